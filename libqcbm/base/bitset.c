@@ -1,0 +1,412 @@
+/* bitset.c - sparse set of bits: chunks all clear or all set take no memory
+ * SPDX-License-Identifier: MIT
+ *
+ * Bit i of a chunk is bit i % 8 of its byte i / 8, which is also the order of bitmap data on disk. What the last chunk
+ * holds at and past n_bits is left to chance; every reader stops at n_bits. */
+#include "bitset.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "checked.h"
+#include "error.h"
+
+#define CHUNK_BYTES (QCBMI_BITSET_CHUNK_BITS / 8)
+
+/* Only its address counts; it is never read or written. */
+static uint8_t qcbmi_bitset_full[1];
+
+static bool is_mixed(const uint8_t *chunk)
+{
+    return chunk && chunk != qcbmi_bitset_full;
+}
+
+/* Bits of chunk @index that the set has. */
+static uint32_t chunk_bits(const struct qcbmi_bitset *set, uint64_t index)
+{
+    return (uint32_t)u64_min(set->n_bits - index * QCBMI_BITSET_CHUNK_BITS, QCBMI_BITSET_CHUNK_BITS);
+}
+
+static void make_uniform(struct qcbmi_bitset *set, uint64_t index, bool value)
+{
+    if (is_mixed(set->chunks[index]))
+        free(set->chunks[index]);
+    set->chunks[index] = value ? qcbmi_bitset_full : NULL;
+}
+
+/* The bytes of chunk @index, to be written to; NULL without memory. */
+static uint8_t *make_mixed(struct qcbmi_bitset *set, uint64_t index, struct qcbm_error *err)
+{
+    uint8_t *chunk = set->chunks[index];
+
+    if (is_mixed(chunk))
+        return chunk;
+    chunk = malloc(CHUNK_BYTES);
+    if (!chunk) {
+        (void)qcbmi_fail_nomem(err);
+        return NULL;
+    }
+    memset(chunk, set->chunks[index] ? 0xff : 0, CHUNK_BYTES);
+    set->chunks[index] = chunk;
+    return chunk;
+}
+
+/* Masks of the first and the last byte of the bits [lo, hi) of a chunk, lo < hi. */
+static uint8_t head_mask(uint32_t lo)
+{
+    return (uint8_t)(0xffu << (lo & 7));
+}
+
+static uint8_t tail_mask(uint32_t hi)
+{
+    return (uint8_t)(0xffu >> (7 - ((hi - 1) & 7)));
+}
+
+static void put_byte(uint8_t *byte, uint8_t mask, bool value)
+{
+    *byte = (uint8_t)(value ? *byte | mask : *byte & ~mask);
+}
+
+static void put_bits(uint8_t *chunk, uint32_t lo, uint32_t hi, bool value)
+{
+    uint32_t first = lo / 8, last = (hi - 1) / 8;
+
+    if (first == last) {
+        put_byte(chunk + first, head_mask(lo) & tail_mask(hi), value);
+        return;
+    }
+    put_byte(chunk + first, head_mask(lo), value);
+    memset(chunk + first + 1, value ? 0xff : 0, last - first - 1);
+    put_byte(chunk + last, tail_mask(hi), value);
+}
+
+static uint32_t count_bytes(const uint8_t *p, size_t len)
+{
+    uint32_t n = 0;
+    uint64_t word;
+
+    for (; len >= sizeof(word); p += sizeof(word), len -= sizeof(word)) {
+        memcpy(&word, p, sizeof(word));
+        n += (uint32_t)__builtin_popcountll(word);
+    }
+    for (; len; p++, len--)
+        n += (uint32_t)__builtin_popcount(*p);
+    return n;
+}
+
+static uint32_t count_bits(const uint8_t *chunk, uint32_t lo, uint32_t hi)
+{
+    uint32_t first = lo / 8, last = (hi - 1) / 8;
+
+    if (first == last)
+        return (uint32_t)__builtin_popcount(chunk[first] & head_mask(lo) & tail_mask(hi));
+    return (uint32_t)__builtin_popcount(chunk[first] & head_mask(lo)) +
+           count_bytes(chunk + first + 1, last - first - 1) + (uint32_t)__builtin_popcount(chunk[last] & tail_mask(hi));
+}
+
+/* First bit >= @lo of a mixed chunk that equals @value, QCBMI_BITSET_CHUNK_BITS if there is none. */
+static uint32_t find_bit(const uint8_t *chunk, uint32_t lo, bool value)
+{
+    const uint8_t flip = value ? 0 : 0xff;
+    const uint64_t dull = value ? 0 : UINT64_MAX; /* a word without what is looked for */
+    uint32_t at = lo / 8;
+    unsigned hits = (unsigned)(chunk[at] ^ flip) & head_mask(lo);
+    uint64_t word;
+
+    if (hits)
+        return at * 8 + (uint32_t)__builtin_ctz(hits);
+    at++;
+    while (at + sizeof(word) <= CHUNK_BYTES) {
+        memcpy(&word, chunk + at, sizeof(word));
+        if (word != dull)
+            break;
+        at += (uint32_t)sizeof(word);
+    }
+    while (at < CHUNK_BYTES && chunk[at] == flip)
+        at++;
+    if (at == CHUNK_BYTES)
+        return QCBMI_BITSET_CHUNK_BITS;
+    return at * 8 + (uint32_t)__builtin_ctz((unsigned)(chunk[at] ^ flip));
+}
+
+int qcbmi_bitset_init(struct qcbmi_bitset *set, uint64_t n_bits, struct qcbm_error *err)
+{
+    uint64_t n_chunks = div_up(n_bits, QCBMI_BITSET_CHUNK_BITS);
+
+    memset(set, 0, sizeof(*set));
+    if (n_bits > QCBMI_BITSET_MAX_BITS)
+        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "%" PRIu64 " bits are more than the limit of %" PRIu64,
+                          n_bits, QCBMI_BITSET_MAX_BITS);
+    set->chunks = qcbmi_alloc_array(n_chunks, sizeof(set->chunks[0]), err);
+    if (!set->chunks)
+        return QCBM_E_NOMEM;
+    set->n_bits = n_bits;
+    set->n_chunks = n_chunks;
+    return 0;
+}
+
+void qcbmi_bitset_free(struct qcbmi_bitset *set)
+{
+    qcbmi_bitset_clear_all(set);
+    free(set->chunks);
+    memset(set, 0, sizeof(*set));
+}
+
+void qcbmi_bitset_clear_all(struct qcbmi_bitset *set)
+{
+    for (uint64_t i = 0; i < set->n_chunks; i++)
+        make_uniform(set, i, false);
+}
+
+static int change_range(struct qcbmi_bitset *set, uint64_t first, uint64_t end, bool value, struct qcbm_error *err)
+{
+    assert(first <= end && end <= set->n_bits);
+    while (first < end) {
+        uint64_t index = first / QCBMI_BITSET_CHUNK_BITS;
+        uint64_t base = index * QCBMI_BITSET_CHUNK_BITS;
+        uint32_t bits = chunk_bits(set, index);
+        uint32_t lo = (uint32_t)(first - base);
+        uint32_t hi = (uint32_t)u64_min(end - base, bits);
+        uint8_t *chunk;
+
+        first = base + hi;
+        if (set->chunks[index] == (value ? qcbmi_bitset_full : NULL))
+            continue;
+        if (lo == 0 && hi == bits) {
+            make_uniform(set, index, value);
+            continue;
+        }
+        chunk = make_mixed(set, index, err);
+        if (!chunk)
+            return QCBM_E_NOMEM;
+        put_bits(chunk, lo, hi, value);
+        /* Whoever fills a chunk from front to back leaves it uniform here; one look gives its memory back. */
+        if (hi == bits && find_bit(chunk, 0, !value) >= bits)
+            make_uniform(set, index, value);
+    }
+    return 0;
+}
+
+int qcbmi_bitset_set(struct qcbmi_bitset *set, uint64_t first, uint64_t end, struct qcbm_error *err)
+{
+    return change_range(set, first, end, true, err);
+}
+
+int qcbmi_bitset_clear(struct qcbmi_bitset *set, uint64_t first, uint64_t end, struct qcbm_error *err)
+{
+    return change_range(set, first, end, false, err);
+}
+
+bool qcbmi_bitset_get(const struct qcbmi_bitset *set, uint64_t bit)
+{
+    const uint8_t *chunk;
+    uint32_t at = (uint32_t)(bit % QCBMI_BITSET_CHUNK_BITS);
+
+    if (bit >= set->n_bits)
+        return false;
+    chunk = set->chunks[bit / QCBMI_BITSET_CHUNK_BITS];
+    return is_mixed(chunk) ? chunk[at / 8] >> (at & 7) & 1 : chunk != NULL;
+}
+
+uint64_t qcbmi_bitset_count(const struct qcbmi_bitset *set)
+{
+    return qcbmi_bitset_count_range(set, 0, set->n_bits);
+}
+
+uint64_t qcbmi_bitset_count_range(const struct qcbmi_bitset *set, uint64_t first, uint64_t end)
+{
+    uint64_t n = 0;
+
+    assert(first <= end && end <= set->n_bits);
+    while (first < end) {
+        uint64_t index = first / QCBMI_BITSET_CHUNK_BITS;
+        uint64_t base = index * QCBMI_BITSET_CHUNK_BITS;
+        uint32_t lo = (uint32_t)(first - base);
+        uint32_t hi = (uint32_t)u64_min(end - base, QCBMI_BITSET_CHUNK_BITS);
+        const uint8_t *chunk = set->chunks[index];
+
+        if (is_mixed(chunk))
+            n += count_bits(chunk, lo, hi);
+        else if (chunk)
+            n += hi - lo;
+        first = base + hi;
+    }
+    return n;
+}
+
+/* First bit in [from, end) that equals @value, else @end; from <= end <= n_bits. */
+static uint64_t find(const struct qcbmi_bitset *set, uint64_t from, uint64_t end, bool value)
+{
+    while (from < end) {
+        uint64_t index = from / QCBMI_BITSET_CHUNK_BITS;
+        uint64_t base = index * QCBMI_BITSET_CHUNK_BITS;
+        const uint8_t *chunk = set->chunks[index];
+        uint32_t at = QCBMI_BITSET_CHUNK_BITS;
+
+        if (is_mixed(chunk))
+            at = find_bit(chunk, (uint32_t)(from - base), value);
+        else if ((chunk != NULL) == value)
+            return from;
+        if (at < QCBMI_BITSET_CHUNK_BITS)
+            return u64_min(base + at, end);
+        from = base + QCBMI_BITSET_CHUNK_BITS;
+    }
+    return end;
+}
+
+uint64_t qcbmi_bitset_next_set(const struct qcbmi_bitset *set, uint64_t from)
+{
+    return find(set, from, set->n_bits, true);
+}
+
+uint64_t qcbmi_bitset_next_clear(const struct qcbmi_bitset *set, uint64_t from)
+{
+    return find(set, from, set->n_bits, false);
+}
+
+/* dst |= src; are all bits of dst set now? */
+static bool or_chunk(uint8_t *dst, const uint8_t *src)
+{
+    uint64_t all = UINT64_MAX, a, b;
+
+    for (size_t i = 0; i < CHUNK_BYTES; i += sizeof(a)) {
+        memcpy(&a, dst + i, sizeof(a));
+        memcpy(&b, src + i, sizeof(b));
+        a |= b;
+        all &= a;
+        memcpy(dst + i, &a, sizeof(a));
+    }
+    return all == UINT64_MAX;
+}
+
+int qcbmi_bitset_or(struct qcbmi_bitset *to, const struct qcbmi_bitset *from, struct qcbm_error *err)
+{
+    assert(to->n_bits == from->n_bits);
+    for (uint64_t i = 0; i < to->n_chunks; i++) {
+        uint8_t *chunk;
+
+        if (!from->chunks[i] || to->chunks[i] == qcbmi_bitset_full)
+            continue;
+        if (from->chunks[i] == qcbmi_bitset_full) {
+            make_uniform(to, i, true);
+            continue;
+        }
+        chunk = make_mixed(to, i, err);
+        if (!chunk)
+            return QCBM_E_NOMEM;
+        if (or_chunk(chunk, from->chunks[i]))
+            make_uniform(to, i, true);
+    }
+    return 0;
+}
+
+/* Zero what lies at and past n_bits in @out, whose first byte is byte @first_byte of the set. */
+static void mask_tail(const struct qcbmi_bitset *set, uint64_t first_byte, uint8_t *out, size_t len)
+{
+    uint64_t whole = set->n_bits / 8, keep;
+
+    if (first_byte >= whole)
+        keep = 0;
+    else
+        keep = u64_min(whole - first_byte, len);
+    if (keep == len)
+        return;
+    if (first_byte + keep == whole) {
+        out[keep] = (uint8_t)(out[keep] & ((1u << (set->n_bits & 7)) - 1));
+        keep++;
+    }
+    memset(out + keep, 0, len - (size_t)keep);
+}
+
+void qcbmi_bitset_load_bytes(const struct qcbmi_bitset *set, uint64_t first_byte, uint8_t *out, size_t len)
+{
+    uint64_t at = first_byte;
+    size_t done = 0;
+
+    while (done < len && at / CHUNK_BYTES < set->n_chunks) {
+        const uint8_t *chunk = set->chunks[at / CHUNK_BYTES];
+        size_t skip = (size_t)(at % CHUNK_BYTES);
+        size_t n = (size_t)u64_min(CHUNK_BYTES - skip, len - done);
+
+        if (is_mixed(chunk))
+            memcpy(out + done, chunk + skip, n);
+        else
+            memset(out + done, chunk ? 0xff : 0, n);
+        done += n;
+        at += n;
+    }
+    memset(out + done, 0, len - done);
+    mask_tail(set, first_byte, out, len);
+}
+
+/* Are the first @n_bits bits of @in all @value? */
+static bool bits_are(const uint8_t *in, uint64_t n_bits, bool value)
+{
+    const uint8_t want = value ? 0xff : 0;
+    size_t whole = (size_t)(n_bits / 8);
+
+    /* equal neighbours from end to end, and the first one right */
+    if (whole && (in[0] != want || memcmp(in, in + 1, whole - 1) != 0))
+        return false;
+    return n_bits % 8 == 0 || ((in[whole] ^ want) & tail_mask((uint32_t)(n_bits & 7))) == 0;
+}
+
+/* Replace @n_bits bits of chunk @index from byte @skip on. */
+static int store_chunk(struct qcbmi_bitset *set, uint64_t index, size_t skip, const uint8_t *in, uint32_t n_bits,
+                       struct qcbm_error *err)
+{
+    bool ones = bits_are(in, n_bits, true);
+    bool uniform = ones || bits_are(in, n_bits, false);
+    uint32_t bits = chunk_bits(set, index);
+    uint8_t *chunk;
+
+    if (uniform && set->chunks[index] == (ones ? qcbmi_bitset_full : NULL))
+        return 0;
+    if (uniform && n_bits == bits) {
+        make_uniform(set, index, ones);
+        return 0;
+    }
+    chunk = make_mixed(set, index, err);
+    if (!chunk)
+        return QCBM_E_NOMEM;
+    memcpy(chunk + skip, in, div_up(n_bits, 8));
+    if (uniform && skip * 8 + n_bits == bits && find_bit(chunk, 0, !ones) >= bits)
+        make_uniform(set, index, ones);
+    return 0;
+}
+
+int qcbmi_bitset_store_bytes(struct qcbmi_bitset *set, uint64_t first_byte, const uint8_t *in, size_t len,
+                             struct qcbm_error *err)
+{
+    uint64_t end_byte = div_up(set->n_bits, 8);
+
+    while (len && first_byte < end_byte) {
+        uint64_t index = first_byte / CHUNK_BYTES;
+        size_t skip = (size_t)(first_byte % CHUNK_BYTES);
+        size_t n = (size_t)u64_min(CHUNK_BYTES - skip, len);
+        uint32_t bits = (uint32_t)u64_min(chunk_bits(set, index) - skip * 8, (uint64_t)n * 8);
+        int ret = store_chunk(set, index, skip, in, bits, err);
+
+        if (ret < 0)
+            return ret;
+        first_byte += n;
+        in += n;
+        len -= n;
+    }
+    return 0;
+}
+
+enum qcbmi_bitset_state qcbmi_bitset_state(const struct qcbmi_bitset *set, uint64_t first, uint64_t end)
+{
+    bool value;
+
+    assert(first <= end && end <= set->n_bits);
+    if (first == end)
+        return QCBMI_BITS_CLEAR;
+    value = qcbmi_bitset_get(set, first);
+    if (find(set, first, end, !value) < end)
+        return QCBMI_BITS_MIXED;
+    return value ? QCBMI_BITS_SET : QCBMI_BITS_CLEAR;
+}

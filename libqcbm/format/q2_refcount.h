@@ -1,0 +1,17 @@
+/* q2_refcount.h - refcount table entries, and refcount blocks of all seven widths
+ * SPDX-License-Identifier: MIT */
+#ifndef Q2_REFCOUNT_H
+#define Q2_REFCOUNT_H
+
+#include "q2_geometry.h"
+
+#define Q2_REFTABLE_OFFSET_MASK UINT64_C(0xfffffffffffffe00)
+#define Q2_REFTABLE_RESERVED UINT64_C(0x1ff)
+
+/* Entry @index of a block whose entries have 1 << @order bits; the block is @block. */
+uint64_t q2_refcount_get(const uint8_t *block, uint64_t index, uint32_t order);
+void q2_refcount_set(uint8_t *block, uint64_t index, uint32_t order, uint64_t value);
+/* Largest refcount of that width. */
+uint64_t q2_refcount_max(uint32_t order);
+
+#endif

@@ -1,0 +1,61 @@
+/* qcbm-io.h - for people who bring their own backend
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef QCBM_IO_H
+#define QCBM_IO_H
+
+#include "qcbm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Who the caller of ->lock() is; see docs/library.md for the bytes that QEMU uses. */
+enum qcbm_lock_mode {
+    QCBM_LOCK_READ,        /* a reader: excludes writers */
+    QCBM_LOCK_READ_SHARED, /* a reader with -U */
+    QCBM_LOCK_INFO,        /* as qemu-img info */
+    QCBM_LOCK_INFO_SHARED, /* as qemu-img info -U: no lock at all */
+    QCBM_LOCK_WRITE        /* excludes everyone */
+};
+
+/* Every call returns 0 or a negative enum qcbm_code, with @err filled as in qcbm.h. Transfers are whole or failed. */
+struct qcbm_io_ops {
+    size_t struct_size;
+    /* @off + @len never passes the size that ->size() gave. May be called from several threads at once. */
+    int (*read_at)(void *self, uint64_t off, void *buf, size_t len, struct qcbm_error *err);
+    /* A write past the end makes the file longer. NULL = read-only backend. */
+    int (*write_at)(void *self, uint64_t off, const void *buf, size_t len, struct qcbm_error *err);
+    /* When it returns 0, all that was written before is durable. */
+    int (*flush)(void *self, struct qcbm_error *err);
+    int (*size)(void *self, uint64_t *len_bytes, struct qcbm_error *err);
+    /* Grow to @len_bytes; the new part reads as zeros. Never called to shrink. */
+    int (*grow)(void *self, uint64_t len_bytes, struct qcbm_error *err);
+    /* Optional: make sure that writing [@off, @off + @len) cannot fail for want of space; content and size stay.
+     * QCBM_E_NOSPACE if it cannot. */
+    int (*reserve)(void *self, uint64_t off, uint64_t len, struct qcbm_error *err);
+    /* Optional: bytes that can still be allocated, and bytes allocated for the file now; UINT64_MAX = unknown. */
+    int (*space)(void *self, uint64_t *available, uint64_t *allocated, struct qcbm_error *err);
+    /* Optional: is [@off, ...) data or hole, and up to where? NULL = all data. */
+    int (*extent)(void *self, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err);
+    /* Optional: take the locks of @mode; QCBM_E_LOCKED names the other party's permission, QCBM_E_NOLOCKS means that
+     * the file system has none. Released by ->close(). */
+    int (*lock)(void *self, enum qcbm_lock_mode mode, struct qcbm_error *err);
+    void (*close)(void *self);
+};
+
+/* An image in memory. @data is copied. The backend belongs to the caller until qcbm_open_io() takes it over. */
+struct qcbm_mem;
+QCBM_API int qcbm_mem_new(const void *data, size_t len, struct qcbm_mem **out, struct qcbm_error *err);
+/* ops for qcbm_open_io(qcbm_mem_ops(), mem, ...). Its ->close frees @mem unless qcbm_mem_keep() was called. */
+QCBM_API const struct qcbm_io_ops *qcbm_mem_ops(void);
+/* Keep @mem alive over ->close; the caller then frees it with qcbm_mem_free(). */
+QCBM_API void qcbm_mem_keep(struct qcbm_mem *mem);
+QCBM_API const void *qcbm_mem_data(const struct qcbm_mem *mem, size_t *len);
+QCBM_API void qcbm_mem_free(struct qcbm_mem *mem);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,332 @@
+/* qcbm.h - libqcbm: qcow2 images and their dirty bitmaps, offline
+ *
+ * SPDX-License-Identifier: MIT
+ *
+ * Read top to bottom: version, errors, open and close, look, change, synthesise.
+ *
+ * Rules that hold for every call:
+ *  - 0 is success, a negative value is one of enum qcbm_code; a positive value is documented where it occurs.
+ *  - The last parameter is an error object that the caller owns; it may be NULL, and success never touches it.
+ *  - A handle belongs to one thread at a time. The library keeps no globals, prints nothing and never exits.
+ *  - Options structs start with struct_size; initialise them with their _INIT macro. NULL means defaults.
+ *  - Sizes and offsets are bytes in uint64_t. "guest" offsets are in the virtual disk, others in the image file.
+ */
+#ifndef QCBM_H
+#define QCBM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define QCBM_API __attribute__((visibility("default")))
+#else
+#define QCBM_API
+#endif
+
+/* ---- version ------------------------------------------------------------------------------------------- */
+
+#define QCBM_VERSION_MAJOR 0
+#define QCBM_VERSION_MINOR 1
+#define QCBM_VERSION_PATCH 0
+
+/* "MAJOR.MINOR.PATCH" of the library that is linked. */
+QCBM_API const char *qcbm_version(void);
+
+/* ---- errors -------------------------------------------------------------------------------------------- */
+
+enum qcbm_code {
+    QCBM_OK = 0,
+    QCBM_E_IO = -1,          /* a read, write or flush failed; sys_errno says why */
+    QCBM_E_NOMEM = -2,       /* no memory */
+    QCBM_E_ARG = -3,         /* an argument of the caller is out of range */
+    QCBM_E_NOT_QCOW2 = -4,   /* the magic is missing */
+    QCBM_E_UNSUPPORTED = -5, /* legal, but not for this library or this image version */
+    QCBM_E_CORRUPT = -6,     /* the image breaks a rule of the format */
+    QCBM_E_LIMIT = -7,       /* a limit of the format or of QEMU would be exceeded */
+    QCBM_E_LOCKED = -8,      /* another process uses the image */
+    QCBM_E_NOTFOUND = -9,    /* no such bitmap or file */
+    QCBM_E_EXISTS = -10,     /* the bitmap exists already */
+    QCBM_E_INUSE = -11,      /* the bitmap is marked in use: inconsistent for QEMU */
+    QCBM_E_NOSPACE = -12,    /* no room: on the device or in the first cluster */
+    QCBM_E_UNSAFE = -13,     /* dirty or corrupt bit, or damaged metadata: writing is refused */
+    QCBM_E_READONLY = -14,   /* the handle was not opened for writing */
+    QCBM_E_CHAIN = -15,      /* the backing chain cannot be followed */
+    QCBM_E_ABORTED = -16,    /* a callback asked to stop */
+    QCBM_E_NOLOCKS = -17     /* the file system has no OFD locks (see QCBM_OPEN_NO_LOCK) */
+};
+
+#define QCBM_NO_OFFSET UINT64_MAX
+
+struct qcbm_error {
+    int code;          /* enum qcbm_code */
+    int sys_errno;     /* errno where the system gave one, else 0 */
+    uint64_t offset;   /* where the bad bytes lie in the image file, or QCBM_NO_OFFSET */
+    char message[512]; /* one line, no newline, without program or file name */
+};
+
+/* Name of a code, "QCBM_E_IO" for QCBM_E_IO; "QCBM_E_?" for a value that is none. */
+QCBM_API const char *qcbm_code_name(int code);
+
+/* ---- open and close ------------------------------------------------------------------------------------ */
+
+struct qcbm_image;  /* an open qcow2 image */
+struct qcbm_io_ops; /* see qcbm-io.h */
+
+enum qcbm_open_flag {
+    QCBM_OPEN_WRITE = 1u << 0,       /* take the writer's locks; needed by qcbm_edit_commit() */
+    QCBM_OPEN_FORCE_SHARE = 1u << 1, /* -U of qemu-img: read while a writer is active; not with WRITE */
+    QCBM_OPEN_INFO = 1u << 2,        /* only look, lock as qemu-img info does; not with WRITE */
+    QCBM_OPEN_NO_LOCK = 1u << 3      /* go on where the file system has no OFD locks */
+};
+
+/* Open the qcow2 image @path. Opens no other file, whatever the image names. With QCBM_OPEN_WRITE nothing is written
+ * before a commit. The locks are held until qcbm_close().
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ARG, QCBM_E_NOT_QCOW2, QCBM_E_UNSUPPORTED, QCBM_E_CORRUPT,
+ * QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_NOLOCKS. A damaged bitmap is a finding, not an error. */
+QCBM_API int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
+
+/* As qcbm_open(), on a backend of the caller. @ops and @self must outlive the image; @ops->close is called by
+ * qcbm_close(), and by this function when it fails. */
+QCBM_API int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_image **out,
+                          struct qcbm_error *err);
+
+/* Close @img and drop its locks. NULL is fine. */
+QCBM_API void qcbm_close(struct qcbm_image *img);
+
+/* ---- look ---------------------------------------------------------------------------------------------- */
+
+enum { /* bits of the three feature words, qcow2 specification, "Header" */
+       QCBM_INCOMPAT_DIRTY = 1u << 0,
+       QCBM_INCOMPAT_CORRUPT = 1u << 1,
+       QCBM_INCOMPAT_DATA_FILE = 1u << 2,
+       QCBM_INCOMPAT_COMPRESSION = 1u << 3,
+       QCBM_INCOMPAT_EXTENDED_L2 = 1u << 4,
+       QCBM_COMPAT_LAZY_REFCOUNTS = 1u << 0,
+       QCBM_AUTOCLEAR_BITMAPS = 1u << 0,
+       QCBM_AUTOCLEAR_RAW_DATA_FILE = 1u << 1
+};
+
+struct qcbm_image_info {
+    uint32_t version;          /* 2 or 3 */
+    uint32_t cluster_size;     /* 512 .. 2 MiB */
+    uint32_t refcount_bits;    /* 1 .. 64 */
+    uint32_t crypt_method;     /* 0 none, 1 AES, 2 LUKS */
+    uint32_t compression_type; /* 0 zlib, 1 zstd */
+    uint32_t header_length;
+    uint64_t virtual_size; /* header.size exactly; QEMU rounds it down to 512 */
+    uint64_t file_size;    /* length of the image file (or device) */
+    uint64_t disk_size;    /* bytes allocated for it, or QCBM_NO_OFFSET if the backend cannot tell */
+    uint64_t incompatible_features, compatible_features, autoclear_features;
+    uint32_t snapshot_count;
+    uint32_t bitmap_count;    /* entries that qcbm_bitmap_get() knows, bad ones included */
+    bool bitmaps_stale;       /* an extension without its autoclear bit: QEMU ignores and drops it */
+    const char *backing_file; /* NUL-terminated bytes; NULL if none. Strings live until qcbm_close(). */
+    const char *backing_format;
+    const char *data_file;
+    uint64_t crypt_header_offset, crypt_header_length; /* LUKS area, 0 if none */
+};
+
+/* Fill @out from what was read at open. @size is sizeof *out of the caller. Cannot fail. */
+QCBM_API void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *out, size_t size);
+
+struct qcbm_snapshot_info {
+    const char *id, *name; /* bytes as stored, NUL-terminated; live until qcbm_close() */
+    uint64_t l1_offset;
+    uint32_t l1_entries;
+    uint32_t date_sec, date_nsec;
+    uint64_t vm_clock_nsec, vm_state_size;
+    uint64_t disk_size;    /* virtual size when it was taken */
+    uint64_t icount;       /* UINT64_MAX = off */
+    uint64_t entry_offset; /* where its entry lies in the image file */
+};
+
+/* Read the table of internal snapshots; afterwards qcbm_snapshot_get() serves entries 0 .. *@count - 1.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT, QCBM_E_LIMIT. */
+QCBM_API int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_error *err);
+QCBM_API void qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, struct qcbm_snapshot_info *out,
+                                size_t size);
+
+/* Findings: what is wrong but did not keep the image from opening. */
+enum qcbm_severity { QCBM_SEV_WARNING, QCBM_SEV_ERROR };
+
+struct qcbm_finding {
+    const char *code; /* stable, e.g. "bitmap-entry-constraint" */
+    enum qcbm_severity severity;
+    uint64_t offset; /* in the image file, or QCBM_NO_OFFSET */
+    uint32_t bitmap; /* index for qcbm_bitmap_get(), or UINT32_MAX */
+    char message[256];
+};
+QCBM_API uint32_t qcbm_finding_count(const struct qcbm_image *img);
+QCBM_API void qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_finding *out, size_t size);
+
+struct qcbm_bitmap_info {
+    const char *name; /* bytes, NUL-terminated as well; live until the next commit or qcbm_close() */
+    size_t name_len;
+    uint64_t granularity; /* bytes per bit; 0 if the stored exponent is out of range */
+    uint32_t flags;       /* as stored: bit 0 in use, bit 1 auto, bit 2 extra data compatible */
+    uint32_t extra_data_size;
+    const uint8_t *extra_data;
+    uint64_t entry_offset; /* of the directory entry in the image file */
+    uint64_t table_offset; /* of the bitmap table */
+    uint32_t table_entries;
+    bool in_use;  /* inconsistent for QEMU */
+    bool enabled; /* records writes (AUTO) */
+    bool usable;  /* consistent, and no finding keeps its bits from being read */
+};
+/* @index in 0 .. bitmap_count - 1. Cannot fail. */
+QCBM_API void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size);
+
+struct qcbm_bitmap_usage {
+    uint64_t granules, dirty_granules;
+    uint64_t dirty_bytes; /* clipped at the virtual size */
+    uint64_t disk_bytes;  /* table and data clusters */
+};
+/* Count the bits of bitmap @index. Reads its table and data. An in-use bitmap is counted as stored.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT. */
+QCBM_API int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out,
+                               struct qcbm_error *err);
+
+struct qcbm_extent {
+    uint64_t offset, length; /* guest bytes */
+    bool dirty;
+    bool zero; /* the guest reads zeros there; only with QCBM_EXTENTS_ZERO, else false */
+};
+/* A non-zero return stops the walk with QCBM_E_ABORTED. */
+typedef int qcbm_extent_fn(void *opaque, const struct qcbm_extent *extent);
+
+enum qcbm_extents_flag {
+    QCBM_EXTENTS_ZERO = 1u << 0,       /* fill .zero; follows the backing chain (local qcow2 and raw files) */
+    QCBM_EXTENTS_FORCE_SHARE = 1u << 1 /* open backing layers as QCBM_OPEN_FORCE_SHARE does */
+};
+
+/* Call @fn for each run of equal state, in guest order, without gaps, from 0 to the virtual size (rounded down to 512
+ * as QEMU does). Memory does not depend on the size of the bitmap. Bits that cannot be read because the data lies
+ * past the end of the file count as dirty.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_INUSE, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CHAIN, QCBM_E_ABORTED. */
+QCBM_API int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags, qcbm_extent_fn *fn,
+                                 void *opaque, struct qcbm_error *err);
+
+/* ---- change -------------------------------------------------------------------------------------------- */
+
+/* An edit collects changes of one image's bitmaps and makes all of them in one commit: a crash at any point leaves the
+ * state before or after it, and at worst leaked clusters. The image must outlive the edit. On an image opened for
+ * reading an edit can be planned but not committed. */
+struct qcbm_edit;
+
+/* Returns 0, QCBM_E_NOMEM, QCBM_E_UNSUPPORTED (version 2, unknown incompatible bits), QCBM_E_UNSAFE (dirty or corrupt
+ * bit), QCBM_E_CORRUPT (the directory cannot be rewritten without losing something). */
+QCBM_API int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_error *err);
+QCBM_API void qcbm_edit_free(struct qcbm_edit *edit);
+
+enum qcbm_bitmap_flag { QCBM_BITMAP_DISABLED = 1u << 0 };
+
+/* A new, clean bitmap. @granularity 0 = QEMU's default. Returns 0, QCBM_E_EXISTS, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_NOMEM. */
+QCBM_API int qcbm_edit_add(struct qcbm_edit *edit, const char *name, uint64_t granularity, unsigned flags,
+                           struct qcbm_error *err);
+/* Also removes in-use and damaged bitmaps. Returns 0, QCBM_E_NOTFOUND. */
+QCBM_API int qcbm_edit_remove(struct qcbm_edit *edit, const char *name, struct qcbm_error *err);
+/* Each returns 0, QCBM_E_NOTFOUND, QCBM_E_INUSE, QCBM_E_CORRUPT, QCBM_E_NOMEM. */
+QCBM_API int qcbm_edit_clear(struct qcbm_edit *edit, const char *name, struct qcbm_error *err);
+QCBM_API int qcbm_edit_enable(struct qcbm_edit *edit, const char *name, struct qcbm_error *err);
+QCBM_API int qcbm_edit_disable(struct qcbm_edit *edit, const char *name, struct qcbm_error *err);
+/* Bitmap @dst |= bitmap @src of @src_img; NULL = the edited image, as the edit has it so far. Rounds outward across
+ * granularities. Sizes must be equal. Also returns QCBM_E_ARG and QCBM_E_IO. */
+QCBM_API int qcbm_edit_merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                             struct qcbm_error *err);
+
+struct qcbm_plan_summary {
+    uint64_t bytes_written; /* to the image file */
+    uint64_t clusters_allocated;
+    uint64_t clusters_freed;
+    uint64_t file_growth; /* bytes */
+    uint32_t writes, flushes;
+};
+struct qcbm_plan_step {
+    uint32_t stage;         /* steps of one stage may reach the disk in any order; a flush follows each stage */
+    const char *stage_name; /* "refcounts", "prepare", "switch", "reclaim" ... */
+    const char *what;       /* "bitmap data", "bitmap table", "bitmap directory", "refcount block", "header" ... */
+    uint64_t offset, length;
+};
+typedef int qcbm_plan_fn(void *opaque, const struct qcbm_plan_step *step);
+
+/* Work out what a commit would write; @fn (may be NULL) is called for each write in order. Nothing is written. The edit
+ * cannot be changed afterwards, only committed or freed.
+ * Returns 0, QCBM_E_NOSPACE, QCBM_E_UNSAFE, QCBM_E_CORRUPT, QCBM_E_LIMIT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_plan_fn *fn, void *opaque,
+                            struct qcbm_error *err);
+
+/* Write it. On success the image shows the new state. On failure the file holds the old state, or the new one if the
+ * failure came after the switch (the message says so); at worst clusters leak. The handle must then be closed.
+ * Returns what qcbm_edit_plan() returns, and QCBM_E_READONLY. */
+QCBM_API int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err);
+
+/* ---- synthesise ---------------------------------------------------------------------------------------- */
+
+enum qcbm_synth_flag {
+    QCBM_SYNTH_DISABLED = 1u << 0,     /* a frozen bitmap; default is enabled */
+    QCBM_SYNTH_REPLACE = 1u << 1,      /* NAME may exist: swap it in the same commit */
+    QCBM_SYNTH_MERGE = 1u << 2,        /* NAME may exist: OR into it (its granularity stays) */
+    QCBM_SYNTH_FORCE = 1u << 3,        /* raw external data file: mark everything dirty instead of refusing */
+    QCBM_SYNTH_ALLOW_DAMAGE = 1u << 4, /* report damage in the result instead of failing; for dry runs */
+    QCBM_SYNTH_FORCE_SHARE = 1u << 5,  /* open layers of the chain as QCBM_OPEN_FORCE_SHARE does */
+    QCBM_SYNTH_DIRTY_TAIL = 1u << 6    /* mark dirty what lies past the end of the backing file (follows the chain) */
+};
+
+struct qcbm_synth_options {
+    size_t struct_size;
+    uint64_t granularity; /* 0 = QEMU's default for the image that gets the bitmap */
+    const char *since;    /* path of the chain's image to compare against; NULL = the overlay's backing file */
+    unsigned flags;
+    /* Called now and then with metadata bytes read and expected; non-zero stops with QCBM_E_ABORTED. May be NULL. */
+    int (*progress)(void *opaque, uint64_t done, uint64_t total);
+    void *opaque;
+};
+#define QCBM_SYNTH_OPTIONS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL                                                      \
+    }
+
+struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() */
+
+/* Stage in @edit a bitmap @name with a bit for each granule that @overlay changed: everything allocated in it (or in
+ * the layers above options->since). @edit may be of @overlay itself, or of another image (--into); dirty ranges
+ * past the end of that image are refused. Only @overlay is read, unless options->since or DIRTY_TAIL ask for its chain.
+ * *@out (may be NULL) gets the figures.
+ * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (raw data file), QCBM_E_UNSAFE
+ * (damaged entries), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_LOCKED, QCBM_E_ABORTED. */
+QCBM_API int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,
+                             const struct qcbm_synth_options *options, struct qcbm_synth_result **out,
+                             struct qcbm_error *err);
+
+/* The whole job for one image: begin, qcbm_edit_synth(), commit. */
+QCBM_API int qcbm_synth(struct qcbm_image *img, const char *name, const struct qcbm_synth_options *options,
+                        struct qcbm_synth_result **out, struct qcbm_error *err);
+
+struct qcbm_synth_summary {
+    uint64_t virtual_size, granularity;
+    uint64_t granules, dirty_granules, dirty_bytes; /* of the bitmap as it will be stored */
+    uint64_t damaged_entries;                       /* counted as dirty */
+    uint32_t layers, notes;
+};
+struct qcbm_synth_layer {
+    const char *filename; /* live until qcbm_synth_result_free() */
+    const char *format;   /* "qcow2" */
+    uint64_t virtual_size, cluster_size, allocated_bytes;
+};
+QCBM_API void qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size);
+/* @index in 0 .. layers - 1, from the overlay down. */
+QCBM_API void qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
+                                      size_t size);
+/* @index in 0 .. notes - 1: one line for people, e.g. a grown tail. Lives as long as the result. */
+QCBM_API const char *qcbm_synth_result_note(const struct qcbm_synth_result *r, uint32_t index);
+QCBM_API void qcbm_synth_result_free(struct qcbm_synth_result *r);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
