@@ -1,0 +1,203 @@
+/* io.c - checked front of a backend: bounds, return codes, size kept up to date
+ * SPDX-License-Identifier: MIT */
+#include "io.h"
+
+#include <string.h>
+
+#include "checked.h"
+#include "error.h"
+
+/* Offsets reach the system as off_t. */
+#define IO_MAX_END ((uint64_t)INT64_MAX)
+
+/* What a backend's call returned, made safe: a backend of the caller is not trusted to return a code of ours, nor to
+ * fill its error object. @local is what it was given, so that success never touches @err. */
+static int finish(int ret, const char *call, struct qcbm_error *local, struct qcbm_error *err)
+{
+    if (ret == 0)
+        return 0;
+    if (ret > 0 || ret < QCBM_E_NOLOCKS)
+        ret = qcbmi_fail(local, QCBM_E_IO, QCBM_NO_OFFSET, "backend: %s returned %d, which is no code", call, ret);
+    else if (local->code != ret)
+        qcbmi_fail(local, ret, QCBM_NO_OFFSET, "backend: %s failed without a message", call);
+    if (err)
+        *err = *local;
+    return ret;
+}
+
+static int check_ops(const struct qcbm_io_ops *ops, bool writable, struct qcbm_error *err)
+{
+    if (!ops->read_at || !ops->size || !ops->close)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "backend: read_at, size or close is missing");
+    if (writable && ops->write_at && (!ops->flush || !ops->grow))
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "backend: write_at without flush or grow");
+    return 0;
+}
+
+static int ask_size(const struct qcbm_io_ops *ops, void *self, uint64_t *size, struct qcbm_error *err)
+{
+    struct qcbm_error local = { 0 };
+    int ret = finish(ops->size(self, size, &local), "size", &local, err);
+
+    if (ret == 0 && *size > IO_MAX_END)
+        ret = qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "backend: size 0x%" PRIx64 " is above 2^63 - 1", *size);
+    return ret;
+}
+
+int qcbmi_io_init(struct qcbmi_io *io, const struct qcbm_io_ops *ops, void *self, bool writable, struct qcbm_error *err)
+{
+    uint64_t size = 0;
+    int ret;
+
+    *io = (struct qcbmi_io){ 0 };
+    /* All members are of the first release; close is the last, so a shorter table has none that could be called. A
+     * member that is added later is looked at only where struct_size covers it. */
+    if (!ops || ops->struct_size < sizeof(*ops))
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "backend: struct_size %zu is below %zu",
+                          ops ? ops->struct_size : 0, sizeof(*ops));
+    ret = check_ops(ops, writable, err);
+    if (ret == 0)
+        ret = ask_size(ops, self, &size, err);
+    if (ret < 0) {
+        if (ops->close)
+            ops->close(self);
+        return ret;
+    }
+    *io = (struct qcbmi_io){ .ops = ops, .self = self, .size = size, .writable = writable && ops->write_at };
+    return 0;
+}
+
+int qcbmi_io_refresh_size(struct qcbmi_io *io, struct qcbm_error *err)
+{
+    return ask_size(io->ops, io->self, &io->size, err);
+}
+
+void qcbmi_io_close(struct qcbmi_io *io)
+{
+    if (io->ops)
+        io->ops->close(io->self);
+    *io = (struct qcbmi_io){ 0 };
+}
+
+/* @off and @len are known to lie in the file. */
+static int read_inside(struct qcbmi_io *io, uint64_t off, void *buf, size_t len, const char *what,
+                       struct qcbm_error *err)
+{
+    struct qcbm_error local = { 0 };
+    int ret;
+
+    if (len == 0)
+        return 0;
+    ret = finish(io->ops->read_at(io->self, off, buf, len, &local), "read_at", &local, err);
+    return ret < 0 ? qcbmi_prefix(err, ret, "%s: ", what) : 0;
+}
+
+static int fail_past_end(const struct qcbmi_io *io, uint64_t off, uint64_t len, const char *what,
+                         struct qcbm_error *err)
+{
+    return qcbmi_fail(err, QCBM_E_CORRUPT, off,
+                      "%s at 0x%" PRIx64 ", %" PRIu64 " bytes, passes the end of the file at 0x%" PRIx64, what, off,
+                      len, io->size);
+}
+
+int qcbmi_io_read(struct qcbmi_io *io, uint64_t off, void *buf, uint64_t len, const char *what, struct qcbm_error *err)
+{
+    return qcbmi_io_read_slack(io, off, buf, len, 0, what, err);
+}
+
+int qcbmi_io_read_slack(struct qcbmi_io *io, uint64_t off, void *buf, uint64_t len, uint64_t cluster, const char *what,
+                        struct qcbm_error *err)
+{
+    uint64_t inside;
+    int ret = 0;
+
+    if (len > SIZE_MAX)
+        return qcbmi_fail(err, QCBM_E_LIMIT, off, "%s: %" PRIu64 " bytes do not fit into memory", what, len);
+    if (range_fits(off, len, io->size))
+        return read_inside(io, off, buf, (size_t)len, what, err);
+    if (cluster == 0 || !range_fits(off, len, align_up(io->size, cluster)))
+        return fail_past_end(io, off, len, what, err);
+    inside = off < io->size ? io->size - off : 0;
+    if (inside)
+        ret = read_inside(io, off, buf, (size_t)inside, what, err);
+    if (ret == 0)
+        memset((uint8_t *)buf + inside, 0, (size_t)(len - inside));
+    return ret;
+}
+
+static int check_writable(const struct qcbmi_io *io, uint64_t off, uint64_t len, struct qcbm_error *err)
+{
+    if (!io->writable)
+        return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image is not open for writing");
+    if (!range_fits(off, len, IO_MAX_END))
+        return qcbmi_fail(err, QCBM_E_LIMIT, off,
+                          "%" PRIu64 " bytes at 0x%" PRIx64 " pass the largest offset, 2^63 - 1", len, off);
+    return 0;
+}
+
+int qcbmi_io_write(struct qcbmi_io *io, uint64_t off, const void *buf, uint64_t len, struct qcbm_error *err)
+{
+    struct qcbm_error local = { 0 };
+    int ret = check_writable(io, off, len, err);
+
+    if (ret < 0 || len == 0)
+        return ret;
+    if (len > SIZE_MAX)
+        return qcbmi_fail(err, QCBM_E_LIMIT, off, "%" PRIu64 " bytes do not fit into memory", len);
+    ret = finish(io->ops->write_at(io->self, off, buf, (size_t)len, &local), "write_at", &local, err);
+    if (ret == 0)
+        io->size = u64_max(io->size, off + len);
+    return ret;
+}
+
+int qcbmi_io_flush(struct qcbmi_io *io, struct qcbm_error *err)
+{
+    struct qcbm_error local = { 0 };
+
+    if (!io->writable)
+        return 0; /* nothing was written that could be lost */
+    return finish(io->ops->flush(io->self, &local), "flush", &local, err);
+}
+
+int qcbmi_io_grow(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err)
+{
+    struct qcbm_error local = { 0 };
+    int ret = check_writable(io, len_bytes, 0, err);
+
+    if (ret < 0 || len_bytes <= io->size)
+        return ret;
+    ret = finish(io->ops->grow(io->self, len_bytes, &local), "grow", &local, err);
+    if (ret == 0)
+        io->size = len_bytes;
+    return ret;
+}
+
+int qcbmi_io_reserve(struct qcbmi_io *io, uint64_t off, uint64_t len, struct qcbm_error *err)
+{
+    struct qcbm_error local = { 0 };
+    int ret = check_writable(io, off, len, err);
+
+    if (ret < 0 || len == 0 || !io->ops->reserve)
+        return ret;
+    return finish(io->ops->reserve(io->self, off, len, &local), "reserve", &local, err);
+}
+
+int qcbmi_io_space(struct qcbmi_io *io, uint64_t *available, uint64_t *allocated, struct qcbm_error *err)
+{
+    struct qcbm_error local = { 0 };
+
+    *available = UINT64_MAX;
+    *allocated = UINT64_MAX;
+    if (!io->ops->space)
+        return 0;
+    return finish(io->ops->space(io->self, available, allocated, &local), "space", &local, err);
+}
+
+int qcbmi_io_lock(struct qcbmi_io *io, enum qcbm_lock_mode mode, struct qcbm_error *err)
+{
+    struct qcbm_error local = { 0 };
+
+    if (!io->ops->lock)
+        return 0;
+    return finish(io->ops->lock(io->self, mode, &local), "lock", &local, err);
+}

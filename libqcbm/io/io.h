@@ -1,0 +1,38 @@
+/* io.h - checked front of a backend: bounds, whole transfers, zeros behind a short last cluster
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_IO_H
+#define QCBMI_IO_H
+
+#include "qcbm-io.h"
+
+struct qcbmi_io {
+    const struct qcbm_io_ops *ops;
+    void *self;
+    uint64_t size; /* length at open, kept up to date by qcbmi_io_grow() and qcbmi_io_write() */
+    bool writable;
+};
+
+/* Takes over (@ops, @self): on failure too, @ops->close has been called. Asks for the size. Checks that the ops that
+ * cannot be missing are there (struct_size first). */
+int qcbmi_io_init(struct qcbmi_io *io, const struct qcbm_io_ops *ops, void *self, bool writable,
+                  struct qcbm_error *err);
+/* Ask the backend for its size again, after a lock was taken. */
+int qcbmi_io_refresh_size(struct qcbmi_io *io, struct qcbm_error *err);
+/* Calls ->close; fine on a zeroed struct, and twice. */
+void qcbmi_io_close(struct qcbmi_io *io);
+
+/* The whole range lies in the file, or QCBM_E_CORRUPT ("@what at ... passes the end of the file"). */
+int qcbmi_io_read(struct qcbmi_io *io, uint64_t off, void *buf, uint64_t len, const char *what, struct qcbm_error *err);
+/* As above, but the range may reach up to the end of the last cluster (size @cluster, a power of two), which the file
+ * may cut short: what is missing reads as zeros, as QEMU reads it. */
+int qcbmi_io_read_slack(struct qcbmi_io *io, uint64_t off, void *buf, uint64_t len, uint64_t cluster, const char *what,
+                        struct qcbm_error *err);
+/* QCBM_E_READONLY without write_at or when not opened for writing. */
+int qcbmi_io_write(struct qcbmi_io *io, uint64_t off, const void *buf, uint64_t len, struct qcbm_error *err);
+int qcbmi_io_flush(struct qcbmi_io *io, struct qcbm_error *err);
+int qcbmi_io_grow(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err);
+int qcbmi_io_reserve(struct qcbmi_io *io, uint64_t off, uint64_t len, struct qcbm_error *err); /* 0 if not offered */
+int qcbmi_io_space(struct qcbmi_io *io, uint64_t *available, uint64_t *allocated, struct qcbm_error *err);
+int qcbmi_io_lock(struct qcbmi_io *io, enum qcbm_lock_mode mode, struct qcbm_error *err); /* 0 if not offered */
+
+#endif

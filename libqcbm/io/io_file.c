@@ -1,0 +1,395 @@
+/* io_file.c - a local file or block device as backend
+ * SPDX-License-Identifier: MIT */
+#include "io_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "checked.h"
+#include "error.h"
+#include "io_lock.h"
+
+/* One system call moves at most about 2 GiB; stay below that on every system. */
+#define MAX_TRANSFER ((size_t)1 << 30)
+
+struct qcbmi_file {
+    int fd;
+    bool is_device;
+    int flush_errno; /* of the first flush that failed */
+    struct qcbmi_file_id id;
+};
+
+/* ---- open ---------------------------------------------------------------------------------------------- */
+
+static struct qcbmi_file_id id_of(const struct stat *st)
+{
+    /* Several nodes may name one block device; no inode has the number that is used for it here. */
+    if (S_ISBLK(st->st_mode))
+        return (struct qcbmi_file_id){ (uint64_t)st->st_rdev, UINT64_MAX };
+    return (struct qcbmi_file_id){ (uint64_t)st->st_dev, (uint64_t)st->st_ino };
+}
+
+/* NULL for what can hold an image. */
+static const char *wrong_kind(const struct stat *st)
+{
+    switch (st->st_mode & S_IFMT) {
+    case S_IFREG:
+    case S_IFBLK:
+        return NULL;
+    case S_IFDIR:
+        return "is a directory";
+    case S_IFIFO:
+        return "is a FIFO";
+    case S_IFSOCK:
+        return "is a socket";
+    case S_IFCHR:
+        return "is a character device";
+    default:
+        return "is of an unknown kind";
+    }
+}
+
+static int fail_kind(const char *kind, struct qcbm_error *err)
+{
+    return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET,
+                      "Could not open: %s, an image must be a regular file or a block device", kind);
+}
+
+static int fail_open(const char *path, bool writable, int sys_errno, struct qcbm_error *err)
+{
+    struct stat st;
+
+    /* Opening a directory for writing, or a socket, fails with an errno that does not tell. */
+    if ((sys_errno == EISDIR || sys_errno == ENXIO) && stat(path, &st) == 0 && wrong_kind(&st))
+        return fail_kind(wrong_kind(&st), err);
+    if (writable && (sys_errno == EACCES || sys_errno == EPERM || sys_errno == EROFS || sys_errno == ETXTBSY))
+        return qcbmi_fail_errno(err, sys_errno, QCBM_NO_OFFSET, "Could not open for writing");
+    return qcbmi_fail_errno(err, sys_errno, QCBM_NO_OFFSET, "Could not open");
+}
+
+static int open_fd(const char *path, bool writable, struct qcbm_error *err)
+{
+    int fd;
+
+    /* O_NONBLOCK: a FIFO must not hang us before fstat() tells what it is. */
+    do
+        fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    while (fd < 0 && errno == EINTR);
+    return fd < 0 ? fail_open(path, writable, errno, err) : fd;
+}
+
+static int check_fd(int fd, bool writable, struct stat *st, struct qcbm_error *err)
+{
+    int read_only = 0;
+    int flags;
+
+    if (fstat(fd, st) < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "fstat failed");
+    if (wrong_kind(st))
+        return fail_kind(wrong_kind(st), err);
+    /* The kernel lets root open a read-only device for writing; every write would fail then. */
+    if (writable && S_ISBLK(st->st_mode) && ioctl(fd, BLKROGET, &read_only) == 0 && read_only)
+        return qcbmi_fail_errno(err, EROFS, QCBM_NO_OFFSET, "Could not open for writing");
+    flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "fcntl failed");
+    return 0;
+}
+
+int qcbmi_file_open(const char *path, bool writable, void **self, struct qcbm_error *err)
+{
+    struct qcbmi_file *f;
+    struct stat st;
+    int ret;
+    int fd = open_fd(path, writable, err);
+
+    *self = NULL;
+    if (fd < 0)
+        return fd;
+    ret = check_fd(fd, writable, &st, err);
+    if (ret < 0)
+        goto fail;
+    f = calloc(1, sizeof(*f));
+    if (!f) {
+        ret = qcbmi_fail_nomem(err);
+        goto fail;
+    }
+    f->fd = fd;
+    f->is_device = S_ISBLK(st.st_mode);
+    f->id = id_of(&st);
+    *self = f;
+    return 0;
+
+fail:
+    close(fd);
+    return ret;
+}
+
+static void file_close(void *self)
+{
+    struct qcbmi_file *f = self;
+
+    /* What had to be durable was flushed; the locks go with the last reference to the open file description. */
+    close(f->fd);
+    free(f);
+}
+
+struct qcbmi_file_id qcbmi_file_get_id(const void *self)
+{
+    const struct qcbmi_file *f = self;
+
+    return f->id;
+}
+
+int qcbmi_file_path_id(const char *path, struct qcbmi_file_id *out, struct qcbm_error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "Could not open");
+    *out = id_of(&st);
+    return 0;
+}
+
+/* ---- bytes --------------------------------------------------------------------------------------------- */
+
+static int file_read_at(void *self, uint64_t off, void *buf, size_t len, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+    uint8_t *to = buf;
+    size_t done = 0;
+
+    while (done < len) {
+        size_t want = len - done < MAX_TRANSFER ? len - done : MAX_TRANSFER;
+        ssize_t n = pread(f->fd, to + done, want, (off_t)(off + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return qcbmi_fail_errno(err, errno, off, "read of %zu bytes at 0x%" PRIx64 " failed", len, off);
+        if (n == 0) /* the size was checked before: somebody cut the file */
+            return qcbmi_fail(err, QCBM_E_IO, off, "read of %zu bytes at 0x%" PRIx64 " met the end of the file", len,
+                              off);
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+static int file_write_at(void *self, uint64_t off, const void *buf, size_t len, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+    const uint8_t *from = buf;
+    size_t done = 0;
+
+    while (done < len) {
+        size_t want = len - done < MAX_TRANSFER ? len - done : MAX_TRANSFER;
+        ssize_t n = pwrite(f->fd, from + done, want, (off_t)(off + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return qcbmi_fail_errno(err, n < 0 ? errno : EIO, off, "write of %zu bytes at 0x%" PRIx64 " failed", len,
+                                    off);
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+static int file_flush(void *self, struct qcbm_error *err)
+{
+    struct qcbmi_file *f = self;
+    int ret;
+
+    /* The kernel reports lost pages once and then forgets them: a later success would say nothing about them. */
+    if (f->flush_errno)
+        return qcbmi_fail_errno(err, f->flush_errno, QCBM_NO_OFFSET, "an earlier flush failed");
+    do
+        ret = fdatasync(f->fd);
+    while (ret < 0 && errno == EINTR);
+    if (ret < 0) {
+        f->flush_errno = errno;
+        return qcbmi_fail_errno(err, f->flush_errno, QCBM_NO_OFFSET, "flush failed");
+    }
+    return 0;
+}
+
+/* ---- length and space ---------------------------------------------------------------------------------- */
+
+static int file_size(void *self, uint64_t *len_bytes, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+    struct stat st;
+    off_t end;
+
+    if (f->is_device) {
+        end = lseek(f->fd, 0, SEEK_END); /* st_size of a device is 0; the position is used nowhere */
+    } else {
+        end = fstat(f->fd, &st);
+        if (end == 0)
+            end = st.st_size;
+    }
+    if (end < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "could not get the size");
+    *len_bytes = (uint64_t)end;
+    return 0;
+}
+
+/* A device ends where it ends. */
+static int check_device_end(uint64_t size, uint64_t end, struct qcbm_error *err)
+{
+    if (end <= size)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_NOSPACE, QCBM_NO_OFFSET,
+                      "no space: the block device must hold %" PRIu64 " bytes and has %" PRIu64, end, size);
+}
+
+static int file_grow(void *self, uint64_t len_bytes, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+    uint64_t size;
+    int ret = file_size(self, &size, err);
+
+    if (ret < 0 || len_bytes <= size)
+        return ret;
+    if (f->is_device)
+        return check_device_end(size, len_bytes, err);
+    do
+        ret = ftruncate(f->fd, (off_t)len_bytes);
+    while (ret < 0 && errno == EINTR);
+    if (ret < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET,
+                                "growing the file from %" PRIu64 " to %" PRIu64 " bytes failed", size, len_bytes);
+    return 0;
+}
+
+static int file_space(void *self, uint64_t *available, uint64_t *allocated, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+    struct statvfs vfs;
+    struct stat st;
+    int ret;
+
+    if (fstat(f->fd, &st) < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "fstat failed");
+    *allocated = (uint64_t)st.st_blocks * 512; /* 0 for a device, as qemu-img info has it */
+    *available = 0;
+    if (f->is_device)
+        return 0; /* all of it is there already, and no more will be */
+    do
+        ret = fstatvfs(f->fd, &vfs);
+    while (ret < 0 && errno == EINTR);
+    if (ret < 0 || !u64_mul(vfs.f_bavail, vfs.f_frsize, available))
+        *available = UINT64_MAX;
+    return 0;
+}
+
+/* What fallocate() got before it failed stays allocated behind the end of the file, on a device that is full: give it
+ * back, as well as that goes. Blocks that it put into holes stay; they read as zeros as before. */
+static void give_back(void *self, uint64_t end)
+{
+    const struct qcbmi_file *f = self;
+    uint64_t size;
+    int ignored;
+
+    if (file_size(self, &size, NULL) < 0 || end <= size)
+        return;
+    ignored = ftruncate(f->fd, (off_t)size);
+    (void)ignored;
+}
+
+static int fail_reserve(void *self, uint64_t off, uint64_t len, int sys_errno, struct qcbm_error *err)
+{
+    uint64_t available, allocated;
+
+    if (sys_errno != ENOSPC && sys_errno != EDQUOT)
+        return qcbmi_fail_errno(err, sys_errno, off, "reserving %" PRIu64 " bytes at 0x%" PRIx64 " failed", len, off);
+    give_back(self, off + len);
+    if (file_space(self, &available, &allocated, NULL) < 0 || available == UINT64_MAX)
+        return qcbmi_fail_errno(err, sys_errno, off, "%" PRIu64 " bytes at 0x%" PRIx64 " are needed", len, off);
+    return qcbmi_fail_errno(err, sys_errno, off,
+                            "%" PRIu64 " bytes at 0x%" PRIx64 " are needed, %" PRIu64 " are available", len, off,
+                            available);
+}
+
+static int file_reserve(void *self, uint64_t off, uint64_t len, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+    uint64_t size;
+    int ret;
+
+    if (len == 0)
+        return 0;
+    if (f->is_device) {
+        ret = file_size(self, &size, err);
+        return ret < 0 ? ret : check_device_end(size, off + len, err);
+    }
+    do
+        ret = fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len);
+    while (ret < 0 && errno == EINTR);
+    /* Not every file system can: then a full device is met by the write, which comes before the commit is visible. */
+    if (ret == 0 || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
+        return 0;
+    return fail_reserve(self, off, len, errno, err);
+}
+
+static int file_extent(void *self, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+    uint64_t size;
+    off_t next;
+    int ret = file_size(self, &size, err);
+
+    if (ret < 0)
+        return ret;
+    if (off >= size)
+        return qcbmi_fail(err, QCBM_E_ARG, off, "0x%" PRIx64 " is not below the end of the file at 0x%" PRIx64, off,
+                          size);
+    next = lseek(f->fd, (off_t)off, SEEK_DATA);
+    *is_data = true;
+    *end = size;
+    if (next < 0) {
+        *is_data = errno != ENXIO; /* ENXIO: a hole to the end. Else it cannot tell holes: all data */
+        return 0;
+    }
+    if ((uint64_t)next > off) {
+        *is_data = false;
+        *end = u64_min((uint64_t)next, size);
+        return 0;
+    }
+    next = lseek(f->fd, (off_t)off, SEEK_HOLE);
+    if (next > 0 && (uint64_t)next > off)
+        *end = u64_min((uint64_t)next, size);
+    return 0;
+}
+
+static int file_lock(void *self, enum qcbm_lock_mode mode, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+
+    return qcbmi_lock_fd(f->fd, mode, err);
+}
+
+const struct qcbm_io_ops *qcbmi_file_ops(void)
+{
+    static const struct qcbm_io_ops ops = {
+        .struct_size = sizeof(ops),
+        .read_at = file_read_at,
+        .write_at = file_write_at,
+        .flush = file_flush,
+        .size = file_size,
+        .grow = file_grow,
+        .reserve = file_reserve,
+        .space = file_space,
+        .extent = file_extent,
+        .lock = file_lock,
+        .close = file_close,
+    };
+
+    return &ops;
+}

@@ -1,0 +1,21 @@
+/* io_file.h - a local file or block device as backend
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_IO_FILE_H
+#define QCBMI_IO_FILE_H
+
+#include "io.h"
+
+/* Open @path; regular files and block devices only, never blocks on a FIFO, close-on-exec. *@self goes with
+ * qcbmi_file_ops(). Messages do not repeat the path.
+ * Returns 0, QCBM_E_IO (with sys_errno, e.g. "Could not open: No such file or directory"), QCBM_E_UNSUPPORTED, QCBM_E_NOMEM. */
+int qcbmi_file_open(const char *path, bool writable, void **self, struct qcbm_error *err);
+const struct qcbm_io_ops *qcbmi_file_ops(void);
+
+/* Which file is it? Two paths of one file give the same numbers. */
+struct qcbmi_file_id {
+    uint64_t dev, ino;
+};
+struct qcbmi_file_id qcbmi_file_get_id(const void *self);
+int qcbmi_file_path_id(const char *path, struct qcbmi_file_id *out, struct qcbm_error *err); /* stat() */
+
+#endif
