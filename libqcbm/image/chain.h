@@ -1,0 +1,44 @@
+/* chain.h - the backing chain, for the commands that need it: local qcow2 and raw files only
+ * SPDX-License-Identifier: MIT
+ *
+ * Opens the files that the image names, so only commands about the chain use it. Protocol names and json: are never
+ * followed, formats never guessed, loops and depth are caught. */
+#ifndef QCBMI_CHAIN_H
+#define QCBMI_CHAIN_H
+
+#include "image.h"
+
+#define QCBMI_CHAIN_MAX_DEPTH 200u
+
+struct qcbmi_layer {
+    char *filename; /* as it was opened */
+    struct qcbmi_file_id id;
+    struct qcbm_image *img; /* a qcow2 layer, else NULL */
+    struct qcbmi_io raw;    /* a raw layer */
+    uint64_t size;          /* guest bytes; a raw file rounded up to 512, as QEMU does */
+    bool borrowed;          /* img belongs to the caller */
+};
+
+struct qcbmi_chain {
+    struct qcbmi_layer *layers; /* 0 is the top */
+    size_t n, capacity;
+};
+
+struct qcbmi_chain_options {
+    bool force_share;
+    const struct qcbmi_file_id *stop; /* the layer with this identity is the last one; NULL = follow to the end */
+    size_t max_layers;                /* 0 = no other limit than QCBMI_CHAIN_MAX_DEPTH */
+    struct qcbm_image *known;         /* an image that the caller has open already, e.g. for writing; may be NULL */
+};
+
+/* The chain of @top, which stays the caller's. Free it on failure too.
+ * QCBM_E_CHAIN: a name that is not followed, no format, a loop, too deep, or a layer that cannot be opened. */
+int qcbmi_chain_open(struct qcbm_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,
+                     struct qcbm_error *err);
+void qcbmi_chain_close(struct qcbmi_chain *chain); /* fine on a zeroed struct */
+
+/* The path that @name, found in the image at @image_path, means: relative names are relative to the image's directory,
+ * "file:" is dropped. QCBM_E_CHAIN for json: and other protocols. *@out is freed by the caller. */
+int qcbmi_chain_resolve(const char *image_path, const char *name, char **out, struct qcbm_error *err);
+
+#endif

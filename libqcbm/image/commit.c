@@ -1,0 +1,111 @@
+/* commit.c - the only code that writes: runs a plan, a flush after each stage
+ * SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "checked.h"
+#include "plan.h"
+
+#define PIECE (UINT64_C(1) << 20) /* bytes of bitmap payload in memory at once */
+
+static int write_bits(struct qcbm_image *img, const struct qcbmi_plan_write *w, uint8_t *buf, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (uint64_t done = 0; ret == 0 && done < w->len; done += PIECE) {
+        uint64_t n = u64_min(PIECE, w->len - done);
+
+        qcbmi_bitset_load_bytes(w->bits, w->first_byte + done, buf, (size_t)n);
+        ret = qcbmi_io_write(&img->io, w->off + done, buf, n, err);
+    }
+    return ret;
+}
+
+static int run_stage(struct qcbm_image *img, const struct qcbmi_plan_stage *stage, uint8_t *buf, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < stage->n; i++) {
+        const struct qcbmi_plan_write *w = &stage->writes[i];
+
+        ret = w->bits ? write_bits(img, w, buf, err) : qcbmi_io_write(&img->io, w->off, w->bytes, w->len, err);
+        if (ret < 0)
+            return qcbmi_prefix(err, ret, "writing %s at 0x%" PRIx64 ": ", w->what, w->off);
+    }
+    return qcbmi_io_flush(&img->io, err);
+}
+
+/* Somebody without locks may have changed the file since it was read. */
+static int check_unchanged(struct qcbm_image *img, struct qcbm_error *err)
+{
+    uint64_t len = u64_min(img->io.size, img->g.cluster_size);
+    uint8_t *now = qcbmi_alloc_array(len, 1, err);
+    int ret = now ? qcbmi_io_read(&img->io, 0, now, len, "first cluster", err) : QCBM_E_NOMEM;
+
+    if (ret == 0 && memcmp(now, img->cluster0, (size_t)len) != 0)
+        ret = qcbmi_fail(err, QCBM_E_UNSAFE, 0,
+                         "the first cluster changed since it was read: somebody else writes to the "
+                         "image; nothing was written");
+    free(now);
+    return ret;
+}
+
+int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+{
+    uint64_t available = UINT64_MAX, allocated, growth;
+    int ret;
+
+    if (plan->end <= img->io.size)
+        return 0;
+    growth = plan->end - img->io.size;
+    ret = qcbmi_io_space(&img->io, &available, &allocated, err);
+    if (ret < 0)
+        return ret;
+    if (available < growth)
+        return qcbmi_fail(err, QCBM_E_NOSPACE, QCBM_NO_OFFSET,
+                          "not enough space: needs %" PRIu64 " bytes, %" PRIu64 " available; nothing was written",
+                          growth, available);
+    return 0;
+}
+
+/* Take the blocks that the writes need from the file system now, while nothing has changed. */
+static int reserve(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+{
+    int ret = qcbmi_plan_check_space(plan, img, err);
+
+    for (size_t i = 0; ret == 0 && i < plan->n; i++)
+        for (size_t j = 0; ret == 0 && j < plan->stages[i].n; j++)
+            ret = qcbmi_io_reserve(&img->io, plan->stages[i].writes[j].off, plan->stages[i].writes[j].len, err);
+    return ret < 0 ? qcbmi_prefix(err, ret, "nothing was written: ") : 0;
+}
+
+int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+{
+    bool switched = false;
+    uint8_t *buf;
+    int ret;
+
+    if (!(img->open_flags & QCBM_OPEN_WRITE))
+        return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
+    ret = check_unchanged(img, err);
+    if (ret == 0)
+        ret = reserve(plan, img, err);
+    if (ret < 0)
+        return ret;
+    buf = qcbmi_alloc_array(PIECE, 1, err);
+    if (!buf)
+        return QCBM_E_NOMEM;
+    if (plan->end > img->io.size) /* cut here: a longer file, and nothing refers to its new part */
+        ret = qcbmi_io_grow(&img->io, plan->end, err);
+    for (size_t i = 0; ret == 0 && i < plan->n; i++) {
+        if (plan->stages[i].n == 0)
+            continue;
+        switched |= plan->stages[i].switches;
+        ret = run_stage(img, &plan->stages[i], buf, err);
+    }
+    free(buf);
+    if (ret < 0 && switched)
+        return qcbmi_prefix(err, ret, "the new state may be in place, look before you repeat: ");
+    return ret < 0 ? qcbmi_prefix(err, ret, "the old state is in place, clusters may have leaked: ") : 0;
+}

@@ -1,0 +1,213 @@
+/* image.c - open an image: lock, header, extensions, feature gate
+ * SPDX-License-Identifier: MIT */
+#include "image.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "checked.h"
+#include "snapshots.h"
+
+#define MAX_FINDINGS 4096u
+
+static enum qcbm_lock_mode lock_mode(unsigned flags)
+{
+    if (flags & QCBM_OPEN_WRITE)
+        return QCBM_LOCK_WRITE;
+    if (flags & QCBM_OPEN_INFO)
+        return flags & QCBM_OPEN_FORCE_SHARE ? QCBM_LOCK_INFO_SHARED : QCBM_LOCK_INFO;
+    return flags & QCBM_OPEN_FORCE_SHARE ? QCBM_LOCK_READ_SHARED : QCBM_LOCK_READ;
+}
+
+static int take_lock(struct qcbm_image *img, struct qcbm_error *err)
+{
+    struct qcbm_error local;
+    int ret = qcbmi_io_lock(&img->io, lock_mode(img->open_flags), &local);
+
+    if (ret == QCBM_E_NOLOCKS && (img->open_flags & QCBM_OPEN_NO_LOCK))
+        return 0;
+    if (ret < 0 && err)
+        *err = local;
+    return ret;
+}
+
+/* An incompatible bit that is not ours to know: name it as the image does, else by its mask (QEMU's wording). */
+static int check_incompatible(const struct qcbm_image *img, struct qcbm_error *err)
+{
+    uint64_t unknown = img->h.incompatible & ~Q2_INCOMPAT_KNOWN;
+    char name[48], text[256];
+    unsigned bit = 0;
+
+    if (!unknown)
+        return 0;
+    while (!(unknown >> bit & 1))
+        bit++;
+    if (q2_feature_name(&img->exts, 0, bit, name))
+        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 72, "Unsupported qcow2 feature(s): %s (incompatible feature bit %u)",
+                          qcbmi_printable(text, sizeof(text), name, strnlen(name, sizeof(name))), bit);
+    return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 72,
+                      "Unsupported qcow2 feature(s): Unknown incompatible feature: %" PRIx64, unknown);
+}
+
+static int dup_extension(const struct qcbm_image *img, uint32_t type, char **out, struct qcbm_error *err)
+{
+    const struct q2_extension *ext = q2_extension_find(&img->exts, type);
+
+    *out = NULL;
+    if (!ext)
+        return 0;
+    *out = qcbmi_memdup_nul(ext->data, ext->len, err);
+    return *out ? 0 : QCBM_E_NOMEM;
+}
+
+static int load_names(struct qcbm_image *img, struct qcbm_error *err)
+{
+    int ret = dup_extension(img, Q2_EXT_BACKING_FORMAT, &img->backing_format, err);
+
+    if (ret == 0 && img->g.data_file)
+        ret = dup_extension(img, Q2_EXT_DATA_FILE, &img->data_file, err);
+    if (ret == 0 && img->h.backing_offset && img->h.backing_size) {
+        img->backing_file = qcbmi_memdup_nul(img->cluster0 + img->h.backing_offset, img->h.backing_size, err);
+        ret = img->backing_file ? 0 : QCBM_E_NOMEM;
+    }
+    return ret;
+}
+
+static void forget_header(struct qcbm_image *img)
+{
+    free(img->cluster0);
+    q2_extensions_free(&img->exts);
+    memset(&img->exts, 0, sizeof(img->exts));
+    free(img->backing_file);
+    free(img->backing_format);
+    free(img->data_file);
+    img->cluster0 = NULL;
+    img->backing_file = img->backing_format = img->data_file = NULL;
+}
+
+/* The file may end inside cluster 0 (nothing else would be in it); what is missing reads as zeros. */
+static int read_cluster0(struct qcbm_image *img, struct qcbm_error *err)
+{
+    uint8_t head[Q2_HEADER_BYTES];
+    uint64_t head_len = u64_min(img->io.size, sizeof(head));
+    int ret = qcbmi_io_read(&img->io, 0, head, head_len, "header", err);
+
+    if (ret == 0)
+        ret = q2_header_parse(head, (size_t)head_len, &img->h, err);
+    if (ret < 0)
+        return ret;
+    q2_geometry_derive(&img->h, &img->g);
+    img->cluster0 = qcbmi_alloc_array(img->g.cluster_size, 1, err);
+    if (!img->cluster0)
+        return QCBM_E_NOMEM;
+    return qcbmi_io_read(&img->io, 0, img->cluster0, u64_min(img->io.size, img->g.cluster_size), "first cluster", err);
+}
+
+int qcbmi_image_reload_header(struct qcbm_image *img, struct qcbm_error *err)
+{
+    int ret;
+
+    forget_header(img);
+    ret = read_cluster0(img, err);
+    if (ret == 0)
+        ret = q2_extensions_parse(img->cluster0, img->g.cluster_size, &img->h, &img->exts, err);
+    if (ret == 0)
+        ret = check_incompatible(img, err);
+    if (ret == 0)
+        ret = load_names(img, err);
+    return ret;
+}
+
+int qcbmi_image_open(const struct qcbm_io_ops *ops, void *self, const char *path, unsigned flags,
+                     struct qcbm_image **out, struct qcbm_error *err)
+{
+    struct qcbm_image *img;
+    int ret;
+
+    *out = NULL;
+    img = qcbmi_alloc_array(1, sizeof(*img), err);
+    if (!img) {
+        ops->close(self);
+        return QCBM_E_NOMEM;
+    }
+    img->open_flags = flags;
+    ret = qcbmi_io_init(&img->io, ops, self, flags & QCBM_OPEN_WRITE, err);
+    if (ret < 0)
+        goto fail;
+    if (path) {
+        img->id = qcbmi_file_get_id(self);
+        img->path = qcbmi_memdup_nul(path, strlen(path), err);
+        ret = img->path ? 0 : QCBM_E_NOMEM;
+    }
+    /* Never act on bytes that were read before the lock. */
+    if (ret == 0)
+        ret = take_lock(img, err);
+    if (ret == 0)
+        ret = qcbmi_io_refresh_size(&img->io, err);
+    if (ret == 0)
+        ret = qcbmi_image_reload_header(img, err);
+    if (ret < 0)
+        goto fail;
+    *out = img;
+    return 0;
+fail:
+    qcbmi_image_free(img);
+    return ret;
+}
+
+void qcbmi_image_free(struct qcbm_image *img)
+{
+    if (!img)
+        return;
+    forget_header(img);
+    qcbmi_snapshots_forget(img);
+    free(img->l1);
+    free(img->findings.list);
+    free(img->path);
+    qcbmi_io_close(&img->io);
+    free(img);
+}
+
+int qcbmi_image_check_writable(const struct qcbm_image *img, struct qcbm_error *err)
+{
+    if (img->g.version < 3)
+        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 4,
+                          "Cannot store dirty bitmaps in qcow2 v2 files: run 'qemu-img amend -o compat=1.1' first");
+    if (img->h.incompatible & QCBM_INCOMPAT_CORRUPT)
+        return qcbmi_fail(err, QCBM_E_UNSAFE, 72,
+                          "the image is marked corrupt (incompatible feature bit 1): repair it with "
+                          "'qemu-img check -r all' before anything is written to it");
+    if (img->h.incompatible & QCBM_INCOMPAT_DIRTY)
+        return qcbmi_fail(
+            err, QCBM_E_UNSAFE, 72,
+            "the image is marked dirty (incompatible feature bit 0), its refcounts cannot be trusted: run "
+            "'qemu-img check -r all' first");
+    return 0;
+}
+
+uint64_t qcbmi_image_end(const struct qcbm_image *img)
+{
+    return align_up(img->io.size, img->g.cluster_size);
+}
+
+void qcbmi_finding_add(struct qcbm_image *img, const char *code, enum qcbm_severity severity, uint64_t offset,
+                       uint32_t bitmap, const char *fmt, ...)
+{
+    struct qcbm_finding *f;
+    va_list args;
+
+    if (img->findings.n >= MAX_FINDINGS ||
+        qcbmi_grow_array(&img->findings.list, &img->findings.capacity, img->findings.n, sizeof(*f), NULL) < 0)
+        return;
+    f = &img->findings.list[img->findings.n++];
+    f->code = code;
+    f->severity = severity;
+    f->offset = offset;
+    f->bitmap = bitmap;
+    va_start(args, fmt);
+    vsnprintf(f->message, sizeof(f->message), fmt, args);
+    va_end(args);
+}

@@ -1,0 +1,63 @@
+/* image.h - an open qcow2 image: header, extensions, geometry, names
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_IMAGE_H
+#define QCBMI_IMAGE_H
+
+#include "error.h"
+#include "io.h"
+#include "io_file.h"
+#include "q2_extension.h"
+#include "q2_geometry.h"
+#include "q2_limits.h"
+#include "q2_snapshot.h"
+
+struct qcbmi_bitmap_list; /* bitmap/bitmap_list.h; loaded by the layer above */
+
+struct qcbmi_findings {
+    struct qcbm_finding *list;
+    size_t n, capacity;
+};
+
+struct qcbm_image {
+    struct qcbmi_io io;
+    unsigned open_flags;
+    char *path;              /* NULL with a backend of the caller */
+    struct qcbmi_file_id id; /* valid if path is set */
+
+    uint8_t *cluster0; /* cluster_size bytes; zeros where the file is shorter */
+    struct q2_header h;
+    struct q2_geometry g;
+    struct q2_extensions exts;
+    char *backing_file, *backing_format, *data_file; /* NULL if there is none */
+
+    uint8_t *l1;                   /* raw active L1, only the entries that map guest data; loaded on demand */
+    struct q2_snapshot *snapshots; /* loaded on demand; point into snapshot_table */
+    char **snapshot_strings;       /* id and name of each, NUL-terminated */
+    uint8_t *snapshot_table;
+    uint32_t n_snapshots_loaded;
+    uint64_t snapshot_table_bytes;
+
+    struct qcbmi_bitmap_list *bitmaps;
+    struct qcbmi_findings findings;
+};
+
+/* Take over the backend (closed on failure too), lock it as @flags (enum qcbm_open_flag) say, read and check the header.
+ * @path may be NULL. The bitmaps are not loaded. */
+int qcbmi_image_open(const struct qcbm_io_ops *ops, void *self, const char *path, unsigned flags,
+                     struct qcbm_image **out, struct qcbm_error *err);
+void qcbmi_image_free(struct qcbm_image *img);
+
+/* Read header and extensions again, after a commit. */
+int qcbmi_image_reload_header(struct qcbm_image *img, struct qcbm_error *err);
+
+/* Why this image must not be written to, or 0: version 2, dirty bit, corrupt bit. */
+int qcbmi_image_check_writable(const struct qcbm_image *img, struct qcbm_error *err);
+
+/* End of what the file can hold: its length rounded up to a cluster, since a last cluster may be cut short. */
+uint64_t qcbmi_image_end(const struct qcbm_image *img);
+
+/* Note a finding; @message is formatted. Quietly drops it when memory is short or there are thousands. */
+void qcbmi_finding_add(struct qcbm_image *img, const char *code, enum qcbm_severity severity, uint64_t offset,
+                       uint32_t bitmap, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
+#endif

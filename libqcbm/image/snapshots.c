@@ -1,0 +1,87 @@
+/* snapshots.c - the table of internal snapshots
+ * SPDX-License-Identifier: MIT */
+#include "snapshots.h"
+
+#include <stdlib.h>
+
+#include "alloc.h"
+#include "checked.h"
+
+/* The header gives the number of entries, not the bytes: read what can be there at most. */
+static int read_table(struct qcbm_image *img, uint8_t **out, uint64_t *len, struct qcbm_error *err)
+{
+    uint64_t off = img->h.snapshots_offset;
+    uint8_t *bytes;
+    int ret;
+
+    if (off >= img->io.size)
+        return qcbmi_fail(err, QCBM_E_CORRUPT, 64, "snapshot table at 0x%" PRIx64 " lies past the end of the file",
+                          off);
+    *len = u64_min(img->io.size - off, Q2_MAX_SNAPSHOT_TABLE_BYTES);
+    *len = u64_min(*len, (uint64_t)img->h.n_snapshots * (Q2_SNAPSHOT_FIXED + Q2_MAX_SNAPSHOT_EXTRA + 2 * 65535 + 8));
+    bytes = qcbmi_alloc_array(*len, 1, err);
+    if (!bytes)
+        return QCBM_E_NOMEM;
+    ret = qcbmi_io_read(&img->io, off, bytes, *len, "snapshot table", err);
+    if (ret < 0) {
+        free(bytes);
+        return ret;
+    }
+    *out = bytes;
+    return 0;
+}
+
+static int parse_entries(struct qcbm_image *img, const uint8_t *table, uint64_t len, struct qcbm_error *err)
+{
+    struct q2_cursor in;
+
+    q2_cursor_init(&in, table, (size_t)len);
+    for (uint32_t i = 0; i < img->h.n_snapshots; i++) {
+        struct q2_snapshot *s = &img->snapshots[i];
+        int ret = q2_snapshot_parse(&in, table, img->h.snapshots_offset, i, s, err);
+
+        if (ret < 0)
+            return ret;
+        img->n_snapshots_loaded = i + 1;
+        img->snapshot_strings[2 * i] = qcbmi_memdup_nul(s->id, s->id_len, err);
+        img->snapshot_strings[2 * i + 1] = qcbmi_memdup_nul(s->name, s->name_len, err);
+        if (!img->snapshot_strings[2 * i] || !img->snapshot_strings[2 * i + 1])
+            return QCBM_E_NOMEM;
+    }
+    img->snapshot_table_bytes = (uint64_t)(in.at - table);
+    return 0;
+}
+
+void qcbmi_snapshots_forget(struct qcbm_image *img)
+{
+    for (uint32_t i = 0; img->snapshot_strings && i < 2 * img->n_snapshots_loaded; i++)
+        free(img->snapshot_strings[i]);
+    free(img->snapshot_strings);
+    free(img->snapshots);
+    free(img->snapshot_table);
+    img->snapshot_strings = NULL;
+    img->snapshots = NULL;
+    img->snapshot_table = NULL;
+    img->n_snapshots_loaded = 0;
+}
+
+int qcbmi_snapshots_load(struct qcbm_image *img, struct qcbm_error *err)
+{
+    uint64_t len = 0;
+    int ret = 0;
+
+    if (img->snapshots || img->h.n_snapshots == 0)
+        return 0;
+    ret = read_table(img, &img->snapshot_table, &len, err);
+    if (ret < 0)
+        return ret;
+    img->snapshots = qcbmi_alloc_array(img->h.n_snapshots, sizeof(*img->snapshots), err);
+    img->snapshot_strings = qcbmi_alloc_array(2 * (uint64_t)img->h.n_snapshots, sizeof(char *), err);
+    if (!img->snapshots || !img->snapshot_strings)
+        ret = QCBM_E_NOMEM;
+    if (ret == 0)
+        ret = parse_entries(img, img->snapshot_table, len, err);
+    if (ret < 0)
+        qcbmi_snapshots_forget(img);
+    return ret;
+}

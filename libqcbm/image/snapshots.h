@@ -1,0 +1,12 @@
+/* snapshots.h - the table of internal snapshots
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_SNAPSHOTS_H
+#define QCBMI_SNAPSHOTS_H
+
+#include "image.h"
+
+/* Read the table into img->snapshots, unless it is there. Its L1 tables are not looked at. */
+int qcbmi_snapshots_load(struct qcbm_image *img, struct qcbm_error *err);
+void qcbmi_snapshots_forget(struct qcbm_image *img);
+
+#endif
