@@ -1,0 +1,366 @@
+/* bitmap_edit.c - add, remove, clear, enable, disable, merge: in memory, until a plan is made of it
+ * SPDX-License-Identifier: MIT */
+#include "bitmap_edit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "bitmap_load.h"
+#include "checked.h"
+
+static void free_bitmap(struct qcbmi_edit_bitmap *b)
+{
+    free(b->name);
+    qcbmi_dirtymap_free(&b->map);
+    memset(b, 0, sizeof(*b));
+}
+
+void qcbm_edit_free(struct qcbm_edit *edit)
+{
+    if (!edit)
+        return;
+    qcbmi_plan_free(&edit->plan);
+    for (size_t i = 0; i < edit->n; i++)
+        free_bitmap(&edit->list[i]);
+    free(edit->list);
+    free(edit);
+}
+
+static int add_stored(struct qcbm_edit *edit, const struct qcbmi_bitmap *stored, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap b = { .stored = stored, .name_len = stored->d.name_len, .flags = stored->d.flags };
+
+    b.gran_bits = stored->d.granularity_bits;
+    b.table_offset = stored->d.table_offset;
+    b.table_entries = stored->d.table_entries;
+    b.name = qcbmi_memdup_nul(stored->d.name, stored->d.name_len, err);
+    if (!b.name || qcbmi_grow_array(&edit->list, &edit->capacity, edit->n, sizeof(b), err) < 0) {
+        free(b.name);
+        return QCBM_E_NOMEM;
+    }
+    edit->list[edit->n++] = b;
+    return 0;
+}
+
+int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap_list *list = img->bitmaps;
+    struct qcbm_edit *edit;
+    int ret = qcbmi_image_check_writable(img, err);
+
+    *out = NULL;
+    if (ret < 0)
+        return ret;
+    if (list->broken) {
+        if (err)
+            *err = list->why_broken;
+        return qcbmi_prefix(err, QCBM_E_CORRUPT, "the bitmap directory cannot be rewritten without losing something: ");
+    }
+    edit = qcbmi_alloc_array(1, sizeof(*edit), err);
+    if (!edit)
+        return QCBM_E_NOMEM;
+    edit->img = img;
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++)
+        ret = add_stored(edit, &list->list[i], err);
+    if (ret < 0) {
+        qcbm_edit_free(edit);
+        return ret;
+    }
+    *out = edit;
+    return 0;
+}
+
+struct qcbmi_edit_bitmap *qcbmi_edit_find(struct qcbm_edit *edit, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (size_t i = 0; i < edit->n; i++)
+        if (edit->list[i].name_len == len && memcmp(edit->list[i].name, name, len) == 0)
+            return &edit->list[i];
+    return NULL;
+}
+
+static int find(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
+{
+    char text[256];
+
+    if (edit->planned)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the edit has been planned and cannot be changed");
+    *out = qcbmi_edit_find(edit, name);
+    if (*out)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
+                      qcbmi_printable(text, sizeof(text), name, strlen(name)));
+}
+
+/* As find(), and not marked in use, nor bad: what QEMU allows for such a bitmap is removal. */
+static int find_consistent(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out,
+                           struct qcbm_error *err)
+{
+    int ret = find(edit, name, out, err);
+
+    if (ret < 0 || !(*out)->stored || (*out)->bits_changed)
+        return ret;
+    return qcbmi_bitmap_check_readable(edit->img, (*out)->stored, false, err);
+}
+
+int qcbmi_edit_granularity(const struct qcbm_edit *edit, uint64_t granularity, unsigned *gran_bits,
+                           struct qcbm_error *err)
+{
+    if (granularity == 0)
+        granularity = q2_default_granularity(&edit->img->g);
+    if ((granularity & (granularity - 1)) || granularity < UINT64_C(1) << Q2_MIN_GRANULARITY_BITS)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "Granularity must be power of 2 and at least 512");
+    if (granularity > UINT64_C(1) << Q2_MAX_GRANULARITY_BITS)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "Granularity must be at most 2 GiB (2147483648)");
+    *gran_bits = (unsigned)__builtin_ctzll(granularity);
+    return 0;
+}
+
+/* What QEMU would refuse to make, or would lose when it next opens the image. */
+static int check_new(const struct qcbm_edit *edit, const char *name, unsigned gran_bits, struct qcbm_error *err)
+{
+    const struct q2_geometry *g = &edit->img->g;
+    struct q2_bitmap_size size;
+    size_t len = strlen(name);
+    int ret;
+
+    if (len == 0)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "Bitmap name cannot be empty");
+    if (len > Q2_MAX_BITMAP_NAME)
+        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "Name length exceeds maximum (1023 characters)");
+    if (edit->n >= Q2_MAX_BITMAPS)
+        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "Maximum number of persistent bitmaps is already reached");
+    if (g->sector_size_down == 0)
+        return qcbmi_fail(err, QCBM_E_LIMIT, 24, "an image of size 0 cannot hold a bitmap");
+    ret = q2_bitmap_size(g->sector_size_down, gran_bits, g->cluster_size, &size, err);
+    if (ret == 0 && g->size != g->sector_size_down && is_aligned(g->sector_size_down, UINT64_C(1) << gran_bits))
+        ret = qcbmi_fail(err, QCBM_E_UNSUPPORTED, 24,
+                         "virtual size %" PRIu64 " is not a multiple of 512: its last bytes "
+                         "would have no bit (QEMU rounds the size down); resize the image first",
+                         g->size);
+    return ret;
+}
+
+static int append(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap b = { .name_len = strlen(name) };
+
+    b.name = qcbmi_memdup_nul(name, b.name_len, err);
+    if (!b.name || qcbmi_grow_array(&edit->list, &edit->capacity, edit->n, sizeof(b), err) < 0) {
+        free(b.name);
+        return QCBM_E_NOMEM;
+    }
+    edit->list[edit->n] = b;
+    *out = &edit->list[edit->n++];
+    return 0;
+}
+
+int qcbmi_edit_insert(struct qcbm_edit *edit, const char *name, unsigned gran_bits, uint32_t flags, bool replace,
+                      struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    struct qcbmi_dirtymap map = { 0 };
+    char text[256];
+    int ret = find(edit, name, &b, NULL);
+
+    if (ret == QCBM_E_ARG)
+        return find(edit, name, &b, err);
+    if (ret == 0 && !replace)
+        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "Bitmap already exists: %s",
+                          qcbmi_printable(text, sizeof(text), name, strlen(name)));
+    ret = check_new(edit, name, gran_bits, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_init(&map, edit->img->g.sector_size_down, gran_bits, err);
+    if (ret == 0 && !b)
+        ret = append(edit, name, &b, err);
+    if (ret < 0) {
+        qcbmi_dirtymap_free(&map);
+        return ret;
+    }
+    qcbmi_dirtymap_free(&b->map);
+    b->map = map;
+    b->bits_changed = true;
+    b->gran_bits = gran_bits;
+    b->flags = flags;
+    *out = b;
+    return 0;
+}
+
+int qcbm_edit_add(struct qcbm_edit *edit, const char *name, uint64_t granularity, unsigned flags,
+                  struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    unsigned gran_bits = 0;
+    int ret = qcbmi_edit_granularity(edit, granularity, &gran_bits, err);
+
+    if (ret < 0)
+        return ret;
+    return qcbmi_edit_insert(edit, name, gran_bits, flags & QCBM_BITMAP_DISABLED ? 0 : Q2_BITMAP_AUTO, false, &b, err);
+}
+
+int qcbm_edit_remove(struct qcbm_edit *edit, const char *name, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    int ret = find(edit, name, &b, err);
+    size_t i;
+
+    if (ret < 0)
+        return ret;
+    i = (size_t)(b - edit->list);
+    free_bitmap(b);
+    memmove(b, b + 1, (edit->n - i - 1) * sizeof(*b));
+    edit->n--;
+    return 0;
+}
+
+int qcbm_edit_clear(struct qcbm_edit *edit, const char *name, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    int ret = find_consistent(edit, name, &b, err);
+
+    if (ret < 0)
+        return ret;
+    if (b->bits_changed)
+        qcbmi_bitset_clear_all(&b->map.bits);
+    else
+        ret = qcbmi_dirtymap_init(&b->map, edit->img->g.sector_size_down, b->gran_bits, err);
+    b->bits_changed |= ret == 0;
+    return ret;
+}
+
+static int set_flag(struct qcbm_edit *edit, const char *name, bool on, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    int ret = find_consistent(edit, name, &b, err);
+
+    if (ret < 0)
+        return ret;
+    b->flags = on ? b->flags | Q2_BITMAP_AUTO : b->flags & ~Q2_BITMAP_AUTO;
+    return 0;
+}
+
+int qcbm_edit_enable(struct qcbm_edit *edit, const char *name, struct qcbm_error *err)
+{
+    return set_flag(edit, name, true, err);
+}
+
+int qcbm_edit_disable(struct qcbm_edit *edit, const char *name, struct qcbm_error *err)
+{
+    return set_flag(edit, name, false, err);
+}
+
+int qcbmi_edit_bits(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
+{
+    int ret = find_consistent(edit, name, out, err);
+
+    if (ret < 0 || (*out)->bits_changed)
+        return ret;
+    ret = qcbmi_bitmap_load(edit->img, (*out)->stored, &(*out)->map, err);
+    if (ret < 0) {
+        qcbmi_dirtymap_free(&(*out)->map);
+        return ret;
+    }
+    (*out)->bits_changed = true;
+    return 0;
+}
+
+/* The bits of @src as the edit has them; loaded into @loaded if they are on disk only. */
+static int own_source(struct qcbm_edit *edit, const char *src, struct qcbmi_dirtymap *loaded,
+                      const struct qcbmi_dirtymap **out, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    int ret = find_consistent(edit, src, &b, err);
+
+    if (ret < 0)
+        return ret;
+    *out = b->bits_changed ? &b->map : loaded;
+    return b->bits_changed ? 0 : qcbmi_bitmap_load(edit->img, b->stored, loaded, err);
+}
+
+static int foreign_source(struct qcbm_image *img, const char *src, struct qcbmi_dirtymap *loaded,
+                          const struct qcbmi_dirtymap **out, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap *b = qcbmi_bitmap_find(img->bitmaps, src);
+    char text[256];
+    int ret;
+
+    if (!b)
+        return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
+                          qcbmi_printable(text, sizeof(text), src, strlen(src)));
+    *out = loaded;
+    ret = qcbmi_bitmap_check_readable(img, b, false, err);
+    return ret < 0 ? ret : qcbmi_bitmap_load(img, b, loaded, err);
+}
+
+int qcbm_edit_merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                    struct qcbm_error *err)
+{
+    struct qcbmi_dirtymap loaded = { 0 };
+    const struct qcbmi_dirtymap *from = NULL;
+    struct qcbmi_edit_bitmap *to;
+    int ret = find_consistent(edit, dst, &to, err);
+
+    if (ret == 0 && (!src_img || src_img == edit->img) && strcmp(dst, src) == 0)
+        return 0; /* into itself */
+    if (ret == 0 && (!src_img || src_img == edit->img))
+        ret = own_source(edit, src, &loaded, &from, err);
+    else if (ret == 0)
+        ret = foreign_source(src_img, src, &loaded, &from, err);
+    if (ret == 0 && from->size != edit->img->g.sector_size_down)
+        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                         "Bitmaps are of different sizes (destination size is %" PRIu64 ", source size is %" PRIu64
+                         ") and can't be merged",
+                         edit->img->g.sector_size_down, from->size);
+    if (ret == 0 && qcbmi_bitset_next_set(&from->bits, 0) == from->bits.n_bits)
+        goto out; /* nothing to add */
+    if (ret == 0)
+        ret = qcbmi_edit_bits(edit, dst, &to, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_merge(&to->map, from, err);
+out:
+    qcbmi_dirtymap_free(&loaded);
+    return ret;
+}
+
+int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_plan_fn *fn, void *opaque,
+                   struct qcbm_error *err)
+{
+    int ret = 0;
+
+    if (!edit->planned) {
+        ret = qcbmi_edit_build_plan(edit, err);
+        if (ret < 0) {
+            qcbmi_plan_free(&edit->plan);
+            return ret;
+        }
+        edit->planned = true;
+    }
+    if (out)
+        qcbmi_plan_summary(&edit->plan, edit->img, out);
+    return fn ? qcbmi_plan_each(&edit->plan, fn, opaque, err) : 0;
+}
+
+int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err)
+{
+    struct qcbm_image *img = edit->img;
+    struct qcbm_plan_summary summary;
+    int ret;
+
+    if (!(img->open_flags & QCBM_OPEN_WRITE))
+        return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
+    ret = qcbm_edit_plan(edit, &summary, NULL, NULL, err);
+    if (ret < 0)
+        return ret;
+    if (out)
+        *out = summary;
+    if (summary.writes == 0)
+        return 0;
+    ret = qcbmi_plan_commit(&edit->plan, img, err);
+    if (ret == 0)
+        ret = qcbmi_image_reload_header(img, err);
+    if (ret == 0) /* the edit's pointers into the old list are not used any more */
+        ret = qcbmi_bitmap_list_load(img, err);
+    return ret;
+}

@@ -1,0 +1,46 @@
+/* bitmap_edit.h - the bitmaps of an image as an edit has them so far
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_BITMAP_EDIT_H
+#define QCBMI_BITMAP_EDIT_H
+
+#include "alloc_clusters.h"
+#include "bitmap_list.h"
+#include "dirtymap.h"
+
+struct qcbmi_edit_bitmap {
+    const struct qcbmi_bitmap *stored; /* as it is on disk; NULL = new */
+    char *name;
+    size_t name_len;
+    uint32_t flags; /* enum of q2_bitmap_dir.h, as they will be stored */
+    unsigned gran_bits;
+    bool bits_changed;         /* then map holds the bits, and stored's are given up */
+    struct qcbmi_dirtymap map; /* initialised if bits_changed */
+    uint64_t table_offset;     /* where they will be; from stored until planned */
+    uint32_t table_entries;
+};
+
+struct qcbm_edit {
+    struct qcbm_image *img;
+    struct qcbmi_edit_bitmap *list; /* in the order of the new directory */
+    size_t n, capacity;
+    bool planned;
+    struct qcbmi_plan plan;
+};
+
+struct qcbmi_edit_bitmap *qcbmi_edit_find(struct qcbm_edit *edit, const char *name);
+
+/* A new bitmap with clean bits at the end, or in the place of an existing one that is given up (@replace). */
+int qcbmi_edit_insert(struct qcbm_edit *edit, const char *name, unsigned gran_bits, uint32_t flags, bool replace,
+                      struct qcbmi_edit_bitmap **out, struct qcbm_error *err);
+
+/* Find @name, refuse it if it is in use or unreadable, and give its bits in memory to be changed. */
+int qcbmi_edit_bits(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err);
+
+/* @granularity as given by a user: 0 = default of the edited image. */
+int qcbmi_edit_granularity(const struct qcbm_edit *edit, uint64_t granularity, unsigned *gran_bits,
+                           struct qcbm_error *err);
+
+/* bitmap_plan.c: fill edit->plan from the list. */
+int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err);
+
+#endif

@@ -1,0 +1,273 @@
+/* bitmap_list.c - the bitmap directory as a list; a bad entry is a finding and hides no other
+ * SPDX-License-Identifier: MIT */
+#include "bitmap_list.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "checked.h"
+
+void qcbmi_bitmap_list_free(struct qcbmi_bitmap_list *list)
+{
+    if (!list)
+        return;
+    for (uint32_t i = 0; i < list->n; i++)
+        free(list->list[i].name);
+    free(list->list);
+    free(list->directory);
+    free(list);
+}
+
+static void mark_broken(struct qcbm_image *img, struct qcbmi_bitmap_list *list, const struct qcbm_error *why)
+{
+    list->broken = true;
+    list->why_broken = *why;
+    qcbmi_finding_add(img, "bitmap-directory-broken", QCBM_SEV_ERROR, why->offset, UINT32_MAX, "%s", why->message);
+}
+
+static void mark_bad(struct qcbm_image *img, struct qcbmi_bitmap_list *list, uint32_t i, const char *code)
+{
+    list->list[i].bad = true;
+    qcbmi_finding_add(img, code, QCBM_SEV_ERROR, list->list[i].why.offset, i, "%s", list->list[i].why.message);
+}
+
+/* A qsort comparator has no context: compare what the elements carry. */
+static int by_name(const void *a, const void *b)
+{
+    const struct qcbmi_bitmap *x = *(struct qcbmi_bitmap *const *)a, *y = *(struct qcbmi_bitmap *const *)b;
+    size_t n = x->d.name_len < y->d.name_len ? x->d.name_len : y->d.name_len;
+    int c = n ? memcmp(x->d.name, y->d.name, n) : 0;
+
+    if (c)
+        return c;
+    if (x->d.name_len != y->d.name_len)
+        return x->d.name_len < y->d.name_len ? -1 : 1;
+    return x->entry_offset < y->entry_offset ? -1 : 1;
+}
+
+static int by_table(const void *a, const void *b)
+{
+    const struct qcbmi_bitmap *x = *(struct qcbmi_bitmap *const *)a, *y = *(struct qcbmi_bitmap *const *)b;
+
+    if (x->d.table_offset != y->d.table_offset)
+        return x->d.table_offset < y->d.table_offset ? -1 : 1;
+    return x->entry_offset < y->entry_offset ? -1 : 1;
+}
+
+static bool same_name(const struct qcbmi_bitmap *x, const struct qcbmi_bitmap *y)
+{
+    return x->d.name_len == y->d.name_len && memcmp(x->d.name, y->d.name, x->d.name_len) == 0;
+}
+
+static void find_duplicates(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbmi_bitmap **order)
+{
+    qsort(order, list->n, sizeof(struct qcbmi_bitmap *), by_name);
+    for (uint32_t i = 1; i < list->n; i++) {
+        struct qcbmi_bitmap *b = order[i];
+
+        if (b->bad || !same_name(order[i - 1], b))
+            continue;
+        qcbmi_fail(&b->why, QCBM_E_CORRUPT, b->entry_offset,
+                   "bitmap directory entry %u: its name is also that of the entry at 0x%" PRIx64
+                   ", names must be unique",
+                   (unsigned)(b - list->list), order[i - 1]->entry_offset);
+        mark_bad(img, list, (uint32_t)(b - list->list), "bitmap-name-duplicate");
+    }
+}
+
+/* Tables that overlap: reading all of them could cost the file's length many times over. */
+static void find_shared(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbmi_bitmap **order)
+{
+    uint64_t end = 0;
+
+    qsort(order, list->n, sizeof(struct qcbmi_bitmap *), by_table);
+    for (uint32_t i = 0; i < list->n; i++) {
+        struct qcbmi_bitmap *b = order[i];
+        uint64_t b_end = b->d.table_offset + 8 * (uint64_t)b->d.table_entries;
+
+        if (b->bad)
+            continue;
+        if (i && b->d.table_offset < end) {
+            qcbmi_fail(&b->why, QCBM_E_CORRUPT, b->entry_offset,
+                       "bitmap directory entry %u: its table at 0x%" PRIx64 " overlaps the table of another bitmap",
+                       (unsigned)(b - list->list), b->d.table_offset);
+            b->shared = true;
+            qcbmi_finding_add(img, "bitmap-table-shared", QCBM_SEV_ERROR, b->entry_offset, (uint32_t)(b - list->list),
+                              "%s", b->why.message);
+        }
+        end = u64_max(end, b_end);
+    }
+}
+
+static int find_relations(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
+{
+    struct qcbmi_bitmap **order = qcbmi_alloc_array(list->n, sizeof(struct qcbmi_bitmap *), err);
+
+    if (!order)
+        return QCBM_E_NOMEM;
+    for (uint32_t i = 0; i < list->n; i++)
+        order[i] = &list->list[i];
+    find_duplicates(img, list, order);
+    find_shared(img, list, order);
+    free(order);
+    return 0;
+}
+
+static int parse_entry(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct q2_cursor *in,
+                       struct qcbm_error *err)
+{
+    struct qcbmi_bitmap *b = &list->list[list->n];
+    const uint8_t *start = in->at;
+    struct qcbm_error why;
+
+    b->entry_offset = list->ext.directory_offset + (uint64_t)(start - list->directory);
+    if (q2_bitmap_dirent_parse(in, b->entry_offset, &b->d, &why) < 0) {
+        mark_broken(img, list, &why);
+        return 0;
+    }
+    b->entry_len = (uint64_t)(in->at - start);
+    b->name = qcbmi_memdup_nul(b->d.name, b->d.name_len, err);
+    if (!b->name)
+        return QCBM_E_NOMEM;
+    list->n++;
+    if (q2_bitmap_dirent_check(&b->d, b->entry_offset, &img->g, &b->why) < 0)
+        mark_bad(img, list, list->n - 1, "bitmap-entry-constraint");
+    if (b->d.flags & Q2_BITMAP_IN_USE)
+        qcbmi_finding_add(
+            img, "bitmap-in-use", QCBM_SEV_WARNING, b->entry_offset, list->n - 1,
+            "bitmap directory entry %u is marked in use: it was not saved when the image was last used, or "
+            "the image is in use elsewhere",
+            list->n - 1);
+    return 0;
+}
+
+static int parse_directory(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
+{
+    struct qcbm_error why;
+    struct q2_cursor in;
+    int ret = 0;
+
+    /* Each entry takes 24 bytes at least, so a lying count costs no more memory than the directory has. */
+    list->list = qcbmi_alloc_array(u64_min(list->ext.n_bitmaps, list->ext.directory_size / Q2_BITMAP_DIRENT_FIXED),
+                                   sizeof(*list->list), err);
+    if (!list->list)
+        return QCBM_E_NOMEM;
+    q2_cursor_init(&in, list->directory, (size_t)list->ext.directory_size);
+    while (ret == 0 && !list->broken && list->n < list->ext.n_bitmaps && q2_cursor_left(&in) >= Q2_BITMAP_DIRENT_FIXED)
+        ret = parse_entry(img, list, &in, err);
+    if (ret < 0 || list->broken)
+        return ret;
+    if (list->n < list->ext.n_bitmaps || q2_cursor_left(&in)) {
+        qcbmi_fail(&why, QCBM_E_CORRUPT, list->ext.directory_offset,
+                   "bitmap directory: %u entries take %" PRIu64
+                   " bytes, the header extension says %u entries in %" PRIu64 " bytes",
+                   list->n, list->ext.directory_size - q2_cursor_left(&in), list->ext.n_bitmaps,
+                   list->ext.directory_size);
+        mark_broken(img, list, &why);
+    }
+    return 0;
+}
+
+static int read_directory(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
+{
+    const struct q2_bitmaps_ext *ext = &list->ext;
+    struct qcbm_error why;
+    int ret;
+
+    if (q2_bitmaps_ext_check(ext, list->ext_offset + 8, img->g.cluster_size, &why) < 0) {
+        mark_broken(img, list, &why);
+        return 0;
+    }
+    if (!range_fits(ext->directory_offset, ext->directory_size, qcbmi_image_end(img))) {
+        qcbmi_fail(&why, QCBM_E_CORRUPT, list->ext_offset + 16,
+                   "bitmap directory: %" PRIu64 " bytes at 0x%" PRIx64 " pass the end of the file", ext->directory_size,
+                   ext->directory_offset);
+        mark_broken(img, list, &why);
+        return 0;
+    }
+    list->directory = qcbmi_alloc_array(ext->directory_size, 1, err);
+    if (!list->directory)
+        return QCBM_E_NOMEM;
+    ret = qcbmi_io_read_slack(&img->io, ext->directory_offset, list->directory, ext->directory_size,
+                              img->g.cluster_size, "bitmap directory", &why);
+    if (ret == QCBM_E_CORRUPT) {
+        mark_broken(img, list, &why);
+        return 0;
+    }
+    if (ret < 0) {
+        if (err)
+            *err = why;
+        return ret;
+    }
+    return parse_directory(img, list, err);
+}
+
+int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err)
+{
+    const struct q2_extension *found = q2_extension_find(&img->exts, Q2_EXT_BITMAPS);
+    struct qcbmi_bitmap_list *list = qcbmi_alloc_array(1, sizeof(*list), err);
+    int ret = 0;
+
+    if (!list)
+        return QCBM_E_NOMEM;
+    qcbmi_bitmap_list_free(img->bitmaps);
+    img->bitmaps = list;
+    img->findings.n = 0;
+    if (!found) {
+        if (img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)
+            qcbmi_finding_add(img, "bitmaps-autoclear-alone", QCBM_SEV_ERROR, Q2_HEADER_OFF_AUTOCLEAR, UINT32_MAX,
+                              "autoclear feature bit 0 (bitmaps) is set without a bitmaps extension: the next "
+                              "allocating write by QEMU would mark the image corrupt");
+        return 0;
+    }
+    list->has_ext = true;
+    list->ext_offset = found->offset;
+    q2_bitmaps_ext_parse(found->data, &list->ext);
+    if (!(img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)) {
+        list->stale = true;
+        qcbmi_finding_add(
+            img, "bitmaps-stale", QCBM_SEV_WARNING, found->offset, UINT32_MAX,
+            "bitmaps extension without autoclear feature bit 0: a program that does not know bitmaps wrote "
+            "to the image, its bitmaps cannot be trusted");
+        return 0;
+    }
+    ret = read_directory(img, list, err);
+    return ret < 0 || list->n == 0 ? ret : find_relations(img, list, err);
+}
+
+struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (uint32_t i = 0; i < list->n; i++)
+        if (list->list[i].d.name_len == len && memcmp(list->list[i].d.name, name, len) == 0)
+            return &list->list[i];
+    return NULL;
+}
+
+int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
+                                struct qcbm_error *err)
+{
+    struct q2_bitmap_size want;
+    char text[256];
+    int ret;
+
+    if ((b->d.flags & Q2_BITMAP_IN_USE) && !in_use_ok)
+        return qcbmi_fail(err, QCBM_E_INUSE, b->entry_offset, "Bitmap '%s' is inconsistent and cannot be used",
+                          qcbmi_printable(text, sizeof(text), b->d.name, b->d.name_len));
+    if (b->bad || b->shared) {
+        if (err)
+            *err = b->why;
+        return QCBM_E_CORRUPT;
+    }
+    ret = q2_bitmap_size(img->g.sector_size_down, b->d.granularity_bits, img->g.cluster_size, &want, err);
+    if (ret < 0)
+        return ret;
+    if (want.entries != b->d.table_entries) /* only an in-use bitmap passes the directory check like that */
+        return qcbmi_fail(err, QCBM_E_CORRUPT, b->entry_offset,
+                          "bitmap table of '%s' has %u entries, %" PRIu64 " are needed for the virtual size",
+                          qcbmi_printable(text, sizeof(text), b->d.name, b->d.name_len), b->d.table_entries,
+                          want.entries);
+    return 0;
+}

@@ -1,0 +1,43 @@
+/* bitmap_list.h - the bitmap directory as a list; a bad entry is a finding and hides no other
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_BITMAP_LIST_H
+#define QCBMI_BITMAP_LIST_H
+
+#include "image.h"
+#include "q2_bitmap_dir.h"
+
+struct qcbmi_bitmap {
+    struct q2_bitmap_dirent d; /* name and extra data point into the directory of the list */
+    char *name;                /* with a NUL behind it */
+    uint64_t entry_offset;     /* in the file */
+    uint64_t entry_len;        /* bytes, with padding */
+    bool bad;                  /* QEMU refuses the whole image because of it; why says what is wrong */
+    bool shared;               /* its table overlaps that of another bitmap; why says which */
+    struct qcbm_error why;
+};
+
+struct qcbmi_bitmap_list {
+    bool has_ext;        /* there is a bitmaps extension ... */
+    bool stale;          /* ... but its autoclear bit is clear: QEMU ignores it, and so does this list */
+    uint64_t ext_offset; /* of the header of the extension */
+    struct q2_bitmaps_ext ext;
+    uint8_t *directory;
+    struct qcbmi_bitmap *list;
+    uint32_t n;
+    bool broken; /* the extension or the directory as a whole; entries before the break are in the list */
+    struct qcbm_error why_broken;
+};
+
+/* Read it into img->bitmaps (an empty list without an extension), replacing what was there. What is wrong goes into
+ * the findings. Returns 0, QCBM_E_IO or QCBM_E_NOMEM. */
+int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err);
+void qcbmi_bitmap_list_free(struct qcbmi_bitmap_list *list);
+
+/* The bitmap called @name (NUL-terminated), or NULL. */
+struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, const char *name);
+
+/* 0 if the bits of @b can be read: consistent (unless @in_use_ok), not bad, and its table has the right size. */
+int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
+                                struct qcbm_error *err);
+
+#endif

@@ -1,0 +1,175 @@
+/* bitmap_load.c - the stored bits of a bitmap: walked in order, or as a dirty map
+ * SPDX-License-Identifier: MIT */
+#include "bitmap_load.h"
+
+#include <stdlib.h>
+
+#include "alloc.h"
+#include "checked.h"
+
+#define TABLE_WINDOW 8192u             /* table entries read at once: 64 KiB */
+#define DATA_PIECE (UINT64_C(1) << 20) /* bytes of neighbouring data clusters read at once */
+
+struct walk {
+    struct qcbm_image *img;
+    const struct qcbmi_bitmap *b;
+    qcbmi_bitmap_walk_fn *fn;
+    void *opaque;
+    uint8_t *table; /* TABLE_WINDOW entries */
+    uint8_t *data;
+    uint64_t bytes; /* of the whole payload */
+    struct qcbmi_bitmap_walk_stats stats;
+};
+
+/* How entry @i of the window reads: its kind, where data past the end of the file counts as all ones (QEMU would read
+ * zeros there and lose the bits). */
+static enum q2_bitmap_entry_kind entry_kind(const struct walk *w, uint32_t i, uint64_t *off, bool *lost)
+{
+    uint32_t cs = w->img->g.cluster_size;
+    enum q2_bitmap_entry_kind kind = q2_bitmap_table_entry(be64_load(w->table + 8 * (size_t)i), cs, off);
+
+    *lost = kind == Q2_BME_DATA && !range_fits(*off, cs, qcbmi_image_end(w->img));
+    return *lost ? Q2_BME_ONES : kind;
+}
+
+/* Length of the run of like entries from @i on: the same kind, data at consecutive offsets and within one piece. */
+static uint32_t run_length(struct walk *w, uint32_t i, uint32_t n, enum q2_bitmap_entry_kind *kind, uint64_t *off)
+{
+    uint64_t cs = w->img->g.cluster_size, next;
+    uint32_t k = 1;
+    bool lost;
+
+    *kind = entry_kind(w, i, off, &lost);
+    w->stats.data_clusters += *kind == Q2_BME_DATA || lost;
+    w->stats.lost_clusters += lost;
+    while (i + k < n) {
+        if (*kind == Q2_BME_DATA && (k + 1) * cs > u64_max(DATA_PIECE, cs))
+            break;
+        if (entry_kind(w, i + k, &next, &lost) != *kind || (*kind == Q2_BME_DATA && next != *off + k * cs))
+            break;
+        w->stats.data_clusters += *kind == Q2_BME_DATA || lost;
+        w->stats.lost_clusters += lost;
+        k++;
+    }
+    return k;
+}
+
+static int walk_run(struct walk *w, uint64_t first_entry, uint32_t n, enum q2_bitmap_entry_kind kind, uint64_t off,
+                    struct qcbm_error *err)
+{
+    uint64_t cs = w->img->g.cluster_size;
+    uint64_t first_byte = first_entry * cs, n_bytes = u64_min(n * cs, w->bytes - first_byte);
+    int ret;
+
+    if (kind == Q2_BME_BAD)
+        return qcbmi_fail(err, QCBM_E_CORRUPT, w->b->d.table_offset + 8 * first_entry,
+                          "bitmap table entry %" PRIu64 ": 0x%016" PRIx64 " is not 0, 1 or the offset of a cluster",
+                          first_entry, be64_load(w->table + 8 * (size_t)(first_entry % TABLE_WINDOW)));
+    if (kind != Q2_BME_DATA)
+        return w->fn(w->opaque, kind, first_byte, n_bytes, NULL, err);
+    ret = qcbmi_io_read_slack(&w->img->io, off, w->data, n * cs, cs, "bitmap data", err);
+    return ret < 0 ? ret : w->fn(w->opaque, kind, first_byte, n_bytes, w->data, err);
+}
+
+static int walk_window(struct walk *w, uint64_t first_entry, uint32_t n, struct qcbm_error *err)
+{
+    int ret = qcbmi_io_read_slack(&w->img->io, w->b->d.table_offset + 8 * first_entry, w->table, 8 * (uint64_t)n,
+                                  w->img->g.cluster_size, "bitmap table", err);
+
+    for (uint32_t i = 0; ret == 0 && i < n;) {
+        enum q2_bitmap_entry_kind kind;
+        uint64_t off;
+        uint32_t k = run_length(w, i, n, &kind, &off);
+
+        /* Honest tables name a cluster once; a table that names clusters over and over costs no more than the file. */
+        if (w->stats.data_clusters > qcbmi_image_end(w->img) / w->img->g.cluster_size + w->stats.lost_clusters)
+            return qcbmi_fail(err, QCBM_E_CORRUPT, w->b->d.table_offset,
+                              "bitmap table names more clusters than the file has");
+        ret = walk_run(w, first_entry + i, k, kind, off, err);
+        i += k;
+    }
+    return ret;
+}
+
+int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
+                      struct qcbmi_bitmap_walk_stats *stats, struct qcbm_error *err)
+{
+    struct walk w = { .img = img, .b = b, .fn = fn, .opaque = opaque };
+    struct q2_bitmap_size size;
+    int ret;
+
+    ret = q2_bitmap_size(img->g.sector_size_down, b->d.granularity_bits, img->g.cluster_size, &size, err);
+    if (ret < 0)
+        return ret;
+    if (!range_fits(b->d.table_offset, 8 * size.entries, qcbmi_image_end(img)))
+        return qcbmi_fail(err, QCBM_E_CORRUPT, b->entry_offset,
+                          "bitmap table: %" PRIu64 " entries at 0x%" PRIx64 " pass the end of the file", size.entries,
+                          b->d.table_offset);
+    w.bytes = size.bytes;
+    w.table = qcbmi_alloc_array(u64_min(size.entries, TABLE_WINDOW), 8, err);
+    w.data = qcbmi_alloc_array(u64_max(u64_min(DATA_PIECE, size.entries * img->g.cluster_size), img->g.cluster_size), 1,
+                               err);
+    ret = w.table && w.data ? 0 : QCBM_E_NOMEM;
+    for (uint64_t i = 0; ret == 0 && i < size.entries; i += TABLE_WINDOW)
+        ret = walk_window(&w, i, (uint32_t)u64_min(TABLE_WINDOW, size.entries - i), err);
+    free(w.table);
+    free(w.data);
+    if (stats)
+        *stats = w.stats;
+    return ret;
+}
+
+static int load_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t first_byte, uint64_t n_bytes,
+                      const uint8_t *bytes, struct qcbm_error *err)
+{
+    struct qcbmi_dirtymap *map = opaque;
+
+    if (kind == Q2_BME_DATA)
+        return qcbmi_bitset_store_bytes(&map->bits, first_byte, bytes, (size_t)n_bytes, err);
+    if (kind == Q2_BME_ONES)
+        return qcbmi_bitset_set(&map->bits, 8 * first_byte, u64_min(8 * (first_byte + n_bytes), map->bits.n_bits), err);
+    return 0;
+}
+
+int qcbmi_bitmap_load(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbmi_dirtymap *map,
+                      struct qcbm_error *err)
+{
+    int ret = qcbmi_dirtymap_init(map, img->g.sector_size_down, b->d.granularity_bits, err);
+
+    return ret < 0 ? ret : qcbmi_bitmap_walk(img, b, load_piece, map, NULL, err);
+}
+
+bool qcbmi_bitmap_table_in_file(const struct qcbm_image *img, const struct qcbmi_bitmap *b)
+{
+    return is_aligned(b->d.table_offset, img->g.cluster_size) &&
+           range_fits(b->d.table_offset, 8 * (uint64_t)b->d.table_entries, qcbmi_image_end(img));
+}
+
+int qcbmi_bitmap_clusters(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
+                          void *opaque, uint64_t *n_bad, struct qcbm_error *err)
+{
+    uint32_t cs = img->g.cluster_size;
+    uint8_t *table;
+    int ret = 0;
+
+    *n_bad = 0;
+    if (!qcbmi_bitmap_table_in_file(img, b))
+        return 0;
+    table = qcbmi_alloc_array(TABLE_WINDOW, 8, err);
+    if (!table)
+        return QCBM_E_NOMEM;
+    for (uint64_t i = 0; ret == 0 && i < b->d.table_entries; i += TABLE_WINDOW) {
+        uint64_t n = u64_min(TABLE_WINDOW, b->d.table_entries - i), off;
+
+        ret = qcbmi_io_read_slack(&img->io, b->d.table_offset + 8 * i, table, 8 * n, cs, "bitmap table", err);
+        for (uint64_t j = 0; ret == 0 && j < n; j++) {
+            enum q2_bitmap_entry_kind kind = q2_bitmap_table_entry(be64_load(table + 8 * j), cs, &off);
+
+            *n_bad += kind == Q2_BME_BAD;
+            if (kind == Q2_BME_DATA)
+                ret = fn(opaque, off, err);
+        }
+    }
+    free(table);
+    return ret;
+}

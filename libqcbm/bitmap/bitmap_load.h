@@ -1,0 +1,36 @@
+/* bitmap_load.h - the stored bits of a bitmap: walked in order, or as a dirty map
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_BITMAP_LOAD_H
+#define QCBMI_BITMAP_LOAD_H
+
+#include "bitmap_list.h"
+#include "dirtymap.h"
+
+/* @n_bytes bytes of the payload from @first_byte on: all zeros, all ones, or @bytes (Q2_BME_DATA). Non-zero stops. */
+typedef int qcbmi_bitmap_walk_fn(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t first_byte, uint64_t n_bytes,
+                                 const uint8_t *bytes, struct qcbm_error *err);
+
+struct qcbmi_bitmap_walk_stats {
+    uint64_t data_clusters; /* table entries with a cluster */
+    uint64_t lost_clusters; /* of them past the end of the file: they were walked as all ones */
+};
+
+/* Walk the payload of @b, which qcbmi_bitmap_check_readable() has passed, from its first byte to its last, in pieces of
+ * bounded size. @stats may be NULL. Bits at the end that are no granule are as stored: the caller masks them. */
+int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
+                      struct qcbmi_bitmap_walk_stats *stats, struct qcbm_error *err);
+
+/* The same into @map, which this function initialises; free it on failure too. */
+int qcbmi_bitmap_load(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbmi_dirtymap *map,
+                      struct qcbm_error *err);
+
+/* Call @fn for each cluster of bitmap data that the table of @b names, in or past the end of the file, whatever the
+ * state of the bitmap; *@n_bad counts entries that are malformed. Reads the table only, and nothing if the table itself
+ * does not lie in the file. */
+typedef int qcbmi_bitmap_cluster_fn(void *opaque, uint64_t offset, struct qcbm_error *err);
+int qcbmi_bitmap_clusters(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
+                          void *opaque, uint64_t *n_bad, struct qcbm_error *err);
+/* Does the table lie in the file, aligned? */
+bool qcbmi_bitmap_table_in_file(const struct qcbm_image *img, const struct qcbmi_bitmap *b);
+
+#endif

@@ -1,0 +1,313 @@
+/* bitmap_plan.c - from the list of an edit to a plan: what changed, where it goes, what is given up
+ * SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "bitmap_edit.h"
+#include "bitmap_ext.h"
+#include "bitmap_load.h"
+#include "bitmap_store.h"
+#include "checked.h"
+
+/* ---- what the image has now ---- */
+
+struct note {
+    struct qcbmi_owners *owners;
+    uint32_t index;
+    bool kept; /* the new directory will still refer to it */
+};
+
+static int note_cluster(void *opaque, uint64_t offset, struct qcbm_error *err)
+{
+    struct note *n = opaque;
+    uint32_t cs = n->owners->img->g.cluster_size;
+
+    /* A reference past the end that goes away with its bitmap is no reason to keep that bitmap. */
+    if (!n->kept && !range_fits(offset, cs, qcbmi_image_end(n->owners->img)))
+        return 0;
+    return qcbmi_owners_add(n->owners, offset, cs, "data of bitmap", n->index, err);
+}
+
+static bool is_kept(const struct qcbm_edit *edit, const struct qcbmi_bitmap *stored)
+{
+    for (size_t i = 0; i < edit->n; i++)
+        if (edit->list[i].stored == stored && !edit->list[i].bits_changed)
+            return true;
+    return false;
+}
+
+static int own_bitmap(const struct qcbm_edit *edit, struct qcbmi_owners *owners, uint32_t index, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap *b = &edit->img->bitmaps->list[index];
+    struct note note = { owners, index, is_kept(edit, b) };
+    uint64_t n_bad = 0;
+    int ret;
+
+    if (!qcbmi_bitmap_table_in_file(edit->img, b)) {
+        if (!note.kept)
+            return 0;
+        return qcbmi_fail(err, QCBM_E_UNSAFE, b->entry_offset,
+                          "bitmap directory entry %u: its table does not lie in the file; "
+                          "remove that bitmap first",
+                          index);
+    }
+    ret = qcbmi_owners_add(owners, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, "table of bitmap", index, err);
+    if (ret == 0)
+        ret = qcbmi_bitmap_clusters(edit->img, b, note_cluster, &note, &n_bad, err);
+    if (ret == 0 && n_bad && note.kept && !(b->d.flags & Q2_BITMAP_IN_USE))
+        ret = qcbmi_fail(err, QCBM_E_UNSAFE, b->d.table_offset,
+                         "bitmap table of directory entry %u has %" PRIu64 " malformed "
+                         "entries, QEMU refuses the image; remove that bitmap first",
+                         index, n_bad);
+    return ret;
+}
+
+/* Everything that the bitmaps occupy. A stale extension may point anywhere: its clusters belong to whoever has them. */
+static int own_bitmaps(const struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap_list *list = edit->img->bitmaps;
+    int ret = 0;
+
+    if (!list->has_ext || list->stale)
+        return 0;
+    ret = qcbmi_owners_add(owners, list->ext.directory_offset, list->ext.directory_size, "bitmap directory", 0, err);
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++)
+        ret = own_bitmap(edit, owners, i, err);
+    return ret;
+}
+
+/* ---- what changes ---- */
+
+/* An entry that QEMU refuses only for extra data is legal and stays as it is; any other bad one must go first. */
+static int check_kept(const struct qcbm_edit *edit, const struct qcbmi_edit_bitmap *b, struct qcbm_error *err)
+{
+    struct q2_bitmap_dirent d;
+
+    if (!b->stored || b->bits_changed || !b->stored->bad)
+        return 0;
+    d = b->stored->d;
+    d.extra_len = 0;
+    d.flags &= ~Q2_BITMAP_EXTRA_COMPATIBLE;
+    if (q2_bitmap_dirent_check(&d, b->stored->entry_offset, &edit->img->g, NULL) == 0 && b->stored->d.extra_len)
+        return 0;
+    if (err)
+        *err = b->stored->why;
+    return qcbmi_prefix(err, QCBM_E_UNSAFE, "a bitmap that QEMU refuses must be removed first: ");
+}
+
+/* Is the new directory the old one but for flags whose bytes share one sector? Then [*@off, *@end) are those bytes. */
+static bool only_flags(const struct qcbm_edit *edit, uint64_t *off, uint64_t *end)
+{
+    const struct qcbmi_bitmap_list *list = edit->img->bitmaps;
+
+    *off = UINT64_MAX;
+    *end = 0;
+    if (list->stale || edit->n != list->n)
+        return false;
+    for (size_t i = 0; i < edit->n; i++) {
+        const struct qcbmi_edit_bitmap *b = &edit->list[i];
+        uint64_t at;
+
+        if (b->stored != &list->list[i] || b->bits_changed)
+            return false;
+        if (b->flags == b->stored->d.flags)
+            continue;
+        at = b->stored->entry_offset + Q2_BITMAP_DIRENT_FLAGS_OFF;
+        *off = u64_min(*off, at);
+        *end = u64_max(*end, at + 4);
+    }
+    return *end == 0 || *off / Q2_SECTOR == (*end - 1) / Q2_SECTOR;
+}
+
+/* One write inside one sector of the directory: old or new, and nothing else is touched. */
+static int plan_flags(struct qcbm_edit *edit, uint64_t off, uint64_t end, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap_list *list = edit->img->bitmaps;
+    uint8_t bytes[Q2_SECTOR];
+    int ret;
+
+    memcpy(bytes, list->directory + (off - list->ext.directory_offset), end - off);
+    for (size_t i = 0; i < edit->n; i++) {
+        uint64_t at = edit->list[i].stored->entry_offset + Q2_BITMAP_DIRENT_FLAGS_OFF;
+
+        if (at >= off && at < end)
+            be32_store(bytes + (at - off), edit->list[i].flags);
+    }
+    ret = qcbmi_plan_stage(&edit->plan, "prepare", false, err);
+    if (ret == 0)
+        ret = qcbmi_ext_plan_clear_unknown(edit->img, &edit->plan, err);
+    if (ret == 0)
+        ret = qcbmi_plan_stage(&edit->plan, "switch", true, err);
+    return ret < 0 ? ret : qcbmi_plan_write(&edit->plan, "bitmap directory: flags", off, bytes, end - off, err);
+}
+
+/* ---- a new directory ---- */
+
+static uint64_t directory_bytes(const struct qcbm_edit *edit)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < edit->n; i++) {
+        const struct qcbmi_edit_bitmap *b = &edit->list[i];
+        bool keeps_extra = b->stored && !b->bits_changed;
+
+        sum += q2_bitmap_dirent_len(keeps_extra ? b->stored->d.extra_len : 0, (uint16_t)b->name_len);
+    }
+    return sum;
+}
+
+static void build_directory(const struct qcbm_edit *edit, uint8_t *to)
+{
+    for (size_t i = 0; i < edit->n; i++) {
+        const struct qcbmi_edit_bitmap *b = &edit->list[i];
+        struct q2_bitmap_dirent d = { .table_offset = b->table_offset, .table_entries = b->table_entries };
+
+        d.flags = b->flags;
+        d.type = Q2_BITMAP_TYPE_DIRTY;
+        d.granularity_bits = (uint8_t)b->gran_bits;
+        d.name = (const uint8_t *)b->name;
+        d.name_len = (uint16_t)b->name_len;
+        if (b->stored && !b->bits_changed) { /* verbatim but for the flags */
+            d = b->stored->d;
+            d.flags = b->flags;
+        }
+        q2_bitmap_dirent_store(to, &d);
+        to += q2_bitmap_dirent_len(d.extra_len, d.name_len);
+    }
+}
+
+static int store_directory(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, struct q2_bitmaps_ext *ext,
+                           struct qcbm_error *err)
+{
+    uint8_t *bytes;
+    int ret;
+
+    ext->n_bitmaps = (uint32_t)edit->n;
+    ext->directory_size = directory_bytes(edit);
+    if (ext->directory_size > Q2_MAX_BITMAP_DIRECTORY)
+        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET,
+                          "the bitmap directory would pass its limit of %" PRIu64 " bytes", Q2_MAX_BITMAP_DIRECTORY);
+    bytes = qcbmi_alloc_array(ext->directory_size, 1, err);
+    if (!bytes)
+        return QCBM_E_NOMEM;
+    build_directory(edit, bytes);
+    ret = qcbmi_alloc_take(alloc, div_up(ext->directory_size, edit->img->g.cluster_size), &ext->directory_offset, err);
+    if (ret == 0)
+        ret = qcbmi_plan_write(&edit->plan, "bitmap directory", ext->directory_offset, bytes, ext->directory_size, err);
+    free(bytes);
+    return ret;
+}
+
+static uint64_t clusters_wanted(const struct qcbm_edit *edit)
+{
+    uint32_t cs = edit->img->g.cluster_size;
+    uint64_t want = div_up(directory_bytes(edit), cs);
+
+    for (size_t i = 0; i < edit->n; i++)
+        if (edit->list[i].bits_changed)
+            want += qcbmi_bitmap_store_want(&edit->list[i].map, cs);
+    return want;
+}
+
+/* ---- what is given up ---- */
+
+struct release {
+    struct qcbmi_alloc *alloc;
+    struct qcbmi_plan *plan;
+};
+
+static int release_cluster(void *opaque, uint64_t offset, struct qcbm_error *err)
+{
+    struct release *r = opaque;
+
+    if (!range_fits(offset, r->alloc->img->g.cluster_size, qcbmi_image_end(r->alloc->img)))
+        return 0;
+    return qcbmi_alloc_release(r->alloc, r->plan, offset, r->alloc->img->g.cluster_size, err);
+}
+
+static int release_old(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap_list *list = edit->img->bitmaps;
+    struct release r = { alloc, &edit->plan };
+    uint64_t n_bad;
+    int ret = 0;
+
+    if (!list->has_ext || list->stale) /* not ours to free: see own_bitmaps() */
+        return qcbmi_alloc_emit_released(alloc, &edit->plan, err);
+    ret = qcbmi_alloc_release(alloc, &edit->plan, list->ext.directory_offset, list->ext.directory_size, err);
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
+        const struct qcbmi_bitmap *b = &list->list[i];
+
+        if (is_kept(edit, b) || !qcbmi_bitmap_table_in_file(edit->img, b))
+            continue;
+        ret = qcbmi_bitmap_clusters(edit->img, b, release_cluster, &r, &n_bad, err);
+        if (ret == 0)
+            ret = qcbmi_alloc_release(alloc, &edit->plan, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, err);
+    }
+    return ret < 0 ? ret : qcbmi_alloc_emit_released(alloc, &edit->plan, err);
+}
+
+/* ---- the plan ---- */
+
+/* Stages: 0 new refcount blocks | 1 prepare | header switches | reclaim. */
+static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbmi_alloc *alloc,
+                          struct qcbm_error *err)
+{
+    struct q2_bitmaps_ext ext = { 0 };
+    struct qcbmi_plan *plan = &edit->plan;
+    int ret = qcbmi_owners_scan_data(owners, err);
+
+    if (ret == 0)
+        ret = qcbmi_alloc_begin(alloc, owners, clusters_wanted(edit), err);
+    if (ret == 0)
+        ret = qcbmi_plan_stage(plan, "refcounts", false, err);
+    if (ret == 0)
+        ret = qcbmi_plan_stage(plan, "prepare", false, err);
+    if (ret == 0)
+        ret = qcbmi_ext_plan_clear_unknown(edit->img, plan, err);
+    for (size_t i = 0; ret == 0 && i < edit->n; i++) {
+        struct qcbmi_edit_bitmap *b = &edit->list[i];
+
+        if (b->bits_changed)
+            ret = qcbmi_bitmap_store(alloc, plan, &b->map, &b->table_offset, &b->table_entries, err);
+    }
+    if (ret == 0 && edit->n)
+        ret = store_directory(edit, alloc, &ext, err);
+    if (ret == 0)
+        ret = qcbmi_alloc_emit(alloc, plan, 0, 1, err);
+    if (ret == 0 && edit->n)
+        ret = qcbmi_ext_plan_set(edit->img, plan, 1, &ext, err);
+    else if (ret == 0)
+        ret = qcbmi_ext_plan_remove(edit->img, plan, err);
+    if (ret == 0)
+        ret = qcbmi_plan_stage(plan, "reclaim", true, err); /* cut here: what is given up leaks */
+    return ret < 0 ? ret : release_old(edit, alloc, err);
+}
+
+int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    struct qcbmi_owners owners = { 0 };
+    struct qcbmi_alloc alloc = { 0 };
+    uint64_t off, end;
+    bool flags_only = only_flags(edit, &off, &end);
+    int ret = 0;
+
+    if ((flags_only && end == 0) || (edit->n == 0 && edit->img->bitmaps->n == 0))
+        return 0; /* nothing changes */
+    for (size_t i = 0; ret == 0 && i < edit->n; i++)
+        ret = check_kept(edit, &edit->list[i], err);
+    if (ret == 0)
+        ret = qcbmi_plan_header_init(&edit->plan, edit->img->cluster0, edit->img->g.cluster_size, err);
+    if (ret == 0)
+        ret = qcbmi_owners_scan_metadata(edit->img, &owners, err);
+    if (ret == 0)
+        ret = own_bitmaps(edit, &owners, err);
+    if (ret == 0)
+        ret = flags_only ? plan_flags(edit, off, end, err) : plan_directory(edit, &owners, &alloc, err);
+    if (ret == 0)
+        ret = qcbmi_plan_check_space(&edit->plan, edit->img, err);
+    qcbmi_alloc_free(&alloc);
+    qcbmi_owners_free(&owners);
+    return ret;
+}

@@ -1,0 +1,28 @@
+/* dirtymap.h - a dirty bitmap in memory: one bit per granule of the virtual disk
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_DIRTYMAP_H
+#define QCBMI_DIRTYMAP_H
+
+#include "bitset.h"
+
+struct qcbmi_dirtymap {
+    struct qcbmi_bitset bits;
+    uint64_t size; /* guest bytes that it covers */
+    unsigned gran_bits;
+};
+
+int qcbmi_dirtymap_init(struct qcbmi_dirtymap *map, uint64_t size, unsigned gran_bits, struct qcbm_error *err);
+void qcbmi_dirtymap_free(struct qcbmi_dirtymap *map); /* fine on a zeroed struct */
+
+/* Set every granule that [@start, @end) touches: rounded outward, clipped at the size. */
+int qcbmi_dirtymap_set(struct qcbmi_dirtymap *map, uint64_t start, uint64_t end, struct qcbm_error *err);
+
+/* First dirty range at or after @from: [*@start, *@end), clipped at the size. False if there is none. */
+bool qcbmi_dirtymap_next(const struct qcbmi_dirtymap *map, uint64_t from, uint64_t *start, uint64_t *end);
+
+uint64_t qcbmi_dirtymap_dirty_bytes(const struct qcbmi_dirtymap *map); /* clipped at the size */
+
+/* @to |= @from, at any granularities; what lies past the end of @to is dropped. */
+int qcbmi_dirtymap_merge(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
+
+#endif
