@@ -1,0 +1,223 @@
+/* allocation.c - what one layer has allocated, marked in a dirty map
+ * SPDX-License-Identifier: MIT */
+#include "allocation.h"
+
+#include <stdlib.h>
+
+#include "alloc.h"
+#include "bytes.h"
+#include "checked.h"
+
+struct mark {
+    struct qcbm_image *img;
+    struct qcbmi_dirtymap *map;
+    struct qcbmi_allocation *out;
+    uint64_t file_end;
+};
+
+static int mark_range(struct mark *m, uint64_t start, uint64_t end, struct qcbm_error *err)
+{
+    end = u64_min(end, m->img->g.size); /* the tail of the last L2 table, and VM state, are no guest data */
+    if (start >= end)
+        return 0;
+    m->out->allocated_bytes += end - start;
+    return qcbmi_dirtymap_set(m->map, start, end, err);
+}
+
+/* The rule that the entry breaks, or NULL. */
+static const char *broken_rule(const struct mark *m, const struct q2_l2_entry *e)
+{
+    if (e->defects & Q2_DEFECT_UNALIGNED)
+        return "its host offset is not cluster-aligned";
+    if (e->defects & Q2_DEFECT_SUBCLUSTER)
+        return "its subcluster word is impossible";
+    if (e->defects & Q2_DEFECT_RESERVED)
+        return "reserved bits are set";
+    if (e->defects & Q2_DEFECT_COPIED)
+        return "COPIED is set on a compressed cluster";
+    if (e->defects & Q2_DEFECT_V2_ZERO)
+        return "the zero flag does not exist in version 2";
+    if (e->defects & Q2_DEFECT_DATA_OFFSET)
+        return "its offset in the data file is not its guest offset";
+    if (!qcbmi_l2_entry_in_file(m->img, e))
+        return "its cluster lies past the end of the file";
+    return NULL;
+}
+
+/* Parse entry @i; damage counts as wholly allocated. The result has a bit for each of 32 parts of the cluster. */
+static uint32_t entry_mask(struct mark *m, const struct qcbmi_l2_ref *ref, const uint8_t *table, uint32_t i,
+                           uint64_t guest)
+{
+    const struct q2_geometry *g = &m->img->g;
+    const uint8_t *at = table + (size_t)i * g->l2_entry_size;
+    uint64_t raw = be64_load(at), word = g->extended_l2 ? be64_load(at + 8) : 0;
+    struct q2_l2_entry e;
+    const char *rule;
+
+    q2_l2_entry_parse(raw, word, guest, g, &e);
+    rule = broken_rule(m, &e);
+    if (!rule)
+        return q2_l2_entry_allocated_mask(&e, g);
+    qcbmi_damage_add(&m->out->damage, ref->offset + (uint64_t)i * g->l2_entry_size,
+                     "L2 table at 0x%" PRIx64 ", entry %u (guest 0x%" PRIx64 "): 0x%016" PRIx64 ": %s", ref->offset, i,
+                     guest, raw, rule);
+    return UINT32_MAX;
+}
+
+/* The common case without a call: an aligned data cluster inside the file, or nothing at all. */
+static bool plain_entry(const struct mark *m, uint64_t raw, bool *allocated)
+{
+    uint64_t off = raw & Q2_ENTRY_OFFSET_MASK;
+
+    if (raw & (Q2_L2_COMPRESSED | Q2_L2_RESERVED | Q2_L2_ZERO) || off & (m->img->g.cluster_size - 1) ||
+        off >= m->file_end)
+        return false;
+    *allocated = off != 0;
+    return true;
+}
+
+static int mark_standard(struct mark *m, const struct qcbmi_l2_ref *ref, const uint8_t *table, uint64_t guest,
+                         uint32_t n, struct qcbm_error *err)
+{
+    uint64_t cs = m->img->g.cluster_size;
+    uint32_t start = 0; /* of the run of allocated entries that ends before i */
+    int ret = 0;
+
+    for (uint32_t i = 0; ret == 0 && i <= n; i++) {
+        bool allocated = false;
+
+        if (i < n && (m->img->g.data_file || !plain_entry(m, be64_load(table + 8 * (size_t)i), &allocated)))
+            allocated = entry_mask(m, ref, table, i, guest + i * cs) != 0;
+        if (allocated)
+            continue;
+        if (start < i)
+            ret = mark_range(m, guest + start * cs, guest + i * cs, err);
+        start = i + 1;
+    }
+    return ret;
+}
+
+static int mark_extended(struct mark *m, const struct qcbmi_l2_ref *ref, const uint8_t *table, uint64_t guest,
+                         uint32_t n, struct qcbm_error *err)
+{
+    uint64_t cs = m->img->g.cluster_size, sub = m->img->g.subcluster_size;
+    int ret = 0;
+
+    for (uint32_t i = 0; ret == 0 && i < n; i++) {
+        uint64_t mask = entry_mask(m, ref, table, i, guest + i * cs);
+
+        for (unsigned s = 0, k; ret == 0 && mask >> s; s = k) {
+            s += (unsigned)__builtin_ctzll(mask >> s);
+            k = s + (unsigned)__builtin_ctzll(~(mask >> s));
+            ret = mark_range(m, guest + i * cs + s * sub, guest + i * cs + k * sub, err);
+        }
+    }
+    return ret;
+}
+
+static int mark_table(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_t *table, struct qcbm_error *err)
+{
+    struct mark *m = opaque;
+    const struct q2_geometry *g = &m->img->g;
+    uint64_t guest = ref->l1_index * g->l2_span;
+    uint32_t n = (uint32_t)u64_min(g->l2_entries, div_up(g->size - guest, g->cluster_size));
+
+    return g->extended_l2 ? mark_extended(m, ref, table, guest, n, err) : mark_standard(m, ref, table, guest, n, err);
+}
+
+/* A table that cannot be read, or cannot be its own: all that it maps counts as allocated. */
+static int mark_damaged_table(struct mark *m, uint64_t l1_index, uint64_t l2_offset, const char *rule,
+                              struct qcbm_error *err)
+{
+    uint64_t guest = l1_index * m->img->g.l2_span;
+
+    qcbmi_damage_add(&m->out->damage, m->img->h.l1_offset + 8 * l1_index,
+                     "L1 entry %" PRIu64 " (guest 0x%" PRIx64 "), L2 table at 0x%" PRIx64 ": %s", l1_index, guest,
+                     l2_offset, rule);
+    return mark_range(m, guest, u64_min(guest + m->img->g.l2_span, m->img->g.size), err);
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct qcbmi_l2_ref *x = a, *y = b;
+
+    if (x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
+    return x->l1_index < y->l1_index ? -1 : 1;
+}
+
+/* The L2 tables of the active L1, entries that are damaged left out and marked. */
+static int collect_tables(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, struct qcbm_error *err)
+{
+    const struct q2_geometry *g = &m->img->g;
+    int ret = 0;
+
+    *n = 0;
+    for (uint64_t i = 0; ret == 0 && i < g->l1_used; i++) {
+        struct q2_l1_entry e;
+
+        q2_l1_entry_parse(be64_load(m->img->l1 + 8 * i), g, &e);
+        if (e.reserved)
+            ret = mark_damaged_table(m, i, e.l2_offset, "reserved bits are set", err);
+        else if (e.unaligned)
+            ret = mark_damaged_table(m, i, e.l2_offset, "it is not cluster-aligned", err);
+        else if (e.l2_offset && !range_fits(e.l2_offset, g->cluster_size, m->file_end))
+            ret = mark_damaged_table(m, i, e.l2_offset, "it lies past the end of the file", err);
+        else if (e.l2_offset)
+            refs[(*n)++] = (struct qcbmi_l2_ref){ e.l2_offset, i };
+    }
+    qsort(refs, *n, sizeof(*refs), by_offset);
+    return ret;
+}
+
+/* Two L1 entries with one table: no honest image has that, and following it would cost the table's length each time. */
+static int drop_shared(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, struct qcbm_error *err)
+{
+    size_t kept = 0;
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < *n; i++) {
+        bool shared =
+            (i > 0 && refs[i].offset == refs[i - 1].offset) || (i + 1 < *n && refs[i].offset == refs[i + 1].offset);
+
+        if (shared)
+            ret = mark_damaged_table(m, refs[i].l1_index, refs[i].offset, "another L1 entry has the same table", err);
+        refs[kept] = refs[i];
+        kept += !shared;
+    }
+    *n = kept;
+    return ret;
+}
+
+int qcbmi_allocation_mark(struct qcbm_image *img, struct qcbmi_dirtymap *map, struct qcbmi_allocation *out,
+                          struct qcbmi_progress *progress, struct qcbm_error *err)
+{
+    struct mark m = { img, map, out, qcbmi_image_end(img) };
+    struct qcbmi_l2_ref *refs;
+    size_t n = 0;
+    int ret = qcbmi_l1_load(img, err);
+
+    if (ret < 0)
+        return ret;
+    refs = qcbmi_alloc_array(img->g.l1_used, sizeof(*refs), err);
+    if (!refs)
+        return QCBM_E_NOMEM;
+    ret = collect_tables(&m, refs, &n, err);
+    if (ret == 0)
+        ret = drop_shared(&m, refs, &n, err);
+    if (ret == 0)
+        ret = qcbmi_l2_read_all(img, refs, n, mark_table, &m, progress, err);
+    free(refs);
+    return ret;
+}
+
+int qcbmi_allocation_cost(struct qcbm_image *img, uint64_t *bytes, struct qcbm_error *err)
+{
+    int ret = qcbmi_l1_load(img, err);
+
+    *bytes = 0;
+    for (uint64_t i = 0; ret == 0 && i < img->g.l1_used; i++)
+        if (be64_load(img->l1 + 8 * i) & Q2_ENTRY_OFFSET_MASK)
+            *bytes += img->g.cluster_size;
+    return ret;
+}

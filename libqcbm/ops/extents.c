@@ -1,0 +1,141 @@
+/* extents.c - the dirty extents of a stored bitmap, streamed
+ * SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "bitmap_list.h"
+#include "bitmap_load.h"
+#include "checked.h"
+#include "zero_map.h"
+
+struct emit {
+    qcbm_extent_fn *fn;
+    void *opaque;
+    struct qcbmi_zero_map *zero; /* NULL = not asked for */
+    unsigned gran_bits;
+    uint64_t size;
+    struct qcbm_extent run; /* not yet given out; length 0 = none */
+};
+
+static int give_out(struct emit *e, struct qcbm_error *err)
+{
+    if (e->run.length && e->fn(e->opaque, &e->run))
+        return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+    e->run.length = 0;
+    return 0;
+}
+
+/* The next piece, of one state; joined with the run before it if that is alike. */
+static int add_piece(struct emit *e, uint64_t start, uint64_t end, bool dirty, bool zero, struct qcbm_error *err)
+{
+    int ret;
+
+    if (e->run.length && e->run.dirty == dirty && e->run.zero == zero) {
+        e->run.length += end - start;
+        return 0;
+    }
+    ret = give_out(e, err);
+    e->run = (struct qcbm_extent){ start, end - start, dirty, zero };
+    return ret;
+}
+
+/* Granules [@first, @last) are all dirty or all clean. */
+static int add_granules(struct emit *e, uint64_t first, uint64_t last, bool dirty, struct qcbm_error *err)
+{
+    uint64_t start = first << e->gran_bits, end = u64_min(last << e->gran_bits, e->size);
+
+    if (!e->zero)
+        return start < end ? add_piece(e, start, end, dirty, false, err) : 0;
+    while (start < end) {
+        uint64_t stop;
+        bool zero;
+        int ret = qcbmi_zero_map_at(e->zero, start, end, &zero, &stop, err);
+
+        if (ret == 0)
+            ret = add_piece(e, start, stop, dirty, zero, err);
+        if (ret < 0)
+            return ret;
+        start = stop;
+    }
+    return 0;
+}
+
+static int add_bits(struct emit *e, uint64_t first, uint64_t end, const uint8_t *bytes, struct qcbm_error *err)
+{
+    uint64_t n = end - first;
+    int ret = 0;
+
+    for (uint64_t i = 0, k; ret == 0 && i < n; i = k) {
+        bool dirty = bytes[i / 8] >> (i % 8) & 1;
+        uint8_t uniform = dirty ? 0xff : 0;
+
+        for (k = i + 1; k < n;) {
+            if (k % 8 == 0 && n - k >= 8 && bytes[k / 8] == uniform)
+                k += 8;
+            else if ((bytes[k / 8] >> (k % 8) & 1) == dirty)
+                k++;
+            else
+                break;
+        }
+        ret = add_granules(e, first + i, first + k, dirty, err);
+    }
+    return ret;
+}
+
+static int extents_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t first_byte, uint64_t n_bytes,
+                         const uint8_t *bytes, struct qcbm_error *err)
+{
+    struct emit *e = opaque;
+    uint64_t first = 8 * first_byte,
+             end = u64_min(8 * (first_byte + n_bytes), div_up(e->size, UINT64_C(1) << e->gran_bits));
+
+    if (first >= end)
+        return 0;
+    if (kind == Q2_BME_DATA)
+        return add_bits(e, first, end, bytes, err);
+    return add_granules(e, first, end, kind == Q2_BME_ONES, err);
+}
+
+static int find_readable(const struct qcbm_image *img, const char *name, const struct qcbmi_bitmap **out,
+                         struct qcbm_error *err)
+{
+    char text[256];
+
+    *out = qcbmi_bitmap_find(img->bitmaps, name);
+    if (*out)
+        return qcbmi_bitmap_check_readable(img, *out, false, err);
+    if (img->bitmaps->broken && err) {
+        *err = img->bitmaps->why_broken;
+        return qcbmi_prefix(err, QCBM_E_CORRUPT, "bitmap '%s' is not among the readable entries: ",
+                            qcbmi_printable(text, sizeof(text), name, strlen(name)));
+    }
+    return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
+                      qcbmi_printable(text, sizeof(text), name, strlen(name)));
+}
+
+int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags, qcbm_extent_fn *fn, void *opaque,
+                        struct qcbm_error *err)
+{
+    struct emit e = { .fn = fn, .opaque = opaque, .size = img->g.sector_size_down };
+    struct qcbmi_chain_options options = { .force_share = flags & QCBM_EXTENTS_FORCE_SHARE };
+    struct qcbmi_chain chain = { 0 };
+    struct qcbmi_zero_map zero = { 0 };
+    const struct qcbmi_bitmap *b;
+    int ret = find_readable(img, name, &b, err);
+
+    if (ret < 0)
+        return ret;
+    e.gran_bits = b->d.granularity_bits;
+    if (flags & QCBM_EXTENTS_ZERO) {
+        ret = qcbmi_chain_open(img, &options, &chain, err);
+        if (ret == 0)
+            ret = qcbmi_zero_map_init(&zero, &chain, err);
+        e.zero = &zero;
+    }
+    if (ret == 0)
+        ret = qcbmi_bitmap_walk(img, b, extents_piece, &e, NULL, err);
+    if (ret == 0)
+        ret = give_out(&e, err);
+    qcbmi_zero_map_free(&zero);
+    qcbmi_chain_close(&chain);
+    return ret;
+}

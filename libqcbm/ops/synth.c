@@ -1,0 +1,383 @@
+/* synth.c - allocated clusters into a bitmap: the main job
+ * SPDX-License-Identifier: MIT */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "allocation.h"
+#include "bitmap_edit.h"
+#include "chain.h"
+#include "checked.h"
+
+struct layer_figures {
+    char *filename;
+    uint64_t virtual_size, cluster_size, allocated_bytes;
+};
+
+struct qcbm_synth_result {
+    struct qcbm_synth_summary sum;
+    struct layer_figures *layers;
+    size_t layer_capacity;
+    char **notes;
+    size_t note_capacity;
+};
+
+/* One run of the job. */
+struct synth {
+    struct qcbm_edit *edit;
+    struct qcbm_image *overlay;
+    struct qcbm_synth_options opt;
+    struct qcbmi_chain chain;  /* the overlay alone, unless the job is about its chain */
+    size_t n_scanned;          /* layers from the top whose allocation counts */
+    struct qcbmi_dirtymap map; /* of the overlay's size */
+    struct qcbmi_damage damage;
+    struct qcbm_synth_result *result;
+};
+
+/* ---- the result ---- */
+
+void qcbm_synth_result_free(struct qcbm_synth_result *r)
+{
+    if (!r)
+        return;
+    for (uint32_t i = 0; i < r->sum.layers; i++)
+        free(r->layers[i].filename);
+    for (uint32_t i = 0; i < r->sum.notes; i++)
+        free(r->notes[i]);
+    free(r->layers);
+    free(r->notes);
+    free(r);
+}
+
+static void give(void *out, size_t out_size, const void *from, size_t from_size)
+{
+    memset(out, 0, out_size);
+    memcpy(out, from, out_size < from_size ? out_size : from_size);
+}
+
+void qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size)
+{
+    give(out, size, &r->sum, sizeof(r->sum));
+}
+
+void qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
+                             size_t size)
+{
+    const struct layer_figures *l = &r->layers[index];
+    struct qcbm_synth_layer layer = { l->filename, "qcow2", l->virtual_size, l->cluster_size, l->allocated_bytes };
+
+    give(out, size, &layer, sizeof(layer));
+}
+
+const char *qcbm_synth_result_note(const struct qcbm_synth_result *r, uint32_t index)
+{
+    return r->notes[index];
+}
+
+static int add_note(struct qcbm_synth_result *r, struct qcbm_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static int add_note(struct qcbm_synth_result *r, struct qcbm_error *err, const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    if (qcbmi_grow_array(&r->notes, &r->note_capacity, r->sum.notes, sizeof(char *), err) < 0)
+        return QCBM_E_NOMEM;
+    r->notes[r->sum.notes] = qcbmi_memdup_nul(text, strlen(text), err);
+    if (!r->notes[r->sum.notes])
+        return QCBM_E_NOMEM;
+    r->sum.notes++;
+    return 0;
+}
+
+/* ---- the chain ---- */
+
+static bool same_file(struct qcbmi_file_id a, struct qcbmi_file_id b)
+{
+    return a.dev == b.dev && a.ino == b.ino;
+}
+
+static int open_chain(struct synth *s, struct qcbm_error *err)
+{
+    struct qcbmi_chain_options options = { .force_share = s->opt.flags & QCBM_SYNTH_FORCE_SHARE, .max_layers = 1 };
+    struct qcbmi_file_id base;
+    char text[256];
+    int ret;
+
+    options.known = s->edit->img == s->overlay ? NULL : s->edit->img;
+    s->n_scanned = 1;
+    if (s->opt.flags & QCBM_SYNTH_DIRTY_TAIL)
+        options.max_layers = 2;
+    if (!s->opt.since)
+        return qcbmi_chain_open(s->overlay, &options, &s->chain, err);
+    if (!s->overlay->path)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a base can be named for an image in a file only");
+    ret = qcbmi_file_path_id(s->opt.since, &base, err);
+    if (ret < 0)
+        return qcbmi_prefix(err, ret,
+                            "base '%s': ", qcbmi_printable(text, sizeof(text), s->opt.since, strlen(s->opt.since)));
+    if (same_file(base, s->overlay->id))
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the base is the overlay itself");
+    options.max_layers = 0;
+    options.stop = &base;
+    ret = qcbmi_chain_open(s->overlay, &options, &s->chain, err);
+    s->n_scanned = s->chain.n - (ret == 0);
+    if (ret == 0 && !same_file(s->chain.layers[s->chain.n - 1].id, base))
+        ret = qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "base '%s' is not in the backing chain (%zu layers)",
+                         qcbmi_printable(text, sizeof(text), s->opt.since, strlen(s->opt.since)), s->chain.n);
+    return ret;
+}
+
+/* ---- what is dirty ---- */
+
+static int add_layer_figures(struct synth *s, const struct qcbmi_layer *l, uint64_t allocated, struct qcbm_error *err)
+{
+    struct qcbm_synth_result *r = s->result;
+    struct layer_figures f = { NULL, l->size, l->img->g.cluster_size, allocated };
+
+    if (qcbmi_grow_array(&r->layers, &r->layer_capacity, r->sum.layers, sizeof(f), err) < 0)
+        return QCBM_E_NOMEM;
+    f.filename = qcbmi_memdup_nul(l->filename, strlen(l->filename), err);
+    if (!f.filename)
+        return QCBM_E_NOMEM;
+    r->layers[r->sum.layers++] = f;
+    return 0;
+}
+
+static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi_progress *progress,
+                      struct qcbm_error *err)
+{
+    struct qcbmi_allocation a = { 0 };
+    char text[256];
+    int ret;
+
+    if (l->img->g.raw_data_file) { /* QEMU maps every cluster of it: only content could tell */
+        if (!(s->opt.flags & QCBM_SYNTH_FORCE))
+            return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 88,
+                              "the image has a raw external data file: its allocation says "
+                              "nothing about changes (force marks everything dirty)");
+        ret = qcbmi_dirtymap_set(&s->map, 0, l->size, err);
+        return ret < 0 ? ret : add_layer_figures(s, l, l->size, err);
+    }
+    ret = qcbmi_allocation_mark(l->img, &s->map, &a, progress, err);
+    if (ret < 0 && l->img != s->overlay)
+        return qcbmi_prefix(err, ret,
+                            "layer '%s': ", qcbmi_printable(text, sizeof(text), l->filename, strlen(l->filename)));
+    if (a.damage.count && s->damage.count == 0)
+        s->damage.first = a.damage.first;
+    s->damage.count += a.damage.count;
+    return ret < 0 ? ret : add_layer_figures(s, l, a.allocated_bytes, err);
+}
+
+/* A layer that is shorter than the top hides what longer layers below it have: the guest reads zeros there, though no
+ * table says so. QEMU counts them as this layer's. Sizes are taken outward: floor of the short one, exact of the long. */
+static int mark_short_layers(struct synth *s, struct qcbm_error *err)
+{
+    uint64_t longest_below = 0, top = s->chain.layers[0].size;
+    int ret = 0;
+
+    for (size_t i = s->chain.n; ret == 0 && i-- > 1;) {
+        uint64_t size = s->chain.layers[i].size;
+
+        if (i < s->n_scanned)
+            ret = qcbmi_dirtymap_set(&s->map, align_down(size, Q2_SECTOR), u64_min(top, longest_below), err);
+        longest_below = u64_max(longest_below, size);
+    }
+    return ret;
+}
+
+/* The part of the overlay behind the end of its base: unallocated clusters read zeros there. */
+static int treat_tail(struct synth *s, struct qcbm_error *err)
+{
+    uint64_t base, top = s->chain.layers[0].size;
+
+    if (s->chain.n <= s->n_scanned)
+        return 0;
+    base = s->chain.layers[s->chain.n - 1].size;
+    if (base >= top)
+        return 0;
+    if (s->opt.flags & QCBM_SYNTH_DIRTY_TAIL)
+        return qcbmi_dirtymap_set(&s->map, align_down(base, Q2_SECTOR), top, err);
+    return add_note(s->result, err,
+                    "the disk has grown by %" PRIu64 " bytes past the end of the base (%" PRIu64
+                    "): what is unallocated there is clean, extend the target with zeros",
+                    top - base, base);
+}
+
+static int mark_all(struct synth *s, struct qcbm_error *err)
+{
+    struct qcbmi_progress progress = { .fn = s->opt.progress, .opaque = s->opt.opaque };
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && s->opt.progress && i < s->n_scanned; i++) {
+        uint64_t bytes;
+
+        ret = qcbmi_allocation_cost(s->chain.layers[i].img, &bytes, err);
+        progress.total += bytes;
+    }
+    for (size_t i = 0; ret == 0 && i < s->n_scanned; i++)
+        ret = mark_layer(s, &s->chain.layers[i], &progress, err);
+    if (ret == 0)
+        ret = mark_short_layers(s, err);
+    if (ret == 0)
+        ret = treat_tail(s, err);
+    if (ret == 0 && !s->overlay->backing_file)
+        ret = add_note(s->result, err, "the image has no backing file: dirty is everything that it has allocated");
+    return ret;
+}
+
+static int judge_damage(struct synth *s, struct qcbm_error *err)
+{
+    s->result->sum.damaged_entries = s->damage.count;
+    if (s->damage.count == 0)
+        return 0;
+    if (s->opt.flags & QCBM_SYNTH_ALLOW_DAMAGE)
+        return add_note(s->result, err, "%" PRIu64 " damaged entries count as dirty, the first: %s", s->damage.count,
+                        s->damage.first.message);
+    if (err)
+        *err = s->damage.first;
+    return qcbmi_prefix(
+        err, QCBM_E_UNSAFE,
+        "the image is damaged in %" PRIu64 " places, look with 'qemu-img check'; the first: ", s->damage.count);
+}
+
+/* ---- into the edit ---- */
+
+static int check_fits(struct synth *s, struct qcbm_error *err)
+{
+    uint64_t start, end, target = s->edit->img->g.sector_size_down;
+
+    if (!qcbmi_dirtymap_next(&s->map, target, &start, &end))
+        return 0;
+    return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                      "guest range 0x%" PRIx64 " + %" PRIu64
+                      " is dirty, but lies past the end of the image that is to get the bitmap (%" PRIu64 " bytes)",
+                      start, end - start, target);
+}
+
+static int take_over(struct synth *s, const char *name, unsigned gran_bits, struct qcbm_error *err)
+{
+    uint32_t flags = s->opt.flags & QCBM_SYNTH_DISABLED ? 0 : Q2_BITMAP_AUTO;
+    struct qcbmi_edit_bitmap *b;
+    int ret;
+
+    if ((s->opt.flags & QCBM_SYNTH_MERGE) && qcbmi_edit_find(s->edit, name))
+        ret = qcbmi_edit_bits(s->edit, name, &b, err);
+    else
+        ret = qcbmi_edit_insert(s->edit, name, gran_bits, flags, s->opt.flags & QCBM_SYNTH_REPLACE, &b, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_merge(&b->map, &s->map, err);
+    if (ret < 0)
+        return ret;
+    s->result->sum.virtual_size = b->map.size;
+    s->result->sum.granularity = UINT64_C(1) << b->gran_bits;
+    s->result->sum.granules = b->map.bits.n_bits;
+    s->result->sum.dirty_granules = qcbmi_bitset_count(&b->map.bits);
+    s->result->sum.dirty_bytes = qcbmi_dirtymap_dirty_bytes(&b->map);
+    return 0;
+}
+
+/* The granularity of the map: the bitmap's own, so that merging into it loses nothing and costs one pass. */
+static int choose_granularity(struct synth *s, const char *name, unsigned *gran_bits, struct qcbm_error *err)
+{
+    const struct qcbmi_edit_bitmap *b = qcbmi_edit_find(s->edit, name);
+    char text[256];
+    int ret = qcbmi_edit_granularity(s->edit, s->opt.granularity, gran_bits, err);
+
+    if (ret < 0 || !b)
+        return ret;
+    if (!(s->opt.flags & (QCBM_SYNTH_MERGE | QCBM_SYNTH_REPLACE)))
+        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "Bitmap already exists: %s",
+                          qcbmi_printable(text, sizeof(text), name, strlen(name)));
+    if (!(s->opt.flags & QCBM_SYNTH_MERGE))
+        return 0;
+    if (s->opt.granularity && *gran_bits != b->gran_bits)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                          "merging keeps the granularity of the bitmap, another one cannot "
+                          "be asked for");
+    *gran_bits = b->gran_bits;
+    return 0;
+}
+
+static int run(struct synth *s, const char *name, struct qcbm_error *err)
+{
+    struct q2_bitmap_size size;
+    unsigned gran_bits;
+    int ret = choose_granularity(s, name, &gran_bits, err);
+
+    if (ret == 0)
+        ret = open_chain(s, err);
+    if (ret == 0)
+        ret = q2_bitmap_size(s->overlay->g.size, gran_bits, s->overlay->g.cluster_size, &size, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_init(&s->map, s->overlay->g.size, gran_bits, err);
+    if (ret == 0)
+        ret = mark_all(s, err);
+    if (ret == 0)
+        ret = judge_damage(s, err);
+    if (ret == 0 && s->edit->img != s->overlay)
+        ret = check_fits(s, err);
+    return ret < 0 ? ret : take_over(s, name, gran_bits, err);
+}
+
+static int read_options(const struct qcbm_synth_options *from, struct qcbm_synth_options *to, struct qcbm_error *err)
+{
+    *to = (struct qcbm_synth_options)QCBM_SYNTH_OPTIONS_INIT;
+    if (!from)
+        return 0;
+    memcpy(to, from, from->struct_size < sizeof(*to) ? from->struct_size : sizeof(*to));
+    if ((to->flags & QCBM_SYNTH_REPLACE) && (to->flags & QCBM_SYNTH_MERGE))
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "replace and merge exclude each other");
+    return 0;
+}
+
+int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,
+                    const struct qcbm_synth_options *options, struct qcbm_synth_result **out, struct qcbm_error *err)
+{
+    struct synth s = { .edit = edit, .overlay = overlay };
+    int ret = read_options(options, &s.opt, err);
+
+    if (out)
+        *out = NULL;
+    if (ret < 0)
+        return ret;
+    s.result = qcbmi_alloc_array(1, sizeof(*s.result), err);
+    if (!s.result)
+        return QCBM_E_NOMEM;
+    ret = run(&s, name, err);
+    qcbmi_dirtymap_free(&s.map);
+    qcbmi_chain_close(&s.chain);
+    if (ret == 0 && out)
+        *out = s.result;
+    else
+        qcbm_synth_result_free(s.result);
+    return ret;
+}
+
+int qcbm_synth(struct qcbm_image *img, const char *name, const struct qcbm_synth_options *options,
+               struct qcbm_synth_result **out, struct qcbm_error *err)
+{
+    struct qcbm_synth_result *result = NULL;
+    struct qcbm_edit *edit = NULL;
+    int ret = qcbm_edit_begin(img, &edit, err);
+
+    if (out)
+        *out = NULL;
+    if (ret == 0)
+        ret = qcbm_edit_synth(edit, img, name, options, &result, err);
+    if (ret == 0)
+        ret = qcbm_edit_commit(edit, NULL, err);
+    if (ret == 0 && out) {
+        *out = result;
+        result = NULL;
+    }
+    qcbm_synth_result_free(result);
+    qcbm_edit_free(edit);
+    return ret;
+}
