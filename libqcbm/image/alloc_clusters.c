@@ -36,19 +36,30 @@ static int check_unused(const struct qcbmi_owners *o, uint64_t first, uint64_t e
     return 0;
 }
 
+/* End of the run from entry @i on whose refcounts are all zero, or all not. 16 bits, QEMU's width, go without a call. */
+static uint64_t run_end(const uint8_t *block, uint64_t i, uint64_t n, uint32_t order, bool *zero)
+{
+    *zero = q2_refcount_get(block, i++, order) == 0;
+    if (order == 4)
+        while (i < n && ((block[2 * i] | block[2 * i + 1]) == 0) == *zero)
+            i++;
+    else
+        while (i < n && (q2_refcount_get(block, i, order) == 0) == *zero)
+            i++;
+    return i;
+}
+
 /* One refcount block: clusters from @base on. Runs of zeros are checked, the rest is busy. */
 static int learn_block(struct qcbmi_alloc *a, const struct qcbmi_owners *o, const uint8_t *block, uint64_t base,
                        struct qcbm_error *err)
 {
-    uint32_t order = a->img->g.refcount_order;
     uint64_t n = u64_min(a->img->g.refblock_entries, a->busy.n_bits - base);
     int ret = 0;
 
     for (uint64_t i = 0, k; ret == 0 && i < n; i = k) {
-        bool zero = q2_refcount_get(block, i, order) == 0;
+        bool zero;
 
-        for (k = i + 1; k < n && (q2_refcount_get(block, k, order) == 0) == zero;)
-            k++;
+        k = run_end(block, i, n, a->img->g.refcount_order, &zero);
         ret = zero ? check_unused(o, base + i, base + k, err) : qcbmi_bitset_set(&a->busy, base + i, base + k, err);
     }
     return ret;

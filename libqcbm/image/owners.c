@@ -189,10 +189,21 @@ int qcbmi_owners_scan_metadata(struct qcbm_image *img, struct qcbmi_owners *o, s
     return ret;
 }
 
+/* Clusters [@first, @end) hold guest data, as an entry at @at says. */
+static int note_data(struct qcbmi_owners *o, uint64_t first, uint64_t end, uint64_t at, struct qcbm_error *err)
+{
+    uint64_t hit = u64_min(qcbmi_bitset_next_set(&o->meta, first), qcbmi_bitset_next_set(&o->l2, first));
+
+    if (hit < end)
+        return qcbmi_fail(err, QCBM_E_UNSAFE, at,
+                          "L2 entry: its data cluster at 0x%" PRIx64 " is also metadata; " ADVICE,
+                          hit << o->img->g.cluster_bits);
+    return first < end ? qcbmi_bitset_set(&o->data, first, end, err) : 0;
+}
+
 static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint64_t at, struct qcbm_error *err)
 {
     unsigned cb = o->img->g.cluster_bits;
-    uint64_t first = e->host_offset >> cb, end;
 
     if (e->defects & ~(unsigned)Q2_DEFECT_DATA_OFFSET)
         return qcbmi_fail(err, QCBM_E_UNSAFE, at,
@@ -203,31 +214,47 @@ static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint6
         return qcbmi_fail(err, QCBM_E_UNSAFE, at,
                           "L2 entry: host range 0x%" PRIx64 " + %" PRIu64 " passes the end of the file; " ADVICE,
                           e->host_offset, e->host_len);
-    end = (e->host_offset + e->host_len - 1) >> cb;
-    for (uint64_t c = first; c <= end; c++)
-        if (qcbmi_bitset_get(&o->meta, c) || qcbmi_bitset_get(&o->l2, c))
-            return qcbmi_fail(err, QCBM_E_UNSAFE, at,
-                              "L2 entry: its data cluster at 0x%" PRIx64 " is also metadata; " ADVICE, c << cb);
-    return qcbmi_bitset_set(&o->data, first, end + 1, err);
+    return note_data(o, e->host_offset >> cb, ((e->host_offset + e->host_len - 1) >> cb) + 1, at, err);
 }
 
+/* A plain data cluster: aligned, in the file, no compression, no subclusters. */
+static bool plain_cluster(const struct qcbmi_owners *o, uint64_t raw, uint64_t *cluster)
+{
+    const struct q2_geometry *g = &o->img->g;
+    uint64_t off = raw & Q2_ENTRY_OFFSET_MASK;
+
+    *cluster = off >> g->cluster_bits;
+    return off && !g->extended_l2 && !(raw & (Q2_L2_COMPRESSED | Q2_L2_RESERVED)) && !(off & (g->cluster_size - 1)) &&
+           *cluster < o->n_clusters;
+}
+
+/* Neighbours in the table are mostly neighbours in the file: note them as one run. */
 static int note_table(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_t *table, struct qcbm_error *err)
 {
     struct qcbmi_owners *o = opaque;
     const struct q2_geometry *g = &o->img->g;
+    uint64_t first = 0, end = 0, cluster, at = ref->offset;
     int ret = 0;
 
-    for (uint32_t i = 0; ret == 0 && i < g->l2_entries; i++) {
-        const uint8_t *at = table + (size_t)i * g->l2_entry_size;
-        uint64_t raw = be64_load(at), word = g->extended_l2 ? be64_load(at + 8) : 0;
+    for (uint32_t i = 0; ret == 0 && i < g->l2_entries; i++, at += g->l2_entry_size) {
+        const uint8_t *entry = table + (size_t)i * g->l2_entry_size;
+        uint64_t raw = be64_load(entry), word = g->extended_l2 ? be64_load(entry + 8) : 0;
         struct q2_l2_entry e;
 
         if ((raw | word) == 0)
             continue;
+        if (plain_cluster(o, raw, &cluster)) {
+            if (cluster != end || end == 0) {
+                ret = note_data(o, first, end, at - g->l2_entry_size, err);
+                first = cluster;
+            }
+            end = cluster + 1;
+            continue;
+        }
         q2_l2_entry_parse(raw, word, 0, g, &e);
-        ret = note_entry(o, &e, ref->offset + (uint64_t)i * g->l2_entry_size, err);
+        ret = note_entry(o, &e, at, err);
     }
-    return ret;
+    return ret < 0 ? ret : note_data(o, first, end, at - g->l2_entry_size, err);
 }
 
 int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbm_error *err)

@@ -22,14 +22,15 @@ int qcbmi_l1_load(struct qcbm_image *img, struct qcbm_error *err)
     if (img->l1)
         return 0;
     /* The header check bounds l1_used by l1_entries, and those by 32 MiB; the file bounds it once more. */
-    if (!range_fits(img->h.l1_offset, bytes, qcbmi_image_end(img)))
+    if (!range_fits(img->h.l1_offset, bytes, img->io.size))
         return qcbmi_fail(err, QCBM_E_CORRUPT, 40,
                           "active L1 table: %" PRIu64 " bytes at 0x%" PRIx64 " pass the end of the file", bytes,
                           img->h.l1_offset);
     l1 = qcbmi_alloc_array(bytes, 1, err);
     if (!l1)
         return QCBM_E_NOMEM;
-    ret = qcbmi_io_read_slack(&img->io, img->h.l1_offset, l1, bytes, img->g.cluster_size, "active L1 table", err);
+    /* Strictly inside the file: entries that a cut took away would read as unallocated, and their bits be missing. */
+    ret = qcbmi_io_read(&img->io, img->h.l1_offset, l1, bytes, "active L1 table", err);
     if (ret < 0) {
         free(l1);
         return ret;

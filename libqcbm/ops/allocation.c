@@ -161,8 +161,9 @@ static int collect_tables(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, 
             ret = mark_damaged_table(m, i, e.l2_offset, "reserved bits are set", err);
         else if (e.unaligned)
             ret = mark_damaged_table(m, i, e.l2_offset, "it is not cluster-aligned", err);
-        else if (e.l2_offset && !range_fits(e.l2_offset, g->cluster_size, m->file_end))
-            ret = mark_damaged_table(m, i, e.l2_offset, "it lies past the end of the file", err);
+        else if (e.l2_offset && !range_fits(e.l2_offset, g->cluster_size, m->img->io.size))
+            /* QEMU reads zeros, hence "unallocated", behind a cut. It writes L2 tables whole, so this one was cut. */
+            ret = mark_damaged_table(m, i, e.l2_offset, "it lies past the end of the file, or is cut short by it", err);
         else if (e.l2_offset)
             refs[(*n)++] = (struct qcbmi_l2_ref){ e.l2_offset, i };
     }
