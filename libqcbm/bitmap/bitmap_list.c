@@ -179,7 +179,7 @@ static int read_directory(struct qcbm_image *img, struct qcbmi_bitmap_list *list
         mark_broken(img, list, &why);
         return 0;
     }
-    if (!range_fits(ext->directory_offset, ext->directory_size, qcbmi_image_end(img))) {
+    if (!range_fits(ext->directory_offset, ext->directory_size, img->io.size)) {
         qcbmi_fail(&why, QCBM_E_CORRUPT, list->ext_offset + 16,
                    "bitmap directory: %" PRIu64 " bytes at 0x%" PRIx64 " pass the end of the file", ext->directory_size,
                    ext->directory_offset);

@@ -21,31 +21,32 @@ struct walk {
     struct qcbmi_bitmap_walk_stats stats;
 };
 
-/* How entry @i of the window reads: its kind, where data past the end of the file counts as all ones (QEMU would read
- * zeros there and lose the bits). */
-static enum q2_bitmap_entry_kind entry_kind(const struct walk *w, uint32_t i, uint64_t *off, bool *lost)
+/* How entry @i of the window that starts at entry @first reads: its kind, where data that does not lie in the file
+ * counts as all ones (QEMU would read zeros there and lose the bits). */
+static enum q2_bitmap_entry_kind entry_kind(const struct walk *w, uint64_t first, uint32_t i, uint64_t *off, bool *lost)
 {
     uint32_t cs = w->img->g.cluster_size;
     enum q2_bitmap_entry_kind kind = q2_bitmap_table_entry(be64_load(w->table + 8 * (size_t)i), cs, off);
 
-    *lost = kind == Q2_BME_DATA && !range_fits(*off, cs, qcbmi_image_end(w->img));
+    *lost = kind == Q2_BME_DATA && !range_fits(*off, u64_min(cs, w->bytes - (first + i) * cs), w->img->io.size);
     return *lost ? Q2_BME_ONES : kind;
 }
 
 /* Length of the run of like entries from @i on: the same kind, data at consecutive offsets and within one piece. */
-static uint32_t run_length(struct walk *w, uint32_t i, uint32_t n, enum q2_bitmap_entry_kind *kind, uint64_t *off)
+static uint32_t run_length(struct walk *w, uint64_t first, uint32_t i, uint32_t n, enum q2_bitmap_entry_kind *kind,
+                           uint64_t *off)
 {
     uint64_t cs = w->img->g.cluster_size, next;
     uint32_t k = 1;
     bool lost;
 
-    *kind = entry_kind(w, i, off, &lost);
+    *kind = entry_kind(w, first, i, off, &lost);
     w->stats.data_clusters += *kind == Q2_BME_DATA || lost;
     w->stats.lost_clusters += lost;
     while (i + k < n) {
         if (*kind == Q2_BME_DATA && (k + 1) * cs > u64_max(DATA_PIECE, cs))
             break;
-        if (entry_kind(w, i + k, &next, &lost) != *kind || (*kind == Q2_BME_DATA && next != *off + k * cs))
+        if (entry_kind(w, first, i + k, &next, &lost) != *kind || (*kind == Q2_BME_DATA && next != *off + k * cs))
             break;
         w->stats.data_clusters += *kind == Q2_BME_DATA || lost;
         w->stats.lost_clusters += lost;
@@ -79,7 +80,7 @@ static int walk_window(struct walk *w, uint64_t first_entry, uint32_t n, struct 
     for (uint32_t i = 0; ret == 0 && i < n;) {
         enum q2_bitmap_entry_kind kind;
         uint64_t off;
-        uint32_t k = run_length(w, i, n, &kind, &off);
+        uint32_t k = run_length(w, first_entry, i, n, &kind, &off);
 
         /* Honest tables name a cluster once; a table that names clusters over and over costs no more than the file. */
         if (w->stats.data_clusters > qcbmi_image_end(w->img) / w->img->g.cluster_size + w->stats.lost_clusters)
@@ -101,7 +102,7 @@ int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbm
     ret = q2_bitmap_size(img->g.sector_size_down, b->d.granularity_bits, img->g.cluster_size, &size, err);
     if (ret < 0)
         return ret;
-    if (!range_fits(b->d.table_offset, 8 * size.entries, qcbmi_image_end(img)))
+    if (!range_fits(b->d.table_offset, 8 * size.entries, img->io.size))
         return qcbmi_fail(err, QCBM_E_CORRUPT, b->entry_offset,
                           "bitmap table: %" PRIu64 " entries at 0x%" PRIx64 " pass the end of the file", size.entries,
                           b->d.table_offset);
@@ -142,7 +143,7 @@ int qcbmi_bitmap_load(struct qcbm_image *img, const struct qcbmi_bitmap *b, stru
 bool qcbmi_bitmap_table_in_file(const struct qcbm_image *img, const struct qcbmi_bitmap *b)
 {
     return is_aligned(b->d.table_offset, img->g.cluster_size) &&
-           range_fits(b->d.table_offset, 8 * (uint64_t)b->d.table_entries, qcbmi_image_end(img));
+           range_fits(b->d.table_offset, 8 * (uint64_t)b->d.table_entries, img->io.size);
 }
 
 int qcbmi_bitmap_clusters(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,

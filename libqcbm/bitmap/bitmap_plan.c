@@ -24,7 +24,7 @@ static int note_cluster(void *opaque, uint64_t offset, struct qcbm_error *err)
     uint32_t cs = n->owners->img->g.cluster_size;
 
     /* A reference past the end that goes away with its bitmap is no reason to keep that bitmap. */
-    if (!n->kept && !range_fits(offset, cs, qcbmi_image_end(n->owners->img)))
+    if (!n->kept && !range_fits(offset, cs, n->owners->img->io.size))
         return 0;
     return qcbmi_owners_add(n->owners, offset, cs, "data of bitmap", n->index, err);
 }

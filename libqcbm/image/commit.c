@@ -22,6 +22,18 @@ static int write_bits(struct qcbm_image *img, const struct qcbmi_plan_write *w, 
     return ret;
 }
 
+/* Bytes for the largest piece of payload that the plan has to generate. */
+static uint8_t *alloc_piece(const struct qcbmi_plan *plan, struct qcbm_error *err)
+{
+    uint64_t largest = 0;
+
+    for (size_t i = 0; i < plan->n; i++)
+        for (size_t j = 0; j < plan->stages[i].n; j++)
+            if (plan->stages[i].writes[j].bits)
+                largest = u64_max(largest, plan->stages[i].writes[j].len);
+    return qcbmi_alloc_array(u64_min(largest, PIECE), 1, err);
+}
+
 static int run_stage(struct qcbm_image *img, const struct qcbmi_plan_stage *stage, uint8_t *buf, struct qcbm_error *err)
 {
     int ret = 0;
@@ -93,7 +105,7 @@ int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbm_image *img, str
         ret = reserve(plan, img, err);
     if (ret < 0)
         return ret;
-    buf = qcbmi_alloc_array(PIECE, 1, err);
+    buf = alloc_piece(plan, err);
     if (!buf)
         return QCBM_E_NOMEM;
     if (plan->end > img->io.size) /* cut here: a longer file, and nothing refers to its new part */

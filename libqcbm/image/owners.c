@@ -18,10 +18,11 @@ void qcbmi_owners_free(struct qcbmi_owners *o)
     qcbmi_bitset_free(&o->data);
 }
 
+/* Strictly: behind a cut QEMU reads zeros, and a file that grows would make these zeros the truth. */
 static int check_in_file(const struct qcbmi_owners *o, uint64_t off, uint64_t len, const char *what, uint64_t index,
                          struct qcbm_error *err)
 {
-    if (range_fits(off, len, o->n_clusters << o->img->g.cluster_bits))
+    if (range_fits(off, len, o->img->io.size))
         return 0;
     return qcbmi_fail(err, QCBM_E_UNSAFE, off,
                       "%s %" PRIu64 ": %" PRIu64 " bytes at 0x%" PRIx64 " pass the end of the file; " ADVICE, what,
@@ -175,7 +176,7 @@ int qcbmi_owners_scan_metadata(struct qcbm_image *img, struct qcbmi_owners *o, s
     if (ret == 0)
         ret = qcbmi_bitset_init(&o->data, n, err);
     if (ret == 0)
-        ret = qcbmi_owners_add(o, 0, img->g.cluster_size, "header", 0, err);
+        ret = qcbmi_owners_add(o, 0, u64_min(img->g.cluster_size, img->io.size), "header", 0, err);
     if (ret == 0)
         ret = qcbmi_owners_add(o, img->h.l1_offset, 8 * (uint64_t)img->h.l1_entries, "active L1 table", 0, err);
     if (ret == 0 && crypto)

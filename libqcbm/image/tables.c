@@ -87,7 +87,9 @@ int qcbmi_l2_read_all(struct qcbm_image *img, const struct qcbmi_l2_ref *refs, s
     uint8_t *buf;
     int ret = 0;
 
-    buf = qcbmi_alloc_array(u64_max(READ_PIECE, cs), 1, err);
+    if (n == 0)
+        return 0;
+    buf = qcbmi_alloc_array(u64_min(u64_max(READ_PIECE, cs), refs[n - 1].offset - refs[0].offset + cs), 1, err);
     if (!buf)
         return QCBM_E_NOMEM;
     for (size_t i = 0; ret == 0 && i < n;) {

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Images in which the bitmaps extension or the refcounts are hard to change: shapes.sh FOLDER
+# SPDX-License-Identifier: MIT
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$1"
+
+write() { # NAME COMMAND...
+    local name=$1 args=()
+    shift
+    for command; do args+=(-c "$command"); done
+    qemu-io -f qcow2 "${args[@]}" "$name" >/dev/null
+}
+create() { # NAME OPTIONS SIZE [BACKING]
+    qemu-img create -q -f qcow2 -o "$2" ${4:+-b "$4" -F qcow2} "$1" "$3"
+}
+bitmap() { # NAME BITMAP COMMAND: a bitmap with bits
+    qemu-img bitmap --add -g 512 "$1" "$2"
+    write "$1" "$3"
+}
+
+create base.qcow2 cluster_size=512 64k
+write base.qcow2 "write 0 64k"
+long=$(printf './%.0s' {1..70})base.qcow2
+
+for cluster in 512 1024 4096 65536; do
+    create "first-$cluster.qcow2" "cluster_size=$cluster" 64k
+    write "first-$cluster.qcow2" "write 0 1k"
+    create "backed-$cluster.qcow2" "cluster_size=$cluster" 64k base.qcow2
+    write "backed-$cluster.qcow2" "write 2k 1k"
+    create "longname-$cluster.qcow2" "cluster_size=$cluster" 64k "$long"
+    create "two-$cluster.qcow2" "cluster_size=$cluster" 64k base.qcow2
+    bitmap "two-$cluster.qcow2" b0 "write 8k 3k"
+    bitmap "two-$cluster.qcow2" b1 "write 20k 512"
+done
+
+create eight.qcow2 cluster_size=4096 1M
+for i in 0 1 2 3 4 5 6 7; do bitmap eight.qcow2 "b$i" "write $((i * 64))k 5k"; done
+
+# Narrow and wide refcounts.
+for bits in 1 2 32 64; do
+    create "refcount-$bits.qcow2" "cluster_size=512,refcount_bits=$bits" 64k base.qcow2
+    bitmap "refcount-$bits.qcow2" b0 "write 1k 1k"
+done
+# A refcount block covers 32 KiB here, the table 2 MiB: a bitmap of 33 clusters needs a new block, or a new table.
+spread=()
+for i in $(seq 0 31); do spread+=("write $((i * 2))M 512"); done
+create block.qcow2 cluster_size=512,refcount_bits=64 64M
+write block.qcow2 "${spread[@]}"
+create table.qcow2 cluster_size=512,refcount_bits=64 64M
+write table.qcow2 "${spread[@]}" "write 20M 1930k"
+
+# The payload of the extension crosses a sector: 480 bytes of data file name, or foreign extensions in front.
+create straddle.qcow2 "cluster_size=65536,data_file=$(printf './%.0s' {1..240})d.raw" 64k
+qemu-img bitmap --add -g 512 straddle.qcow2 b0
+create foreign.qcow2 cluster_size=65536 64k base.qcow2
+"$here/inject_extension.py" foreign.qcow2 21
+create front.qcow2 cluster_size=4096 64k base.qcow2
+qemu-img bitmap --add -g 512 front.qcow2 b0
+"$here/inject_extension.py" front.qcow2 352 front
+create behind.qcow2 cluster_size=65536 64k base.qcow2
+bitmap behind.qcow2 b0 "write 1k 1k"
+"$here/inject_extension.py" behind.qcow2 40
+
+create subclusters.qcow2 cluster_size=16k,extended_l2=on 64k base.qcow2
+bitmap subclusters.qcow2 b0 "write 1k 1k"
+create snapshots.qcow2 cluster_size=512,refcount_bits=8 64k
+bitmap snapshots.qcow2 b0 "write 0 1k"
+qemu-img snapshot -c first snapshots.qcow2
+write snapshots.qcow2 "write 0 512"

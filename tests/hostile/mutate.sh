@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Every truncation, or single-byte changes, of the fixtures: mutate.sh PROGRAM truncate|bytes [all] NAME...
+# SPDX-License-Identifier: MIT
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+program=$(realpath "$1") mode=$2
+shift 2
+all=()
+if [[ $1 == all ]]; then
+    all=(all)
+    shift
+fi
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+"$here/fixtures.sh" "$folder"
+for name; do
+    "$program" "$mode" "$folder/$name.qcow2" "${all[@]}"
+done
