@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# installed.sh - "meson install" gives a tree that a program outside can be built against
+#
+# SPDX-License-Identifier: MIT
+set -euo pipefail
+read -r -a cc <<<"$CC"
+root=$(mktemp -d "${TMPDIR:-/tmp}/qcbm-destdir.XXXXXX")
+trap 'rm -rf "$root"' EXIT
+meson=meson
+[ ! -x /usr/bin/meson ] || meson=/usr/bin/meson
+
+DESTDIR=$root "$meson" install -C "$BUILD_ROOT" --no-rebuild --quiet
+
+for name in qcbm.h qcbm-io.h libqcbm.a libqcbm.so libqcbm.pc qcbm; do
+    [ -n "$(find "$root" -name "$name" ! -type d)" ] || {
+        echo "not installed: $name"
+        exit 1
+    }
+done
+# Nothing internal goes out.
+extra=$(find "$root" -name '*.h' ! -name qcbm.h ! -name qcbm-io.h)
+[ -z "$extra" ] || {
+    echo "internal headers are installed: $extra"
+    exit 1
+}
+
+# A library with a sanitizer needs a program with it.
+if [ "$SANITIZE" != none ]; then
+    cc+=("-fsanitize=$SANITIZE")
+fi
+"$SOURCE_ROOT/tests/abi/installed_example.sh" "$root" "${cc[@]}"

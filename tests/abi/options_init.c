@@ -1,0 +1,85 @@
+/* options_init.c - what callers compile in: struct_size first, the _INIT macro fills it, zero is the default
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qcbm-io.h"
+
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                                  \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+/* A struct that grows is told apart by its size alone, which must be the first member. */
+_Static_assert(offsetof(struct qcbm_synth_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_io_ops, struct_size) == 0, "struct_size comes first");
+/* Values are part of the ABI. */
+_Static_assert(QCBM_OK == 0 && QCBM_E_IO == -1 && QCBM_E_NOLOCKS == -17, "codes keep their values");
+_Static_assert(sizeof(((struct qcbm_error *)NULL)->message) == 512, "callers own the message buffer");
+
+static void synth_options_init_is_the_default(void)
+{
+    struct qcbm_synth_options o = QCBM_SYNTH_OPTIONS_INIT;
+
+    CHECK(o.struct_size == sizeof(o));
+    CHECK(o.granularity == 0);
+    CHECK(o.since == NULL);
+    CHECK(o.flags == 0);
+    CHECK(o.progress == NULL);
+    CHECK(o.opaque == NULL);
+}
+
+static void version_is_the_header_s(void)
+{
+    char expected[32];
+
+    snprintf(expected, sizeof(expected), "%d.%d.%d", QCBM_VERSION_MAJOR, QCBM_VERSION_MINOR, QCBM_VERSION_PATCH);
+    CHECK(strcmp(qcbm_version(), expected) == 0);
+}
+
+static void every_code_has_its_name(void)
+{
+    int code;
+
+    for (code = QCBM_E_NOLOCKS; code < 0; code++)
+        CHECK(strncmp(qcbm_code_name(code), "QCBM_E_", 7) == 0 && strcmp(qcbm_code_name(code), "QCBM_E_?") != 0);
+    CHECK(strcmp(qcbm_code_name(QCBM_E_IO), "QCBM_E_IO") == 0);
+    CHECK(strcmp(qcbm_code_name(QCBM_E_NOLOCKS - 1), "QCBM_E_?") == 0);
+    CHECK(strcmp(qcbm_code_name(1), "QCBM_E_?") == 0);
+}
+
+static void freeing_null_is_fine(void)
+{
+    qcbm_close(NULL);
+    qcbm_edit_free(NULL);
+    qcbm_synth_result_free(NULL);
+    qcbm_mem_free(NULL);
+}
+
+/* An error object is optional, and *out is NULL after a failure. */
+static void a_failed_open_leaves_null(void)
+{
+    struct qcbm_error err = { 0 };
+    struct qcbm_image *img = (struct qcbm_image *)&err;
+
+    CHECK(qcbm_open("/nonexistent/image.qcow2", 0, &img, NULL) < 0);
+    CHECK(img == NULL);
+    CHECK(qcbm_open("/nonexistent/image.qcow2", 0, &img, &err) < 0);
+    CHECK(err.code < 0 && err.message[0] != '\0' && strchr(err.message, '\n') == NULL);
+}
+
+int main(void)
+{
+    synth_options_init_is_the_default();
+    version_is_the_header_s();
+    every_code_has_its_name();
+    freeing_null_is_fine();
+    a_failed_open_leaves_null();
+    return 0;
+}

@@ -1,0 +1,570 @@
+/* test_io.c - the checked front of a backend, and the common backend test over file and memory
+ * SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "io_file.h"
+
+/* ---- a backend that does what it is told --------------------------------------------------------------- */
+
+struct fake {
+    uint64_t size;
+    int ret; /* of every call but size() */
+    bool fill_error;
+    int size_ret;
+    unsigned calls, closed;
+};
+
+static int answer(struct fake *f, struct qcbm_error *err)
+{
+    f->calls++;
+    if (f->ret && f->fill_error)
+        *err = (struct qcbm_error){ f->ret, 5, 77, "the disk is gone" };
+    return f->ret;
+}
+
+static int fake_read_at(void *self, uint64_t off, void *buf, size_t len, struct qcbm_error *err)
+{
+    struct fake *f = self;
+
+    assert_true(off <= f->size && len <= f->size - off);
+    memset(buf, 0x5a, len);
+    return answer(f, err);
+}
+
+static int fake_write_at(void *self, uint64_t off, const void *buf, size_t len, struct qcbm_error *err)
+{
+    (void)off;
+    (void)buf;
+    (void)len;
+    return answer(self, err);
+}
+
+static int fake_flush(void *self, struct qcbm_error *err)
+{
+    return answer(self, err);
+}
+
+static int fake_size(void *self, uint64_t *len_bytes, struct qcbm_error *err)
+{
+    struct fake *f = self;
+
+    (void)err;
+    *len_bytes = f->size;
+    return f->size_ret;
+}
+
+static int fake_grow(void *self, uint64_t len_bytes, struct qcbm_error *err)
+{
+    (void)len_bytes;
+    return answer(self, err);
+}
+
+static void fake_close(void *self)
+{
+    ((struct fake *)self)->closed++;
+}
+
+static const struct qcbm_io_ops fake_ops = {
+    .struct_size = sizeof(fake_ops),
+    .read_at = fake_read_at,
+    .write_at = fake_write_at,
+    .flush = fake_flush,
+    .size = fake_size,
+    .grow = fake_grow,
+    .close = fake_close,
+};
+
+static const struct qcbm_error untouched = { 4711, 4712, 4713, "untouched" };
+
+static void open_fake(struct qcbmi_io *io, struct fake *f, bool writable)
+{
+    struct qcbm_error err = untouched;
+
+    assert_int_equal(qcbmi_io_init(io, &fake_ops, f, writable, &err), 0);
+    assert_memory_equal(&err, &untouched, sizeof(err));
+}
+
+/* ---- init ---------------------------------------------------------------------------------------------- */
+
+static void expect_init_fails(const struct qcbm_io_ops *ops, struct fake *f, bool writable, int code, unsigned closed)
+{
+    struct qcbm_error err = { 0 };
+    struct qcbmi_io io;
+
+    assert_int_equal(qcbmi_io_init(&io, ops, f, writable, &err), code);
+    assert_int_equal(err.code, code);
+    assert_true(err.message[0]);
+    assert_int_equal(f->closed, closed);
+    assert_int_equal(qcbmi_io_init(&io, ops, f, writable, NULL), code);
+    qcbmi_io_close(&io);
+}
+
+static void init_refuses_a_table_without_what_it_needs(void **state)
+{
+    struct qcbm_io_ops ops = fake_ops;
+    struct fake f = { 0 };
+
+    (void)state;
+    expect_init_fails(NULL, &f, false, QCBM_E_ARG, 0);
+    ops.struct_size--;
+    expect_init_fails(&ops, &f, false, QCBM_E_ARG, 0); /* close may lie past its end */
+    ops = fake_ops;
+    ops.close = NULL;
+    expect_init_fails(&ops, &f, false, QCBM_E_ARG, 0);
+    ops = fake_ops;
+    ops.read_at = NULL;
+    expect_init_fails(&ops, &f, false, QCBM_E_ARG, 1);
+    ops = fake_ops;
+    ops.size = NULL;
+    expect_init_fails(&ops, &f, false, QCBM_E_ARG, 3);
+    ops = fake_ops;
+    ops.flush = NULL;
+    expect_init_fails(&ops, &f, true, QCBM_E_ARG, 5);
+    ops = fake_ops;
+    ops.grow = NULL;
+    expect_init_fails(&ops, &f, true, QCBM_E_ARG, 7);
+}
+
+static void init_takes_a_longer_table_of_a_newer_caller(void **state)
+{
+    struct qcbm_io_ops ops = fake_ops;
+    struct fake f = { .size = 9 };
+    struct qcbmi_io io;
+
+    (void)state;
+    ops.struct_size += sizeof(void *);
+    assert_int_equal(qcbmi_io_init(&io, &ops, &f, true, NULL), 0);
+    assert_int_equal(io.size, 9);
+    qcbmi_io_close(&io);
+}
+
+static void init_closes_when_the_size_is_not_to_be_had(void **state)
+{
+    struct fake f = { .size_ret = QCBM_E_IO };
+
+    (void)state;
+    expect_init_fails(&fake_ops, &f, true, QCBM_E_IO, 1);
+    f = (struct fake){ .size = UINT64_C(1) << 63 };
+    expect_init_fails(&fake_ops, &f, true, QCBM_E_LIMIT, 1);
+}
+
+static void close_is_fine_on_zeroes_and_twice(void **state)
+{
+    struct qcbmi_io io = { 0 };
+    struct fake f = { 0 };
+
+    (void)state;
+    qcbmi_io_close(&io);
+    open_fake(&io, &f, false);
+    qcbmi_io_close(&io);
+    qcbmi_io_close(&io);
+    assert_int_equal(f.closed, 1);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------- */
+
+static void read_refuses_what_passes_the_end(void **state)
+{
+    static const struct {
+        uint64_t off, len;
+        bool ok;
+    } cases[] = {
+        { 0, 0, true },
+        { 0, 100, true },
+        { 99, 1, true },
+        { 100, 0, true },
+        { 0, 101, false },
+        { 100, 1, false },
+        { 101, 0, false },
+        { 99, 2, false },
+        { UINT64_MAX, 1, false },
+        { 1, UINT64_MAX, false },
+        { UINT64_MAX, UINT64_MAX, false },
+    };
+    struct fake f = { .size = 100 };
+    struct qcbmi_io io;
+    uint8_t buf[100];
+
+    (void)state;
+    open_fake(&io, &f, false);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct qcbm_error err = untouched;
+        int ret = qcbmi_io_read(&io, cases[i].off, buf, cases[i].len, "L2 table", &err);
+
+        assert_int_equal(ret, cases[i].ok ? 0 : QCBM_E_CORRUPT);
+        if (cases[i].ok) {
+            assert_memory_equal(&err, &untouched, sizeof(err));
+        } else {
+            assert_true(err.offset == cases[i].off);
+            assert_non_null(strstr(err.message, "L2 table at 0x"));
+            assert_non_null(strstr(err.message, "end of the file at 0x64"));
+        }
+    }
+    qcbmi_io_close(&io);
+}
+
+static void slack_reads_zeros_behind_a_short_last_cluster(void **state)
+{
+    struct fake f = { .size = 100 };
+    struct qcbmi_io io;
+    uint8_t *buf = malloc(32); /* to the byte, for ASan */
+
+    (void)state;
+    assert_non_null(buf);
+    open_fake(&io, &f, false);
+    memset(buf, 0xff, 32);
+    assert_int_equal(qcbmi_io_read_slack(&io, 90, buf, 32, 128, "data", NULL), 0);
+    for (unsigned i = 0; i < 32; i++)
+        assert_int_equal(buf[i], i < 10 ? 0x5a : 0);
+    assert_int_equal(qcbmi_io_read_slack(&io, 90, buf, 32, 4, "data", NULL), QCBM_E_CORRUPT);
+    assert_int_equal(qcbmi_io_read_slack(&io, 90, buf, 32, 0, "data", NULL), QCBM_E_CORRUPT);
+    assert_int_equal(qcbmi_io_read_slack(&io, 68, buf, 32, 0, "data", NULL), 0);
+    assert_int_equal(qcbmi_io_read_slack(&io, 100, buf, 1, 512, "data", NULL), 0);
+    assert_int_equal(buf[0], 0);
+    assert_int_equal(qcbmi_io_read_slack(&io, 511, buf, 1, 512, "data", NULL), 0);
+    assert_int_equal(qcbmi_io_read_slack(&io, 511, buf, 2, 512, "data", NULL), QCBM_E_CORRUPT);
+    assert_int_equal(qcbmi_io_read_slack(&io, 99, buf, 2, 2, "data", NULL), QCBM_E_CORRUPT);
+    assert_int_equal(qcbmi_io_read_slack(&io, UINT64_MAX, buf, 32, 512, "data", NULL), QCBM_E_CORRUPT);
+    qcbmi_io_close(&io);
+    free(buf);
+}
+
+static void read_error_says_what_was_read(void **state)
+{
+    struct fake f = { .size = 100, .ret = QCBM_E_IO, .fill_error = true };
+    struct qcbm_error err = { 0 };
+    struct qcbmi_io io;
+    uint8_t buf[8];
+
+    (void)state;
+    open_fake(&io, &f, false);
+    assert_int_equal(qcbmi_io_read(&io, 0, buf, 8, "snapshot table", &err), QCBM_E_IO);
+    assert_string_equal(err.message, "snapshot table: the disk is gone");
+    assert_int_equal(err.sys_errno, 5);
+    assert_int_equal(err.offset, 77);
+    assert_int_equal(qcbmi_io_read(&io, 0, buf, 8, "snapshot table", NULL), QCBM_E_IO);
+    qcbmi_io_close(&io);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------- */
+
+static void every_change_needs_a_writable_handle(void **state)
+{
+    struct qcbm_io_ops ops = fake_ops;
+    struct fake f = { .size = 100 };
+    struct qcbmi_io io;
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        /* Not opened for writing; then opened so, but the backend cannot. */
+        ops.write_at = round ? NULL : fake_write_at;
+        assert_int_equal(qcbmi_io_init(&io, &ops, &f, round, NULL), 0);
+        assert_int_equal(qcbmi_io_write(&io, 0, "x", 1, NULL), QCBM_E_READONLY);
+        assert_int_equal(qcbmi_io_grow(&io, 200, NULL), QCBM_E_READONLY);
+        assert_int_equal(qcbmi_io_reserve(&io, 0, 1, NULL), QCBM_E_READONLY);
+        assert_int_equal(qcbmi_io_flush(&io, NULL), 0);
+        assert_int_equal(f.calls, 0);
+        qcbmi_io_close(&io);
+    }
+}
+
+static void size_follows_writes_and_growth_only_when_they_succeed(void **state)
+{
+    struct fake f = { .size = 100 };
+    struct qcbmi_io io;
+
+    (void)state;
+    open_fake(&io, &f, true);
+    assert_int_equal(qcbmi_io_write(&io, 10, "abc", 3, NULL), 0);
+    assert_int_equal(io.size, 100);
+    assert_int_equal(qcbmi_io_write(&io, 98, "abc", 3, NULL), 0);
+    assert_int_equal(io.size, 101);
+    assert_int_equal(qcbmi_io_grow(&io, 200, NULL), 0);
+    assert_int_equal(io.size, 200);
+    f.calls = 0;
+    assert_int_equal(qcbmi_io_grow(&io, 150, NULL), 0); /* never shrinks, does not even ask */
+    assert_int_equal(qcbmi_io_write(&io, 500, "", 0, NULL), 0);
+    assert_int_equal(io.size, 200);
+    assert_int_equal(f.calls, 0);
+    f.ret = QCBM_E_NOSPACE;
+    assert_int_equal(qcbmi_io_write(&io, 199, "abc", 3, NULL), QCBM_E_NOSPACE);
+    assert_int_equal(qcbmi_io_grow(&io, 300, NULL), QCBM_E_NOSPACE);
+    assert_int_equal(qcbmi_io_flush(&io, NULL), QCBM_E_NOSPACE);
+    assert_int_equal(io.size, 200);
+    qcbmi_io_close(&io);
+}
+
+static void no_offset_passes_63_bits(void **state)
+{
+    struct fake f = { .size = 100 };
+    struct qcbmi_io io;
+
+    (void)state;
+    open_fake(&io, &f, true);
+    assert_int_equal(qcbmi_io_write(&io, INT64_MAX, "x", 1, NULL), QCBM_E_LIMIT);
+    assert_int_equal(qcbmi_io_write(&io, UINT64_MAX, "xy", 2, NULL), QCBM_E_LIMIT);
+    assert_int_equal(qcbmi_io_grow(&io, UINT64_C(1) << 63, NULL), QCBM_E_LIMIT);
+    assert_int_equal(qcbmi_io_reserve(&io, 1, UINT64_MAX, NULL), QCBM_E_LIMIT);
+    assert_int_equal(f.calls, 0);
+    qcbmi_io_close(&io);
+}
+
+static void calls_that_are_not_offered_are_harmless(void **state)
+{
+    struct fake f = { .size = 100 };
+    uint64_t available = 1, allocated = 1;
+    struct qcbmi_io io;
+
+    (void)state;
+    open_fake(&io, &f, true);
+    assert_int_equal(qcbmi_io_reserve(&io, 0, 1000, NULL), 0);
+    assert_int_equal(qcbmi_io_space(&io, &available, &allocated, NULL), 0);
+    assert_true(available == UINT64_MAX && allocated == UINT64_MAX);
+    assert_int_equal(qcbmi_io_lock(&io, QCBM_LOCK_WRITE, NULL), 0);
+    qcbmi_io_close(&io);
+}
+
+static void a_backend_that_returns_nonsense_fails_with_a_code(void **state)
+{
+    static const int returned[] = { 8, 1, -18, INT32_MIN };
+    struct fake f = { .size = 100, .fill_error = true };
+    struct qcbm_error err;
+    struct qcbmi_io io;
+
+    (void)state;
+    open_fake(&io, &f, true);
+    for (size_t i = 0; i < sizeof(returned) / sizeof(returned[0]); i++) {
+        f.ret = returned[i];
+        assert_int_equal(qcbmi_io_flush(&io, &err), QCBM_E_IO);
+        assert_int_equal(err.code, QCBM_E_IO);
+        assert_non_null(strstr(err.message, "flush"));
+    }
+    f.ret = QCBM_E_NOSPACE;
+    f.fill_error = false;
+    assert_int_equal(qcbmi_io_write(&io, 0, "x", 1, &err), QCBM_E_NOSPACE);
+    assert_int_equal(err.code, QCBM_E_NOSPACE);
+    assert_non_null(strstr(err.message, "write_at"));
+    qcbmi_io_close(&io);
+}
+
+/* ---- the common backend test --------------------------------------------------------------------------- */
+
+struct backend {
+    const char *name;
+    char dir[64], path[80];
+    struct qcbmi_io io;
+};
+
+static void make_file(const char *path, size_t len)
+{
+    FILE *fp = fopen(path, "wb");
+
+    assert_non_null(fp);
+    for (size_t i = 0; i < len; i++)
+        assert_int_not_equal(fputc((int)(i % 251), fp), EOF);
+    assert_int_equal(fclose(fp), 0);
+}
+
+#define BACKEND_LEN 1000u
+
+static int setup_file(void **state)
+{
+    struct backend *b = calloc(1, sizeof(*b));
+    void *self;
+
+    assert_non_null(b);
+    snprintf(b->dir, sizeof(b->dir), "%s", "/tmp/qcbm-test-io-XXXXXX");
+    assert_non_null(mkdtemp(b->dir));
+    snprintf(b->path, sizeof(b->path), "%s/image", b->dir);
+    make_file(b->path, BACKEND_LEN);
+    assert_int_equal(qcbmi_file_open(b->path, true, &self, NULL), 0);
+    assert_int_equal(qcbmi_io_init(&b->io, qcbmi_file_ops(), self, true, NULL), 0);
+    *state = b;
+    return 0;
+}
+
+static int setup_memory(void **state)
+{
+    struct backend *b = calloc(1, sizeof(*b));
+    uint8_t bytes[BACKEND_LEN];
+    struct qcbm_mem *mem;
+
+    assert_non_null(b);
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(i % 251);
+    assert_int_equal(qcbm_mem_new(bytes, sizeof(bytes), &mem, NULL), 0);
+    assert_int_equal(qcbmi_io_init(&b->io, qcbm_mem_ops(), mem, true, NULL), 0);
+    *state = b;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct backend *b = *state;
+
+    qcbmi_io_close(&b->io);
+    if (b->path[0]) {
+        unlink(b->path);
+        rmdir(b->dir);
+    }
+    free(b);
+    return 0;
+}
+
+static void expect_pattern(struct qcbmi_io *io, uint64_t off, size_t len)
+{
+    uint8_t *buf = malloc(len);
+
+    assert_non_null(buf);
+    assert_int_equal(qcbmi_io_read(io, off, buf, len, "pattern", NULL), 0);
+    for (size_t i = 0; i < len; i++)
+        assert_int_equal(buf[i], (off + i) % 251);
+    free(buf);
+}
+
+static void expect_zeros(struct qcbmi_io *io, uint64_t off, size_t len)
+{
+    uint8_t *buf = malloc(len);
+
+    assert_non_null(buf);
+    assert_int_equal(qcbmi_io_read(io, off, buf, len, "zeros", NULL), 0);
+    for (size_t i = 0; i < len; i++)
+        assert_int_equal(buf[i], 0);
+    free(buf);
+}
+
+static void backend_reads_and_writes_in_place(void **state)
+{
+    struct qcbmi_io *io = &((struct backend *)*state)->io;
+    uint8_t buf[3];
+
+    assert_int_equal(io->size, BACKEND_LEN);
+    expect_pattern(io, 0, BACKEND_LEN);
+    expect_pattern(io, 999, 1);
+    assert_int_equal(qcbmi_io_write(io, 500, "abc", 3, NULL), 0);
+    assert_int_equal(qcbmi_io_flush(io, NULL), 0);
+    expect_pattern(io, 0, 500);
+    assert_int_equal(qcbmi_io_read(io, 500, buf, 3, "written", NULL), 0);
+    assert_memory_equal(buf, "abc", 3);
+    expect_pattern(io, 503, 497);
+    assert_int_equal(io->size, BACKEND_LEN);
+}
+
+static void backend_grows_with_zeros(void **state)
+{
+    struct qcbmi_io *io = &((struct backend *)*state)->io;
+    uint64_t size = 0;
+
+    assert_int_equal(qcbmi_io_grow(io, 70000, NULL), 0);
+    expect_pattern(io, 0, BACKEND_LEN);
+    expect_zeros(io, BACKEND_LEN, 69000);
+    assert_int_equal(io->ops->size(io->self, &size, NULL), 0);
+    assert_int_equal(size, 70000);
+    assert_int_equal(io->ops->grow(io->self, 10, NULL), 0); /* does not shrink even if asked directly */
+    assert_int_equal(io->ops->size(io->self, &size, NULL), 0);
+    assert_int_equal(size, 70000);
+}
+
+static void backend_write_past_the_end_leaves_a_gap_of_zeros(void **state)
+{
+    struct qcbmi_io *io = &((struct backend *)*state)->io;
+
+    assert_int_equal(qcbmi_io_write(io, 5000, "abc", 3, NULL), 0);
+    assert_int_equal(io->size, 5003);
+    expect_pattern(io, 0, BACKEND_LEN);
+    expect_zeros(io, BACKEND_LEN, 4000);
+}
+
+static void backend_reserve_changes_neither_content_nor_size(void **state)
+{
+    struct qcbmi_io *io = &((struct backend *)*state)->io;
+    uint64_t size = 0;
+
+    assert_int_equal(qcbmi_io_reserve(io, 500, 100000, NULL), 0);
+    assert_int_equal(io->ops->size(io->self, &size, NULL), 0);
+    assert_int_equal(size, BACKEND_LEN);
+    expect_pattern(io, 0, BACKEND_LEN);
+    assert_int_equal(qcbmi_io_grow(io, 100500, NULL), 0);
+    expect_zeros(io, BACKEND_LEN, 99500);
+}
+
+static void backend_takes_megabytes_at_once(void **state)
+{
+    struct qcbmi_io *io = &((struct backend *)*state)->io;
+    size_t len = 5u << 20;
+    uint8_t *out = malloc(len), *in = malloc(len);
+
+    assert_non_null(out);
+    assert_non_null(in);
+    for (size_t i = 0; i < len; i++)
+        out[i] = (uint8_t)(i * 7 >> 3);
+    assert_int_equal(qcbmi_io_write(io, 333, out, len, NULL), 0);
+    assert_int_equal(qcbmi_io_read(io, 333, in, len, "much", NULL), 0);
+    assert_memory_equal(in, out, len);
+    free(out);
+    free(in);
+}
+
+static void backend_tells_its_space(void **state)
+{
+    struct qcbmi_io *io = &((struct backend *)*state)->io;
+    uint64_t available = 0, allocated = 0;
+
+    assert_int_equal(qcbmi_io_space(io, &available, &allocated, NULL), 0);
+    assert_true(available > 0);
+    assert_int_not_equal(allocated, UINT64_MAX);
+}
+
+static void backend_refuses_a_read_past_the_end_when_asked_directly(void **state)
+{
+    struct qcbmi_io *io = &((struct backend *)*state)->io;
+    struct qcbm_error err = { 0 };
+    uint8_t buf[2];
+
+    assert_int_equal(io->ops->read_at(io->self, 999, buf, 2, &err), QCBM_E_IO);
+    assert_non_null(strstr(err.message, "end"));
+}
+
+#define ON_BOTH(test)                                                                                                  \
+    { "file: " #test, test, setup_file, teardown, NULL },                                                              \
+    {                                                                                                                  \
+        "memory: " #test, test, setup_memory, teardown, NULL                                                           \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(init_refuses_a_table_without_what_it_needs),
+        cmocka_unit_test(init_takes_a_longer_table_of_a_newer_caller),
+        cmocka_unit_test(init_closes_when_the_size_is_not_to_be_had),
+        cmocka_unit_test(close_is_fine_on_zeroes_and_twice),
+        cmocka_unit_test(read_refuses_what_passes_the_end),
+        cmocka_unit_test(slack_reads_zeros_behind_a_short_last_cluster),
+        cmocka_unit_test(read_error_says_what_was_read),
+        cmocka_unit_test(every_change_needs_a_writable_handle),
+        cmocka_unit_test(size_follows_writes_and_growth_only_when_they_succeed),
+        cmocka_unit_test(no_offset_passes_63_bits),
+        cmocka_unit_test(calls_that_are_not_offered_are_harmless),
+        cmocka_unit_test(a_backend_that_returns_nonsense_fails_with_a_code),
+        ON_BOTH(backend_reads_and_writes_in_place),
+        ON_BOTH(backend_grows_with_zeros),
+        ON_BOTH(backend_write_past_the_end_leaves_a_gap_of_zeros),
+        ON_BOTH(backend_reserve_changes_neither_content_nor_size),
+        ON_BOTH(backend_takes_megabytes_at_once),
+        ON_BOTH(backend_tells_its_space),
+        ON_BOTH(backend_refuses_a_read_past_the_end_when_asked_directly),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
