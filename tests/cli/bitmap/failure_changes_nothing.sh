@@ -1,0 +1,7 @@
+# failure_changes_nothing.sh - if one operation fails, none is done
+# SPDX-License-Identifier: MIT
+make_image
+fails unchanged image.qcow2 qcbm bitmap --add --merge missing image.qcow2 new
+fails unchanged image.qcow2 qcbm bitmap --clear --disable --add image.qcow2 b0
+fails unchanged image.qcow2 qcbm bitmap --remove --remove image.qcow2 b0
+fails unchanged image.qcow2 qcbm bitmap --remove --add -g 3k image.qcow2 b0

@@ -1,0 +1,8 @@
+# list_inconsistent.sh - is shown with its finding, exit code 0
+# SPDX-License-Identifier: MIT
+make_inconsistent
+qcbm bitmap --list image.qcow2
+json '[b["flags"] for b in v["bitmaps"]] == [["in-use", "auto"], ["in-use"]]
+    and not any(b["consistent"] for b in v["bitmaps"])
+    and all(b["findings"][0]["severity"] == "warning" for b in v["bitmaps"])' \
+    qcbm bitmap --list --output=json image.qcow2

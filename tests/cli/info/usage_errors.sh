@@ -1,0 +1,13 @@
+# usage_errors.sh - wrong use is told as qemu-img tells it
+# SPDX-License-Identifier: MIT
+prepare() { make_image; }
+same_as_qemu_img info
+same_as_qemu_img info a b
+same_as_qemu_img info --output=xml image.qcow2
+same_as_qemu_img info -f
+same_as_qemu_img info --frob image.qcow2
+same_as_qemu_img info -q image.qcow2
+same_as_qemu_img info --output
+fails qcbm info --backing-chain image.qcow2
+fails qcbm info --image-opts driver=qcow2,file.filename=image.qcow2
+fails qcbm info -f raw image.qcow2

@@ -1,0 +1,109 @@
+# lib.sh - what the cases of the command line tests share; loaded by run.py
+#
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+
+# An overlay of 10 MiB with data in [1M, 2M) and zeros in [4M, 4M + 64k): base.qcow2, overlay.qcow2.
+make_overlay() {
+    qemu-img create -q -f qcow2 base.qcow2 10M
+    qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2
+    qemu-io -c 'write -q 1M 1M' -c 'write -q -z 4M 64k' overlay.qcow2
+}
+
+# An image of 1 MiB with the bitmaps "b0" (dirty: [128k, 192k)) and "frozen" (4k, disabled, clean): image.qcow2.
+make_image() {
+    qemu-img create -q -f qcow2 image.qcow2 1M
+    qemu-img bitmap --add image.qcow2 b0
+    qemu-img bitmap --add -g 4k --disable image.qcow2 frozen
+    qemu-io -c 'write -q 128k 64k' image.qcow2
+}
+
+# As make_image, but the last writer was killed: both bitmaps are inconsistent.
+make_inconsistent() {
+    make_image
+    (
+        ulimit -c 0
+        qemu-io -c 'write -q 0 64k' -c abort image.qcow2 || true
+    ) >abort.log 2>&1
+}
+
+# A program that has an image open for writing until the case ends: start_writer FILE
+start_writer() {
+    qemu-nbd --fork --persistent --format=qcow2 --socket="$PWD/writer.sock" --pid-file="$PWD/writer.pid" "$1"
+    trap 'kill "$(cat writer.pid)"' EXIT
+}
+
+# Write bytes, in hex, into a file: poke FILE OFFSET HEX
+poke() {
+    python3 -c 'import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(int(sys.argv[2], 0))
+    f.write(bytes.fromhex(sys.argv[3]))' "$@"
+}
+
+# Big-endian integer of a file, in decimal: peek FILE OFFSET LENGTH
+peek() {
+    python3 -c 'import sys
+with open(sys.argv[1], "rb") as f:
+    f.seek(int(sys.argv[2], 0))
+    print(int.from_bytes(f.read(int(sys.argv[3])), "big"))' "$@"
+}
+
+# The directory of bitmaps of image.qcow2, which has the extension at 504, as qemu-img writes it for version 3.
+bitmap_directory() {
+    peek image.qcow2 528 8
+}
+
+complain() {
+    echo "case: $*" >&2
+    return 1
+}
+
+# Run a command that must leave FILE as it is, whatever its exit code, which is returned: unchanged FILE COMMAND...
+unchanged() {
+    local file=$1 before code=0
+    shift
+    before=$(sha256sum <"$file")
+    "$@" || code=$?
+    [ "$(sha256sum <"$file")" = "$before" ] || complain "$file has changed: $*"
+    return "$code"
+}
+
+# Run a command that must fail with exit code 1, print nothing on stdout, and one line on stderr, which is shown.
+fails() {
+    local code=0
+    "$@" >fails.out 2>fails.err || code=$?
+    [ "$code" -eq 1 ] || complain "exit code $code, not 1: $*"
+    [ ! -s fails.out ] || complain "stdout is not empty: $*"
+    [ "$(wc -l <fails.err)" -eq 1 ] || complain "not one line on stderr: $*: $(cat fails.err)"
+    cat fails.err >&2
+}
+
+# A Python expression on the JSON that a command printed must be true; v is the value: json EXPRESSION COMMAND...
+json() {
+    local test=$1
+    shift
+    "$@" >json.out
+    python3 -c 'import json, sys
+v = json.load(open("json.out"))
+if not eval("(" + sys.argv[1] + ")"):
+    sys.exit("case: not so: %s\n%s" % (sys.argv[1], json.dumps(v, indent=4)))' "$test"
+}
+
+# Run the same arguments with qcbm and qemu-img, each on what prepare() makes: messages and exit codes must be equal.
+# prepare() is the case's; WORDS is a sed script for words that rightly differ.
+same_as_qemu_img() {
+    local side ours=0 theirs=0
+    rm -rf ours theirs
+    for side in ours theirs; do
+        mkdir "$side"
+        (cd "$side" && prepare)
+    done
+    (cd ours && qcbm "$@") >ours.out 2>ours.err || ours=$?
+    (cd theirs && qemu-img "$@") >theirs.out 2>theirs.raw || theirs=$?
+    sed -e 's/^qemu-img: /qcbm: /' -e "s/^Try 'qemu-img --help'/Try 'qcbm $1 --help'/" -e "${WORDS:-}" \
+        theirs.raw >theirs.err
+    [ "$ours" = "$theirs" ] || complain "exit code $ours, of qemu-img $theirs: $*"
+    diff -u --label qemu-img --label qcbm theirs.err ours.err >&2 || complain "other messages: $*"
+    [ "$ours" -eq 0 ] || [ ! -s ours.out ] || complain "stdout is not empty: $*"
+}

@@ -1,0 +1,3 @@
+# help.sh - the commands are listed
+# SPDX-License-Identifier: MIT
+qcbm --help

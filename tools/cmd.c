@@ -1,0 +1,104 @@
+/* cmd.c - what all commands share: errors and opening
+ * SPDX-License-Identifier: MIT
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cmd.h"
+#include "qemu_text.h"
+
+/* The text may hold names from the image or the command line: it stays one line whatever they are. */
+__attribute__((format(printf, 2, 0))) static void put_line(const char *kind, const char *fmt, va_list args)
+{
+    char *text = NULL;
+    int len = vasprintf(&text, fmt, args);
+
+    fprintf(stderr, "qcbm: %s", kind);
+    if (len >= 0)
+        print_escaped(stderr, text, (size_t)len);
+    fputc('\n', stderr);
+    if (len >= 0)
+        free(text);
+}
+
+int cmd_error(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    put_line("", fmt, args);
+    va_end(args);
+    return EXIT_FAILED;
+}
+
+void cmd_warning(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    put_line("warning: ", fmt, args);
+    va_end(args);
+}
+
+int cmd_usage_error(const struct cmd *cmd, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    put_line("", fmt, args);
+    va_end(args);
+    fprintf(stderr, "Try 'qcbm%s%s --help' for more information\n", cmd ? " " : "", cmd ? cmd->name : "");
+    return EXIT_FAILED;
+}
+
+int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
+{
+    char *prefix = NULL;
+    va_list args;
+
+    va_start(args, fmt);
+    if (vasprintf(&prefix, fmt, args) < 0)
+        prefix = NULL;
+    va_end(args);
+    if (err->offset == QCBM_NO_OFFSET)
+        cmd_error("%s: %s", prefix ? prefix : "", err->message);
+    else
+        cmd_error("%s: %s (at offset 0x%" PRIx64 ")", prefix ? prefix : "", err->message, err->offset);
+    free(prefix);
+    return EXIT_FAILED;
+}
+
+/* qemu-img says "Could not open 'X': Could not open 'X': ..."; once will do. */
+static void drop_repetition(struct qcbm_error *err)
+{
+    static const char repeated[] = "Could not open: ";
+    size_t len = sizeof repeated - 1;
+
+    if (strncmp(err->message, repeated, len) == 0)
+        memmove(err->message, err->message + len, strlen(err->message + len) + 1);
+}
+
+struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags)
+{
+    struct qcbm_image *img = NULL;
+    struct qcbm_error err;
+
+    if (format && strcmp(format, "qcow2") != 0) {
+        cmd_error("Could not open '%s': format '%s' is not supported, only qcow2 is", path, format);
+    } else if (qcbm_open(path, flags, &img, &err) < 0) {
+        drop_repetition(&err);
+        cmd_lib_error(&err, "Could not open '%s'", path);
+    }
+    return img;
+}
+
+bool cmd_same_file(const char *a, const char *b)
+{
+    struct stat sa, sb;
+
+    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}

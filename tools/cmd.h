@@ -1,0 +1,43 @@
+/* cmd.h - a sub-command as a record, and how commands end
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef QCBM_TOOL_CMD_H
+#define QCBM_TOOL_CMD_H
+
+#include <stdbool.h>
+
+#include "qcbm.h"
+
+struct opt; /* opt_parse.h */
+
+struct cmd {
+    const char *name;
+    const char *synopsis; /* what follows the options, for --help */
+    const char *summary;  /* one line */
+    const struct opt *opts;
+    int (*run)(const struct cmd *cmd, int argc, char **argv); /* argv[0] is the name; returns the exit code */
+};
+
+/* cmds.c: all sub-commands, ended by NULL. */
+extern const struct cmd *const cmds[];
+
+extern const struct cmd cmd_bitmap, cmd_extents, cmd_info, cmd_synth;
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1 };
+
+/* One line "qcbm: ..." on stderr, escaped. All return EXIT_FAILED, so that a caller can return them. */
+int cmd_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* As cmd_error(), for what the library says: "PREFIX: message (at offset 0x...)". */
+int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* As cmd_error(), and a second line that names --help; @cmd may be NULL. */
+int cmd_usage_error(const struct cmd *cmd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* One line on stderr that does not end the command. */
+void cmd_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Open @path; @format is what -f said, NULL for nothing. Prints the error. */
+struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags);
+
+/* Do both names lead to the same file? */
+bool cmd_same_file(const char *a, const char *b);
+
+#endif

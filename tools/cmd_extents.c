@@ -1,0 +1,92 @@
+/* cmd_extents.c - qcbm extents: the dirty extents of a bitmap, as nbdinfo --map prints them
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "opt_parse.h"
+
+struct extents_args {
+    const char *format, *with;
+    enum opt_output output;
+    bool force_share, no_lock;
+};
+
+static const struct opt extents_opts[] = {
+    OPT_COMMON_FORMAT(extents_args),
+    { "force-share", 'U', OPT_FLAG, offsetof(struct extents_args, force_share), NULL, "read while a writer is active" },
+    { "with", 0, OPT_STRING, offsetof(struct extents_args, with), "zero",
+      "also tell where the guest reads zeros: type 2 is\nclean and zero, 3 dirty and zero; reads the backing chain" },
+    OPT_COMMON_OUTPUT(extents_args),
+    OPT_COMMON_NO_LOCK(extents_args),
+    OPT_COMMON_REFUSED,
+    OPT_END,
+};
+
+struct printer {
+    bool json;
+    bool begun;
+    int lost; /* errno of a failed write */
+};
+
+static int print_extent(void *opaque, const struct qcbm_extent *extent)
+{
+    static const char *const description[] = { "clean", "dirty", "clean,zero", "dirty,zero" };
+    struct printer *p = opaque;
+    unsigned type = (extent->dirty ? 1u : 0) | (extent->zero ? 2u : 0);
+    int printed;
+
+    if (p->json)
+        printed = printf("%s{ \"offset\": %" PRIu64 ", \"length\": %" PRIu64 ", \"type\": %u, \"description\": \"%s\"}",
+                         p->begun ? ",\n" : "[\n", extent->offset, extent->length, type, description[type]);
+    else
+        printed =
+            printf("%10" PRIu64 "  %10" PRIu64 "  %3u  %s\n", extent->offset, extent->length, type, description[type]);
+    p->begun = true;
+    if (printed < 0)
+        p->lost = errno;
+    return printed < 0;
+}
+
+static int print_extents(struct qcbm_image *img, const char *path, const char *name, const struct extents_args *args)
+{
+    unsigned flags = (args->with ? QCBM_EXTENTS_ZERO : 0) | (args->force_share ? QCBM_EXTENTS_FORCE_SHARE : 0);
+    struct printer printer = { args->output == OUTPUT_JSON, false, 0 };
+    struct qcbm_error err;
+
+    if (qcbm_bitmap_extents(img, name, flags, print_extent, &printer, &err) < 0) {
+        if (printer.lost)
+            return cmd_error("could not write the output: %s", strerror(printer.lost));
+        return cmd_lib_error(&err, "Could not read bitmap '%s' of '%s'", name, path);
+    }
+    if (printer.json)
+        printf("%s]\n", printer.begun ? "\n" : "[\n");
+    return EXIT_DONE;
+}
+
+static int run_extents(const struct cmd *cmd, int argc, char **argv)
+{
+    struct extents_args args = { 0 };
+    int first;
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+
+    if (parsed != OPT_GO_ON)
+        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (args.with && strcmp(args.with, "zero") != 0)
+        return cmd_usage_error(cmd, "--with knows 'zero' only, not '%s'", args.with);
+    if (argc - first != 2)
+        return cmd_usage_error(cmd, "Expecting filename and bitmap name");
+    struct qcbm_image *img =
+        cmd_open(argv[first], args.format,
+                 (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
+    if (!img)
+        return EXIT_FAILED;
+    int code = print_extents(img, argv[first], argv[first + 1], &args);
+    qcbm_close(img);
+    return code;
+}
+
+const struct cmd cmd_extents = { "extents", "FILE NAME", "Print the clean and dirty extents of a bitmap.", extents_opts,
+                                 run_extents };

@@ -1,0 +1,373 @@
+/* cmd_info.c - qcbm info: what qemu-img info prints for one qcow2 image
+ * SPDX-License-Identifier: MIT
+ *
+ * Opens nothing that the image names. The order of the lines is that of qemu-img 7.2.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "luks_header.h"
+#include "opt_parse.h"
+#include "qemu_text.h"
+#include "rows.h"
+
+struct info_args {
+    const char *format;
+    enum opt_output output;
+    bool force_share, no_lock;
+};
+
+static const struct opt info_opts[] = {
+    OPT_COMMON_FORMAT(info_args),
+    { "force-share", 'U', OPT_FLAG, offsetof(struct info_args, force_share), NULL, "read while a writer is active" },
+    OPT_COMMON_OUTPUT(info_args),
+    OPT_COMMON_NO_LOCK(info_args),
+    { "backing-chain", 0, OPT_REFUSED, 0, NULL, "qcbm shows one image" },
+    OPT_COMMON_REFUSED,
+    OPT_END,
+};
+
+struct info {
+    const char *path;
+    struct qcbm_image *img;
+    struct qcbm_image_info image;
+    uint32_t snapshots;
+    char *full_backing; /* as qemu would look for it; NULL without backing file */
+    struct luks_header luks;
+    bool has_luks;
+};
+
+/* qemu's rule: a name with a protocol or from the root stands for itself, any other starts in the folder of @path. */
+static char *full_backing_name(const char *path, const char *backing)
+{
+    const char *slash = strrchr(path, '/');
+    bool own = backing[0] == '\0' || backing[0] == '/' || backing[strcspn(backing, ":/")] == ':';
+    int folder = own || !slash ? 0 : (int)(slash + 1 - path);
+    char *name = NULL;
+
+    return asprintf(&name, "%.*s%s", folder, path, backing) < 0 ? NULL : name;
+}
+
+static const char *encryption_name(uint32_t method)
+{
+    return method == 1 ? "aes" : "luks";
+}
+
+static void rows_luks_slots(struct rows *r, const struct luks_slot *slots)
+{
+    rows_list_begin(r, "slots");
+    for (size_t i = 0; i < LUKS_SLOTS; i++) {
+        rows_begin(r, NULL);
+        rows_bool(r, "active", slots[i].active);
+        if (slots[i].active)
+            rows_u64(r, "iters", slots[i].iterations);
+        rows_u64(r, "key-offset", slots[i].key_offset);
+        if (slots[i].active)
+            rows_u64(r, "stripes", slots[i].stripes);
+        rows_end(r);
+    }
+    rows_list_end(r);
+}
+
+static void rows_encrypt(struct rows *r, const struct info *info)
+{
+    const struct luks_header *luks = info->has_luks ? &info->luks : NULL;
+
+    rows_begin(r, "encrypt");
+    if (luks) {
+        rows_string(r, "ivgen-alg", luks->ivgen);
+        rows_string(r, "hash-alg", luks->hash);
+        rows_string(r, "cipher-alg", luks->cipher);
+        rows_string(r, "uuid", luks->uuid);
+        if (luks->ivgen_hash[0])
+            rows_string(r, "ivgen-hash-alg", luks->ivgen_hash);
+    }
+    rows_string(r, "format", encryption_name(info->image.crypt_method));
+    if (luks) {
+        rows_string(r, "cipher-mode", luks->mode);
+        rows_luks_slots(r, luks->slots);
+        rows_u64(r, "payload-offset", luks->payload_offset);
+        rows_u64(r, "master-key-iters", luks->iterations);
+    }
+    rows_end(r);
+}
+
+static void rows_bitmap(struct rows *r, const struct qcbm_bitmap_info *bitmap)
+{
+    rows_begin(r, NULL);
+    rows_list_begin(r, "flags");
+    if (bitmap->in_use)
+        rows_string(r, NULL, "in-use");
+    if (bitmap->enabled)
+        rows_string(r, NULL, "auto");
+    rows_list_end(r);
+    rows_string(r, "name", bitmap->name);
+    rows_u64(r, "granularity", bitmap->granularity);
+    rows_end(r);
+}
+
+static void rows_bitmaps(struct rows *r, const struct info *info)
+{
+    struct qcbm_bitmap_info bitmap;
+
+    if (info->image.bitmaps_stale || info->image.bitmap_count == 0)
+        return; /* qemu drops stale ones when it opens the image */
+    rows_list_begin(r, "bitmaps");
+    for (uint32_t i = 0; i < info->image.bitmap_count; i++) {
+        qcbm_bitmap_get(info->img, i, &bitmap, sizeof bitmap);
+        rows_bitmap(r, &bitmap);
+    }
+    rows_list_end(r);
+}
+
+static void rows_format_specific(struct rows *r, const struct info *info)
+{
+    const struct qcbm_image_info *image = &info->image;
+    bool v3 = image->version >= 3;
+    bool has_data_file = image->incompatible_features & QCBM_INCOMPAT_DATA_FILE;
+
+    rows_string(r, "compat", v3 ? "1.1" : "0.10");
+    rows_string(r, "compression-type", image->compression_type == 1 ? "zstd" : "zlib");
+    if (v3) {
+        rows_bool(r, "lazy-refcounts", image->compatible_features & QCBM_COMPAT_LAZY_REFCOUNTS);
+        rows_bitmaps(r, info);
+    }
+    rows_u64(r, "refcount-bits", image->refcount_bits);
+    if (v3 && image->data_file)
+        rows_string(r, "data-file", image->data_file);
+    if (image->crypt_method != 0)
+        rows_encrypt(r, info);
+    if (!v3)
+        return;
+    if (has_data_file)
+        rows_bool(r, "data-file-raw", image->autoclear_features & QCBM_AUTOCLEAR_RAW_DATA_FILE);
+    rows_bool(r, "corrupt", image->incompatible_features & QCBM_INCOMPAT_CORRUPT);
+    rows_bool(r, "extended-l2", image->incompatible_features & QCBM_INCOMPAT_EXTENDED_L2);
+}
+
+static void print_field(const char *key, const char *value)
+{
+    printf("%s: ", key);
+    print_escaped(stdout, value, strlen(value));
+    putchar('\n');
+}
+
+static void print_backing(const struct info *info)
+{
+    const char *name = info->image.backing_file;
+
+    if (!name)
+        return;
+    printf("backing file: ");
+    print_escaped(stdout, name, strlen(name));
+    if (strcmp(name, info->full_backing) != 0) {
+        printf(" (actual path: ");
+        print_escaped(stdout, info->full_backing, strlen(info->full_backing));
+        putchar(')');
+    }
+    putchar('\n');
+    if (info->image.backing_format)
+        print_field("backing file format", info->image.backing_format);
+}
+
+/* A name in a column of @width bytes, as qemu counts; a longer one pushes the rest of the line. */
+static void print_column(const char *text, size_t width)
+{
+    for (size_t used = print_escaped(stdout, text, strlen(text)); used < width; used++)
+        putchar(' ');
+}
+
+static void print_snapshot(const struct qcbm_snapshot_info *s)
+{
+    time_t when = (time_t)s->date_sec;
+    uint64_t seconds = s->vm_clock_nsec / 1000000000;
+    char date[32] = "", icount[24] = "", clock[48];
+    struct tm tm;
+
+    if (localtime_r(&when, &tm))
+        strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &tm);
+    snprintf(clock, sizeof clock, "%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64, seconds / 3600,
+             seconds / 60 % 60, seconds % 60, s->vm_clock_nsec / 1000000 % 1000);
+    if (s->icount != UINT64_MAX)
+        snprintf(icount, sizeof icount, "%" PRIu64, s->icount);
+    print_column(s->id, 9);
+    putchar(' ');
+    print_column(s->name, 16);
+    printf(" %8s%20s%13s%11s\n", size_text(s->vm_state_size).text, date, clock, icount);
+}
+
+static void print_snapshots(const struct info *info)
+{
+    struct qcbm_snapshot_info snapshot;
+
+    if (info->snapshots == 0)
+        return;
+    printf("Snapshot list:\n%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+    for (uint32_t i = 0; i < info->snapshots; i++) {
+        qcbm_snapshot_get(info->img, i, &snapshot, sizeof snapshot);
+        print_snapshot(&snapshot);
+    }
+}
+
+static void print_text(const struct info *info)
+{
+    const struct qcbm_image_info *image = &info->image;
+    uint64_t size = image->virtual_size & ~UINT64_C(511); /* qemu counts whole sectors */
+    struct rows rows = ROWS_TEXT(stdout, 1);
+
+    print_field("image", info->path);
+    print_field("file format", "qcow2");
+    printf("virtual size: %s (%" PRIu64 " bytes)\n", size_text(size).text, size);
+    print_field("disk size", image->disk_size == QCBM_NO_OFFSET ? "unavailable" : size_text(image->disk_size).text);
+    if (image->crypt_method != 0)
+        print_field("encrypted", "yes");
+    printf("cluster_size: %" PRIu32 "\n", image->cluster_size);
+    if (image->incompatible_features & QCBM_INCOMPAT_DIRTY)
+        print_field("cleanly shut down", "no");
+    print_backing(info);
+    print_snapshots(info);
+    printf("Format specific information:\n");
+    rows_format_specific(&rows, info);
+}
+
+static void write_snapshot(struct json_writer *w, const struct qcbm_snapshot_info *s)
+{
+    json_begin_object(w, NULL);
+    if (s->icount != UINT64_MAX)
+        json_u64(w, "icount", s->icount);
+    json_u64(w, "vm-clock-nsec", s->vm_clock_nsec % 1000000000);
+    json_string(w, "name", s->name);
+    json_u64(w, "date-sec", s->date_sec);
+    json_u64(w, "date-nsec", s->date_nsec);
+    json_u64(w, "vm-clock-sec", s->vm_clock_nsec / 1000000000);
+    json_string(w, "id", s->id);
+    json_u64(w, "vm-state-size", s->vm_state_size);
+    json_end_object(w);
+}
+
+static void write_snapshots(struct json_writer *w, const struct info *info)
+{
+    struct qcbm_snapshot_info snapshot;
+
+    if (info->snapshots == 0)
+        return;
+    json_begin_array(w, "snapshots");
+    for (uint32_t i = 0; i < info->snapshots; i++) {
+        qcbm_snapshot_get(info->img, i, &snapshot, sizeof snapshot);
+        write_snapshot(w, &snapshot);
+    }
+    json_end_array(w);
+}
+
+static void write_format_specific(struct json_writer *w, const struct info *info)
+{
+    struct rows rows = ROWS_JSON(w);
+
+    json_begin_object(w, "format-specific");
+    json_string(w, "type", "qcow2");
+    json_begin_object(w, "data");
+    rows_format_specific(&rows, info);
+    json_end_object(w);
+    json_end_object(w);
+}
+
+static void print_json(const struct info *info)
+{
+    const struct qcbm_image_info *image = &info->image;
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    json_begin_object(&w, NULL);
+    if (image->backing_file && image->backing_format)
+        json_string(&w, "backing-filename-format", image->backing_format);
+    write_snapshots(&w, info);
+    json_u64(&w, "virtual-size", image->virtual_size & ~UINT64_C(511));
+    json_string(&w, "filename", info->path);
+    json_u64(&w, "cluster-size", image->cluster_size);
+    json_string(&w, "format", "qcow2");
+    if (image->disk_size != QCBM_NO_OFFSET)
+        json_u64(&w, "actual-size", image->disk_size);
+    write_format_specific(&w, info);
+    if (image->backing_file) {
+        json_string(&w, "full-backing-filename", info->full_backing);
+        json_string(&w, "backing-filename", image->backing_file);
+    }
+    if (image->crypt_method != 0)
+        json_bool(&w, "encrypted", true);
+    json_bool(&w, "dirty-flag", image->incompatible_features & QCBM_INCOMPAT_DIRTY);
+    json_end_object(&w);
+    json_finish(&w);
+}
+
+/* Bad bitmaps, with which qemu-img does not open the image, are told on stderr. That a bitmap is in use is among the
+ * flags already. */
+static void warn_of_findings(const struct info *info)
+{
+    uint32_t count = qcbm_finding_count(info->img), told = 0;
+    struct qcbm_finding f;
+
+    for (uint32_t i = 0; i < count && told < 20; i++) {
+        qcbm_finding_get(info->img, i, &f, sizeof f);
+        if (strcmp(f.code, "bitmap-in-use") == 0)
+            continue;
+        if (f.offset == QCBM_NO_OFFSET)
+            cmd_warning("%s: %s", info->path, f.message);
+        else
+            cmd_warning("%s: %s (at offset 0x%" PRIx64 ")", info->path, f.message, f.offset);
+        if (++told == 20)
+            cmd_warning("%s: qcbm bitmap --list shows what else is wrong", info->path);
+    }
+}
+
+static int collect(struct info *info)
+{
+    struct qcbm_error err;
+
+    qcbm_image_get_info(info->img, &info->image, sizeof info->image);
+    if (qcbm_snapshots_load(info->img, &info->snapshots, &err) < 0)
+        return cmd_lib_error(&err, "Could not open '%s'", info->path);
+    if (info->image.backing_file) {
+        info->full_backing = full_backing_name(info->path, info->image.backing_file);
+        if (!info->full_backing)
+            return cmd_error("no memory");
+    }
+    if (info->image.crypt_method == 2) {
+        const char *wrong = luks_header_read(info->path, info->image.crypt_header_offset, &info->luks);
+
+        info->has_luks = wrong == NULL;
+        if (wrong)
+            cmd_warning("%s: LUKS header at 0x%" PRIx64 ": %s", info->path, info->image.crypt_header_offset, wrong);
+    }
+    warn_of_findings(info);
+    return EXIT_DONE;
+}
+
+static int run_info(const struct cmd *cmd, int argc, char **argv)
+{
+    struct info_args args = { 0 };
+    struct info info = { 0 };
+    int first;
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+
+    if (parsed != OPT_GO_ON)
+        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (argc - first != 1)
+        return cmd_usage_error(cmd, "Expecting one image file name");
+    info.path = argv[first];
+    info.img = cmd_open(info.path, args.format,
+                        QCBM_OPEN_INFO | (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) |
+                            (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
+    if (!info.img)
+        return EXIT_FAILED;
+    int code = collect(&info);
+    if (code == EXIT_DONE && args.output == OUTPUT_JSON)
+        print_json(&info);
+    else if (code == EXIT_DONE)
+        print_text(&info);
+    free(info.full_backing);
+    qcbm_close(info.img);
+    return code;
+}
+
+const struct cmd cmd_info = { "info", "FILE", "Show what qemu-img info shows for a qcow2 image.", info_opts, run_info };

@@ -1,0 +1,8 @@
+/* cmds.c - the table of sub-commands, in the order in which --help lists them
+ * SPDX-License-Identifier: MIT
+ */
+#include <stddef.h>
+
+#include "cmd.h"
+
+const struct cmd *const cmds[] = { &cmd_synth, &cmd_bitmap, &cmd_extents, &cmd_info, NULL };

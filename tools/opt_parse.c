@@ -1,0 +1,200 @@
+/* opt_parse.c - one table of options per command: parsing and --help come from it
+ * SPDX-License-Identifier: MIT
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "opt_parse.h"
+#include "qemu_text.h"
+
+enum { MAX_OPTIONS = 40, LONG_BASE = 256 }; /* getopt's value of table row i is LONG_BASE + i */
+
+static const struct opt help_opt = { "help", 'h', OPT_FLAG, 0, NULL, "show this help" };
+
+/* What getopt_long() wants, made from our table. Row 0 is --help. Starts as all zeros. */
+struct getopt_view {
+    struct option longs[MAX_OPTIONS + 1];
+    char letters[2 + 2 * MAX_OPTIONS + 1];
+    const struct opt *rows[MAX_OPTIONS];
+    size_t n_rows;
+};
+
+static void view_add(struct getopt_view *v, size_t *n_longs, char **letter, const struct opt *opt)
+{
+    v->rows[v->n_rows] = opt;
+    if (opt->name)
+        v->longs[(*n_longs)++] = (struct option){ opt->name, opt->value ? required_argument : no_argument, NULL,
+                                                  LONG_BASE + (int)v->n_rows };
+    if (opt->letter) {
+        *(*letter)++ = opt->letter;
+        if (opt->value)
+            *(*letter)++ = ':';
+    }
+    v->n_rows++;
+}
+
+static void view_make(struct getopt_view *v, const struct opt *opts)
+{
+    size_t n_longs = 0;
+    char *letter = v->letters;
+
+    *letter++ = ':'; /* tells a missing value from an unknown option, and getopt to be silent */
+    view_add(v, &n_longs, &letter, &help_opt);
+    for (; opts->kind != OPT_KIND_END && v->n_rows < MAX_OPTIONS; opts++)
+        view_add(v, &n_longs, &letter, opts);
+}
+
+static const struct opt *view_find(const struct getopt_view *v, int got)
+{
+    if (got >= LONG_BASE)
+        return v->rows[got - LONG_BASE];
+    for (size_t i = 0; i < v->n_rows; i++) {
+        if (v->rows[i]->letter == got)
+            return v->rows[i];
+    }
+    return NULL;
+}
+
+static bool set_size(const struct opt *opt, const char *text, uint64_t *out)
+{
+    switch (size_parse(text, out)) {
+    case SIZE_OK:
+        return true;
+    case SIZE_RANGE:
+        cmd_error("Invalid %s specified. Must be between 0 and %" PRId64 ".", opt->name, INT64_MAX);
+        return false;
+    default:
+        cmd_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for", opt->name);
+        cmd_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
+        return false;
+    }
+}
+
+static bool set_output(const char *text, enum opt_output *out)
+{
+    if (strcmp(text, "human") != 0 && strcmp(text, "json") != 0) {
+        cmd_error("--output must be used with human or json as argument.");
+        return false;
+    }
+    *out = text[0] == 'j' ? OUTPUT_JSON : OUTPUT_HUMAN;
+    return true;
+}
+
+static bool append_action(struct opt_actions *actions, const struct opt *opt, const char *value)
+{
+    struct opt_action *list = realloc(actions->list, (actions->count + 1) * sizeof *list);
+
+    if (!list) {
+        cmd_error("no memory");
+        return false;
+    }
+    actions->list = list;
+    list[actions->count++] = (struct opt_action){ opt, value };
+    return true;
+}
+
+static bool refuse(const struct opt *opt)
+{
+    cmd_error("option '--%s' is not supported: %s", opt->name, opt->help);
+    return false;
+}
+
+static bool set_option(const struct opt *opt, const char *value, void *args)
+{
+    void *var = (char *)args + opt->offset;
+
+    switch (opt->kind) {
+    case OPT_FLAG:
+        *(bool *)var = true;
+        return true;
+    case OPT_STRING:
+        *(const char **)var = value;
+        return true;
+    case OPT_SIZE:
+        return set_size(opt, value, var);
+    case OPT_OUTPUT:
+        return set_output(value, var);
+    case OPT_ACTION:
+        return append_action(var, opt, value);
+    default:
+        return refuse(opt);
+    }
+}
+
+/* "-g, --granularity=SIZE" in @text. */
+static void option_form(const struct opt *opt, char *text, size_t size)
+{
+    char letter[4] = "";
+
+    if (opt->letter)
+        snprintf(letter, sizeof letter, "-%c", opt->letter);
+    snprintf(text, size, "%s%s%s%s%s%s", opt->letter ? letter : "    ", opt->letter && opt->name ? ", " : "",
+             opt->name ? "--" : "", opt->name ? opt->name : "", opt->value ? opt->name ? "=" : " " : "",
+             opt->value ? opt->value : "");
+}
+
+static void show_option(const struct opt *opt)
+{
+    char form[64];
+    const char *line = opt->help;
+
+    if (opt->kind == OPT_REFUSED)
+        return;
+    option_form(opt, form, sizeof form);
+    printf("  %-26s", form);
+    if (strlen(form) > 25)
+        printf("\n%28s", "");
+    for (const char *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
+        printf("%.*s\n%28s", (int)(end - line), line, "");
+    printf("%s\n", line);
+}
+
+static void show_help(const struct cmd *cmd)
+{
+    printf("Usage: qcbm %s [OPTION]... %s\n%s\n\n", cmd->name, cmd->synopsis, cmd->summary);
+    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++)
+        show_option(opt);
+    show_option(&help_opt);
+    printf("\nExit code: 0 done, 1 failed. See also: man qcbm-%s\n", cmd->name);
+}
+
+/* What getopt() did not like: the whole word if it is a long option, else the one letter of a bundle. */
+static void explain(const struct cmd *cmd, int got, char *word)
+{
+    char letter[3] = { '-', (char)optopt, '\0' };
+    bool is_long = optopt == 0 || optopt >= LONG_BASE;
+
+    if (got == ':')
+        cmd_usage_error(cmd, "missing argument for option '%s'", is_long ? word : letter);
+    else
+        cmd_usage_error(cmd, "unrecognized option '%s'", is_long ? word : letter);
+}
+
+enum opt_result opt_parse(const struct cmd *cmd, int argc, char **argv, void *args, int *first)
+{
+    struct getopt_view view = { 0 };
+    int got;
+
+    view_make(&view, cmd->opts);
+    optind = 0; /* GNU: start afresh */
+    while ((got = getopt_long(argc, argv, view.letters, view.longs, NULL)) != -1) {
+        if (got == '?' || got == ':') {
+            explain(cmd, got, argv[optind - 1]);
+            return OPT_WRONG;
+        }
+        const struct opt *opt = view_find(&view, got);
+        if (opt == &help_opt) {
+            show_help(cmd);
+            return OPT_HELP_SHOWN;
+        }
+        if (!set_option(opt, optarg, args))
+            return OPT_WRONG;
+    }
+    *first = optind;
+    return OPT_GO_ON;
+}

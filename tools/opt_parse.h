@@ -1,0 +1,66 @@
+/* opt_parse.h - one table of options per command: parsing and --help come from it
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef QCBM_TOOL_OPT_PARSE_H
+#define QCBM_TOOL_OPT_PARSE_H
+
+#include <stddef.h>
+
+#include "cmd.h"
+
+enum opt_kind {
+    OPT_KIND_END,
+    OPT_FLAG,    /* bool */
+    OPT_STRING,  /* const char * into argv */
+    OPT_SIZE,    /* uint64_t, as qemu-img reads sizes */
+    OPT_OUTPUT,  /* enum opt_output */
+    OPT_ACTION,  /* struct opt_actions: appended, so the order on the command line is kept */
+    OPT_REFUSED, /* an option of qemu-img that qcbm does not have; .help says why, --help does not list it */
+};
+
+enum opt_output { OUTPUT_HUMAN, OUTPUT_JSON };
+
+struct opt {
+    const char *name; /* long name; NULL for none */
+    char letter;      /* short name; 0 for none */
+    enum opt_kind kind;
+    size_t offset;     /* of the variable in the struct that opt_parse() fills */
+    const char *value; /* what --help calls the value; NULL if the option takes none */
+    const char *help;  /* may hold newlines */
+};
+
+#define OPT_END                                                                                                        \
+    {                                                                                                                  \
+        NULL, 0, OPT_KIND_END, 0, NULL, NULL                                                                           \
+    }
+
+/* Rows that several commands have; @type is the command's struct of arguments. */
+/* clang-format off */
+#define OPT_COMMON_FORMAT(type) { NULL, 'f', OPT_STRING, offsetof(struct type, format), "FMT", \
+                                  "format of the image: qcow2, found without this option too" }
+#define OPT_COMMON_OUTPUT(type) { "output", 0, OPT_OUTPUT, offsetof(struct type, output), "human|json", \
+                                  "how to print (default: human)" }
+#define OPT_COMMON_NO_LOCK(type) { "no-lock", 0, OPT_FLAG, offsetof(struct type, no_lock), NULL, \
+                                   "go on where the file system cannot lock" }
+#define OPT_COMMON_REFUSED \
+    { "image-opts", 0, OPT_REFUSED, 0, NULL, "qcbm takes names of local files only" }, \
+    { "object", 0, OPT_REFUSED, 0, "OBJECT", "qcbm takes names of local files only, and needs no secrets" }
+/* clang-format on */
+
+struct opt_action {
+    const struct opt *opt;
+    const char *value;
+};
+struct opt_actions {
+    struct opt_action *list; /* from malloc() */
+    size_t count;
+};
+
+enum opt_result { OPT_GO_ON, OPT_HELP_SHOWN, OPT_WRONG };
+
+/* Read argv[1..] as GNU getopt_long() does: options and other arguments in any order, "--", bundled letters,
+ * unambiguous beginnings of long names. @args is the command's struct, already filled with defaults. The other
+ * arguments are argv[*first .. argc - 1] afterwards. Prints --help and errors itself. */
+enum opt_result opt_parse(const struct cmd *cmd, int argc, char **argv, void *args, int *first);
+
+#endif

@@ -1,0 +1,105 @@
+/* plan_out.c - a plan made or carried out, and its print in text and JSON
+ * SPDX-License-Identifier: MIT
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan_out.h"
+#include "qemu_text.h"
+
+struct collector {
+    struct plan *plan;
+    size_t room;
+};
+
+static int collect(void *opaque, const struct qcbm_plan_step *step)
+{
+    struct collector *c = opaque;
+
+    if (c->plan->n_steps == c->room) {
+        size_t room = c->room ? c->room * 2 : 64;
+        struct qcbm_plan_step *steps = realloc(c->plan->steps, room * sizeof *steps);
+
+        if (!steps)
+            return 1;
+        c->plan->steps = steps;
+        c->room = room;
+    }
+    c->plan->steps[c->plan->n_steps++] = *step;
+    return 0;
+}
+
+int plan_run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, struct qcbm_error *err)
+{
+    struct collector c = { plan, 0 };
+
+    memset(plan, 0, sizeof *plan);
+    plan->made = true;
+    if (!dry_run)
+        return qcbm_edit_commit(edit, &plan->summary, err);
+    int ret = qcbm_edit_plan(edit, &plan->summary, collect, &c, err);
+    if (ret == QCBM_E_ABORTED)
+        snprintf(err->message, sizeof err->message, "no memory for the list of steps");
+    return ret;
+}
+
+void plan_clear(struct plan *plan)
+{
+    free(plan->steps);
+    plan->steps = NULL;
+    plan->n_steps = 0;
+}
+
+void plan_print(const struct plan *plan, FILE *out)
+{
+    const struct qcbm_plan_summary *s = &plan->summary;
+
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const struct qcbm_plan_step *step = &plan->steps[i];
+
+        fprintf(out, "  stage %" PRIu32 ", %s: %s, %" PRIu64 " bytes at 0x%" PRIx64 "\n", step->stage, step->stage_name,
+                step->what, step->length, step->offset);
+    }
+    fprintf(out, "plan: %s in %" PRIu32 " writes, %" PRIu32 " flushes; ", size_text(s->bytes_written).text, s->writes,
+            s->flushes);
+    fprintf(out, "%" PRIu64 " clusters taken, %" PRIu64 " freed; ", s->clusters_allocated, s->clusters_freed);
+    fprintf(out, "the file grows by %s\n", size_text(s->file_growth).text);
+}
+
+static void write_step(const struct qcbm_plan_step *step, struct json_writer *w)
+{
+    json_begin_object(w, NULL);
+    json_u64(w, "stage", step->stage);
+    json_string(w, "stage-name", step->stage_name);
+    json_string(w, "what", step->what);
+    json_u64(w, "offset", step->offset);
+    json_u64(w, "length", step->length);
+    json_end_object(w);
+}
+
+static void write_summary(const struct qcbm_plan_summary *s, struct json_writer *w)
+{
+    json_begin_object(w, "plan");
+    json_u64(w, "bytes-written", s->bytes_written);
+    json_u64(w, "clusters-allocated", s->clusters_allocated);
+    json_u64(w, "clusters-freed", s->clusters_freed);
+    json_u64(w, "file-growth", s->file_growth);
+    json_u64(w, "writes", s->writes);
+    json_u64(w, "flushes", s->flushes);
+    json_end_object(w);
+}
+
+void plan_write_json(const struct plan *plan, bool dry_run, struct json_writer *w)
+{
+    if (plan->made)
+        write_summary(&plan->summary, w);
+    else
+        json_null(w, "plan");
+    if (!dry_run)
+        return;
+    json_begin_array(w, "steps");
+    for (size_t i = 0; i < plan->n_steps; i++)
+        write_step(&plan->steps[i], w);
+    json_end_array(w);
+}

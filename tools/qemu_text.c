@@ -1,0 +1,147 @@
+/* qemu_text.c - sizes as qemu-img words them, read and printed; names that cannot play with the terminal
+ * SPDX-License-Identifier: MIT
+ */
+#include <ctype.h>
+#include <string.h>
+
+#include "qemu_text.h"
+#include "utf8.h"
+
+struct size_text size_text(uint64_t bytes)
+{
+    static const char *const unit[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+    double value = (double)bytes;
+    unsigned i = 0;
+    struct size_text out;
+
+    while (value >= 1000 && i < 6) {
+        value /= 1024;
+        i++;
+    }
+    snprintf(out.text, sizeof out.text, "%.3g %s", value, unit[i]);
+    return out;
+}
+
+/* What a terminal would obey, or what would make text read otherwise than it is stored. */
+static bool is_hostile(uint32_t code)
+{
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == UTF8_INVALID || code == 0x061C || code == 0x200E ||
+           code == 0x200F || (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+}
+
+size_t print_escaped(FILE *out, const char *text, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    size_t printed = 0;
+
+    while (len > 0) {
+        uint32_t code;
+        size_t taken = utf8_next(at, len, &code);
+
+        if (is_hostile(code)) {
+            for (size_t i = 0; i < taken; i++)
+                fprintf(out, "\\x%02x", at[i]);
+            printed += 4 * taken;
+        } else {
+            fwrite(at, 1, taken, out);
+            printed += taken;
+        }
+        at += taken;
+        len -= taken;
+    }
+    return printed;
+}
+
+size_t escaped_columns(const char *text, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    size_t columns = 0;
+
+    while (len > 0) {
+        uint32_t code;
+        size_t taken = utf8_next(at, len, &code);
+
+        columns += is_hostile(code) ? 4 * taken : 1;
+        at += taken;
+        len -= taken;
+    }
+    return columns;
+}
+
+/* Power of 1024 that @suffix stands for, -1 if none. */
+static int suffix_power(char suffix)
+{
+    static const char letters[] = "bkmgtpe";
+    const char *at = strchr(letters, tolower((unsigned char)suffix));
+
+    return suffix == '\0' ? 0 : at ? (int)(at - letters) : -1;
+}
+
+static int digit_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)tolower((unsigned char)c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99;
+}
+
+/* Digits of @base from *@text on into *@value, which stays at UINT64_MAX once it has been passed. */
+static bool take_digits(const char **text, unsigned base, uint64_t *value)
+{
+    const char *at = *text;
+
+    *value = 0;
+    for (; digit_value(*at) < (int)base; at++) {
+        if (__builtin_mul_overflow(*value, base, value) ||
+            __builtin_add_overflow(*value, (unsigned)digit_value(*at), value))
+            break;
+    }
+    if (digit_value(*at) < (int)base) { /* too large: the rest is still looked at */
+        *value = UINT64_MAX;
+        while (digit_value(*at) < (int)base)
+            at++;
+    }
+    bool any = at != *text;
+    *text = at;
+    return any;
+}
+
+/* ".5" and the like; "." alone is 0, as for qemu. */
+static double take_fraction(const char **text)
+{
+    double value = 0, weight = 0.1;
+
+    if (**text != '.')
+        return 0;
+    for (++*text; isdigit((unsigned char)**text); ++*text, weight /= 10)
+        value += weight * (**text - '0');
+    return value;
+}
+
+enum size_parse size_parse(const char *text, uint64_t *out)
+{
+    uint64_t value;
+    double fraction = 0;
+    bool hex;
+
+    while (isspace((unsigned char)*text))
+        text++;
+    if (*text == '+')
+        text++;
+    hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+    text += hex ? 2 : 0;
+    if (!take_digits(&text, hex ? 16 : 10, &value))
+        return SIZE_SYNTAX;
+    if (!hex)
+        fraction = take_fraction(&text);
+
+    int power = suffix_power(*text);
+    if (power < 0 || (*text && text[1]) || (power == 0 && fraction > 0))
+        return SIZE_SYNTAX;
+    uint64_t unit = UINT64_C(1) << (10 * power);
+    if (__builtin_mul_overflow(value, unit, &value) ||
+        __builtin_add_overflow(value, (uint64_t)(fraction * (double)unit + 0.5), &value) || value > INT64_MAX)
+        return SIZE_RANGE;
+    *out = value;
+    return SIZE_OK;
+}

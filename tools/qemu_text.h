@@ -1,0 +1,31 @@
+/* qemu_text.h - sizes as qemu-img words them, read and printed; names that cannot play with the terminal
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef QCBM_TOOL_QEMU_TEXT_H
+#define QCBM_TOOL_QEMU_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct size_text {
+    char text[32];
+};
+
+/* "512 B", "1.5 KiB", "10 GiB": three significant digits, the unit below which qemu goes on at 1000. */
+struct size_text size_text(uint64_t bytes);
+
+/* Print @len bytes; control characters, bytes that are no UTF-8 and characters that change the direction of the text
+ * come out as \xNN per byte. Returns the bytes printed. */
+size_t print_escaped(FILE *out, const char *text, size_t len);
+/* The columns that print_escaped() takes if each character takes one. */
+size_t escaped_columns(const char *text, size_t len);
+
+enum size_parse { SIZE_OK, SIZE_SYNTAX, SIZE_RANGE };
+
+/* A size as qemu-img reads it: decimal, perhaps with a fraction, or 0x...; then nothing or one of bBkKmMgGtTpPeE. The
+ * value never exceeds INT64_MAX. */
+enum size_parse size_parse(const char *text, uint64_t *out);
+
+#endif
