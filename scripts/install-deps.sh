@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# install-deps.sh PURPOSE... - install the Debian packages that a purpose needs and that are missing.
+#
+# SPDX-License-Identifier: MIT
+#
+# PURPOSE: build (library and tool), demo (scripts/demo.sh), test (scripts/test.sh), ci (.ci/run).
+# Nothing is fetched, and no root is needed, when all is there. QCBM_NO_INSTALL=1 leaves the system alone.
+set -euo pipefail
+
+packages_of() {
+    case "$1" in
+        build) echo gcc libc6-dev meson ninja-build pkg-config python3 zlib1g-dev libxxhash-dev libzstd-dev ;;
+        demo) echo qemu-utils libnbd-bin ;;
+        # g++: the public headers must compile as C++.
+        test) echo qemu-utils qemu-system-common libnbd-bin libcmocka-dev python3 strace g++ ;;
+        ci) echo clang clang-format libclang-rt-dev cppcheck shellcheck git ;;
+        *)
+            echo "install-deps.sh: no such purpose: $1 (build, demo, test, ci)" >&2
+            return 1
+            ;;
+    esac
+}
+
+is_installed() {
+    # shellcheck disable=SC2016 # the ${...} is dpkg-query's
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        env DEBIAN_FRONTEND=noninteractive "$@"
+    elif command -v sudo >/dev/null; then
+        sudo env DEBIAN_FRONTEND=noninteractive "$@"
+    else
+        echo "install-deps.sh: neither root nor sudo; install by hand: ${missing[*]}" >&2
+        return 1
+    fi
+}
+
+[ $# -gt 0 ] || {
+    echo "usage: install-deps.sh build|demo|test|ci ..." >&2
+    exit 1
+}
+
+wanted=()
+for purpose in "$@"; do
+    list=$(packages_of "$purpose")
+    read -r -a names <<<"$list"
+    wanted+=("${names[@]}")
+done
+
+if [ "${QCBM_NO_INSTALL:-0}" != 0 ]; then
+    exit 0
+fi
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    echo "install-deps.sh: not a Debian system; what is needed is named there: ${wanted[*]}" >&2
+    exit 0
+fi
+
+missing=()
+for package in "${wanted[@]}"; do
+    is_installed "$package" || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+echo "installing: ${missing[*]}"
+as_root apt-get -q -o DPkg::Lock::Timeout=300 update </dev/null
+as_root apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "${missing[@]}" </dev/null
