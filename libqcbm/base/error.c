@@ -122,6 +122,25 @@ int qcbmi_prefix(struct qcbm_error *err, int code, const char *fmt, ...)
     return err->code;
 }
 
+/* Length of the character at @p if it is well-formed UTF-8 that does no more than show itself, else 0: no overlong form,
+ * surrogate, C1 control (U+0080..9F), line separator or override of the writing direction (U+2028..2E, U+2066..69). */
+static size_t harmless_utf8(const uint8_t *p, size_t left)
+{
+    size_t n = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+    uint32_t code = p[0] & (0x7fu >> n);
+
+    if (n == 0 || n > left)
+        return 0;
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | (p[i] & 0x3fu);
+    }
+    if (code < (n == 2 ? 0xa0u : n == 3 ? 0x800u : 0x10000u) || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+        return 0;
+    return (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) ? 0 : n;
+}
+
 const char *qcbmi_printable(char *to, size_t to_size, const void *bytes, size_t len)
 {
     static const char hex[] = "0123456789abcdef";
@@ -130,14 +149,13 @@ const char *qcbmi_printable(char *to, size_t to_size, const void *bytes, size_t 
 
     if (to_size == 0)
         return "";
-    for (size_t i = 0; i < len; i++) {
-        bool plain = p[i] >= 0x20 && p[i] < 0x7f;
-
-        /* an escape is never cut in two */
-        if ((plain ? 1u : 4u) > to_size - 1 - n)
+    for (size_t i = 0, k; i < len; i += k ? k : 1) {
+        k = p[i] >= 0x20 && p[i] < 0x7f ? 1 : harmless_utf8(p + i, len - i);
+        if ((k ? k : 4) > to_size - 1 - n) /* neither a character nor an escape is cut in two */
             break;
-        if (plain) {
-            to[n++] = (char)p[i];
+        if (k) {
+            memcpy(to + n, p + i, k);
+            n += k;
             continue;
         }
         to[n++] = '\\';

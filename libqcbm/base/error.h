@@ -20,7 +20,8 @@ int qcbmi_fail_nomem(struct qcbm_error *err);
 /* Put "fmt..." in front of the message that is there. Returns err->code (or @code where @err is NULL). */
 int qcbmi_prefix(struct qcbm_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Bytes of an image as text for a message: unprintable bytes become \xNN, cut at @to_size - 1. Returns @to. */
+/* Bytes of an image as text for a message: what is not plain UTF-8, and what a terminal might obey, becomes \xNN; cut at
+ * @to_size - 1. Returns @to. */
 const char *qcbmi_printable(char *to, size_t to_size, const void *bytes, size_t len);
 
 #endif

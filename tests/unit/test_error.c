@@ -112,6 +112,24 @@ static void printable_escapes_what_a_terminal_might_obey(void **state)
     assert_string_equal(to, "");
 }
 
+static void printable_keeps_plain_utf8(void **state)
+{
+    static const char *const kept[] = { "\xc3\xbc", "\xe2\x82\xac", "\xf0\x9f\x90\xa7", "a\xc2\xa0z" };
+    static const char *const escaped[] = { "\xc2\x85",     "\xc0\xaf",         "\xed\xa0\x80",
+                                           "\xe2\x80\xae", "\xf4\x90\x80\x80", "\xe2\x82",
+                                           "\xe0\x9f\xbf", "\xe2\x81\xa6",     "\xf0\x8f\xbf\xbf" };
+    char to[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+        assert_string_equal(qcbmi_printable(to, sizeof(to), kept[i], strlen(kept[i])), kept[i]);
+    for (size_t i = 0; i < sizeof(escaped) / sizeof(escaped[0]); i++) {
+        qcbmi_printable(to, sizeof(to), escaped[i], strlen(escaped[i]));
+        assert_int_equal(strlen(to), 4 * strlen(escaped[i]));
+        assert_int_equal(to[0], '\\');
+    }
+}
+
 static void printable_cuts_between_characters(void **state)
 {
     (void)state;
@@ -164,6 +182,7 @@ int main(void)
         cmocka_unit_test(nomem_has_no_place),
         cmocka_unit_test(prefix_keeps_all_but_the_text),
         cmocka_unit_test(printable_escapes_what_a_terminal_might_obey),
+        cmocka_unit_test(printable_keeps_plain_utf8),
         cmocka_unit_test(printable_cuts_between_characters),
         cmocka_unit_test(every_code_has_its_name),
         cmocka_unit_test(version_is_that_of_the_header),
