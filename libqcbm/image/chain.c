@@ -28,13 +28,15 @@ int qcbmi_chain_resolve(const char *image_path, const char *name, char **out, st
     char text[256];
 
     *out = NULL;
-    if (strncmp(name, "file:", 5) == 0)
-        name += 5;
-    else if (has_protocol(name))
+    if (strncmp(name, "file:", 5) == 0) {
+        name += 5; /* a protocol for QEMU: what follows is relative to the working directory, not to the image's */
+        dir_len = 0;
+    } else if (has_protocol(name)) {
         return qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
                           "backing file '%s' is not a plain file name: protocols and json: "
                           "are not followed",
                           printable(text, name));
+    }
     if (name[0] == '/')
         dir_len = 0;
     *out = qcbmi_alloc_array(dir_len + strlen(name) + 1, 1, err);
