@@ -107,6 +107,7 @@ int qcbmi_prefix(struct qcbm_error *err, int code, const char *fmt, ...)
 
     if (!err)
         return code;
+    err->code = code;
     va_start(args, fmt);
     if (vsnprintf(text, sizeof(text), fmt, args) < 0)
         text[0] = '\0';
@@ -119,7 +120,7 @@ int qcbmi_prefix(struct qcbm_error *err, int code, const char *fmt, ...)
     memcpy(text + used, err->message, tail);
     text[used + tail] = '\0';
     memcpy(err->message, text, used + tail + 1);
-    return err->code;
+    return code;
 }
 
 /* Length of the character at @p if it is well-formed UTF-8 that does no more than show itself, else 0: no overlong form,

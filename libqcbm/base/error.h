@@ -17,7 +17,7 @@ int qcbmi_fail_errno(struct qcbm_error *err, int sys_errno, uint64_t offset, con
 
 int qcbmi_fail_nomem(struct qcbm_error *err);
 
-/* Put "fmt..." in front of the message that is there. Returns err->code (or @code where @err is NULL). */
+/* Put "fmt..." in front of the message that is there, and make @code the code. Returns @code, also where @err is NULL. */
 int qcbmi_prefix(struct qcbm_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Bytes of an image as text for a message: what is not plain UTF-8, and what a terminal might obey, becomes \xNN; cut at

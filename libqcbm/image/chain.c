@@ -166,12 +166,8 @@ static int next_layer(struct qcbm_image *above, struct qcbmi_chain *chain, const
     if (ret == 0)
         ret = open_layer(&l, above->backing_format, options, err);
     if (ret < 0 && ret != QCBM_E_NOMEM) {
-        int code = ret == QCBM_E_LOCKED ? ret : QCBM_E_CHAIN;
-
-        qcbmi_prefix(err, code, "backing file '%s': ", printable(text, above->backing_file));
-        if (err)
-            err->code = code;
-        ret = code;
+        ret = qcbmi_prefix(err, ret == QCBM_E_LOCKED ? ret : QCBM_E_CHAIN,
+                           "backing file '%s': ", printable(text, above->backing_file));
     }
     if (ret == 0) {
         l.size = l.img ? l.img->g.size : align_up(l.raw.size, Q2_SECTOR);

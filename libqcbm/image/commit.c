@@ -86,6 +86,8 @@ static int reserve(const struct qcbmi_plan *plan, struct qcbm_image *img, struct
 {
     int ret = qcbmi_plan_check_space(plan, img, err);
 
+    if (ret < 0)
+        return ret;
     for (size_t i = 0; ret == 0 && i < plan->n; i++)
         for (size_t j = 0; ret == 0 && j < plan->stages[i].n; j++)
             ret = qcbmi_io_reserve(&img->io, plan->stages[i].writes[j].off, plan->stages[i].writes[j].len, err);

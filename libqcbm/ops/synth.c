@@ -249,11 +249,14 @@ static int judge_damage(struct synth *s, struct qcbm_error *err)
 
 /* ---- into the edit ---- */
 
+/* Dirty ranges that the image has no bit for. In the overlay itself that can only be what QEMU's rounding of the size cuts
+ * off; the last granule of another image, too, must not stand for bytes that this image does not have. */
 static int check_fits(struct synth *s, struct qcbm_error *err)
 {
     uint64_t start, end, target = s->edit->img->g.sector_size_down;
+    bool own = s->edit->img == s->overlay;
 
-    if (!qcbmi_dirtymap_next(&s->map, target, &start, &end))
+    if (!qcbmi_dirtymap_next(&s->map, own ? align_up(target, UINT64_C(1) << s->map.gran_bits) : target, &start, &end))
         return 0;
     return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
                       "guest range 0x%" PRIx64 " + %" PRIu64
@@ -321,7 +324,7 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
         ret = mark_all(s, err);
     if (ret == 0)
         ret = judge_damage(s, err);
-    if (ret == 0 && s->edit->img != s->overlay)
+    if (ret == 0)
         ret = check_fits(s, err);
     return ret < 0 ? ret : take_over(s, name, gran_bits, err);
 }
