@@ -261,6 +261,21 @@ uint64_t qcbmi_bitset_next_set(const struct qcbmi_bitset *set, uint64_t from)
     return find(set, from, set->n_bits, true);
 }
 
+uint64_t qcbmi_bitset_first_in(const struct qcbmi_bitset *set, uint64_t first, uint64_t end)
+{
+    uint64_t stop = end < set->n_bits ? end : set->n_bits, hit;
+
+    if (first >= stop)
+        return end;
+    if (stop - first <= 64) { /* find() looks at the rest of the chunk */
+        for (hit = first; hit < stop && !qcbmi_bitset_get(set, hit);)
+            hit++;
+        return hit < stop ? hit : end;
+    }
+    hit = find(set, first, stop, true);
+    return hit < stop ? hit : end;
+}
+
 uint64_t qcbmi_bitset_next_clear(const struct qcbmi_bitset *set, uint64_t from)
 {
     return find(set, from, set->n_bits, false);

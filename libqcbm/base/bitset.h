@@ -39,6 +39,9 @@ uint64_t qcbmi_bitset_count_range(const struct qcbmi_bitset *set, uint64_t first
 uint64_t qcbmi_bitset_next_set(const struct qcbmi_bitset *set, uint64_t from);
 uint64_t qcbmi_bitset_next_clear(const struct qcbmi_bitset *set, uint64_t from);
 
+/* First set bit of [@first, @end), or @end if there is none; looks no further. @end may lie behind n_bits. */
+uint64_t qcbmi_bitset_first_in(const struct qcbmi_bitset *set, uint64_t first, uint64_t end);
+
 /* @to |= @from; equal n_bits. */
 int qcbmi_bitset_or(struct qcbmi_bitset *to, const struct qcbmi_bitset *from, struct qcbm_error *err);
 

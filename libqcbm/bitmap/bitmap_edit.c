@@ -50,6 +50,9 @@ int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_
     int ret = qcbmi_image_check_writable(img, err);
 
     *out = NULL;
+    if (ret == 0 && img->failed)
+        ret = qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                         "a commit failed: close the image and look before you go on");
     if (ret < 0)
         return ret;
     if (list->broken) {
@@ -61,6 +64,7 @@ int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_
     if (!edit)
         return QCBM_E_NOMEM;
     edit->img = img;
+    edit->generation = img->generation;
     for (uint32_t i = 0; ret == 0 && i < list->n; i++)
         ret = add_stored(edit, &list->list[i], err);
     if (ret < 0) {
@@ -81,10 +85,23 @@ struct qcbmi_edit_bitmap *qcbmi_edit_find(struct qcbm_edit *edit, const char *na
     return NULL;
 }
 
+/* Another commit on the same image made this edit's view of it stale. */
+static int check_current(const struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    if (edit->generation == edit->img->generation)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                      "the image has been committed to since the edit was begun: begin a new one");
+}
+
 static int find(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
 {
     char text[256];
+    int ret = check_current(edit, err);
 
+    *out = NULL;
+    if (ret < 0)
+        return ret;
     if (edit->planned)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the edit has been planned and cannot be changed");
     *out = qcbmi_edit_find(edit, name);
@@ -165,7 +182,7 @@ int qcbmi_edit_insert(struct qcbm_edit *edit, const char *name, unsigned gran_bi
     char text[256];
     int ret = find(edit, name, &b, NULL);
 
-    if (ret == QCBM_E_ARG)
+    if (ret == QCBM_E_ARG) /* planned, or void */
         return find(edit, name, &b, err);
     if (ret == 0 && !replace)
         return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "Bitmap already exists: %s",
@@ -327,8 +344,10 @@ out:
 int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_plan_fn *fn, void *opaque,
                    struct qcbm_error *err)
 {
-    int ret = 0;
+    int ret = check_current(edit, err);
 
+    if (ret < 0)
+        return ret;
     if (!edit->planned) {
         ret = qcbmi_edit_build_plan(edit, err);
         if (ret < 0) {
@@ -350,6 +369,11 @@ int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, stru
 
     if (!(img->open_flags & QCBM_OPEN_WRITE))
         return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
+    if (edit->of_live_data)
+        return qcbmi_fail(
+            err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+            "what was read with force-share may miss what a running program holds in memory: it can be planned, "
+            "not written");
     ret = qcbm_edit_plan(edit, &summary, NULL, NULL, err);
     if (ret < 0)
         return ret;
@@ -357,10 +381,12 @@ int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, stru
         *out = summary;
     if (summary.writes == 0)
         return 0;
+    img->generation++; /* this edit and all others are void */
     ret = qcbmi_plan_commit(&edit->plan, img, err);
     if (ret == 0)
         ret = qcbmi_image_reload_header(img, err);
-    if (ret == 0) /* the edit's pointers into the old list are not used any more */
+    if (ret == 0)
         ret = qcbmi_bitmap_list_load(img, err);
+    img->failed = ret < 0;
     return ret;
 }

@@ -24,6 +24,8 @@ struct qcbm_edit {
     struct qcbmi_edit_bitmap *list; /* in the order of the new directory */
     size_t n, capacity;
     bool planned;
+    bool of_live_data;   /* some of it was read with force-share: never to be written */
+    uint64_t generation; /* of the image when the edit began */
     struct qcbmi_plan plan;
 };
 

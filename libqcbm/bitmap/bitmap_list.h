@@ -12,7 +12,7 @@ struct qcbmi_bitmap {
     uint64_t entry_offset;     /* in the file */
     uint64_t entry_len;        /* bytes, with padding */
     bool bad;                  /* QEMU refuses the whole image because of it; why says what is wrong */
-    bool shared;               /* its table overlaps that of another bitmap; why says which */
+    bool shared;               /* its table or data is also another bitmap's; why says where */
     struct qcbm_error why;
 };
 
@@ -24,7 +24,8 @@ struct qcbmi_bitmap_list {
     uint8_t *directory;
     struct qcbmi_bitmap *list;
     uint32_t n;
-    bool broken; /* the extension or the directory as a whole; entries before the break are in the list */
+    bool data_checked; /* qcbmi_bitmap_find_shared_data() has run */
+    bool broken;       /* the extension or the directory as a whole; entries before the break are in the list */
     struct qcbm_error why_broken;
 };
 

@@ -18,6 +18,7 @@ struct walk {
     uint8_t *table; /* TABLE_WINDOW entries */
     uint8_t *data;
     uint64_t bytes; /* of the whole payload */
+    bool table_only;
     struct qcbmi_bitmap_walk_stats stats;
 };
 
@@ -66,6 +67,8 @@ static int walk_run(struct walk *w, uint64_t first_entry, uint32_t n, enum q2_bi
         return qcbmi_fail(err, QCBM_E_CORRUPT, w->b->d.table_offset + 8 * first_entry,
                           "bitmap table entry %" PRIu64 ": 0x%016" PRIx64 " is not 0, 1 or the offset of a cluster",
                           first_entry, be64_load(w->table + 8 * (size_t)(first_entry % TABLE_WINDOW)));
+    if (w->table_only)
+        return 0;
     if (kind != Q2_BME_DATA)
         return w->fn(w->opaque, kind, first_byte, n_bytes, NULL, err);
     ret = qcbmi_io_read_slack(&w->img->io, off, w->data, n * cs, cs, "bitmap data", err);
@@ -92,10 +95,10 @@ static int walk_window(struct walk *w, uint64_t first_entry, uint32_t n, struct 
     return ret;
 }
 
-int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
-                      struct qcbmi_bitmap_walk_stats *stats, struct qcbm_error *err)
+static int walk_all(struct walk *w, struct qcbm_error *err)
 {
-    struct walk w = { .img = img, .b = b, .fn = fn, .opaque = opaque };
+    const struct qcbmi_bitmap *b = w->b;
+    struct qcbm_image *img = w->img;
     struct q2_bitmap_size size;
     int ret;
 
@@ -106,18 +109,34 @@ int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbm
         return qcbmi_fail(err, QCBM_E_CORRUPT, b->entry_offset,
                           "bitmap table: %" PRIu64 " entries at 0x%" PRIx64 " pass the end of the file", size.entries,
                           b->d.table_offset);
-    w.bytes = size.bytes;
-    w.table = qcbmi_alloc_array(u64_min(size.entries, TABLE_WINDOW), 8, err);
-    w.data = qcbmi_alloc_array(u64_max(u64_min(DATA_PIECE, size.entries * img->g.cluster_size), img->g.cluster_size), 1,
-                               err);
-    ret = w.table && w.data ? 0 : QCBM_E_NOMEM;
+    w->bytes = size.bytes;
+    w->table = qcbmi_alloc_array(u64_min(size.entries, TABLE_WINDOW), 8, err);
+    w->data = qcbmi_alloc_array(u64_max(u64_min(DATA_PIECE, size.entries * img->g.cluster_size), img->g.cluster_size),
+                                1, err);
+    ret = w->table && w->data ? 0 : QCBM_E_NOMEM;
     for (uint64_t i = 0; ret == 0 && i < size.entries; i += TABLE_WINDOW)
-        ret = walk_window(&w, i, (uint32_t)u64_min(TABLE_WINDOW, size.entries - i), err);
-    free(w.table);
-    free(w.data);
+        ret = walk_window(w, i, (uint32_t)u64_min(TABLE_WINDOW, size.entries - i), err);
+    free(w->table);
+    free(w->data);
+    return ret;
+}
+
+int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
+                      struct qcbmi_bitmap_walk_stats *stats, struct qcbm_error *err)
+{
+    struct walk w = { .img = img, .b = b, .fn = fn, .opaque = opaque };
+    int ret = walk_all(&w, err);
+
     if (stats)
         *stats = w.stats;
     return ret;
+}
+
+int qcbmi_bitmap_check_table(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
+{
+    struct walk w = { .img = img, .b = b, .table_only = true };
+
+    return walk_all(&w, err);
 }
 
 static int load_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t first_byte, uint64_t n_bytes,
@@ -172,5 +191,52 @@ int qcbmi_bitmap_clusters(struct qcbm_image *img, const struct qcbmi_bitmap *b, 
         }
     }
     free(table);
+    return ret;
+}
+
+struct sharing {
+    struct qcbmi_bitset seen;
+    unsigned cluster_bits;
+    uint64_t hit; /* offset of a cluster that was named before, 0 = none */
+};
+
+static int note_data(void *opaque, uint64_t offset, struct qcbm_error *err)
+{
+    struct sharing *s = opaque;
+    uint64_t cluster = offset >> s->cluster_bits;
+
+    if (cluster >= s->seen.n_bits)
+        return 0;
+    if (qcbmi_bitset_get(&s->seen, cluster))
+        s->hit = offset;
+    return qcbmi_bitset_set(&s->seen, cluster, cluster + 1, err);
+}
+
+int qcbmi_bitmap_find_shared_data(struct qcbm_image *img, struct qcbm_error *err)
+{
+    struct sharing s = { .cluster_bits = img->g.cluster_bits };
+    struct qcbmi_bitmap_list *list = img->bitmaps;
+    uint64_t n_bad;
+    int ret = 0;
+
+    if (list->data_checked)
+        return 0;
+    ret = qcbmi_bitset_init(&s.seen, qcbmi_image_end(img) >> img->g.cluster_bits, err);
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
+        struct qcbmi_bitmap *b = &list->list[i];
+
+        s.hit = 0;
+        if (!b->bad && !b->shared)
+            ret = qcbmi_bitmap_clusters(img, b, note_data, &s, &n_bad, err);
+        if (ret < 0 || !s.hit)
+            continue;
+        b->shared = true;
+        qcbmi_fail(&b->why, QCBM_E_CORRUPT, b->d.table_offset,
+                   "bitmap table of directory entry %u names the cluster at 0x%" PRIx64 ", which was named before", i,
+                   s.hit);
+        qcbmi_finding_add(img, "bitmap-data-shared", QCBM_SEV_ERROR, b->d.table_offset, i, "%s", b->why.message);
+    }
+    qcbmi_bitset_free(&s.seen);
+    list->data_checked = ret == 0;
     return ret;
 }

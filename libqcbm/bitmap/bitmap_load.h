@@ -20,6 +20,9 @@ struct qcbmi_bitmap_walk_stats {
 int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
                       struct qcbmi_bitmap_walk_stats *stats, struct qcbm_error *err);
 
+/* Walk the table alone: the first malformed entry is QCBM_E_CORRUPT. For callers that give out as they read. */
+int qcbmi_bitmap_check_table(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err);
+
 /* The same into @map, which this function initialises; free it on failure too. */
 int qcbmi_bitmap_load(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbmi_dirtymap *map,
                       struct qcbm_error *err);
@@ -30,6 +33,9 @@ int qcbmi_bitmap_load(struct qcbm_image *img, const struct qcbmi_bitmap *b, stru
 typedef int qcbmi_bitmap_cluster_fn(void *opaque, uint64_t offset, struct qcbm_error *err);
 int qcbmi_bitmap_clusters(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
                           void *opaque, uint64_t *n_bad, struct qcbm_error *err);
+/* Once for the list: a bitmap whose table names a cluster of data that was named before, by another table or its own, is
+ * marked as shared, with a finding. Without this, reading all bitmaps could cost the file's length for each of them. */
+int qcbmi_bitmap_find_shared_data(struct qcbm_image *img, struct qcbm_error *err);
 /* Does the table lie in the file, aligned? */
 bool qcbmi_bitmap_table_in_file(const struct qcbm_image *img, const struct qcbmi_bitmap *b);
 

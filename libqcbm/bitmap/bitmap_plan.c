@@ -21,12 +21,14 @@ struct note {
 static int note_cluster(void *opaque, uint64_t offset, struct qcbm_error *err)
 {
     struct note *n = opaque;
-    uint32_t cs = n->owners->img->g.cluster_size;
+    uint64_t cs = n->owners->img->g.cluster_size, size = n->owners->img->io.size;
 
-    /* A reference past the end that goes away with its bitmap is no reason to keep that bitmap. */
-    if (!n->kept && !range_fits(offset, cs, n->owners->img->io.size))
+    /* A reference past the end, or to a cluster that the end cuts, is no reason to keep a bitmap that is given up; but
+     * what release_cluster() will free must be this bitmap's alone. */
+    if (!n->kept && offset >= size)
         return 0;
-    return qcbmi_owners_add(n->owners, offset, cs, "data of bitmap", n->index, err);
+    return qcbmi_owners_add(n->owners, offset, n->kept ? cs : u64_min(cs, size - offset), "data of bitmap", n->index,
+                            err);
 }
 
 static bool is_kept(const struct qcbm_edit *edit, const struct qcbmi_bitmap *stored)
@@ -221,7 +223,7 @@ static int release_cluster(void *opaque, uint64_t offset, struct qcbm_error *err
 {
     struct release *r = opaque;
 
-    if (!range_fits(offset, r->alloc->img->g.cluster_size, qcbmi_image_end(r->alloc->img)))
+    if (offset >= r->alloc->img->io.size)
         return 0;
     return qcbmi_alloc_release(r->alloc, r->plan, offset, r->alloc->img->g.cluster_size, err);
 }
@@ -250,7 +252,7 @@ static int release_old(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, struct
 
 /* ---- the plan ---- */
 
-/* Stages: 0 new refcount blocks | 1 prepare | header switches | reclaim. */
+/* Stages: 0 prepare | 1 new refcount blocks become visible | header switches | reclaim. */
 static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbmi_alloc *alloc,
                           struct qcbm_error *err)
 {
@@ -261,9 +263,10 @@ static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, s
     if (ret == 0)
         ret = qcbmi_alloc_begin(alloc, owners, clusters_wanted(edit), err);
     if (ret == 0)
-        ret = qcbmi_plan_stage(plan, "refcounts", false, err);
-    if (ret == 0)
         ret = qcbmi_plan_stage(plan, "prepare", false, err);
+    if (ret == 0)
+        ret = qcbmi_plan_stage(plan, "refcounts", false, err);
+    plan->current = 0;
     if (ret == 0)
         ret = qcbmi_ext_plan_clear_unknown(edit->img, plan, err);
     for (size_t i = 0; ret == 0 && i < edit->n; i++) {
@@ -277,7 +280,7 @@ static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, s
     if (ret == 0)
         ret = qcbmi_alloc_emit(alloc, plan, 0, 1, err);
     if (ret == 0 && edit->n)
-        ret = qcbmi_ext_plan_set(edit->img, plan, 1, &ext, err);
+        ret = qcbmi_ext_plan_set(edit->img, plan, 0, &ext, err);
     else if (ret == 0)
         ret = qcbmi_ext_plan_remove(edit->img, plan, err);
     if (ret == 0)

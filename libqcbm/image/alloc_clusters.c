@@ -23,10 +23,11 @@ static int check_unused(const struct qcbmi_owners *o, uint64_t first, uint64_t e
     const struct qcbmi_bitset *sets[] = { &o->meta, &o->l2, &o->data };
     const char *const names[] = { "metadata", "an L2 table", "guest data" };
 
+    end = u64_min(end, o->n_clusters);
     for (int i = 0; i < 3; i++) {
-        uint64_t hit = qcbmi_bitset_next_set(sets[i], first);
+        uint64_t hit = qcbmi_bitset_first_in(sets[i], first, end);
 
-        if (hit < u64_min(end, o->n_clusters))
+        if (hit < end)
             return qcbmi_fail(err, QCBM_E_UNSAFE, hit << o->img->g.cluster_bits,
                               "cluster at 0x%" PRIx64
                               " is used as %s but has refcount 0; run 'qemu-img check -r all' before "
@@ -73,6 +74,10 @@ static int learn_free(struct qcbmi_alloc *a, const struct qcbmi_owners *o, struc
 
     for (uint64_t i = 0; ret == 0 && i < a->refs.n_table && i * per < a->busy.n_bits; i++) {
         if (!a->refs.table[i]) {
+            ret = check_unused(o, i * per, (i + 1) * per, err);
+            continue;
+        }
+        if (qcbmi_io_is_hole(&a->img->io, a->refs.table[i], cs)) {
             ret = check_unused(o, i * per, (i + 1) * per, err);
             continue;
         }
@@ -198,6 +203,23 @@ static int take_new_table(struct qcbmi_alloc *a, uint64_t n_entries, struct qcbm
     return ret;
 }
 
+/* Can the entries of all fresh blocks be written at once, within one sector of the table? */
+static bool entries_share_sector(const struct qcbmi_alloc *a)
+{
+    uint64_t sector = UINT64_MAX;
+
+    for (size_t i = 0; i < a->refs.n_blocks; i++) {
+        uint64_t index = a->refs.blocks[i].index;
+
+        if (index < a->refs.n_table && a->refs.table[index])
+            continue;
+        if (sector != UINT64_MAX && sector != index / (Q2_SECTOR / 8))
+            return false;
+        sector = index / (Q2_SECTOR / 8);
+    }
+    return true;
+}
+
 static int settle(struct qcbmi_alloc *a, struct qcbm_error *err)
 {
     for (;;) {
@@ -206,9 +228,9 @@ static int settle(struct qcbmi_alloc *a, struct qcbm_error *err)
 
         if (a->new_table.n)
             have = a->new_table.n * a->img->g.cluster_size / 8;
-        if (ret < 0 || n_entries <= have)
+        if (ret < 0 || (n_entries <= have && (a->new_table.n || entries_share_sector(a))))
             return ret;
-        ret = take_new_table(a, n_entries, err);
+        ret = take_new_table(a, u64_max(n_entries, have), err);
         if (ret < 0)
             return ret;
     }
@@ -233,7 +255,7 @@ static int raise_refcounts(struct qcbmi_alloc *a, struct qcbmi_plan *plan, struc
 
 /* The new table has all entries of the old one and the fresh blocks; the header is switched to it by one write inside
  * its first sector, when table and blocks are durable. */
-static int emit_new_table(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t prepare_stage, struct qcbm_error *err)
+static int emit_new_table(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t table_stage, struct qcbm_error *err)
 {
     uint64_t bytes = a->new_table.n << a->img->g.cluster_bits;
     uint8_t *table = qcbmi_alloc_array(bytes, 1, err), field[12];
@@ -251,45 +273,51 @@ static int emit_new_table(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t
         return ret;
     be64_store(field, a->new_table.first << a->img->g.cluster_bits);
     be32_store(field + 8, (uint32_t)a->new_table.n);
-    plan->current = prepare_stage;
+    plan->current = table_stage;
     qcbmi_plan_header_patch(plan, Q2_HEADER_OFF_REFTABLE, field, sizeof(field));
     return qcbmi_plan_header_write(plan, "header: refcount table", Q2_HEADER_OFF_REFTABLE, sizeof(field), err);
 }
 
+/* Entries of fresh blocks, which share a sector: one write from the first to the last of them. A block can be described
+ * by another one that is new as well, so they must become visible at once. */
 static int emit_table_entries(struct qcbmi_alloc *a, struct qcbmi_plan *plan, struct qcbm_error *err)
 {
-    int ret = 0;
+    uint64_t first = UINT64_MAX, last = 0;
+    uint8_t raw[Q2_SECTOR];
 
-    for (size_t i = 0; ret == 0 && i < a->refs.n_blocks; i++) {
-        const struct qcbmi_refblock *b = &a->refs.blocks[i];
-        uint8_t raw[8];
+    for (size_t i = 0; i < a->refs.n_blocks; i++) {
+        uint64_t index = a->refs.blocks[i].index;
 
-        if (a->refs.table[b->index])
+        if (a->refs.table[index])
             continue;
-        be64_store(raw, b->offset);
-        ret = qcbmi_plan_write(plan, "refcount table entry", a->img->h.reftable_offset + 8 * b->index, raw, 8, err);
+        first = u64_min(first, index);
+        last = u64_max(last, index);
+        a->refs.table[index] = a->refs.blocks[i].offset;
     }
-    return ret;
+    if (first > last)
+        return 0;
+    for (uint64_t i = first; i <= last; i++)
+        be64_store(raw + 8 * (i - first), a->refs.table[i]);
+    return qcbmi_plan_write(plan, "refcount table entry", a->img->h.reftable_offset + 8 * first, raw,
+                            8 * (last - first + 1), err);
 }
 
-int qcbmi_alloc_emit(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t fresh_stage, size_t prepare_stage,
+int qcbmi_alloc_emit(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t prepare_stage, size_t table_stage,
                      struct qcbm_error *err)
 {
     int ret = settle(a, err);
 
     if (ret == 0)
         ret = raise_refcounts(a, plan, err);
-    plan->current = fresh_stage; /* cut here: nothing refers to the new blocks */
+    plan->current = prepare_stage; /* cut here: refcounts without references, and blocks that nobody sees: leaks */
     if (ret == 0)
         ret = qcbmi_refcounts_emit_fresh(&a->refs, plan, err);
-    if (ret == 0 && a->new_table.n)
-        ret = emit_new_table(a, plan, prepare_stage, err);
-    plan->current = prepare_stage; /* cut here: refcounts without references, a leak */
-    if (ret == 0 && !a->new_table.n)
-        ret = emit_table_entries(a, plan, err);
     if (ret == 0)
         ret = qcbmi_refcounts_emit_changes(&a->refs, plan, err);
-    return ret;
+    if (ret == 0 && a->new_table.n)
+        return emit_new_table(a, plan, table_stage, err);
+    plan->current = table_stage; /* cut here: the blocks are seen or not; what they count is durable */
+    return ret < 0 ? ret : emit_table_entries(a, plan, err);
 }
 
 int qcbmi_alloc_release(struct qcbmi_alloc *a, struct qcbmi_plan *plan, uint64_t off, uint64_t len,

@@ -29,9 +29,10 @@ int qcbmi_alloc_take(struct qcbmi_alloc *a, uint64_t n, uint64_t *offset, struct
 /* Take the lowest free run, at most @n clusters; *@got says how many. */
 int qcbmi_alloc_take_some(struct qcbmi_alloc *a, uint64_t n, uint64_t *offset, uint64_t *got, struct qcbm_error *err);
 
-/* Nothing more will be taken: raise the refcounts. Writes of new blocks and of a new table go to stage @fresh_stage, all
- * others (refcounts in old blocks, table entries, the switch to a new table) to the following @prepare_stage. */
-int qcbmi_alloc_emit(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t fresh_stage, size_t prepare_stage,
+/* Nothing more will be taken: raise the refcounts. Refcounts, new blocks and the content of a new table go to
+ * @prepare_stage; what makes new blocks visible (table entries, or the switch to a new table) to the later @table_stage,
+ * since a new block may be counted in an old one. */
+int qcbmi_alloc_emit(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t prepare_stage, size_t table_stage,
                      struct qcbm_error *err);
 
 /* Lower the refcount of each cluster of [@off, @off + @len), after qcbmi_alloc_emit(). Clusters without a refcount are

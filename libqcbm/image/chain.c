@@ -33,9 +33,7 @@ int qcbmi_chain_resolve(const char *image_path, const char *name, char **out, st
         dir_len = 0;
     } else if (has_protocol(name)) {
         return qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
-                          "backing file '%s' is not a plain file name: protocols and json: "
-                          "are not followed",
-                          printable(text, name));
+                          "'%s' is not a plain file name: protocols and json: are not followed", printable(text, name));
     }
     if (name[0] == '/')
         dir_len = 0;

@@ -39,6 +39,8 @@ struct qcbm_image {
 
     struct qcbmi_bitmap_list *bitmaps;
     struct qcbmi_findings findings;
+    uint64_t generation; /* counts commits, failed ones too: an edit that began before one is void */
+    bool failed;         /* a commit failed: what is in memory may be neither state */
 };
 
 /* Take over the backend (closed on failure too), lock it as @flags (enum qcbm_open_flag) say, read and check the header.

@@ -50,10 +50,10 @@ int qcbmi_owners_add(struct qcbmi_owners *o, uint64_t off, uint64_t len, const c
     if (ret < 0)
         return ret;
     end = div_up(off + len, o->img->g.cluster_size);
-    if (qcbmi_bitset_next_set(&o->meta, first) < end)
-        return two_owners(o, qcbmi_bitset_next_set(&o->meta, first), what, index, "other metadata", err);
-    if (qcbmi_bitset_next_set(&o->l2, first) < end)
-        return two_owners(o, qcbmi_bitset_next_set(&o->l2, first), what, index, "an L2 table", err);
+    if (qcbmi_bitset_first_in(&o->meta, first, end) < end)
+        return two_owners(o, qcbmi_bitset_first_in(&o->meta, first, end), what, index, "other metadata", err);
+    if (qcbmi_bitset_first_in(&o->l2, first, end) < end)
+        return two_owners(o, qcbmi_bitset_first_in(&o->l2, first, end), what, index, "an L2 table", err);
     return qcbmi_bitset_set(&o->meta, first, end, err);
 }
 
@@ -128,7 +128,7 @@ static int add_l1(struct qcbmi_owners *o, uint64_t off, uint64_t entries, const 
     uint64_t *l1, n = 0;
     int ret = check_in_file(o, off, 8 * entries, what, 0, err);
 
-    if (ret < 0 || entries == 0)
+    if (ret < 0 || entries == 0 || qcbmi_io_is_hole(&o->img->io, off, 8 * entries))
         return ret;
     l1 = qcbmi_alloc_array(entries, 8, err);
     ret = l1 ? qcbmi_io_read_slack(&o->img->io, off, l1, 8 * entries, o->img->g.cluster_size, what, err) : QCBM_E_NOMEM;
@@ -193,7 +193,7 @@ int qcbmi_owners_scan_metadata(struct qcbm_image *img, struct qcbmi_owners *o, s
 /* Clusters [@first, @end) hold guest data, as an entry at @at says. */
 static int note_data(struct qcbmi_owners *o, uint64_t first, uint64_t end, uint64_t at, struct qcbm_error *err)
 {
-    uint64_t hit = u64_min(qcbmi_bitset_next_set(&o->meta, first), qcbmi_bitset_next_set(&o->l2, first));
+    uint64_t hit = u64_min(qcbmi_bitset_first_in(&o->meta, first, end), qcbmi_bitset_first_in(&o->l2, first, end));
 
     if (hit < end)
         return qcbmi_fail(err, QCBM_E_UNSAFE, at,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "bytes.h"
 #include "checked.h"
 
 #define READ_PIECE (UINT64_C(1) << 20) /* bytes in one read of neighbouring L2 tables */
@@ -37,6 +38,36 @@ int qcbmi_l1_load(struct qcbm_image *img, struct qcbm_error *err)
     }
     img->l1 = l1;
     return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+int qcbmi_l1_check_shared(const struct qcbm_image *img, struct qcbm_error *err)
+{
+    uint64_t *offsets = qcbmi_alloc_array(img->g.l1_used, sizeof(*offsets), err);
+    size_t n = 0;
+    int ret = 0;
+
+    if (!offsets)
+        return QCBM_E_NOMEM;
+    for (uint64_t i = 0; i < img->g.l1_used; i++) {
+        uint64_t off = be64_load(img->l1 + 8 * i) & Q2_ENTRY_OFFSET_MASK;
+
+        if (off)
+            offsets[n++] = off;
+    }
+    qsort(offsets, n, sizeof(*offsets), by_value);
+    for (size_t i = 1; ret == 0 && i < n; i++)
+        if (offsets[i] == offsets[i - 1])
+            ret = qcbmi_fail(err, QCBM_E_CORRUPT, img->h.l1_offset,
+                             "two entries of the active L1 table name the same L2 table at 0x%" PRIx64, offsets[i]);
+    free(offsets);
+    return ret;
 }
 
 void qcbmi_damage_add(struct qcbmi_damage *d, uint64_t offset, const char *fmt, ...)
@@ -96,9 +127,12 @@ int qcbmi_l2_read_all(struct qcbm_image *img, const struct qcbmi_l2_ref *refs, s
         uint64_t bytes;
         size_t k = piece_of(refs + i, n - i, cs, &bytes);
 
-        ret = qcbmi_io_read_slack(&img->io, refs[i].offset, buf, bytes, cs, "L2 table", err);
-        for (size_t j = i; ret == 0 && j < i + k; j++)
-            ret = fn(opaque, &refs[j], buf + (refs[j].offset - refs[i].offset), err);
+        /* Tables in a hole allocate nothing: a sparse file costs what is in it, not how long it claims to be. */
+        if (!qcbmi_io_is_hole(&img->io, refs[i].offset, bytes)) {
+            ret = qcbmi_io_read_slack(&img->io, refs[i].offset, buf, bytes, cs, "L2 table", err);
+            for (size_t j = i; ret == 0 && j < i + k; j++)
+                ret = fn(opaque, &refs[j], buf + (refs[j].offset - refs[i].offset), err);
+        }
         if (ret == 0)
             ret = qcbmi_progress_add(progress, k * cs, err);
         i += k;

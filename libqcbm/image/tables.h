@@ -9,6 +9,10 @@
 /* Read the part of the active L1 that maps guest data into img->l1, unless it is there. */
 int qcbmi_l1_load(struct qcbm_image *img, struct qcbm_error *err);
 
+/* QCBM_E_CORRUPT if two entries of the active L1 (loaded) name the same L2 table: no honest image has that, and following
+ * each would cost the table's length once more. */
+int qcbmi_l1_check_shared(const struct qcbm_image *img, struct qcbm_error *err);
+
 /* Damage that was met on the way: how much, and the first of it. */
 struct qcbmi_damage {
     uint64_t count;

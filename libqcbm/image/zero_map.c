@@ -35,8 +35,11 @@ static int load_l2(struct qcbm_image *img, struct qcbmi_zero_layer *cache, uint6
     struct q2_l1_entry e;
     int ret = qcbmi_l1_load(img, err);
 
+    if (ret == 0 && !cache->l1_checked)
+        ret = qcbmi_l1_check_shared(img, err);
     if (ret < 0)
         return ret;
+    cache->l1_checked = true;
     q2_l1_entry_parse(be64_load(img->l1 + 8 * index), &img->g, &e);
     *none = e.l2_offset == 0;
     if (*none || e.l2_offset == cache->l2_offset)

@@ -9,6 +9,7 @@
 struct qcbmi_zero_layer {
     uint8_t *l2;        /* the table read last */
     uint64_t l2_offset; /* where it lies; 0 = none yet */
+    bool l1_checked;    /* no two entries of the L1 share a table */
 };
 
 struct qcbmi_zero_map {

@@ -215,7 +215,8 @@ QCBM_API int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsig
 
 /* An edit collects changes of one image's bitmaps and makes all of them in one commit: a crash at any point leaves the
  * state before or after it, and at worst leaked clusters. The image must outlive the edit. On an image opened for
- * reading an edit can be planned but not committed. */
+ * reading an edit can be planned but not committed. After a commit all edits of the image are void (QCBM_E_ARG): free
+ * them and begin new ones. */
 struct qcbm_edit;
 
 /* Returns 0, QCBM_E_NOMEM, QCBM_E_UNSUPPORTED (version 2, unknown incompatible bits), QCBM_E_UNSAFE (dirty or corrupt
@@ -260,9 +261,10 @@ typedef int qcbm_plan_fn(void *opaque, const struct qcbm_plan_step *step);
 QCBM_API int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_plan_fn *fn, void *opaque,
                             struct qcbm_error *err);
 
-/* Write it. On success the image shows the new state. On failure the file holds the old state, or the new one if the
+/* Write it. On success the image shows the new state. What was read with a force-share flag is never written: what the
+ * running program holds in memory is not in it. On failure the file holds the old state, or the new one if the
  * failure came after the switch (the message says so); at worst clusters leak. The handle must then be closed.
- * Returns what qcbm_edit_plan() returns, and QCBM_E_READONLY. */
+ * Returns what qcbm_edit_plan() returns, QCBM_E_READONLY, and QCBM_E_UNSAFE. */
 QCBM_API int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err);
 
 /* ---- synthesise ---------------------------------------------------------------------------------------- */

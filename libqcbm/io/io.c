@@ -201,3 +201,15 @@ int qcbmi_io_lock(struct qcbmi_io *io, enum qcbm_lock_mode mode, struct qcbm_err
         return 0;
     return finish(io->ops->lock(io->self, mode, &local), "lock", &local, err);
 }
+
+bool qcbmi_io_is_hole(struct qcbmi_io *io, uint64_t off, uint64_t len)
+{
+    bool is_data = true;
+    uint64_t end = 0;
+
+    if (!io->ops->extent || off >= io->size)
+        return false;
+    if (io->ops->extent(io->self, off, &is_data, &end, NULL) < 0)
+        return false;
+    return !is_data && (end >= io->size || (end > off && end - off >= len));
+}

@@ -33,6 +33,8 @@ int qcbmi_io_flush(struct qcbmi_io *io, struct qcbm_error *err);
 int qcbmi_io_grow(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err);
 int qcbmi_io_reserve(struct qcbmi_io *io, uint64_t off, uint64_t len, struct qcbm_error *err); /* 0 if not offered */
 int qcbmi_io_space(struct qcbmi_io *io, uint64_t *available, uint64_t *allocated, struct qcbm_error *err);
+/* Is all of the range known to be a hole, which reads as zeros? False where the backend cannot tell. */
+bool qcbmi_io_is_hole(struct qcbmi_io *io, uint64_t off, uint64_t len);
 int qcbmi_io_lock(struct qcbmi_io *io, enum qcbm_lock_mode mode, struct qcbm_error *err); /* 0 if not offered */
 
 #endif

@@ -124,6 +124,9 @@ int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags
 
     if (ret < 0)
         return ret;
+    ret = qcbmi_bitmap_check_table(img, b, err); /* before the first extent is given out */
+    if (ret < 0)
+        return ret;
     e.gran_bits = b->d.granularity_bits;
     if (flags & QCBM_EXTENTS_ZERO) {
         ret = qcbmi_chain_open(img, &options, &chain, err);

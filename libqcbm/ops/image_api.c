@@ -32,7 +32,7 @@ static int check_flags(unsigned flags, struct qcbm_error *err)
 
 int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err)
 {
-    void *self;
+    void *self = NULL;
     int ret = check_flags(flags, err);
 
     *out = NULL;
@@ -193,9 +193,11 @@ int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
     struct qcbmi_bitmap_walk_stats stats;
     struct q2_bitmap_size size;
     struct tally t = { 0 };
-    int ret = qcbmi_bitmap_check_readable(img, b, true, err);
+    int ret = qcbmi_bitmap_find_shared_data(img, err);
 
     memset(out, 0, sizeof(*out));
+    if (ret == 0)
+        ret = qcbmi_bitmap_check_readable(img, b, true, err);
     if (ret == 0)
         ret = q2_bitmap_size(img->g.sector_size_down, b->d.granularity_bits, img->g.cluster_size, &size, err);
     if (ret < 0)

@@ -232,6 +232,25 @@ static int mark_all(struct synth *s, struct qcbm_error *err)
     return ret;
 }
 
+/* Hints that the figures may be short of what a running program knows. */
+static int note_sharing(struct synth *s, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap_list *list = s->overlay->bitmaps;
+    char text[256];
+
+    if (s->overlay->open_flags & QCBM_OPEN_FORCE_SHARE || s->opt.flags & QCBM_SYNTH_FORCE_SHARE) {
+        s->edit->of_live_data = true;
+        return add_note(s->result, err, "read while others may write: what they hold in memory is missing here");
+    }
+    for (uint32_t i = 0; i < list->n; i++)
+        if (list->list[i].d.flags & Q2_BITMAP_IN_USE)
+            return add_note(
+                s->result, err,
+                "bitmap '%s' is marked in use: the image was not closed cleanly, or another host has it open",
+                qcbmi_printable(text, sizeof(text), list->list[i].d.name, list->list[i].d.name_len));
+    return 0;
+}
+
 static int judge_damage(struct synth *s, struct qcbm_error *err)
 {
     s->result->sum.damaged_entries = s->damage.count;
@@ -324,6 +343,8 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
         ret = mark_all(s, err);
     if (ret == 0)
         ret = judge_damage(s, err);
+    if (ret == 0)
+        ret = note_sharing(s, err);
     if (ret == 0)
         ret = check_fits(s, err);
     return ret < 0 ? ret : take_over(s, name, gran_bits, err);

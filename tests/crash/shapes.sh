@@ -50,6 +50,14 @@ write block.qcow2 "${spread[@]}"
 create table.qcow2 cluster_size=512,refcount_bits=64 64M
 write table.qcow2 "${spread[@]}" "write 20M 1930k"
 
+# Single free clusters in front, and a table that needs four in a row behind the end: the new refcount block goes into a
+# hole, so that an old block counts it.
+holes=()
+for i in $(seq 0 25); do holes+=("write $((i * 512)) 512"); done
+create hole.qcow2 cluster_size=512,refcount_bits=64 4G
+qemu-io -f qcow2 -d unmap "${holes[@]/#/-c}" -c "discard 512 512" -c "discard 1536 512" -c "discard 2560 512" \
+    hole.qcow2 >/dev/null
+
 # The payload of the extension crosses a sector: 480 bytes of data file name, or foreign extensions in front.
 create straddle.qcow2 "cluster_size=65536,data_file=$(printf './%.0s' {1..240})d.raw" 64k
 qemu-img bitmap --add -g 512 straddle.qcow2 b0
