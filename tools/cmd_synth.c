@@ -35,7 +35,7 @@ static const struct opt synth_opts[] = {
     FLAG("force", 0, force, "raw external data file: mark everything dirty"),
     FLAG("dry-run", 0, dry_run, "print what would be written, and write nothing"),
     OPT_COMMON_FORMAT(synth_args),
-    FLAG("force-share", 'U', force_share, "read OVERLAY while a writer is active; with --dry-run\nor --into"),
+    FLAG("force-share", 'U', force_share, "read OVERLAY while a writer is active; with --dry-run"),
     FLAG("progress", 'p', progress, "show progress on stderr"),
     FLAG("quiet", 'q', quiet, "print errors only"),
     OPT_COMMON_OUTPUT(synth_args),
@@ -75,8 +75,8 @@ static int open_images(struct job *job)
     unsigned changing = args->dry_run ? reading : no_lock | QCBM_OPEN_WRITE;
     bool other = args->into && !cmd_same_file(args->into, job->overlay_path);
 
-    if (args->force_share && !args->dry_run && !other)
-        return cmd_error("-U is for reading only: use it with --dry-run or --into");
+    if (args->force_share && !args->dry_run) /* a bitmap of it would lack what the writer has in memory */
+        return cmd_error("-U is for looking only: use it with --dry-run");
     job->target_path = other ? args->into : job->overlay_path;
     job->overlay = cmd_open(job->overlay_path, args->format, other ? reading : changing);
     if (!job->overlay)
