@@ -163,6 +163,20 @@ static bool place_name(const struct qcbm_image *img, struct place *p)
     return false;
 }
 
+/* QEMU packs the first cluster whenever it rewrites it: a header of at least 112 bytes, all extensions, the name. Where
+ * that does not fit, its next open for writing would fail. It writes a feature table only into clusters above 4 KiB. */
+static bool fits_when_packed(const struct qcbm_image *img)
+{
+    uint64_t sum = u64_max(img->h.header_length, Q2_HEADER_BYTES) + EXT_HEADER + Q2_BITMAPS_EXT_LEN + EXT_HEADER;
+
+    for (size_t i = 0; i < img->exts.n; i++)
+        if (img->exts.list[i].type != Q2_EXT_FEATURE_TABLE)
+            sum += EXT_HEADER + align_up(img->exts.list[i].len, 8);
+    if (img->g.cluster_size > 4096)
+        sum += EXT_HEADER + 8 * 48;
+    return sum + img->h.backing_size <= img->g.cluster_size;
+}
+
 static int find_place(const struct qcbm_image *img, struct place *p, struct qcbm_error *err)
 {
     const struct q2_extensions *exts = &img->exts;
@@ -356,6 +370,11 @@ int qcbmi_ext_plan_set(const struct qcbm_image *img, struct qcbmi_plan *plan, si
 
     if (ret < 0)
         return ret;
+    if (!img->bitmaps->has_ext && !fits_when_packed(img))
+        return no_room(img->exts.end_offset,
+                       "QEMU could not rewrite it, its header, extensions and backing file name do not "
+                       "fit together",
+                       err);
     if (!img->bitmaps->has_ext) {
         const struct q2_extension *pad = find_padding(img);
 

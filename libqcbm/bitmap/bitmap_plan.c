@@ -81,7 +81,17 @@ static int own_bitmaps(const struct qcbm_edit *edit, struct qcbmi_owners *owners
 
 /* ---- what changes ---- */
 
-/* An entry that QEMU refuses only for extra data is legal and stays as it is; any other bad one must go first. */
+static bool name_is_unique(const struct qcbm_edit *edit, const struct qcbmi_edit_bitmap *b)
+{
+    for (size_t i = 0; i < edit->n; i++)
+        if (&edit->list[i] != b && edit->list[i].name_len == b->name_len &&
+            memcmp(edit->list[i].name, b->name, b->name_len) == 0)
+            return false;
+    return true;
+}
+
+/* An entry that QEMU refuses only for extra data is legal and stays as it is, and one whose namesake goes away is good
+ * again; any other bad one must go first. */
 static int check_kept(const struct qcbm_edit *edit, const struct qcbmi_edit_bitmap *b, struct qcbm_error *err)
 {
     struct q2_bitmap_dirent d;
@@ -91,7 +101,7 @@ static int check_kept(const struct qcbm_edit *edit, const struct qcbmi_edit_bitm
     d = b->stored->d;
     d.extra_len = 0;
     d.flags &= ~Q2_BITMAP_EXTRA_COMPATIBLE;
-    if (q2_bitmap_dirent_check(&d, b->stored->entry_offset, &edit->img->g, NULL) == 0 && b->stored->d.extra_len)
+    if (q2_bitmap_dirent_check(&d, b->stored->entry_offset, &edit->img->g, NULL) == 0 && name_is_unique(edit, b))
         return 0;
     if (err)
         *err = b->stored->why;
