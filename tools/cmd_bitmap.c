@@ -127,8 +127,12 @@ static int do_actions(struct job *job)
     if (qcbm_edit_begin(job->img, &job->edit, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->path);
     for (size_t i = 0; i < actions->count; i++) {
-        if (do_action(job, &actions->list[i], &err) < 0)
+        if (do_action(job, &actions->list[i], &err) == 0)
+            continue;
+        if (err.offset == QCBM_NO_OFFSET) /* qemu-img's words */
             return cmd_lib_error(&err, "Operation %s on bitmap %s failed", actions->list[i].opt->name, job->name);
+        return cmd_lib_error(&err, "Operation %s on bitmap %s of '%s' failed", actions->list[i].opt->name, job->name,
+                             job->path);
     }
     if (plan_run(&job->plan, job->edit, job->args->dry_run, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->path);

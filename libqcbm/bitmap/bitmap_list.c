@@ -254,7 +254,7 @@ int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi
     int ret;
 
     if ((b->d.flags & Q2_BITMAP_IN_USE) && !in_use_ok)
-        return qcbmi_fail(err, QCBM_E_INUSE, b->entry_offset, "Bitmap '%s' is inconsistent and cannot be used",
+        return qcbmi_fail(err, QCBM_E_INUSE, QCBM_NO_OFFSET, "Bitmap '%s' is inconsistent and cannot be used",
                           qcbmi_printable(text, sizeof(text), b->d.name, b->d.name_len));
     if (b->bad || b->shared) {
         if (err)

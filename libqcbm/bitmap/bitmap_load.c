@@ -161,7 +161,7 @@ int qcbmi_bitmap_load(struct qcbm_image *img, const struct qcbmi_bitmap *b, stru
 
 bool qcbmi_bitmap_table_in_file(const struct qcbm_image *img, const struct qcbmi_bitmap *b)
 {
-    return is_aligned(b->d.table_offset, img->g.cluster_size) &&
+    return b->d.table_offset && is_aligned(b->d.table_offset, img->g.cluster_size) &&
            range_fits(b->d.table_offset, 8 * (uint64_t)b->d.table_entries, img->io.size);
 }
 

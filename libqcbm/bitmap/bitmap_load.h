@@ -36,7 +36,7 @@ int qcbmi_bitmap_clusters(struct qcbm_image *img, const struct qcbmi_bitmap *b, 
 /* Once for the list: a bitmap whose table names a cluster of data that was named before, by another table or its own, is
  * marked as shared, with a finding. Without this, reading all bitmaps could cost the file's length for each of them. */
 int qcbmi_bitmap_find_shared_data(struct qcbm_image *img, struct qcbm_error *err);
-/* Does the table lie in the file, aligned? */
+/* Does the table lie in the file, aligned, behind the header? */
 bool qcbmi_bitmap_table_in_file(const struct qcbm_image *img, const struct qcbmi_bitmap *b);
 
 #endif

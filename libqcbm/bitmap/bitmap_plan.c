@@ -57,6 +57,7 @@ static int own_bitmap(const struct qcbm_edit *edit, struct qcbmi_owners *owners,
     ret = qcbmi_owners_add(owners, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, "table of bitmap", index, err);
     if (ret == 0)
         ret = qcbmi_bitmap_clusters(edit->img, b, note_cluster, &note, &n_bad, err);
+    qcbmi_owners_blame(owners, ret, b->d.table_offset, err);
     if (ret == 0 && n_bad && note.kept && !(b->d.flags & Q2_BITMAP_IN_USE))
         ret = qcbmi_fail(err, QCBM_E_UNSAFE, b->d.table_offset,
                          "bitmap table of directory entry %u has %" PRIu64 " malformed "

@@ -29,6 +29,13 @@ static int check_in_file(const struct qcbmi_owners *o, uint64_t off, uint64_t le
                       index, len, off);
 }
 
+int qcbmi_owners_blame(const struct qcbmi_owners *o, int ret, uint64_t at, struct qcbm_error *err)
+{
+    if (ret < 0 && err && err->offset >= o->img->io.size && err->offset != QCBM_NO_OFFSET)
+        err->offset = at;
+    return ret;
+}
+
 static int two_owners(const struct qcbmi_owners *o, uint64_t cluster, const char *what, uint64_t index,
                       const char *other, struct qcbm_error *err)
 {
@@ -62,7 +69,8 @@ static int add_refcount_structures(struct qcbmi_owners *o, struct qcbm_error *er
     const struct q2_header *h = &o->img->h;
     uint64_t n = (uint64_t)h->reftable_clusters << o->img->g.cluster_bits;
     uint64_t *table = NULL;
-    int ret = qcbmi_owners_add(o, h->reftable_offset, n, "refcount table", 0, err);
+    int ret = qcbmi_owners_blame(o, qcbmi_owners_add(o, h->reftable_offset, n, "refcount table", 0, err),
+                                 Q2_HEADER_OFF_REFTABLE, err);
 
     if (ret == 0)
         ret = qcbmi_reftable_read(o->img, &table, &n, err);
@@ -73,37 +81,33 @@ static int add_refcount_structures(struct qcbmi_owners *o, struct qcbm_error *er
     return ret;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-/* In one L1 each L2 table stands once; the active state and snapshots share theirs. @offsets are those of one L1. */
-static int note_l2_tables(struct qcbmi_owners *o, uint64_t *offsets, uint64_t n, struct qcbm_error *err)
+/* In one L1 each L2 table stands once; the active state and snapshots share theirs. @refs are those of one L1. */
+static int note_l2_tables(struct qcbmi_owners *o, struct qcbmi_l2_ref *refs, uint64_t n, struct qcbm_error *err)
 {
     unsigned cb = o->img->g.cluster_bits;
     int ret = 0;
 
-    qsort(offsets, n, sizeof(*offsets), by_value);
+    qsort(refs, n, sizeof(*refs), qcbmi_l2_ref_compare);
     for (uint64_t i = 0; ret == 0 && i < n; i++) {
-        if (i && offsets[i] == offsets[i - 1])
-            return two_owners(o, offsets[i] >> cb, "L2 table", i, "the L2 table of another entry of the same L1", err);
-        if (qcbmi_bitset_get(&o->meta, offsets[i] >> cb))
-            return two_owners(o, offsets[i] >> cb, "L2 table", i, "other metadata", err);
-        ret = qcbmi_bitset_set(&o->l2, offsets[i] >> cb, (offsets[i] >> cb) + 1, err);
+        uint64_t cluster = refs[i].offset >> cb;
+
+        if (i && refs[i].offset == refs[i - 1].offset)
+            return two_owners(o, cluster, "L2 table of L1 entry", refs[i].l1_index,
+                              "the L2 table of another entry of the same L1", err);
+        if (qcbmi_bitset_get(&o->meta, cluster))
+            return two_owners(o, cluster, "L2 table of L1 entry", refs[i].l1_index, "other metadata", err);
+        ret = qcbmi_bitset_set(&o->l2, cluster, cluster + 1, err);
     }
     return ret;
 }
 
-/* Turn @l1 (raw, at @off) into the offsets of its L2 tables, in place; *@n is how many there are. */
-static int l2_offsets(const struct qcbmi_owners *o, uint64_t *l1, uint64_t entries, uint64_t off, const char *what,
-                      uint64_t *n, struct qcbm_error *err)
+/* The L2 tables that @l1 (raw, at @off) names; *@n is how many there are. */
+static int l2_refs(const struct qcbmi_owners *o, const uint8_t *l1, uint64_t entries, uint64_t off, const char *what,
+                   struct qcbmi_l2_ref *refs, uint64_t *n, struct qcbm_error *err)
 {
     *n = 0;
     for (uint64_t i = 0; i < entries; i++) {
-        uint64_t raw = be64_load((const uint8_t *)&l1[i]);
+        uint64_t raw = be64_load(l1 + 8 * i);
         struct q2_l1_entry e;
         int ret;
 
@@ -117,25 +121,29 @@ static int l2_offsets(const struct qcbmi_owners *o, uint64_t *l1, uint64_t entri
             continue;
         ret = check_in_file(o, e.l2_offset, o->img->g.cluster_size, "L2 table of L1 entry", i, err);
         if (ret < 0)
-            return ret;
-        l1[(*n)++] = e.l2_offset;
+            return qcbmi_owners_blame(o, ret, off + 8 * i, err);
+        refs[(*n)++] = (struct qcbmi_l2_ref){ e.l2_offset, i };
     }
     return 0;
 }
 
 static int add_l1(struct qcbmi_owners *o, uint64_t off, uint64_t entries, const char *what, struct qcbm_error *err)
 {
-    uint64_t *l1, n = 0;
+    struct qcbmi_l2_ref *refs;
+    uint8_t *l1;
+    uint64_t n = 0;
     int ret = check_in_file(o, off, 8 * entries, what, 0, err);
 
     if (ret < 0 || entries == 0 || qcbmi_io_is_hole(&o->img->io, off, 8 * entries))
         return ret;
     l1 = qcbmi_alloc_array(entries, 8, err);
-    ret = l1 ? qcbmi_io_read_slack(&o->img->io, off, l1, 8 * entries, o->img->g.cluster_size, what, err) : QCBM_E_NOMEM;
+    refs = qcbmi_alloc_array(entries, sizeof(*refs), err);
+    ret = l1 && refs ? qcbmi_io_read(&o->img->io, off, l1, 8 * entries, what, err) : QCBM_E_NOMEM;
     if (ret == 0)
-        ret = l2_offsets(o, l1, entries, off, what, &n, err);
+        ret = l2_refs(o, l1, entries, off, what, refs, &n, err);
     if (ret == 0)
-        ret = note_l2_tables(o, l1, n, err);
+        ret = note_l2_tables(o, refs, n, err);
+    free(refs);
     free(l1);
     return ret;
 }
@@ -146,7 +154,9 @@ static int add_snapshots(struct qcbmi_owners *o, struct qcbm_error *err)
     int ret = qcbmi_snapshots_load(img, err);
 
     if (ret == 0 && img->h.n_snapshots)
-        ret = qcbmi_owners_add(o, img->h.snapshots_offset, img->snapshot_table_bytes, "snapshot table", 0, err);
+        ret = qcbmi_owners_blame(
+            o, qcbmi_owners_add(o, img->h.snapshots_offset, img->snapshot_table_bytes, "snapshot table", 0, err), 64,
+            err);
     for (uint32_t i = 0; ret == 0 && i < img->h.n_snapshots; i++) {
         uint64_t bytes = 8 * (uint64_t)img->snapshots[i].l1_entries;
 
@@ -155,7 +165,10 @@ static int add_snapshots(struct qcbmi_owners *o, struct qcbm_error *err)
                               "snapshot %u: L1 table of %" PRIu64 " bytes at 0x%" PRIx64
                               " is too large or not cluster-aligned; " ADVICE,
                               i, bytes, img->snapshots[i].l1_offset);
-        ret = qcbmi_owners_add(o, img->snapshots[i].l1_offset, bytes, "L1 table of snapshot", i, err);
+        ret = qcbmi_owners_blame(
+            o, qcbmi_owners_add(o, img->snapshots[i].l1_offset, bytes, "L1 table of snapshot", i, err),
+            img->h.snapshots_offset + (uint64_t)(img->snapshots[i].extra - Q2_SNAPSHOT_FIXED - img->snapshot_table),
+            err);
     }
     for (uint32_t i = 0; ret == 0 && i < img->h.n_snapshots; i++)
         ret = add_l1(o, img->snapshots[i].l1_offset, img->snapshots[i].l1_entries, "snapshot L1 table", err);
@@ -178,9 +191,13 @@ int qcbmi_owners_scan_metadata(struct qcbm_image *img, struct qcbmi_owners *o, s
     if (ret == 0)
         ret = qcbmi_owners_add(o, 0, u64_min(img->g.cluster_size, img->io.size), "header", 0, err);
     if (ret == 0)
-        ret = qcbmi_owners_add(o, img->h.l1_offset, 8 * (uint64_t)img->h.l1_entries, "active L1 table", 0, err);
+        ret = qcbmi_owners_blame(
+            o, qcbmi_owners_add(o, img->h.l1_offset, 8 * (uint64_t)img->h.l1_entries, "active L1 table", 0, err), 40,
+            err);
     if (ret == 0 && crypto)
-        ret = qcbmi_owners_add(o, be64_load(crypto->data), be64_load(crypto->data + 8), "LUKS header", 0, err);
+        ret = qcbmi_owners_blame(
+            o, qcbmi_owners_add(o, be64_load(crypto->data), be64_load(crypto->data + 8), "LUKS header", 0, err),
+            crypto->offset + 8, err);
     if (ret == 0)
         ret = add_refcount_structures(o, err);
     if (ret == 0)
@@ -190,13 +207,13 @@ int qcbmi_owners_scan_metadata(struct qcbm_image *img, struct qcbmi_owners *o, s
     return ret;
 }
 
-/* Clusters [@first, @end) hold guest data, as an entry at @at says. */
+/* Clusters [@first, @end) hold guest data, as entries from @at on say, one for each. */
 static int note_data(struct qcbmi_owners *o, uint64_t first, uint64_t end, uint64_t at, struct qcbm_error *err)
 {
     uint64_t hit = u64_min(qcbmi_bitset_first_in(&o->meta, first, end), qcbmi_bitset_first_in(&o->l2, first, end));
 
     if (hit < end)
-        return qcbmi_fail(err, QCBM_E_UNSAFE, at,
+        return qcbmi_fail(err, QCBM_E_UNSAFE, at + (hit - first) * o->img->g.l2_entry_size,
                           "L2 entry: its data cluster at 0x%" PRIx64 " is also metadata; " ADVICE,
                           hit << o->img->g.cluster_bits);
     return first < end ? qcbmi_bitset_set(&o->data, first, end, err) : 0;
@@ -215,7 +232,13 @@ static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint6
         return qcbmi_fail(err, QCBM_E_UNSAFE, at,
                           "L2 entry: host range 0x%" PRIx64 " + %" PRIu64 " passes the end of the file; " ADVICE,
                           e->host_offset, e->host_len);
-    return note_data(o, e->host_offset >> cb, ((e->host_offset + e->host_len - 1) >> cb) + 1, at, err);
+    for (uint64_t c = e->host_offset >> cb; c <= (e->host_offset + e->host_len - 1) >> cb; c++) { /* at most three */
+        int ret = note_data(o, c, c + 1, at, err);
+
+        if (ret < 0)
+            return ret;
+    }
+    return 0;
 }
 
 /* A plain data cluster: aligned, in the file, no compression, no subclusters. */
@@ -234,7 +257,7 @@ static int note_table(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_
 {
     struct qcbmi_owners *o = opaque;
     const struct q2_geometry *g = &o->img->g;
-    uint64_t first = 0, end = 0, cluster, at = ref->offset;
+    uint64_t first = 0, end = 0, first_at = 0, cluster, at = ref->offset;
     int ret = 0;
 
     for (uint32_t i = 0; ret == 0 && i < g->l2_entries; i++, at += g->l2_entry_size) {
@@ -246,8 +269,9 @@ static int note_table(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_
             continue;
         if (plain_cluster(o, raw, &cluster)) {
             if (cluster != end || end == 0) {
-                ret = note_data(o, first, end, at - g->l2_entry_size, err);
+                ret = note_data(o, first, end, first_at, err);
                 first = cluster;
+                first_at = at;
             }
             end = cluster + 1;
             continue;
@@ -255,7 +279,7 @@ static int note_table(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_
         q2_l2_entry_parse(raw, word, 0, g, &e);
         ret = note_entry(o, &e, at, err);
     }
-    return ret < 0 ? ret : note_data(o, first, end, at - g->l2_entry_size, err);
+    return ret < 0 ? ret : note_data(o, first, end, first_at, err);
 }
 
 int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbm_error *err)

@@ -26,6 +26,9 @@ int qcbmi_owners_scan_metadata(struct qcbm_image *img, struct qcbmi_owners *o, s
 int qcbmi_owners_add(struct qcbmi_owners *o, uint64_t off, uint64_t len, const char *what, uint64_t index,
                      struct qcbm_error *err);
 
+/* @ret as it is; but where the error lies past the end of the file, the bad bytes are the pointer at @at. */
+int qcbmi_owners_blame(const struct qcbmi_owners *o, int ret, uint64_t at, struct qcbm_error *err);
+
 /* Read all L2 tables and note the guest data. To be called when all metadata is in. */
 int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbm_error *err);
 

@@ -84,6 +84,15 @@ void qcbmi_damage_add(struct qcbmi_damage *d, uint64_t offset, const char *fmt, 
     va_end(args);
 }
 
+int qcbmi_l2_ref_compare(const void *a, const void *b)
+{
+    const struct qcbmi_l2_ref *x = a, *y = b;
+
+    if (x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
+    return x->l1_index < y->l1_index ? -1 : 1;
+}
+
 int qcbmi_progress_add(struct qcbmi_progress *p, uint64_t bytes, struct qcbm_error *err)
 {
     if (!p || !p->fn)

@@ -27,6 +27,9 @@ struct qcbmi_l2_ref {
     uint64_t l1_index;
 };
 
+/* For qsort(): by offset, then by index. */
+int qcbmi_l2_ref_compare(const void *a, const void *b);
+
 /* The table of @ref has been read: img->g.cluster_size bytes at @table. Non-zero stops. */
 typedef int qcbmi_l2_fn(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_t *table, struct qcbm_error *err);
 

@@ -137,15 +137,6 @@ static int mark_damaged_table(struct mark *m, uint64_t l1_index, uint64_t l2_off
     return mark_range(m, guest, u64_min(guest + m->img->g.l2_span, m->img->g.size), err);
 }
 
-static int by_offset(const void *a, const void *b)
-{
-    const struct qcbmi_l2_ref *x = a, *y = b;
-
-    if (x->offset != y->offset)
-        return x->offset < y->offset ? -1 : 1;
-    return x->l1_index < y->l1_index ? -1 : 1;
-}
-
 /* The L2 tables of the active L1, entries that are damaged left out and marked. */
 static int collect_tables(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, struct qcbm_error *err)
 {
@@ -167,7 +158,7 @@ static int collect_tables(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, 
         else if (e.l2_offset)
             refs[(*n)++] = (struct qcbmi_l2_ref){ e.l2_offset, i };
     }
-    qsort(refs, *n, sizeof(*refs), by_offset);
+    qsort(refs, *n, sizeof(*refs), qcbmi_l2_ref_compare);
     return ret;
 }
 

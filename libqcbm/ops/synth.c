@@ -169,8 +169,12 @@ static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi
     if (ret < 0 && l->img != s->overlay)
         return qcbmi_prefix(err, ret,
                             "layer '%s': ", qcbmi_printable(text, sizeof(text), l->filename, strlen(l->filename)));
-    if (a.damage.count && s->damage.count == 0)
+    if (a.damage.count && s->damage.count == 0) {
         s->damage.first = a.damage.first;
+        if (l->img != s->overlay)
+            qcbmi_prefix(&s->damage.first, QCBM_E_CORRUPT,
+                         "layer '%s': ", qcbmi_printable(text, sizeof(text), l->filename, strlen(l->filename)));
+    }
     s->damage.count += a.damage.count;
     return ret < 0 ? ret : add_layer_figures(s, l, a.allocated_bytes, err);
 }

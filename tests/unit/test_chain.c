@@ -1,0 +1,280 @@
+/* test_chain.c - names of backing files as QEMU resolves them; loops, depth, formats
+ * SPDX-License-Identifier: MIT */
+#include "image_unit.h"
+#include "temp_dir.h"
+
+#include "chain.h"
+
+static void names_are_resolved_as_qemu_does(void **state)
+{
+    static const struct {
+        const char *image, *name, *want; /* NULL = not followed */
+    } cases[] = {
+        { "/dir/top", "base", "/dir/base" },
+        { "dir/top", "base", "dir/base" },
+        { "top", "base", "base" },
+        { "./top", "sub/base", "./sub/base" },
+        { "/dir/top", "../base", "/dir/../base" },
+        { "/dir/top", "/abs/base", "/abs/base" },
+        { "/dir/top", "file:/abs/base", "/abs/base" },
+        { "/dir/top", "file:base", "base" },       /* a protocol: QEMU takes the rest as it stands */
+        { "/dir/top", "sub/a:b", "/dir/sub/a:b" }, /* a colon behind a slash is no protocol */
+        { "/dir/top", "./a:b", "/dir/./a:b" },
+        { "/dir/top", "/a:b", "/a:b" },
+        { "/di:r/top", "base", "/di:r/base" },
+        { "/dir/top", "a:b", NULL },
+        { "/dir/top", "nbd:localhost:10809", NULL },
+        { "/dir/top", "nbd://localhost/x", NULL },
+        { "/dir/top", "json:{\"file\":\"x\"}", NULL },
+        { "/dir/top", "json:/abs", NULL },
+        { "/dir/top", "https://host/x", NULL },
+        { "/dir/top", "FILE:base", NULL },
+        { "/dir/top", ":base", NULL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct qcbm_error err = { 0 };
+        char *out = (char *)&err;
+        int ret = qcbmi_chain_resolve(cases[i].image, cases[i].name, &out, &err);
+
+        if (cases[i].want) {
+            assert_ok(ret, &err);
+            assert_string_equal(out, cases[i].want);
+        } else {
+            assert_failure(ret, &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "not followed");
+            assert_null(out);
+        }
+        free(out);
+    }
+}
+
+static void a_name_in_a_message_cannot_steer_a_terminal(void **state)
+{
+    struct qcbm_error err = { 0 };
+    char *out;
+
+    (void)state;
+    assert_failure(qcbmi_chain_resolve("top", "nbd:\x1b[31m\n", &out, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
+                   "nbd:\\x1b[31m");
+}
+
+static void write_image(struct temp_dir *d, const char *name, const char *backing, const char *format, uint64_t size)
+{
+    struct build_options opt = { .size = size, .backing = backing, .backing_format = format };
+    struct image_builder b;
+
+    build_start(&b, &opt);
+    build_finish(&b);
+    build_write_file(&b, temp_path(d, name));
+    build_free(&b);
+}
+
+struct opened {
+    struct qcbm_image *top;
+    struct qcbmi_chain chain;
+};
+
+static int open_chain(struct opened *o, struct temp_dir *d, const char *top, const struct qcbmi_chain_options *options,
+                      struct qcbm_error *err)
+{
+    static const struct qcbmi_chain_options defaults = { 0 };
+
+    memset(o, 0, sizeof(*o));
+    assert_ok(qcbm_open(temp_path(d, top), 0, &o->top, err), err);
+    return qcbmi_chain_open(o->top, options ? options : &defaults, &o->chain, err);
+}
+
+static void close_chain(struct opened *o)
+{
+    qcbmi_chain_close(&o->chain);
+    qcbm_close(o->top);
+}
+
+static void layers_come_from_the_top_down(void **state)
+{
+    struct temp_dir d;
+    struct qcbm_error err = { 0 };
+    struct opened o;
+    FILE *raw;
+
+    (void)state;
+    temp_dir_make(&d);
+    raw = fopen(temp_path(&d, "raw"), "wb");
+    assert_non_null(raw);
+    assert_int_equal(fwrite("abc", 1, 3, raw), 3);
+    fclose(raw);
+    write_image(&d, "base", "raw", "raw", KIB(32));
+    write_image(&d, "top", temp_path(&d, "base"), "qcow2", KIB(64)); /* an absolute name */
+    assert_ok(open_chain(&o, &d, "top", NULL, &err), &err);
+    assert_int_equal(o.chain.n, 3);
+    assert_string_equal(o.chain.layers[0].filename, temp_path(&d, "top"));
+    assert_string_equal(o.chain.layers[1].filename, temp_path(&d, "base"));
+    assert_string_equal(o.chain.layers[2].filename, temp_path(&d, "raw"));
+    assert_int_equal(o.chain.layers[0].size, KIB(64));
+    assert_int_equal(o.chain.layers[1].size, KIB(32));
+    assert_int_equal(o.chain.layers[2].size, 512); /* rounded up, as QEMU does */
+    assert_ptr_equal(o.chain.layers[0].img, o.top);
+    assert_null(o.chain.layers[2].img);
+    close_chain(&o);
+    temp_dir_remove(&d);
+}
+
+static void the_chain_ends_where_it_is_told(void **state)
+{
+    struct qcbmi_chain_options options = { 0 };
+    struct qcbmi_file_id id;
+    struct temp_dir d;
+    struct qcbm_error err = { 0 };
+    struct opened o;
+
+    (void)state;
+    temp_dir_make(&d);
+    write_image(&d, "base", NULL, NULL, KIB(64));
+    write_image(&d, "mid", "base", "qcow2", KIB(64));
+    write_image(&d, "top", "mid", "qcow2", KIB(64));
+    for (size_t max = 1; max <= 4; max++) {
+        options.max_layers = max;
+        assert_ok(open_chain(&o, &d, "top", &options, &err), &err);
+        assert_int_equal(o.chain.n, max < 3 ? max : 3);
+        close_chain(&o);
+    }
+    options.max_layers = 0;
+    assert_int_equal(qcbmi_file_path_id(temp_path(&d, "mid"), &id, NULL), 0);
+    options.stop = &id;
+    assert_ok(open_chain(&o, &d, "top", &options, &err), &err);
+    assert_int_equal(o.chain.n, 2);
+    close_chain(&o);
+    temp_dir_remove(&d);
+}
+
+static void loops_are_found_before_anything_is_opened_twice(void **state)
+{
+    struct temp_dir d;
+    struct qcbm_error err = { 0 };
+    struct opened o;
+
+    (void)state;
+    temp_dir_make(&d);
+    write_image(&d, "self", "self", "qcow2", KIB(64));
+    assert_failure(open_chain(&o, &d, "self", NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "has a loop");
+    close_chain(&o);
+    write_image(&d, "one", "two", "qcow2", KIB(64));
+    write_image(&d, "two", "./three", "qcow2", KIB(64));
+    assert_int_equal(symlink("one", temp_path(&d, "three")), 0); /* another name of the same file */
+    assert_failure(open_chain(&o, &d, "one", NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "has a loop");
+    close_chain(&o);
+    temp_dir_remove(&d);
+}
+
+static void too_many_layers_are_refused(void **state)
+{
+    struct temp_dir d;
+    struct qcbm_error err = { 0 };
+    struct opened o;
+    char name[16] = "", below[16];
+
+    (void)state;
+    temp_dir_make(&d);
+    for (unsigned i = 0; i <= QCBMI_CHAIN_MAX_DEPTH; i++) {
+        snprintf(below, sizeof(below), "%s", name);
+        snprintf(name, sizeof(name), "layer%u", i);
+        write_image(&d, name, i ? below : NULL, i ? "qcow2" : NULL, KIB(64));
+    }
+    assert_failure(open_chain(&o, &d, name, NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "deeper than 200 layers");
+    close_chain(&o);
+    assert_ok(open_chain(&o, &d, below, NULL, &err), &err); /* one less */
+    assert_int_equal(o.chain.n, QCBMI_CHAIN_MAX_DEPTH);
+    close_chain(&o);
+    temp_dir_remove(&d);
+}
+
+static void what_cannot_be_followed_is_refused(void **state)
+{
+    static const struct {
+        const char *backing, *format, *text;
+    } cases[] = {
+        { "base", NULL, "is not recorded and is not guessed" },
+        { "base", "vmdk", "'vmdk' is not supported" },
+        { "base", "qcow", "'qcow' is not supported" },
+        { "missing", "qcow2", "No such file" },
+        { "missing", "raw", "No such file" },
+        { "nbd:localhost:1", "raw", "not followed" },
+        { "notqcow2", "qcow2", "not a qcow2 image" },
+        { ".", "raw", "backing file '.'" },
+        { "pipe", "raw", "backing file 'pipe'" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct temp_dir d;
+        struct qcbm_error err = { 0 };
+        struct opened o;
+        FILE *f;
+
+        temp_dir_make(&d);
+        write_image(&d, "base", NULL, NULL, KIB(64));
+        f = fopen(temp_path(&d, "notqcow2"), "wb");
+        assert_non_null(f);
+        fclose(f);
+        assert_int_equal(mkfifo(temp_path(&d, "pipe"), 0600), 0);
+        write_image(&d, "top", cases[i].backing, cases[i].format, KIB(64));
+        assert_int_equal(open_chain(&o, &d, "top", NULL, &err), QCBM_E_CHAIN);
+        assert_int_equal(err.code, QCBM_E_CHAIN);
+        assert_non_null(strstr(err.message, cases[i].text));
+        assert_non_null(strstr(err.message, cases[i].backing));
+        close_chain(&o);
+        temp_dir_remove(&d);
+    }
+}
+
+static void an_image_that_is_open_already_is_borrowed(void **state)
+{
+    struct qcbmi_chain_options options = { 0 };
+    struct temp_dir d;
+    struct qcbm_error err = { 0 };
+    struct opened o;
+    struct qcbm_image *base;
+
+    (void)state;
+    temp_dir_make(&d);
+    write_image(&d, "base", NULL, NULL, KIB(64));
+    write_image(&d, "top", "base", "qcow2", KIB(64));
+    assert_ok(qcbm_open(temp_path(&d, "base"), QCBM_OPEN_WRITE, &base, &err), &err);
+    assert_int_equal(open_chain(&o, &d, "top", NULL, &err), QCBM_E_LOCKED); /* our own locks are in the way */
+    assert_non_null(strstr(err.message, "backing file 'base'"));
+    close_chain(&o);
+    options.known = base;
+    assert_ok(open_chain(&o, &d, "top", &options, &err), &err);
+    assert_ptr_equal(o.chain.layers[1].img, base);
+    close_chain(&o);
+    assert_int_equal(bitmap_count(base), 0); /* still open */
+    qcbm_close(base);
+    temp_dir_remove(&d);
+}
+
+static void close_takes_a_zeroed_struct(void **state)
+{
+    struct qcbmi_chain chain = { 0 };
+
+    (void)state;
+    qcbmi_chain_close(&chain);
+    qcbmi_chain_close(&chain);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_are_resolved_as_qemu_does),
+        cmocka_unit_test(a_name_in_a_message_cannot_steer_a_terminal),
+        cmocka_unit_test(layers_come_from_the_top_down),
+        cmocka_unit_test(the_chain_ends_where_it_is_told),
+        cmocka_unit_test(loops_are_found_before_anything_is_opened_twice),
+        cmocka_unit_test(too_many_layers_are_refused),
+        cmocka_unit_test(what_cannot_be_followed_is_refused),
+        cmocka_unit_test(an_image_that_is_open_already_is_borrowed),
+        cmocka_unit_test(close_takes_a_zeroed_struct),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

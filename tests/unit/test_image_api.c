@@ -1,0 +1,261 @@
+/* test_image_api.c - open, close, and what can be asked of an open image
+ * SPDX-License-Identifier: MIT */
+#include "image_unit.h"
+#include "temp_dir.h"
+
+static void the_info_is_what_the_header_says(void **state)
+{
+    struct build_options opt = {
+        .size = KIB(64) + 100, .refcount_bits = 8, .backing = "base", .backing_format = "raw"
+    };
+    struct image_builder b;
+    struct qcbm_image *img;
+    struct qcbm_image_info i;
+
+    (void)state;
+    opt.compatible = QCBM_COMPAT_LAZY_REFCOUNTS;
+    build_start(&b, &opt);
+    build_bitmap(&b, "a", 12, 0, NULL, 0);
+    build_snapshot(&b, "1", "s");
+    build_finish(&b);
+    img = build_open(&b, 0);
+    qcbm_image_get_info(img, &i, sizeof(i));
+    assert_int_equal(i.version, 3);
+    assert_int_equal(i.cluster_size, 512);
+    assert_int_equal(i.refcount_bits, 8);
+    assert_int_equal(i.crypt_method, 0);
+    assert_int_equal(i.header_length, 112);
+    assert_int_equal(i.virtual_size, KIB(64) + 100);
+    assert_int_equal(i.file_size, b.len);
+    assert_int_equal(i.disk_size, b.len);
+    assert_int_equal(i.compatible_features, QCBM_COMPAT_LAZY_REFCOUNTS);
+    assert_int_equal(i.autoclear_features, QCBM_AUTOCLEAR_BITMAPS);
+    assert_int_equal(i.snapshot_count, 1);
+    assert_int_equal(i.bitmap_count, 1);
+    assert_false(i.bitmaps_stale);
+    assert_string_equal(i.backing_file, "base");
+    assert_string_equal(i.backing_format, "raw");
+    assert_null(i.data_file);
+    qcbm_close(img);
+    build_free(&b);
+}
+
+static void version_2_and_data_files_too(void **state)
+{
+    struct build_options v2 = { .size = KIB(64), .version = 2 };
+    struct build_options df = { .size = KIB(64), .data_file = "name of it" };
+    struct image_builder b;
+    struct qcbm_image *img;
+    struct qcbm_image_info i;
+
+    (void)state;
+    build_start(&b, &v2);
+    build_finish(&b);
+    img = build_open(&b, 0);
+    qcbm_image_get_info(img, &i, sizeof(i));
+    assert_int_equal(i.version, 2);
+    assert_int_equal(i.header_length, 72);
+    assert_int_equal(i.refcount_bits, 16);
+    assert_null(i.backing_file);
+    qcbm_close(img);
+    build_free(&b);
+    build_start(&b, &df);
+    build_finish(&b);
+    img = build_open(&b, 0);
+    qcbm_image_get_info(img, &i, sizeof(i));
+    assert_string_equal(i.data_file, "name of it");
+    qcbm_close(img);
+    build_free(&b);
+}
+
+/* A caller with a shorter struct gets as much as it knows, one with a longer struct zeros at the end. */
+static void structs_of_other_sizes_are_filled_as_far_as_they_go(void **state)
+{
+    struct build_options opt = { .size = KIB(64) };
+    struct image_builder b;
+    struct qcbm_image *img;
+    struct {
+        struct qcbm_image_info i;
+        uint8_t more[16];
+    } large;
+    uint8_t *small;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_bitmap(&b, "a", 12, 0, NULL, 0);
+    build_finish(&b);
+    img = build_open(&b, 0);
+    small = exact_copy("\1\1\1\1\1\1", 6); /* in the middle of a field */
+    qcbm_image_get_info(img, (struct qcbm_image_info *)(void *)small, 6);
+    memset(&large, 0xff, sizeof(large));
+    qcbm_image_get_info(img, &large.i, sizeof(large));
+    assert_memory_equal(small, &large.i, 6);
+    for (size_t k = 0; k < sizeof(large.more); k++)
+        assert_int_equal(large.more[k], 0);
+    free(small);
+    small = exact_copy("01234567", 8);
+    qcbm_bitmap_get(img, 0, (struct qcbm_bitmap_info *)(void *)small, 8);
+    free(small);
+    qcbm_close(img);
+    build_free(&b);
+}
+
+static void snapshots_are_loaded_on_request(void **state)
+{
+    struct build_options opt = { .size = KIB(64) };
+    struct image_builder b;
+    struct qcbm_image *img;
+    struct qcbm_error err = { 0 };
+    struct qcbm_snapshot_info s;
+    uint32_t n = 9;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_snapshot(&b, "1", "first");
+    build_snapshot(&b, "17", "");
+    build_finish(&b);
+    img = build_open(&b, 0);
+    for (int round = 0; round < 2; round++) { /* a second call serves the same */
+        assert_ok(qcbm_snapshots_load(img, &n, &err), &err);
+        assert_int_equal(n, 2);
+        for (uint32_t i = 0; i < n; i++) {
+            qcbm_snapshot_get(img, i, &s, sizeof(s));
+            assert_string_equal(s.id, b.snapshots[i].id);
+            assert_string_equal(s.name, b.snapshots[i].name);
+            assert_int_equal(s.l1_offset, b.snapshots[i].l1);
+            assert_int_equal(s.l1_entries, 2);
+            assert_int_equal(s.disk_size, KIB(64));
+            assert_int_equal(s.icount, UINT64_MAX);
+            assert_int_equal(s.entry_offset, b.snapshots[i].entry);
+        }
+    }
+    qcbm_close(img);
+    build_free(&b);
+}
+
+static void usage_counts_bits_bytes_and_clusters(void **state)
+{
+    struct build_options opt = { .size = MIB(4) + 512 };
+    struct image_builder b;
+    struct qcbm_image *img;
+    struct qcbm_error err = { 0 };
+    struct qcbm_bitmap_usage u;
+    uint64_t entries[3];
+
+    (void)state;
+    build_start(&b, &opt);
+    entries[0] = build_clusters(&b, 1);
+    entries[1] = 1;
+    entries[2] = build_clusters(&b, 1);
+    memset(b.bytes + entries[0], 0x11, 200);
+    b.bytes[entries[2]] = 0xff;              /* one granule, and tail bits */
+    build_bitmap(&b, "a", 9, 1, entries, 3); /* in use: counted as stored */
+    entries[0] = build_clusters(&b, 1);
+    memset(b.bytes + entries[0], 0x11, 200);
+    build_bitmap(&b, "b", 16, 0, entries, 1);
+    build_finish(&b);
+    img = build_open(&b, 0);
+    assert_ok(qcbm_bitmap_usage(img, 0, &u, &err), &err);
+    assert_int_equal(u.granules, 8193);
+    assert_int_equal(u.dirty_granules, 400 + 4096 + 1);
+    assert_int_equal(u.dirty_bytes, (400 + 4096 + 1) * 512);
+    assert_int_equal(u.disk_bytes, 3 * 512);
+    assert_ok(qcbm_bitmap_usage(img, 1, &u, &err), &err);
+    assert_int_equal(u.granules, 65);
+    assert_int_equal(u.dirty_granules, 17); /* every fourth of 65, the last one partial */
+    assert_int_equal(u.dirty_bytes, 16 * 65536 + 512);
+    qcbm_close(img);
+    build_free(&b);
+}
+
+static void flags_that_exclude_each_other_are_refused(void **state)
+{
+    static const unsigned flags[] = { QCBM_OPEN_WRITE | QCBM_OPEN_FORCE_SHARE, QCBM_OPEN_WRITE | QCBM_OPEN_INFO };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+        struct build_options opt = { .size = KIB(64) };
+        struct image_builder b;
+        struct qcbm_image *img = (struct qcbm_image *)&opt;
+        struct qcbm_error err = { 0 };
+
+        build_start(&b, &opt);
+        build_finish(&b);
+        assert_failure(build_try_open(&b, flags[i], &img, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "force-share");
+        assert_null(img);
+        img = (struct qcbm_image *)&opt;
+        assert_failure(qcbm_open("no such file", flags[i], &img, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                       "force-share");
+        assert_null(img);
+        build_free(&b);
+    }
+}
+
+static void a_file_that_cannot_be_opened_leaves_no_handle(void **state)
+{
+    struct temp_dir d;
+    struct qcbm_error err = { 0 };
+    struct qcbm_image *img = (struct qcbm_image *)&d;
+
+    (void)state;
+    temp_dir_make(&d);
+    assert_failure(qcbm_open(temp_path(&d, "missing"), 0, &img, &err), &err, QCBM_E_IO, QCBM_NO_OFFSET, "No such file");
+    assert_true(err.sys_errno != 0);
+    assert_null(img);
+    assert_int_equal(qcbm_open(temp_path(&d, "missing"), 0, &img, NULL), QCBM_E_IO);
+    temp_dir_remove(&d);
+}
+
+static void success_does_not_touch_the_error(void **state)
+{
+    struct build_options opt = { .size = KIB(64) };
+    struct image_builder b;
+    struct qcbm_image *img;
+    struct qcbm_error err, before;
+    struct qcbm_edit *edit;
+    struct qcbm_bitmap_usage u;
+    uint32_t n;
+
+    (void)state;
+    memset(&err, 0x5a, sizeof(err));
+    before = err;
+    build_start(&b, &opt);
+    build_data(&b, 0);
+    build_bitmap(&b, "a", 12, 0, NULL, 0);
+    build_finish(&b);
+    assert_int_equal(build_try_open(&b, QCBM_OPEN_WRITE, &img, &err), 0);
+    assert_int_equal(qcbm_snapshots_load(img, &n, &err), 0);
+    assert_int_equal(qcbm_bitmap_usage(img, 0, &u, &err), 0);
+    assert_int_equal(qcbm_edit_begin(img, &edit, &err), 0);
+    assert_int_equal(qcbm_edit_add(edit, "b", 0, 0, &err), 0);
+    assert_int_equal(qcbm_edit_synth(edit, img, "c", NULL, NULL, &err), 0);
+    assert_int_equal(qcbm_edit_merge(edit, "b", NULL, "c", &err), 0);
+    assert_int_equal(qcbm_edit_commit(edit, NULL, &err), 0);
+    assert_memory_equal(&err, &before, sizeof(err));
+    qcbm_edit_free(edit);
+    qcbm_close(img);
+    build_free(&b);
+}
+
+static void close_takes_null(void **state)
+{
+    (void)state;
+    qcbm_close(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_info_is_what_the_header_says),
+        cmocka_unit_test(version_2_and_data_files_too),
+        cmocka_unit_test(structs_of_other_sizes_are_filled_as_far_as_they_go),
+        cmocka_unit_test(snapshots_are_loaded_on_request),
+        cmocka_unit_test(usage_counts_bits_bytes_and_clusters),
+        cmocka_unit_test(flags_that_exclude_each_other_are_refused),
+        cmocka_unit_test(a_file_that_cannot_be_opened_leaves_no_handle),
+        cmocka_unit_test(success_does_not_touch_the_error),
+        cmocka_unit_test(close_takes_null),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,931 @@
+/* test_synth.c - allocated clusters into a bitmap: options, other images, chains, damage
+ * SPDX-License-Identifier: MIT */
+#include "image_unit.h"
+#include "temp_dir.h"
+
+#define AUTO 2u
+#define IN_USE 1u
+
+static void build_overlay(struct image_builder *b, uint64_t size)
+{
+    struct build_options opt = { .size = size, .backing = "base", .backing_format = "raw" };
+
+    build_start(b, &opt);
+}
+
+/* Synthesise "new" in a session; the code. */
+static int synth(struct session *s, const char *name, uint64_t granularity, unsigned flags,
+                 struct qcbm_synth_summary *sum, struct qcbm_error *err)
+{
+    struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
+    struct qcbm_synth_result *r = NULL;
+    int ret;
+
+    opt.granularity = granularity;
+    opt.flags = flags;
+    ret = qcbm_synth(s->img, name, &opt, &r, err);
+    assert_true((ret == 0) == (r != NULL));
+    if (r && sum)
+        qcbm_synth_result_summary(r, sum, sizeof(*sum));
+    qcbm_synth_result_free(r);
+    return ret;
+}
+
+static void check_bitmap(struct session *s, uint32_t index, const char *name, uint64_t granularity, uint32_t flags)
+{
+    struct qcbm_bitmap_info i;
+
+    qcbm_bitmap_get(s->img, index, &i, sizeof(i));
+    assert_string_equal(i.name, name);
+    assert_int_equal(i.granularity, granularity);
+    assert_int_equal(i.flags, flags);
+    assert_true(i.usable || (flags & IN_USE));
+}
+
+/* ---- the plain job ---- */
+
+static void what_is_allocated_becomes_dirty(void **state)
+{
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+    struct qcbm_synth_summary sum;
+
+    (void)state;
+    build_overlay(&b, KIB(64));
+    build_data(&b, KIB(4));
+    build_data(&b, KIB(40));
+    build_map(&b, KIB(63), BUILD_ZERO, 0);
+    build_finish(&b);
+    session_open(&s, &b);
+    assert_ok(synth(&s, "new", 512, 0, &sum, &err), &err);
+    check_bitmap(&s, 0, "new", 512, AUTO);
+    assert_dirty(s.img, "new", "4096-4608 40960-41472 64512-65024");
+    assert_int_equal(sum.virtual_size, KIB(64));
+    assert_int_equal(sum.granularity, 512);
+    assert_int_equal(sum.granules, 128);
+    assert_int_equal(sum.dirty_granules, 3);
+    assert_int_equal(sum.dirty_bytes, 3 * 512);
+    assert_int_equal(sum.damaged_entries, 0);
+    assert_int_equal(sum.layers, 1);
+    assert_int_equal(sum.notes, 0);
+    session_close(&s);
+    build_free(&b);
+}
+
+static void defaults_are_those_of_qemu(void **state)
+{
+    static const struct {
+        uint32_t cluster_bits;
+        uint64_t granularity;
+    } cases[] = { { 9, 4096 }, { 12, 4096 }, { 13, 8192 }, { 16, 65536 }, { 21, 65536 } };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct build_options opt = { .size = KIB(256), .cluster_bits = cases[i].cluster_bits };
+        struct image_builder b;
+        struct session s;
+        struct qcbm_error err = { 0 };
+
+        build_start(&b, &opt);
+        build_finish(&b);
+        session_open(&s, &b);
+        assert_ok(qcbm_synth(s.img, "n", NULL, NULL, &err), &err); /* no options, no result */
+        check_bitmap(&s, 0, "n", cases[i].granularity, AUTO);
+        session_close(&s);
+        build_free(&b);
+    }
+}
+
+static void the_end_of_the_disk_clips_the_last_cluster(void **state)
+{
+    struct build_options opt = { .size = KIB(64) + 512, .cluster_bits = 16, .backing = "base" };
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+    struct qcbm_synth_summary sum;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_data(&b, KIB(64));
+    build_finish(&b);
+    session_open(&s, &b);
+    assert_ok(synth(&s, "n", 65536, 0, &sum, &err), &err);
+    assert_int_equal(sum.granules, 2);
+    assert_int_equal(sum.dirty_granules, 1);
+    assert_int_equal(sum.dirty_bytes, 512);
+    assert_dirty(s.img, "n", "65536-66048");
+    session_close(&s);
+    build_free(&b);
+}
+
+static void snapshots_say_nothing_about_the_active_state(void **state)
+{
+    struct build_options opt = { .size = KIB(64), .backing = "base" };
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+
+    (void)state;
+    build_start(&b, &opt);
+    build_data(&b, 0);
+    build_snapshot(&b, "1", "s");
+    build_map(&b, 0, 0, 0); /* in the active state it is not allocated any more */
+    build_data(&b, KIB(1));
+    b.refs[4 + 1] = 1; /* the data is the snapshot's alone */
+    build_finish(&b);
+    session_open(&s, &b);
+    assert_ok(synth(&s, "n", 512, 0, NULL, &err), &err);
+    assert_dirty(s.img, "n", "1024-1536");
+    session_close(&s);
+    build_free(&b);
+}
+
+static void an_image_without_backing_file_gets_a_note(void **state)
+{
+    struct build_options opt = { .size = KIB(64) };
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+    struct qcbm_synth_result *r;
+    struct qcbm_synth_layer l;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_data(&b, KIB(2));
+    build_finish(&b);
+    session_open(&s, &b);
+    assert_ok(qcbm_synth(s.img, "n", NULL, &r, &err), &err);
+    assert_non_null(strstr(qcbm_synth_result_note(r, 0), "no backing file"));
+    qcbm_synth_result_layer(r, 0, &l, sizeof(l));
+    assert_string_equal(l.format, "qcow2");
+    assert_int_equal(l.virtual_size, KIB(64));
+    assert_int_equal(l.cluster_size, 512);
+    assert_int_equal(l.allocated_bytes, 512);
+    qcbm_synth_result_free(r);
+    session_close(&s);
+    build_free(&b);
+}
+
+/* ---- a name that exists ---- */
+
+/* An overlay with bitmaps "a", "b" (at 16 KiB per bit, @flags, one granule dirty), "c", and data at guest 1024. */
+static void build_three(struct image_builder *b, uint32_t flags)
+{
+    uint64_t data;
+
+    build_overlay(b, KIB(64));
+    build_data(b, 1024);
+    build_bitmap(b, "a", 9, 0, NULL, 0);
+    data = build_clusters(b, 1);
+    b->bytes[data] = 0x04;
+    build_bitmap(b, "b", 14, flags, &data, 1);
+    build_bitmap(b, "c", 9, AUTO, NULL, 0);
+    build_finish(b);
+}
+
+static void an_existing_name_is_refused(void **state)
+{
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+
+    (void)state;
+    build_three(&b, 0);
+    session_open(&s, &b);
+    assert_failure(synth(&s, "b", 0, 0, NULL, &err), &err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "already exists: b");
+    assert_untouched(&s, &b);
+    session_close(&s);
+    build_free(&b);
+}
+
+static void replace_swaps_it_in_its_place(void **state)
+{
+    static const uint32_t flags[] = { 0, AUTO, IN_USE, IN_USE | AUTO };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+        struct image_builder b;
+        struct session s;
+        struct qcbm_error err = { 0 };
+
+        build_three(&b, flags[i]);
+        session_open(&s, &b);
+        assert_ok(synth(&s, "b", 512, QCBM_SYNTH_REPLACE, NULL, &err), &err);
+        assert_int_equal(bitmap_count(s.img), 3);
+        check_bitmap(&s, 0, "a", 512, 0);
+        check_bitmap(&s, 1, "b", 512, AUTO);
+        check_bitmap(&s, 2, "c", 512, AUTO);
+        assert_dirty(s.img, "b", "1024-1536"); /* what it held before is gone */
+        session_close(&s);
+        build_free(&b);
+    }
+}
+
+static void merge_adds_to_it_and_keeps_granularity_and_flags(void **state)
+{
+    static const unsigned flags[] = { QCBM_SYNTH_MERGE, QCBM_SYNTH_MERGE | QCBM_SYNTH_DISABLED };
+    static const uint64_t grans[] = { 0, 16384 };
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct image_builder b;
+        struct session s;
+        struct qcbm_error err = { 0 };
+        struct qcbm_synth_summary sum;
+
+        build_three(&b, AUTO);
+        session_open(&s, &b);
+        assert_ok(synth(&s, "b", grans[i / 2], flags[i % 2], &sum, &err), &err);
+        check_bitmap(&s, 1, "b", 16384, AUTO);
+        assert_dirty(s.img, "b", "0-16384 32768-49152");
+        assert_int_equal(sum.granularity, 16384);
+        assert_int_equal(sum.dirty_granules, 2);
+        session_close(&s);
+        build_free(&b);
+    }
+}
+
+static void merge_of_a_name_that_does_not_exist_adds_it(void **state)
+{
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+
+    (void)state;
+    build_three(&b, 0);
+    session_open(&s, &b);
+    assert_ok(synth(&s, "d", 1024, QCBM_SYNTH_MERGE | QCBM_SYNTH_DISABLED, NULL, &err), &err);
+    check_bitmap(&s, 3, "d", 1024, 0);
+    assert_dirty(s.img, "d", "1024-2048");
+    session_close(&s);
+    build_free(&b);
+}
+
+static void merge_refuses_what_it_cannot_keep(void **state)
+{
+    static const struct {
+        uint32_t stored;
+        uint64_t granularity;
+        unsigned flags;
+        int code;
+        const char *text;
+    } cases[] = {
+        { 0, 512, QCBM_SYNTH_MERGE, QCBM_E_ARG, "granularity" },
+        { IN_USE, 0, QCBM_SYNTH_MERGE, QCBM_E_INUSE, "is inconsistent" },
+        { 0, 0, QCBM_SYNTH_MERGE | QCBM_SYNTH_REPLACE, QCBM_E_ARG, "exclude each other" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct image_builder b;
+        struct session s;
+        struct qcbm_error err = { 0 };
+        int ret;
+
+        build_three(&b, cases[i].stored);
+        session_open(&s, &b);
+        ret = synth(&s, "b", cases[i].granularity, cases[i].flags, NULL, &err);
+        assert_failure(ret, &err, cases[i].code, QCBM_NO_OFFSET, cases[i].text);
+        assert_untouched(&s, &b);
+        session_close(&s);
+        build_free(&b);
+    }
+}
+
+static void granularities_outside_the_limits_are_refused(void **state)
+{
+    static const struct {
+        uint64_t granularity;
+        int code;
+    } cases[] = {
+        { 256, QCBM_E_ARG }, { 513, QCBM_E_ARG }, { GIB(4), QCBM_E_ARG }, { (GIB(8)) + 4096, QCBM_E_ARG },
+        { 1, QCBM_E_ARG },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct image_builder b;
+        struct session s;
+        struct qcbm_error err = { 0 };
+
+        build_overlay(&b, KIB(64));
+        build_finish(&b);
+        session_open(&s, &b);
+        assert_failure(synth(&s, "n", cases[i].granularity, 0, NULL, &err), &err, cases[i].code, QCBM_NO_OFFSET,
+                       "Granularity");
+        assert_untouched(&s, &b);
+        session_close(&s);
+        build_free(&b);
+    }
+}
+
+static void an_older_callers_options_are_read_as_far_as_they_go(void **state)
+{
+    struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+    void *short_copy;
+
+    (void)state;
+    build_overlay(&b, KIB(64));
+    build_data(&b, 1024);
+    build_finish(&b);
+    opt.struct_size = offsetof(struct qcbm_synth_options, since); /* knows the granularity only */
+    opt.granularity = 1024;
+    short_copy = exact_copy(&opt, opt.struct_size);
+    session_open(&s, &b);
+    assert_ok(qcbm_synth(s.img, "n", short_copy, NULL, &err), &err);
+    check_bitmap(&s, 0, "n", 1024, AUTO);
+    session_close(&s);
+    free(short_copy);
+    build_free(&b);
+}
+
+/* ---- into another image ---- */
+
+struct into {
+    struct image_builder from, to;
+    struct qcbm_image *overlay;
+    struct session target;
+};
+
+/* @from has data in its first and its last KiB. */
+static int run_into(struct into *t, uint64_t from_size, uint64_t to_size, struct qcbm_error *err)
+{
+    struct build_options to = { .size = to_size, .cluster_bits = 12 };
+    struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
+    struct qcbm_edit *edit = NULL;
+    int ret;
+
+    build_overlay(&t->from, from_size);
+    build_data(&t->from, 0);
+    build_data(&t->from, (from_size - 1) / 512 * 512);
+    build_finish(&t->from);
+    build_start(&t->to, &to);
+    build_finish(&t->to);
+    t->overlay = build_open(&t->from, 0);
+    session_open(&t->target, &t->to);
+    opt.granularity = 512;
+    ret = qcbm_edit_begin(t->target.img, &edit, err);
+    if (ret == 0)
+        ret = qcbm_edit_synth(edit, t->overlay, "n", &opt, NULL, err);
+    if (ret == 0)
+        ret = qcbm_edit_commit(edit, NULL, err);
+    qcbm_edit_free(edit);
+    return ret;
+}
+
+static void end_into(struct into *t)
+{
+    session_close(&t->target);
+    qcbm_close(t->overlay);
+    build_free(&t->from);
+    build_free(&t->to);
+}
+
+static void the_bitmap_has_the_size_of_the_image_it_goes_into(void **state)
+{
+    static const struct {
+        uint64_t from, to;
+        const char *dirty;
+    } cases[] = {
+        { KIB(64), KIB(64), "0-512 65024-65536" },
+        { KIB(64), KIB(128), "0-512 65024-65536" },
+        { KIB(64) + 100, KIB(128), "0-512 65536-66048" }, /* an odd size on the reading side loses nothing */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct into t;
+        struct qcbm_error err = { 0 };
+
+        assert_ok(run_into(&t, cases[i].from, cases[i].to, &err), &err);
+        assert_dirty(t.target.img, "n", cases[i].dirty);
+        end_into(&t);
+    }
+}
+
+static void dirty_ranges_past_the_end_are_refused(void **state)
+{
+    static const struct {
+        uint64_t from, to;
+    } cases[] = { { KIB(64), KIB(32) }, { KIB(64), KIB(64) - 512 }, { KIB(64) + 100, KIB(64) + 100 } };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct into t;
+        struct qcbm_error err = { 0 };
+        int ret = run_into(&t, cases[i].from, cases[i].to, &err);
+
+        assert_failure(ret, &err, QCBM_E_ARG, QCBM_NO_OFFSET, "past the end");
+        assert_untouched(&t.target, &t.to);
+        end_into(&t);
+    }
+}
+
+/* ---- chains: files in a folder ---- */
+
+/* Layer @name of @size with data at @guest (none if UINT64_MAX). */
+static void write_layer(struct temp_dir *d, const char *name, uint64_t size, const char *backing, uint64_t guest)
+{
+    struct build_options opt = { .size = size, .backing = backing, .backing_format = backing ? "qcow2" : NULL };
+    struct image_builder b;
+
+    build_start(&b, &opt);
+    if (guest != UINT64_MAX)
+        build_data(&b, guest);
+    build_finish(&b);
+    build_write_file(&b, temp_path(d, name));
+    build_free(&b);
+}
+
+static int synth_file(struct temp_dir *d, const char *top, const char *since, unsigned flags, char *dirty,
+                      struct qcbm_synth_summary *sum, char note[512], struct qcbm_error *err)
+{
+    struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
+    struct extent_text text = { "" };
+    struct qcbm_synth_result *r = NULL;
+    struct qcbm_image *img;
+    int ret = qcbm_open(temp_path(d, top), QCBM_OPEN_WRITE, &img, err);
+
+    opt.granularity = 512;
+    opt.flags = flags;
+    opt.since = since ? temp_path(d, since) : NULL;
+    note[0] = dirty[0] = '\0';
+    if (ret == 0)
+        ret = qcbm_synth(img, "n", &opt, &r, err);
+    if (ret == 0) {
+        qcbm_synth_result_summary(r, sum, sizeof(*sum));
+        snprintf(note, 512, "%s", sum->notes ? qcbm_synth_result_note(r, 0) : "");
+        assert_ok(qcbm_bitmap_extents(img, "n", 0, add_extent_text, &text, err), err);
+        snprintf(dirty, 512, "%s", text.text);
+    }
+    qcbm_synth_result_free(r);
+    qcbm_close(img);
+    return ret;
+}
+
+static void since_counts_the_layers_above_the_base(void **state)
+{
+    static const struct {
+        const char *since, *dirty;
+        uint32_t layers;
+    } cases[] = {
+        { NULL, "12288-12800", 1 },
+        { "mid", "12288-12800", 1 },
+        { "low", "8192-8704 12288-12800", 2 },
+        { "base", "4096-4608 8192-8704 12288-12800", 3 },
+    };
+    struct qcbm_synth_summary sum;
+    char dirty[512], note[512];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct temp_dir d;
+        struct qcbm_error err = { 0 };
+
+        temp_dir_make(&d);
+        write_layer(&d, "base", KIB(64), NULL, 0);
+        write_layer(&d, "low", KIB(64), "base", KIB(4));
+        write_layer(&d, "mid", KIB(64), "low", KIB(8));
+        write_layer(&d, "top", KIB(64), "mid", KIB(12));
+        assert_ok(synth_file(&d, "top", cases[i].since, 0, dirty, &sum, note, &err), &err);
+        assert_string_equal(dirty, cases[i].dirty);
+        assert_int_equal(sum.layers, cases[i].layers);
+        assert_int_equal(sum.notes, 0);
+        temp_dir_remove(&d);
+    }
+}
+
+/* What a short layer hides of a longer one below it reads as zeros, though no table says so. */
+static void a_short_layer_makes_dirty_what_it_hides(void **state)
+{
+    static const struct {
+        uint64_t base, low, mid, top;
+        const char *dirty; /* no layer but the base has data */
+    } cases[] = {
+        { KIB(64), KIB(64), KIB(32), KIB(64), "32768-65536" },
+        { KIB(64), KIB(32), KIB(64), KIB(64), "32768-65536" },
+        { KIB(64), KIB(16), KIB(32), KIB(64), "16384-65536" },
+        { KIB(64), KIB(64), KIB(32), KIB(48), "32768-49152" },
+        { KIB(32), KIB(16), KIB(64), KIB(64), "16384-32768" },
+        { KIB(32), KIB(64), KIB(16), KIB(64), "16384-65536" },       /* low is as long as 64, mid hides it */
+        { KIB(32), KIB(32), KIB(32), KIB(64), "" },                  /* grown at the top only */
+        { KIB(32), KIB(64), KIB(64), KIB(64), "" },                  /* grown further down */
+        { KIB(64), KIB(64), KIB(64), KIB(32), "" },                  /* the top is the shortest */
+        { KIB(64), KIB(32) + 100, KIB(64), KIB(64), "32768-65536" }, /* QEMU cuts the odd bytes off */
+    };
+    struct qcbm_synth_summary sum;
+    char dirty[512], note[512];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct temp_dir d;
+        struct qcbm_error err = { 0 };
+
+        temp_dir_make(&d);
+        write_layer(&d, "base", cases[i].base, NULL, 0);
+        write_layer(&d, "low", cases[i].low, "base", UINT64_MAX);
+        write_layer(&d, "mid", cases[i].mid, "low", UINT64_MAX);
+        write_layer(&d, "top", cases[i].top, "mid", UINT64_MAX);
+        assert_ok(synth_file(&d, "top", "base", 0, dirty, &sum, note, &err), &err);
+        if (strcmp(dirty, cases[i].dirty) != 0)
+            print_error("case %zu\n", i);
+        assert_string_equal(dirty, cases[i].dirty);
+        temp_dir_remove(&d);
+    }
+}
+
+static void a_tail_past_the_base_is_clean_with_a_note_or_dirty_on_request(void **state)
+{
+    static const struct {
+        const char *since;
+        unsigned flags;
+        const char *dirty, *note;
+    } cases[] = {
+        { "base", 0, "0-512", "grown by 32768 bytes" },
+        { "base", QCBM_SYNTH_DIRTY_TAIL, "0-512 32768-65536", "" },
+        { NULL, QCBM_SYNTH_DIRTY_TAIL, "0-512 32768-65536", "" },
+    };
+    struct qcbm_synth_summary sum;
+    char dirty[512], note[512];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct temp_dir d;
+        struct qcbm_error err = { 0 };
+
+        temp_dir_make(&d);
+        write_layer(&d, "base", KIB(32), NULL, UINT64_MAX);
+        write_layer(&d, "top", KIB(64), "base", 0);
+        assert_ok(synth_file(&d, "top", cases[i].since, cases[i].flags, dirty, &sum, note, &err), &err);
+        assert_string_equal(dirty, cases[i].dirty);
+        assert_non_null(strstr(note, cases[i].note));
+        assert_int_equal(sum.notes, cases[i].note[0] != '\0');
+        temp_dir_remove(&d);
+    }
+}
+
+static void a_base_that_is_none_is_refused(void **state)
+{
+    static const struct {
+        const char *since;
+        int code;
+        const char *text;
+    } cases[] = {
+        { "top", QCBM_E_ARG, "is the overlay itself" },
+        { "other", QCBM_E_CHAIN, "is not in the backing chain" },
+        { "missing", QCBM_E_IO, "No such file" },
+    };
+    struct qcbm_synth_summary sum;
+    char dirty[512], note[512];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct temp_dir d;
+        struct qcbm_error err = { 0 };
+        int ret;
+
+        temp_dir_make(&d);
+        write_layer(&d, "base", KIB(64), NULL, UINT64_MAX);
+        write_layer(&d, "top", KIB(64), "base", 0);
+        write_layer(&d, "other", KIB(64), NULL, 0);
+        ret = synth_file(&d, "top", cases[i].since, 0, dirty, &sum, note, &err);
+        assert_failure(ret, &err, cases[i].code, QCBM_NO_OFFSET, cases[i].text);
+        temp_dir_remove(&d);
+    }
+}
+
+static void a_base_needs_an_image_in_a_file(void **state)
+{
+    struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+
+    (void)state;
+    build_overlay(&b, KIB(64));
+    build_finish(&b);
+    session_open(&s, &b);
+    opt.since = "base";
+    assert_failure(qcbm_synth(s.img, "n", &opt, NULL, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "in a file");
+    session_close(&s);
+    build_free(&b);
+}
+
+/* The image that gets the bitmap is open for writing, and is a layer of the chain that is read. */
+static void the_target_may_be_a_layer_of_the_chain(void **state)
+{
+    struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
+    struct qcbm_image *top, *mid;
+    struct qcbm_edit *edit;
+    struct qcbm_error err = { 0 };
+    struct temp_dir d;
+
+    (void)state;
+    temp_dir_make(&d);
+    write_layer(&d, "base", KIB(64), NULL, 0);
+    write_layer(&d, "mid", KIB(64), "base", KIB(4));
+    write_layer(&d, "top", KIB(64), "mid", KIB(8));
+    assert_ok(qcbm_open(temp_path(&d, "mid"), QCBM_OPEN_WRITE, &mid, &err), &err);
+    assert_ok(qcbm_open(temp_path(&d, "top"), 0, &top, &err), &err);
+    assert_ok(qcbm_edit_begin(mid, &edit, &err), &err);
+    opt.granularity = 512;
+    opt.since = temp_path(&d, "base");
+    assert_ok(qcbm_edit_synth(edit, top, "n", &opt, NULL, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
+    assert_dirty(mid, "n", "4096-4608 8192-8704");
+    qcbm_edit_free(edit);
+    qcbm_close(top);
+    qcbm_close(mid);
+    temp_dir_remove(&d);
+}
+
+/* ---- what allocation cannot tell ---- */
+
+static void a_raw_data_file_is_refused_or_all_dirty(void **state)
+{
+    struct build_options opt = { .size = KIB(64), .data_file = "d", .raw_data_file = true };
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+
+    (void)state;
+    build_start(&b, &opt);
+    build_finish(&b);
+    session_open(&s, &b);
+    assert_failure(synth(&s, "n", 512, 0, NULL, &err), &err, QCBM_E_UNSUPPORTED, 88, "raw external data file");
+    assert_untouched(&s, &b);
+    assert_ok(synth(&s, "n", 512, QCBM_SYNTH_FORCE, NULL, &err), &err);
+    assert_dirty(s.img, "n", "0-65536");
+    session_close(&s);
+    build_free(&b);
+}
+
+static void damage_is_refused_with_its_count(void **state)
+{
+    struct build_options opt = { .size = KIB(64), .backing = "base" };
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+
+    (void)state;
+    build_start(&b, &opt);
+    build_map(&b, KIB(2), 0x4, 0);               /* a reserved bit */
+    build_map(&b, KIB(3), UINT64_C(1) << 40, 0); /* past the end */
+    build_finish(&b);
+    session_open(&s, &b);
+    assert_int_equal(qcbm_synth(s.img, "n", NULL, NULL, NULL), QCBM_E_UNSAFE);
+    assert_failure(qcbm_synth(s.img, "n", NULL, NULL, &err), &err, QCBM_E_UNSAFE, build_l2_entry(&b, KIB(2)),
+                   "in 2 places");
+    assert_untouched(&s, &b);
+    session_close(&s);
+    build_free(&b);
+}
+
+static void allowed_damage_is_counted_and_dirty(void **state)
+{
+    struct image_builder b;
+    struct session s;
+    struct qcbm_edit *edit;
+    struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
+    struct qcbm_synth_result *r;
+    struct qcbm_synth_summary sum;
+    struct qcbm_error err = { 0 };
+
+    (void)state;
+    build_overlay(&b, KIB(64));
+    build_map(&b, KIB(2), 0x4, 0);               /* a reserved bit */
+    build_map(&b, KIB(3), UINT64_C(1) << 40, 0); /* past the end */
+    build_data(&b, KIB(8));
+    build_finish(&b);
+    session_open(&s, &b);
+    opt.flags = QCBM_SYNTH_ALLOW_DAMAGE;
+    opt.granularity = 512;
+    assert_ok(qcbm_edit_begin(s.img, &edit, &err), &err);
+    assert_ok(qcbm_edit_synth(edit, s.img, "n", &opt, &r, &err), &err);
+    qcbm_synth_result_summary(r, &sum, sizeof(sum));
+    assert_int_equal(sum.damaged_entries, 2);
+    assert_int_equal(sum.dirty_bytes, 3 * 512);
+    assert_non_null(strstr(qcbm_synth_result_note(r, 0), "2 damaged entries"));
+    qcbm_synth_result_free(r);
+    /* an image like that is not written to all the same */
+    assert_failure(qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err, QCBM_E_UNSAFE, build_l2_entry(&b, KIB(2)),
+                   "L2 entry is damaged");
+    qcbm_edit_free(edit);
+    assert_untouched(&s, &b);
+    session_close(&s);
+    build_free(&b);
+}
+
+/* QEMU rounds the size down to 512: the last bytes of some odd sizes would have no bit. */
+static void odd_sizes_are_written_only_where_every_byte_has_a_bit(void **state)
+{
+    static const struct {
+        uint64_t size, granularity;
+        const char *dirty; /* NULL = refused */
+    } cases[] = {
+        { KIB(64) + 100, 512, NULL },
+        { KIB(64) + 100, 4096, NULL },
+        { KIB(64) + 511, 65536, NULL },
+        { KIB(64) + 512 + 100, 512, NULL },
+        { KIB(64) + 512 + 100, 4096, "65536-66048" },
+        { KIB(64) - 1, 65536, "0-65024" },
+        { KIB(64) + 512, 512, "65536-66048" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < 2 * ARRAY_LEN(cases); i++) {
+        uint64_t size = cases[i / 2].size, gran = cases[i / 2].granularity;
+        struct image_builder b;
+        struct session s;
+        struct qcbm_error err = { 0 };
+
+        build_overlay(&b, size);
+        if (i % 2)
+            build_data(&b, (size - 1) / 512 * 512);
+        build_finish(&b);
+        session_open(&s, &b);
+        if (cases[i / 2].dirty) {
+            assert_ok(synth(&s, "n", gran, 0, NULL, &err), &err);
+            assert_dirty(s.img, "n", i % 2 ? cases[i / 2].dirty : "");
+        } else if (i % 2) {
+            assert_failure(synth(&s, "n", gran, 0, NULL, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "past the end");
+            assert_untouched(&s, &b);
+        } else {
+            assert_failure(synth(&s, "n", gran, 0, NULL, &err), &err, QCBM_E_UNSUPPORTED, 24, "not a multiple of 512");
+            assert_untouched(&s, &b);
+        }
+        session_close(&s);
+        build_free(&b);
+    }
+}
+
+/* The bitmap has no bit for the last bytes, and they are dirty. */
+static void merging_into_a_bitmap_loses_no_dirty_byte_past_its_end(void **state)
+{
+    struct build_options opt = { .size = KIB(64) + 100, .backing = "base" };
+    struct qcbm_synth_options synth = QCBM_SYNTH_OPTIONS_INIT;
+    struct image_builder b;
+    struct session s;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_data(&b, KIB(64)); /* the last 100 bytes */
+    build_bitmap(&b, "n", 9, 2, NULL, 0);
+    build_finish(&b);
+    session_open(&s, &b);
+    synth.flags = QCBM_SYNTH_MERGE;
+    assert_true(qcbm_synth(s.img, "n", &synth, NULL, NULL) < 0);
+    assert_untouched(&s, &b);
+    session_close(&s);
+    build_free(&b);
+}
+
+/* ---- who may, and who wants to stop ---- */
+
+static void images_that_must_not_be_written_are_refused(void **state)
+{
+    static const struct {
+        struct build_options opt;
+        int code;
+        uint64_t offset;
+    } cases[] = {
+        { { .size = 65536, .version = 2 }, QCBM_E_UNSUPPORTED, 4 },
+        { { .size = 65536, .incompatible = QCBM_INCOMPAT_DIRTY }, QCBM_E_UNSAFE, 72 },
+        { { .size = 65536, .incompatible = QCBM_INCOMPAT_CORRUPT }, QCBM_E_UNSAFE, 72 },
+        { { .size = 0 }, QCBM_E_LIMIT, 24 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct image_builder b;
+        struct session s;
+        struct qcbm_error err = { 0 };
+
+        build_start(&b, &cases[i].opt);
+        build_finish(&b);
+        session_open(&s, &b);
+        assert_failure(synth(&s, "n", 0, 0, NULL, &err), &err, cases[i].code, cases[i].offset, "");
+        assert_untouched(&s, &b);
+        session_close(&s);
+        build_free(&b);
+    }
+}
+
+static void a_reading_handle_can_plan_but_not_commit(void **state)
+{
+    struct image_builder b;
+    struct session s;
+    struct qcbm_error err = { 0 };
+    struct qcbm_plan_summary sum;
+    struct qcbm_edit *edit;
+
+    (void)state;
+    build_overlay(&b, KIB(64));
+    build_data(&b, 0);
+    build_finish(&b);
+    session_on(&s, b.bytes, b.len, 0);
+    assert_failure(synth(&s, "n", 0, 0, NULL, &err), &err, QCBM_E_READONLY, QCBM_NO_OFFSET, "for reading");
+    assert_ok(qcbm_edit_begin(s.img, &edit, &err), &err);
+    assert_ok(qcbm_edit_synth(edit, s.img, "n", NULL, NULL, &err), &err);
+    assert_ok(qcbm_edit_plan(edit, &sum, NULL, NULL, &err), &err);
+    assert_true(sum.writes > 0 && sum.clusters_allocated == 3);
+    qcbm_edit_free(edit);
+    assert_untouched(&s, &b);
+    session_close(&s);
+    build_free(&b);
+}
+
+struct watch {
+    uint64_t calls, last, total;
+    uint64_t stop_at; /* call, from 1 */
+};
+
+static int watch(void *opaque, uint64_t done, uint64_t total)
+{
+    struct watch *w = opaque;
+
+    assert_true(done >= w->last && done <= total);
+    assert_true(w->calls == 0 || total == w->total);
+    w->last = done;
+    w->total = total;
+    return ++w->calls == w->stop_at;
+}
+
+static void progress_ends_at_the_total_and_may_stop_the_job(void **state)
+{
+    (void)state;
+    for (uint64_t stop_at = 0; stop_at < 3; stop_at++) {
+        struct watch w = { .stop_at = stop_at };
+        struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
+        struct image_builder b;
+        struct session s;
+        struct qcbm_error err = { 0 };
+
+        build_overlay(&b, MIB(1));
+        build_data(&b, 0);
+        build_clusters(&b, 300); /* far apart: two reads */
+        build_data(&b, KIB(512));
+        build_finish(&b);
+        session_open(&s, &b);
+        opt.progress = watch;
+        opt.opaque = &w;
+        if (stop_at == 0) {
+            assert_ok(qcbm_synth(s.img, "n", &opt, NULL, &err), &err);
+            assert_int_equal(w.last, w.total);
+            assert_int_equal(w.total, 2 * 512);
+        } else {
+            assert_failure(qcbm_synth(s.img, "n", &opt, NULL, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped");
+            assert_int_equal(w.calls, stop_at);
+            assert_untouched(&s, &b);
+        }
+        session_close(&s);
+        build_free(&b);
+    }
+}
+
+static void free_takes_null(void **state)
+{
+    (void)state;
+    qcbm_synth_result_free(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_allocated_becomes_dirty),
+        cmocka_unit_test(defaults_are_those_of_qemu),
+        cmocka_unit_test(the_end_of_the_disk_clips_the_last_cluster),
+        cmocka_unit_test(snapshots_say_nothing_about_the_active_state),
+        cmocka_unit_test(an_image_without_backing_file_gets_a_note),
+        cmocka_unit_test(an_existing_name_is_refused),
+        cmocka_unit_test(replace_swaps_it_in_its_place),
+        cmocka_unit_test(merge_adds_to_it_and_keeps_granularity_and_flags),
+        cmocka_unit_test(merge_of_a_name_that_does_not_exist_adds_it),
+        cmocka_unit_test(merge_refuses_what_it_cannot_keep),
+        cmocka_unit_test(granularities_outside_the_limits_are_refused),
+        cmocka_unit_test(an_older_callers_options_are_read_as_far_as_they_go),
+        cmocka_unit_test(the_bitmap_has_the_size_of_the_image_it_goes_into),
+        cmocka_unit_test(dirty_ranges_past_the_end_are_refused),
+        cmocka_unit_test(since_counts_the_layers_above_the_base),
+        cmocka_unit_test(a_short_layer_makes_dirty_what_it_hides),
+        cmocka_unit_test(a_tail_past_the_base_is_clean_with_a_note_or_dirty_on_request),
+        cmocka_unit_test(a_base_that_is_none_is_refused),
+        cmocka_unit_test(a_base_needs_an_image_in_a_file),
+        cmocka_unit_test(the_target_may_be_a_layer_of_the_chain),
+        cmocka_unit_test(a_raw_data_file_is_refused_or_all_dirty),
+        cmocka_unit_test(damage_is_refused_with_its_count),
+        cmocka_unit_test(allowed_damage_is_counted_and_dirty),
+        cmocka_unit_test(odd_sizes_are_written_only_where_every_byte_has_a_bit),
+        cmocka_unit_test(merging_into_a_bitmap_loses_no_dirty_byte_past_its_end),
+        cmocka_unit_test(images_that_must_not_be_written_are_refused),
+        cmocka_unit_test(a_reading_handle_can_plan_but_not_commit),
+        cmocka_unit_test(progress_ends_at_the_total_and_may_stop_the_job),
+        cmocka_unit_test(free_takes_null),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
