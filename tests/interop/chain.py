@@ -13,7 +13,7 @@ import os
 import random
 import socket
 
-from qtool import (EXT_BACKING_FORMAT, GiB, KiB, MiB, Failure, Qcow2, arguments, default_granularity, differing_ranges,
+from qtool import (EXT_BACKING_FORMAT, KiB, MiB, Failure, Qcow2, arguments, default_granularity, differing_ranges,
                    digest, need_tools, ranges_clip, ranges_minus, ranges_or, ranges_outward, ranges_total, require,
                    require_equal, require_kept, rewrite_first_cluster, run_cases, served_dirty)
 

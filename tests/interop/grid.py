@@ -12,12 +12,11 @@ import itertools
 import json
 import random
 import shutil
-import sys
 
-from qtool import (EXT_FEATURES, GiB, KiB, MiB, TiB, Failure, Qcow2, arguments, clear_feature_bits, copy_sparse,
+from qtool import (EXT_FEATURES, GiB, KiB, MiB, TiB, Qcow2, arguments, clear_feature_bits, copy_sparse,
                    default_granularity, digest, extents_to_ranges, inject_extension, need_tools, patch, ranges_clip,
                    ranges_inward, ranges_or, ranges_outward, ranges_total, require, require_equal, require_kept,
-                   rewrite_first_cluster, run_cases, served_dirty, set_feature_bits, shorten, SECRET)
+                   rewrite_first_cluster, run_cases, served_dirty, set_feature_bits, SECRET)
 
 # ---- the factors ------------------------------------------------------------------------------------------------
 
