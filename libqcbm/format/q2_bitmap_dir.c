@@ -107,7 +107,7 @@ static int check_name(const struct q2_bitmap_dirent *d, uint64_t at, const char 
 static int check_exact(const struct q2_bitmap_dirent *d, uint64_t at, const struct q2_geometry *g, const char *name,
                        struct qcbm_error *err)
 {
-    struct q2_bitmap_size want;
+    struct q2_bitmap_size want = { 0 };
     int ret;
 
     if (d->flags & Q2_BITMAP_IN_USE)

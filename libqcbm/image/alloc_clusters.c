@@ -159,7 +159,7 @@ static int ensure_blocks(struct qcbmi_alloc *a, uint64_t *n_entries, struct qcbm
 
         *n_entries = u64_max(*n_entries, last + 1);
         for (uint64_t index = a->taken[i].first / per; index <= last; index++) {
-            uint64_t off;
+            uint64_t off = 0;
             int ret;
 
             if (qcbmi_refcounts_has_block(&a->refs, index))

@@ -24,25 +24,25 @@ class Daemon:
     def __init__(self, work):
         self.work = work
         self.socket_path = work.path('qmp')
+        self.pid_path = work.path('qsd.pid')
 
     def __enter__(self):
         argv = ['qemu-storage-daemon', '--chardev', 'socket,path=%s,server=on,wait=off,id=m' % self.socket_path,
-                '--monitor', 'chardev=m']
+                '--monitor', 'chardev=m', '--pidfile', self.pid_path]
         self.work.note("qemu-storage-daemon --chardev socket,path=qmp,server=on,wait=off,id=m --monitor chardev=m &")
         self.process = subprocess.Popen(argv, cwd=self.work.dir, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE)
         started = time.monotonic()
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(COMMAND_TIMEOUT)
-        while True:
-            try:
-                self.socket.connect(self.socket_path)
-                break
-            except OSError:
-                if self.process.poll() is not None or time.monotonic() - started > COMMAND_TIMEOUT:
-                    self.__exit__()
-                    raise Failure('qemu-storage-daemon does not listen')
-                time.sleep(0.002)
+        # It writes its pid when all is set up. Whoever connects before, while the socket exists already, may be greeted
+        # twice, or never answered.
+        while not (os.path.exists(self.pid_path) and os.path.getsize(self.pid_path) > 0):
+            if self.process.poll() is not None or time.monotonic() - started > COMMAND_TIMEOUT:
+                self.__exit__()
+                raise Failure('qemu-storage-daemon does not listen')
+            time.sleep(0.002)
+        self.socket.connect(self.socket_path)
         self.stream = self.socket.makefile('r')
         self.message()  # the greeting
         self.call('qmp_capabilities')
@@ -65,7 +65,7 @@ class Daemon:
         self.socket.sendall(json.dumps(request).encode() + b'\n')
         while True:
             answer = self.message()
-            if 'event' in answer or 'QMP' in answer:  # QEMU 7.2 greets twice if the client comes very early
+            if 'event' in answer:
                 continue
             require('return' in answer, 'QMP %s: %r' % (command, answer))
             return answer['return']
