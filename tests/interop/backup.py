@@ -7,6 +7,7 @@
 # into a new image whose backing file is a copy of the base. If the bitmap misses a byte, the two disks differ.
 
 import json
+import os
 import random
 import socket
 import subprocess
