@@ -211,6 +211,32 @@ enum qcbm_extents_flag {
 QCBM_API int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags, qcbm_extent_fn *fn,
                                  void *opaque, struct qcbm_error *err);
 
+/* ---- the chain ------------------------------------------------------------------------------------------ */
+
+/* A run of guest bytes as qemu-img map tells it. */
+struct qcbm_map_entry {
+    uint64_t start, length; /* guest bytes */
+    uint32_t depth;         /* layer of the chain that says so; 0 is the image itself */
+    bool present;           /* some layer has it; else it reads as zeros */
+    bool zero;              /* known to read as zeros */
+    bool data;              /* clusters are there for it; with .zero they are a hole of the file */
+    uint64_t offset;        /* in the file @filename, or QCBM_NO_OFFSET (compressed, encrypted, no cluster) */
+    const char *filename;   /* NULL without offset; lives until qcbm_map() returns */
+};
+/* A non-zero return stops the walk with QCBM_E_ABORTED. */
+typedef int qcbm_map_fn(void *opaque, const struct qcbm_map_entry *entry);
+
+enum qcbm_map_flag { QCBM_MAP_FORCE_SHARE = 1u << 0 /* open backing layers as QCBM_OPEN_FORCE_SHARE does */ };
+
+/* Call @fn for each run of equal state of guest range [@start, @start + @length), clipped at the virtual size, in guest
+ * order and without gaps. Follows the backing chain (local qcow2 and raw files); a data file is not opened. Memory does
+ * not depend on the size of the image. Where QEMU reads zeros because a table lies past the end of the file, so does
+ * this, and adds a finding.
+ * Returns 0, QCBM_E_CORRUPT (an entry that cannot be read; what comes before it has been given), QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_ABORTED. */
+QCBM_API int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, unsigned flags, qcbm_map_fn *fn,
+                      void *opaque, struct qcbm_error *err);
+
 /* ---- change -------------------------------------------------------------------------------------------- */
 
 /* An edit collects changes of one image's bitmaps and makes all of them in one commit: a crash at any point leaves the
