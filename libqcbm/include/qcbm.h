@@ -213,6 +213,38 @@ QCBM_API int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsig
 
 /* ---- the chain ------------------------------------------------------------------------------------------ */
 
+/* The backing chain of an image: local qcow2 and raw files. Protocol names and json: are not followed, formats not
+ * guessed; loops and more than 200 layers are refused. */
+struct qcbm_chain;
+
+struct qcbm_chain_layer {
+    const char *filename;     /* as it was opened; lives until qcbm_chain_close() */
+    const char *format;       /* "qcow2" or "raw" */
+    uint64_t virtual_size;    /* a raw file's length is rounded up to 512, as QEMU does */
+    uint64_t file_size;       /* length of the file (or device) */
+    uint64_t disk_size;       /* bytes allocated for it, or QCBM_NO_OFFSET */
+    struct qcbm_image *image; /* NULL for a raw layer; lives until the next qcbm_chain_get(). Do not close it. */
+};
+
+/* Open all layers, with the kind of locks and the sharing that @img was opened with. @img is layer 0, and must outlive
+ * the chain. Returns 0, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOMEM. */
+QCBM_API int qcbm_chain_open(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err);
+QCBM_API uint32_t qcbm_chain_count(const struct qcbm_chain *chain);
+/* @index in 0 .. count - 1, from the top down. Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,
+                            struct qcbm_error *err);
+QCBM_API void qcbm_chain_close(struct qcbm_chain *chain);
+
+struct qcbm_image_usage {
+    uint64_t allocated_bytes; /* clusters with a refcount that is not zero */
+    uint64_t end_offset;      /* end of the last of them: no byte behind it is in use */
+    uint64_t bad_entries;     /* of the refcount table: what they should tell is missing in the other two */
+};
+/* From the header and the refcounts alone, which may be wrong in a damaged image.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size,
+                              struct qcbm_error *err);
+
 /* A run of guest bytes as qemu-img map tells it. */
 struct qcbm_map_entry {
     uint64_t start, length; /* guest bytes */
