@@ -269,6 +269,35 @@ enum qcbm_map_flag { QCBM_MAP_FORCE_SHARE = 1u << 0 /* open backing layers as QC
 QCBM_API int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, unsigned flags, qcbm_map_fn *fn,
                       void *opaque, struct qcbm_error *err);
 
+enum qcbm_measure_flag {
+    QCBM_MEASURE_FORCE_SHARE = 1u << 0, /* as QCBM_MAP_FORCE_SHARE */
+    QCBM_MEASURE_PREALLOCATED = 1u << 1 /* the copy gets all its data clusters at once */
+};
+
+struct qcbm_measure_options { /* of the copy; 0 = QEMU's default */
+    size_t struct_size;
+    uint32_t cluster_size, refcount_bits, version;
+    unsigned flags;
+    bool extended_l2;
+};
+#define QCBM_MEASURE_OPTIONS_INIT                                                                                      \
+    {                                                                                                                  \
+        sizeof(struct qcbm_measure_options), 0, 0, 0, 0, false                                                         \
+    }
+
+struct qcbm_measure {
+    uint64_t required;        /* bytes of a copy of what is data now */
+    uint64_t fully_allocated; /* bytes once all of the disk has been written */
+    uint64_t bitmaps;         /* bytes on top for copies of the bitmaps, those in use included */
+    bool has_bitmaps;
+};
+
+/* How large would a qcow2 copy of @img and its chain be, without a backing file? With @img NULL: a new image of @size
+ * bytes, else @size is not looked at. Reads metadata only.
+ * Returns 0, QCBM_E_ARG, QCBM_E_LIMIT (too large a disk for the cluster size), and what qcbm_map() returns. */
+QCBM_API int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qcbm_measure_options *options,
+                          struct qcbm_measure *out, size_t out_size, struct qcbm_error *err);
+
 /* ---- change -------------------------------------------------------------------------------------------- */
 
 /* An edit collects changes of one image's bitmaps and makes all of them in one commit: a crash at any point leaves the

@@ -19,7 +19,7 @@ QCBM = os.path.abspath(os.environ['QCBM'])
 SECRET = ['--object', 'secret,id=s,data=interop']
 TIME_LIMIT = 60  # seconds, against a tool that hangs
 faults = []
-VIEWS = ('map', 'snapshot', 'chain')
+VIEWS = ('map', 'measure', 'chain', 'snapshot')
 compared = 0
 images = 0
 
@@ -164,7 +164,7 @@ def chains():
                           options='cluster_size=%d%s' % (1 << bits, ',extended_l2=on' if extended else ''))
             fill(name, size, rng, 1 << bits)
             below = (name, 'qcow2')
-        same('chain %d of sizes %r' % (case, sizes), name, 'map', 'chain')
+        same('chain %d of sizes %r' % (case, sizes), name, 'map', 'chain', 'measure')
     os.makedirs('a/b', exist_ok=True)
     create('a/base.qcow2')
     io('a/base.qcow2', 'write 1M 1M')
@@ -214,6 +214,11 @@ def measures():
     for arguments in ((), ('-g', '512'), ('-g', '2G', '--disable'), ('-g', '1M',)):
         run('qemu-img', 'bitmap', '--add', *arguments, name, 'b%s' % '-'.join(arguments))
         same('bitmaps', name, 'measure')
+    subprocess.run(['bash', '-c', 'ulimit -c 0; exec qemu-io -c "write 0 64k" -c abort "$0"', name],
+                   stdin=subprocess.DEVNULL, capture_output=True, timeout=TIME_LIMIT)
+    same('bitmaps in use', name, 'measure')
+    run('qemu-img', 'bitmap', '--add', name, 'after')
+    same('a bitmap beside those in use', name, 'measure')
     for size in ('0', '1', '512', '1000', '64k', '512M', '513M', '1G', '100G', '10T', '64T', '2P', '3P', '7E', '8E', 'x'):
         for target in 'raw', 'qcow2':
             both('size', 'measure', '--size', size, '-O', target)
