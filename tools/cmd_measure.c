@@ -58,8 +58,8 @@ static bool take_option(const char *key, const char *value, struct qcbm_measure_
     if (strcmp(key, "refcount_bits") == 0)
         return take_size(value, &to->refcount_bits);
     if (strcmp(key, "compat") == 0) {
-        to->version = is_one_of(value, "0.10", "v2") ? 2 : 3;
-        return to->version == 2 || is_one_of(value, "1.1", "v3");
+        to->version = strcmp(value, "0.10") == 0 ? 2 : 3;
+        return is_one_of(value, "0.10", "1.1");
     }
     if (strcmp(key, "extended_l2") == 0) {
         to->extended_l2 = strcmp(value, "on") == 0;

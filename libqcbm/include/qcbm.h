@@ -298,6 +298,45 @@ struct qcbm_measure {
 QCBM_API int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qcbm_measure_options *options,
                           struct qcbm_measure *out, size_t out_size, struct qcbm_error *err);
 
+/* Structures as they lie on the disk. A dump opens any file, whatever is wrong with it, and shows raw values. */
+struct qcbm_dump;
+
+enum qcbm_dump_kind {
+    QCBM_DUMP_HEADER,
+    QCBM_DUMP_EXTENSIONS,
+    QCBM_DUMP_L1,        /* range: guest bytes */
+    QCBM_DUMP_L2,        /* range: guest bytes */
+    QCBM_DUMP_REFCOUNTS, /* range: bytes of the file */
+    QCBM_DUMP_SNAPSHOTS, /* range: entries */
+    QCBM_DUMP_BITMAPS    /* range: entries; tables and bits are shown if the range has an end */
+};
+
+struct qcbm_dump_item {
+    uint64_t offset, length; /* where it lies in the file */
+    const char *name;        /* of the field or entry */
+    uint64_t index;          /* in its table, or QCBM_NO_OFFSET */
+    uint64_t value;          /* as stored; a count for runs */
+    const uint8_t *bytes;    /* in place of a value, or NULL. Valid during the call, as the strings */
+    size_t n_bytes;
+    const char *meaning; /* for people; may be empty */
+    const char *problem; /* the rule that it breaks, or NULL */
+};
+/* A non-zero return stops with QCBM_E_ABORTED. */
+typedef int qcbm_dump_fn(void *opaque, const struct qcbm_dump_item *item);
+
+/* @flags: QCBM_OPEN_FORCE_SHARE, QCBM_OPEN_NO_LOCK. Locks as qemu-img info does.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_UNSUPPORTED (no file or block device), QCBM_E_LOCKED, QCBM_E_NOLOCKS. */
+QCBM_API int qcbm_dump_open(const char *path, unsigned flags, struct qcbm_dump **out, struct qcbm_error *err);
+QCBM_API int qcbm_dump_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_dump **out,
+                               struct qcbm_error *err);
+/* Entries @first to @last (UINT64_MAX: to the end) of @part; entries that are zero are left out. A table that several
+ * entries name is shown once.
+ * Returns 0, QCBM_E_CORRUPT (nothing can be shown: the header does not say how large tables are), QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_dump_part(struct qcbm_dump *dump, enum qcbm_dump_kind part, uint64_t first, uint64_t last,
+                            qcbm_dump_fn *fn, void *opaque, struct qcbm_error *err);
+QCBM_API void qcbm_dump_close(struct qcbm_dump *dump);
+
 /* ---- change -------------------------------------------------------------------------------------------- */
 
 /* An edit collects changes of one image's bitmaps and makes all of them in one commit: a crash at any point leaves the

@@ -224,7 +224,7 @@ def measures():
             both('size', 'measure', '--size', size, '-O', target)
     for options in ('cluster_size=512', 'cluster_size=4k', 'cluster_size=2M', 'extended_l2=on', 'compat=0.10',
                     'refcount_bits=64', 'refcount_bits=1', 'cluster_size=4k,refcount_bits=8,compat=1.1',
-                    'extended_l2=on,cluster_size=16k', 'compat=v3', 'lazy_refcounts=on', 'preallocation=metadata',
+                    'extended_l2=on,cluster_size=16k', 'lazy_refcounts=on', 'preallocation=metadata',
                     'cluster_size=1000', 'refcount_bits=3', 'extended_l2=on,cluster_size=4k',
                     'compat=0.10,refcount_bits=8'):
         both('options', 'measure', '-O', 'qcow2', '-o', options, name)
