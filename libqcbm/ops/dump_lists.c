@@ -1,6 +1,7 @@
 /* dump_lists.c - structures as they lie on the disk: snapshot table, bitmap directory, bitmap tables and bits
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
+#include <string.h>
 
 #include "alloc.h"
 #include "checked.h"
@@ -35,7 +36,8 @@ static int give_problem(struct qcbm_dump *d, uint64_t at, const char *name, uint
 {
     struct qcbm_dump_item item = { .offset = at, .name = name, .index = index };
 
-    return qcbmi_dump_give(d, &item, problem, err, "the rest cannot be read");
+    return qcbmi_dump_give(d, &item, problem, err, "%s",
+                           strcmp(name, "verdict") == 0 ? "QEMU refuses the image" : "the rest cannot be read");
 }
 
 /* ---- snapshots ---- */
