@@ -373,6 +373,7 @@ int qcbm_dump_part(struct qcbm_dump *d, enum qcbm_dump_kind part, uint64_t first
     d->fn = fn;
     d->opaque = opaque;
     d->budget = d->io.size + (1 << 20);
+    d->n_shared = 0;
     if (part == QCBM_DUMP_HEADER)
         return dump_header(d, err);
     if (part == QCBM_DUMP_EXTENSIONS)

@@ -18,7 +18,8 @@ struct qcbm_dump {
     struct q2_geometry g;
     const char *no_geometry; /* why tables cannot be read, or NULL */
     struct qcbmi_window window, window2;
-    uint64_t budget; /* bytes that this walk may still read: tables may be named again and again */
+    uint64_t budget;   /* bytes that this walk may still read: tables may be named again and again */
+    uint64_t n_shared; /* L1 entries met in this walk that name a table of another one */
     qcbm_dump_fn *fn;
     void *opaque;
 };

@@ -9,6 +9,8 @@
 #include "q2_limits.h"
 #include "q2_refcount.h"
 
+#define MAX_SHARED_SHOWN 100u
+
 /* Tables that several entries name are shown once: else a small file makes an endless dump. */
 static int by_offset(const void *a, const void *b)
 {
@@ -178,9 +180,12 @@ static int dump_l1_entry_s_table(struct qcbm_dump *d, uint64_t index, uint64_t v
 
     if (problem)
         return qcbmi_dump_give(d, &item, problem, err, "L2 table at 0x%" PRIx64 " is not shown", offset);
-    if (owner != index && index > first / d->g.l2_span)
+    if (owner != index && index > first / d->g.l2_span) {
+        if (d->n_shared++ >= MAX_SHARED_SHOWN)
+            return 0;
         return qcbmi_dump_give(d, &item, "another L1 entry names the same table", err,
                                "L2 table at 0x%" PRIx64 ", see L1 entry %" PRIu64, offset, owner);
+    }
     return dump_l2_table(d, offset, index * d->g.l2_span, first, last, err);
 }
 
@@ -199,6 +204,14 @@ int qcbmi_dump_l2(struct qcbm_dump *d, uint64_t first, uint64_t last, struct qcb
             ret = dump_l1_entry_s_table(d, i, value, refs, n_refs, first, last, err);
     }
     free(refs);
+    if (ret == 0 && d->n_shared > MAX_SHARED_SHOWN) {
+        struct qcbm_dump_item item = { .offset = d->h.l1_offset, .name = "shared-tables", .index = QCBM_NO_OFFSET };
+
+        item.value = d->n_shared;
+        ret =
+            qcbmi_dump_give(d, &item, "other L1 entries name the same tables", err,
+                            "L1 entries whose table is not shown again, the first %u of them above", MAX_SHARED_SHOWN);
+    }
     return ret;
 }
 
