@@ -1,22 +1,22 @@
 /* cmd_info.c - qcbm info: what qemu-img info prints for one qcow2 image
  * SPDX-License-Identifier: MIT
  *
- * Opens nothing that the image names. The order of the lines is that of qemu-img 7.2.
+ * Opens nothing that the image names, unless --backing-chain asks for it. The order of the lines is that of qemu-img 7.2.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "luks_header.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
 #include "rows.h"
+#include "snapshots_out.h"
 
 struct info_args {
     const char *format;
     enum opt_output output;
-    bool force_share, no_lock;
+    bool force_share, no_lock, backing_chain, usage;
 };
 
 static const struct opt info_opts[] = {
@@ -24,7 +24,10 @@ static const struct opt info_opts[] = {
     { "force-share", 'U', OPT_FLAG, offsetof(struct info_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(info_args),
     OPT_COMMON_NO_LOCK(info_args),
-    { "backing-chain", 0, OPT_REFUSED, 0, NULL, "qcbm shows one image" },
+    { "backing-chain", 0, OPT_FLAG, offsetof(struct info_args, backing_chain), NULL,
+      "also show the images below it; opens them" },
+    { "usage", 0, OPT_FLAG, offsetof(struct info_args, usage), NULL,
+      "also show how much of the file is in use, from the refcounts" },
     OPT_COMMON_REFUSED,
     OPT_END,
 };
@@ -37,6 +40,8 @@ struct info {
     char *full_backing; /* as qemu would look for it; NULL without backing file */
     struct luks_header luks;
     bool has_luks;
+    struct qcbm_image_usage usage;
+    bool has_usage;
 };
 
 /* qemu's rule: a name with a protocol or from the root stands for itself, any other starts in the folder of @path. */
@@ -172,43 +177,11 @@ static void print_backing(const struct info *info)
         print_field("backing file format", info->image.backing_format);
 }
 
-/* A name in a column of @width bytes, as qemu counts; a longer one pushes the rest of the line. */
-static void print_column(const char *text, size_t width)
+static void rows_usage(struct rows *r, const struct info *info)
 {
-    for (size_t used = print_escaped(stdout, text, strlen(text)); used < width; used++)
-        putchar(' ');
-}
-
-static void print_snapshot(const struct qcbm_snapshot_info *s)
-{
-    time_t when = (time_t)s->date_sec;
-    uint64_t seconds = s->vm_clock_nsec / 1000000000;
-    char date[32] = "", icount[24] = "", clock[48];
-    struct tm tm;
-
-    if (localtime_r(&when, &tm))
-        strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &tm);
-    snprintf(clock, sizeof clock, "%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64, seconds / 3600,
-             seconds / 60 % 60, seconds % 60, s->vm_clock_nsec / 1000000 % 1000);
-    if (s->icount != UINT64_MAX)
-        snprintf(icount, sizeof icount, "%" PRIu64, s->icount);
-    print_column(s->id, 9);
-    putchar(' ');
-    print_column(s->name, 16);
-    printf(" %8s%20s%13s%11s\n", size_text(s->vm_state_size).text, date, clock, icount);
-}
-
-static void print_snapshots(const struct info *info)
-{
-    struct qcbm_snapshot_info snapshot;
-
-    if (info->snapshots == 0)
-        return;
-    printf("Snapshot list:\n%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
-    for (uint32_t i = 0; i < info->snapshots; i++) {
-        qcbm_snapshot_get(info->img, i, &snapshot, sizeof snapshot);
-        print_snapshot(&snapshot);
-    }
+    rows_u64(r, "allocated-bytes", info->usage.allocated_bytes);
+    rows_u64(r, "end-offset", info->usage.end_offset);
+    rows_u64(r, "file-size", info->image.file_size);
 }
 
 static void print_text(const struct info *info)
@@ -227,9 +200,13 @@ static void print_text(const struct info *info)
     if (image->incompatible_features & QCBM_INCOMPAT_DIRTY)
         print_field("cleanly shut down", "no");
     print_backing(info);
-    print_snapshots(info);
+    snapshots_print(info->img, info->snapshots);
     printf("Format specific information:\n");
     rows_format_specific(&rows, info);
+    if (info->has_usage) {
+        printf("Usage:\n");
+        rows_usage(&rows, info);
+    }
 }
 
 static void write_snapshot(struct json_writer *w, const struct qcbm_snapshot_info *s)
@@ -273,31 +250,41 @@ static void write_format_specific(struct json_writer *w, const struct info *info
     json_end_object(w);
 }
 
-static void print_json(const struct info *info)
+static void write_usage(struct json_writer *w, const struct info *info)
+{
+    struct rows rows = ROWS_JSON(w);
+
+    if (!info->has_usage)
+        return;
+    json_begin_object(w, "usage");
+    rows_usage(&rows, info);
+    json_end_object(w);
+}
+
+static void write_json(struct json_writer *w, const struct info *info)
 {
     const struct qcbm_image_info *image = &info->image;
-    struct json_writer w = JSON_WRITER_INIT(stdout);
 
-    json_begin_object(&w, NULL);
+    json_begin_object(w, NULL);
     if (image->backing_file && image->backing_format)
-        json_string(&w, "backing-filename-format", image->backing_format);
-    write_snapshots(&w, info);
-    json_u64(&w, "virtual-size", image->virtual_size & ~UINT64_C(511));
-    json_string(&w, "filename", info->path);
-    json_u64(&w, "cluster-size", image->cluster_size);
-    json_string(&w, "format", "qcow2");
+        json_string(w, "backing-filename-format", image->backing_format);
+    write_snapshots(w, info);
+    json_u64(w, "virtual-size", image->virtual_size & ~UINT64_C(511));
+    json_string(w, "filename", info->path);
+    json_u64(w, "cluster-size", image->cluster_size);
+    json_string(w, "format", "qcow2");
     if (image->disk_size != QCBM_NO_OFFSET)
-        json_u64(&w, "actual-size", image->disk_size);
-    write_format_specific(&w, info);
+        json_u64(w, "actual-size", image->disk_size);
+    write_format_specific(w, info);
     if (image->backing_file) {
-        json_string(&w, "full-backing-filename", info->full_backing);
-        json_string(&w, "backing-filename", image->backing_file);
+        json_string(w, "full-backing-filename", info->full_backing);
+        json_string(w, "backing-filename", image->backing_file);
     }
     if (image->crypt_method != 0)
-        json_bool(&w, "encrypted", true);
-    json_bool(&w, "dirty-flag", image->incompatible_features & QCBM_INCOMPAT_DIRTY);
-    json_end_object(&w);
-    json_finish(&w);
+        json_bool(w, "encrypted", true);
+    json_bool(w, "dirty-flag", image->incompatible_features & QCBM_INCOMPAT_DIRTY);
+    write_usage(w, info);
+    json_end_object(w);
 }
 
 /* Bad bitmaps, with which qemu-img does not open the image, are told on stderr. That a bitmap is in use is among the
@@ -320,7 +307,20 @@ static void warn_of_findings(const struct info *info)
     }
 }
 
-static int collect(struct info *info)
+static int collect_usage(struct info *info)
+{
+    struct qcbm_error err;
+
+    if (qcbm_image_usage(info->img, &info->usage, sizeof info->usage, &err) < 0)
+        return cmd_lib_error(&err, "Could not read the refcounts of '%s'", info->path);
+    info->has_usage = true;
+    if (info->usage.bad_entries)
+        cmd_warning("%s: %" PRIu64 " entries of the refcount table are bad, more than is told may be in use",
+                    info->path, info->usage.bad_entries);
+    return EXIT_DONE;
+}
+
+static int collect(struct info *info, bool usage)
 {
     struct qcbm_error err;
 
@@ -340,33 +340,102 @@ static int collect(struct info *info)
             cmd_warning("%s: LUKS header at 0x%" PRIx64 ": %s", info->path, info->image.crypt_header_offset, wrong);
     }
     warn_of_findings(info);
-    return EXIT_DONE;
+    return usage ? collect_usage(info) : EXIT_DONE;
+}
+
+/* One image: @w is NULL for text. */
+static int show_image(struct qcbm_image *img, const char *path, bool usage, struct json_writer *w)
+{
+    struct info info = { .path = path, .img = img };
+    int code = collect(&info, usage);
+
+    if (code == EXIT_DONE && w)
+        write_json(w, &info);
+    else if (code == EXIT_DONE)
+        print_text(&info);
+    free(info.full_backing);
+    return code;
+}
+
+static void show_raw(const struct qcbm_chain_layer *layer, struct json_writer *w)
+{
+    bool known = layer->disk_size != QCBM_NO_OFFSET;
+
+    if (!w) {
+        print_field("image", layer->filename);
+        print_field("file format", layer->format);
+        printf("virtual size: %s (%" PRIu64 " bytes)\n", size_text(layer->virtual_size).text, layer->virtual_size);
+        print_field("disk size", known ? size_text(layer->disk_size).text : "unavailable");
+        return;
+    }
+    json_begin_object(w, NULL);
+    json_u64(w, "virtual-size", layer->virtual_size);
+    json_string(w, "filename", layer->filename);
+    json_string(w, "format", layer->format);
+    if (known)
+        json_u64(w, "actual-size", layer->disk_size);
+    json_bool(w, "dirty-flag", false);
+    json_end_object(w);
+}
+
+static int show_layers(struct qcbm_chain *chain, const char *path, bool usage, struct json_writer *w)
+{
+    int code = EXIT_DONE;
+
+    for (uint32_t i = 0; code == EXIT_DONE && i < qcbm_chain_count(chain); i++) {
+        struct qcbm_chain_layer layer;
+        struct qcbm_error err;
+
+        if (qcbm_chain_get(chain, i, &layer, sizeof layer, &err) < 0)
+            return cmd_lib_error(&err, "Could not read '%s'", path);
+        if (i > 0 && !w)
+            putchar('\n');
+        if (layer.image)
+            code = show_image(layer.image, layer.filename, usage, w);
+        else
+            show_raw(&layer, w);
+    }
+    return code;
+}
+
+static int show_chain(struct qcbm_image *img, const char *path, bool usage, struct json_writer *w)
+{
+    struct qcbm_chain *chain;
+    struct qcbm_error err;
+
+    if (qcbm_chain_open(img, &chain, &err) < 0)
+        return cmd_lib_error(&err, "Could not open the backing chain of '%s'", path);
+    if (w)
+        json_begin_array(w, NULL);
+    int code = show_layers(chain, path, usage, w);
+    if (w)
+        json_end_array(w);
+    qcbm_chain_close(chain);
+    return code;
 }
 
 static int run_info(const struct cmd *cmd, int argc, char **argv)
 {
+    struct json_writer json = JSON_WRITER_INIT(stdout);
     struct info_args args = { 0 };
-    struct info info = { 0 };
     int first;
     enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    struct json_writer *w = args.output == OUTPUT_JSON ? &json : NULL;
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     if (argc - first != 1)
         return cmd_usage_error(cmd, "Expecting one image file name");
-    info.path = argv[first];
-    info.img = cmd_open(info.path, args.format,
-                        QCBM_OPEN_INFO | (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) |
-                            (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
-    if (!info.img)
+    struct qcbm_image *img = cmd_open(argv[first], args.format,
+                                      QCBM_OPEN_INFO | (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) |
+                                          (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
+    if (!img)
         return EXIT_FAILED;
-    int code = collect(&info);
-    if (code == EXIT_DONE && args.output == OUTPUT_JSON)
-        print_json(&info);
-    else if (code == EXIT_DONE)
-        print_text(&info);
-    free(info.full_backing);
-    qcbm_close(info.img);
+    int code =
+        args.backing_chain ? show_chain(img, argv[first], args.usage, w) : show_image(img, argv[first], args.usage, w);
+    if (code == EXIT_DONE && w)
+        json_finish(w);
+    qcbm_close(img);
     return code;
 }
 

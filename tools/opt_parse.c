@@ -60,16 +60,29 @@ static const struct opt *view_find(const struct getopt_view *v, int got)
     return NULL;
 }
 
+/* qemu-img's words for what a size is about. */
+static void size_label(const struct opt *opt, char *to, size_t to_size)
+{
+    snprintf(to, to_size, "%s", strcmp(opt->name, "size") == 0 ? "image size" : opt->name);
+    for (; *to; to++) {
+        if (*to == '-')
+            *to = ' ';
+    }
+}
+
 static bool set_size(const struct opt *opt, const char *text, uint64_t *out)
 {
+    char label[32];
+
+    size_label(opt, label, sizeof label);
     switch (size_parse(text, out)) {
     case SIZE_OK:
         return true;
     case SIZE_RANGE:
-        cmd_error("Invalid %s specified. Must be between 0 and %" PRId64 ".", opt->name, INT64_MAX);
+        cmd_error("Invalid %s specified. Must be between 0 and %" PRId64 ".", label, INT64_MAX);
         return false;
     default:
-        cmd_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for", opt->name);
+        cmd_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for", label);
         cmd_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
         return false;
     }
@@ -100,7 +113,10 @@ static bool append_action(struct opt_actions *actions, const struct opt *opt, co
 
 static bool refuse(const struct opt *opt)
 {
-    cmd_error("option '--%s' is not supported: %s", opt->name, opt->help);
+    if (opt->name)
+        cmd_error("option '--%s' is not supported: %s", opt->name, opt->help);
+    else
+        cmd_error("option '-%c' is not supported: %s", opt->letter, opt->help);
     return false;
 }
 

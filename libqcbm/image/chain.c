@@ -67,27 +67,38 @@ static bool same_file(struct qcbmi_file_id a, struct qcbmi_file_id b)
     return a.dev == b.dev && a.ino == b.ino;
 }
 
-static int open_qcow2(struct qcbmi_layer *l, void *self, const struct qcbmi_chain_options *options,
+/* Layers are locked as the top is, which also decides what happens where nothing can be locked. */
+static int open_qcow2(struct qcbmi_layer *l, void *self, const struct qcbmi_chain_options *options, unsigned top_flags,
                       struct qcbm_error *err)
 {
-    unsigned flags = options->force_share ? QCBM_OPEN_FORCE_SHARE : 0;
+    unsigned flags = top_flags & (QCBM_OPEN_INFO | QCBM_OPEN_NO_LOCK);
 
+    flags |= options->force_share ? QCBM_OPEN_FORCE_SHARE : 0;
     return qcbmi_image_open(qcbmi_file_ops(), self, l->filename, flags, &l->img, err);
 }
 
-static int open_raw(struct qcbmi_layer *l, void *self, const struct qcbmi_chain_options *options,
+static int open_raw(struct qcbmi_layer *l, void *self, const struct qcbmi_chain_options *options, unsigned top_flags,
                     struct qcbm_error *err)
 {
+    enum qcbm_lock_mode mode = options->force_share ? QCBM_LOCK_READ_SHARED : QCBM_LOCK_READ;
+    struct qcbm_error local;
     int ret = qcbmi_io_init(&l->raw, qcbmi_file_ops(), self, false, err);
 
-    if (ret == 0)
-        ret = qcbmi_io_lock(&l->raw, options->force_share ? QCBM_LOCK_READ_SHARED : QCBM_LOCK_READ, err);
+    if (ret < 0)
+        return ret;
+    if (top_flags & QCBM_OPEN_INFO)
+        mode = options->force_share ? QCBM_LOCK_INFO_SHARED : QCBM_LOCK_INFO;
+    ret = qcbmi_io_lock(&l->raw, mode, &local);
+    if (ret == QCBM_E_NOLOCKS && (top_flags & QCBM_OPEN_NO_LOCK))
+        return 0;
+    if (ret < 0 && err)
+        *err = local;
     return ret;
 }
 
 /* Open l->filename as @format says; without one, guessing would let a guest choose what its disk is taken for. */
 static int open_layer(struct qcbmi_layer *l, const char *format, const struct qcbmi_chain_options *options,
-                      struct qcbm_error *err)
+                      unsigned top_flags, struct qcbm_error *err)
 {
     bool qcow2 = format && strcmp(format, "qcow2") == 0;
     char text[256];
@@ -111,7 +122,7 @@ static int open_layer(struct qcbmi_layer *l, const char *format, const struct qc
         l->borrowed = true;
         return 0;
     }
-    return qcow2 ? open_qcow2(l, self, options, err) : open_raw(l, self, options, err);
+    return qcow2 ? open_qcow2(l, self, options, top_flags, err) : open_raw(l, self, options, top_flags, err);
 }
 
 static int add_layer(struct qcbmi_chain *chain, const struct qcbmi_layer *l, struct qcbm_error *err)
@@ -162,7 +173,7 @@ static int next_layer(struct qcbm_image *above, struct qcbmi_chain *chain, const
     if (ret == 0)
         ret = check_loop(chain, &l, err);
     if (ret == 0)
-        ret = open_layer(&l, above->backing_format, options, err);
+        ret = open_layer(&l, above->backing_format, options, chain->layers[0].img->open_flags, err);
     if (ret < 0 && ret != QCBM_E_NOMEM) {
         ret = qcbmi_prefix(err, ret == QCBM_E_LOCKED ? ret : QCBM_E_CHAIN,
                            "backing file '%s': ", printable(text, above->backing_file));

@@ -211,6 +211,132 @@ enum qcbm_extents_flag {
 QCBM_API int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags, qcbm_extent_fn *fn,
                                  void *opaque, struct qcbm_error *err);
 
+/* ---- the chain ------------------------------------------------------------------------------------------ */
+
+/* The backing chain of an image: local qcow2 and raw files. Protocol names and json: are not followed, formats not
+ * guessed; loops and more than 200 layers are refused. */
+struct qcbm_chain;
+
+struct qcbm_chain_layer {
+    const char *filename;     /* as it was opened; lives until qcbm_chain_close() */
+    const char *format;       /* "qcow2" or "raw" */
+    uint64_t virtual_size;    /* a raw file's length is rounded up to 512, as QEMU does */
+    uint64_t file_size;       /* length of the file (or device) */
+    uint64_t disk_size;       /* bytes allocated for it, or QCBM_NO_OFFSET */
+    struct qcbm_image *image; /* NULL for a raw layer; lives until the next qcbm_chain_get(). Do not close it. */
+};
+
+/* Open all layers, with the kind of locks and the sharing that @img was opened with. @img is layer 0, and must outlive
+ * the chain. Returns 0, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOMEM. */
+QCBM_API int qcbm_chain_open(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err);
+QCBM_API uint32_t qcbm_chain_count(const struct qcbm_chain *chain);
+/* @index in 0 .. count - 1, from the top down. Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,
+                            struct qcbm_error *err);
+QCBM_API void qcbm_chain_close(struct qcbm_chain *chain);
+
+struct qcbm_image_usage {
+    uint64_t allocated_bytes; /* clusters with a refcount that is not zero */
+    uint64_t end_offset;      /* end of the last of them: no byte behind it is in use */
+    uint64_t bad_entries;     /* of the refcount table: what they should tell is missing in the other two */
+};
+/* From the header and the refcounts alone, which may be wrong in a damaged image.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size,
+                              struct qcbm_error *err);
+
+/* A run of guest bytes as qemu-img map tells it. */
+struct qcbm_map_entry {
+    uint64_t start, length; /* guest bytes */
+    uint32_t depth;         /* layer of the chain that says so; 0 is the image itself */
+    bool present;           /* some layer has it; else it reads as zeros */
+    bool zero;              /* known to read as zeros */
+    bool data;              /* clusters are there for it; with .zero they are a hole of the file */
+    uint64_t offset;        /* in the file @filename, or QCBM_NO_OFFSET (compressed, encrypted, no cluster) */
+    const char *filename;   /* NULL without offset; lives until qcbm_map() returns */
+};
+/* A non-zero return stops the walk with QCBM_E_ABORTED. */
+typedef int qcbm_map_fn(void *opaque, const struct qcbm_map_entry *entry);
+
+enum qcbm_map_flag { QCBM_MAP_FORCE_SHARE = 1u << 0 /* open backing layers as QCBM_OPEN_FORCE_SHARE does */ };
+
+/* Call @fn for each run of equal state of guest range [@start, @start + @length), clipped at the virtual size, in guest
+ * order and without gaps. Follows the backing chain (local qcow2 and raw files); a data file is not opened. Memory does
+ * not depend on the size of the image. Where QEMU reads zeros because a table lies past the end of the file, so does
+ * this, and adds a finding.
+ * Returns 0, QCBM_E_CORRUPT (an entry that cannot be read; what comes before it has been given), QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_ABORTED. */
+QCBM_API int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, unsigned flags, qcbm_map_fn *fn,
+                      void *opaque, struct qcbm_error *err);
+
+enum qcbm_measure_flag {
+    QCBM_MEASURE_FORCE_SHARE = 1u << 0, /* as QCBM_MAP_FORCE_SHARE */
+    QCBM_MEASURE_PREALLOCATED = 1u << 1 /* the copy gets all its data clusters at once */
+};
+
+struct qcbm_measure_options { /* of the copy; 0 = QEMU's default */
+    size_t struct_size;
+    uint32_t cluster_size, refcount_bits, version;
+    unsigned flags;
+    bool extended_l2;
+};
+#define QCBM_MEASURE_OPTIONS_INIT                                                                                      \
+    {                                                                                                                  \
+        sizeof(struct qcbm_measure_options), 0, 0, 0, 0, false                                                         \
+    }
+
+struct qcbm_measure {
+    uint64_t required;        /* bytes of a copy of what is data now */
+    uint64_t fully_allocated; /* bytes once all of the disk has been written */
+    uint64_t bitmaps;         /* bytes on top for copies of the bitmaps, those in use included */
+    bool has_bitmaps;
+};
+
+/* How large would a qcow2 copy of @img and its chain be, without a backing file? With @img NULL: a new image of @size
+ * bytes, else @size is not looked at. Reads metadata only.
+ * Returns 0, QCBM_E_ARG, QCBM_E_LIMIT (too large a disk for the cluster size), and what qcbm_map() returns. */
+QCBM_API int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qcbm_measure_options *options,
+                          struct qcbm_measure *out, size_t out_size, struct qcbm_error *err);
+
+/* Structures as they lie on the disk. A dump opens any file, whatever is wrong with it, and shows raw values. */
+struct qcbm_dump;
+
+enum qcbm_dump_kind {
+    QCBM_DUMP_HEADER,
+    QCBM_DUMP_EXTENSIONS,
+    QCBM_DUMP_L1,        /* range: guest bytes */
+    QCBM_DUMP_L2,        /* range: guest bytes */
+    QCBM_DUMP_REFCOUNTS, /* range: bytes of the file */
+    QCBM_DUMP_SNAPSHOTS, /* range: entries */
+    QCBM_DUMP_BITMAPS    /* range: entries; tables and bits are shown if the range has an end */
+};
+
+struct qcbm_dump_item {
+    uint64_t offset, length; /* where it lies in the file */
+    const char *name;        /* of the field or entry */
+    uint64_t index;          /* in its table, or QCBM_NO_OFFSET */
+    uint64_t value;          /* as stored; a count for runs */
+    const uint8_t *bytes;    /* in place of a value, or NULL. Valid during the call, as the strings */
+    size_t n_bytes;
+    const char *meaning; /* for people; may be empty */
+    const char *problem; /* the rule that it breaks, or NULL */
+};
+/* A non-zero return stops with QCBM_E_ABORTED. */
+typedef int qcbm_dump_fn(void *opaque, const struct qcbm_dump_item *item);
+
+/* @flags: QCBM_OPEN_FORCE_SHARE, QCBM_OPEN_NO_LOCK. Locks as qemu-img info does.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_UNSUPPORTED (no file or block device), QCBM_E_LOCKED, QCBM_E_NOLOCKS. */
+QCBM_API int qcbm_dump_open(const char *path, unsigned flags, struct qcbm_dump **out, struct qcbm_error *err);
+QCBM_API int qcbm_dump_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_dump **out,
+                               struct qcbm_error *err);
+/* Entries @first to @last (UINT64_MAX: to the end) of @part; entries that are zero are left out. A table that several
+ * entries name is shown once.
+ * Returns 0, QCBM_E_CORRUPT (nothing can be shown: the header does not say how large tables are), QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_dump_part(struct qcbm_dump *dump, enum qcbm_dump_kind part, uint64_t first, uint64_t last,
+                            qcbm_dump_fn *fn, void *opaque, struct qcbm_error *err);
+QCBM_API void qcbm_dump_close(struct qcbm_dump *dump);
+
 /* ---- change -------------------------------------------------------------------------------------------- */
 
 /* An edit collects changes of one image's bitmaps and makes all of them in one commit: a crash at any point leaves the

@@ -8,6 +8,5 @@ same_as_qemu_img info -f
 same_as_qemu_img info --frob image.qcow2
 same_as_qemu_img info -q image.qcow2
 same_as_qemu_img info --output
-fails qcbm info --backing-chain image.qcow2
 fails qcbm info --image-opts driver=qcow2,file.filename=image.qcow2
 fails qcbm info -f raw image.qcow2

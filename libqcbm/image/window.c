@@ -1,0 +1,87 @@
+/* window.c - reading tables piece by piece: flat memory, few reads, holes of a sparse file skipped
+ * SPDX-License-Identifier: MIT */
+#include "window.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "checked.h"
+
+#define NEAR (UINT64_C(16) << 10) /* bytes that are cheaper to read than to skip */
+
+void qcbmi_window_free(struct qcbmi_window *w)
+{
+    free(w->buf);
+    memset(w, 0, sizeof(*w));
+}
+
+static bool all_zero(const uint8_t *p, uint64_t len)
+{
+    return len == 0 || (p[0] == 0 && memcmp(p, p + 1, (size_t)len - 1) == 0);
+}
+
+/* How far the zeros that were read go on: a hostile file is sparse, and long. */
+static int find_zero_end(struct qcbmi_window *w, struct qcbmi_io *io, struct qcbm_error *err)
+{
+    bool is_data = true;
+    uint64_t end = 0;
+    int ret = 0;
+
+    w->zero_end = w->start;
+    if (!all_zero(w->buf, w->end - w->start))
+        return 0;
+    w->zero_end = w->end;
+    if (w->end >= io->size)
+        w->zero_end = UINT64_MAX;
+    else if (io->ops->extent)
+        ret = io->ops->extent(io->self, w->end, &is_data, &end, err);
+    if (ret == 0 && !is_data)
+        w->zero_end = end >= io->size ? UINT64_MAX : end;
+    return ret;
+}
+
+static int load(struct qcbmi_window *w, struct qcbmi_io *io, uint64_t off, uint64_t want, struct qcbm_error *err)
+{
+    uint64_t there = off < io->size ? u64_min(want, io->size - off) : 0;
+    int ret = 0;
+
+    if (!w->buf)
+        w->buf = qcbmi_alloc_array(QCBMI_WINDOW_BYTES, 1, err);
+    if (!w->buf)
+        return QCBM_E_NOMEM;
+    w->start = w->end = w->zero_end = 0;
+    if (there)
+        ret = qcbmi_io_read(io, off, w->buf, there, "table", err);
+    if (ret < 0)
+        return ret;
+    memset(w->buf + there, 0, (size_t)(want - there));
+    w->start = off;
+    w->end = off + want;
+    return find_zero_end(w, io, err);
+}
+
+int qcbmi_window_at(struct qcbmi_window *w, struct qcbmi_io *io, uint64_t off, uint64_t need, uint64_t rest,
+                    const uint8_t **out, struct qcbm_error *err)
+{
+    static const uint8_t zeros[4096];
+    int ret = 0;
+
+    if (qcbmi_window_is_zero(w, off, need)) {
+        *out = zeros;
+        return 0;
+    }
+    if (!w->buf || off < w->start || off + need > w->end) {
+        bool near = w->buf && off >= w->start && off - w->start <= w->end - w->start + NEAR;
+
+        ret = load(w, io, off, near ? QCBMI_WINDOW_BYTES : u64_min(rest, QCBMI_WINDOW_BYTES), err);
+    }
+    if (ret == 0)
+        *out = w->buf + (off - w->start);
+    return ret;
+}
+
+bool qcbmi_window_is_zero(const struct qcbmi_window *w, uint64_t off, uint64_t len)
+{
+    return w->buf && off >= w->start && w->zero_end > off && len <= w->zero_end - off;
+}

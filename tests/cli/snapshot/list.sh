@@ -1,0 +1,12 @@
+# list.sh - as qemu-img lists them
+# SPDX-License-Identifier: MIT
+prepare() { make_image; }
+same_as_qemu_img snapshot -l image.qcow2
+same_as_qemu_img snapshot -l
+same_as_qemu_img snapshot -l missing a
+same_as_qemu_img snapshot -l --frob image.qcow2
+make_image
+rm -r theirs
+qemu-img snapshot -c one image.qcow2
+qemu-img snapshot -l image.qcow2 >theirs
+unchanged image.qcow2 qcbm snapshot -q -U -f qcow2 -l image.qcow2 | diff theirs -

@@ -1,0 +1,185 @@
+/* cmd_dump.c - qcbm dump: the structures of an image as they lie in the file
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json_write.h"
+#include "opt_parse.h"
+#include "qemu_text.h"
+
+struct dump_args {
+    enum opt_output output;
+    bool force_share, no_lock;
+};
+
+static const struct opt dump_opts[] = {
+    { "force-share", 'U', OPT_FLAG, offsetof(struct dump_args, force_share), NULL, "read while a writer is active" },
+    OPT_COMMON_OUTPUT(dump_args),
+    OPT_COMMON_NO_LOCK(dump_args),
+    OPT_END,
+};
+
+/* What a range counts: bytes of the disk, bytes of the file, or entries; parts with none have no range. */
+enum range_kind { RANGE_NONE, RANGE_BYTES, RANGE_ENTRIES };
+
+static const struct part {
+    const char *name;
+    enum qcbm_dump_kind kind;
+    enum range_kind range;
+} parts[] = {
+    { "header", QCBM_DUMP_HEADER, RANGE_NONE },
+    { "extensions", QCBM_DUMP_EXTENSIONS, RANGE_NONE },
+    { "l1", QCBM_DUMP_L1, RANGE_BYTES },
+    { "l2", QCBM_DUMP_L2, RANGE_BYTES },
+    { "refcounts", QCBM_DUMP_REFCOUNTS, RANGE_BYTES },
+    { "snapshots", QCBM_DUMP_SNAPSHOTS, RANGE_ENTRIES },
+    { "bitmaps", QCBM_DUMP_BITMAPS, RANGE_ENTRIES },
+};
+
+struct printer {
+    struct json_writer *json; /* NULL for text */
+    int lost;                 /* errno of a failed write */
+};
+
+static void print_text(const struct qcbm_dump_item *item)
+{
+    printf("0x%08" PRIx64 "  ", item->offset);
+    if (item->index == QCBM_NO_OFFSET)
+        printf("%s", item->name);
+    else
+        printf("%s[%" PRIu64 "]", item->name, item->index);
+    if (item->bytes) {
+        printf("  \"");
+        print_escaped(stdout, (const char *)item->bytes, item->n_bytes);
+        putchar('"');
+    } else {
+        printf("  0x%" PRIx64, item->value);
+    }
+    if (item->meaning[0])
+        printf("  %s", item->meaning);
+    if (item->problem) {
+        printf("  BAD: ");
+        print_escaped(stdout, item->problem, strlen(item->problem));
+    }
+    putchar('\n');
+}
+
+static void write_json(struct json_writer *w, const struct qcbm_dump_item *item)
+{
+    json_begin_object(w, NULL);
+    json_u64(w, "offset", item->offset);
+    json_u64(w, "length", item->length);
+    json_string(w, "name", item->name);
+    if (item->index != QCBM_NO_OFFSET)
+        json_u64(w, "index", item->index);
+    if (item->bytes) {
+        json_hex(w, "bytes", item->bytes, item->n_bytes);
+        json_bytes(w, "text", (const char *)item->bytes, item->n_bytes);
+    } else {
+        json_u64(w, "value", item->value);
+    }
+    json_string(w, "meaning", item->meaning);
+    if (item->problem)
+        json_string(w, "problem", item->problem);
+    json_end_object(w);
+}
+
+static int print_item(void *opaque, const struct qcbm_dump_item *item)
+{
+    struct printer *p = opaque;
+
+    if (p->json)
+        write_json(p->json, item);
+    else
+        print_text(item);
+    if (ferror(stdout))
+        p->lost = errno;
+    return p->lost != 0;
+}
+
+/* "START", "START-END" (the last byte or entry) or "START+LENGTH". */
+static bool parse_range(const char *text, uint64_t *first, uint64_t *last)
+{
+    char *copy = strdup(text);
+    size_t cut = strcspn(text, "-+");
+    uint64_t second = 0;
+    bool good = copy != NULL;
+
+    if (good) {
+        copy[cut] = '\0';
+        good = size_parse(copy, first) == SIZE_OK;
+    }
+    *last = *first;
+    if (good && text[cut]) {
+        good = size_parse(text + cut + 1, &second) == SIZE_OK && (text[cut] == '-' ? second >= *first : second > 0);
+        *last = text[cut] == '-' ? second : *first + second - 1;
+    }
+    free(copy);
+    return good;
+}
+
+static int dump_part(struct qcbm_dump *dump, const char *path, const struct part *part, uint64_t first, uint64_t last,
+                     enum opt_output output)
+{
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+    struct printer p = { .json = output == OUTPUT_JSON ? &w : NULL };
+    struct qcbm_error err;
+
+    if (p.json)
+        json_begin_array(&w, NULL);
+    if (qcbm_dump_part(dump, part->kind, first, last, print_item, &p, &err) < 0) {
+        if (p.lost)
+            return cmd_error("could not write the output: %s", strerror(p.lost));
+        return cmd_lib_error(&err, "Could not read the %s of '%s'", part->name, path);
+    }
+    if (p.json) {
+        json_end_array(&w);
+        json_finish(&w);
+    }
+    return EXIT_DONE;
+}
+
+static const struct part *find_part(const char *name)
+{
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (strcmp(parts[i].name, name) == 0)
+            return &parts[i];
+    }
+    return NULL;
+}
+
+static int run_dump(const struct cmd *cmd, int argc, char **argv)
+{
+    struct dump_args args = { 0 };
+    uint64_t begin = 0, last = UINT64_MAX;
+    struct qcbm_dump *dump;
+    struct qcbm_error err;
+    int first;
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+
+    if (parsed != OPT_GO_ON)
+        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (argc - first != 2 && argc - first != 3)
+        return cmd_usage_error(cmd, "Expecting filename, part, and perhaps a range");
+    const struct part *part = find_part(argv[first + 1]);
+    if (!part)
+        return cmd_usage_error(cmd, "Unknown part '%s'", argv[first + 1]);
+    if (argc - first == 3 && part->range == RANGE_NONE)
+        return cmd_usage_error(cmd, "%s is shown whole, without a range", part->name);
+    if (argc - first == 3 && !parse_range(argv[first + 2], &begin, &last))
+        return cmd_usage_error(cmd, "Invalid range '%s'", argv[first + 2]);
+    unsigned flags = (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
+    if (qcbm_dump_open(argv[first], flags, &dump, &err) < 0)
+        return cmd_lib_error(&err, "Could not open '%s'", argv[first]);
+    int code = dump_part(dump, argv[first], part, begin, last, args.output);
+    qcbm_dump_close(dump);
+    return code;
+}
+
+const struct cmd cmd_dump = { "dump", "FILE header|extensions|l1|l2|refcounts|snapshots|bitmaps [RANGE]",
+                              "Show structures of an image as they lie in the file, damaged ones too.", dump_opts,
+                              run_dump };

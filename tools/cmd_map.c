@@ -1,0 +1,136 @@
+/* cmd_map.c - qcbm map: where the bytes of the disk are, as qemu-img map prints it
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "opt_parse.h"
+#include "qemu_text.h"
+
+struct map_args {
+    const char *format;
+    uint64_t start, length;
+    enum opt_output output;
+    bool force_share, no_lock;
+};
+
+static const struct opt map_opts[] = {
+    OPT_COMMON_FORMAT(map_args),
+    { "start-offset", 's', OPT_SIZE, offsetof(struct map_args, start), "OFFSET", "begin there (default: 0)" },
+    { "max-length", 'l', OPT_SIZE, offsetof(struct map_args, length), "LEN", "end after so many bytes" },
+    { "force-share", 'U', OPT_FLAG, offsetof(struct map_args, force_share), NULL, "read while a writer is active" },
+    OPT_COMMON_OUTPUT(map_args),
+    OPT_COMMON_NO_LOCK(map_args),
+    OPT_COMMON_REFUSED,
+    OPT_END,
+};
+
+struct printer {
+    bool json, begun;
+    bool no_place; /* met data that the text has no column for */
+    int lost;      /* errno of a failed write */
+};
+
+static const char *word(bool value)
+{
+    return value ? "true" : "false";
+}
+
+static int print_json(struct printer *p, const struct qcbm_map_entry *e)
+{
+    int printed =
+        printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %" PRIu32
+               ", \"present\": %s, \"zero\": %s, \"data\": %s",
+               p->begun ? ",\n" : "[", e->start, e->length, e->depth, word(e->present), word(e->zero), word(e->data));
+
+    p->begun = true;
+    if (printed >= 0 && e->offset != QCBM_NO_OFFSET)
+        printed = printf(", \"offset\": %" PRIu64, e->offset);
+    return printed < 0 || putchar('}') == EOF;
+}
+
+static int print_text(struct printer *p, const struct qcbm_map_entry *e)
+{
+    if (e->data && e->offset == QCBM_NO_OFFSET) {
+        p->no_place = true;
+        return 1;
+    }
+    if (!e->data || e->zero)
+        return 0;
+    if (printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64, e->start, e->length, e->offset) < 0)
+        return 1;
+    print_escaped(stdout, e->filename, strlen(e->filename));
+    return putchar('\n') == EOF;
+}
+
+static int print_entry(void *opaque, const struct qcbm_map_entry *e)
+{
+    struct printer *p = opaque;
+    int failed = p->json ? print_json(p, e) : print_text(p, e);
+
+    if (failed && !p->no_place)
+        p->lost = errno;
+    return failed;
+}
+
+static void warn_of_lost(const struct qcbm_image *img, const char *path)
+{
+    struct qcbm_finding f;
+
+    for (uint32_t i = 0; i < qcbm_finding_count(img); i++) {
+        qcbm_finding_get(img, i, &f, sizeof f);
+        if (strcmp(f.code, "l2-table-past-eof") == 0)
+            cmd_warning("%s: %s", path, f.message);
+    }
+}
+
+static int print_map(struct qcbm_image *img, const char *path, const struct map_args *args)
+{
+    struct printer p = { .json = args->output == OUTPUT_JSON };
+    struct qcbm_error err;
+
+    if (!p.json)
+        printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
+    if (qcbm_map(img, args->start, args->length, args->force_share ? QCBM_MAP_FORCE_SHARE : 0, print_entry, &p, &err) <
+        0) {
+        if (p.no_place)
+            return cmd_error("File contains external, encrypted or compressed clusters.");
+        if (p.lost)
+            return cmd_error("could not write the output: %s", strerror(p.lost));
+        return cmd_lib_error(&err, "Could not read file metadata of '%s'", path);
+    }
+    if (p.json && !p.begun) { /* qemu-img's answer for an empty range */
+        struct qcbm_map_entry none = { .start = args->start, .offset = QCBM_NO_OFFSET };
+
+        print_json(&p, &none);
+    }
+    if (p.json)
+        printf("]\n");
+    warn_of_lost(img, path);
+    return EXIT_DONE;
+}
+
+static int run_map(const struct cmd *cmd, int argc, char **argv)
+{
+    struct map_args args = { .length = UINT64_MAX };
+    int first;
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+
+    if (parsed != OPT_GO_ON)
+        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (argc - first != 1)
+        return cmd_usage_error(cmd, "Expecting one image file name");
+    struct qcbm_image *img =
+        cmd_open(argv[first], args.format,
+                 (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
+    if (!img)
+        return EXIT_FAILED;
+    int code = print_map(img, argv[first], &args);
+    qcbm_close(img);
+    return code;
+}
+
+const struct cmd cmd_map = { "map", "FILE", "Show where the bytes of the disk are, in FILE and its backing chain.",
+                             map_opts, run_map };

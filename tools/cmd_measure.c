@@ -1,0 +1,188 @@
+/* cmd_measure.c - qcbm measure: how large a copy of an image would be, as qemu-img measure prints it
+ * SPDX-License-Identifier: MIT
+ */
+#include <inttypes.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json_write.h"
+#include "opt_parse.h"
+#include "qemu_text.h"
+
+struct measure_args {
+    const char *format, *target, *options;
+    uint64_t size;
+    enum opt_output output;
+    bool force_share, no_lock;
+};
+
+static const struct opt measure_opts[] = {
+    OPT_COMMON_FORMAT(measure_args),
+    { NULL, 'O', OPT_STRING, offsetof(struct measure_args, target), "FMT",
+      "format of the copy: raw (default) or qcow2" },
+    { NULL, 'o', OPT_STRING, offsetof(struct measure_args, options), "OPTIONS",
+      "of a qcow2 copy, separated by commas: cluster_size=, refcount_bits=,\ncompat=, extended_l2=, preallocation=" },
+    { "size", 0, OPT_SIZE, offsetof(struct measure_args, size), "N", "measure a new, empty image of this size" },
+    { "force-share", 'U', OPT_FLAG, offsetof(struct measure_args, force_share), NULL, "read while a writer is active" },
+    OPT_COMMON_OUTPUT(measure_args),
+    OPT_COMMON_NO_LOCK(measure_args),
+    { NULL, 'l', OPT_REFUSED, 0, "SNAPSHOT", "qcbm measures the active state only" },
+    OPT_COMMON_REFUSED,
+    OPT_END,
+};
+
+/* ---- -o ---- */
+
+static bool take_size(const char *value, uint32_t *out)
+{
+    uint64_t size;
+
+    if (size_parse(value, &size) != SIZE_OK || size == 0 || size > UINT32_MAX)
+        return false;
+    *out = (uint32_t)size;
+    return true;
+}
+
+static bool is_one_of(const char *value, const char *a, const char *b)
+{
+    return strcmp(value, a) == 0 || strcmp(value, b) == 0;
+}
+
+/* One KEY=VALUE; false if qcbm does not know it. */
+static bool take_option(const char *key, const char *value, struct qcbm_measure_options *to)
+{
+    if (strcmp(key, "cluster_size") == 0)
+        return take_size(value, &to->cluster_size);
+    if (strcmp(key, "refcount_bits") == 0)
+        return take_size(value, &to->refcount_bits);
+    if (strcmp(key, "compat") == 0) {
+        to->version = strcmp(value, "0.10") == 0 ? 2 : 3;
+        return is_one_of(value, "0.10", "1.1");
+    }
+    if (strcmp(key, "extended_l2") == 0) {
+        to->extended_l2 = strcmp(value, "on") == 0;
+        return is_one_of(value, "on", "off");
+    }
+    if (strcmp(key, "lazy_refcounts") == 0)
+        return is_one_of(value, "on", "off");
+    if (strcmp(key, "preallocation") == 0) {
+        to->flags |= is_one_of(value, "falloc", "full") ? QCBM_MEASURE_PREALLOCATED : 0;
+        return is_one_of(value, "off", "metadata") || is_one_of(value, "falloc", "full");
+    }
+    return false;
+}
+
+static bool parse_options(const char *text, struct qcbm_measure_options *to)
+{
+    char *copy = strdup(text), *rest = copy;
+    bool good = copy != NULL;
+
+    for (char *key; good && (key = strsep(&rest, ",")) != NULL;) {
+        char *value = strchr(key, '=');
+
+        if (value)
+            *value++ = '\0';
+        good = value && take_option(key, value, to);
+        if (!good)
+            cmd_error("Invalid option '%s%s%s' of -o", key, value ? "=" : "", value ? value : "");
+    }
+    free(copy);
+    return good;
+}
+
+/* ---- output ---- */
+
+static void print_measure(const struct qcbm_measure *m, enum opt_output output)
+{
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    if (output == OUTPUT_HUMAN) {
+        printf("required size: %" PRIu64 "\nfully allocated size: %" PRIu64 "\n", m->required, m->fully_allocated);
+        if (m->has_bitmaps)
+            printf("bitmaps size: %" PRIu64 "\n", m->bitmaps);
+        return;
+    }
+    json_begin_object(&w, NULL);
+    if (m->has_bitmaps)
+        json_u64(&w, "bitmaps", m->bitmaps);
+    json_u64(&w, "required", m->required);
+    json_u64(&w, "fully-allocated", m->fully_allocated);
+    json_end_object(&w);
+    json_finish(&w);
+}
+
+/* A raw file is as long as the disk, in whole sectors. */
+static int measure_raw(struct qcbm_image *img, const struct measure_args *args)
+{
+    struct qcbm_measure m = { 0 };
+    struct qcbm_image_info info;
+    uint64_t size = args->size;
+
+    if (img) {
+        qcbm_image_get_info(img, &info, sizeof info);
+        size = info.virtual_size & ~UINT64_C(511);
+    }
+    m.required = m.fully_allocated = (size + 511) & ~UINT64_C(511);
+    print_measure(&m, args->output);
+    return EXIT_DONE;
+}
+
+static int measure_qcow2(struct qcbm_image *img, const struct measure_args *args, const char *path)
+{
+    struct qcbm_measure_options options = QCBM_MEASURE_OPTIONS_INIT;
+    struct qcbm_measure m;
+    struct qcbm_error err;
+
+    if (args->options && !parse_options(args->options, &options))
+        return EXIT_FAILED;
+    options.flags |= args->force_share ? QCBM_MEASURE_FORCE_SHARE : 0;
+    if (qcbm_measure(img, args->size, &options, &m, sizeof m, &err) < 0)
+        return img ? cmd_lib_error(&err, "Could not measure '%s'", path) : cmd_error("%s", err.message);
+    print_measure(&m, args->output);
+    return EXIT_DONE;
+}
+
+/* What cannot go together, in qemu-img's words. */
+static int check_args(const struct measure_args *args, int n_files)
+{
+    if (n_files > 1)
+        return cmd_error("At most one filename argument is allowed.");
+    if (n_files == 0 && args->format)
+        return cmd_error("--image-opts, -f, and -l require a filename argument.");
+    if (n_files == 0 && args->size == UINT64_MAX)
+        return cmd_error("Either --size N or one filename must be specified.");
+    if (n_files == 1 && args->size != UINT64_MAX)
+        return cmd_error("--size N cannot be used together with a filename.");
+    if (strcmp(args->target, "raw") != 0 && strcmp(args->target, "qcow2") != 0)
+        return cmd_error("Unknown file format '%s'", args->target);
+    if (args->options && strcmp(args->target, "raw") == 0)
+        return cmd_error("-o is for -O qcow2 only");
+    return EXIT_DONE;
+}
+
+static int run_measure(const struct cmd *cmd, int argc, char **argv)
+{
+    struct measure_args args = { .target = "raw", .size = UINT64_MAX };
+    struct qcbm_image *img = NULL;
+    int first;
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+
+    if (parsed != OPT_GO_ON)
+        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (check_args(&args, argc - first) != EXIT_DONE)
+        return EXIT_FAILED;
+    const char *path = first < argc ? argv[first] : NULL;
+    if (path)
+        img = cmd_open(path, args.format,
+                       (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
+    if (path && !img)
+        return EXIT_FAILED;
+    int code = strcmp(args.target, "raw") == 0 ? measure_raw(img, &args) : measure_qcow2(img, &args, path);
+    qcbm_close(img);
+    return code;
+}
+
+const struct cmd cmd_measure = { "measure", "(FILE | --size=N)", "Tell how large a copy of an image would be.",
+                                 measure_opts, run_measure };
