@@ -5,4 +5,4 @@
 
 #include "cmd.h"
 
-const struct cmd *const cmds[] = { &cmd_synth, &cmd_bitmap, &cmd_extents, &cmd_info, NULL };
+const struct cmd *const cmds[] = { &cmd_synth, &cmd_bitmap, &cmd_extents, &cmd_info, &cmd_check, NULL };
