@@ -5,6 +5,7 @@
  * of its own on stderr, and fields of its own behind those of qemu-img.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,7 +123,9 @@ static int on_finding(void *opaque, const struct qcbm_check_finding *f)
     note_kind(r, f->problem);
     if (r->args->output == OUTPUT_JSON)
         list_finding(r, f);
-    if (f->problem->qemu_text) {
+    if (strcmp(f->problem->code, "snapshot-table") == 0) {
+        cmd_error("%s", f->message);
+    } else if (f->problem->qemu_text) {
         print_line(f->message);
         if (f->hint)
             print_line(f->hint);
@@ -331,7 +334,10 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
 {
     struct check_args args = { 0 };
     struct report report = { .args = &args };
+    static char lines[1 << 13];
     int first, code;
+
+    setvbuf(stderr, lines, _IOLBF, sizeof lines); /* there may be a line for each cluster */
     enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
 
     if (parsed != OPT_GO_ON)

@@ -17,6 +17,8 @@
 /* Tables that honest programs write are read a handful of times at most; hostile ones refer to each other at will. */
 #define BUDGET_BASE (UINT64_C(64) << 20)
 #define BUDGET_MAX (UINT64_C(16) << 30)
+#define COST_OF_CLUSTER 16u  /* of counting one again */
+#define COST_OF_MESSAGE 512u /* while tables are walked for messages */
 
 static uint64_t *total_of(struct check *c, enum qcbm_check_severity severity)
 {
@@ -56,7 +58,7 @@ int qcbmi_check_problem(struct check *c, enum check_id id, uint64_t weight, cons
     c->noise = true;
     if (c->tally)
         *total_of(c, rule->severity) += weight;
-    if (!c->tell || !c->o.finding)
+    if (!c->tell || !c->o.finding || (c->walking && !qcbmi_check_afford(c, COST_OF_MESSAGE)))
         return 0;
     va_start(args, fmt);
     vsnprintf(message, sizeof(message), fmt, args);
@@ -77,19 +79,22 @@ int qcbmi_check_step(struct check *c, uint64_t bytes)
 
 bool qcbmi_check_afford(struct check *c, uint64_t bytes)
 {
-    bool tally = c->tally, tell = c->tell;
+    bool tally = c->tally, tell = c->tell, walking = c->walking;
 
     if (bytes <= c->budget) {
         c->budget -= bytes;
         return true;
     }
-    if (c->budget != 0 || bytes == 0) { /* say it once */
+    if (!c->exhausted) {
         c->budget = 0;
+        c->exhausted = true;
         c->tally = c->tell = true;
+        c->walking = false;
         (void)qcbmi_check_problem(c, P_TOO_MUCH_WORK, 1, &CHECK_NOWHERE,
                                   "tables refer to the same bytes over and over; the rest of them was left out");
         c->tally = tally;
         c->tell = tell;
+        c->walking = walking;
     }
     return false;
 }
@@ -134,7 +139,9 @@ static int tell_clusters(struct check *c, uint64_t first, uint64_t end, const st
     uint64_t max = q2_refcount_max(c->g->refcount_order);
     int ret = 0;
 
-    for (uint64_t k = first; c->overflow && ret == 0 && k < end; k++) {
+    if (!c->overflow || !qcbmi_check_afford(c, COST_OF_CLUSTER * (end - first)))
+        return 0;
+    for (uint64_t k = first; ret == 0 && k < end; k++) {
         uint64_t excess = 0;
 
         ret = qcbmi_counts_add(&c->told, k, 1, 1, max, &excess, c->err);
@@ -270,7 +277,7 @@ static int tell_walk(struct check *c)
     int ret = 0;
 
     c->count = c->tally = false;
-    c->tell = true;
+    c->tell = c->walking = true;
     c->only_overflow = c->again;
     c->overflow_told = c->overflow;
     if (c->overflow)
@@ -278,7 +285,7 @@ static int tell_walk(struct check *c)
     if (ret == 0)
         ret = qcbmi_check_walk(c);
     qcbmi_counts_free(&c->told);
-    c->only_overflow = false;
+    c->only_overflow = c->walking = false;
     return ret;
 }
 
@@ -365,6 +372,7 @@ static int prepare(struct check *c)
         return qcbmi_fail(c->err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "File too large");
     c->r.total_clusters = div_up(c->g->sector_size_down, c->g->cluster_size);
     c->budget = BUDGET_BASE + u64_min(4 * u64_min(c->file_len, BUDGET_MAX), BUDGET_MAX);
+    c->budget_full = c->budget;
     c->block_offset = UINT64_MAX;
     c->block = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
     if (!c->block)

@@ -51,6 +51,7 @@ struct check {
     bool tally, tell;              /* problems are added to the totals; are told */
     bool again;                    /* a further pass: only counters count */
     bool noise;                    /* there is something to tell */
+    bool walking;                  /* tables are walked for messages, which the budget bounds */
     bool only_overflow;            /* nothing else is told */
     bool overflow, overflow_told;  /* some cluster has more references than its refcount can say */
     struct check_suspects *search; /* not NULL: references are matched with the suspects, nothing else happens */
@@ -58,7 +59,9 @@ struct check {
     uint64_t file_len;   /* rounded up to a sector, as QEMU has it */
     uint64_t n_clusters; /* of the file; one more if a reference reaches there */
     uint64_t lo, hi;     /* clusters of this pass */
-    uint64_t budget;     /* bytes of tables that may be read beyond once each */
+    bool exhausted;      /* and that has been said */
+    uint64_t budget_full;
+    uint64_t budget; /* bytes of tables that may be read beyond once each */
 
     struct qcbmi_counts refs;                         /* references found */
     struct qcbmi_counts owners;                       /* of them those that rule each other out */

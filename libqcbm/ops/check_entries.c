@@ -112,14 +112,15 @@ static int check_allocated(struct check *c, struct check_table *t, uint32_t i, u
     struct check_place at = place_of(c, t, i);
     struct check_owner owner = { OWNER_DATA, NULL, t->state, t->guest + (uint64_t)i * c->g->cluster_size };
     uint64_t off = raw & Q2_ENTRY_OFFSET_MASK;
-    int ret;
+    int ret = 0;
 
     compare_copied(c, t, off >> c->g->cluster_bits, 1, raw & Q2_ENTRY_COPIED);
     if ((word >> 32) & word)
-        return qcbmi_check_problem(
+        ret = qcbmi_check_problem(
             c, P_L2_SUBCLUSTERS, t->weight, &at,
             "ERROR offset=%" PRIx64 ": Allocated cluster has corrupted subcluster allocation bitmap", off);
-    ret = check_alignment(c, t, raw, word, off, &at);
+    if (ret == 0)
+        ret = check_alignment(c, t, raw, word, off, &at);
     if (ret == 0)
         ret = check_beyond(c, t, i, raw, off, &at);
     count_data(c, t, off, 1);

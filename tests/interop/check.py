@@ -41,6 +41,9 @@ def compare(work, name, *options, codes=None, same_text=True):
     ours = work.qcbm('check', *options, name, rc=None)
     other = work.run('qemu-img', 'check', *options, name, rc=None)
     what = work.log[-1]
+    if 'Could not open' in other.err and 'bitmap-directory-broken' in own_codes(ours):
+        require_equal(ours.code, 2, what + ': exit code')
+        return ours
     require_equal(ours.code, other.code, what + ': exit code\n' + ours.err)
     require_equal(ours.out, other.out, what + ': stdout')
     if same_text:
@@ -219,7 +222,7 @@ def damaged(work, damage, **how):
 
 
 def snapshot_damage(work, at, data):
-    image = make(work, snapshots=3)
+    image = make(work, snapshots=1 if data == u32(8) else 3)
     patch(image.path, image.snapshots_offset + at, data)
     # qemu-img adds advice on -r when it cannot read the table
     compare(work, 'a.qcow2', same_text=data != u32(0x800))
@@ -275,7 +278,8 @@ def byte_changes(work, seed, **how):
             patch(work.path('a.qcow2'), at, bytes([dice.randrange(256)]))
             work.note('# byte at %d changed' % at)
         done = work.run('qemu-img', 'check', 'a.qcow2', rc=None)
-        if 'Could not open' in done.err or 'ERROR snapshot table' in done.err or 'failed to read' in done.err:
+        if 'Could not open' in done.err or 'ERROR snapshot table' in done.err or 'failed to read' in done.err \
+                or 'Cannot allocate memory' in done.err:
             continue
         compare(work, 'a.qcow2')
 
@@ -330,9 +334,9 @@ def bitmap_data_lost(work):
 
 
 def tail_bits(work):
-    image = make(work, bitmaps=1, size='1M')
+    image = make(work, bitmaps=1)
     table = image.bitmaps()[0].table
-    patch(image.path, table[0] + 32, b'\x01')
+    patch(image.path, table[0] + 64, b'\x01')
     compare(work, 'a.qcow2', codes=['bitmap-tail-bits'])
 
 
@@ -374,7 +378,7 @@ def limited(work, name, seconds=2.0, *options):
     result = work.run('/usr/bin/env', 'python3', '-c', '''
 import resource, subprocess, sys, time
 start = time.monotonic()
-done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+done = subprocess.run(['timeout', '40'] + sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 print(done.returncode, time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.stderr.buffer.write(done.stderr[:4096])''', qtool.QCBM, 'check', *options, name)
     code, took, kib = result.out.split()
@@ -412,7 +416,7 @@ def shared_snapshots(work):
 
 def sparse_giant(work):
     """A file of many terabytes of holes, with tables everywhere in it."""
-    image = make(work, options='cluster_size=64k', size='1M')
+    image = make(work, options='cluster_size=64k')
     with open(image.path, 'r+b') as f:
         f.truncate(15 << 40)
     end = 1 << 40
@@ -463,7 +467,7 @@ SHAPES = {
     'refcount 2': {'options': 'refcount_bits=2,cluster_size=1k', 'snapshots': 1},
     'preallocated': {'options': 'preallocation=metadata,cluster_size=4k', 'writes': ()},
     'empty': {'writes': ()},
-    'odd': {'options': 'cluster_size=512', 'size': '1000003', 'writes': ('write -q 999k 100',)},
+    'odd': {'options': 'cluster_size=512', 'size': '1000003', 'writes': ('write -q 900k 1k',)},
     'zstd': {'options': 'compression_type=zstd', 'writes': ('write -q -c 0 64k', 'write -q -c 64k 64k')},
     'data file': {'options': 'data_file=data.raw'},
 }
