@@ -18,7 +18,7 @@
 #define BUDGET_BASE (UINT64_C(64) << 20)
 #define BUDGET_MAX (UINT64_C(16) << 30)
 #define COST_OF_CLUSTER 16u  /* of counting one again */
-#define COST_OF_MESSAGE 512u /* while tables are walked for messages */
+#define COST_OF_MESSAGE 128u /* while tables are walked for messages */
 
 static uint64_t *total_of(struct check *c, enum qcbm_check_severity severity)
 {

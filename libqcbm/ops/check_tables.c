@@ -58,6 +58,8 @@ static size_t merge(struct l2_ref *refs, size_t n)
 {
     size_t kept = 0;
 
+    if (n == 0)
+        return 0;
     qsort(refs, n, sizeof(*refs), by_offset);
     for (size_t i = 1; i < n; i++) {
         if (refs[i].offset == refs[kept].offset) {
@@ -67,7 +69,7 @@ static size_t merge(struct l2_ref *refs, size_t n)
             refs[++kept] = refs[i];
         }
     }
-    return n ? kept + 1 : 0;
+    return kept + 1;
 }
 
 static int refer_to_l2(struct check *c, const struct l2_ref *ref)
@@ -217,6 +219,8 @@ static int sweep_over(struct sweep *s, int (*fn)(struct sweep *, uint64_t, uint6
     uint64_t at = 0;
     int ret = 0;
 
+    if (s->n == 0)
+        return 0;
     qsort(s->starts, s->n, sizeof(s->starts[0]), by_value);
     qsort(s->ends, s->n, sizeof(s->ends[0]), by_value);
     while (ret == 0 && over < s->n) {
