@@ -240,6 +240,7 @@ static void print_json(const struct report *r)
     json_string(&w, "format", "qcow2");
     json_unless_zero(&w, "damages", t->damages);
     json_unless_zero(&w, "warnings", t->warnings);
+    json_unless_zero(&w, "passes", t->passes > 1 ? t->passes : 0);
     if (r->n_listed) {
         write_findings(&w, r);
         write_problems(&w, r);

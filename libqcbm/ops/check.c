@@ -13,7 +13,7 @@
 #include "checked.h"
 #include "q2_refcount.h"
 
-#define MIN_MEMORY (UINT64_C(1) << 20)
+#define MIN_MEMORY (UINT64_C(4) << 10)
 /* Tables that honest programs write are read a handful of times at most; hostile ones refer to each other at will. */
 #define BUDGET_BASE (UINT64_C(64) << 20)
 #define BUDGET_MAX (UINT64_C(16) << 30)

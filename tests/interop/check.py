@@ -14,7 +14,7 @@ import struct
 import qtool
 from qtool import KiB, MiB, Qcow2, patch, require, require_equal
 
-OWN_FIELDS = ('damages', 'warnings', 'findings', 'findings-left-out', 'problems')
+OWN_FIELDS = ('damages', 'warnings', 'passes', 'findings', 'findings-left-out', 'problems')
 OWN_LINE = re.compile(r'^qcbm: (warning: |error: )\[([a-z0-9-]+)\] ')
 COPIED = 1 << 63
 
@@ -59,7 +59,7 @@ def compare(work, name, *options, codes=None, same_text=True):
         require_equal(fields, json.loads(other.out), what + ': JSON')
     else:
         require_equal(mine.out, '', what + ': JSON')
-    few = work.qcbm('check', '--memory=1M', *options, name, rc=ours.code)
+    few = work.qcbm('check', '--memory=4k', *options, name, rc=ours.code)
     require_equal(sorted(few.err.splitlines()), sorted(ours.err.splitlines()), what + ': with little memory')
     return ours
 
@@ -284,6 +284,27 @@ def byte_changes(work, seed, **how):
         compare(work, 'a.qcow2')
 
 
+def several_passes(work, damage=None, bits=16):
+    """More clusters than the memory holds: the same findings and totals."""
+    image = make(work, options='cluster_size=512,refcount_bits=%d' % bits, size='16M', snapshots=1,
+                 writes=('write -q 0 9M', 'write -q 12M 1M'))
+    if damage == 'overflow':
+        for k in range(300):
+            put(image, image.l2_place(8 * MiB + k * 512), image.words(image.l2_place(8 * MiB), 1)[0])
+            put(image, image.l2_place(k * 512), image.words(image.l2_place(0), 1)[0])
+    elif damage:
+        DAMAGES[damage](image)
+    compare(work, 'a.qcow2')
+    full = json.loads(work.qcbm('check', '--output=json', 'a.qcow2', rc=None).out)
+    few = json.loads(work.qcbm('check', '--output=json', '--memory=4k', 'a.qcow2', rc=None).out)
+    require(few.pop('passes', 1) > 1, 'one pass was enough')
+    for fields in full, few:
+        fields.pop('findings', None)
+        if 'problems' in fields:
+            fields['problems'].sort(key=lambda one: one['code'])
+    require_equal(few, full, 'with little memory')
+
+
 # ---- bitmaps, and what qemu-img does not see ---------------------------------------------------------------------
 
 def bitmap_entry(work, at, data, code, codes):
@@ -493,6 +514,9 @@ def cases(full):
         ('l1 longer', 8, u32(9)), ('incomplete', 36, u32(8)), ('extra data', 36, u32(0x800)), ('l1 zero', 8, u32(0)))]
     out += [(snapshot_l1_shared, 'snapshot l1 shared', {})]
     out += [(refcounts_overflow, 'overflow of %d bits' % bits, {'bits': bits}) for bits in (1, 2, 4)]
+    out += [(several_passes, 'several passes, %s' % damage, {'damage': damage, 'bits': bits}) for damage, bits in (
+        (None, 16), ('leaks', 16), ('two guest clusters', 8), ('copied wrong', 16), ('l2 random', 16),
+        ('refblock twice', 16), ('refblock unaligned', 16), ('file cut', 16), ('overflow', 8))]
     out += [(subclusters, 'subclusters %d' % k, {'entry': entry, 'word': word}) for k, (entry, word) in enumerate((
         (None, 1 << 32 | 1), (None, 0), (plus_512, 0), (plus_512, 1), (nothing, 1), (nothing, 1 << 32),
         (compressed, 0), (compressed, 5)))]
