@@ -21,7 +21,7 @@ struct cmd {
 /* cmds.c: all sub-commands, ended by NULL. */
 extern const struct cmd *const cmds[];
 
-extern const struct cmd cmd_bitmap, cmd_extents, cmd_info, cmd_synth;
+extern const struct cmd cmd_bitmap, cmd_check, cmd_extents, cmd_info, cmd_synth;
 extern const struct cmd cmd_dump, cmd_map, cmd_measure, cmd_snapshot;
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1 };

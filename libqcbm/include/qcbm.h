@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Read top to bottom: version, errors, open and close, look, change, synthesise.
+ * Read top to bottom: version, errors, open and close, look, change, synthesise, check.
  *
  * Rules that hold for every call:
  *  - 0 is success, a negative value is one of enum qcbm_code; a positive value is documented where it occurs.
@@ -453,6 +453,69 @@ QCBM_API void qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_
 /* @index in 0 .. notes - 1: one line for people, e.g. a grown tail. Lives as long as the result. */
 QCBM_API const char *qcbm_synth_result_note(const struct qcbm_synth_result *r, uint32_t index);
 QCBM_API void qcbm_synth_result_free(struct qcbm_synth_result *r);
+
+/* ---- check --------------------------------------------------------------------------------------------- */
+
+enum qcbm_check_severity {
+    QCBM_CHECK_WARNING,    /* worth knowing; nothing is lost by it */
+    QCBM_CHECK_LEAK,       /* a cluster that nobody uses; counted as qemu-img counts leaks */
+    QCBM_CHECK_CORRUPTION, /* counted as qemu-img counts corruptions, or why QEMU does not open the image */
+    QCBM_CHECK_DAMAGE,     /* damage on which qemu-img is silent; not among its totals */
+    QCBM_CHECK_FAULT       /* something could not be checked: qemu-img's "internal errors" */
+};
+
+enum qcbm_repair_level { QCBM_REPAIR_NONE, QCBM_REPAIR_LEAKS, QCBM_REPAIR_ALL, QCBM_REPAIR_BITMAPS };
+
+/* A row of the table of problems. Strings are static. */
+struct qcbm_check_problem {
+    const char *code; /* stable, e.g. "refcount-too-low" */
+    enum qcbm_check_severity severity;
+    enum qcbm_repair_level repair; /* the lowest level of -r that deals with it */
+    bool qemu_text;                /* qemu-img check knows it, and the message of a finding is in its words */
+    const char *consequence, *cure;
+};
+/* Row @index, from 0; NULL past the last. */
+QCBM_API const struct qcbm_check_problem *qcbm_check_problem_get(uint32_t index);
+
+struct qcbm_check_finding { /* its strings live until the callback returns */
+    const struct qcbm_check_problem *problem;
+    uint64_t offset;     /* of the bad bytes in the image file, or QCBM_NO_OFFSET */
+    const char *table;   /* what they are part of: "L2 table", "refcount table" ...; NULL if there is no such */
+    uint64_t index;      /* of the entry in it; UINT64_MAX if there is none */
+    uint32_t bitmap;     /* index for qcbm_bitmap_get(), or UINT32_MAX */
+    const char *message; /* one line */
+    const char *hint;    /* a second line that qemu-img prints, or NULL */
+};
+/* A non-zero return stops the check with QCBM_E_ABORTED. */
+typedef int qcbm_check_fn(void *opaque, const struct qcbm_check_finding *finding);
+
+struct qcbm_check_options {
+    size_t struct_size;
+    uint64_t memory;        /* bytes for counting references; more are not taken, the file is walked again instead */
+    qcbm_check_fn *finding; /* may be NULL: totals only */
+    /* Called now and then with metadata bytes read and expected; non-zero stops with QCBM_E_ABORTED. May be NULL. */
+    int (*progress)(void *opaque, uint64_t done, uint64_t total);
+    void *opaque;
+};
+#define QCBM_CHECK_OPTIONS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(struct qcbm_check_options), UINT64_C(256) << 20, NULL, NULL, NULL                                       \
+    }
+
+struct qcbm_check_result {
+    uint64_t corruptions, leaks, check_errors; /* as qemu-img check counts them */
+    uint64_t damages, warnings;                /* beyond them */
+    uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
+    uint64_t image_end_offset;
+    uint32_t passes; /* walks over the metadata that the memory made necessary */
+};
+
+/* Check the whole image: what qemu-img check checks, in its order, and the bitmaps. Writes nothing, opens no other file,
+ * needs no key. @out (@size is sizeof *out of the caller) is filled on failure too, with what was found so far.
+ * Returns 0 whatever was found; QCBM_E_CORRUPT (the snapshot table cannot be read), QCBM_E_LIMIT (too many clusters),
+ * QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,
+                        size_t size, struct qcbm_error *err);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,11 @@
+# explain.sh - what --explain says comes from the table of problems, on stderr; stdout is that of qemu-img.
+# SPDX-License-Identifier: MIT
+make_inconsistent
+qcbm check --explain image.qcow2 >out 2>err
+grep -q '^qcbm: warning: \[bitmap-in-use\] bitmap .b0. is marked in use$' err
+grep -q '^    cure: remove it and make a full backup' err
+qemu-img check image.qcow2 >theirs
+diff theirs out
+json 'v["check-errors"] == 0 and v["problems"][0]["code"] == "bitmap-in-use"' qcbm check --output=json image.qcow2 2>err2
+fails qcbm check -r all image.qcow2 2>refused
+grep -q 'only reports' refused

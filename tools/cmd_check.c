@@ -1,0 +1,365 @@
+/* cmd_check.c - qcbm check: what qemu-img check reports, and the bitmaps
+ * SPDX-License-Identifier: MIT
+ *
+ * What qemu-img knows is printed in its words, messages on stderr, the totals on stdout; what only qcbm knows are lines
+ * of its own on stderr, and fields of its own behind those of qemu-img.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json_write.h"
+#include "opt_parse.h"
+#include "qemu_text.h"
+
+enum { EXIT_CORRUPT = 2, EXIT_LEAKS = 3, EXIT_NO_CHECK = 63, MAX_LISTED = 1000, MAX_PROBLEMS = 128 };
+
+struct check_args {
+    const char *format, *repair, *cache;
+    uint64_t memory;
+    enum opt_output output;
+    bool force_share, no_lock, quiet, progress, explain, strict;
+};
+
+#define FLAG(name, letter, field, help)                                                                                \
+    {                                                                                                                  \
+        name, letter, OPT_FLAG, offsetof(struct check_args, field), NULL, help                                         \
+    }
+
+static const struct opt check_opts[] = {
+    OPT_COMMON_FORMAT(check_args),
+    FLAG("force-share", 'U', force_share, "read while a writer is active"),
+    FLAG("quiet", 'q', quiet, "print nothing on stdout"),
+    FLAG("progress", 'p', progress, "show progress on stderr"),
+    { "memory", 0, OPT_SIZE, offsetof(struct check_args, memory), "SIZE",
+      "memory for counting references (default: 256M); with\nless the tables are read more than once" },
+    FLAG("strict", 0, strict, "exit code 2 also for damage that qemu-img does not see"),
+    FLAG("explain", 0, explain, "tell consequence and cure of each kind of problem"),
+    OPT_COMMON_OUTPUT(check_args),
+    OPT_COMMON_NO_LOCK(check_args),
+    { NULL, 'T', OPT_STRING, offsetof(struct check_args, cache), "CACHE", "cache mode of qemu-img; without effect" },
+    { "repair", 'r', OPT_STRING, offsetof(struct check_args, repair), "leaks|all", "not yet: check only reports" },
+    OPT_COMMON_REFUSED,
+    OPT_END,
+};
+
+struct listed {
+    struct qcbm_check_finding f; /* its strings but the message are static */
+    char *message;
+};
+
+struct report {
+    const char *path;
+    const struct check_args *args;
+    struct qcbm_check_result result;
+    struct listed *listed; /* for JSON */
+    size_t n_listed;
+    uint64_t left_out;
+    const struct qcbm_check_problem *problems[MAX_PROBLEMS]; /* kinds that occurred */
+    uint64_t counts[MAX_PROBLEMS];
+    size_t n_problems;
+    int shown_percent;
+};
+
+static const char *severity_name(enum qcbm_check_severity s)
+{
+    static const char *const names[] = { "warning", "leak", "corruption", "damage", "fault" };
+
+    return names[s];
+}
+
+static const char *repair_name(enum qcbm_repair_level r)
+{
+    static const char *const names[] = { "none", "leaks", "all", "bitmaps" };
+
+    return names[r];
+}
+
+static void note_kind(struct report *r, const struct qcbm_check_problem *problem)
+{
+    size_t i = 0;
+
+    while (i < r->n_problems && r->problems[i] != problem)
+        i++;
+    if (i == MAX_PROBLEMS)
+        return;
+    if (i == r->n_problems)
+        r->problems[r->n_problems++] = problem;
+    r->counts[i]++;
+}
+
+/* Keep it for the JSON, which begins with the totals. */
+static void list_finding(struct report *r, const struct qcbm_check_finding *f)
+{
+    struct listed *to;
+
+    if (!r->listed)
+        r->listed = calloc(MAX_LISTED, sizeof r->listed[0]);
+    if (!r->listed || r->n_listed == MAX_LISTED) {
+        r->left_out++;
+        return;
+    }
+    to = &r->listed[r->n_listed];
+    to->message = strdup(f->message);
+    if (!to->message) {
+        r->left_out++;
+        return;
+    }
+    to->f = *f;
+    r->n_listed++;
+}
+
+static void print_line(const char *text)
+{
+    print_escaped(stderr, text, strlen(text));
+    fputc('\n', stderr);
+}
+
+static int on_finding(void *opaque, const struct qcbm_check_finding *f)
+{
+    struct report *r = opaque;
+
+    note_kind(r, f->problem);
+    if (r->args->output == OUTPUT_JSON)
+        list_finding(r, f);
+    if (strcmp(f->problem->code, "snapshot-table") == 0) {
+        cmd_error("%s", f->message);
+    } else if (f->problem->qemu_text) {
+        print_line(f->message);
+        if (f->hint)
+            print_line(f->hint);
+    } else if (f->problem->severity == QCBM_CHECK_WARNING) {
+        cmd_warning("[%s] %s", f->problem->code, f->message);
+    } else {
+        cmd_error("error: [%s] %s", f->problem->code, f->message);
+    }
+    return 0;
+}
+
+static int show_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    struct report *r = opaque;
+    double percent = total ? 100.0 * (double)done / (double)total : 100;
+
+    if ((int)percent > r->shown_percent) {
+        r->shown_percent = (int)percent;
+        fprintf(stderr, "    (%.2f/100%%)\r", percent);
+        fflush(stderr);
+    }
+    return 0;
+}
+
+static void print_text(const struct qcbm_check_result *r)
+{
+    if (r->corruptions + r->leaks + r->check_errors == 0)
+        printf("No errors were found on the image.\n");
+    if (r->corruptions)
+        printf("\n%" PRIu64 " errors were found on the image.\n"
+               "Data may be corrupted, or further writes to the image may corrupt it.\n",
+               r->corruptions);
+    if (r->leaks)
+        printf("\n%" PRIu64 " leaked clusters were found on the image.\n"
+               "This means waste of disk space, but no harm to data.\n",
+               r->leaks);
+    if (r->check_errors)
+        printf("\n%" PRIu64 " internal errors have occurred during the check.\n", r->check_errors);
+    if (r->total_clusters && r->allocated_clusters)
+        printf("%" PRIu64 "/%" PRIu64 " = %0.2f%% allocated, %0.2f%% fragmented, %0.2f%% compressed clusters\n",
+               r->allocated_clusters, r->total_clusters,
+               (double)r->allocated_clusters * 100.0 / (double)r->total_clusters,
+               (double)r->fragmented_clusters * 100.0 / (double)r->allocated_clusters,
+               (double)r->compressed_clusters * 100.0 / (double)r->allocated_clusters);
+    if (r->image_end_offset)
+        printf("Image end offset: %" PRIu64 "\n", r->image_end_offset);
+}
+
+static void json_unless_zero(struct json_writer *w, const char *key, uint64_t value)
+{
+    if (value)
+        json_u64(w, key, value);
+}
+
+static void write_findings(struct json_writer *w, const struct report *r)
+{
+    json_begin_array(w, "findings");
+    for (size_t i = 0; i < r->n_listed; i++) {
+        const struct qcbm_check_finding *f = &r->listed[i].f;
+
+        json_begin_object(w, NULL);
+        json_string(w, "code", f->problem->code);
+        json_string(w, "severity", severity_name(f->problem->severity));
+        if (f->offset != QCBM_NO_OFFSET)
+            json_u64(w, "offset", f->offset);
+        if (f->table)
+            json_string(w, "table", f->table);
+        if (f->index != UINT64_MAX)
+            json_u64(w, "index", f->index);
+        if (f->bitmap != UINT32_MAX)
+            json_u64(w, "bitmap", f->bitmap);
+        json_string(w, "message", r->listed[i].message);
+        json_end_object(w);
+    }
+    json_end_array(w);
+    json_unless_zero(w, "findings-left-out", r->left_out);
+}
+
+static void write_problems(struct json_writer *w, const struct report *r)
+{
+    json_begin_array(w, "problems");
+    for (size_t i = 0; i < r->n_problems; i++) {
+        const struct qcbm_check_problem *p = r->problems[i];
+
+        json_begin_object(w, NULL);
+        json_string(w, "code", p->code);
+        json_string(w, "severity", severity_name(p->severity));
+        json_u64(w, "count", r->counts[i]);
+        json_string(w, "consequence", p->consequence);
+        json_string(w, "cure", p->cure);
+        json_string(w, "repair", repair_name(p->repair));
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+static void print_json(const struct report *r)
+{
+    const struct qcbm_check_result *t = &r->result;
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    json_begin_object(&w, NULL);
+    json_unless_zero(&w, "image-end-offset", t->image_end_offset);
+    json_unless_zero(&w, "total-clusters", t->total_clusters);
+    json_unless_zero(&w, "corruptions", t->corruptions);
+    json_u64(&w, "check-errors", t->check_errors);
+    json_unless_zero(&w, "fragmented-clusters", t->fragmented_clusters);
+    json_unless_zero(&w, "leaks", t->leaks);
+    json_string(&w, "filename", r->path);
+    json_unless_zero(&w, "allocated-clusters", t->allocated_clusters);
+    json_unless_zero(&w, "compressed-clusters", t->compressed_clusters);
+    json_string(&w, "format", "qcow2");
+    json_unless_zero(&w, "damages", t->damages);
+    json_unless_zero(&w, "warnings", t->warnings);
+    json_unless_zero(&w, "passes", t->passes > 1 ? t->passes : 0);
+    if (r->n_listed) {
+        write_findings(&w, r);
+        write_problems(&w, r);
+    }
+    json_end_object(&w);
+    json_finish(&w);
+}
+
+/* On stderr: stdout is that of qemu-img. */
+static void explain(const struct report *r)
+{
+    for (size_t i = 0; i < r->n_problems; i++) {
+        const struct qcbm_check_problem *p = r->problems[i];
+
+        fprintf(stderr, "qcbm: %s, %" PRIu64 " times (%s)\n    consequence: %s\n    cure: %s\n", p->code, r->counts[i],
+                severity_name(p->severity), p->consequence, p->cure);
+    }
+}
+
+static int finish(const struct report *r)
+{
+    const struct qcbm_check_result *t = &r->result;
+
+    if (!r->args->quiet && r->args->output == OUTPUT_JSON)
+        print_json(r);
+    else if (!r->args->quiet)
+        print_text(t);
+    if (r->args->explain)
+        explain(r);
+    if (t->check_errors) {
+        fflush(stdout); /* as qemu-img has it: the totals are out although the command failed */
+        return cmd_error("Check failed");
+    }
+    if (t->corruptions || (r->args->strict && t->damages))
+        return EXIT_CORRUPT;
+    return t->leaks ? EXIT_LEAKS : EXIT_DONE;
+}
+
+static int check(struct qcbm_image *img, struct report *r)
+{
+    struct qcbm_check_options options = QCBM_CHECK_OPTIONS_INIT;
+    struct qcbm_error err;
+
+    if (r->args->memory)
+        options.memory = r->args->memory;
+    options.finding = on_finding;
+    options.progress = r->args->progress && !r->args->quiet ? show_progress : NULL;
+    options.opaque = r;
+    r->shown_percent = -1;
+    int ret = qcbm_check(img, &options, &r->result, sizeof r->result, &err);
+    if (r->shown_percent >= 0)
+        fputc('\n', stderr);
+    int code = ret < 0 ? cmd_error("Check failed: %s", err.message) : finish(r);
+    for (size_t i = 0; i < r->n_listed; i++)
+        free(r->listed[i].message);
+    free(r->listed);
+    return code;
+}
+
+/* Opens @path, or tells why not: *@code is the exit code then. */
+static struct qcbm_image *open_image(const char *path, const struct check_args *args, int *code)
+{
+    unsigned flags = (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args->no_lock ? QCBM_OPEN_NO_LOCK : 0);
+    bool raw = args->format && strcmp(args->format, "raw") == 0;
+    struct qcbm_image *img = NULL;
+    struct qcbm_error err;
+
+    *code = EXIT_FAILED;
+    if (args->format && !raw)
+        return cmd_open(path, args->format, flags);
+    int ret = qcbm_open(path, flags, &img, &err);
+    if (ret == QCBM_E_NOT_QCOW2 || (raw && ret != QCBM_E_IO && ret != QCBM_E_NOTFOUND && ret != QCBM_E_LOCKED)) {
+        cmd_error("This image format does not support checks");
+        *code = EXIT_NO_CHECK;
+        qcbm_close(img);
+        return NULL;
+    }
+    return ret < 0 ? cmd_open(path, NULL, flags) : img; /* once more, for the words that all commands use */
+}
+
+static bool is_cache_mode(const char *text)
+{
+    static const char *const modes[] = { "none", "off", "directsync", "writeback", "unsafe", "writethrough" };
+
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
+        if (strcmp(text, modes[i]) == 0)
+            return true;
+    return false;
+}
+
+static int run_check(const struct cmd *cmd, int argc, char **argv)
+{
+    struct check_args args = { 0 };
+    struct report report = { .args = &args };
+    static char lines[1 << 13];
+    int first, code;
+
+    setvbuf(stderr, lines, _IOLBF, sizeof lines); /* there may be a line for each cluster */
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+
+    if (parsed != OPT_GO_ON)
+        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (args.repair && strcmp(args.repair, "leaks") != 0 && strcmp(args.repair, "all") != 0)
+        return cmd_usage_error(cmd, "Unknown option value for -r (expecting 'leaks' or 'all'): %s", args.repair);
+    if (argc - first != 1)
+        return cmd_usage_error(cmd, "Expecting one image file name");
+    if (args.repair)
+        return cmd_error("-r is not supported yet, check only reports: repair with 'qemu-img check -r %s'",
+                         args.repair);
+    if (args.cache && !is_cache_mode(args.cache))
+        return cmd_error("Invalid source cache option: %s", args.cache);
+    report.path = argv[first];
+    struct qcbm_image *img = open_image(report.path, &args, &code);
+    if (!img)
+        return code;
+    code = check(img, &report);
+    qcbm_close(img);
+    return code;
+}
+
+const struct cmd cmd_check = { "check", "FILE", "Check a qcow2 image as qemu-img check does, and its bitmaps.",
+                               check_opts, run_check };
