@@ -1,4 +1,4 @@
-/* bitmap_edit.c - add, remove, clear, enable, disable, merge: in memory, until a plan is made of it
+/* bitmap_edit.c - add, remove, rename, rotate, clear, enable, disable: in memory, until a plan is made of it
  * SPDX-License-Identifier: MIT */
 #include "bitmap_edit.h"
 
@@ -111,9 +111,8 @@ static int find(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitm
                       qcbmi_printable(text, sizeof(text), name, strlen(name)));
 }
 
-/* As find(), and not marked in use, nor bad: what QEMU allows for such a bitmap is removal. */
-static int find_consistent(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out,
-                           struct qcbm_error *err)
+int qcbmi_edit_find_consistent(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out,
+                               struct qcbm_error *err)
 {
     int ret = find(edit, name, out, err);
 
@@ -136,19 +135,23 @@ int qcbmi_edit_granularity(const struct qcbm_edit *edit, uint64_t granularity, u
 }
 
 /* What QEMU would refuse to make, or would lose when it next opens the image. */
-static int check_new(const struct qcbm_edit *edit, const char *name, unsigned gran_bits, struct qcbm_error *err)
+static int check_name(const char *name, struct qcbm_error *err)
 {
-    const struct q2_geometry *g = &edit->img->g;
-    struct q2_bitmap_size size;
     size_t len = strlen(name);
-    int ret;
 
     if (len == 0)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "Bitmap name cannot be empty");
     if (len > Q2_MAX_BITMAP_NAME)
         return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "Name length exceeds maximum (1023 characters)");
-    if (edit->n >= Q2_MAX_BITMAPS)
-        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "Maximum number of persistent bitmaps is already reached");
+    return 0;
+}
+
+int qcbmi_edit_check_size(const struct qcbm_edit *edit, unsigned gran_bits, struct qcbm_error *err)
+{
+    const struct q2_geometry *g = &edit->img->g;
+    struct q2_bitmap_size size;
+    int ret;
+
     if (g->sector_size_down == 0)
         return qcbmi_fail(err, QCBM_E_LIMIT, 24, "an image of size 0 cannot hold a bitmap");
     ret = q2_bitmap_size(g->sector_size_down, gran_bits, g->cluster_size, &size, err);
@@ -158,6 +161,23 @@ static int check_new(const struct qcbm_edit *edit, const char *name, unsigned gr
                          "would have no bit (QEMU rounds the size down); resize the image first",
                          g->size);
     return ret;
+}
+
+static int check_new(const struct qcbm_edit *edit, const char *name, unsigned gran_bits, struct qcbm_error *err)
+{
+    int ret = check_name(name, err);
+
+    if (ret == 0 && edit->n >= Q2_MAX_BITMAPS)
+        ret = qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "Maximum number of persistent bitmaps is already reached");
+    return ret < 0 ? ret : qcbmi_edit_check_size(edit, gran_bits, err);
+}
+
+static int fail_exists(const char *name, struct qcbm_error *err)
+{
+    char text[256];
+
+    return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "Bitmap already exists: %s",
+                      qcbmi_printable(text, sizeof(text), name, strlen(name)));
 }
 
 static int append(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
@@ -179,14 +199,12 @@ int qcbmi_edit_insert(struct qcbm_edit *edit, const char *name, unsigned gran_bi
 {
     struct qcbmi_edit_bitmap *b;
     struct qcbmi_dirtymap map = { 0 };
-    char text[256];
     int ret = find(edit, name, &b, NULL);
 
     if (ret == QCBM_E_ARG) /* planned, or void */
         return find(edit, name, &b, err);
     if (ret == 0 && !replace)
-        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "Bitmap already exists: %s",
-                          qcbmi_printable(text, sizeof(text), name, strlen(name)));
+        return fail_exists(name, err);
     ret = check_new(edit, name, gran_bits, err);
     if (ret == 0)
         ret = qcbmi_dirtymap_init(&map, edit->img->g.sector_size_down, gran_bits, err);
@@ -232,10 +250,48 @@ int qcbm_edit_remove(struct qcbm_edit *edit, const char *name, struct qcbm_error
     return 0;
 }
 
+int qcbm_edit_rename(struct qcbm_edit *edit, const char *name, const char *new_name, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
+    char *copy;
+
+    if (ret == 0)
+        ret = check_name(new_name, err);
+    if (ret < 0)
+        return ret;
+    if (qcbmi_edit_find(edit, new_name))
+        return fail_exists(new_name, err);
+    copy = qcbmi_memdup_nul(new_name, strlen(new_name), err);
+    if (!copy)
+        return QCBM_E_NOMEM;
+    free(b->name);
+    b->name = copy;
+    b->name_len = strlen(new_name);
+    return 0;
+}
+
+int qcbm_edit_rotate(struct qcbm_edit *edit, const char *name, const char *new_name, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b, *fresh;
+    char text[256];
+    int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
+
+    if (ret < 0)
+        return ret;
+    if (!(b->flags & Q2_BITMAP_AUTO)) /* nobody would have what was written since it was disabled */
+        return qcbmi_fail(
+            err, QCBM_E_ARG, QCBM_NO_OFFSET,
+            "Bitmap '%s' is disabled: it has not recorded the latest writes, so no other can go on from it",
+            qcbmi_printable(text, sizeof(text), name, strlen(name)));
+    ret = qcbmi_edit_insert(edit, new_name, b->gran_bits, Q2_BITMAP_AUTO, false, &fresh, err);
+    return ret < 0 ? ret : qcbm_edit_disable(edit, name, err); /* the list has moved: by name */
+}
+
 int qcbm_edit_clear(struct qcbm_edit *edit, const char *name, struct qcbm_error *err)
 {
     struct qcbmi_edit_bitmap *b;
-    int ret = find_consistent(edit, name, &b, err);
+    int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
 
     if (ret < 0)
         return ret;
@@ -250,7 +306,7 @@ int qcbm_edit_clear(struct qcbm_edit *edit, const char *name, struct qcbm_error 
 static int set_flag(struct qcbm_edit *edit, const char *name, bool on, struct qcbm_error *err)
 {
     struct qcbmi_edit_bitmap *b;
-    int ret = find_consistent(edit, name, &b, err);
+    int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
 
     if (ret < 0)
         return ret;
@@ -270,7 +326,7 @@ int qcbm_edit_disable(struct qcbm_edit *edit, const char *name, struct qcbm_erro
 
 int qcbmi_edit_bits(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
 {
-    int ret = find_consistent(edit, name, out, err);
+    int ret = qcbmi_edit_find_consistent(edit, name, out, err);
 
     if (ret < 0 || (*out)->bits_changed)
         return ret;
@@ -283,62 +339,12 @@ int qcbmi_edit_bits(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_
     return 0;
 }
 
-/* The bits of @src as the edit has them; loaded into @loaded if they are on disk only. */
-static int own_source(struct qcbm_edit *edit, const char *src, struct qcbmi_dirtymap *loaded,
-                      const struct qcbmi_dirtymap **out, struct qcbm_error *err)
+void qcbmi_edit_take_map(struct qcbmi_edit_bitmap *b, struct qcbmi_dirtymap *map)
 {
-    struct qcbmi_edit_bitmap *b;
-    int ret = find_consistent(edit, src, &b, err);
+    struct qcbmi_dirtymap old = b->map;
 
-    if (ret < 0)
-        return ret;
-    *out = b->bits_changed ? &b->map : loaded;
-    return b->bits_changed ? 0 : qcbmi_bitmap_load(edit->img, b->stored, loaded, err);
-}
-
-static int foreign_source(struct qcbm_image *img, const char *src, struct qcbmi_dirtymap *loaded,
-                          const struct qcbmi_dirtymap **out, struct qcbm_error *err)
-{
-    const struct qcbmi_bitmap *b = qcbmi_bitmap_find(img->bitmaps, src);
-    char text[256];
-    int ret;
-
-    if (!b)
-        return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
-                          qcbmi_printable(text, sizeof(text), src, strlen(src)));
-    *out = loaded;
-    ret = qcbmi_bitmap_check_readable(img, b, false, err);
-    return ret < 0 ? ret : qcbmi_bitmap_load(img, b, loaded, err);
-}
-
-int qcbm_edit_merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
-                    struct qcbm_error *err)
-{
-    struct qcbmi_dirtymap loaded = { 0 };
-    const struct qcbmi_dirtymap *from = NULL;
-    struct qcbmi_edit_bitmap *to;
-    int ret = find_consistent(edit, dst, &to, err);
-
-    if (ret == 0 && (!src_img || src_img == edit->img) && strcmp(dst, src) == 0)
-        return 0; /* into itself */
-    if (ret == 0 && (!src_img || src_img == edit->img))
-        ret = own_source(edit, src, &loaded, &from, err);
-    else if (ret == 0)
-        ret = foreign_source(src_img, src, &loaded, &from, err);
-    if (ret == 0 && from->size != edit->img->g.sector_size_down)
-        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
-                         "Bitmaps are of different sizes (destination size is %" PRIu64 ", source size is %" PRIu64
-                         ") and can't be merged",
-                         edit->img->g.sector_size_down, from->size);
-    if (ret == 0 && qcbmi_bitset_next_set(&from->bits, 0) == from->bits.n_bits)
-        goto out; /* nothing to add */
-    if (ret == 0)
-        ret = qcbmi_edit_bits(edit, dst, &to, err);
-    if (ret == 0)
-        ret = qcbmi_dirtymap_merge(&to->map, from, err);
-out:
-    qcbmi_dirtymap_free(&loaded);
-    return ret;
+    b->map = *map;
+    *map = old;
 }
 
 int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_plan_fn *fn, void *opaque,

@@ -35,12 +35,22 @@ struct qcbmi_edit_bitmap *qcbmi_edit_find(struct qcbm_edit *edit, const char *na
 int qcbmi_edit_insert(struct qcbm_edit *edit, const char *name, unsigned gran_bits, uint32_t flags, bool replace,
                       struct qcbmi_edit_bitmap **out, struct qcbm_error *err);
 
-/* Find @name, refuse it if it is in use or unreadable, and give its bits in memory to be changed. */
+/* Find @name, and refuse it if it is in use or unreadable: all that QEMU allows for such a bitmap is removal. */
+int qcbmi_edit_find_consistent(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out,
+                               struct qcbm_error *err);
+
+/* The same, and give its bits in memory to be changed. */
 int qcbmi_edit_bits(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err);
+
+/* Make @map, of its size and granularity, the bits of @b, whose bits are in memory; @map is left with the old ones. */
+void qcbmi_edit_take_map(struct qcbmi_edit_bitmap *b, struct qcbmi_dirtymap *map);
 
 /* @granularity as given by a user: 0 = default of the edited image. */
 int qcbmi_edit_granularity(const struct qcbm_edit *edit, uint64_t granularity, unsigned *gran_bits,
                            struct qcbm_error *err);
+
+/* Can the edited image have a bitmap of this granularity? QCBM_E_LIMIT, QCBM_E_UNSUPPORTED. */
+int qcbmi_edit_check_size(const struct qcbm_edit *edit, unsigned gran_bits, struct qcbm_error *err);
 
 /* bitmap_plan.c: fill edit->plan from the list. */
 int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err);

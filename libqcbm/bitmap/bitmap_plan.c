@@ -109,6 +109,11 @@ static int check_kept(const struct qcbm_edit *edit, const struct qcbmi_edit_bitm
     return qcbmi_prefix(err, QCBM_E_UNSAFE, "a bitmap that QEMU refuses must be removed first: ");
 }
 
+static bool is_renamed(const struct qcbmi_edit_bitmap *b)
+{
+    return b->name_len != b->stored->d.name_len || memcmp(b->name, b->stored->d.name, b->name_len) != 0;
+}
+
 /* Is the new directory the old one but for flags whose bytes share one sector? Then [*@off, *@end) are those bytes. */
 static bool only_flags(const struct qcbm_edit *edit, uint64_t *off, uint64_t *end)
 {
@@ -122,7 +127,7 @@ static bool only_flags(const struct qcbm_edit *edit, uint64_t *off, uint64_t *en
         const struct qcbmi_edit_bitmap *b = &edit->list[i];
         uint64_t at;
 
-        if (b->stored != &list->list[i] || b->bits_changed)
+        if (b->stored != &list->list[i] || b->bits_changed || is_renamed(b))
             return false;
         if (b->flags == b->stored->d.flags)
             continue;
@@ -176,15 +181,13 @@ static void build_directory(const struct qcbm_edit *edit, uint8_t *to)
         const struct qcbmi_edit_bitmap *b = &edit->list[i];
         struct q2_bitmap_dirent d = { .table_offset = b->table_offset, .table_entries = b->table_entries };
 
-        d.flags = b->flags;
         d.type = Q2_BITMAP_TYPE_DIRTY;
         d.granularity_bits = (uint8_t)b->gran_bits;
+        if (b->stored && !b->bits_changed) /* verbatim but for flags and name */
+            d = b->stored->d;
+        d.flags = b->flags;
         d.name = (const uint8_t *)b->name;
         d.name_len = (uint16_t)b->name_len;
-        if (b->stored && !b->bits_changed) { /* verbatim but for the flags */
-            d = b->stored->d;
-            d.flags = b->flags;
-        }
         q2_bitmap_dirent_store(to, &d);
         to += q2_bitmap_dirent_len(d.extra_len, d.name_len);
     }

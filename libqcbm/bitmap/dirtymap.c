@@ -24,6 +24,14 @@ int qcbmi_dirtymap_set(struct qcbmi_dirtymap *map, uint64_t start, uint64_t end,
     return qcbmi_bitset_set(&map->bits, start >> map->gran_bits, ((end - 1) >> map->gran_bits) + 1, err);
 }
 
+int qcbmi_dirtymap_clear_within(struct qcbmi_dirtymap *map, uint64_t start, uint64_t end, struct qcbm_error *err)
+{
+    uint64_t first = div_up(start, UINT64_C(1) << map->gran_bits);
+    uint64_t stop = end >= map->size ? map->bits.n_bits : end >> map->gran_bits;
+
+    return first < stop ? qcbmi_bitset_clear(&map->bits, first, stop, err) : 0;
+}
+
 bool qcbmi_dirtymap_next(const struct qcbmi_dirtymap *map, uint64_t from, uint64_t *start, uint64_t *end)
 {
     uint64_t first, stop;
@@ -61,4 +69,27 @@ int qcbmi_dirtymap_merge(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap 
             return ret;
     }
     return 0;
+}
+
+/* Runs that qcbmi_dirtymap_next() gives are as long as can be, so a granule that they cover lies in one of them. */
+int qcbmi_dirtymap_subtract(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err)
+{
+    uint64_t start, end = 0;
+    int ret = 0;
+
+    while (ret == 0 && qcbmi_dirtymap_next(from, end, &start, &end))
+        ret = qcbmi_dirtymap_clear_within(to, start, end, err);
+    return ret;
+}
+
+int qcbmi_dirtymap_intersect(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err)
+{
+    uint64_t start, end, clean = 0;
+    int ret = 0;
+
+    while (ret == 0 && qcbmi_dirtymap_next(from, clean, &start, &end)) {
+        ret = qcbmi_dirtymap_clear_within(to, clean, start, err);
+        clean = end;
+    }
+    return ret < 0 ? ret : qcbmi_dirtymap_clear_within(to, clean, to->size, err);
 }

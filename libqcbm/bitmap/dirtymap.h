@@ -17,6 +17,10 @@ void qcbmi_dirtymap_free(struct qcbmi_dirtymap *map); /* fine on a zeroed struct
 /* Set every granule that [@start, @end) touches: rounded outward, clipped at the size. */
 int qcbmi_dirtymap_set(struct qcbmi_dirtymap *map, uint64_t start, uint64_t end, struct qcbm_error *err);
 
+/* Clear every granule of which no byte lies outside [@start, @end): rounded inward. A last granule that reaches past the
+ * size counts up to it. */
+int qcbmi_dirtymap_clear_within(struct qcbmi_dirtymap *map, uint64_t start, uint64_t end, struct qcbm_error *err);
+
 /* First dirty range at or after @from: [*@start, *@end), clipped at the size. False if there is none. */
 bool qcbmi_dirtymap_next(const struct qcbmi_dirtymap *map, uint64_t from, uint64_t *start, uint64_t *end);
 
@@ -24,5 +28,10 @@ uint64_t qcbmi_dirtymap_dirty_bytes(const struct qcbmi_dirtymap *map); /* clippe
 
 /* @to |= @from, at any granularities; what lies past the end of @to is dropped. */
 int qcbmi_dirtymap_merge(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
+
+/* @to &= @from and @to &= ~@from, of equal size, at any granularities. A granule stays dirty as long as one of its bytes
+ * is dirty by the exact answer. @from must not be @to. */
+int qcbmi_dirtymap_intersect(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
+int qcbmi_dirtymap_subtract(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
 
 #endif

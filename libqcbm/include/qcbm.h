@@ -366,6 +366,31 @@ QCBM_API int qcbm_edit_disable(struct qcbm_edit *edit, const char *name, struct 
 QCBM_API int qcbm_edit_merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
                              struct qcbm_error *err);
 
+/* @dst &= @src, and @dst &= ~@src, with @src as above. The virtual sizes must be equal to the byte. Where granularities
+ * differ, a granule of @dst stays dirty if any of its bytes is dirty by the exact answer. */
+QCBM_API int qcbm_edit_intersect(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                                 struct qcbm_error *err);
+QCBM_API int qcbm_edit_subtract(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                                struct qcbm_error *err);
+/* A new bitmap @name with granularity, state and bits of bitmap @src of @src_img (NULL as above), of equal virtual size.
+ * Extra data is not copied. Also returns QCBM_E_EXISTS, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED. */
+QCBM_API int qcbm_edit_copy(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src,
+                            struct qcbm_error *err);
+/* Bits, state and place in the directory stay. Also returns QCBM_E_EXISTS, QCBM_E_ARG, QCBM_E_LIMIT. */
+QCBM_API int qcbm_edit_rename(struct qcbm_edit *edit, const char *name, const char *new_name, struct qcbm_error *err);
+/* The checkpoint step: disable @name, and add @new_name, enabled and clean, of the same granularity. QCBM_E_ARG: @name is
+ * disabled already, and what was written since is in neither. Also returns what qcbm_edit_add() returns. */
+QCBM_API int qcbm_edit_rotate(struct qcbm_edit *edit, const char *name, const char *new_name, struct qcbm_error *err);
+/* Change the granularity (0 = QEMU's default), rounding outward. Also returns QCBM_E_ARG, QCBM_E_LIMIT. */
+QCBM_API int qcbm_edit_regranularise(struct qcbm_edit *edit, const char *name, uint64_t granularity,
+                                     struct qcbm_error *err);
+/* Mark guest bytes [@offset, @offset + @length) dirty (rounded outward), or clean (rounded inward: no byte outside
+ * becomes clean). QCBM_E_ARG: the range passes the end of the disk. */
+QCBM_API int qcbm_edit_set_range(struct qcbm_edit *edit, const char *name, uint64_t offset, uint64_t length,
+                                 struct qcbm_error *err);
+QCBM_API int qcbm_edit_unset_range(struct qcbm_edit *edit, const char *name, uint64_t offset, uint64_t length,
+                                   struct qcbm_error *err);
+
 struct qcbm_plan_summary {
     uint64_t bytes_written; /* to the image file */
     uint64_t clusters_allocated;

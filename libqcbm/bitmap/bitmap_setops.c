@@ -1,0 +1,233 @@
+/* bitmap_setops.c - bits of an edited bitmap from bits: merge, intersect, subtract, copy, ranges, another granularity
+ * SPDX-License-Identifier: MIT
+ *
+ * What a bitmap says is rounded one way only: a granule may become clean if all of its bytes are known to be clean. */
+#include <string.h>
+
+#include "bitmap_edit.h"
+#include "bitmap_load.h"
+#include "checked.h"
+
+/* ---- where bits come from ---- */
+
+struct source {
+    const struct qcbmi_dirtymap *map;
+    const struct qcbm_image *img;
+    unsigned gran_bits;
+    uint32_t flags;
+    struct qcbmi_dirtymap loaded; /* if the edit does not have the bits in memory */
+};
+
+/* Bitmap @name as the edit has it so far. */
+static int own_source(struct qcbm_edit *edit, const char *name, struct source *out, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
+
+    if (ret < 0)
+        return ret;
+    out->img = edit->img;
+    out->gran_bits = b->gran_bits;
+    out->flags = b->flags;
+    out->map = b->bits_changed ? &b->map : &out->loaded;
+    return b->bits_changed ? 0 : qcbmi_bitmap_load(edit->img, b->stored, &out->loaded, err);
+}
+
+static int foreign_source(struct qcbm_image *img, const char *name, struct source *out, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap *b = qcbmi_bitmap_find(img->bitmaps, name);
+    char text[256];
+    int ret;
+
+    if (!b)
+        return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
+                          qcbmi_printable(text, sizeof(text), name, strlen(name)));
+    out->img = img;
+    out->gran_bits = b->d.granularity_bits;
+    out->flags = b->d.flags;
+    out->map = &out->loaded;
+    ret = qcbmi_bitmap_check_readable(img, b, false, err);
+    return ret < 0 ? ret : qcbmi_bitmap_load(img, b, &out->loaded, err);
+}
+
+static int load_source(struct qcbm_edit *edit, struct qcbm_image *img, const char *name, struct source *out,
+                       struct qcbm_error *err)
+{
+    if (!img || img == edit->img)
+        return own_source(edit, name, out, err);
+    return foreign_source(img, name, out, err);
+}
+
+static bool is_same(const struct qcbm_edit *edit, const char *dst, const struct qcbm_image *src_img, const char *src)
+{
+    return (!src_img || src_img == edit->img) && strcmp(dst, src) == 0;
+}
+
+/* QEMU merges bitmaps of disks whose sizes differ by less than a sector. What clears bits must not: it would clear the
+ * one that stands for bytes of which the source knows nothing. */
+static int check_same_disk(const struct qcbm_edit *edit, const struct source *from, struct qcbm_error *err)
+{
+    if (from->img->g.size == edit->img->g.size)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                      "the images have different virtual sizes (%" PRIu64 ", source %" PRIu64 ")", edit->img->g.size,
+                      from->img->g.size);
+}
+
+/* ---- two bitmaps into one ---- */
+
+int qcbm_edit_merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                    struct qcbm_error *err)
+{
+    struct source from = { 0 };
+    struct qcbmi_edit_bitmap *to;
+    int ret = qcbmi_edit_find_consistent(edit, dst, &to, err);
+
+    if (ret == 0 && is_same(edit, dst, src_img, src))
+        return 0;
+    if (ret == 0)
+        ret = load_source(edit, src_img, src, &from, err);
+    if (ret == 0 && from.map->size != edit->img->g.sector_size_down)
+        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                         "Bitmaps are of different sizes (destination size is %" PRIu64 ", source size is %" PRIu64
+                         ") and can't be merged",
+                         edit->img->g.sector_size_down, from.map->size);
+    if (ret == 0 && qcbmi_bitset_next_set(&from.map->bits, 0) == from.map->bits.n_bits)
+        goto out; /* nothing to add */
+    if (ret == 0)
+        ret = qcbmi_edit_bits(edit, dst, &to, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_merge(&to->map, from.map, err);
+out:
+    qcbmi_dirtymap_free(&from.loaded);
+    return ret;
+}
+
+typedef int combine_fn(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
+
+static int combine(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src, combine_fn *fn,
+                   struct qcbm_error *err)
+{
+    struct source from = { 0 };
+    struct qcbmi_edit_bitmap *to;
+    int ret = qcbmi_edit_find_consistent(edit, dst, &to, err);
+
+    if (ret == 0)
+        ret = load_source(edit, src_img, src, &from, err);
+    if (ret == 0)
+        ret = check_same_disk(edit, &from, err);
+    if (ret == 0)
+        ret = qcbmi_edit_bits(edit, dst, &to, err);
+    if (ret == 0)
+        ret = fn(&to->map, from.map, err);
+    qcbmi_dirtymap_free(&from.loaded);
+    return ret;
+}
+
+int qcbm_edit_intersect(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                        struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *to;
+
+    if (is_same(edit, dst, src_img, src))
+        return qcbmi_edit_find_consistent(edit, dst, &to, err);
+    return combine(edit, dst, src_img, src, qcbmi_dirtymap_intersect, err);
+}
+
+int qcbm_edit_subtract(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                       struct qcbm_error *err)
+{
+    if (is_same(edit, dst, src_img, src))
+        return qcbm_edit_clear(edit, dst, err);
+    return combine(edit, dst, src_img, src, qcbmi_dirtymap_subtract, err);
+}
+
+int qcbm_edit_copy(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src,
+                   struct qcbm_error *err)
+{
+    struct source from = { 0 };
+    struct qcbmi_edit_bitmap *b;
+    int ret = load_source(edit, src_img, src, &from, err);
+
+    if (ret == 0)
+        ret = check_same_disk(edit, &from, err);
+    if (ret == 0 && from.map != &from.loaded) { /* inserting moves the list that it points into */
+        ret = qcbmi_dirtymap_init(&from.loaded, from.map->size, from.gran_bits, err);
+        if (ret == 0)
+            ret = qcbmi_dirtymap_merge(&from.loaded, from.map, err);
+    }
+    if (ret == 0)
+        ret = qcbmi_edit_insert(edit, name, from.gran_bits, from.flags & Q2_BITMAP_AUTO, false, &b, err);
+    if (ret == 0)
+        qcbmi_edit_take_map(b, &from.loaded);
+    qcbmi_dirtymap_free(&from.loaded);
+    return ret;
+}
+
+/* ---- one bitmap ---- */
+
+int qcbm_edit_regranularise(struct qcbm_edit *edit, const char *name, uint64_t granularity, struct qcbm_error *err)
+{
+    struct qcbmi_dirtymap map = { 0 };
+    struct qcbmi_edit_bitmap *b;
+    unsigned gran_bits = 0;
+    int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
+
+    if (ret == 0)
+        ret = qcbmi_edit_granularity(edit, granularity, &gran_bits, err);
+    if (ret == 0 && gran_bits == b->gran_bits)
+        return 0;
+    if (ret == 0)
+        ret = qcbmi_edit_check_size(edit, gran_bits, err);
+    if (ret == 0)
+        ret = qcbmi_edit_bits(edit, name, &b, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_init(&map, b->map.size, gran_bits, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_merge(&map, &b->map, err);
+    if (ret == 0) {
+        b->gran_bits = gran_bits;
+        qcbmi_edit_take_map(b, &map);
+    }
+    qcbmi_dirtymap_free(&map);
+    return ret;
+}
+
+static int find_range(struct qcbm_edit *edit, const char *name, uint64_t offset, uint64_t length,
+                      struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
+{
+    int ret = qcbmi_edit_find_consistent(edit, name, out, err);
+
+    if (ret == 0 && !range_fits(offset, length, edit->img->g.size))
+        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                         "the range of %" PRIu64 " bytes at %" PRIu64 " passes the end of the disk (%" PRIu64 " bytes)",
+                         length, offset, edit->img->g.size);
+    return ret < 0 ? ret : qcbmi_edit_bits(edit, name, out, err);
+}
+
+int qcbm_edit_set_range(struct qcbm_edit *edit, const char *name, uint64_t offset, uint64_t length,
+                        struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    int ret = find_range(edit, name, offset, length, &b, err);
+
+    if (ret < 0 || length == 0)
+        return ret;
+    if (offset >= b->map.size) /* in the part of a sector that QEMU rounds off: the last granule stands for it */
+        offset = b->map.size - 1;
+    return qcbmi_dirtymap_set(&b->map, offset, offset + length, err);
+}
+
+int qcbm_edit_unset_range(struct qcbm_edit *edit, const char *name, uint64_t offset, uint64_t length,
+                          struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    uint64_t end = offset + length;
+    int ret = find_range(edit, name, offset, length, &b, err);
+
+    if (ret < 0)
+        return ret;
+    if (end >= b->map.size && end < edit->img->g.size) /* as above: part of the last granule is outside */
+        end = b->map.size - 1;
+    return qcbmi_dirtymap_clear_within(&b->map, offset, end, err);
+}
