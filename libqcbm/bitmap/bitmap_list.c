@@ -271,3 +271,20 @@ int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi
                           want.entries);
     return 0;
 }
+
+int qcbmi_bitmap_find_readable(const struct qcbm_image *img, const char *name, const struct qcbmi_bitmap **out,
+                               struct qcbm_error *err)
+{
+    char text[256];
+
+    *out = qcbmi_bitmap_find(img->bitmaps, name);
+    if (*out)
+        return qcbmi_bitmap_check_readable(img, *out, false, err);
+    if (img->bitmaps->broken && err) {
+        *err = img->bitmaps->why_broken;
+        return qcbmi_prefix(err, QCBM_E_CORRUPT, "bitmap '%s' is not among the readable entries: ",
+                            qcbmi_printable(text, sizeof(text), name, strlen(name)));
+    }
+    return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
+                      qcbmi_printable(text, sizeof(text), name, strlen(name)));
+}

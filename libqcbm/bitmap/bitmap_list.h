@@ -41,4 +41,8 @@ struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, con
 int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
                                 struct qcbm_error *err);
 
+/* Both in one; QCBM_E_NOTFOUND, or why the directory cannot be read where it might have the name. */
+int qcbmi_bitmap_find_readable(const struct qcbm_image *img, const char *name, const struct qcbmi_bitmap **out,
+                               struct qcbm_error *err);
+
 #endif

@@ -35,19 +35,16 @@ static int own_source(struct qcbm_edit *edit, const char *name, struct source *o
 
 static int foreign_source(struct qcbm_image *img, const char *name, struct source *out, struct qcbm_error *err)
 {
-    const struct qcbmi_bitmap *b = qcbmi_bitmap_find(img->bitmaps, name);
-    char text[256];
-    int ret;
+    const struct qcbmi_bitmap *b;
+    int ret = qcbmi_bitmap_find_readable(img, name, &b, err);
 
-    if (!b)
-        return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
-                          qcbmi_printable(text, sizeof(text), name, strlen(name)));
+    if (ret < 0)
+        return ret;
     out->img = img;
     out->gran_bits = b->d.granularity_bits;
     out->flags = b->d.flags;
     out->map = &out->loaded;
-    ret = qcbmi_bitmap_check_readable(img, b, false, err);
-    return ret < 0 ? ret : qcbmi_bitmap_load(img, b, &out->loaded, err);
+    return qcbmi_bitmap_load(img, b, &out->loaded, err);
 }
 
 static int load_source(struct qcbm_edit *edit, struct qcbm_image *img, const char *name, struct source *out,

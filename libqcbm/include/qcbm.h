@@ -391,6 +391,17 @@ QCBM_API int qcbm_edit_set_range(struct qcbm_edit *edit, const char *name, uint6
 QCBM_API int qcbm_edit_unset_range(struct qcbm_edit *edit, const char *name, uint64_t offset, uint64_t length,
                                    struct qcbm_error *err);
 
+struct qcbm_edit_bitmap_info {
+    uint64_t granularity;
+    uint64_t granules, dirty_granules;
+    uint64_t dirty_bytes; /* clipped at the virtual size */
+    bool enabled;
+};
+/* Bitmap @name as the edit has it so far; bits that are not in memory are counted in the file. @size is sizeof *out.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_INUSE, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_edit_look(struct qcbm_edit *edit, const char *name, struct qcbm_edit_bitmap_info *out, size_t size,
+                            struct qcbm_error *err);
+
 struct qcbm_plan_summary {
     uint64_t bytes_written; /* to the image file */
     uint64_t clusters_allocated;
@@ -417,6 +428,57 @@ QCBM_API int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *ou
  * failure came after the switch (the message says so); at worst clusters leak. The handle must then be closed.
  * Returns what qcbm_edit_plan() returns, QCBM_E_READONLY, and QCBM_E_UNSAFE. */
 QCBM_API int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err);
+
+/* ---- bitmaps in files of their own ------------------------------------------------------------------------ */
+
+/* So that a bitmap can travel beside a migration that moves the data only. */
+enum qcbm_transfer_format {
+    QCBM_TRANSFER_QCBM, /* with size, granularity, state, digest: docs/bitmap-format.md */
+    QCBM_TRANSFER_RAW   /* the bits alone, as many bytes as they need; bit b is bit b % 8 of byte b / 8 */
+};
+
+/* A non-zero return stops with QCBM_E_ABORTED. */
+typedef int qcbm_write_fn(void *opaque, const void *bytes, size_t len);
+/* Fill @buf with up to @len bytes. Returns how many, 0 at the end; a negative value stops with QCBM_E_ABORTED. */
+typedef int64_t qcbm_read_fn(void *opaque, void *buf, size_t len);
+
+/* Give the stored bitmap @name to @fn, piece by piece. Nothing is given before its table has been checked.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_INUSE, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_bitmap_export(struct qcbm_image *img, const char *name, enum qcbm_transfer_format format,
+                                qcbm_write_fn *fn, void *opaque, struct qcbm_error *err);
+
+enum qcbm_import_flag {
+    QCBM_IMPORT_DISABLED = 1u << 0, /* raw bits: frozen; default is enabled */
+    QCBM_IMPORT_FORCE = 1u << 1     /* take it though the fingerprint differs */
+};
+
+struct qcbm_import_options {
+    size_t struct_size;
+    enum qcbm_transfer_format format;
+    uint64_t granularity; /* of raw bits, which do not say it; else 0 */
+    unsigned flags;
+};
+#define QCBM_IMPORT_OPTIONS_INIT                                                                                       \
+    {                                                                                                                  \
+        sizeof(struct qcbm_import_options), QCBM_TRANSFER_QCBM, 0, 0                                                   \
+    }
+
+/* The fingerprint is of size and first 64 KiB of the disk. It is not known where these bytes are not in the image file, or
+ * compressed or encrypted, and of raw bits. */
+enum qcbm_fingerprint { QCBM_FINGERPRINT_UNKNOWN, QCBM_FINGERPRINT_EQUAL, QCBM_FINGERPRINT_DIFFERENT };
+
+struct qcbm_import_result {
+    enum qcbm_fingerprint fingerprint;
+    char name[1024]; /* that the bitmap had when it was exported; "" if the format does not say it */
+};
+
+/* A new bitmap @name from what @fn reads, which may be hostile: memory is bounded by the size of the bitmap and by what was
+ * read. The bitmap appears in the edit when all has been read and the digest is right. @out may be NULL.
+ * Returns what qcbm_edit_add() returns, QCBM_E_CORRUPT (err->offset is in what was read), QCBM_E_UNSUPPORTED (version),
+ * QCBM_E_ARG (another virtual size), QCBM_E_UNSAFE (another fingerprint), QCBM_E_IO, QCBM_E_ABORTED. */
+QCBM_API int qcbm_edit_import(struct qcbm_edit *edit, const char *name, const struct qcbm_import_options *options,
+                              qcbm_read_fn *fn, void *opaque, struct qcbm_import_result *out, size_t out_size,
+                              struct qcbm_error *err);
 
 /* ---- synthesise ---------------------------------------------------------------------------------------- */
 

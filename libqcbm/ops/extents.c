@@ -1,7 +1,5 @@
 /* extents.c - the dirty extents of a stored bitmap, streamed
  * SPDX-License-Identifier: MIT */
-#include <string.h>
-
 #include "bitmap_list.h"
 #include "bitmap_load.h"
 #include "checked.h"
@@ -95,23 +93,6 @@ static int extents_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t 
     return add_granules(e, first, end, kind == Q2_BME_ONES, err);
 }
 
-static int find_readable(const struct qcbm_image *img, const char *name, const struct qcbmi_bitmap **out,
-                         struct qcbm_error *err)
-{
-    char text[256];
-
-    *out = qcbmi_bitmap_find(img->bitmaps, name);
-    if (*out)
-        return qcbmi_bitmap_check_readable(img, *out, false, err);
-    if (img->bitmaps->broken && err) {
-        *err = img->bitmaps->why_broken;
-        return qcbmi_prefix(err, QCBM_E_CORRUPT, "bitmap '%s' is not among the readable entries: ",
-                            qcbmi_printable(text, sizeof(text), name, strlen(name)));
-    }
-    return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
-                      qcbmi_printable(text, sizeof(text), name, strlen(name)));
-}
-
 int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags, qcbm_extent_fn *fn, void *opaque,
                         struct qcbm_error *err)
 {
@@ -120,7 +101,7 @@ int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags
     struct qcbmi_chain chain = { 0 };
     struct qcbmi_zero_map zero = { 0 };
     const struct qcbmi_bitmap *b;
-    int ret = find_readable(img, name, &b, err);
+    int ret = qcbmi_bitmap_find_readable(img, name, &b, err);
 
     if (ret < 0)
         return ret;

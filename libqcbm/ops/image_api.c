@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bitmap_edit.h"
 #include "bitmap_list.h"
 #include "bitmap_load.h"
 #include "checked.h"
@@ -229,5 +230,31 @@ int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
         out->dirty_bytes -= (size.bits << b->d.granularity_bits) - img->g.sector_size_down;
     out->disk_bytes = img->g.cluster_size *
                       (stats.data_clusters - stats.lost_clusters + div_up(8 * size.entries, img->g.cluster_size));
+    return 0;
+}
+
+int qcbm_edit_look(struct qcbm_edit *edit, const char *name, struct qcbm_edit_bitmap_info *out, size_t size,
+                   struct qcbm_error *err)
+{
+    struct qcbm_edit_bitmap_info i = { 0 };
+    struct qcbm_bitmap_usage usage;
+    struct qcbmi_edit_bitmap *b;
+    int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
+
+    if (ret == 0 && b->bits_changed) {
+        i.granules = b->map.bits.n_bits;
+        i.dirty_granules = qcbmi_bitset_count(&b->map.bits);
+        i.dirty_bytes = qcbmi_dirtymap_dirty_bytes(&b->map);
+    } else if (ret == 0) {
+        ret = qcbm_bitmap_usage(edit->img, (uint32_t)(b->stored - edit->img->bitmaps->list), &usage, err);
+        i.granules = usage.granules;
+        i.dirty_granules = usage.dirty_granules;
+        i.dirty_bytes = usage.dirty_bytes;
+    }
+    if (ret < 0)
+        return ret;
+    i.granularity = UINT64_C(1) << b->gran_bits;
+    i.enabled = b->flags & Q2_BITMAP_AUTO;
+    give(out, size, &i, sizeof(i));
     return 0;
 }

@@ -1,0 +1,247 @@
+/* bitmap_import.c - a bitmap from a file of its own, which may hold anything
+ * SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "bitmap_edit.h"
+#include "bitmap_file.h"
+#include "checked.h"
+#include "fingerprint.h"
+
+#define PIECE (BMF_MAX_BITS / 8)
+
+struct in {
+    qcbm_read_fn *fn;
+    void *opaque;
+    struct qcbm_edit *edit;
+    struct qcbm_import_options opt;
+    struct qcbm_import_result result;
+    uint64_t at; /* bytes read */
+    struct qcbmi_digest_state digest;
+    unsigned gran_bits;
+    uint32_t flags; /* of the new bitmap */
+    struct qcbmi_dirtymap map;
+    uint8_t piece[PIECE];
+};
+
+/* ---- reading ---- */
+
+static int read_some(struct in *in, void *to, size_t len, size_t *got, struct qcbm_error *err)
+{
+    for (*got = 0; *got < len;) {
+        int64_t n = in->fn(in->opaque, (uint8_t *)to + *got, len - *got);
+
+        if (n < 0 || (uint64_t)n > len - *got)
+            return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+        if (n == 0)
+            break;
+        *got += (size_t)n;
+    }
+    in->at += *got;
+    return 0;
+}
+
+static int read_all(struct in *in, void *to, size_t len, const char *what, struct qcbm_error *err)
+{
+    size_t got;
+    int ret = read_some(in, to, len, &got, err);
+
+    if (ret == 0 && got < len)
+        ret = qcbmi_fail(err, QCBM_E_CORRUPT, in->at, "the file ends within %s", what);
+    return ret;
+}
+
+static int read_digested(struct in *in, void *to, size_t len, const char *what, struct qcbm_error *err)
+{
+    int ret = read_all(in, to, len, what, err);
+
+    if (ret == 0)
+        qcbmi_digest_add(&in->digest, to, len);
+    return ret;
+}
+
+static int read_end(struct in *in, struct qcbm_error *err)
+{
+    uint8_t byte;
+    size_t got;
+    int ret = read_some(in, &byte, 1, &got, err);
+
+    if (ret == 0 && got)
+        ret = qcbmi_fail(err, QCBM_E_CORRUPT, in->at - 1, "the file goes on behind the end of the bitmap");
+    return ret;
+}
+
+/* ---- bits ---- */
+
+/* @granules bits from in->piece to granule @first, a multiple of 8. */
+static int store_bits(struct in *in, uint64_t first, uint64_t granules, struct qcbm_error *err)
+{
+    size_t len = (size_t)div_up(granules, 8);
+
+    if (granules % 8 && in->piece[len - 1] >> (granules % 8))
+        return qcbmi_fail(err, QCBM_E_CORRUPT, in->at - 1, "bits behind the end of the disk are set");
+    return qcbmi_bitset_store_bytes(&in->map.bits, first / 8, in->piece, len, err);
+}
+
+static int start_map(struct in *in, struct qcbm_error *err)
+{
+    int ret = qcbmi_edit_check_size(in->edit, in->gran_bits, err);
+
+    return ret < 0 ? ret : qcbmi_dirtymap_init(&in->map, in->edit->img->g.sector_size_down, in->gran_bits, err);
+}
+
+static int read_raw(struct in *in, struct qcbm_error *err)
+{
+    uint64_t n, left;
+    int ret;
+
+    if (in->opt.granularity == 0)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "raw bits do not say their granularity: it must be given");
+    ret = qcbmi_edit_granularity(in->edit, in->opt.granularity, &in->gran_bits, err);
+    if (ret == 0)
+        ret = start_map(in, err);
+    for (left = in->map.bits.n_bits; ret == 0 && left; left -= n) {
+        n = u64_min(left, 8 * PIECE);
+        ret =
+            read_all(in, in->piece, (size_t)div_up(n, 8), "the bits (or they are of another size or granularity)", err);
+        if (ret == 0)
+            ret = store_bits(in, in->map.bits.n_bits - left, n, err);
+    }
+    return ret < 0 ? ret : read_end(in, err);
+}
+
+static int read_records(struct in *in, struct qcbm_error *err)
+{
+    uint64_t at = 0, n_bits = in->map.bits.n_bits;
+    struct bmf_record r = { BMF_CLEAN, 0 };
+    uint8_t bytes[BMF_RECORD];
+    int ret = 0;
+
+    while (ret == 0 && r.kind != BMF_END) {
+        ret = read_digested(in, bytes, sizeof(bytes), "the head of a record", err);
+        if (ret == 0)
+            ret = qcbmi_bmf_record_parse(bytes, n_bits - at, in->at - sizeof(bytes), &r, err);
+        if (ret < 0)
+            break;
+        if (r.kind == BMF_DIRTY)
+            ret = qcbmi_bitset_set(&in->map.bits, at, at + r.granules, err);
+        if (r.kind == BMF_BITS)
+            ret = read_digested(in, in->piece, (size_t)div_up(r.granules, 8), "a record of bits", err);
+        if (ret == 0 && r.kind == BMF_BITS)
+            ret = store_bits(in, at, r.granules, err);
+        at += r.granules;
+    }
+    return ret;
+}
+
+/* ---- header ---- */
+
+static int judge_fingerprint(struct in *in, const struct bmf_header *h, struct qcbm_error *err)
+{
+    struct qcbmi_digest ours;
+    bool known = false;
+    int ret = h->flags & BMF_HAS_FINGERPRINT ? qcbmi_fingerprint(in->edit->img, &known, &ours, err) : 0;
+
+    if (ret < 0 || !known)
+        return ret;
+    if (memcmp(ours.bytes, h->fingerprint, sizeof(ours.bytes)) == 0) {
+        in->result.fingerprint = QCBM_FINGERPRINT_EQUAL;
+        return 0;
+    }
+    in->result.fingerprint = QCBM_FINGERPRINT_DIFFERENT;
+    if (in->opt.flags & QCBM_IMPORT_FORCE)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                      "the disk does not begin with the bytes that it had when the bitmap was exported: it is another "
+                      "disk, or was written since (force takes it all the same)");
+}
+
+static int read_header(struct in *in, struct qcbm_error *err)
+{
+    uint64_t size = in->edit->img->g.sector_size_down;
+    uint8_t bytes[BMF_MAX_HEADER];
+    struct bmf_header h;
+    int ret = read_digested(in, bytes, BMF_FIXED, "the header", err);
+
+    if (ret == 0)
+        ret = qcbmi_bmf_header_parse(bytes, &h, err);
+    if (ret == 0)
+        ret = read_digested(in, bytes, h.length - BMF_FIXED, "the name", err);
+    if (ret == 0)
+        ret = qcbmi_bmf_name_check(bytes, &h, err);
+    if (ret < 0)
+        return ret;
+    memcpy(in->result.name, bytes, h.name_len);
+    if (h.size != size)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                          "the bitmap is of a disk of %" PRIu64 " bytes, this one has %" PRIu64, h.size, size);
+    if (in->opt.granularity && in->opt.granularity != UINT64_C(1) << h.gran_bits)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                          "the bitmap has a granularity of %" PRIu64 ", another one cannot be asked for",
+                          UINT64_C(1) << h.gran_bits);
+    in->gran_bits = h.gran_bits;
+    in->flags = h.flags & BMF_ENABLED && !(in->opt.flags & QCBM_IMPORT_DISABLED) ? Q2_BITMAP_AUTO : 0;
+    ret = judge_fingerprint(in, &h, err);
+    return ret < 0 ? ret : start_map(in, err);
+}
+
+static int read_own(struct in *in, struct qcbm_error *err)
+{
+    struct qcbmi_digest stored, digest;
+    int ret = qcbmi_digest_begin(&in->digest, err);
+
+    if (ret < 0)
+        return ret;
+    ret = read_header(in, err);
+    if (ret == 0)
+        ret = read_records(in, err);
+    qcbmi_digest_end(&in->digest, &digest);
+    if (ret == 0)
+        ret = read_all(in, stored.bytes, sizeof(stored.bytes), "the digest", err);
+    if (ret == 0 && memcmp(stored.bytes, digest.bytes, sizeof(digest.bytes)) != 0)
+        ret = qcbmi_fail(err, QCBM_E_CORRUPT, in->at - sizeof(stored.bytes),
+                         "the digest does not fit: the file has been damaged");
+    return ret < 0 ? ret : read_end(in, err);
+}
+
+/* ---- the call ---- */
+
+static int import(struct in *in, const char *name, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    int ret;
+
+    in->flags = in->opt.flags & QCBM_IMPORT_DISABLED ? 0 : Q2_BITMAP_AUTO;
+    ret = in->opt.format == QCBM_TRANSFER_RAW ? read_raw(in, err) : read_own(in, err);
+    if (ret == 0)
+        ret = qcbmi_edit_insert(in->edit, name, in->gran_bits, in->flags, false, &b, err);
+    if (ret == 0)
+        qcbmi_edit_take_map(b, &in->map);
+    return ret;
+}
+
+int qcbm_edit_import(struct qcbm_edit *edit, const char *name, const struct qcbm_import_options *options,
+                     qcbm_read_fn *fn, void *opaque, struct qcbm_import_result *out, size_t out_size,
+                     struct qcbm_error *err)
+{
+    struct in *in = qcbmi_alloc_array(1, sizeof(*in), err);
+    int ret;
+
+    if (!in)
+        return QCBM_E_NOMEM;
+    in->fn = fn;
+    in->opaque = opaque;
+    in->edit = edit;
+    in->opt = (struct qcbm_import_options)QCBM_IMPORT_OPTIONS_INIT;
+    if (options)
+        memcpy(&in->opt, options, u64_min(options->struct_size, sizeof(in->opt)));
+    ret = import(in, name, err);
+    if (ret == 0 && out) {
+        memset(out, 0, out_size);
+        memcpy(out, &in->result, u64_min(out_size, sizeof(in->result)));
+    }
+    qcbmi_dirtymap_free(&in->map);
+    free(in);
+    return ret;
+}
