@@ -21,6 +21,25 @@ static const struct opt bitmap_opts[] = {
     ACTION("enable", NULL, "let NAME record writes"),
     ACTION("disable", NULL, "freeze NAME"),
     ACTION("merge", "SRC", "mark dirty in NAME what is dirty in SRC"),
+    ACTION("intersect", "SRC", "leave dirty in NAME only what is dirty in SRC"),
+    ACTION("subtract", "SRC", "mark clean in NAME what is dirty in SRC"),
+    ACTION("rename", "NEW", "call NAME so from here on"),
+    ACTION("rotate", "NEW", "freeze NAME, and go on with NEW, clean and enabled"),
+    ACTION("regranularise", "SIZE", "change the granularity, rounding outward"),
+    ACTION("set", "OFFSET:LENGTH", "mark these bytes dirty, rounding outward"),
+    ACTION("unset", "OFFSET:LENGTH", "mark these bytes clean, rounding inward"),
+    ACTION("import", "IN", "create NAME from a file of --export, '-' for stdin"),
+    { "export", 0, OPT_STRING, offsetof(struct bitmap_args, export_to), "OUT",
+      "write NAME to the file OUT, '-' for stdout" },
+    { "format", 0, OPT_STRING, offsetof(struct bitmap_args, file_format), "qcbm|raw|json",
+      "of OUT and IN: with digest (default), bits, or extents" },
+    { "copy-to", 0, OPT_STRING, offsetof(struct bitmap_args, copy_to), "IMAGE",
+      "put a copy of NAME into IMAGE, of the same virtual size" },
+    { "as", 0, OPT_STRING, offsetof(struct bitmap_args, as), "NEW", "name of that copy (default: NAME)" },
+    { "prune", 0, OPT_STRING, offsetof(struct bitmap_args, prune), "PATTERN",
+      "delete the bitmaps of FILE whose names match, as a shell\nmatches names of files" },
+    { "keep", 0, OPT_SIZE, offsetof(struct bitmap_args, keep), "N",
+      "of these keep the last N, in the order of 'ls -v'" },
     { "list", 0, OPT_FLAG, offsetof(struct bitmap_args, list), NULL,
       "list all bitmaps of FILE with their dirty bytes and\nwhat is wrong with them" },
     { "granularity", 'g', OPT_SIZE, offsetof(struct bitmap_args, granularity), "SIZE",
@@ -28,10 +47,12 @@ static const struct opt bitmap_opts[] = {
     { "source-file", 'b', OPT_STRING, offsetof(struct bitmap_args, source), "FILE", "take SRC from this image" },
     { "source-format", 'F', OPT_STRING, offsetof(struct bitmap_args, source_format), "FMT", "format of that image" },
     OPT_COMMON_FORMAT(bitmap_args),
+    { "force", 0, OPT_FLAG, offsetof(struct bitmap_args, force), NULL,
+      "import into a disk that begins differently; let --export\nreplace a file" },
     { "dry-run", 0, OPT_FLAG, offsetof(struct bitmap_args, dry_run), NULL,
       "print what would be written, and write nothing" },
     { "force-share", 'U', OPT_FLAG, offsetof(struct bitmap_args, force_share), NULL,
-      "with --list or --dry-run: read while a writer is active" },
+      "with --list, --export or --dry-run: read while a writer is active" },
     { "quiet", 'q', OPT_FLAG, offsetof(struct bitmap_args, quiet), NULL, "print errors only" },
     OPT_COMMON_OUTPUT(bitmap_args),
     OPT_COMMON_NO_LOCK(bitmap_args),
@@ -48,136 +69,164 @@ static bool has_action(const struct bitmap_args *args, const char *name)
     return false;
 }
 
+static bool takes_source(const struct bitmap_args *args)
+{
+    return has_action(args, "merge") || has_action(args, "intersect") || has_action(args, "subtract");
+}
+
+static bool format_known(const char *format)
+{
+    return !format || strcmp(format, "qcbm") == 0 || strcmp(format, "raw") == 0 || strcmp(format, "json") == 0;
+}
+
+/* Options of the jobs that stand alone, where they are not one's own. */
+static int check_own_usage(const struct cmd *cmd, const struct bitmap_args *args)
+{
+    bool transfers = args->export_to || has_action(args, "import");
+
+    if (args->as && !args->copy_to)
+        return cmd_usage_error(cmd, "--as goes with --copy-to");
+    if (args->keep && !args->prune)
+        return cmd_usage_error(cmd, "--keep goes with --prune");
+    if ((args->file_format || args->force) && !transfers)
+        return cmd_usage_error(cmd, "--format and --force go with --export or --import");
+    if (!format_known(args->file_format))
+        return cmd_usage_error(cmd, "--format knows qcbm, raw and json, not '%s'", args->file_format);
+    return EXIT_DONE;
+}
+
 /* The rules and words of qemu-img, in its order; then our own. */
 static int check_usage(const struct cmd *cmd, const struct bitmap_args *args, int n_names)
 {
     if (args->actions.count == 0)
         return cmd_error("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge");
-    if (args->granularity && !has_action(args, "add"))
+    if (args->granularity && !has_action(args, "add") && !has_action(args, "import"))
         return cmd_error("granularity only supported with --add");
     if (args->source_format && !args->source)
         return cmd_error("-F only supported with -b");
-    if (args->source && !has_action(args, "merge"))
+    if (args->source && !takes_source(args))
         return cmd_error("Merge bitmap source file only supported with --merge");
     if (n_names != 2)
         return cmd_error("Expecting filename and bitmap name");
     if (args->force_share && !args->dry_run)
         return cmd_usage_error(cmd, "-U is for reading only: use it with --list or --dry-run");
-    return EXIT_DONE;
+    return bitmap_actions_valid(&args->actions) ? EXIT_DONE : EXIT_FAILED;
 }
 
-static int check_list_usage(const struct cmd *cmd, const struct bitmap_args *args, int n_names)
+/* What --list, --copy-to, --export and --prune have in common: each is a command of its own. */
+static int check_alone(const struct cmd *cmd, const struct bitmap_args *args, const char *what, bool with_name,
+                       int n_names)
 {
-    if (args->actions.count > 0 || args->granularity || args->source || args->source_format || args->dry_run)
-        return cmd_usage_error(cmd, "--list cannot be combined with an operation or its options");
-    if (n_names != 1)
+    int jobs = args->list + (args->copy_to != NULL) + (args->export_to != NULL) + (args->prune != NULL);
+
+    if (jobs > 1 || args->actions.count > 0 || args->granularity || args->source || args->source_format)
+        return cmd_usage_error(cmd, "--%s cannot be combined with an operation or its options", what);
+    if (args->force_share && !args->dry_run && (args->copy_to || args->prune))
+        return cmd_usage_error(cmd, "-U is for reading only: use it with --list or --dry-run");
+    if (with_name && n_names != 2)
+        return cmd_usage_error(cmd, "Expecting filename and bitmap name");
+    if (!with_name && n_names != 1)
         return cmd_usage_error(cmd, "Expecting one image file name");
     return EXIT_DONE;
 }
 
 /* ---- operations ---------------------------------------------------------------------------------------- */
 
-struct job {
-    const struct bitmap_args *args;
-    const char *path, *name;
-    struct qcbm_image *img;
-    struct qcbm_image *source; /* NULL: the same image */
-    struct qcbm_edit *edit;
-    struct plan plan;
-};
-
-static int do_action(struct job *job, const struct opt_action *action, struct qcbm_error *err)
+unsigned bitmap_reading(const struct bitmap_args *args)
 {
-    switch (action->opt->name[0]) {
-    case 'a':
-        return qcbm_edit_add(job->edit, job->name, job->args->granularity, 0, err);
-    case 'r':
-        return qcbm_edit_remove(job->edit, job->name, err);
-    case 'c':
-        return qcbm_edit_clear(job->edit, job->name, err);
-    case 'e':
-        return qcbm_edit_enable(job->edit, job->name, err);
-    case 'd':
-        return qcbm_edit_disable(job->edit, job->name, err);
-    default:
-        return qcbm_edit_merge(job->edit, job->name, job->source, action->value, err);
-    }
+    return (args->no_lock ? QCBM_OPEN_NO_LOCK : 0) | (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0);
 }
 
-static int open_images(struct job *job)
+unsigned bitmap_writing(const struct bitmap_args *args)
+{
+    return args->dry_run ? bitmap_reading(args) : (args->no_lock ? QCBM_OPEN_NO_LOCK : 0) | QCBM_OPEN_WRITE;
+}
+
+static int open_images(struct bitmap_job *job)
 {
     const struct bitmap_args *args = job->args;
-    unsigned no_lock = args->no_lock ? QCBM_OPEN_NO_LOCK : 0;
-    unsigned reading = no_lock | (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0);
 
-    job->img = cmd_open(job->path, args->format, args->dry_run ? reading : no_lock | QCBM_OPEN_WRITE);
+    job->img = cmd_open(job->path, args->format, bitmap_writing(args));
     if (!job->img)
         return EXIT_FAILED;
     if (!args->source || (!args->source_format && cmd_same_file(args->source, job->path)))
         return EXIT_DONE;
-    job->source = cmd_open(args->source, args->source_format, reading);
+    job->source = cmd_open(args->source, args->source_format, bitmap_reading(args));
     return job->source ? EXIT_DONE : EXIT_FAILED;
 }
 
-static int do_actions(struct job *job)
+static int do_actions(struct bitmap_job *job, struct plan *plan)
 {
     const struct opt_actions *actions = &job->args->actions;
     struct qcbm_error err;
 
+    job->results = calloc(actions->count, sizeof *job->results);
+    if (!job->results)
+        return cmd_error("no memory");
     if (qcbm_edit_begin(job->img, &job->edit, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->path);
     for (size_t i = 0; i < actions->count; i++) {
-        if (do_action(job, &actions->list[i], &err) == 0)
+        if (bitmap_do_action(job, &actions->list[i], &err) == 0)
             continue;
         if (err.offset == QCBM_NO_OFFSET) /* qemu-img's words */
             return cmd_lib_error(&err, "Operation %s on bitmap %s failed", actions->list[i].opt->name, job->name);
         return cmd_lib_error(&err, "Operation %s on bitmap %s of '%s' failed", actions->list[i].opt->name, job->name,
                              job->path);
     }
-    if (plan_run(&job->plan, job->edit, job->args->dry_run, &err) < 0)
+    if (plan_run(plan, job->edit, job->args->dry_run, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->path);
     return EXIT_DONE;
 }
 
-static void print_json(const struct job *job)
+static void print_json(const struct bitmap_job *job, const char *name, const struct plan *plan)
 {
     const struct opt_actions *actions = &job->args->actions;
     struct json_writer w = JSON_WRITER_INIT(stdout);
 
     json_begin_object(&w, NULL);
     json_string(&w, "image", job->path);
-    json_string(&w, "bitmap", job->name);
+    json_string(&w, "bitmap", name);
     json_begin_array(&w, "operations");
     for (size_t i = 0; i < actions->count; i++)
         json_string(&w, NULL, actions->list[i].opt->name);
     json_end_array(&w);
+    bitmap_results_json(job, &w);
     json_bool(&w, "dry-run", job->args->dry_run);
-    plan_write_json(&job->plan, job->args->dry_run, &w);
+    plan_write_json(plan, job->args->dry_run, &w);
     json_end_object(&w);
     json_finish(&w);
 }
 
-static int run_job(struct job *job)
+static void print_text(const struct bitmap_job *job, const struct plan *plan)
 {
-    int code = open_images(job);
+    bitmap_results_print(job);
+    if (job->args->dry_run)
+        plan_print(plan, stdout);
+}
+
+static int run_job(const struct bitmap_args *args, const char *path, const char *name)
+{
+    struct bitmap_job job = { .args = args, .path = path, .name = name };
+    struct plan plan = { 0 };
+    int code = open_images(&job);
 
     if (code == EXIT_DONE)
-        code = do_actions(job);
-    if (code == EXIT_DONE && job->args->output == OUTPUT_JSON)
-        print_json(job);
-    else if (code == EXIT_DONE && job->args->dry_run && !job->args->quiet)
-        plan_print(&job->plan, stdout);
-    plan_clear(&job->plan);
-    qcbm_edit_free(job->edit);
-    qcbm_close(job->source);
-    qcbm_close(job->img);
+        code = do_actions(&job, &plan);
+    if (code == EXIT_DONE && args->output == OUTPUT_JSON)
+        print_json(&job, name, &plan);
+    else if (code == EXIT_DONE && !args->quiet)
+        print_text(&job, &plan);
+    plan_clear(&plan);
+    bitmap_results_free(&job);
+    qcbm_edit_free(job.edit);
+    qcbm_close(job.source);
+    qcbm_close(job.img);
     return code;
 }
 
 static int run_list(const struct bitmap_args *args, const char *path)
 {
-    unsigned flags = (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args->no_lock ? QCBM_OPEN_NO_LOCK : 0);
-    struct qcbm_image *img = cmd_open(path, args->format, flags);
+    struct qcbm_image *img = cmd_open(path, args->format, bitmap_reading(args));
 
     if (!img)
         return EXIT_FAILED;
@@ -186,17 +235,34 @@ static int run_list(const struct bitmap_args *args, const char *path)
     return code;
 }
 
-static int run_parsed(const struct cmd *cmd, const struct bitmap_args *args, int n_names, char **names)
+/* --list, --copy-to, --export, --prune */
+static int run_alone(const struct cmd *cmd, const struct bitmap_args *args, int n_names, char **names)
 {
-    if (args->list) {
-        int code = check_list_usage(cmd, args, n_names);
-        return code == EXIT_DONE ? run_list(args, names[0]) : code;
-    }
-    int code = check_usage(cmd, args, n_names);
+    bool with_name = args->copy_to || args->export_to;
+    const char *what = args->list ? "list" : args->copy_to ? "copy-to" : args->export_to ? "export" : "prune";
+    int code = check_alone(cmd, args, what, with_name, n_names);
+
     if (code != EXIT_DONE)
         return code;
-    struct job job = { .args = args, .path = names[0], .name = names[1] };
-    return run_job(&job);
+    if (args->list && args->dry_run)
+        return cmd_usage_error(cmd, "--list cannot be combined with an operation or its options");
+    if (args->list)
+        return run_list(args, names[0]);
+    if (args->copy_to)
+        return bitmap_copy(args, names[0], names[1]);
+    return args->prune ? bitmap_prune(args, names[0]) : bitmap_export(args, names[0], names[1]);
+}
+
+static int run_parsed(const struct cmd *cmd, const struct bitmap_args *args, int n_names, char **names)
+{
+    int code = check_own_usage(cmd, args);
+
+    if (code != EXIT_DONE)
+        return code;
+    if (args->list || args->copy_to || args->export_to || args->prune)
+        return run_alone(cmd, args, n_names, names);
+    code = check_usage(cmd, args, n_names);
+    return code == EXIT_DONE ? run_job(args, names[0], names[1]) : code;
 }
 
 static int run_bitmap(const struct cmd *cmd, int argc, char **argv)
@@ -213,6 +279,6 @@ static int run_bitmap(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_bitmap = { "bitmap", "FILE NAME  |  --list [OPTION]... FILE",
+const struct cmd cmd_bitmap = { "bitmap", "FILE NAME  |  --list|--prune=PATTERN [OPTION]... FILE",
                                 "Change a bitmap: all operations named, in their order, or none of them.", bitmap_opts,
                                 run_bitmap };

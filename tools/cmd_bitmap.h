@@ -1,20 +1,64 @@
-/* cmd_bitmap.h - what cmd_bitmap.c and cmd_bitmap_list.c share
+/* cmd_bitmap.h - what the files of qcbm bitmap share
  * SPDX-License-Identifier: MIT
  */
 #ifndef QCBM_TOOL_CMD_BITMAP_H
 #define QCBM_TOOL_CMD_BITMAP_H
 
+#include "json_write.h"
 #include "opt_parse.h"
 
 struct bitmap_args {
     struct opt_actions actions; /* --add, --remove ... in their order */
-    uint64_t granularity;
+    uint64_t granularity, keep;
     const char *format, *source, *source_format;
+    const char *copy_to, *as, *export_to, *prune; /* each a job of its own */
+    const char *file_format;                      /* of --export and --import */
     enum opt_output output;
-    bool list, dry_run, quiet, force_share, no_lock;
+    bool list, dry_run, quiet, force, force_share, no_lock;
 };
 
-/* qcbm bitmap --list: returns the exit code. */
+/* Flags for an image that is only read; for one that is to be changed. */
+unsigned bitmap_reading(const struct bitmap_args *args);
+unsigned bitmap_writing(const struct bitmap_args *args);
+
+/* qcbm bitmap --list, --copy-to, --export, --prune: each returns the exit code. */
 int bitmap_list(struct qcbm_image *img, const char *path, enum opt_output output);
+int bitmap_copy(const struct bitmap_args *args, const char *path, const char *name);
+int bitmap_export(const struct bitmap_args *args, const char *path, const char *name);
+int bitmap_prune(const struct bitmap_args *args, const char *path);
+
+/* ---- operations on one bitmap (cmd_bitmap_actions.c) ---- */
+
+struct bitmap_result {
+    const struct opt_action *action;
+    char *name; /* of the bitmap after the operation */
+    bool has_figures;
+    struct qcbm_edit_bitmap_info figures;
+    bool has_fingerprint; /* --import of our own format */
+    enum qcbm_fingerprint fingerprint;
+};
+
+struct bitmap_job {
+    const struct bitmap_args *args;
+    const char *path, *name; /* the name changes with --rename */
+    struct qcbm_image *img;
+    struct qcbm_image *source; /* NULL: the same image */
+    struct qcbm_edit *edit;
+    struct bitmap_result *results; /* of the operations that qemu-img does not have; room for all */
+    size_t n_results;
+};
+
+/* Are the values of all operations well-formed? Prints the error. */
+bool bitmap_actions_valid(const struct opt_actions *actions);
+int bitmap_do_action(struct bitmap_job *job, const struct opt_action *action, struct qcbm_error *err);
+void bitmap_results_print(const struct bitmap_job *job);
+void bitmap_results_json(const struct bitmap_job *job, struct json_writer *w);
+void bitmap_results_free(struct bitmap_job *job);
+
+/* --import FILE in the edit (cmd_bitmap_transfer.c). */
+int bitmap_import(struct bitmap_job *job, const char *file, struct bitmap_result *result, struct qcbm_error *err);
+
+/* Replace the error by one of the command's own. Returns @code. */
+int bitmap_fail(struct qcbm_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -1,11 +1,9 @@
 /* cmd_extents.c - qcbm extents: the dirty extents of a bitmap, as nbdinfo --map prints them
  * SPDX-License-Identifier: MIT
  */
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "extents_out.h"
 #include "opt_parse.h"
 
 struct extents_args {
@@ -25,45 +23,17 @@ static const struct opt extents_opts[] = {
     OPT_END,
 };
 
-struct printer {
-    bool json;
-    bool begun;
-    int lost; /* errno of a failed write */
-};
-
-static int print_extent(void *opaque, const struct qcbm_extent *extent)
-{
-    static const char *const description[] = { "clean", "dirty", "clean,zero", "dirty,zero" };
-    struct printer *p = opaque;
-    unsigned type = (extent->dirty ? 1u : 0) | (extent->zero ? 2u : 0);
-    int printed;
-
-    if (p->json)
-        printed = printf("%s{ \"offset\": %" PRIu64 ", \"length\": %" PRIu64 ", \"type\": %u, \"description\": \"%s\"}",
-                         p->begun ? ",\n" : "[\n", extent->offset, extent->length, type, description[type]);
-    else
-        printed =
-            printf("%10" PRIu64 "  %10" PRIu64 "  %3u  %s\n", extent->offset, extent->length, type, description[type]);
-    p->begun = true;
-    if (printed < 0)
-        p->lost = errno;
-    return printed < 0;
-}
-
 static int print_extents(struct qcbm_image *img, const char *path, const char *name, const struct extents_args *args)
 {
     unsigned flags = (args->with ? QCBM_EXTENTS_ZERO : 0) | (args->force_share ? QCBM_EXTENTS_FORCE_SHARE : 0);
-    struct printer printer = { args->output == OUTPUT_JSON, false, 0 };
     struct qcbm_error err;
+    int lost;
 
-    if (qcbm_bitmap_extents(img, name, flags, print_extent, &printer, &err) < 0) {
-        if (printer.lost)
-            return cmd_error("could not write the output: %s", strerror(printer.lost));
-        return cmd_lib_error(&err, "Could not read bitmap '%s' of '%s'", name, path);
-    }
-    if (printer.json)
-        printf("%s]\n", printer.begun ? "\n" : "[\n");
-    return EXIT_DONE;
+    if (extents_print(stdout, args->output == OUTPUT_JSON, img, name, flags, &lost, &err) == 0)
+        return EXIT_DONE;
+    if (lost)
+        return cmd_error("could not write the output: %s", strerror(lost));
+    return cmd_lib_error(&err, "Could not read bitmap '%s' of '%s'", name, path);
 }
 
 static int run_extents(const struct cmd *cmd, int argc, char **argv)

@@ -1,0 +1,91 @@
+/* cmd_bitmap_copy.c - qcbm bitmap --copy-to: a copy of a bitmap in another image; no guest data moves
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "cmd_bitmap.h"
+#include "plan_out.h"
+#include "qemu_text.h"
+
+struct copy {
+    const struct bitmap_args *args;
+    const char *path, *name, *as;
+    struct qcbm_image *source; /* NULL: within one image */
+    struct qcbm_image *target;
+    struct qcbm_edit *edit;
+    struct qcbm_edit_bitmap_info figures;
+    struct plan plan;
+};
+
+static int open_both(struct copy *c)
+{
+    if (!cmd_same_file(c->path, c->args->copy_to)) {
+        c->source = cmd_open(c->path, c->args->format, bitmap_reading(c->args));
+        if (!c->source)
+            return EXIT_FAILED;
+    }
+    c->target = cmd_open(c->args->copy_to, NULL, bitmap_writing(c->args));
+    return c->target ? EXIT_DONE : EXIT_FAILED;
+}
+
+static int copy(struct copy *c)
+{
+    struct qcbm_error err;
+
+    if (qcbm_edit_begin(c->target, &c->edit, &err) < 0)
+        return cmd_lib_error(&err, "Could not change '%s'", c->args->copy_to);
+    if (qcbm_edit_copy(c->edit, c->as, c->source, c->name, &err) < 0 ||
+        qcbm_edit_look(c->edit, c->as, &c->figures, sizeof c->figures, &err) < 0)
+        return cmd_lib_error(&err, "Could not copy bitmap '%s' of '%s' to '%s'", c->name, c->path, c->args->copy_to);
+    if (plan_run(&c->plan, c->edit, c->args->dry_run, &err) < 0)
+        return cmd_lib_error(&err, "Could not change '%s'", c->args->copy_to);
+    return EXIT_DONE;
+}
+
+static void print_text(const struct copy *c)
+{
+    printf("copy-to: '");
+    print_escaped(stdout, c->as, strlen(c->as));
+    printf("' of '");
+    print_escaped(stdout, c->args->copy_to, strlen(c->args->copy_to));
+    printf("' has %s dirty, granularity %s\n", size_text(c->figures.dirty_bytes).text,
+           size_text(c->figures.granularity).text);
+    if (c->args->dry_run)
+        plan_print(&c->plan, stdout);
+}
+
+static void print_json(const struct copy *c)
+{
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    json_begin_object(&w, NULL);
+    json_string(&w, "image", c->args->copy_to);
+    json_string(&w, "bitmap", c->as);
+    json_string(&w, "source-image", c->path);
+    json_string(&w, "source-bitmap", c->name);
+    json_u64(&w, "granularity", c->figures.granularity);
+    json_bool(&w, "enabled", c->figures.enabled);
+    json_u64(&w, "dirty-bytes", c->figures.dirty_bytes);
+    json_bool(&w, "dry-run", c->args->dry_run);
+    plan_write_json(&c->plan, c->args->dry_run, &w);
+    json_end_object(&w);
+    json_finish(&w);
+}
+
+int bitmap_copy(const struct bitmap_args *args, const char *path, const char *name)
+{
+    struct copy c = { .args = args, .path = path, .name = name, .as = args->as ? args->as : name };
+    int code = open_both(&c);
+
+    if (code == EXIT_DONE)
+        code = copy(&c);
+    if (code == EXIT_DONE && args->output == OUTPUT_JSON)
+        print_json(&c);
+    else if (code == EXIT_DONE && !args->quiet)
+        print_text(&c);
+    plan_clear(&c.plan);
+    qcbm_edit_free(c.edit);
+    qcbm_close(c.target);
+    qcbm_close(c.source);
+    return code;
+}

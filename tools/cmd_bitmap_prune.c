@@ -1,0 +1,116 @@
+/* cmd_bitmap_prune.c - qcbm bitmap --prune: delete the bitmaps whose names match, but for the last of them
+ * SPDX-License-Identifier: MIT
+ *
+ * "Last" is by name, with numbers compared as numbers: the place in the directory says nothing about the age, since QEMU
+ * stores bitmaps that were added in one session newest first. */
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd_bitmap.h"
+#include "plan_out.h"
+#include "qemu_text.h"
+
+struct prune {
+    const struct bitmap_args *args;
+    const char *path;
+    struct qcbm_image *img;
+    char **names; /* that match, in order: the first n_removed go */
+    size_t n, n_removed;
+    struct plan plan;
+};
+
+static int by_version(const void *a, const void *b)
+{
+    return strverscmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int find_matches(struct prune *p)
+{
+    struct qcbm_image_info info;
+
+    qcbm_image_get_info(p->img, &info, sizeof info);
+    p->names = calloc((size_t)info.bitmap_count + 1, sizeof *p->names);
+    if (!p->names)
+        return cmd_error("no memory");
+    for (uint32_t i = 0; i < info.bitmap_count; i++) {
+        struct qcbm_bitmap_info b;
+
+        qcbm_bitmap_get(p->img, i, &b, sizeof b);
+        if (strlen(b.name) != b.name_len || fnmatch(p->args->prune, b.name, 0) != 0)
+            continue;                    /* a name with a NUL cannot be said */
+        p->names[p->n] = strdup(b.name); /* the commit takes the library's away */
+        if (!p->names[p->n++])
+            return cmd_error("no memory");
+    }
+    qsort(p->names, p->n, sizeof *p->names, by_version);
+    p->n_removed = p->args->keep < p->n ? p->n - (size_t)p->args->keep : 0;
+    return EXIT_DONE;
+}
+
+static int remove_matches(struct prune *p)
+{
+    struct qcbm_edit *edit = NULL;
+    struct qcbm_error err;
+    int ret = qcbm_edit_begin(p->img, &edit, &err);
+
+    for (size_t i = 0; ret == 0 && i < p->n_removed; i++)
+        ret = qcbm_edit_remove(edit, p->names[i], &err);
+    if (ret == 0)
+        ret = plan_run(&p->plan, edit, p->args->dry_run, &err);
+    qcbm_edit_free(edit);
+    return ret < 0 ? cmd_lib_error(&err, "Could not change '%s'", p->path) : EXIT_DONE;
+}
+
+static void print_text(const struct prune *p)
+{
+    for (size_t i = 0; i < p->n_removed; i++) {
+        printf("prune: '");
+        print_escaped(stdout, p->names[i], strlen(p->names[i]));
+        printf("' %s\n", p->args->dry_run ? "would be removed" : "is removed");
+    }
+    if (p->args->dry_run)
+        plan_print(&p->plan, stdout);
+}
+
+static void print_json(const struct prune *p)
+{
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    json_begin_object(&w, NULL);
+    json_string(&w, "image", p->path);
+    json_begin_array(&w, "removed");
+    for (size_t i = 0; i < p->n_removed; i++)
+        json_string(&w, NULL, p->names[i]);
+    json_end_array(&w);
+    json_begin_array(&w, "kept");
+    for (size_t i = p->n_removed; i < p->n; i++)
+        json_string(&w, NULL, p->names[i]);
+    json_end_array(&w);
+    json_bool(&w, "dry-run", p->args->dry_run);
+    plan_write_json(&p->plan, p->args->dry_run, &w);
+    json_end_object(&w);
+    json_finish(&w);
+}
+
+int bitmap_prune(const struct bitmap_args *args, const char *path)
+{
+    struct prune p = { .args = args, .path = path };
+    int code = EXIT_FAILED;
+
+    p.img = cmd_open(path, args->format, bitmap_writing(args));
+    if (p.img)
+        code = find_matches(&p);
+    if (code == EXIT_DONE)
+        code = remove_matches(&p);
+    if (code == EXIT_DONE && args->output == OUTPUT_JSON)
+        print_json(&p);
+    else if (code == EXIT_DONE && !args->quiet)
+        print_text(&p);
+    plan_clear(&p.plan);
+    for (size_t i = 0; i < p.n; i++)
+        free(p.names[i]);
+    free(p.names);
+    qcbm_close(p.img);
+    return code;
+}

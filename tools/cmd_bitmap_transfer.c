@@ -1,0 +1,236 @@
+/* cmd_bitmap_transfer.c - qcbm bitmap --export and --import: a bitmap in a file of its own
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmd_bitmap.h"
+#include "extents_out.h"
+#include "extents_read.h"
+#include "qemu_text.h"
+
+static bool is_std(const char *file)
+{
+    return strcmp(file, "-") == 0;
+}
+
+static bool is_format(const struct bitmap_args *args, const char *format)
+{
+    return strcmp(args->file_format ? args->file_format : "qcbm", format) == 0;
+}
+
+/* ---- export -------------------------------------------------------------------------------------------- */
+
+struct out {
+    FILE *file; /* NULL in a dry run */
+    uint64_t bytes;
+    int lost;    /* errno of a failed write */
+    bool ours;   /* a file that we have made */
+    bool to_std; /* to stdout */
+};
+
+static int write_out(void *opaque, const void *bytes, size_t len)
+{
+    struct out *out = opaque;
+
+    out->bytes += len;
+    if (!out->file || fwrite(bytes, 1, len, out->file) == len)
+        return 0;
+    out->lost = errno ? errno : EIO;
+    return 1;
+}
+
+/* A regular file is replaced only with --force, and never if it is the image. */
+static int open_out(const struct bitmap_args *args, const char *path, struct out *out)
+{
+    const char *name = args->export_to;
+    struct stat st;
+    bool there = stat(name, &st) == 0, regular = there && S_ISREG(st.st_mode);
+    int fd;
+
+    out->to_std = is_std(name);
+    if (out->to_std) {
+        out->file = args->dry_run ? NULL : stdout;
+        return EXIT_DONE;
+    }
+    if (there && cmd_same_file(name, path))
+        return cmd_error("'%s' is the image itself", name);
+    if (regular && !args->force)
+        return cmd_error("'%s' is there already; --force replaces it", name);
+    if (args->dry_run)
+        return EXIT_DONE;
+    fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC | (there ? O_TRUNC : O_EXCL), 0666);
+    out->file = fd < 0 ? NULL : fdopen(fd, "wb");
+    out->ours = regular || !there;
+    if (out->file)
+        return EXIT_DONE;
+    cmd_error("Could not open '%s': %s", name, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return EXIT_FAILED;
+}
+
+/* All of it durable, or nothing that could be taken for it. */
+static int close_out(const char *name, struct out *out, int code)
+{
+    int error = 0;
+
+    if (!out->file)
+        return code;
+    if (code == EXIT_DONE && fflush(out->file) != 0)
+        error = errno;
+    if (code == EXIT_DONE && !error && out->ours && fsync(fileno(out->file)) != 0)
+        error = errno;
+    if (!out->to_std && fclose(out->file) != 0 && !error)
+        error = errno;
+    if (code == EXIT_DONE && error)
+        code = cmd_error("could not write '%s': %s", name, strerror(error));
+    if (code != EXIT_DONE && out->ours)
+        unlink(name);
+    return code;
+}
+
+static int write_extents(const struct bitmap_args *args, struct qcbm_image *img, const char *name, struct out *out,
+                         struct qcbm_error *err)
+{
+    unsigned flags = args->force_share ? QCBM_EXTENTS_FORCE_SHARE : 0;
+    FILE *to = out->file ? out->file : fopen("/dev/null", "w");
+    int ret;
+
+    if (!to)
+        return bitmap_fail(err, QCBM_E_IO, "could not open '/dev/null': %s", strerror(errno));
+    ret = extents_print(to, true, img, name, flags, &out->lost, err);
+    if (!out->file)
+        fclose(to);
+    return ret;
+}
+
+static int export_to(const struct bitmap_args *args, struct qcbm_image *img, const char *path, const char *name,
+                     struct out *out)
+{
+    struct qcbm_error err;
+    int ret;
+
+    if (is_format(args, "json"))
+        ret = write_extents(args, img, name, out, &err);
+    else
+        ret = qcbm_bitmap_export(img, name, is_format(args, "raw") ? QCBM_TRANSFER_RAW : QCBM_TRANSFER_QCBM, write_out,
+                                 out, &err);
+    if (ret == 0)
+        return EXIT_DONE;
+    if (out->lost)
+        return cmd_error("could not write '%s': %s", args->export_to, strerror(out->lost));
+    return cmd_lib_error(&err, "Could not export bitmap '%s' of '%s'", name, path);
+}
+
+static void tell_export(const struct bitmap_args *args, const char *path, const char *name)
+{
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    if (args->output == OUTPUT_HUMAN) {
+        printf("export: '");
+        print_escaped(stdout, name, strlen(name));
+        printf("' to '");
+        print_escaped(stdout, args->export_to, strlen(args->export_to));
+        printf("'\n");
+        return;
+    }
+    json_begin_object(&w, NULL);
+    json_string(&w, "image", path);
+    json_string(&w, "bitmap", name);
+    json_string(&w, "file", args->export_to);
+    json_string(&w, "format", args->file_format ? args->file_format : "qcbm");
+    json_bool(&w, "dry-run", args->dry_run);
+    json_end_object(&w);
+    json_finish(&w);
+}
+
+int bitmap_export(const struct bitmap_args *args, const char *path, const char *name)
+{
+    struct out out = { 0 };
+    struct qcbm_image *img;
+    int code;
+
+    if (is_std(args->export_to) && args->output == OUTPUT_JSON)
+        return cmd_error("--output=json cannot be combined with --export -: both print to stdout");
+    img = cmd_open(path, args->format, bitmap_reading(args));
+    if (!img)
+        return EXIT_FAILED;
+    code = open_out(args, path, &out);
+    if (code == EXIT_DONE)
+        code = close_out(args->export_to, &out, export_to(args, img, path, name, &out));
+    if (code == EXIT_DONE && !out.to_std && !args->quiet)
+        tell_export(args, path, name);
+    qcbm_close(img);
+    return code;
+}
+
+/* ---- import -------------------------------------------------------------------------------------------- */
+
+static int64_t read_in(void *opaque, void *buf, size_t len)
+{
+    FILE *in = opaque;
+    size_t got = fread(buf, 1, len, in);
+
+    return got == 0 && ferror(in) ? -1 : (int64_t)got;
+}
+
+static int set_extent(void *opaque, const struct qcbm_extent *extent, struct qcbm_error *err)
+{
+    struct bitmap_job *job = opaque;
+
+    if (!extent->dirty)
+        return 0;
+    return qcbm_edit_set_range(job->edit, job->name, extent->offset, extent->length, err);
+}
+
+static int import_extents(struct bitmap_job *job, FILE *in, struct qcbm_error *err)
+{
+    struct qcbm_image_info info;
+    int ret = qcbm_edit_add(job->edit, job->name, job->args->granularity, 0, err);
+
+    if (ret < 0)
+        return ret;
+    qcbm_image_get_info(job->img, &info, sizeof info);
+    return extents_read(in, info.virtual_size / 512 * 512, set_extent, job, err);
+}
+
+static int import_own(struct bitmap_job *job, FILE *in, struct bitmap_result *result, struct qcbm_error *err)
+{
+    struct qcbm_import_options opt = QCBM_IMPORT_OPTIONS_INIT;
+    struct qcbm_import_result imported = { .fingerprint = QCBM_FINGERPRINT_UNKNOWN };
+    int ret;
+
+    opt.format = is_format(job->args, "raw") ? QCBM_TRANSFER_RAW : QCBM_TRANSFER_QCBM;
+    opt.granularity = job->args->granularity;
+    opt.flags = job->args->force ? QCBM_IMPORT_FORCE : 0;
+    ret = qcbm_edit_import(job->edit, job->name, &opt, read_in, in, &imported, sizeof imported, err);
+    if (ret == QCBM_E_ABORTED)
+        return bitmap_fail(err, QCBM_E_IO, "could not read the bitmap: %s", strerror(errno));
+    result->has_fingerprint = ret == 0 && opt.format == QCBM_TRANSFER_QCBM;
+    result->fingerprint = imported.fingerprint;
+    return ret;
+}
+
+int bitmap_import(struct bitmap_job *job, const char *file, struct bitmap_result *result, struct qcbm_error *err)
+{
+    FILE *in = is_std(file) ? stdin : fopen(file, "rb");
+    int ret;
+
+    if (!in)
+        return bitmap_fail(err, QCBM_E_IO, "Could not open '%s': %s", file, strerror(errno));
+    ret = is_format(job->args, "json") ? import_extents(job, in, err) : import_own(job, in, result, err);
+    if (in != stdin)
+        fclose(in);
+    if (ret < 0 && err->offset != QCBM_NO_OFFSET) { /* in the file that was read, not in the image */
+        char text[sizeof err->message];
+
+        memcpy(text, err->message, sizeof text);
+        return bitmap_fail(err, ret, "%.400s (at byte %" PRIu64 " of '%.80s')", text, err->offset, file);
+    }
+    return ret;
+}
