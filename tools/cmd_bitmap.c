@@ -30,6 +30,7 @@ static const struct opt bitmap_opts[] = {
     OPT_COMMON_FORMAT(bitmap_args),
     { "dry-run", 0, OPT_FLAG, offsetof(struct bitmap_args, dry_run), NULL,
       "print what would be written, and write nothing" },
+    OPT_COMMON_UNDO(bitmap_args),
     { "force-share", 'U', OPT_FLAG, offsetof(struct bitmap_args, force_share), NULL,
       "with --list or --dry-run: read while a writer is active" },
     { "quiet", 'q', OPT_FLAG, offsetof(struct bitmap_args, quiet), NULL, "print errors only" },
@@ -68,7 +69,8 @@ static int check_usage(const struct cmd *cmd, const struct bitmap_args *args, in
 
 static int check_list_usage(const struct cmd *cmd, const struct bitmap_args *args, int n_names)
 {
-    if (args->actions.count > 0 || args->granularity || args->source || args->source_format || args->dry_run)
+    if (args->actions.count > 0 || args->granularity || args->source || args->source_format || args->dry_run ||
+        args->undo)
         return cmd_usage_error(cmd, "--list cannot be combined with an operation or its options");
     if (n_names != 1)
         return cmd_usage_error(cmd, "Expecting one image file name");
@@ -134,7 +136,7 @@ static int do_actions(struct job *job)
         return cmd_lib_error(&err, "Operation %s on bitmap %s of '%s' failed", actions->list[i].opt->name, job->name,
                              job->path);
     }
-    if (plan_run(&job->plan, job->edit, job->args->dry_run, &err) < 0)
+    if (plan_run(&job->plan, job->edit, job->args->dry_run, job->args->undo, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->path);
     return EXIT_DONE;
 }

@@ -9,7 +9,7 @@
 struct bitmap_args {
     struct opt_actions actions; /* --add, --remove ... in their order */
     uint64_t granularity;
-    const char *format, *source, *source_format;
+    const char *format, *source, *source_format, *undo;
     enum opt_output output;
     bool list, dry_run, quiet, force_share, no_lock;
 };

@@ -27,6 +27,7 @@ struct qcbm_edit {
     bool of_live_data;   /* some of it was read with force-share: never to be written */
     uint64_t generation; /* of the image when the edit began */
     struct qcbmi_plan plan;
+    char *undo_path; /* NULL = no undo file is wanted */
 };
 
 struct qcbmi_edit_bitmap *qcbmi_edit_find(struct qcbm_edit *edit, const char *name);
@@ -41,6 +42,9 @@ int qcbmi_edit_bits(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_
 /* @granularity as given by a user: 0 = default of the edited image. */
 int qcbmi_edit_granularity(const struct qcbm_edit *edit, uint64_t granularity, unsigned *gran_bits,
                            struct qcbm_error *err);
+
+/* Run @plan and read header and bitmaps of @img again; a failure makes the handle useless. */
+int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err);
 
 /* bitmap_plan.c: fill edit->plan from the list. */
 int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err);

@@ -1,0 +1,16 @@
+/* digest.h - XXH3-128 of bytes: finds damage and change, is no protection against a forger
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_DIGEST_H
+#define QCBMI_DIGEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define QCBMI_DIGEST_BYTES 16u
+
+/* The digest in its canonical form: big-endian, the high half first. */
+void qcbmi_digest(const void *bytes, size_t len, uint8_t out[QCBMI_DIGEST_BYTES]);
+bool qcbmi_digest_is(const void *bytes, size_t len, const uint8_t digest[QCBMI_DIGEST_BYTES]);
+
+#endif
