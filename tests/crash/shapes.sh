@@ -35,7 +35,32 @@ for cluster in 512 1024 4096 65536; do
 done
 
 create eight.qcow2 cluster_size=4096 1M
-for i in 0 1 2 3 4 5 6 7; do bitmap eight.qcow2 "b$i" "write $((i * 64))k 5k"; done
+for i in 0 1 2 3 4 5 6; do bitmap eight.qcow2 "b$i" "write $((i * 64))k 5k"; done
+qemu-img bitmap --add --disable eight.qcow2 off
+
+# A directory of three clusters, with the named bitmaps in the first and the last.
+create directory.qcow2 cluster_size=512 64k
+bitmap directory.qcow2 b0 "write 0 5k"
+for i in 2 3 4 5 6 7 8 9; do qemu-img bitmap --add -g 512 directory.qcow2 "b$i-$(printf 'n%.0s' {1..120})"; done
+qemu-img bitmap --add --disable directory.qcow2 off
+bitmap directory.qcow2 b1 "write 30k 5k"
+
+# Three layers.
+create mid.qcow2 cluster_size=4096 64k base.qcow2
+write mid.qcow2 "write 12k 3k"
+create chain.qcow2 cluster_size=4096 64k mid.qcow2
+bitmap chain.qcow2 b0 "write 20k 1k"
+
+# The file ends inside its last cluster: behind the last directory that QEMU wrote, and within a cluster of the guest.
+create short.qcow2 cluster_size=4096 64k base.qcow2
+bitmap short.qcow2 b0 "write 9k 1k"
+qemu-img bitmap --add --disable short.qcow2 off
+create short-data.qcow2 cluster_size=4096 64k
+write short-data.qcow2 "write 8k 1k"
+truncate -s -3000 short-data.qcow2
+create compressed.qcow2 cluster_size=4096 64k
+bitmap compressed.qcow2 b0 "write -c 8k 4k"
+write compressed.qcow2 "write -c 16k 4k"
 
 # Narrow and wide refcounts.
 for bits in 1 2 32 64; do
@@ -68,6 +93,7 @@ qemu-img bitmap --add -g 512 front.qcow2 b0
 "$here/inject_extension.py" front.qcow2 352 front
 create behind.qcow2 cluster_size=65536 64k base.qcow2
 bitmap behind.qcow2 b0 "write 1k 1k"
+qemu-img bitmap --add --disable behind.qcow2 off
 "$here/inject_extension.py" behind.qcow2 40
 
 create subclusters.qcow2 cluster_size=16k,extended_l2=on 64k base.qcow2
@@ -76,3 +102,12 @@ create snapshots.qcow2 cluster_size=512,refcount_bits=8 64k
 bitmap snapshots.qcow2 b0 "write 0 1k"
 qemu-img snapshot -c first snapshots.qcow2
 write snapshots.qcow2 "write 0 512"
+
+# External data files, one of them raw.
+create data.qcow2 cluster_size=4096,data_file=data.raw 64k
+bitmap data.qcow2 b0 "write 8k 1k"
+create raw.qcow2 cluster_size=4096,data_file=raw.raw,data_file_raw=on 64k
+qemu-img bitmap --add -g 512 raw.qcow2 b0
+
+# What to work on; the others are backing files.
+for name in *.qcow2; do [ "$name" = base.qcow2 ] || [ "$name" = mid.qcow2 ] || echo "$name"; done >list
