@@ -71,7 +71,7 @@ OP(synth)
 OP(synth_disabled)
 {
     UNUSED(path);
-    return synth(edit, img, "new", QCBM_SYNTH_DISABLED, 0, err);
+    return synth(edit, img, "new", QCBM_SYNTH_DISABLED, 1024, err);
 }
 
 OP(synth_replace)
@@ -80,7 +80,7 @@ OP(synth_replace)
 
     UNUSED(path);
     qcbm_image_get_info(img, &info, sizeof(info));
-    return info.bitmap_count ? synth(edit, img, "b0", QCBM_SYNTH_REPLACE, 0, err) : OP_NOT_HERE;
+    return info.bitmap_count ? synth(edit, img, "b0", QCBM_SYNTH_REPLACE, 512, err) : OP_NOT_HERE;
 }
 
 OP(synth_merge)
@@ -106,7 +106,7 @@ OP(synth_since)
     ret = qcbm_open(path, 0, &overlay, err);
     if (ret < 0)
         return ret;
-    opt.granularity = 1024;
+    opt.granularity = 512;
     opt.since = "base.qcow2";
     opt.flags = QCBM_SYNTH_FORCE;
     ret = qcbm_edit_synth(edit, overlay, "new", &opt, NULL, err);
@@ -123,12 +123,12 @@ OP(synth_into)
 
     UNUSED(path);
     qcbm_image_get_info(img, &info, sizeof(info));
-    if (info.virtual_size < 65536)
+    if (info.virtual_size < (16u << 20))
         return OP_NOT_HERE;
     ret = qcbm_open("base.qcow2", 0, &overlay, err);
     if (ret < 0)
         return ret;
-    ret = synth(edit, overlay, "new", 0, 4096, err);
+    ret = synth(edit, overlay, "new", 0, 512, err);
     qcbm_close(overlay);
     return ret;
 }

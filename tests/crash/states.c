@@ -205,27 +205,48 @@ static uint64_t next_random(uint64_t *x)
 }
 
 /* Each second subset takes or leaves whole writes, the others single sectors. */
-static void random_subsets(struct walk *w, uint64_t seed)
+static void random_subset(struct walk *w, bool whole, uint64_t x)
 {
+    reset(w);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct record_event *e = &w->events[i];
+        uint64_t dice = next_random(&x);
+
+        if (e->kind == RECORD_WRITE && dice & 2)
+            extend(&w->s, (size_t)e->off + e->len); /* its length may be durable before its bytes */
+        if (whole && dice & 1)
+            apply(&w->s, e);
+        for (size_t sector = 0; !whole && sector < sectors_of(e); sector++)
+            if (next_random(&x) & 1)
+                apply_part(&w->s, e, sector, sector + 1);
+    }
+}
+
+static void subset(struct walk *w, uint64_t chosen)
+{
+    reset(w);
+    for (size_t i = 0; i < w->n; i++)
+        for (size_t sector = 0; sector < sectors_of(&w->events[i]); sector++, chosen >>= 1)
+            if (chosen & 1)
+                apply_part(&w->s, &w->events[i], sector, sector + 1);
+}
+
+/* All subsets of sectors where they are few enough, else random ones. */
+static void subsets(struct walk *w, uint64_t seed)
+{
+    uint64_t limit = w->src->random_subsets, sectors = 0;
     char what[96];
+    bool all;
 
-    for (unsigned k = 0; k < w->src->random_subsets; k++) {
-        uint64_t x = (seed * 1000003 + k + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
-
-        reset(w);
-        for (size_t i = 0; i < w->n; i++) {
-            const struct record_event *e = &w->events[i];
-            uint64_t dice = next_random(&x);
-
-            if (e->kind == RECORD_WRITE && dice & 2)
-                extend(&w->s, (size_t)e->off + e->len); /* its length may be durable before its bytes */
-            if (k % 2 == 0 && dice & 1)
-                apply(&w->s, e);
-            for (size_t sector = 0; k % 2 && sector < sectors_of(e); sector++)
-                if (next_random(&x) & 1)
-                    apply_part(&w->s, e, sector, sector + 1);
-        }
-        snprintf(what, sizeof(what), "random subset %u of seed %" PRIu64, k, seed);
+    for (size_t i = 0; i < w->n; i++)
+        sectors += sectors_of(&w->events[i]);
+    all = sectors < 32 && UINT64_C(1) << sectors <= limit;
+    for (uint64_t k = 0; k < (all ? UINT64_C(1) << sectors : limit); k++) {
+        if (all)
+            subset(w, k);
+        else
+            random_subset(w, k % 2 == 0, (seed * 1000003 + k + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1);
+        snprintf(what, sizeof(what), "%s subset %" PRIu64 " of seed %" PRIu64, all ? "sector" : "random", k, seed);
         give(w, what);
     }
 }
@@ -245,7 +266,7 @@ void states_walk(const struct states_source *src, states_fn *fn, void *opaque, s
         prefixes(&w);
         alone_and_missing(&w);
         torn(&w);
-        random_subsets(&w, src->seed + from);
+        subsets(&w, src->seed + from);
         for (size_t i = from; i < to; i++)
             apply(&w.base, &src->events[i]);
     }
