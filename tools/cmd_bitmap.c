@@ -51,6 +51,7 @@ static const struct opt bitmap_opts[] = {
       "import into a disk that begins differently; let --export\nreplace a file" },
     { "dry-run", 0, OPT_FLAG, offsetof(struct bitmap_args, dry_run), NULL,
       "print what would be written, and write nothing" },
+    OPT_COMMON_UNDO(bitmap_args),
     { "force-share", 'U', OPT_FLAG, offsetof(struct bitmap_args, force_share), NULL,
       "with --list, --export or --dry-run: read while a writer is active" },
     { "quiet", 'q', OPT_FLAG, offsetof(struct bitmap_args, quiet), NULL, "print errors only" },
@@ -123,6 +124,8 @@ static int check_alone(const struct cmd *cmd, const struct bitmap_args *args, co
         return cmd_usage_error(cmd, "--%s cannot be combined with an operation or its options", what);
     if (args->force_share && !args->dry_run && (args->copy_to || args->prune))
         return cmd_usage_error(cmd, "-U is for reading only: use it with --list or --dry-run");
+    if (args->undo && (args->list || args->export_to))
+        return cmd_usage_error(cmd, "--%s changes no image, so --undo does not go with it", what);
     if (with_name && n_names != 2)
         return cmd_usage_error(cmd, "Expecting filename and bitmap name");
     if (!with_name && n_names != 1)
@@ -173,7 +176,7 @@ static int do_actions(struct bitmap_job *job, struct plan *plan)
         return cmd_lib_error(&err, "Operation %s on bitmap %s of '%s' failed", actions->list[i].opt->name, job->name,
                              job->path);
     }
-    if (plan_run(plan, job->edit, job->args->dry_run, &err) < 0)
+    if (plan_run(plan, job->edit, job->args->dry_run, job->args->undo, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->path);
     return EXIT_DONE;
 }

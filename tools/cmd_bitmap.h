@@ -10,7 +10,7 @@
 struct bitmap_args {
     struct opt_actions actions; /* --add, --remove ... in their order */
     uint64_t granularity, keep;
-    const char *format, *source, *source_format;
+    const char *format, *source, *source_format, *undo;
     const char *copy_to, *as, *export_to, *prune; /* each a job of its own */
     const char *file_format;                      /* of --export and --import */
     enum opt_output output;

@@ -57,7 +57,7 @@ static int remove_matches(struct prune *p)
     for (size_t i = 0; ret == 0 && i < p->n_removed; i++)
         ret = qcbm_edit_remove(edit, p->names[i], &err);
     if (ret == 0)
-        ret = plan_run(&p->plan, edit, p->args->dry_run, &err);
+        ret = plan_run(&p->plan, edit, p->args->dry_run, p->args->undo, &err);
     qcbm_edit_free(edit);
     return ret < 0 ? cmd_lib_error(&err, "Could not change '%s'", p->path) : EXIT_DONE;
 }

@@ -12,7 +12,7 @@
 
 struct synth_args {
     uint64_t granularity;
-    const char *format, *since, *into;
+    const char *format, *since, *into, *undo;
     enum opt_output output;
     bool disabled, replace, merge, dry_run, force, dirty_tail, quiet, progress, force_share, no_lock;
 };
@@ -34,6 +34,7 @@ static const struct opt synth_opts[] = {
     FLAG("dirty-tail", 0, dirty_tail, "also mark what lies past the end of the backing file"),
     FLAG("force", 0, force, "raw external data file: mark everything dirty"),
     FLAG("dry-run", 0, dry_run, "print what would be written, and write nothing"),
+    OPT_COMMON_UNDO(synth_args),
     OPT_COMMON_FORMAT(synth_args),
     FLAG("force-share", 'U', force_share, "read OVERLAY while a writer is active; with --dry-run"),
     FLAG("progress", 'p', progress, "show progress on stderr"),
@@ -145,7 +146,7 @@ static int synthesise(struct job *job)
     qcbm_synth_result_summary(job->result, &job->summary, sizeof job->summary);
     if (job->summary.damaged_entries > 0)
         return EXIT_DONE; /* a dry run: report() tells it; nothing could be allocated in such an image */
-    if (plan_run(&job->plan, job->edit, job->args->dry_run, &err) < 0)
+    if (plan_run(&job->plan, job->edit, job->args->dry_run, job->args->undo, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
     return EXIT_DONE;
 }

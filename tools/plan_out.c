@@ -8,37 +8,34 @@
 #include "plan_out.h"
 #include "qemu_text.h"
 
-struct collector {
-    struct plan *plan;
-    size_t room;
-};
-
-static int collect(void *opaque, const struct qcbm_plan_step *step)
+int plan_collect(void *opaque, const struct qcbm_plan_step *step)
 {
-    struct collector *c = opaque;
+    struct plan *plan = opaque;
 
-    if (c->plan->n_steps == c->room) {
-        size_t room = c->room ? c->room * 2 : 64;
-        struct qcbm_plan_step *steps = realloc(c->plan->steps, room * sizeof *steps);
+    if (plan->n_steps == plan->room) {
+        size_t room = plan->room ? plan->room * 2 : 64;
+        struct qcbm_plan_step *steps = realloc(plan->steps, room * sizeof *steps);
 
         if (!steps)
             return 1;
-        c->plan->steps = steps;
-        c->room = room;
+        plan->steps = steps;
+        plan->room = room;
     }
-    c->plan->steps[c->plan->n_steps++] = *step;
+    plan->steps[plan->n_steps++] = *step;
     return 0;
 }
 
-int plan_run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, struct qcbm_error *err)
+int plan_run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, const char *undo, struct qcbm_error *err)
 {
-    struct collector c = { plan, 0 };
+    int ret = 0;
 
     memset(plan, 0, sizeof *plan);
     plan->made = true;
+    if (!dry_run && undo)
+        ret = qcbm_edit_set_undo(edit, undo, err);
     if (!dry_run)
-        return qcbm_edit_commit(edit, &plan->summary, err);
-    int ret = qcbm_edit_plan(edit, &plan->summary, collect, &c, err);
+        return ret < 0 ? ret : qcbm_edit_commit(edit, &plan->summary, err);
+    ret = qcbm_edit_plan(edit, &plan->summary, plan_collect, plan, err);
     if (ret == QCBM_E_ABORTED)
         snprintf(err->message, sizeof err->message, "no memory for the list of steps");
     return ret;
@@ -48,19 +45,24 @@ void plan_clear(struct plan *plan)
 {
     free(plan->steps);
     plan->steps = NULL;
-    plan->n_steps = 0;
+    plan->n_steps = plan->room = 0;
 }
 
-void plan_print(const struct plan *plan, FILE *out)
+void plan_print_steps(const struct plan *plan, FILE *out)
 {
-    const struct qcbm_plan_summary *s = &plan->summary;
-
     for (size_t i = 0; i < plan->n_steps; i++) {
         const struct qcbm_plan_step *step = &plan->steps[i];
 
         fprintf(out, "  stage %" PRIu32 ", %s: %s, %" PRIu64 " bytes at 0x%" PRIx64 "\n", step->stage, step->stage_name,
                 step->what, step->length, step->offset);
     }
+}
+
+void plan_print(const struct plan *plan, FILE *out)
+{
+    const struct qcbm_plan_summary *s = &plan->summary;
+
+    plan_print_steps(plan, out);
     fprintf(out, "plan: %s in %" PRIu32 " writes, %" PRIu32 " flushes; ", size_text(s->bytes_written).text, s->writes,
             s->flushes);
     fprintf(out, "%" PRIu64 " clusters taken, %" PRIu64 " freed; ", s->clusters_allocated, s->clusters_freed);
@@ -90,16 +92,20 @@ static void write_summary(const struct qcbm_plan_summary *s, struct json_writer 
     json_end_object(w);
 }
 
+void plan_write_steps(const struct plan *plan, struct json_writer *w)
+{
+    json_begin_array(w, "steps");
+    for (size_t i = 0; i < plan->n_steps; i++)
+        write_step(&plan->steps[i], w);
+    json_end_array(w);
+}
+
 void plan_write_json(const struct plan *plan, bool dry_run, struct json_writer *w)
 {
     if (plan->made)
         write_summary(&plan->summary, w);
     else
         json_null(w, "plan");
-    if (!dry_run)
-        return;
-    json_begin_array(w, "steps");
-    for (size_t i = 0; i < plan->n_steps; i++)
-        write_step(&plan->steps[i], w);
-    json_end_array(w);
+    if (dry_run)
+        plan_write_steps(plan, w);
 }

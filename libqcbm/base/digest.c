@@ -1,4 +1,4 @@
-/* digest.c - XXH3-128 of bytes, at once or piece by piece
+/* digest.c - XXH3-128 of bytes: finds damage and change, is no protection against a forger
  * SPDX-License-Identifier: MIT */
 #include "digest.h"
 
@@ -7,17 +7,25 @@
 
 #include "error.h"
 
-static void store(XXH128_hash_t hash, struct qcbmi_digest *out)
+static void store(XXH128_hash_t hash, uint8_t out[QCBMI_DIGEST_BYTES])
 {
     XXH128_canonical_t canonical;
 
     XXH128_canonicalFromHash(&canonical, hash);
-    memcpy(out->bytes, canonical.digest, sizeof(out->bytes));
+    memcpy(out, canonical.digest, QCBMI_DIGEST_BYTES);
 }
 
-void qcbmi_digest(const void *data, size_t len, struct qcbmi_digest *out)
+void qcbmi_digest(const void *bytes, size_t len, uint8_t out[QCBMI_DIGEST_BYTES])
 {
-    store(XXH3_128bits(data, len), out);
+    store(XXH3_128bits(bytes, len), out);
+}
+
+bool qcbmi_digest_is(const void *bytes, size_t len, const uint8_t digest[QCBMI_DIGEST_BYTES])
+{
+    uint8_t now[QCBMI_DIGEST_BYTES];
+
+    qcbmi_digest(bytes, len, now);
+    return memcmp(now, digest, sizeof(now)) == 0;
 }
 
 int qcbmi_digest_begin(struct qcbmi_digest_state *state, struct qcbm_error *err)
@@ -29,15 +37,14 @@ int qcbmi_digest_begin(struct qcbmi_digest_state *state, struct qcbm_error *err)
     return 0;
 }
 
-void qcbmi_digest_add(struct qcbmi_digest_state *state, const void *data, size_t len)
+void qcbmi_digest_add(struct qcbmi_digest_state *state, const void *bytes, size_t len)
 {
-    XXH3_128bits_update(state->xxh, data, len);
+    XXH3_128bits_update(state->xxh, bytes, len);
 }
 
-void qcbmi_digest_end(struct qcbmi_digest_state *state, struct qcbmi_digest *out)
+void qcbmi_digest_end(struct qcbmi_digest_state *state, uint8_t out[QCBMI_DIGEST_BYTES])
 {
-    if (out)
-        store(XXH3_128bits_digest(state->xxh), out);
+    store(XXH3_128bits_digest(state->xxh), out);
     XXH3_freeState(state->xxh);
     state->xxh = NULL;
 }

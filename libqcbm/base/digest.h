@@ -1,28 +1,27 @@
-/* digest.h - XXH3-128 of bytes, at once or piece by piece
- * SPDX-License-Identifier: MIT
- *
- * Against accidents and mix-ups, not against forgers. */
+/* digest.h - XXH3-128 of bytes: finds damage and change, is no protection against a forger
+ * SPDX-License-Identifier: MIT */
 #ifndef QCBMI_DIGEST_H
 #define QCBMI_DIGEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "qcbm.h"
 
-struct qcbmi_digest {
-    uint8_t bytes[16]; /* in XXH3's canonical form: big-endian */
-};
+#define QCBMI_DIGEST_BYTES 16u
 
-void qcbmi_digest(const void *data, size_t len, struct qcbmi_digest *out);
+/* The digest in its canonical form: big-endian, the high half first. */
+void qcbmi_digest(const void *bytes, size_t len, uint8_t out[QCBMI_DIGEST_BYTES]);
+bool qcbmi_digest_is(const void *bytes, size_t len, const uint8_t digest[QCBMI_DIGEST_BYTES]);
 
+/* The same piece by piece. */
 struct qcbmi_digest_state {
     void *xxh;
 };
 /* Returns 0 or QCBM_E_NOMEM. */
 int qcbmi_digest_begin(struct qcbmi_digest_state *state, struct qcbm_error *err);
-void qcbmi_digest_add(struct qcbmi_digest_state *state, const void *data, size_t len);
-/* Gives the memory back; @out may be NULL. Fine on a zeroed struct without @out. */
-void qcbmi_digest_end(struct qcbmi_digest_state *state, struct qcbmi_digest *out);
+void qcbmi_digest_add(struct qcbmi_digest_state *state, const void *bytes, size_t len);
+void qcbmi_digest_end(struct qcbmi_digest_state *state, uint8_t out[QCBMI_DIGEST_BYTES]); /* gives the memory back */
 
 #endif

@@ -8,6 +8,7 @@
 #include "alloc.h"
 #include "bitmap_load.h"
 #include "checked.h"
+#include "undo_save.h"
 
 static void free_bitmap(struct qcbmi_edit_bitmap *b)
 {
@@ -24,6 +25,7 @@ void qcbm_edit_free(struct qcbm_edit *edit)
     for (size_t i = 0; i < edit->n; i++)
         free_bitmap(&edit->list[i]);
     free(edit->list);
+    free(edit->undo_path);
     free(edit);
 }
 
@@ -50,9 +52,8 @@ int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_
     int ret = qcbmi_image_check_writable(img, err);
 
     *out = NULL;
-    if (ret == 0 && img->failed)
-        ret = qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
-                         "a commit failed: close the image and look before you go on");
+    if (ret == 0)
+        ret = qcbmi_image_check_sound(img, err);
     if (ret < 0)
         return ret;
     if (list->broken) {
@@ -367,6 +368,31 @@ int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_p
     return fn ? qcbmi_plan_each(&edit->plan, fn, opaque, err) : 0;
 }
 
+int qcbm_edit_set_undo(struct qcbm_edit *edit, const char *path, struct qcbm_error *err)
+{
+    char *copy = qcbmi_memdup_nul(path, strlen(path), err);
+
+    if (!copy)
+        return QCBM_E_NOMEM;
+    free(edit->undo_path);
+    edit->undo_path = copy;
+    return 0;
+}
+
+int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+{
+    int ret;
+
+    img->generation++; /* all edits are void */
+    ret = qcbmi_plan_commit(plan, img, err);
+    if (ret == 0)
+        ret = qcbmi_image_reload_header(img, err);
+    if (ret == 0)
+        ret = qcbmi_bitmap_list_load(img, err);
+    img->failed = ret < 0;
+    return ret;
+}
+
 int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err)
 {
     struct qcbm_image *img = edit->img;
@@ -385,14 +411,8 @@ int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, stru
         return ret;
     if (out)
         *out = summary;
+    edit->plan.undo_path = edit->undo_path;
     if (summary.writes == 0)
-        return 0;
-    img->generation++; /* this edit and all others are void */
-    ret = qcbmi_plan_commit(&edit->plan, img, err);
-    if (ret == 0)
-        ret = qcbmi_image_reload_header(img, err);
-    if (ret == 0)
-        ret = qcbmi_bitmap_list_load(img, err);
-    img->failed = ret < 0;
-    return ret;
+        return edit->undo_path ? qcbmi_undo_save(&edit->plan, img, err) : 0;
+    return qcbmi_commit_and_reload(&edit->plan, img, err);
 }

@@ -27,6 +27,7 @@ struct qcbm_edit {
     bool of_live_data;   /* some of it was read with force-share: never to be written */
     uint64_t generation; /* of the image when the edit began */
     struct qcbmi_plan plan;
+    char *undo_path; /* NULL = no undo file is wanted */
 };
 
 struct qcbmi_edit_bitmap *qcbmi_edit_find(struct qcbm_edit *edit, const char *name);
@@ -51,6 +52,9 @@ int qcbmi_edit_granularity(const struct qcbm_edit *edit, uint64_t granularity, u
 
 /* Can the edited image have a bitmap of this granularity? QCBM_E_LIMIT, QCBM_E_UNSUPPORTED. */
 int qcbmi_edit_check_size(const struct qcbm_edit *edit, unsigned gran_bits, struct qcbm_error *err);
+
+/* Run @plan and read header and bitmaps of @img again; a failure makes the handle useless. */
+int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err);
 
 /* bitmap_plan.c: fill edit->plan from the list. */
 int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err);

@@ -152,7 +152,9 @@ static int plan_flags(struct qcbm_edit *edit, uint64_t off, uint64_t end, struct
         if (at >= off && at < end)
             be32_store(bytes + (at - off), edit->list[i].flags);
     }
-    ret = qcbmi_plan_stage(&edit->plan, "prepare", false, err);
+    ret = qcbmi_plan_relies(&edit->plan, list->ext.directory_offset, list->ext.directory_size, err);
+    if (ret == 0)
+        ret = qcbmi_plan_stage(&edit->plan, "prepare", false, err);
     if (ret == 0)
         ret = qcbmi_ext_plan_clear_unknown(edit->img, &edit->plan, err);
     if (ret == 0)

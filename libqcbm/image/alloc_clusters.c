@@ -324,10 +324,10 @@ int qcbmi_alloc_release(struct qcbmi_alloc *a, struct qcbmi_plan *plan, uint64_t
                         struct qcbm_error *err)
 {
     uint64_t first = off >> a->img->g.cluster_bits, end = div_up(off + len, a->img->g.cluster_size);
+    int ret = qcbmi_plan_relies(plan, off, len, err);
 
-    for (uint64_t c = first; c < end; c++) {
+    for (uint64_t c = first; ret == 0 && c < end; c++) {
         uint64_t value = 0;
-        int ret;
 
         if (!qcbmi_refcounts_has_block(&a->refs, c / a->img->g.refblock_entries))
             continue;
@@ -336,10 +336,8 @@ int qcbmi_alloc_release(struct qcbmi_alloc *a, struct qcbmi_plan *plan, uint64_t
             ret = qcbmi_refcounts_set(&a->refs, c, value - 1, err);
             plan->clusters_freed += value == 1;
         }
-        if (ret < 0)
-            return ret;
     }
-    return 0;
+    return ret;
 }
 
 int qcbmi_alloc_emit_released(struct qcbmi_alloc *a, struct qcbmi_plan *plan, struct qcbm_error *err)

@@ -6,6 +6,7 @@
 #include "alloc.h"
 #include "checked.h"
 #include "plan.h"
+#include "undo_save.h"
 
 #define PIECE (UINT64_C(1) << 20) /* bytes of bitmap payload in memory at once */
 
@@ -16,7 +17,7 @@ static int write_bits(struct qcbm_image *img, const struct qcbmi_plan_write *w, 
     for (uint64_t done = 0; ret == 0 && done < w->len; done += PIECE) {
         uint64_t n = u64_min(PIECE, w->len - done);
 
-        qcbmi_bitset_load_bytes(w->bits, w->first_byte + done, buf, (size_t)n);
+        qcbmi_plan_write_load(w, done, buf, n);
         ret = qcbmi_io_write(&img->io, w->off + done, buf, n, err);
     }
     return ret;
@@ -94,32 +95,76 @@ static int reserve(const struct qcbmi_plan *plan, struct qcbm_image *img, struct
     return ret < 0 ? qcbmi_prefix(err, ret, "nothing was written: ") : 0;
 }
 
+/* All that can be refused and all that comes before the first change. */
+static int begin(const struct qcbmi_plan *plan, struct qcbm_image *img, uint8_t **buf, struct qcbm_error *err)
+{
+    bool saved = false;
+    int ret = check_unchanged(img, err);
+
+    if (ret == 0 && plan->undo_path) {
+        ret = qcbmi_undo_save(plan, img, err);
+        saved = ret == 0;
+        if (ret < 0)
+            qcbmi_prefix(err, ret, "nothing was written: ");
+    }
+    if (ret == 0)
+        ret = reserve(plan, img, err);
+    *buf = ret == 0 ? alloc_piece(plan, err) : NULL;
+    if (ret == 0 && !*buf)
+        ret = QCBM_E_NOMEM;
+    if (ret == 0 && !plan->undoes &&
+        plan->end > img->io.size) { /* cut here: a longer file, nothing refers to its end */
+        ret = qcbmi_io_grow(&img->io, plan->end, err);
+        if (ret < 0)
+            qcbmi_prefix(err, ret, "the old state is in place, only longer at most: ");
+    }
+    if (ret < 0 && saved)
+        qcbmi_file_remove(plan->undo_path);
+    return ret;
+}
+
+/* The last step of an undo: nothing refers to what lies behind the old end. */
+static int cut(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+{
+    int ret;
+
+    if (!plan->undoes || plan->end >= img->io.size)
+        return 0;
+    ret = qcbmi_io_cut(&img->io, plan->end, err);
+    return ret < 0 ? ret : qcbmi_io_flush(&img->io, err);
+}
+
+static int explain(const struct qcbmi_plan *plan, bool switched, int ret, struct qcbm_error *err)
+{
+    if (plan->undoes)
+        return qcbmi_prefix(err, ret, "undone in part, repeat it: ");
+    if (switched)
+        return qcbmi_prefix(err, ret, "the new state may be in place, look before you repeat: ");
+    return qcbmi_prefix(err, ret, "the old state is in place, clusters may have leaked: ");
+}
+
 int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
 {
     bool switched = false;
-    uint8_t *buf;
+    uint8_t *buf = NULL;
     int ret;
 
     if (!(img->open_flags & QCBM_OPEN_WRITE))
         return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
-    ret = check_unchanged(img, err);
-    if (ret == 0)
-        ret = reserve(plan, img, err);
+    ret = begin(plan, img, &buf, err);
     if (ret < 0)
-        return ret;
-    buf = alloc_piece(plan, err);
-    if (!buf)
-        return QCBM_E_NOMEM;
-    if (plan->end > img->io.size) /* cut here: a longer file, and nothing refers to its new part */
-        ret = qcbmi_io_grow(&img->io, plan->end, err);
+        goto out;
     for (size_t i = 0; ret == 0 && i < plan->n; i++) {
         if (plan->stages[i].n == 0)
             continue;
         switched |= plan->stages[i].switches;
         ret = run_stage(img, &plan->stages[i], buf, err);
     }
+    if (ret == 0)
+        ret = cut(plan, img, err);
+    if (ret < 0)
+        explain(plan, switched, ret, err);
+out:
     free(buf);
-    if (ret < 0 && switched)
-        return qcbmi_prefix(err, ret, "the new state may be in place, look before you repeat: ");
-    return ret < 0 ? qcbmi_prefix(err, ret, "the old state is in place, clusters may have leaked: ") : 0;
+    return ret;
 }

@@ -171,6 +171,13 @@ void qcbmi_image_free(struct qcbm_image *img)
     free(img);
 }
 
+int qcbmi_image_check_sound(const struct qcbm_image *img, struct qcbm_error *err)
+{
+    if (!img->failed)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "a commit failed: close the image and look before you go on");
+}
+
 int qcbmi_image_check_writable(const struct qcbm_image *img, struct qcbm_error *err)
 {
     if (img->g.version < 3)

@@ -52,6 +52,9 @@ void qcbmi_image_free(struct qcbm_image *img);
 /* Read header and extensions again, after a commit. */
 int qcbmi_image_reload_header(struct qcbm_image *img, struct qcbm_error *err);
 
+/* A handle whose commit failed is of no more use: QCBM_E_UNSAFE. */
+int qcbmi_image_check_sound(const struct qcbm_image *img, struct qcbm_error *err);
+
 /* Why this image must not be written to, or 0: version 2, dirty bit, corrupt bit. */
 int qcbmi_image_check_writable(const struct qcbm_image *img, struct qcbm_error *err);
 

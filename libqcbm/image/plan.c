@@ -17,6 +17,7 @@ void qcbmi_plan_free(struct qcbmi_plan *plan)
     }
     free(plan->stages);
     free(plan->header);
+    free(plan->relied);
     memset(plan, 0, sizeof(*plan));
 }
 
@@ -66,6 +67,28 @@ int qcbmi_plan_write_bits(struct qcbmi_plan *plan, const char *what, uint64_t of
         return 0;
     }
     return add_write(plan, &(struct qcbmi_plan_write){ off, len, what, NULL, bits, first_byte }, err);
+}
+
+void qcbmi_plan_write_load(const struct qcbmi_plan_write *w, uint64_t at, uint8_t *to, uint64_t len)
+{
+    if (w->bits)
+        qcbmi_bitset_load_bytes(w->bits, w->first_byte + at, to, (size_t)len);
+    else
+        memcpy(to, w->bytes + at, (size_t)len);
+}
+
+int qcbmi_plan_relies(struct qcbmi_plan *plan, uint64_t off, uint64_t len, struct qcbm_error *err)
+{
+    struct qcbmi_range *last = plan->n_relied ? &plan->relied[plan->n_relied - 1] : NULL;
+
+    if (last && last->off + last->len == off) {
+        last->len += len;
+        return 0;
+    }
+    if (qcbmi_grow_array(&plan->relied, &plan->relied_capacity, plan->n_relied, sizeof(*plan->relied), err) < 0)
+        return QCBM_E_NOMEM;
+    plan->relied[plan->n_relied++] = (struct qcbmi_range){ off, len };
+    return 0;
 }
 
 int qcbmi_plan_header_init(struct qcbmi_plan *plan, const uint8_t *cluster0, uint64_t len, struct qcbm_error *err)

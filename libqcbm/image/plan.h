@@ -24,6 +24,10 @@ struct qcbmi_plan_stage {
     size_t n, capacity;
 };
 
+struct qcbmi_range {
+    uint64_t off, len;
+};
+
 struct qcbmi_plan {
     struct qcbmi_plan_stage *stages;
     size_t n, capacity;
@@ -32,6 +36,11 @@ struct qcbmi_plan {
     uint64_t header_len;
     uint64_t clusters_allocated, clusters_freed;
     uint64_t end; /* the file is made this long before the first write, if it is shorter */
+    bool undoes;  /* instead, a file that is longer is cut to this after the last stage */
+
+    struct qcbmi_range *relied; /* for an undo file: bytes that stay, and that the old state needs as they are */
+    size_t n_relied, relied_capacity;
+    const char *undo_path; /* borrowed; NULL, or the new file that gets the old bytes before anything is written */
 };
 
 void qcbmi_plan_free(struct qcbmi_plan *plan); /* fine on a zeroed struct; the struct itself is the caller's */
@@ -46,6 +55,12 @@ int qcbmi_plan_write(struct qcbmi_plan *plan, const char *what, uint64_t off, co
 int qcbmi_plan_write_bits(struct qcbmi_plan *plan, const char *what, uint64_t off, uint64_t len,
                           const struct qcbmi_bitset *bits, uint64_t first_byte, struct qcbm_error *err);
 
+/* Bytes [@at, @at + @len) of @w into @to. */
+void qcbmi_plan_write_load(const struct qcbmi_plan_write *w, uint64_t at, uint8_t *to, uint64_t len);
+
+/* [@off, @off + @len) is given up, or stays and is needed: undoing is right only while it has its bytes. */
+int qcbmi_plan_relies(struct qcbmi_plan *plan, uint64_t off, uint64_t len, struct qcbm_error *err);
+
 /* Change the first cluster: patch the plan's copy of it with qcbmi_plan_header_patch(), any number of times, then write
  * a range of the copy. The copy starts as @cluster0 (@len bytes). */
 int qcbmi_plan_header_init(struct qcbmi_plan *plan, const uint8_t *cluster0, uint64_t len, struct qcbm_error *err);
@@ -59,7 +74,8 @@ int qcbmi_plan_each(const struct qcbmi_plan *plan, qcbm_plan_fn *fn, void *opaqu
 /* Is there room on the device? QCBM_E_NOSPACE says what is needed and what is there. */
 int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err);
 
-/* Write it, with a flush after each stage. The first cluster must still be as it was read.
+/* Write it, with a flush after each stage. The first cluster must still be as it was read. With undo_path the old bytes
+ * are durable in that file before; it is removed again if the commit ends before its first write.
  * On failure the message says whether the new state may be in place. */
 int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err);
 

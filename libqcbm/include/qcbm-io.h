@@ -32,6 +32,8 @@ struct qcbm_io_ops {
     int (*size)(void *self, uint64_t *len_bytes, struct qcbm_error *err);
     /* Grow to @len_bytes; the new part reads as zeros. Never called to shrink. */
     int (*grow)(void *self, uint64_t len_bytes, struct qcbm_error *err);
+    /* Optional: make it shorter, @len_bytes in all. Called by qcbm_undo() alone, which needs it to give a length back. */
+    int (*cut)(void *self, uint64_t len_bytes, struct qcbm_error *err);
     /* Optional: make sure that writing [@off, @off + @len) cannot fail for want of space; content and size stay.
      * QCBM_E_NOSPACE if it cannot. */
     int (*reserve)(void *self, uint64_t off, uint64_t len, struct qcbm_error *err);

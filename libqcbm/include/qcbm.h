@@ -479,6 +479,48 @@ struct qcbm_import_result {
 QCBM_API int qcbm_edit_import(struct qcbm_edit *edit, const char *name, const struct qcbm_import_options *options,
                               qcbm_read_fn *fn, void *opaque, struct qcbm_import_result *out, size_t out_size,
                               struct qcbm_error *err);
+/* Have the commit of @edit make the file @path, from which qcbm_undo() can take the change back. It is durable before the
+ * image is touched, and is there whenever the image was changed; a commit that fails before its first write removes it.
+ * A file that exists is not overwritten: the commit then returns QCBM_E_EXISTS. Returns 0, QCBM_E_NOMEM. */
+QCBM_API int qcbm_edit_set_undo(struct qcbm_edit *edit, const char *path, struct qcbm_error *err);
+
+/* ---- undo ---------------------------------------------------------------------------------------------- */
+
+struct qcbm_undo_options {
+    size_t struct_size;
+    bool dry_run;       /* compare, write nothing; the image may be open for reading */
+    qcbm_plan_fn *step; /* called for each write in order, before the first; may be NULL */
+    void *opaque;
+};
+#define QCBM_UNDO_OPTIONS_INIT                                                                                         \
+    {                                                                                                                  \
+        sizeof(struct qcbm_undo_options), false, NULL, NULL                                                            \
+    }
+
+enum qcbm_undo_found {
+    QCBM_UNDO_FOUND_AFTER,   /* the image was as the operation left it */
+    QCBM_UNDO_FOUND_BETWEEN, /* the operation, or an undo of it, had been cut short */
+    QCBM_UNDO_FOUND_BEFORE   /* nothing to undo */
+};
+
+struct qcbm_undo_result {
+    enum qcbm_undo_found found;
+    uint32_t writes, flushes;
+    uint64_t bytes_written;
+    uint64_t file_size; /* of the image, once it is undone */
+    uint64_t bytes_cut; /* by which the file gets shorter */
+};
+
+/* Take back what was recorded in the file @path: content and length of @img are again what they were, byte for byte.
+ * Stage by stage in reverse, so that a crash leaves a valid image, and the undo can be repeated. @path is only read. What
+ * the change touched, and what its old state relies on, must be as the operation left it, or partly as it was before.
+ * (A guest that ran in between and wrote only to clusters that it had leaves no trace in the metadata: do not undo then.)
+ * @options NULL = defaults. @out (may be NULL; @size is sizeof *out of the caller) is filled on success.
+ * Returns 0, QCBM_E_ARG (no undo file, or of another image), QCBM_E_UNSUPPORTED (a later version), QCBM_E_CORRUPT
+ * (the undo file is damaged or incomplete), QCBM_E_UNSAFE (the image has changed since), QCBM_E_READONLY, QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_options *options,
+                       struct qcbm_undo_result *out, size_t size, struct qcbm_error *err);
 
 /* ---- synthesise ---------------------------------------------------------------------------------------- */
 

@@ -8,7 +8,7 @@
 struct qcbmi_io {
     const struct qcbm_io_ops *ops;
     void *self;
-    uint64_t size; /* length at open, kept up to date by qcbmi_io_grow() and qcbmi_io_write() */
+    uint64_t size; /* length at open, kept up to date by what changes it here */
     bool writable;
 };
 
@@ -31,6 +31,8 @@ int qcbmi_io_read_slack(struct qcbmi_io *io, uint64_t off, void *buf, uint64_t l
 int qcbmi_io_write(struct qcbmi_io *io, uint64_t off, const void *buf, uint64_t len, struct qcbm_error *err);
 int qcbmi_io_flush(struct qcbmi_io *io, struct qcbm_error *err);
 int qcbmi_io_grow(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err);
+/* Make it shorter; QCBM_E_UNSUPPORTED if the backend cannot. */
+int qcbmi_io_cut(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err);
 int qcbmi_io_reserve(struct qcbmi_io *io, uint64_t off, uint64_t len, struct qcbm_error *err); /* 0 if not offered */
 int qcbmi_io_space(struct qcbmi_io *io, uint64_t *available, uint64_t *allocated, struct qcbm_error *err);
 /* Is all of the range known to be a hole, which reads as zeros? False where the backend cannot tell. */

@@ -6,11 +6,13 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "alloc.h"
 #include "checked.h"
 #include "error.h"
 #include "io_lock.h"
@@ -102,17 +104,13 @@ static int check_fd(int fd, bool writable, struct stat *st, struct qcbm_error *e
     return 0;
 }
 
-int qcbmi_file_open(const char *path, bool writable, void **self, struct qcbm_error *err)
+/* Takes over @fd. */
+static int file_new(int fd, bool writable, void **self, struct qcbm_error *err)
 {
     struct qcbmi_file *f;
     struct stat st;
-    int ret;
-    int fd = open_fd(path, writable, err);
+    int ret = check_fd(fd, writable, &st, err);
 
-    *self = NULL;
-    if (fd < 0)
-        return fd;
-    ret = check_fd(fd, writable, &st, err);
     if (ret < 0)
         goto fail;
     f = calloc(1, sizeof(*f));
@@ -129,6 +127,54 @@ int qcbmi_file_open(const char *path, bool writable, void **self, struct qcbm_er
 fail:
     close(fd);
     return ret;
+}
+
+int qcbmi_file_open(const char *path, bool writable, void **self, struct qcbm_error *err)
+{
+    int fd = open_fd(path, writable, err);
+
+    *self = NULL;
+    return fd < 0 ? fd : file_new(fd, writable, self, err);
+}
+
+int qcbmi_file_create(const char *path, void **self, struct qcbm_error *err)
+{
+    int fd;
+
+    *self = NULL;
+    do
+        fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0 && errno == EEXIST)
+        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the file exists already and is not overwritten");
+    if (fd < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "Could not create");
+    return file_new(fd, true, self, err);
+}
+
+int qcbmi_file_sync_folder(const char *path, struct qcbm_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = qcbmi_memdup_nul(slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1, err);
+    int fd, ret;
+
+    if (!folder)
+        return QCBM_E_NOMEM;
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    free(folder);
+    ret = fd < 0 ? -1 : fsync(fd);
+    if (ret < 0 && errno != EINVAL) /* EINVAL: nothing to be synced on this file system */
+        ret = qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "making the folder's entry durable failed");
+    else
+        ret = 0;
+    if (fd >= 0)
+        close(fd);
+    return ret;
+}
+
+void qcbmi_file_remove(const char *path)
+{
+    unlink(path);
 }
 
 static void file_close(void *self)
@@ -268,6 +314,21 @@ static int file_grow(void *self, uint64_t len_bytes, struct qcbm_error *err)
     return 0;
 }
 
+static int file_cut(void *self, uint64_t len_bytes, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+    int ret;
+
+    if (f->is_device)
+        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "a block device cannot be made shorter");
+    do
+        ret = ftruncate(f->fd, (off_t)len_bytes);
+    while (ret < 0 && errno == EINTR);
+    return ret < 0
+               ? qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "cutting the file to %" PRIu64 " bytes failed", len_bytes)
+               : 0;
+}
+
 static int file_space(void *self, uint64_t *available, uint64_t *allocated, struct qcbm_error *err)
 {
     const struct qcbmi_file *f = self;
@@ -384,6 +445,7 @@ const struct qcbm_io_ops *qcbmi_file_ops(void)
         .flush = file_flush,
         .size = file_size,
         .grow = file_grow,
+        .cut = file_cut,
         .reserve = file_reserve,
         .space = file_space,
         .extent = file_extent,

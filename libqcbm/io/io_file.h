@@ -9,6 +9,11 @@
  * qcbmi_file_ops(). Messages do not repeat the path.
  * Returns 0, QCBM_E_IO (with sys_errno, e.g. "Could not open: No such file or directory"), QCBM_E_UNSUPPORTED, QCBM_E_NOMEM. */
 int qcbmi_file_open(const char *path, bool writable, void **self, struct qcbm_error *err);
+/* Make a new, empty file, open for writing, for its owner alone. QCBM_E_EXISTS if there is one of that name. */
+int qcbmi_file_create(const char *path, void **self, struct qcbm_error *err);
+/* Make the entry of @path in its folder durable. */
+int qcbmi_file_sync_folder(const char *path, struct qcbm_error *err);
+void qcbmi_file_remove(const char *path);
 const struct qcbm_io_ops *qcbmi_file_ops(void);
 
 /* Which file is it? Two paths of one file give the same numbers. */

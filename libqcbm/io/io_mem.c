@@ -90,6 +90,16 @@ static int mem_grow(void *self, uint64_t len_bytes, struct qcbm_error *err)
     return 0;
 }
 
+static int mem_cut(void *self, uint64_t len_bytes, struct qcbm_error *err)
+{
+    struct qcbm_mem *mem = self;
+
+    (void)err;
+    if (len_bytes < mem->len)
+        mem->len = (size_t)len_bytes;
+    return 0;
+}
+
 static int mem_read_at(void *self, uint64_t off, void *buf, size_t len, struct qcbm_error *err)
 {
     const struct qcbm_mem *mem = self;
@@ -170,6 +180,7 @@ const struct qcbm_io_ops *qcbm_mem_ops(void)
         .flush = mem_flush,
         .size = mem_size,
         .grow = mem_grow,
+        .cut = mem_cut,
         .reserve = mem_reserve,
         .space = mem_space,
         .close = mem_close,

@@ -120,22 +120,19 @@ static int put_header(struct out *o, struct qcbm_image *img, const struct qcbmi_
 {
     struct bmf_header h = { .size = img->g.sector_size_down, .gran_bits = b->d.granularity_bits };
     uint8_t bytes[BMF_MAX_HEADER];
-    struct qcbmi_digest fingerprint;
     bool known;
-    int ret = qcbmi_fingerprint(img, &known, &fingerprint, err);
+    int ret = qcbmi_fingerprint(img, &known, h.fingerprint, err);
 
     if (ret < 0)
         return ret;
     h.name_len = b->d.name_len;
     h.flags = (b->d.flags & Q2_BITMAP_AUTO ? BMF_ENABLED : 0) | (known ? BMF_HAS_FINGERPRINT : 0);
-    if (known)
-        memcpy(h.fingerprint, fingerprint.bytes, sizeof(h.fingerprint));
     return put(o, bytes, qcbmi_bmf_header_store(bytes, &h, b->name), err);
 }
 
 static int put_all(struct out *o, struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
 {
-    struct qcbmi_digest digest;
+    uint8_t digest[BMF_DIGEST];
     int ret;
 
     if (o->raw)
@@ -150,8 +147,8 @@ static int put_all(struct out *o, struct qcbm_image *img, const struct qcbmi_bit
         ret = end_run(o, err);
     if (ret == 0)
         ret = put_record(o, BMF_END, 0, err);
-    qcbmi_digest_end(&o->digest, &digest);
-    if (ret == 0 && o->fn(o->opaque, digest.bytes, sizeof(digest.bytes)))
+    qcbmi_digest_end(&o->digest, digest);
+    if (ret == 0 && o->fn(o->opaque, digest, sizeof(digest)))
         ret = qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
     return ret;
 }

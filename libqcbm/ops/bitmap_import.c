@@ -139,13 +139,13 @@ static int read_records(struct in *in, struct qcbm_error *err)
 
 static int judge_fingerprint(struct in *in, const struct bmf_header *h, struct qcbm_error *err)
 {
-    struct qcbmi_digest ours;
+    uint8_t ours[BMF_DIGEST];
     bool known = false;
-    int ret = h->flags & BMF_HAS_FINGERPRINT ? qcbmi_fingerprint(in->edit->img, &known, &ours, err) : 0;
+    int ret = h->flags & BMF_HAS_FINGERPRINT ? qcbmi_fingerprint(in->edit->img, &known, ours, err) : 0;
 
     if (ret < 0 || !known)
         return ret;
-    if (memcmp(ours.bytes, h->fingerprint, sizeof(ours.bytes)) == 0) {
+    if (memcmp(ours, h->fingerprint, sizeof(ours)) == 0) {
         in->result.fingerprint = QCBM_FINGERPRINT_EQUAL;
         return 0;
     }
@@ -188,7 +188,7 @@ static int read_header(struct in *in, struct qcbm_error *err)
 
 static int read_own(struct in *in, struct qcbm_error *err)
 {
-    struct qcbmi_digest stored, digest;
+    uint8_t stored[BMF_DIGEST], digest[BMF_DIGEST];
     int ret = qcbmi_digest_begin(&in->digest, err);
 
     if (ret < 0)
@@ -196,11 +196,11 @@ static int read_own(struct in *in, struct qcbm_error *err)
     ret = read_header(in, err);
     if (ret == 0)
         ret = read_records(in, err);
-    qcbmi_digest_end(&in->digest, &digest);
+    qcbmi_digest_end(&in->digest, digest);
     if (ret == 0)
-        ret = read_all(in, stored.bytes, sizeof(stored.bytes), "the digest", err);
-    if (ret == 0 && memcmp(stored.bytes, digest.bytes, sizeof(digest.bytes)) != 0)
-        ret = qcbmi_fail(err, QCBM_E_CORRUPT, in->at - sizeof(stored.bytes),
+        ret = read_all(in, stored, sizeof(stored), "the digest", err);
+    if (ret == 0 && memcmp(stored, digest, sizeof(digest)) != 0)
+        ret = qcbmi_fail(err, QCBM_E_CORRUPT, in->at - sizeof(stored),
                          "the digest does not fit: the file has been damaged");
     return ret < 0 ? ret : read_end(in, err);
 }

@@ -43,7 +43,7 @@ static int read_head(struct qcbm_image *img, uint8_t *to, uint64_t len, bool *kn
     return ret;
 }
 
-int qcbmi_fingerprint(struct qcbm_image *img, bool *known, struct qcbmi_digest *out, struct qcbm_error *err)
+int qcbmi_fingerprint(struct qcbm_image *img, bool *known, uint8_t out[QCBMI_DIGEST_BYTES], struct qcbm_error *err)
 {
     uint64_t size = img->g.sector_size_down, len = u64_min(size, HEAD);
     uint8_t *bytes;

@@ -465,12 +465,10 @@ def case_no_room(work):
 def strace_totals(work, *argv):
     """(bytes written, flushes) of a run of the tool, by strace."""
     out = work.path('strace.out')
-    # LeakSanitizer, in a build that has it, does not work under strace
-    environment = dict(os.environ, ASAN_OPTIONS=':'.join(filter(None, [os.environ.get('ASAN_OPTIONS'), 'detect_leaks=0'])))
     work.note('strace -f -e trace=pwrite64,write,pwritev,pwritev2,writev,fsync,fdatasync qcbm ' + ' '.join(argv))
     done = subprocess.run(['strace', '-f', '-o', out, '-e', 'trace=pwrite64,write,pwritev,pwritev2,writev,fdatasync,'
                            'fsync,sync_file_range,msync,copy_file_range,sendfile,io_uring_enter,io_submit',
-                           qtool.QCBM, *argv], cwd=work.dir, env=environment, capture_output=True, text=True)
+                           qtool.QCBM, *argv], cwd=work.dir, env=qtool.strace_environment(), capture_output=True, text=True)
     require(done.returncode == 0, 'under strace: exit %d: %s' % (done.returncode, done.stderr))
     written = flushes = 0
     with open(out) as f:

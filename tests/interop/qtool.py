@@ -191,6 +191,11 @@ def need_tools(*names):
         sys.exit('not ok - these programs are needed: ' + ' '.join(missing))
 
 
+def strace_environment():
+    """LeakSanitizer, in a build that has it, does not work under strace."""
+    return dict(os.environ, ASAN_OPTIONS=':'.join(filter(None, [os.environ.get('ASAN_OPTIONS'), 'detect_leaks=0'])))
+
+
 class Result:
     def __init__(self, code, out, err, raw_out):
         self.code, self.out, self.err, self.raw_out = code, out, err, raw_out
@@ -694,7 +699,8 @@ def _run_case(job):
     return name, text + '\nparameters: %r\ncommands, in an empty directory:\n  ' % (params,) + '\n  '.join(work.log)
 
 
-def arguments(description):
+def arguments(description, **counts):
+    """counts: options of the test's own that take a number, with their defaults."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--case', action='append', metavar='NAME', help='run only this case (may be repeated)')
     parser.add_argument('--match', metavar='REGEX', help='run only the cases whose name matches')
@@ -703,6 +709,8 @@ def arguments(description):
     parser.add_argument('--seed', type=int, default=20731, help='seed of the random choices (default %(default)s)')
     parser.add_argument('--jobs', type=int, default=2, help='cases at a time (default %(default)s)')
     parser.add_argument('--keep', metavar='DIR', help='work in DIR and leave the images there')
+    for name, default in counts.items():
+        parser.add_argument('--' + name, type=int, default=default, metavar='N', help='default %(default)s')
     return parser.parse_args()
 
 

@@ -59,6 +59,14 @@ static int record_grow(void *self, uint64_t len_bytes, struct qcbm_error *err)
     return qcbm_mem_ops()->grow(r->mem, len_bytes, err);
 }
 
+static int record_cut(void *self, uint64_t len_bytes, struct qcbm_error *err)
+{
+    struct record *r = self;
+
+    note(r, RECORD_CUT, len_bytes, NULL, 0);
+    return qcbm_mem_ops()->cut(r->mem, len_bytes, err);
+}
+
 static void record_close(void *self)
 {
     (void)self; /* the log outlives the image */
@@ -72,6 +80,7 @@ const struct qcbm_io_ops *record_ops(void)
                                             .flush = record_flush,
                                             .size = record_size,
                                             .grow = record_grow,
+                                            .cut = record_cut,
                                             .close = record_close };
 
     return &ops;

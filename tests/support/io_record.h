@@ -5,11 +5,11 @@
 
 #include "qcbm-io.h"
 
-enum record_kind { RECORD_WRITE, RECORD_FLUSH, RECORD_GROW };
+enum record_kind { RECORD_WRITE, RECORD_FLUSH, RECORD_GROW, RECORD_CUT };
 
 struct record_event {
     enum record_kind kind;
-    uint64_t off; /* GROW: the new length */
+    uint64_t off; /* GROW, CUT: the new length */
     size_t len;
     uint8_t *bytes;
 };

@@ -1,0 +1,171 @@
+/* undo_file.c - the parts of an undo file: header, records, end mark (docs/undo-format.md)
+ * SPDX-License-Identifier: MIT */
+#include "undo_file.h"
+
+#include <string.h>
+
+#include "checked.h"
+#include "error.h"
+#include "q2_cursor.h"
+
+#define DIGEST QCBMI_DIGEST_BYTES
+
+static const uint8_t header_magic[8] = "QCBMUNDO";
+static const uint8_t end_magic[8] = "QCBMDONE";
+
+static bool is_zero(const uint8_t *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (p[i])
+            return false;
+    return true;
+}
+
+static int fail_incomplete(struct qcbm_error *err)
+{
+    return qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET,
+                      "the undo file is incomplete: the operation was stopped before it changed the image");
+}
+
+static int fail_damaged(struct qcbm_error *err, const char *what, uint64_t at)
+{
+    return qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "the undo file is damaged: %s at 0x%" PRIx64, what, at);
+}
+
+/* ---- header and end mark ---- */
+
+void qcbmi_undo_header_store(uint8_t *to, const struct qcbmi_undo_header *h)
+{
+    memset(to, 0, QCBMI_UNDO_HEADER_BYTES);
+    memcpy(to, header_magic, sizeof(header_magic));
+    be32_store(to + 8, QCBMI_UNDO_VERSION);
+    be32_store(to + 12, h->n_stages);
+    be64_store(to + 16, h->len_before);
+    be64_store(to + 24, h->len_after);
+    be64_store(to + 32, h->n_records);
+    be64_store(to + 40, h->file_len);
+    memcpy(to + 48, h->identity, DIGEST);
+    qcbmi_digest(to, QCBMI_UNDO_HEADER_BYTES - DIGEST, to + QCBMI_UNDO_HEADER_BYTES - DIGEST);
+}
+
+int qcbmi_undo_header_parse(const uint8_t *from, struct qcbmi_undo_header *out, struct qcbm_error *err)
+{
+    struct qcbmi_undo_header h = { 0 };
+
+    if (is_zero(from, QCBMI_UNDO_HEADER_BYTES))
+        return fail_incomplete(err);
+    if (memcmp(from, header_magic, sizeof(header_magic)) != 0)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "this is no undo file: the magic is missing");
+    if (be32_load(from + 8) != QCBMI_UNDO_VERSION)
+        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET,
+                          "the undo file has version %" PRIu32 ", this program knows version %u", be32_load(from + 8),
+                          QCBMI_UNDO_VERSION);
+    if (!qcbmi_digest_is(from, QCBMI_UNDO_HEADER_BYTES - DIGEST, from + QCBMI_UNDO_HEADER_BYTES - DIGEST))
+        return fail_damaged(err, "header", 0);
+    h.n_stages = be32_load(from + 12);
+    h.len_before = be64_load(from + 16);
+    h.len_after = be64_load(from + 24);
+    h.n_records = be64_load(from + 32);
+    h.file_len = be64_load(from + 40);
+    memcpy(h.identity, from + 48, DIGEST);
+    if (h.n_stages > QCBMI_UNDO_MAX_STAGES || h.len_before > h.len_after || h.len_after > INT64_MAX ||
+        !is_zero(from + 64, QCBMI_UNDO_HEADER_BYTES - DIGEST - 64) ||
+        h.file_len < QCBMI_UNDO_HEADER_BYTES + QCBMI_UNDO_END_BYTES || h.file_len > INT64_MAX ||
+        h.n_records > h.file_len / (QCBMI_UNDO_RECORD_FIXED + 2 * DIGEST))
+        return fail_damaged(err, "impossible numbers in the header", 12);
+    *out = h;
+    return 0;
+}
+
+void qcbmi_undo_end_store(uint8_t *to, const uint8_t *header)
+{
+    memcpy(to, end_magic, sizeof(end_magic));
+    memset(to + 8, 0, 8);
+    memcpy(to + 16, header + QCBMI_UNDO_HEADER_BYTES - DIGEST, DIGEST);
+}
+
+int qcbmi_undo_end_check(const uint8_t *from, const uint8_t *header, struct qcbm_error *err)
+{
+    uint8_t want[QCBMI_UNDO_END_BYTES];
+
+    qcbmi_undo_end_store(want, header);
+    if (memcmp(from, want, sizeof(want)) == 0)
+        return 0;
+    return is_zero(from, QCBMI_UNDO_END_BYTES)
+               ? fail_incomplete(err)
+               : fail_damaged(err, "end mark", be64_load(header + 40) - QCBMI_UNDO_END_BYTES);
+}
+
+/* ---- records ---- */
+
+uint64_t qcbmi_undo_sectors(const struct qcbmi_undo_record *r)
+{
+    return (r->off + r->len - 1) / QCBMI_UNDO_SECTOR - r->off / QCBMI_UNDO_SECTOR + 1;
+}
+
+static uint64_t n_digests(const struct qcbmi_undo_record *r)
+{
+    return r->kind == QCBMI_UNDO_UNTOUCHED ? 1 : qcbmi_undo_sectors(r);
+}
+
+uint64_t qcbmi_undo_record_bytes(const struct qcbmi_undo_record *r)
+{
+    return QCBMI_UNDO_RECORD_FIXED + n_digests(r) * DIGEST + (r->kind == QCBMI_UNDO_OVERWRITTEN ? r->len : 0) + DIGEST;
+}
+
+uint8_t *qcbmi_undo_record_digest(uint8_t *record, uint64_t i)
+{
+    return record + QCBMI_UNDO_RECORD_FIXED + i * DIGEST;
+}
+
+uint8_t *qcbmi_undo_record_old(uint8_t *record, const struct qcbmi_undo_record *r)
+{
+    return qcbmi_undo_record_digest(record, n_digests(r));
+}
+
+void qcbmi_undo_record_seal(uint8_t *to, const struct qcbmi_undo_record *r)
+{
+    uint64_t bytes = qcbmi_undo_record_bytes(r) - DIGEST;
+
+    be32_store(to, (uint32_t)r->kind);
+    be32_store(to + 4, r->stage);
+    be64_store(to + 8, r->off);
+    be64_store(to + 16, r->len);
+    be64_store(to + 24, r->index);
+    qcbmi_digest(to, (size_t)bytes, to + bytes);
+}
+
+/* Does a record of this kind lie in its part of the image? */
+static bool in_its_part(const struct qcbmi_undo_record *r, const struct qcbmi_undo_header *h)
+{
+    if (r->kind == QCBMI_UNDO_APPENDED)
+        return r->off >= h->len_before && range_fits(r->off, r->len, h->len_after);
+    return range_fits(r->off, r->len, h->len_before);
+}
+
+int qcbmi_undo_record_parse(const uint8_t *from, uint64_t index, uint64_t at, const struct qcbmi_undo_header *h,
+                            struct qcbmi_undo_record *out, struct qcbm_error *err)
+{
+    struct qcbmi_undo_record r = { .stage = be32_load(from + 4),
+                                   .off = be64_load(from + 8),
+                                   .len = be64_load(from + 16),
+                                   .index = be64_load(from + 24) };
+    uint32_t kind = be32_load(from);
+
+    if (kind < QCBMI_UNDO_OVERWRITTEN || kind > QCBMI_UNDO_UNTOUCHED || r.index != index)
+        return fail_damaged(err, "record", at);
+    r.kind = (enum qcbmi_undo_kind)kind;
+    if (r.len == 0 || r.len > QCBMI_UNDO_MAX_LEN || !in_its_part(&r, h) ||
+        (r.kind == QCBMI_UNDO_UNTOUCHED ? r.stage != 0 : r.stage >= h->n_stages))
+        return fail_damaged(err, "record", at);
+    *out = r;
+    return 0;
+}
+
+int qcbmi_undo_record_check(const uint8_t *record, const struct qcbmi_undo_record *r, uint64_t at,
+                            struct qcbm_error *err)
+{
+    size_t bytes = (size_t)qcbmi_undo_record_bytes(r) - DIGEST;
+
+    return qcbmi_digest_is(record, bytes, record + bytes) ? 0 : fail_damaged(err, "record", at);
+}

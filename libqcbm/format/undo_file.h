@@ -1,0 +1,69 @@
+/* undo_file.h - the parts of an undo file: header, records, end mark (docs/undo-format.md)
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_UNDO_FILE_H
+#define QCBMI_UNDO_FILE_H
+
+#include "digest.h"
+#include "qcbm.h"
+
+#define QCBMI_UNDO_VERSION 1u
+#define QCBMI_UNDO_HEADER_BYTES 128u
+#define QCBMI_UNDO_END_BYTES 32u
+#define QCBMI_UNDO_RECORD_FIXED 32u            /* in front of a record's digests */
+#define QCBMI_UNDO_MAX_LEN (UINT32_C(1) << 20) /* bytes of the image that one record is about */
+#define QCBMI_UNDO_MAX_STAGES 63u              /* stages are bits of a word when the image is compared */
+#define QCBMI_UNDO_SECTOR 512u                 /* what storage writes whole or not at all */
+#define QCBMI_UNDO_MAX_SECTORS (QCBMI_UNDO_MAX_LEN / QCBMI_UNDO_SECTOR + 1)
+#define QCBMI_UNDO_MAX_RECORD_BYTES                                                                                    \
+    (QCBMI_UNDO_RECORD_FIXED + (QCBMI_UNDO_MAX_SECTORS + 1) * QCBMI_DIGEST_BYTES + QCBMI_UNDO_MAX_LEN)
+
+struct qcbmi_undo_header {
+    uint32_t n_stages;
+    uint64_t len_before, len_after; /* of the image file */
+    uint64_t n_records;
+    uint64_t file_len;                    /* of the undo file, end mark included */
+    uint8_t identity[QCBMI_DIGEST_BYTES]; /* of what no change of bitmaps touches in the image's header */
+};
+
+enum qcbmi_undo_kind {
+    QCBMI_UNDO_OVERWRITTEN = 1, /* a digest of what was written for each sector, and the old bytes */
+    QCBMI_UNDO_APPENDED = 2,    /* behind the old end of the file: digests alone */
+    QCBMI_UNDO_UNTOUCHED = 3    /* one digest of bytes that stay, those of other records taken as zeros */
+};
+
+struct qcbmi_undo_record {
+    enum qcbmi_undo_kind kind;
+    uint32_t stage;    /* 0 for UNTOUCHED */
+    uint64_t off, len; /* in the image */
+    uint64_t index;    /* of the record in the undo file */
+};
+
+/* @to has QCBMI_UNDO_HEADER_BYTES. */
+void qcbmi_undo_header_store(uint8_t *to, const struct qcbmi_undo_header *h);
+/* Returns 0, QCBM_E_ARG (no undo file), QCBM_E_UNSUPPORTED (a later version), QCBM_E_CORRUPT (damaged; or incomplete:
+ * all zeros, since the header is written behind the records). */
+int qcbmi_undo_header_parse(const uint8_t *from, struct qcbmi_undo_header *out, struct qcbm_error *err);
+
+/* The last bytes of the file, written when all others are durable; bound to the header @header of this file. */
+void qcbmi_undo_end_store(uint8_t *to, const uint8_t *header);
+/* Returns 0 or QCBM_E_CORRUPT (incomplete: zeros; or damaged). */
+int qcbmi_undo_end_check(const uint8_t *from, const uint8_t *header, struct qcbm_error *err);
+
+/* Sectors that a record touches, and its bytes in the file with the digest over all of it at the end. */
+uint64_t qcbmi_undo_sectors(const struct qcbmi_undo_record *r);
+uint64_t qcbmi_undo_record_bytes(const struct qcbmi_undo_record *r);
+/* Places in the stored record: the digest of sector @i (0 for UNTOUCHED), the old bytes. */
+uint8_t *qcbmi_undo_record_digest(uint8_t *record, uint64_t i);
+uint8_t *qcbmi_undo_record_old(uint8_t *record, const struct qcbmi_undo_record *r);
+
+/* Complete a record, whose digests and old bytes are in @to already. */
+void qcbmi_undo_record_seal(uint8_t *to, const struct qcbmi_undo_record *r);
+/* The fixed part of record @index (at @at of the file, for messages), against the header. Then the record has
+ * qcbmi_undo_record_bytes(), and qcbmi_undo_record_check() compares all of it with its digest.
+ * Both return 0 or QCBM_E_CORRUPT. */
+int qcbmi_undo_record_parse(const uint8_t *from, uint64_t index, uint64_t at, const struct qcbmi_undo_header *h,
+                            struct qcbmi_undo_record *out, struct qcbm_error *err);
+int qcbmi_undo_record_check(const uint8_t *record, const struct qcbmi_undo_record *r, uint64_t at,
+                            struct qcbm_error *err);
+
+#endif

@@ -1,0 +1,116 @@
+/* cmd_undo.c - qcbm undo: a recorded change taken back, byte for byte
+ * SPDX-License-Identifier: MIT
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "opt_parse.h"
+#include "plan_out.h"
+#include "qemu_text.h"
+
+struct undo_args {
+    const char *format;
+    enum opt_output output;
+    bool dry_run, quiet, no_lock;
+};
+
+static const struct opt undo_opts[] = {
+    { "dry-run", 0, OPT_FLAG, offsetof(struct undo_args, dry_run), NULL,
+      "compare image and undo file, print what would be\nwritten, and write nothing" },
+    OPT_COMMON_FORMAT(undo_args),
+    { "quiet", 'q', OPT_FLAG, offsetof(struct undo_args, quiet), NULL, "print errors only" },
+    OPT_COMMON_OUTPUT(undo_args),
+    OPT_COMMON_NO_LOCK(undo_args),
+    OPT_COMMON_REFUSED,
+    OPT_END,
+};
+
+struct job {
+    const struct undo_args *args;
+    const char *path, *undo_path;
+    struct qcbm_undo_result result;
+    struct plan plan; /* the steps of a dry run */
+};
+
+static const char *const found_names[] = {
+    [QCBM_UNDO_FOUND_AFTER] = "after",
+    [QCBM_UNDO_FOUND_BETWEEN] = "between",
+    [QCBM_UNDO_FOUND_BEFORE] = "before",
+};
+
+static void print_text(const struct job *job)
+{
+    const struct qcbm_undo_result *r = &job->result;
+
+    plan_print_steps(&job->plan, stdout);
+    if (r->found == QCBM_UNDO_FOUND_BEFORE) {
+        printf("nothing to undo: the image is as it was before the change\n");
+        return;
+    }
+    printf("%s: %s in %" PRIu32 " writes, %" PRIu32 " flushes; ", job->args->dry_run ? "to be undone" : "undone",
+           size_text(r->bytes_written).text, r->writes, r->flushes);
+    printf("the file gets shorter by %s%s\n", size_text(r->bytes_cut).text,
+           r->found == QCBM_UNDO_FOUND_BETWEEN ? "; the change, or an undo of it, had been cut short" : "");
+}
+
+static void print_json(const struct job *job)
+{
+    const struct qcbm_undo_result *r = &job->result;
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    json_begin_object(&w, NULL);
+    json_string(&w, "image", job->path);
+    json_string(&w, "undo-file", job->undo_path);
+    json_bool(&w, "dry-run", job->args->dry_run);
+    json_string(&w, "found", found_names[r->found]);
+    json_u64(&w, "bytes-written", r->bytes_written);
+    json_u64(&w, "writes", r->writes);
+    json_u64(&w, "flushes", r->flushes);
+    json_u64(&w, "bytes-cut", r->bytes_cut);
+    json_u64(&w, "file-size", r->file_size);
+    if (job->args->dry_run)
+        plan_write_steps(&job->plan, &w);
+    json_end_object(&w);
+    json_finish(&w);
+}
+
+static int undo(struct job *job, struct qcbm_image *img)
+{
+    struct qcbm_undo_options options = QCBM_UNDO_OPTIONS_INIT;
+    struct qcbm_error err;
+
+    options.dry_run = job->args->dry_run;
+    options.step = job->args->dry_run ? plan_collect : NULL;
+    options.opaque = &job->plan;
+    if (qcbm_undo(img, job->undo_path, &options, &job->result, sizeof job->result, &err) < 0)
+        return cmd_lib_error(&err, "Could not undo the change of '%s'", job->path);
+    if (job->args->output == OUTPUT_JSON)
+        print_json(job);
+    else if (!job->args->quiet)
+        print_text(job);
+    return EXIT_DONE;
+}
+
+static int run_undo(const struct cmd *cmd, int argc, char **argv)
+{
+    struct undo_args args = { 0 };
+    int first;
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+
+    if (parsed != OPT_GO_ON)
+        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (argc - first != 2)
+        return cmd_usage_error(cmd, "Expecting image and undo file");
+    struct job job = { .args = &args, .path = argv[first], .undo_path = argv[first + 1] };
+    struct qcbm_image *img =
+        cmd_open(job.path, args.format, (args.dry_run ? 0 : QCBM_OPEN_WRITE) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
+    if (!img)
+        return EXIT_FAILED;
+    int code = undo(&job, img);
+    plan_clear(&job.plan);
+    qcbm_close(img);
+    return code;
+}
+
+const struct cmd cmd_undo = { "undo", "FILE UNDOFILE", "Take back a change that was made with --undo=UNDOFILE.",
+                              undo_opts, run_undo };
