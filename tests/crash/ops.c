@@ -148,6 +148,31 @@ OP(several)
     return ret == QCBM_E_NOTFOUND ? 0 : ret; /* not every image has a b1 */
 }
 
+OP(rename)
+{
+    UNUSED(img), UNUSED(path);
+    return qcbm_edit_rename(edit, "b0", "new", err);
+}
+
+OP(rotate)
+{
+    UNUSED(img), UNUSED(path);
+    return qcbm_edit_rotate(edit, "b0", "new", err);
+}
+
+/* What clears and what sets bits, in another granularity, and the result under another name as well. */
+OP(bits)
+{
+    int ret = qcbm_edit_unset_range(edit, "b0", 0, 16384, err);
+
+    UNUSED(img), UNUSED(path);
+    if (ret == 0)
+        ret = qcbm_edit_set_range(edit, "b0", 1000, 40000, err);
+    if (ret == 0)
+        ret = qcbm_edit_regranularise(edit, "b0", 1024, err);
+    return ret < 0 ? ret : qcbm_edit_copy(edit, "new", NULL, "b0", err);
+}
+
 /* Flags of all bitmaps: more than one sector of the directory, where there are many. */
 OP(disable_all)
 {
@@ -196,6 +221,9 @@ const struct crash_op crash_ops[] = {
     { "synth --since", op_synth_since, "new," },
     { "synth --into", op_synth_into, "new," },
     { "several", op_several, "b0,new," },
+    { "rename", op_rename, "b0,new," },
+    { "rotate", op_rotate, "b0,new," },
+    { "unset, set, regranularise, copy", op_bits, "b0,new," },
     { "disable all", op_disable_all, "*" },
     { "remove all", op_remove_all, "*" },
 };
