@@ -31,7 +31,7 @@ int bitmap_prune(const struct bitmap_args *args, const char *path);
 
 struct bitmap_result {
     const struct opt_action *action;
-    char *name; /* of the bitmap after the operation */
+    char *name; /* of the bitmap before the operation */
     bool has_figures;
     struct qcbm_edit_bitmap_info figures;
     bool has_fingerprint; /* --import of our own format */

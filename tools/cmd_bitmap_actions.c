@@ -152,6 +152,7 @@ int bitmap_do_action(struct bitmap_job *job, const struct opt_action *action, st
 {
     enum verb verb = verb_of(action);
     struct bitmap_result result = { .action = action };
+    const char *name = job->name;
     int ret = run(job, verb, action->value, &result, err);
 
     if (ret < 0 || verb < VERB_RENAME)
@@ -161,7 +162,7 @@ int bitmap_do_action(struct bitmap_job *job, const struct opt_action *action, st
         result.has_figures = true;
     }
     if (ret == 0) {
-        result.name = strdup(job->name);
+        result.name = strdup(name);
         if (!result.name)
             return bitmap_fail(err, QCBM_E_NOMEM, "no memory");
         job->results[job->n_results++] = result;
@@ -185,12 +186,10 @@ static void print_result(const struct bitmap_result *r)
     if (r->has_figures)
         printf(" has %s dirty, granularity %s", size_text(r->figures.dirty_bytes).text,
                size_text(r->figures.granularity).text);
-    if (verb_of(r->action) == VERB_RENAME)
-        printf(" is the new name");
-    if (verb_of(r->action) == VERB_ROTATE) {
-        printf("; frozen, ");
+    if (verb_of(r->action) == VERB_RENAME || verb_of(r->action) == VERB_ROTATE) {
+        printf(r->has_figures ? "; it is frozen now, and " : " is now ");
         print_name(r->action->value);
-        printf(" goes on");
+        printf(r->has_figures ? " records" : "");
     }
     if (r->has_fingerprint && r->fingerprint != QCBM_FINGERPRINT_EQUAL)
         printf("; %s", r->fingerprint == QCBM_FINGERPRINT_DIFFERENT ? "the disk begins differently, as forced"
