@@ -24,8 +24,8 @@ qemu-img check -q copy.qcow2
 qcbm bitmap --remove --import file --disable --rename later copy.qcow2 qcbm
 json '[b["name"] for b in v["bitmaps"]] == ["raw", "json", "later"]' qcbm bitmap --list --output=json copy.qcow2
 fails unchanged copy.qcow2 qcbm bitmap --remove --import raw copy.qcow2 later
-head -c 90 file >cut
-fails unchanged copy.qcow2 qcbm bitmap --import cut copy.qcow2 new
+head -c 90 file >half
+fails unchanged copy.qcow2 qcbm bitmap --import half copy.qcow2 new
 poke file 90 ff
 fails unchanged copy.qcow2 qcbm bitmap --import file copy.qcow2 new
 # a device that is full
