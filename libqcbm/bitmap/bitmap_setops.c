@@ -52,6 +52,7 @@ static int load_source(struct qcbm_edit *edit, struct qcbm_image *img, const cha
 {
     if (!img || img == edit->img)
         return own_source(edit, name, out, err);
+    edit->of_live_data |= (img->open_flags & QCBM_OPEN_FORCE_SHARE) != 0;
     return foreign_source(img, name, out, err);
 }
 

@@ -448,7 +448,7 @@ QCBM_API int qcbm_bitmap_export(struct qcbm_image *img, const char *name, enum q
                                 qcbm_write_fn *fn, void *opaque, struct qcbm_error *err);
 
 enum qcbm_import_flag {
-    QCBM_IMPORT_DISABLED = 1u << 0, /* raw bits: frozen; default is enabled */
+    QCBM_IMPORT_DISABLED = 1u << 0, /* frozen; default is as the file says, and enabled for raw bits */
     QCBM_IMPORT_FORCE = 1u << 1     /* take it though the fingerprint differs */
 };
 

@@ -147,6 +147,25 @@ static void other_images_must_have_the_same_size_to_the_byte(void **state)
     build_free(&b);
 }
 
+static void what_was_read_with_force_share_is_not_written(void **state)
+{
+    struct image_builder b;
+    struct qcbm_image *img;
+    struct test t;
+
+    (void)state;
+    build(&b, 0);
+    img = build_open(&b, QCBM_OPEN_FORCE_SHARE);
+    start(&t, 0);
+    assert_ok(qcbm_edit_copy(t.edit, "new", img, "f", &t.err), &t.err);
+    assert_ok(qcbm_edit_plan(t.edit, NULL, NULL, NULL, &t.err), &t.err);
+    assert_failure(qcbm_edit_commit(t.edit, NULL, &t.err), &t.err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "force-share");
+    assert_untouched(&t.s, &t.b);
+    end(&t);
+    qcbm_close(img);
+    build_free(&b);
+}
+
 static void bitmaps_in_use_are_refused_on_either_side(void **state)
 {
     static const char text[] = "is inconsistent and cannot be used";
@@ -249,6 +268,7 @@ int main(void)
         cmocka_unit_test(ranges_round_outward_to_set_and_inward_to_clear),
         cmocka_unit_test(bytes_of_a_partial_sector_belong_to_the_last_granule),
         cmocka_unit_test(other_images_must_have_the_same_size_to_the_byte),
+        cmocka_unit_test(what_was_read_with_force_share_is_not_written),
         cmocka_unit_test(bitmaps_in_use_are_refused_on_either_side),
         cmocka_unit_test(names_keep_their_rules),
         cmocka_unit_test(renaming_moves_no_bits),
