@@ -372,14 +372,14 @@ QCBM_API int qcbm_edit_intersect(struct qcbm_edit *edit, const char *dst, struct
                                  struct qcbm_error *err);
 QCBM_API int qcbm_edit_subtract(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
                                 struct qcbm_error *err);
-/* A new bitmap @name with granularity, state and bits of bitmap @src of @src_img (NULL as above), of equal virtual size.
- * Extra data is not copied. Also returns QCBM_E_EXISTS, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED. */
+/* A new bitmap @name with granularity, state and bits of bitmap @src of @src_img (NULL as above). The virtual sizes must
+ * be equal to the byte. Extra data is not copied. Also returns QCBM_E_EXISTS, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED. */
 QCBM_API int qcbm_edit_copy(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src,
                             struct qcbm_error *err);
 /* Bits, state and place in the directory stay. Also returns QCBM_E_EXISTS, QCBM_E_ARG, QCBM_E_LIMIT. */
 QCBM_API int qcbm_edit_rename(struct qcbm_edit *edit, const char *name, const char *new_name, struct qcbm_error *err);
-/* The checkpoint step: disable @name, and add @new_name, enabled and clean, of the same granularity. QCBM_E_ARG: @name is
- * disabled already, and what was written since is in neither. Also returns what qcbm_edit_add() returns. */
+/* The checkpoint step: disable @name, and add @new_name, enabled and clean, of the same granularity. QCBM_E_ARG: @name
+ * is disabled already, and what was written since is in neither. Also returns what qcbm_edit_add() returns. */
 QCBM_API int qcbm_edit_rotate(struct qcbm_edit *edit, const char *name, const char *new_name, struct qcbm_error *err);
 /* Change the granularity (0 = QEMU's default), rounding outward. Also returns QCBM_E_ARG, QCBM_E_LIMIT. */
 QCBM_API int qcbm_edit_regranularise(struct qcbm_edit *edit, const char *name, uint64_t granularity,
@@ -463,8 +463,8 @@ struct qcbm_import_options {
         sizeof(struct qcbm_import_options), QCBM_TRANSFER_QCBM, 0, 0                                                   \
     }
 
-/* The fingerprint is of size and first 64 KiB of the disk. It is not known where these bytes are not in the image file, or
- * compressed or encrypted, and of raw bits. */
+/* The fingerprint is of size and first 64 KiB of the disk. It is not known where these bytes are not in the image file,
+ * or compressed or encrypted, and of raw bits. */
 enum qcbm_fingerprint { QCBM_FINGERPRINT_UNKNOWN, QCBM_FINGERPRINT_EQUAL, QCBM_FINGERPRINT_DIFFERENT };
 
 struct qcbm_import_result {
@@ -472,8 +472,7 @@ struct qcbm_import_result {
     char name[1024]; /* that the bitmap had when it was exported; "" if the format does not say it */
 };
 
-/* A new bitmap @name from what @fn reads, which may be hostile: memory is bounded by the size of the bitmap and by what was
- * read. The bitmap appears in the edit when all has been read and the digest is right. @out may be NULL.
+/* A new bitmap @name from what @fn reads, which may be hostile: memory is bounded by the size of the bitmap. The bitmap appears in the edit when all has been read and the digest is right. @out may be NULL.
  * Returns what qcbm_edit_add() returns, QCBM_E_CORRUPT (err->offset is in what was read), QCBM_E_UNSUPPORTED (version),
  * QCBM_E_ARG (another virtual size), QCBM_E_UNSAFE (another fingerprint), QCBM_E_IO, QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_import(struct qcbm_edit *edit, const char *name, const struct qcbm_import_options *options,

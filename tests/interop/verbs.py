@@ -6,8 +6,8 @@
 import json
 import random
 
-from qtool import (KiB, MiB, Qcow2, arguments, default_granularity, digest, need_tools, ranges_clip, ranges_norm, require,
-                   require_equal, require_kept, run_cases, served_dirty)
+from qtool import (KiB, MiB, Qcow2, arguments, default_granularity, digest, need_tools, ranges_clip, ranges_norm,
+                   require, require_equal, require_kept, run_cases, served_dirty)
 
 IMAGE, OTHER = 'image.qcow2', 'other.qcow2'
 
@@ -77,7 +77,8 @@ def draw(rng, model, other, name, foreign):
     have = (other if foreign else model).sectors(source)
     mine, g = model.sectors(name), entry[0]
     free = [n for n in ('n1', 'n2', 'n3', 'n4') if n not in model.bitmaps]
-    kind = rng.choice(['merge', 'intersect', 'subtract', 'set', 'unset', 'regranularise', 'rename', 'rotate', 'disable'])
+    kind = rng.choice(['merge', 'intersect', 'subtract', 'set', 'unset', 'regranularise', 'rename', 'rotate',
+                       'disable'])
     if kind in ('merge', 'intersect', 'subtract'):
         exact = mine | have if kind == 'merge' else mine & have if kind == 'intersect' else mine - have
         entry[2] = model.from_sectors(g, exact)
@@ -138,15 +139,15 @@ def case_random_sequence(work, seed):
         work.qcbm('bitmap', '--copy-to', OTHER, '--as', 'copy', IMAGE, source)
     else:
         work.qcbm('bitmap', '--export', 'file', '--format', form, IMAGE, source)
-        work.qcbm('bitmap', '--import', 'file', '--format', form, *([] if form == 'qcbm' else ['-g', g]), '--force', OTHER,
-                  'copy')
+        work.qcbm('bitmap', '--import', 'file', '--format', form, *([] if form == 'qcbm' else ['-g', g]), '--force',
+                  OTHER, 'copy')
     other.bitmaps['copy'] = [g, on or form in ('raw', 'json'), set(dirty)]
     work.check(OTHER)
     require_model(work, IMAGE, model)
     require_model(work, OTHER, other)
 
 
-# ---- what users do ----------------------------------------------------------------------------------------------------
+# ---- what users do ------------------------------------------------------------------------------------------------
 
 def case_checkpoint(work):
     """--rotate of a stopped machine: what the guest wrote before is in one bitmap, what it writes after in the next."""
