@@ -135,6 +135,13 @@ void qcbmi_undo_record_seal(uint8_t *to, const struct qcbmi_undo_record *r)
     qcbmi_digest(to, (size_t)bytes, to + bytes);
 }
 
+/* Whole sectors, or a part of one? */
+static bool keeps_sectors(const struct qcbmi_undo_record *r)
+{
+    return r->kind == QCBMI_UNDO_UNTOUCHED || qcbmi_undo_sectors(r) == 1 ||
+           (is_aligned(r->off, QCBMI_UNDO_SECTOR) && is_aligned(r->len, QCBMI_UNDO_SECTOR));
+}
+
 /* Does a record of this kind lie in its part of the image? */
 static bool in_its_part(const struct qcbmi_undo_record *r, const struct qcbmi_undo_header *h)
 {
@@ -155,7 +162,7 @@ int qcbmi_undo_record_parse(const uint8_t *from, uint64_t index, uint64_t at, co
     if (kind < QCBMI_UNDO_OVERWRITTEN || kind > QCBMI_UNDO_UNTOUCHED || r.index != index)
         return fail_damaged(err, "record", at);
     r.kind = (enum qcbmi_undo_kind)kind;
-    if (r.len == 0 || r.len > QCBMI_UNDO_MAX_LEN || !in_its_part(&r, h) ||
+    if (r.len == 0 || r.len > QCBMI_UNDO_MAX_LEN || !in_its_part(&r, h) || !keeps_sectors(&r) ||
         (r.kind == QCBMI_UNDO_UNTOUCHED ? r.stage != 0 : r.stage >= h->n_stages))
         return fail_damaged(err, "record", at);
     *out = r;
