@@ -4,22 +4,14 @@
 
 #include <string.h>
 
+#include "bytes.h"
 #include "checked.h"
 #include "error.h"
-#include "q2_cursor.h"
 
 #define DIGEST QCBMI_DIGEST_BYTES
 
 static const uint8_t header_magic[8] = "QCBMUNDO";
 static const uint8_t end_magic[8] = "QCBMDONE";
-
-static bool is_zero(const uint8_t *p, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (p[i])
-            return false;
-    return true;
-}
 
 static int fail_incomplete(struct qcbm_error *err)
 {
@@ -52,7 +44,7 @@ int qcbmi_undo_header_parse(const uint8_t *from, struct qcbmi_undo_header *out, 
 {
     struct qcbmi_undo_header h = { 0 };
 
-    if (is_zero(from, QCBMI_UNDO_HEADER_BYTES))
+    if (bytes_are_zero(from, QCBMI_UNDO_HEADER_BYTES))
         return fail_incomplete(err);
     if (memcmp(from, header_magic, sizeof(header_magic)) != 0)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "this is no undo file: the magic is missing");
@@ -69,7 +61,7 @@ int qcbmi_undo_header_parse(const uint8_t *from, struct qcbmi_undo_header *out, 
     h.file_len = be64_load(from + 40);
     memcpy(h.identity, from + 48, DIGEST);
     if (h.n_stages > QCBMI_UNDO_MAX_STAGES || h.len_before > h.len_after || h.len_after > INT64_MAX ||
-        !is_zero(from + 64, QCBMI_UNDO_HEADER_BYTES - DIGEST - 64) ||
+        !bytes_are_zero(from + 64, QCBMI_UNDO_HEADER_BYTES - DIGEST - 64) ||
         h.file_len < QCBMI_UNDO_HEADER_BYTES + QCBMI_UNDO_END_BYTES || h.file_len > INT64_MAX ||
         h.n_records > h.file_len / (QCBMI_UNDO_RECORD_FIXED + 2 * DIGEST))
         return fail_damaged(err, "impossible numbers in the header", 12);
@@ -91,7 +83,7 @@ int qcbmi_undo_end_check(const uint8_t *from, const uint8_t *header, struct qcbm
     qcbmi_undo_end_store(want, header);
     if (memcmp(from, want, sizeof(want)) == 0)
         return 0;
-    return is_zero(from, QCBMI_UNDO_END_BYTES)
+    return bytes_are_zero(from, QCBMI_UNDO_END_BYTES)
                ? fail_incomplete(err)
                : fail_damaged(err, "end mark", be64_load(header + 40) - QCBMI_UNDO_END_BYTES);
 }

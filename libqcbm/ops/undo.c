@@ -10,6 +10,7 @@
 
 #include "alloc.h"
 #include "bitmap_edit.h"
+#include "bytes.h"
 #include "checked.h"
 #include "undo_load.h"
 
@@ -79,18 +80,28 @@ static int check_untouched(struct undo *u, size_t i, struct qcbm_error *err)
                       "the image has changed since, or is another one: these bytes are not those that it had");
 }
 
+/* What the undo will cut off must be what the change appended: its records, and zeros between them. */
+static int check_appended(struct undo *u, struct qcbm_error *err)
+{
+    struct qcbmi_undo_record r = { .off = u->file.h.len_before };
+    int ret = 0;
+
+    for (; ret == 0 && r.off < u->img->io.size; r.off += r.len) {
+        r.len = u64_min(QCBMI_UNDO_MAX_LEN, u->img->io.size - r.off);
+        ret = read_now(u, &r, err);
+        if (ret < 0)
+            return ret;
+        qcbmi_undo_mask(u->file.places, u->file.n_changed, r.off, u->now, r.len);
+        if (!bytes_are_zero(u->now, r.len))
+            return fail_changed(err, r.off);
+    }
+    return ret;
+}
+
 /* Bits @first to @last. */
 static uint64_t stages(uint64_t first, uint64_t last)
 {
     return (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first);
-}
-
-static bool is_zero(const uint8_t *p, uint64_t len)
-{
-    for (uint64_t i = 0; i < len; i++)
-        if (p[i])
-            return false;
-    return true;
 }
 
 /* What the sectors of record @i allow: their old bytes, that its stage has not begun or is under way; the new ones, that
@@ -110,7 +121,7 @@ static int allow(struct undo *u, size_t i, struct qcbm_error *err)
 
         if (first)
             u->allowed[k] = 0;
-        if (first && (appended ? is_zero(u->now + from, n) : memcmp(u->now + from, old + from, (size_t)n) == 0))
+        if (first && (appended ? bytes_are_zero(u->now + from, n) : memcmp(u->now + from, old + from, (size_t)n) == 0))
             u->allowed[k] |= stages(0, p->r.stage);
         if (qcbmi_digest_is(u->now + from, (size_t)n, qcbmi_undo_record_digest(u->file.record, k)))
             u->allowed[k] |= stages(appended ? 0 : p->r.stage, until);
@@ -137,7 +148,7 @@ static int compare(struct undo *u, struct qcbm_error *err)
     }
     for (size_t i = f->n_changed; ret == 0 && i < f->n; i++)
         ret = check_untouched(u, i, err);
-    return ret;
+    return ret < 0 ? ret : check_appended(u, err);
 }
 
 /* ---- the way back ---- */
