@@ -19,6 +19,7 @@
 /* A struct that grows is told apart by its size alone, which must be the first member. */
 _Static_assert(offsetof(struct qcbm_synth_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_measure_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_undo_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_io_ops, struct_size) == 0, "struct_size comes first");
 /* Values are part of the ABI. */
 _Static_assert(QCBM_OK == 0 && QCBM_E_IO == -1 && QCBM_E_NOLOCKS == -17, "codes keep their values");
@@ -34,6 +35,14 @@ static void synth_options_init_is_the_default(void)
     CHECK(o.flags == 0);
     CHECK(o.progress == NULL);
     CHECK(o.opaque == NULL);
+}
+
+static void undo_options_init_is_the_default(void)
+{
+    struct qcbm_undo_options o = QCBM_UNDO_OPTIONS_INIT;
+
+    CHECK(o.struct_size == sizeof(o));
+    CHECK(!o.dry_run && o.step == NULL && o.opaque == NULL);
 }
 
 static void version_is_the_header_s(void)
@@ -78,6 +87,7 @@ static void a_failed_open_leaves_null(void)
 int main(void)
 {
     synth_options_init_is_the_default();
+    undo_options_init_is_the_default();
     version_is_the_header_s();
     every_code_has_its_name();
     freeing_null_is_fine();
