@@ -1,8 +1,9 @@
-/* bytes.h - big-endian loads and stores, bytewise so that any alignment will do
+/* bytes.h - big-endian loads and stores, and zeros, bytewise so that any alignment will do
  * SPDX-License-Identifier: MIT */
 #ifndef QCBMI_BYTES_H
 #define QCBMI_BYTES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 static inline uint16_t be16_load(const uint8_t *p)
@@ -18,6 +19,14 @@ static inline uint32_t be32_load(const uint8_t *p)
 static inline uint64_t be64_load(const uint8_t *p)
 {
     return (uint64_t)be32_load(p) << 32 | be32_load(p + 4);
+}
+
+static inline bool bytes_are_zero(const uint8_t *p, uint64_t len)
+{
+    for (uint64_t i = 0; i < len; i++)
+        if (p[i])
+            return false;
+    return true;
 }
 
 static inline void be16_store(uint8_t *p, uint16_t v)

@@ -4,22 +4,14 @@
 
 #include <string.h>
 
+#include "bytes.h"
 #include "checked.h"
 #include "error.h"
-#include "q2_cursor.h"
 
 #define DIGEST QCBMI_DIGEST_BYTES
 
 static const uint8_t header_magic[8] = "QCBMUNDO";
 static const uint8_t end_magic[8] = "QCBMDONE";
-
-static bool is_zero(const uint8_t *p, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (p[i])
-            return false;
-    return true;
-}
 
 static int fail_incomplete(struct qcbm_error *err)
 {
@@ -52,7 +44,7 @@ int qcbmi_undo_header_parse(const uint8_t *from, struct qcbmi_undo_header *out, 
 {
     struct qcbmi_undo_header h = { 0 };
 
-    if (is_zero(from, QCBMI_UNDO_HEADER_BYTES))
+    if (bytes_are_zero(from, QCBMI_UNDO_HEADER_BYTES))
         return fail_incomplete(err);
     if (memcmp(from, header_magic, sizeof(header_magic)) != 0)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "this is no undo file: the magic is missing");
@@ -69,7 +61,7 @@ int qcbmi_undo_header_parse(const uint8_t *from, struct qcbmi_undo_header *out, 
     h.file_len = be64_load(from + 40);
     memcpy(h.identity, from + 48, DIGEST);
     if (h.n_stages > QCBMI_UNDO_MAX_STAGES || h.len_before > h.len_after || h.len_after > INT64_MAX ||
-        !is_zero(from + 64, QCBMI_UNDO_HEADER_BYTES - DIGEST - 64) ||
+        !bytes_are_zero(from + 64, QCBMI_UNDO_HEADER_BYTES - DIGEST - 64) ||
         h.file_len < QCBMI_UNDO_HEADER_BYTES + QCBMI_UNDO_END_BYTES || h.file_len > INT64_MAX ||
         h.n_records > h.file_len / (QCBMI_UNDO_RECORD_FIXED + 2 * DIGEST))
         return fail_damaged(err, "impossible numbers in the header", 12);
@@ -91,7 +83,7 @@ int qcbmi_undo_end_check(const uint8_t *from, const uint8_t *header, struct qcbm
     qcbmi_undo_end_store(want, header);
     if (memcmp(from, want, sizeof(want)) == 0)
         return 0;
-    return is_zero(from, QCBMI_UNDO_END_BYTES)
+    return bytes_are_zero(from, QCBMI_UNDO_END_BYTES)
                ? fail_incomplete(err)
                : fail_damaged(err, "end mark", be64_load(header + 40) - QCBMI_UNDO_END_BYTES);
 }
@@ -135,6 +127,13 @@ void qcbmi_undo_record_seal(uint8_t *to, const struct qcbmi_undo_record *r)
     qcbmi_digest(to, (size_t)bytes, to + bytes);
 }
 
+/* Whole sectors, or a part of one? */
+static bool keeps_sectors(const struct qcbmi_undo_record *r)
+{
+    return r->kind == QCBMI_UNDO_UNTOUCHED || qcbmi_undo_sectors(r) == 1 ||
+           (is_aligned(r->off, QCBMI_UNDO_SECTOR) && is_aligned(r->len, QCBMI_UNDO_SECTOR));
+}
+
 /* Does a record of this kind lie in its part of the image? */
 static bool in_its_part(const struct qcbmi_undo_record *r, const struct qcbmi_undo_header *h)
 {
@@ -155,7 +154,7 @@ int qcbmi_undo_record_parse(const uint8_t *from, uint64_t index, uint64_t at, co
     if (kind < QCBMI_UNDO_OVERWRITTEN || kind > QCBMI_UNDO_UNTOUCHED || r.index != index)
         return fail_damaged(err, "record", at);
     r.kind = (enum qcbmi_undo_kind)kind;
-    if (r.len == 0 || r.len > QCBMI_UNDO_MAX_LEN || !in_its_part(&r, h) ||
+    if (r.len == 0 || r.len > QCBMI_UNDO_MAX_LEN || !in_its_part(&r, h) || !keeps_sectors(&r) ||
         (r.kind == QCBMI_UNDO_UNTOUCHED ? r.stage != 0 : r.stage >= h->n_stages))
         return fail_damaged(err, "record", at);
     *out = r;

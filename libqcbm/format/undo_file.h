@@ -13,7 +13,7 @@
 #define QCBMI_UNDO_MAX_LEN (UINT32_C(1) << 20) /* bytes of the image that one record is about */
 #define QCBMI_UNDO_MAX_STAGES 63u              /* stages are bits of a word when the image is compared */
 #define QCBMI_UNDO_SECTOR 512u                 /* what storage writes whole or not at all */
-#define QCBMI_UNDO_MAX_SECTORS (QCBMI_UNDO_MAX_LEN / QCBMI_UNDO_SECTOR + 1)
+#define QCBMI_UNDO_MAX_SECTORS (QCBMI_UNDO_MAX_LEN / QCBMI_UNDO_SECTOR)
 #define QCBMI_UNDO_MAX_RECORD_BYTES                                                                                    \
     (QCBMI_UNDO_RECORD_FIXED + (QCBMI_UNDO_MAX_SECTORS + 1) * QCBMI_DIGEST_BYTES + QCBMI_UNDO_MAX_LEN)
 
@@ -31,6 +31,7 @@ enum qcbmi_undo_kind {
     QCBMI_UNDO_UNTOUCHED = 3    /* one digest of bytes that stay, those of other records taken as zeros */
 };
 
+/* One that changes is about whole sectors or about a part of one. */
 struct qcbmi_undo_record {
     enum qcbmi_undo_kind kind;
     uint32_t stage;    /* 0 for UNTOUCHED */

@@ -101,6 +101,8 @@ static int begin(const struct qcbmi_plan *plan, struct qcbm_image *img, uint8_t 
     bool saved = false;
     int ret = check_unchanged(img, err);
 
+    if (ret == 0 && plan->undoes)
+        ret = qcbmi_io_check_cut(&img->io, plan->end, err);
     if (ret == 0 && plan->undo_path) {
         ret = qcbmi_undo_save(plan, img, err);
         saved = ret == 0;

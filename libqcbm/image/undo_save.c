@@ -75,13 +75,23 @@ static uint64_t next_cut(const struct save *s, uint64_t off)
     return s->cuts[low];
 }
 
+/* Whole sectors, or a part of one: what of a sector was written at once can be found, and put back, at once. */
+static uint64_t piece(uint64_t off, uint64_t len)
+{
+    uint64_t in_sector = off % QCBMI_UNDO_SECTOR;
+
+    if (in_sector || len < QCBMI_UNDO_SECTOR)
+        return u64_min(len, QCBMI_UNDO_SECTOR - in_sector);
+    return u64_min(MAX_LEN, align_down(len, QCBMI_UNDO_SECTOR));
+}
+
 static int add_write(struct save *s, const struct qcbmi_plan_write *w, uint32_t stage, struct qcbm_error *err)
 {
     struct qcbmi_undo_place place = { .write = w };
 
     place.r.stage = stage;
     for (place.r.off = w->off; place.r.off < w->off + w->len; place.r.off += place.r.len) {
-        place.r.len = u64_min(MAX_LEN, next_cut(s, place.r.off) - place.r.off);
+        place.r.len = piece(place.r.off, next_cut(s, place.r.off) - place.r.off);
         place.r.kind = place.r.off < s->h.len_before ? QCBMI_UNDO_OVERWRITTEN : QCBMI_UNDO_APPENDED;
         place.r.index = s->n_places;
         if (qcbmi_grow_array(&s->places, &s->capacity, s->n_places, sizeof(place), err) < 0)

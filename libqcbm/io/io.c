@@ -172,15 +172,22 @@ int qcbmi_io_grow(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *er
     return ret;
 }
 
+int qcbmi_io_check_cut(const struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err)
+{
+    int ret = check_writable(io, len_bytes, 0, err);
+
+    if (ret < 0 || len_bytes >= io->size || io->ops->cut)
+        return ret;
+    return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "backend: it cannot make the image shorter");
+}
+
 int qcbmi_io_cut(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err)
 {
     struct qcbm_error local = { 0 };
-    int ret = check_writable(io, len_bytes, 0, err);
+    int ret = qcbmi_io_check_cut(io, len_bytes, err);
 
     if (ret < 0 || len_bytes >= io->size)
         return ret;
-    if (!io->ops->cut)
-        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "backend: it cannot make the image shorter");
     ret = finish(io->ops->cut(io->self, len_bytes, &local), "cut", &local, err);
     if (ret == 0)
         io->size = len_bytes;

@@ -31,7 +31,8 @@ int qcbmi_io_read_slack(struct qcbmi_io *io, uint64_t off, void *buf, uint64_t l
 int qcbmi_io_write(struct qcbmi_io *io, uint64_t off, const void *buf, uint64_t len, struct qcbm_error *err);
 int qcbmi_io_flush(struct qcbmi_io *io, struct qcbm_error *err);
 int qcbmi_io_grow(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err);
-/* Make it shorter; QCBM_E_UNSUPPORTED if the backend cannot. */
+/* Make it shorter; QCBM_E_UNSUPPORTED if the backend cannot, which the first call tells without doing it. */
+int qcbmi_io_check_cut(const struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err);
 int qcbmi_io_cut(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err);
 int qcbmi_io_reserve(struct qcbmi_io *io, uint64_t off, uint64_t len, struct qcbm_error *err); /* 0 if not offered */
 int qcbmi_io_space(struct qcbmi_io *io, uint64_t *available, uint64_t *allocated, struct qcbm_error *err);

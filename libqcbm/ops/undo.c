@@ -10,6 +10,7 @@
 
 #include "alloc.h"
 #include "bitmap_edit.h"
+#include "bytes.h"
 #include "checked.h"
 #include "undo_load.h"
 
@@ -22,6 +23,10 @@ struct undo {
     uint8_t *now;      /* bytes of the image that the record at hand is about */
     uint64_t *allowed; /* for each of their sectors: bit S = possible while stage S is carried out */
     uint64_t possible; /* the same for the whole image; bit n_stages = all is done */
+
+    uint8_t *group; /* old bytes in a row, to be written back by one write */
+    uint64_t group_off, group_len;
+    bool changed; /* not all of them are there already */
 };
 
 static int fail_changed(struct qcbm_error *err, uint64_t off)
@@ -71,21 +76,32 @@ static int check_untouched(struct undo *u, size_t i, struct qcbm_error *err)
     qcbmi_undo_mask(u->file.places, u->file.n_changed, r->off, u->now, r->len);
     if (qcbmi_digest_is(u->now, (size_t)r->len, qcbmi_undo_record_digest(u->file.record, 0)))
         return 0;
-    return qcbmi_fail(err, QCBM_E_UNSAFE, r->off, "the image has changed since, or is another one: these bytes are not those that it had");
+    return qcbmi_fail(err, QCBM_E_UNSAFE, r->off,
+                      "the image has changed since, or is another one: these bytes are not those that it had");
+}
+
+/* What the undo will cut off must be what the change appended: its records, and zeros between them. */
+static int check_appended(struct undo *u, struct qcbm_error *err)
+{
+    struct qcbmi_undo_record r = { .off = u->file.h.len_before };
+    int ret = 0;
+
+    for (; ret == 0 && r.off < u->img->io.size; r.off += r.len) {
+        r.len = u64_min(QCBMI_UNDO_MAX_LEN, u->img->io.size - r.off);
+        ret = read_now(u, &r, err);
+        if (ret < 0)
+            return ret;
+        qcbmi_undo_mask(u->file.places, u->file.n_changed, r.off, u->now, r.len);
+        if (!bytes_are_zero(u->now, r.len))
+            return fail_changed(err, r.off);
+    }
+    return ret;
 }
 
 /* Bits @first to @last. */
 static uint64_t stages(uint64_t first, uint64_t last)
 {
     return (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first);
-}
-
-static bool is_zero(const uint8_t *p, uint64_t len)
-{
-    for (uint64_t i = 0; i < len; i++)
-        if (p[i])
-            return false;
-    return true;
 }
 
 /* What the sectors of record @i allow: their old bytes, that its stage has not begun or is under way; the new ones, that
@@ -105,7 +121,7 @@ static int allow(struct undo *u, size_t i, struct qcbm_error *err)
 
         if (first)
             u->allowed[k] = 0;
-        if (first && (appended ? is_zero(u->now + from, n) : memcmp(u->now + from, old + from, (size_t)n) == 0))
+        if (first && (appended ? bytes_are_zero(u->now + from, n) : memcmp(u->now + from, old + from, (size_t)n) == 0))
             u->allowed[k] |= stages(0, p->r.stage);
         if (qcbmi_digest_is(u->now + from, (size_t)n, qcbmi_undo_record_digest(u->file.record, k)))
             u->allowed[k] |= stages(appended ? 0 : p->r.stage, until);
@@ -132,7 +148,7 @@ static int compare(struct undo *u, struct qcbm_error *err)
     }
     for (size_t i = f->n_changed; ret == 0 && i < f->n; i++)
         ret = check_untouched(u, i, err);
-    return ret;
+    return ret < 0 ? ret : check_appended(u, err);
 }
 
 /* ---- the way back ---- */
@@ -143,25 +159,50 @@ static bool is_topmost(const struct qcbmi_undo_file *f, size_t i, uint32_t top)
     return i + 1 == f->n_changed || f->places[i + 1].r.off != f->places[i].r.off || f->places[i + 1].r.stage > top;
 }
 
+static int end_group(struct undo *u, struct qcbm_error *err)
+{
+    int ret = u->changed ? qcbmi_plan_write(&u->plan, "old bytes", u->group_off, u->group, u->group_len, err) : 0;
+
+    u->group_len = 0;
+    u->changed = false;
+    return ret;
+}
+
+/* Put record @i, one of the stage at hand, to those that go back in one write. */
+static int add_to_group(struct undo *u, size_t i, uint32_t top, struct qcbm_error *err)
+{
+    const struct qcbmi_undo_record *r = &u->file.places[i].r;
+    const uint8_t *old = qcbmi_undo_record_old(u->file.record, r);
+    int ret = qcbmi_undo_file_record(&u->file, i, err);
+
+    if (ret == 0)
+        ret = read_now(u, r, err);
+    if (ret == 0 && (u->group_off + u->group_len != r->off || r->off % SECTOR == 0))
+        ret = end_group(u, err);
+    if (ret < 0)
+        return ret;
+    if (u->group_len == 0)
+        u->group_off = r->off;
+    memcpy(u->group + u->group_len, old, (size_t)r->len);
+    u->group_len += r->len;
+    u->changed |= !is_topmost(&u->file, i, top) || memcmp(u->now, old, (size_t)r->len) != 0;
+    return 0;
+}
+
+/* What one write changed within a sector goes back in one write, or a cut would leave what no cut of the operation could:
+ * half of a header extension. Neighbours are joined up to the end of a sector, also where some are as they were. */
 static int plan_stage(struct undo *u, uint32_t stage, uint32_t top, struct qcbm_error *err)
 {
-    const struct qcbmi_undo_file *f = &u->file;
+    const struct qcbmi_undo_place *p = u->file.places;
     int ret = qcbmi_plan_stage(&u->plan, "undo", false, err);
 
-    for (size_t i = f->n_changed; ret == 0 && i-- > 0;) {
-        const struct qcbmi_undo_record *r = &f->places[i].r;
-        const uint8_t *old = qcbmi_undo_record_old(f->record, r);
+    for (size_t i = 0; ret == 0 && i < u->file.n_changed; i++) {
+        bool again = i > 0 && p[i - 1].r.off == p[i].r.off && p[i - 1].r.stage == stage;
 
-        if (r->stage != stage || r->kind != QCBMI_UNDO_OVERWRITTEN)
-            continue;
-        ret = qcbmi_undo_file_record(&u->file, i, err);
-        if (ret == 0)
-            ret = read_now(u, r, err);
-        if (ret < 0 || (is_topmost(f, i, top) && memcmp(u->now, old, (size_t)r->len) == 0))
-            continue; /* nothing to be taken back here */
-        ret = qcbmi_plan_write(&u->plan, "old bytes", r->off, old, r->len, err);
+        if (p[i].r.stage == stage && p[i].r.kind == QCBMI_UNDO_OVERWRITTEN && !again)
+            ret = add_to_group(u, i, top, err);
     }
-    return ret;
+    return ret < 0 ? ret : end_group(u, err);
 }
 
 static int plan_back(struct undo *u, struct qcbm_error *err)
@@ -230,7 +271,8 @@ int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_o
         return ret;
     u.now = qcbmi_alloc_array(QCBMI_UNDO_MAX_LEN, 1, err);
     u.allowed = qcbmi_alloc_array(QCBMI_UNDO_MAX_SECTORS, sizeof(*u.allowed), err);
-    ret = u.now && u.allowed ? qcbmi_undo_file_open(&u.file, path, err) : QCBM_E_NOMEM;
+    u.group = qcbmi_alloc_array(QCBMI_UNDO_MAX_LEN, 1, err);
+    ret = u.now && u.allowed && u.group ? qcbmi_undo_file_open(&u.file, path, err) : QCBM_E_NOMEM;
     if (ret == 0)
         ret = run(&u, &o, &result, err);
     if (ret == 0 && out) {
@@ -241,5 +283,6 @@ int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_o
     qcbmi_undo_file_close(&u.file);
     free(u.now);
     free(u.allowed);
+    free(u.group);
     return ret;
 }

@@ -20,6 +20,7 @@
 _Static_assert(offsetof(struct qcbm_synth_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_measure_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_import_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_undo_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_io_ops, struct_size) == 0, "struct_size comes first");
 /* Values are part of the ABI. */
 _Static_assert(QCBM_OK == 0 && QCBM_E_IO == -1 && QCBM_E_NOLOCKS == -17, "codes keep their values");
@@ -45,6 +46,14 @@ static void import_options_init_is_the_default(void)
     CHECK(o.format == QCBM_TRANSFER_QCBM);
     CHECK(o.granularity == 0);
     CHECK(o.flags == 0);
+}
+
+static void undo_options_init_is_the_default(void)
+{
+    struct qcbm_undo_options o = QCBM_UNDO_OPTIONS_INIT;
+
+    CHECK(o.struct_size == sizeof(o));
+    CHECK(!o.dry_run && o.step == NULL && o.opaque == NULL);
 }
 
 static void version_is_the_header_s(void)
@@ -90,6 +99,7 @@ int main(void)
 {
     synth_options_init_is_the_default();
     import_options_init_is_the_default();
+    undo_options_init_is_the_default();
     version_is_the_header_s();
     every_code_has_its_name();
     freeing_null_is_fine();

@@ -112,6 +112,10 @@ static void apply_part(struct state *s, const struct record_event *e, size_t fir
         extend(s, (size_t)e->off);
         return;
     }
+    if (e->kind == RECORD_CUT) {
+        s->len = e->off < s->len ? (size_t)e->off : s->len;
+        return;
+    }
     from = base + first * SECTOR > e->off ? base + first * SECTOR : e->off;
     to = base + end * SECTOR < e->off + e->len ? base + end * SECTOR : e->off + e->len;
     if (from >= to)

@@ -332,6 +332,9 @@ static void calls_that_are_not_offered_are_harmless(void **state)
     assert_int_equal(qcbmi_io_space(&io, &available, &allocated, NULL), 0);
     assert_true(available == UINT64_MAX && allocated == UINT64_MAX);
     assert_int_equal(qcbmi_io_lock(&io, QCBM_LOCK_WRITE, NULL), 0);
+    assert_int_equal(qcbmi_io_cut(&io, 100, NULL), 0); /* nothing to do */
+    assert_int_equal(qcbmi_io_cut(&io, 99, NULL), QCBM_E_UNSUPPORTED);
+    assert_int_equal(io.size, 100);
     qcbmi_io_close(&io);
 }
 
@@ -476,6 +479,22 @@ static void backend_grows_with_zeros(void **state)
     assert_int_equal(size, 70000);
 }
 
+static void backend_is_cut_and_grows_with_zeros_again(void **state)
+{
+    struct qcbmi_io *io = &((struct backend *)*state)->io;
+    uint64_t size = 0;
+
+    assert_int_equal(qcbmi_io_cut(io, 2 * BACKEND_LEN, NULL), 0); /* never grows */
+    assert_int_equal(io->size, BACKEND_LEN);
+    assert_int_equal(qcbmi_io_cut(io, 300, NULL), 0);
+    assert_int_equal(io->size, 300);
+    assert_int_equal(io->ops->size(io->self, &size, NULL), 0);
+    assert_int_equal(size, 300);
+    expect_pattern(io, 0, 300);
+    assert_int_equal(qcbmi_io_grow(io, BACKEND_LEN, NULL), 0);
+    expect_zeros(io, 300, BACKEND_LEN - 300);
+}
+
 static void backend_write_past_the_end_leaves_a_gap_of_zeros(void **state)
 {
     struct qcbmi_io *io = &((struct backend *)*state)->io;
@@ -559,6 +578,7 @@ int main(void)
         cmocka_unit_test(a_backend_that_returns_nonsense_fails_with_a_code),
         ON_BOTH(backend_reads_and_writes_in_place),
         ON_BOTH(backend_grows_with_zeros),
+        ON_BOTH(backend_is_cut_and_grows_with_zeros_again),
         ON_BOTH(backend_write_past_the_end_leaves_a_gap_of_zeros),
         ON_BOTH(backend_reserve_changes_neither_content_nor_size),
         ON_BOTH(backend_takes_megabytes_at_once),

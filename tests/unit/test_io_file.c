@@ -178,6 +178,42 @@ static void open_reports_a_missing_file(void **state)
     }
 }
 
+static void create_makes_a_new_file_for_its_owner_alone(void **state)
+{
+    struct place *p = *state;
+    struct qcbm_error err = { 0 };
+    mode_t mask = umask(0);
+    char path[80];
+    void *self;
+
+    snprintf(path, sizeof(path), "%s/new", p->dir);
+    assert_int_equal(qcbmi_file_create(path, &self, &err), 0);
+    umask(mask);
+    assert_int_equal(ops->write_at(self, 0, "abc", 3, &err), 0);
+    ops->close(self);
+    assert_int_equal(stat_of(path).st_mode & 07777, 0600);
+    assert_int_equal(qcbmi_file_create(path, &self, &err), QCBM_E_EXISTS);
+    assert_null(self);
+    assert_non_null(strstr(err.message, "exists already"));
+    assert_int_equal(stat_of(path).st_size, 3);
+    assert_int_equal(qcbmi_file_sync_folder(path, &err), 0);
+    qcbmi_file_remove(path);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+static void create_says_why_it_cannot(void **state)
+{
+    struct qcbm_error err = { 0 };
+    void *self;
+
+    (void)state;
+    assert_int_equal(qcbmi_file_create("/tmp/no such/file", &self, &err), QCBM_E_IO);
+    assert_string_equal(err.message, "Could not create: No such file or directory");
+    assert_int_equal(qcbmi_file_sync_folder("/tmp/no such/file", &err), QCBM_E_IO);
+    assert_int_equal(err.sys_errno, ENOENT);
+    assert_int_equal(qcbmi_file_sync_folder("file", &err), 0); /* of the current folder */
+}
+
 static void open_refuses_what_is_no_file_and_does_not_hang(void **state)
 {
     struct place *p = *state;
@@ -473,6 +509,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FILE(open_reports_a_missing_file),
+        WITH_FILE(create_makes_a_new_file_for_its_owner_alone),
+        WITH_FILE(create_says_why_it_cannot),
         WITH_FILE(open_refuses_what_is_no_file_and_does_not_hang),
         WITH_FILE(open_says_when_it_is_the_writing_that_is_not_allowed),
         WITH_FILE(open_leaves_a_blocking_descriptor_that_exec_closes),

@@ -1,0 +1,29 @@
+# refused.sh - each reason in its own words, and the image as it was
+# SPDX-License-Identifier: MIT
+make_image
+cp image.qcow2 first
+qcbm bitmap --disable --undo undo image.qcow2 b0
+qemu-img create -q -f qcow2 other.qcow2 2M
+refused() { fails unchanged "$1" qcbm undo "$@"; }
+refused other.qcow2 undo
+refused image.qcow2 first
+refused image.qcow2 missing
+fails qcbm undo missing.qcow2 undo
+head -c 200 undo >short
+refused image.qcow2 short
+cp undo damaged
+poke damaged 140 ff
+refused image.qcow2 damaged
+cp undo later
+poke later 8 00000002
+refused image.qcow2 later
+qemu-io -c 'write -q 512k 64k' image.qcow2
+refused image.qcow2 undo
+cp first image.qcow2
+poke image.qcow2 $(($(bitmap_directory) + 15)) 07
+refused image.qcow2 undo
+(
+    cp first image.qcow2
+    start_writer image.qcow2
+    refused image.qcow2 undo
+)
