@@ -120,12 +120,11 @@ static int check_alone(const struct cmd *cmd, const struct bitmap_args *args, co
 {
     int jobs = args->list + (args->copy_to != NULL) + (args->export_to != NULL) + (args->prune != NULL);
 
-    if (jobs > 1 || args->actions.count > 0 || args->granularity || args->source || args->source_format)
+    if (jobs > 1 || args->actions.count > 0 || args->granularity || args->source || args->source_format ||
+        (args->undo && (args->list || args->export_to)))
         return cmd_usage_error(cmd, "--%s cannot be combined with an operation or its options", what);
     if (args->force_share && !args->dry_run && (args->copy_to || args->prune))
         return cmd_usage_error(cmd, "-U is for reading only: use it with --list or --dry-run");
-    if (args->undo && (args->list || args->export_to))
-        return cmd_usage_error(cmd, "--%s changes no image, so --undo does not go with it", what);
     if (with_name && n_names != 2)
         return cmd_usage_error(cmd, "Expecting filename and bitmap name");
     if (!with_name && n_names != 1)
