@@ -9,6 +9,7 @@
 #include "error.h"
 
 #define DIGEST QCBMI_DIGEST_BYTES
+#define HEADER_DIGEST (QCBMI_UNDO_HEADER_BYTES - DIGEST) /* where it stands */
 
 static const uint8_t header_magic[8] = "QCBMUNDO";
 static const uint8_t end_magic[8] = "QCBMDONE";
@@ -37,7 +38,7 @@ void qcbmi_undo_header_store(uint8_t *to, const struct qcbmi_undo_header *h)
     be64_store(to + 32, h->n_records);
     be64_store(to + 40, h->file_len);
     memcpy(to + 48, h->identity, DIGEST);
-    qcbmi_digest(to, QCBMI_UNDO_HEADER_BYTES - DIGEST, to + QCBMI_UNDO_HEADER_BYTES - DIGEST);
+    qcbmi_digest(to, HEADER_DIGEST, to + HEADER_DIGEST);
 }
 
 int qcbmi_undo_header_parse(const uint8_t *from, struct qcbmi_undo_header *out, struct qcbm_error *err)
@@ -52,7 +53,7 @@ int qcbmi_undo_header_parse(const uint8_t *from, struct qcbmi_undo_header *out, 
         return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET,
                           "the undo file has version %" PRIu32 ", this program knows version %u", be32_load(from + 8),
                           QCBMI_UNDO_VERSION);
-    if (!qcbmi_digest_is(from, QCBMI_UNDO_HEADER_BYTES - DIGEST, from + QCBMI_UNDO_HEADER_BYTES - DIGEST))
+    if (!qcbmi_digest_is(from, HEADER_DIGEST, from + HEADER_DIGEST))
         return fail_damaged(err, "header", 0);
     h.n_stages = be32_load(from + 12);
     h.len_before = be64_load(from + 16);
@@ -73,7 +74,7 @@ void qcbmi_undo_end_store(uint8_t *to, const uint8_t *header)
 {
     memcpy(to, end_magic, sizeof(end_magic));
     memset(to + 8, 0, 8);
-    memcpy(to + 16, header + QCBMI_UNDO_HEADER_BYTES - DIGEST, DIGEST);
+    memcpy(to + 16, header + HEADER_DIGEST, DIGEST);
 }
 
 int qcbmi_undo_end_check(const uint8_t *from, const uint8_t *header, struct qcbm_error *err)

@@ -255,6 +255,17 @@ static int run(struct undo *u, const struct qcbm_undo_options *o, struct qcbm_un
     return qcbmi_commit_and_reload(&u->plan, u->img, err);
 }
 
+/* No record is about more than the image has. */
+static int alloc_buffers(struct undo *u, struct qcbm_error *err)
+{
+    uint64_t most = u64_min(QCBMI_UNDO_MAX_LEN, u->file.h.len_after);
+
+    u->now = qcbmi_alloc_array(most, 1, err);
+    u->group = qcbmi_alloc_array(most, 1, err);
+    u->allowed = qcbmi_alloc_array(div_up(most, SECTOR) + 1, sizeof(*u->allowed), err);
+    return u->now && u->group && u->allowed ? 0 : QCBM_E_NOMEM;
+}
+
 int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_options *options,
               struct qcbm_undo_result *out, size_t size, struct qcbm_error *err)
 {
@@ -269,10 +280,9 @@ int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_o
         ret = qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
     if (ret < 0)
         return ret;
-    u.now = qcbmi_alloc_array(QCBMI_UNDO_MAX_LEN, 1, err);
-    u.allowed = qcbmi_alloc_array(QCBMI_UNDO_MAX_SECTORS, sizeof(*u.allowed), err);
-    u.group = qcbmi_alloc_array(QCBMI_UNDO_MAX_LEN, 1, err);
-    ret = u.now && u.allowed && u.group ? qcbmi_undo_file_open(&u.file, path, err) : QCBM_E_NOMEM;
+    ret = qcbmi_undo_file_open(&u.file, path, err);
+    if (ret == 0)
+        ret = alloc_buffers(&u, err);
     if (ret == 0)
         ret = run(&u, &o, &result, err);
     if (ret == 0 && out) {

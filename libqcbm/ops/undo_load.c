@@ -85,7 +85,7 @@ static int load_records(struct qcbmi_undo_file *u, struct qcbm_error *err)
     uint64_t at = QCBMI_UNDO_HEADER_BYTES;
     int ret = 0;
 
-    u->record = qcbmi_alloc_array(QCBMI_UNDO_MAX_RECORD_BYTES, 1, err);
+    u->record = qcbmi_alloc_array(u64_min(QCBMI_UNDO_MAX_RECORD_BYTES, u->h.file_len), 1, err);
     if (!u->record)
         return QCBM_E_NOMEM;
     while (ret == 0 && u->n < u->h.n_records)

@@ -8,7 +8,7 @@ program=$(realpath "$1")
 random=${2:-0}
 shift "$(($# < 2 ? $# : 2))"
 images=("$@")
-[ ${#images[@]} -gt 0 ] || images=(two-512.qcow2 longname-4096.qcow2 block.qcow2 refcount-64.qcow2 subclusters.qcow2)
+[ ${#images[@]} -gt 0 ] || images=(front.qcow2 two-512.qcow2 longname-4096.qcow2 block.qcow2 refcount-64.qcow2 subclusters.qcow2)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "$here/shapes.sh" "$folder"

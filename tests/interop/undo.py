@@ -185,7 +185,7 @@ def case_guest_in_between(work, folder, shape, writes):
 
 
 def main():
-    args = arguments('qcbm undo: sequences of commands taken back, kills', sequences=25, kills=3)
+    args = arguments('qcbm undo: sequences of commands taken back, kills', sequences=20, kills=2)
     need_tools('qemu-img', 'qemu-io', 'strace')
     with tempfile.TemporaryDirectory(prefix='qcbm') as folder:
         subprocess.run([SHAPES, folder], check=True)
