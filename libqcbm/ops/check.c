@@ -39,9 +39,8 @@ static uint64_t *total_of(struct check *c, enum qcbm_check_severity severity)
 static const char *hint_of(enum check_id id)
 {
     if (id == P_REFCOUNT_OVERFLOW)
-        return "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if "
-               "the "
-               "image cannot be opened for writing";
+        return "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy "
+               "if the image cannot be opened for writing";
     return NULL;
 }
 

@@ -18,6 +18,7 @@
 
 /* A struct that grows is told apart by its size alone, which must be the first member. */
 _Static_assert(offsetof(struct qcbm_synth_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_check_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_measure_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_io_ops, struct_size) == 0, "struct_size comes first");
 /* Values are part of the ABI. */
@@ -34,6 +35,24 @@ static void synth_options_init_is_the_default(void)
     CHECK(o.flags == 0);
     CHECK(o.progress == NULL);
     CHECK(o.opaque == NULL);
+}
+
+static void measure_options_init_is_the_default(void)
+{
+    struct qcbm_measure_options o = QCBM_MEASURE_OPTIONS_INIT;
+
+    CHECK(o.struct_size == sizeof(o));
+    CHECK(o.cluster_size == 0 && o.refcount_bits == 0 && o.version == 0 && o.flags == 0);
+    CHECK(!o.extended_l2);
+}
+
+static void check_options_init_is_the_default(void)
+{
+    struct qcbm_check_options o = QCBM_CHECK_OPTIONS_INIT;
+
+    CHECK(o.struct_size == sizeof(o));
+    CHECK(o.memory == UINT64_C(256) << 20);
+    CHECK(o.finding == NULL && o.progress == NULL && o.opaque == NULL);
 }
 
 static void version_is_the_header_s(void)
@@ -78,6 +97,8 @@ static void a_failed_open_leaves_null(void)
 int main(void)
 {
     synth_options_init_is_the_default();
+    measure_options_init_is_the_default();
+    check_options_init_is_the_default();
     version_is_the_header_s();
     every_code_has_its_name();
     freeing_null_is_fine();
