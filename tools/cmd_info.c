@@ -287,6 +287,17 @@ static void write_json(struct json_writer *w, const struct info *info)
     json_end_object(w);
 }
 
+/* A bad entry, with which qemu-img does not open the image, does not keep the rest from being shown. */
+static void collect_snapshots(struct info *info)
+{
+    struct qcbm_error err;
+
+    if (qcbm_snapshots_load(info->img, &info->snapshots, &err) == 0)
+        return;
+    cmd_warning("%s: %s (at offset 0x%" PRIx64 "); %" PRIu32 " of %" PRIu32 " snapshots are shown", info->path,
+                err.message, err.offset, info->snapshots, info->image.snapshot_count);
+}
+
 /* Bad bitmaps, with which qemu-img does not open the image, are told on stderr. That a bitmap is in use is among the
  * flags already. */
 static void warn_of_findings(const struct info *info)
@@ -322,11 +333,8 @@ static int collect_usage(struct info *info)
 
 static int collect(struct info *info, bool usage)
 {
-    struct qcbm_error err;
-
     qcbm_image_get_info(info->img, &info->image, sizeof info->image);
-    if (qcbm_snapshots_load(info->img, &info->snapshots, &err) < 0)
-        return cmd_lib_error(&err, "Could not open '%s'", info->path);
+    collect_snapshots(info);
     if (info->image.backing_file) {
         info->full_backing = full_backing_name(info->path, info->image.backing_file);
         if (!info->full_backing)

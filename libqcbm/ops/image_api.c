@@ -109,7 +109,7 @@ int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_err
 {
     int ret = qcbmi_snapshots_load(img, err);
 
-    *count = ret < 0 ? 0 : img->n_snapshots_loaded;
+    *count = img->n_snapshots_loaded;
     return ret;
 }
 
