@@ -35,6 +35,7 @@ static const struct opt bitmap_opts[] = {
     { "quiet", 'q', OPT_FLAG, offsetof(struct bitmap_args, quiet), NULL, "print errors only" },
     OPT_COMMON_OUTPUT(bitmap_args),
     OPT_COMMON_NO_LOCK(bitmap_args),
+    OPT_COMMON_NO_SANDBOX(bitmap_args),
     OPT_COMMON_REFUSED,
     OPT_END,
 };
@@ -177,8 +178,10 @@ static int run_job(struct job *job)
 static int run_list(const struct bitmap_args *args, const char *path)
 {
     unsigned flags = (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args->no_lock ? QCBM_OPEN_NO_LOCK : 0);
-    struct qcbm_image *img = cmd_open(path, args->format, flags);
+    struct qcbm_image *img;
 
+    cmd_shut_in(args->no_sandbox, false, path, NULL);
+    img = cmd_open(path, args->format, flags);
     if (!img)
         return EXIT_FAILED;
     int code = bitmap_list(img, path, args->output);
@@ -196,6 +199,8 @@ static int run_parsed(const struct cmd *cmd, const struct bitmap_args *args, int
     if (code != EXIT_DONE)
         return code;
     struct job job = { .args = args, .path = names[0], .name = names[1] };
+    if (args->dry_run)
+        cmd_shut_in(args->no_sandbox, false, job.path, args->source);
     return run_job(&job);
 }
 

@@ -11,7 +11,7 @@ struct bitmap_args {
     uint64_t granularity;
     const char *format, *source, *source_format;
     enum opt_output output;
-    bool list, dry_run, quiet, force_share, no_lock;
+    bool list, dry_run, quiet, force_share, no_lock, no_sandbox;
 };
 
 /* qcbm bitmap --list: returns the exit code. */

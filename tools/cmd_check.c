@@ -19,7 +19,7 @@ struct check_args {
     const char *format, *repair, *cache;
     uint64_t memory;
     enum opt_output output;
-    bool force_share, no_lock, quiet, progress, explain, strict;
+    bool force_share, no_lock, no_sandbox, quiet, progress, explain, strict;
 };
 
 #define FLAG(name, letter, field, help)                                                                                \
@@ -38,6 +38,7 @@ static const struct opt check_opts[] = {
     FLAG("explain", 0, explain, "tell consequence and cure of each kind of problem"),
     OPT_COMMON_OUTPUT(check_args),
     OPT_COMMON_NO_LOCK(check_args),
+    OPT_COMMON_NO_SANDBOX(check_args),
     { NULL, 'T', OPT_STRING, offsetof(struct check_args, cache), "CACHE", "cache mode of qemu-img; without effect" },
     { "repair", 'r', OPT_STRING, offsetof(struct check_args, repair), "leaks|all", "not yet: check only reports" },
     OPT_COMMON_REFUSED,
@@ -353,6 +354,7 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
     if (args.cache && !is_cache_mode(args.cache))
         return cmd_error("Invalid source cache option: %s", args.cache);
     report.path = argv[first];
+    cmd_shut_in(args.no_sandbox, false, report.path, NULL);
     struct qcbm_image *img = open_image(report.path, &args, &code);
     if (!img)
         return code;

@@ -16,7 +16,7 @@
 struct info_args {
     const char *format;
     enum opt_output output;
-    bool force_share, no_lock, backing_chain, usage;
+    bool force_share, no_lock, no_sandbox, backing_chain, usage;
 };
 
 static const struct opt info_opts[] = {
@@ -24,6 +24,7 @@ static const struct opt info_opts[] = {
     { "force-share", 'U', OPT_FLAG, offsetof(struct info_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(info_args),
     OPT_COMMON_NO_LOCK(info_args),
+    OPT_COMMON_NO_SANDBOX(info_args),
     { "backing-chain", 0, OPT_FLAG, offsetof(struct info_args, backing_chain), NULL,
       "also show the images below it; opens them" },
     { "usage", 0, OPT_FLAG, offsetof(struct info_args, usage), NULL,
@@ -434,6 +435,7 @@ static int run_info(const struct cmd *cmd, int argc, char **argv)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     if (argc - first != 1)
         return cmd_usage_error(cmd, "Expecting one image file name");
+    cmd_shut_in(args.no_sandbox, args.backing_chain, argv[first], NULL);
     struct qcbm_image *img = cmd_open(argv[first], args.format,
                                       QCBM_OPEN_INFO | (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) |
                                           (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));

@@ -42,6 +42,8 @@ struct opt {
                                   "how to print (default: human)" }
 #define OPT_COMMON_NO_LOCK(type) { "no-lock", 0, OPT_FLAG, offsetof(struct type, no_lock), NULL, \
                                    "go on where the file system cannot lock" }
+#define OPT_COMMON_NO_SANDBOX(type) { "no-sandbox", 0, OPT_FLAG, offsetof(struct type, no_sandbox), NULL, \
+                                      "do not shut the process in before the image is read" }
 #define OPT_COMMON_REFUSED \
     { "image-opts", 0, OPT_REFUSED, 0, NULL, "qcbm takes names of local files only" }, \
     { "object", 0, OPT_REFUSED, 0, "OBJECT", "qcbm takes names of local files only, and needs no secrets" }
