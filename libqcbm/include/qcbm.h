@@ -518,6 +518,46 @@ struct qcbm_check_result {
 QCBM_API int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,
                         size_t size, struct qcbm_error *err);
 
+/* ---- untrusted images ---------------------------------------------------------------------------------- */
+
+struct qcbm_verdict_reason { /* its strings live until the callback returns */
+    const char *code;        /* stable, e.g. "backing-file"; for what qcbm_check() finds the code of the problem */
+    bool refuse;             /* speaks against the image; else a note */
+    uint64_t offset;         /* in the image file, or QCBM_NO_OFFSET */
+    uint64_t count;          /* how often that was met; offset and message are those of the first */
+    const char *message;     /* one line */
+};
+/* Called once for each code, when all is known. A non-zero return stops with QCBM_E_ABORTED. */
+typedef int qcbm_verdict_fn(void *opaque, const struct qcbm_verdict_reason *reason);
+
+struct qcbm_verdict_options {
+    size_t struct_size;
+    uint64_t memory;         /* as in qcbm_check_options */
+    qcbm_verdict_fn *reason; /* may be NULL */
+    void *opaque;
+};
+#define QCBM_VERDICT_OPTIONS_INIT                                                                                      \
+    {                                                                                                                  \
+        sizeof(struct qcbm_verdict_options), UINT64_C(256) << 20, NULL, NULL                                           \
+    }
+
+struct qcbm_verdict {
+    bool harmless; /* no reason against it */
+    uint32_t reasons, notes;
+};
+
+/* May this image, from a stranger, be given to programs that trust it? Against it are: names of other files, what is
+ * unknown, numbers out of proportion, sharing that multiplies work, names that play with terminals, and corruption and
+ * damage by qcbm_check(). Writes nothing, opens no other file. *@out has @size = sizeof *out bytes of the caller.
+ * Returns 0 whatever the verdict is, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_verdict(struct qcbm_image *img, const struct qcbm_verdict_options *options, struct qcbm_verdict *out,
+                          size_t size, struct qcbm_error *err);
+
+/* The verdict where qcbm_open() failed with @why: 0 and one reason if the image's content is why it cannot be opened,
+ * else the code of @why (no qcow2 image, locked, no such file ...). */
+QCBM_API int qcbm_verdict_refused(const struct qcbm_error *why, const struct qcbm_verdict_options *options,
+                                  struct qcbm_verdict *out, size_t size, struct qcbm_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -409,6 +409,7 @@ static void free_check(struct check *c)
     qcbmi_counts_free(&c->told);
     qcbmi_bitset_free(&c->l2_noisy);
     qcbmi_bitset_free(&c->l2_copied);
+    free(c->blobs);
     free(c->l1_active);
     free(c->reftable);
     free(c->block);
