@@ -299,6 +299,42 @@ static void collect_snapshots(struct info *info)
                 err.message, err.offset, info->snapshots, info->image.snapshot_count);
 }
 
+enum { MAX_TOLD = 20 };
+
+/* One line on stderr for what is wrong; false when there have been enough. */
+static bool warn_of(const struct info *info, uint32_t *told, const char *what, const char *message, uint64_t offset)
+{
+    if (*told == MAX_TOLD)
+        return false;
+    if (offset == QCBM_NO_OFFSET)
+        cmd_warning("%s: %s%s", info->path, what, message);
+    else
+        cmd_warning("%s: %s%s (at offset 0x%" PRIx64 ")", info->path, what, message, offset);
+    if (++*told == MAX_TOLD)
+        cmd_warning("%s: qcbm bitmap --list shows what else is wrong", info->path);
+    return true;
+}
+
+/* Tables that QEMU reads when it opens the image, and refuses it for. */
+static void warn_of_tables(const struct info *info, uint32_t *told)
+{
+    for (uint32_t i = 0; i < info->image.bitmap_count; i++) {
+        struct qcbm_bitmap_info bitmap;
+        struct qcbm_error err;
+        char *what = NULL;
+        bool more = true;
+
+        qcbm_bitmap_get(info->img, i, &bitmap, sizeof bitmap);
+        if (!bitmap.usable || qcbm_bitmap_check_table(info->img, i, &err) == 0)
+            continue;
+        if (asprintf(&what, "bitmap '%s': ", bitmap.name) >= 0)
+            more = warn_of(info, told, what, err.message, err.offset);
+        free(what);
+        if (!more)
+            return;
+    }
+}
+
 /* Bad bitmaps, with which qemu-img does not open the image, are told on stderr. That a bitmap is in use is among the
  * flags already. */
 static void warn_of_findings(const struct info *info)
@@ -306,17 +342,12 @@ static void warn_of_findings(const struct info *info)
     uint32_t count = qcbm_finding_count(info->img), told = 0;
     struct qcbm_finding f;
 
-    for (uint32_t i = 0; i < count && told < 20; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         qcbm_finding_get(info->img, i, &f, sizeof f);
-        if (strcmp(f.code, "bitmap-in-use") == 0)
-            continue;
-        if (f.offset == QCBM_NO_OFFSET)
-            cmd_warning("%s: %s", info->path, f.message);
-        else
-            cmd_warning("%s: %s (at offset 0x%" PRIx64 ")", info->path, f.message, f.offset);
-        if (++told == 20)
-            cmd_warning("%s: qcbm bitmap --list shows what else is wrong", info->path);
+        if (strcmp(f.code, "bitmap-in-use") != 0 && !warn_of(info, &told, "", f.message, f.offset))
+            return;
     }
+    warn_of_tables(info, &told);
 }
 
 static int collect_usage(struct info *info)

@@ -182,6 +182,10 @@ struct qcbm_bitmap_info {
 /* @index in 0 .. bitmap_count - 1. Cannot fail. */
 QCBM_API void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size);
 
+/* Look at the table of bitmap @index, which opening does not read, as QEMU does when it opens an image.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_INUSE, QCBM_E_CORRUPT. */
+QCBM_API int qcbm_bitmap_check_table(struct qcbm_image *img, uint32_t index, struct qcbm_error *err);
+
 struct qcbm_bitmap_usage {
     uint64_t granules, dirty_granules;
     uint64_t dirty_bytes; /* clipped at the virtual size */

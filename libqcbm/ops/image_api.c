@@ -159,6 +159,14 @@ void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_b
     give(out, size, &i, sizeof(i));
 }
 
+int qcbm_bitmap_check_table(struct qcbm_image *img, uint32_t index, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
+    int ret = qcbmi_bitmap_check_readable(img, b, false, err);
+
+    return ret < 0 ? ret : qcbmi_bitmap_check_table(img, b, err);
+}
+
 struct tally {
     uint64_t n_bits, dirty;
     bool last_dirty;
