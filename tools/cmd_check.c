@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "json_write.h"
 #include "opt_parse.h"
@@ -268,6 +269,7 @@ static int finish(const struct report *r)
 {
     const struct qcbm_check_result *t = &r->result;
 
+    fflush(stderr);
     if (!r->args->quiet && r->args->output == OUTPUT_JSON)
         print_json(r);
     else if (!r->args->quiet)
@@ -365,10 +367,11 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
 {
     struct check_args args = { 0 };
     struct report report = { .args = &args };
-    static char lines[1 << 13];
+    static char lines[1 << 16];
     int first, code;
 
-    setvbuf(stderr, lines, _IOLBF, sizeof lines); /* there may be a line for each cluster */
+    /* There may be a line for each cluster. finish() keeps the order of the two streams. */
+    setvbuf(stderr, lines, isatty(STDERR_FILENO) ? _IOLBF : _IOFBF, sizeof lines);
     enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
 
     if (parsed != OPT_GO_ON)

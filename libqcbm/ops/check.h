@@ -57,9 +57,12 @@ struct check {
     struct check_suspects *search; /* not NULL: references are matched with the suspects, nothing else happens */
 
     uint64_t file_len;   /* rounded up to a sector, as QEMU has it */
+    uint64_t real_len;   /* bytes of it that are no holes */
     uint64_t n_clusters; /* of the file; one more if a reference reaches there */
     uint64_t lo, hi;     /* clusters of this pass */
     bool exhausted;      /* and that has been said */
+    bool comparing;      /* refcounts are compared: a message for each cluster that the file has, or says it has */
+    uint64_t messages;   /* that may still be given then */
     uint64_t budget_full;
     uint64_t budget; /* bytes of tables that may be read beyond once each */
 

@@ -24,6 +24,7 @@
 /* Tables that are longer than the disk needs: they grow by half at a time, and VM state takes entries too. */
 #define TABLE_SLACK 16u
 #define SMALL_TABLE (UINT64_C(1) << 20)
+#define LUKS_HEADER 592u /* version 1, without key material */
 /* More bits than QEMU lets a bitmap have that is not in use: of one in use it takes the memory before it looks. */
 #define MAX_BITMAP_BITS (8 * Q2_MAX_BITMAP_BYTES)
 
@@ -184,6 +185,17 @@ static void judge_snapshot_names(struct verdict *v)
 
 /* ---- the header ----------------------------------------------------------------------------------------- */
 
+static void judge_luks(struct verdict *v)
+{
+    const struct q2_extension *ext = q2_extension_find(&v->img->exts, Q2_EXT_CRYPTO);
+
+    if (!ext)
+        say(v, true, "luks-header", 32, "is encrypted with LUKS, but has no header extension for it");
+    else if (be64_load(ext->data + 8) < LUKS_HEADER)
+        say(v, true, "luks-header", ext->offset, "a LUKS header of %" PRIu64 " bytes: the shortest has %u",
+            be64_load(ext->data + 8), LUKS_HEADER);
+}
+
 static void judge_features(struct verdict *v)
 {
     const struct q2_header *h = &v->img->h;
@@ -193,6 +205,8 @@ static void judge_features(struct verdict *v)
         say(v, true, "feature-compatible", 80, "unknown compatible features 0x%" PRIx64, compatible);
     if (autoclear)
         say(v, true, "feature-autoclear", Q2_HEADER_OFF_AUTOCLEAR, "unknown autoclear features 0x%" PRIx64, autoclear);
+    if (h->crypt_method == 2)
+        judge_luks(v);
     if (h->crypt_method)
         say(v, false, "encrypted", 32, "is encrypted (%s): what is in it cannot be judged",
             h->crypt_method == 2 ? "LUKS" : "AES");
@@ -200,7 +214,7 @@ static void judge_features(struct verdict *v)
 
 static void judge_table(struct verdict *v, const char *what, uint64_t bytes, uint64_t needed, uint64_t offset)
 {
-    if (bytes > SMALL_TABLE && bytes / TABLE_SLACK > needed)
+    if (bytes > u64_max(SMALL_TABLE, v->img->g.cluster_size) && bytes / TABLE_SLACK > needed)
         say(v, true, "table-size", offset, "the %s has %" PRIu64 " bytes, where %" PRIu64 " would do", what, bytes,
             needed);
 }
