@@ -25,15 +25,31 @@ static void put_char(struct json_writer *w, uint32_t code)
         fprintf(w->out, "\\u%04" PRIX32, code);
 }
 
+/* Bytes at the start that stand for themselves. */
+static size_t plain_run(const unsigned char *at, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len && at[n] >= 0x20 && at[n] < 0x7F && at[n] != '"' && at[n] != '\\')
+        n++;
+    return n;
+}
+
 static void put_text(struct json_writer *w, const char *text, size_t len)
 {
     const unsigned char *at = (const unsigned char *)text;
 
     fputc('"', w->out);
     while (len > 0) {
+        size_t taken = plain_run(at, len);
         uint32_t code;
-        size_t taken = utf8_next(at, len, &code);
 
+        fwrite(at, 1, taken, w->out);
+        at += taken;
+        len -= taken;
+        if (len == 0)
+            break;
+        taken = utf8_next(at, len, &code);
         put_char(w, code == UTF8_INVALID ? 0xFFFD : code);
         at += taken;
         len -= taken;

@@ -292,8 +292,16 @@ static void restrict_calls(void)
 
 #endif
 
+#ifdef QCBM_NO_SANDBOX
+#define NO_SANDBOX 1
+#else
+#define NO_SANDBOX 0
+#endif
+
 void sandbox_enter(const char *const *files, size_t n, bool read_all)
 {
+    if (NO_SANDBOX)
+        return;
     tzset(); /* reads the time zone while that file can be opened */
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return;
