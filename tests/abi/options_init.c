@@ -20,6 +20,7 @@
 _Static_assert(offsetof(struct qcbm_synth_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_check_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_measure_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_verdict_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_io_ops, struct_size) == 0, "struct_size comes first");
 /* Values are part of the ABI. */
 _Static_assert(QCBM_OK == 0 && QCBM_E_IO == -1 && QCBM_E_NOLOCKS == -17, "codes keep their values");
@@ -53,6 +54,15 @@ static void check_options_init_is_the_default(void)
     CHECK(o.struct_size == sizeof(o));
     CHECK(o.memory == UINT64_C(256) << 20);
     CHECK(o.finding == NULL && o.progress == NULL && o.opaque == NULL);
+}
+
+static void verdict_options_init_is_the_default(void)
+{
+    struct qcbm_verdict_options o = QCBM_VERDICT_OPTIONS_INIT;
+
+    CHECK(o.struct_size == sizeof(o));
+    CHECK(o.memory == UINT64_C(256) << 20);
+    CHECK(o.reason == NULL && o.opaque == NULL);
 }
 
 static void version_is_the_header_s(void)
@@ -99,6 +109,7 @@ int main(void)
     synth_options_init_is_the_default();
     measure_options_init_is_the_default();
     check_options_init_is_the_default();
+    verdict_options_init_is_the_default();
     version_is_the_header_s();
     every_code_has_its_name();
     freeing_null_is_fine();
