@@ -175,12 +175,15 @@ static void guard_start(struct guard *g, const uint8_t *bytes, size_t len, struc
 
 static void guard_end(struct guard *g, const uint8_t *now, size_t now_len)
 {
+    char text[64];
+
     fuzz_require(now_len >= g->len, "commit", "made the file shorter");
     for (uint64_t c = 0; c < g->n_clusters; c++) {
         size_t off = (size_t)(c * g->cs), len = g->len - off < g->cs ? g->len - off : (size_t)g->cs;
 
+        snprintf(text, sizeof(text), "in the cluster at 0x%zx", off);
         if (g->keep[c])
-            fuzz_require(memcmp(g->bytes + off, now + off, len) == 0, "commit", "changed guest data or their tables");
+            fuzz_require(memcmp(g->bytes + off, now + off, len) == 0, "commit changed guest data or tables", text);
     }
     free(g->keep);
     free(g->seen);
