@@ -42,7 +42,8 @@ for program in "${programs[@]}"; do
     }
     objects+=(${objects[0]:+-object} "$build/$program") # the first one has no option
 done
+only='-ignore-filename-regex=/(fuzz|tools)/[^/]*$'
 "$profdata" merge -sparse "$build"/fuzz/*.profraw -o "$build/all.profdata"
-"$cov" show -instr-profile="$build/all.profdata" "${objects[@]}" -sources "$source/libqcbm" >"$build/lines.txt"
-"$cov" report -instr-profile="$build/all.profdata" "${objects[@]}" -sources "$source/libqcbm" |
+"$cov" show -use-color=false -instr-profile="$build/all.profdata" "${objects[@]}" "$only" >"$build/lines.txt"
+"$cov" report -instr-profile="$build/all.profdata" "${objects[@]}" "$only" |
     awk '/\.[ch] / || /^TOTAL/ { printf "%-34s %6d lines %6d missed %7s\n", $1, $8, $9, $10 }'

@@ -219,6 +219,25 @@ static void look_at_bitmap(struct qcbm_image *img)
         fuzz_check_error(&err, ret);
 }
 
+/* Against a base that may or may not be in the chain, and with the tail. Nothing is committed. */
+static void synthesise(struct qcbm_image *img, const char *since, unsigned flags)
+{
+    struct qcbm_synth_options o = QCBM_SYNTH_OPTIONS_INIT;
+    struct qcbm_synth_result *r = NULL;
+    struct qcbm_edit *edit = NULL;
+    struct qcbm_error err;
+    int ret = qcbm_edit_begin(img, &edit, &err);
+
+    o.since = since;
+    o.flags = QCBM_SYNTH_ALLOW_DAMAGE | flags;
+    if (ret == 0)
+        ret = qcbm_edit_synth(edit, img, "new", &o, &r, &err);
+    if (ret < 0)
+        fuzz_check_error(&err, ret);
+    qcbm_synth_result_free(r);
+    qcbm_edit_free(edit);
+}
+
 static void follow(struct qcbm_image *img, const char *path)
 {
     struct qcbm_image_info info;
@@ -240,6 +259,9 @@ static void follow(struct qcbm_image *img, const char *path)
     }
     look_at_chain(img);
     look_at_bitmap(img);
+    synthesise(img, NULL, QCBM_SYNTH_DIRTY_TAIL);
+    synthesise(img, in_folder("raw"), 0);
+    synthesise(img, in_folder("raw"), QCBM_SYNTH_FORCE | QCBM_SYNTH_FORCE_SHARE);
     allowed[0] = allowed[1] = NULL;
     free(want);
 }

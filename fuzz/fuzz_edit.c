@@ -195,6 +195,7 @@ struct script {
     uint8_t bytes[3];
     uint64_t named[4]; /* digests of the names that it changes */
     unsigned n_named;
+    struct fuzz_file *file;
 };
 
 static const char *pick_name(const struct view *v, struct script *s, uint8_t choice)
@@ -213,6 +214,17 @@ static int synth(struct qcbm_edit *edit, struct qcbm_image *img, const char *nam
     return qcbm_edit_synth(edit, img, name, &o, NULL, err);
 }
 
+/* From a bitmap of the edit, or of the image as it is stored, which is opened once more. */
+static int merge(struct qcbm_edit *edit, const char *to, const struct view *v, struct script *s, struct qcbm_error *err)
+{
+    const char *from = v->n ? v->bitmaps[(s->bytes[0] >> 2) % v->n].text : "new";
+    struct qcbm_image *again = s->bytes[0] & 2 ? fuzz_file_open(s->file, 0) : NULL;
+    int ret = qcbm_edit_merge(edit, to, again, from, err);
+
+    qcbm_close(again);
+    return ret;
+}
+
 static int change(struct qcbm_edit *edit, struct qcbm_image *img, const struct view *v, struct script *s, uint8_t what,
                   struct qcbm_error *err)
 {
@@ -228,7 +240,7 @@ static int change(struct qcbm_edit *edit, struct qcbm_image *img, const struct v
     case 3:
         return qcbm_edit_enable(edit, name, err);
     case 4:
-        return qcbm_edit_merge(edit, name, NULL, v->n ? v->bitmaps[what / 8 % v->n].text : "new", err);
+        return merge(edit, name, v, s, err);
     case 5:
         return synth(edit, img, name, err);
     default:
@@ -306,6 +318,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     choose(data, &size, &script);
     fuzz_file_init(&f, data, size);
+    script.file = &f;
     img = fuzz_file_open(&f, QCBM_OPEN_WRITE);
     if (img) {
         view(img, &before);

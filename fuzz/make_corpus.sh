@@ -112,6 +112,13 @@ image larger cluster_size=4k 1M
 write larger "write 0 8k" "write 512k 4k"
 bitmap larger --add -g 512 b
 
+# headers with room, without bitmaps: where the extension goes depends on the name of the backing file
+image room cluster_size=4k 64k
+for size in 1k 4k; do
+    image "overlay_$size" "cluster_size=$size" 64k -b base -F qcow2
+    write "overlay_$size" "write 0 4k"
+done
+
 # a foreign extension and the padding that qcbm leaves; then all images
 python3 - "$out/image" <<'PY'
 import os, struct, sys

@@ -445,7 +445,8 @@ static void mend_bitmaps(struct shape *s)
         bits = (s->disk / 512 * 512 + (UINT64_C(1) << gran) - 1) >> gran;
         store(s, at + 8, 4, ((bits + 7) / 8 + s->cs - 1) / s->cs); /* as many entries as the disk needs */
     }
-    store(s, 95, 1, load(s, 95, 1) | 1);
+    if (rnd(s, 4)) /* else they are stale */
+        store(s, 95, 1, load(s, 95, 1) | 1);
 }
 
 /* What the header check would refuse. */
