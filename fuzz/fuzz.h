@@ -21,6 +21,7 @@ void fuzz_check_error(const struct qcbm_error *err, int ret);
 struct fuzz_file {
     uint8_t *bytes;
     size_t len, capacity, max_len;
+    uint64_t hole; /* bytes behind @len that the file seems to have: zeros, told as a hole */
     uint64_t reads, bytes_read, writes;
 };
 

@@ -64,11 +64,14 @@ void fuzz_file_budget(const struct fuzz_file *f, uint64_t bytes, const char *wha
 static int read_at(void *self, uint64_t off, void *buf, size_t len, struct qcbm_error *err)
 {
     struct fuzz_file *f = self;
+    size_t inside = off < f->len ? (size_t)u64_min(len, f->len - off) : 0;
 
     (void)err;
-    fuzz_require(range_fits(off, len, f->len), "read", "passes the end of the file");
+    fuzz_require(range_fits(off, len, f->len + f->hole), "read", "passes the end of the file");
     fuzz_require(len > 0, "read", "of nothing");
-    memcpy(buf, f->bytes + off, len);
+    if (inside)
+        memcpy(buf, f->bytes + off, inside);
+    memset((uint8_t *)buf + inside, 0, len - inside);
     f->reads++;
     f->bytes_read += len;
     return 0;
@@ -127,7 +130,17 @@ static int size_of(void *self, uint64_t *len_bytes, struct qcbm_error *err)
     const struct fuzz_file *f = self;
 
     (void)err;
-    *len_bytes = f->len;
+    *len_bytes = f->len + f->hole;
+    return 0;
+}
+
+static int extent(void *self, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err)
+{
+    const struct fuzz_file *f = self;
+
+    (void)err;
+    *is_data = off < f->len;
+    *end = *is_data ? f->len : f->len + f->hole;
     return 0;
 }
 
@@ -146,6 +159,7 @@ const struct qcbm_io_ops *fuzz_file_ops(void)
         .size = size_of,
         .grow = grow,
         .reserve = reserve,
+        .extent = extent,
         .close = leave_open,
     };
 

@@ -154,6 +154,8 @@ static uint64_t table_value(struct shape *s, uint64_t old)
     case 9:
         return old + s->cs;
     case 10:
+        if (rnd(s, 2)) /* in the hole that fuzz_check.c puts behind the image */
+            return some_cluster(s) + (1 + rnd(s, 3)) * 4096 * s->cs;
         return (UINT64_C(1) << 55) + some_cluster(s);
     default:
         return some_cluster(s) | (rnd(s, 2) ? UINT64_C(1) << 63 : 0) | (rnd(s, 4) == 0);
