@@ -137,6 +137,8 @@ for name in sorted(os.listdir(".")):
     if name == "luks":
         d = d[:16 * 1024] # the rest is key material, 2 MiB of it
     open(os.path.join(out, name), "wb").write(d)
+    if name == "v3": # cut inside the first cluster
+        open(os.path.join(out, name + "_cut"), "wb").write(d[:400])
     if name in ("v3", "bitmaps"):
         at = ext_end(d)
         if at + 24 <= cs:
