@@ -45,6 +45,17 @@ static size_t harmless_run(const unsigned char *at, size_t len)
     return n;
 }
 
+/* A name may be made of such bytes alone: fprintf() is slow. */
+static void print_byte(FILE *out, unsigned char byte)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    putc_unlocked('\\', out);
+    putc_unlocked('x', out);
+    putc_unlocked(hex[byte >> 4], out);
+    putc_unlocked(hex[byte & 15], out);
+}
+
 size_t print_escaped(FILE *out, const char *text, size_t len)
 {
     const unsigned char *at = (const unsigned char *)text;
@@ -62,7 +73,7 @@ size_t print_escaped(FILE *out, const char *text, size_t len)
             break;
         taken = utf8_next(at, len, &code);
         for (size_t i = 0; i < taken; i++)
-            fprintf(out, "\\x%02x", at[i]);
+            print_byte(out, at[i]);
         printed += 4 * taken;
         at += taken;
         len -= taken;
