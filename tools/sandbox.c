@@ -191,6 +191,7 @@ static const int allowed[] = {
 #ifdef __x86_64__
     SYS_readlink,
     SYS_arch_prctl,
+    SYS_getdents,
 #endif
 #endif
 };
