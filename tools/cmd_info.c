@@ -1,12 +1,14 @@
 /* cmd_info.c - qcbm info: what qemu-img info prints for one qcow2 image
  * SPDX-License-Identifier: MIT
  *
- * Opens nothing that the image names, unless --backing-chain asks for it. The order of the lines is that of qemu-img 7.2.
+ * Opens nothing that the image names, unless --backing-chain asks for it. The order of lines and members is that of
+ * qemu-img 7.2 and 10.0.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "file_node.h"
 #include "luks_header.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
@@ -37,6 +39,7 @@ struct info {
     const char *path;
     struct qcbm_image *img;
     struct qcbm_image_info image;
+    struct file_node file;
     uint32_t snapshots;
     char *full_backing; /* as qemu would look for it; NULL without backing file */
     struct luks_header luks;
@@ -84,6 +87,7 @@ static void rows_encrypt(struct rows *r, const struct info *info)
     rows_begin(r, "encrypt");
     if (luks) {
         rows_string(r, "ivgen-alg", luks->ivgen);
+        rows_bool(r, "detached-header", false); /* within qcow2 it never is */
         rows_string(r, "hash-alg", luks->hash);
         rows_string(r, "cipher-alg", luks->cipher);
         rows_string(r, "uuid", luks->uuid);
@@ -204,6 +208,7 @@ static void print_text(const struct info *info)
     snapshots_print(info->img, info->snapshots);
     printf("Format specific information:\n");
     rows_format_specific(&rows, info);
+    file_node_print(&info->file);
     if (info->has_usage) {
         printf("Usage:\n");
         rows_usage(&rows, info);
@@ -267,6 +272,7 @@ static void write_json(struct json_writer *w, const struct info *info)
     const struct qcbm_image_info *image = &info->image;
 
     json_begin_object(w, NULL);
+    file_node_write(w, &info->file);
     if (image->backing_file && image->backing_format)
         json_string(w, "backing-filename-format", image->backing_format);
     write_snapshots(w, info);
@@ -365,7 +371,11 @@ static int collect_usage(struct info *info)
 
 static int collect(struct info *info, bool usage)
 {
+    const struct qcbm_image_info *image = &info->image;
+
     qcbm_image_get_info(info->img, &info->image, sizeof info->image);
+    info->file =
+        (struct file_node){ info->path, image->file_size, image->disk_size, image->extent_size_hint, image->is_device };
     collect_snapshots(info);
     if (info->image.backing_file) {
         info->full_backing = full_backing_name(info->path, info->image.backing_file);
@@ -399,6 +409,8 @@ static int show_image(struct qcbm_image *img, const char *path, bool usage, stru
 
 static void show_raw(const struct qcbm_chain_layer *layer, struct json_writer *w)
 {
+    struct file_node file = { layer->filename, layer->file_size, layer->disk_size, layer->extent_size_hint,
+                              layer->is_device };
     bool known = layer->disk_size != QCBM_NO_OFFSET;
 
     if (!w) {
@@ -406,9 +418,11 @@ static void show_raw(const struct qcbm_chain_layer *layer, struct json_writer *w
         print_field("file format", layer->format);
         printf("virtual size: %s (%" PRIu64 " bytes)\n", size_text(layer->virtual_size).text, layer->virtual_size);
         print_field("disk size", known ? size_text(layer->disk_size).text : "unavailable");
+        file_node_print(&file);
         return;
     }
     json_begin_object(w, NULL);
+    file_node_write(w, &file);
     json_u64(w, "virtual-size", layer->virtual_size);
     json_string(w, "filename", layer->filename);
     json_string(w, "format", layer->format);

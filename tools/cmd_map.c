@@ -41,10 +41,10 @@ static const char *word(bool value)
 
 static int print_json(struct printer *p, const struct qcbm_map_entry *e)
 {
-    int printed =
-        printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %" PRIu32
-               ", \"present\": %s, \"zero\": %s, \"data\": %s",
-               p->begun ? ",\n" : "[", e->start, e->length, e->depth, word(e->present), word(e->zero), word(e->data));
+    int printed = printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %" PRIu32
+                         ", \"present\": %s, \"zero\": %s, \"data\": %s, \"compressed\": %s",
+                         p->begun ? ",\n" : "[", e->start, e->length, e->depth, word(e->present), word(e->zero),
+                         word(e->data), word(e->compressed));
 
     p->begun = true;
     if (printed >= 0 && e->offset != QCBM_NO_OFFSET)

@@ -100,10 +100,8 @@ static void begin(struct json_writer *w, const char *key, char bracket)
 
 static void end(struct json_writer *w, char bracket)
 {
-    bool filled = w->filled & (UINT64_C(1) << --w->depth);
-
-    if (filled)
-        new_line(w);
+    w->depth--;
+    new_line(w); /* in empty ones, too */
     fputc(bracket, w->out);
 }
 

@@ -129,6 +129,8 @@ struct qcbm_image_info {
     const char *backing_format;
     const char *data_file;
     uint64_t crypt_header_offset, crypt_header_length; /* LUKS area, 0 if none */
+    bool is_device;                                    /* the image lies on a block device */
+    uint32_t extent_size_hint;                         /* of the file (XFS), bytes; 0 if none */
 };
 
 /* Fill @out from what was read at open. @size is sizeof *out of the caller. Cannot fail. */
@@ -229,6 +231,8 @@ struct qcbm_chain_layer {
     uint64_t file_size;       /* length of the file (or device) */
     uint64_t disk_size;       /* bytes allocated for it, or QCBM_NO_OFFSET */
     struct qcbm_image *image; /* NULL for a raw layer; lives until the next qcbm_chain_get(). Do not close it. */
+    bool is_device;           /* as in struct qcbm_image_info */
+    uint32_t extent_size_hint;
 };
 
 /* Open all layers, with the kind of locks and the sharing that @img was opened with. @img is layer 0, and must outlive
@@ -259,6 +263,7 @@ struct qcbm_map_entry {
     bool data;              /* clusters are there for it; with .zero they are a hole of the file */
     uint64_t offset;        /* in the file @filename, or QCBM_NO_OFFSET (compressed, encrypted, no cluster) */
     const char *filename;   /* NULL without offset; lives until qcbm_map() returns */
+    bool compressed;        /* the data is stored compressed */
 };
 /* A non-zero return stops the walk with QCBM_E_ABORTED. */
 typedef int qcbm_map_fn(void *opaque, const struct qcbm_map_entry *entry);

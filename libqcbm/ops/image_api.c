@@ -86,6 +86,7 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
 {
     const struct q2_extension *crypto = q2_extension_find(&img->exts, Q2_EXT_CRYPTO);
     struct qcbm_image_info i = { .virtual_size = img->h.size, .file_size = img->io.size };
+    struct qcbmi_file_traits traits = qcbmi_file_get_traits(&img->io);
     struct qcbmi_io io = img->io;
     uint64_t available;
 
@@ -102,6 +103,8 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
         i.crypt_header_offset = be64_load(crypto->data);
         i.crypt_header_length = be64_load(crypto->data + 8);
     }
+    i.is_device = traits.is_device;
+    i.extent_size_hint = traits.extent_size_hint;
     give(out, size, &i, sizeof(i));
 }
 

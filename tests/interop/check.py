@@ -11,6 +11,7 @@ import random
 import re
 import struct
 
+import older
 import qtool
 from qtool import KiB, MiB, Qcow2, patch, require, require_equal
 
@@ -83,9 +84,9 @@ def compare_views(work, name):
             continue
         require_equal(ours.code, other.code, what + ': exit code\n' + ours.err + other.err)
         if other.code == 0 and '--output=json' in command:
-            require_equal(json.loads(ours.out), json.loads(other.out), what + ': JSON')
+            require_equal(older.value(command[0], ours.out, work.dir), json.loads(other.out), what + ': JSON')
         elif other.code == 0:
-            require_equal(ours.out, other.out, what + ': text')
+            require_equal(older.text(command[0], ours.out, work.dir), other.out, what + ': text')
 
 
 def only_ours(work, name, code, codes, *options):
