@@ -3,7 +3,7 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# PURPOSE: build (library and tool), demo (scripts/demo.sh), test (scripts/test.sh), ci (.ci/run).
+# PURPOSE: build (library and tool), demo (scripts/demo.sh), test (scripts/test.sh), ci (.ci/run), fuzz (fuzz/README.md).
 # Nothing is fetched, and no root is needed, when all is there. QCBM_NO_INSTALL=1 leaves the system alone.
 set -euo pipefail
 
@@ -14,8 +14,10 @@ packages_of() {
         # g++: the public headers must compile as C++.
         test) echo qemu-utils qemu-system-common libnbd-bin libcmocka-dev python3 strace g++ ;;
         ci) echo clang clang-format libclang-rt-dev cppcheck shellcheck git ;;
+        # llvm: llvm-cov and llvm-profdata. libFuzzer is in libclang-rt-dev.
+        fuzz) echo clang llvm libclang-rt-dev afl++ qemu-utils ;;
         *)
-            echo "install-deps.sh: no such purpose: $1 (build, demo, test, ci)" >&2
+            echo "install-deps.sh: no such purpose: $1 (build, demo, test, ci, fuzz)" >&2
             return 1
             ;;
     esac

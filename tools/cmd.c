@@ -10,6 +10,7 @@
 
 #include "cmd.h"
 #include "qemu_text.h"
+#include "sandbox.h"
 
 /* The text may hold names from the image or the command line: it stays one line whatever they are. */
 __attribute__((format(printf, 2, 0))) static void put_line(const char *kind, const char *fmt, va_list args)
@@ -94,6 +95,14 @@ struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags
         cmd_lib_error(&err, "Could not open '%s'", path);
     }
     return img;
+}
+
+void cmd_shut_in(bool off, bool chain, const char *path, const char *other)
+{
+    const char *const files[] = { path, other };
+
+    if (!off)
+        sandbox_enter(files, 2, chain);
 }
 
 bool cmd_same_file(const char *a, const char *b)

@@ -38,6 +38,10 @@ void cmd_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Open @path; @format is what -f said, NULL for nothing. Prints the error. */
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags);
 
+/* Before the first image is opened by a command that only reads: shut the process in, unless @off (--no-sandbox). Of all
+ * files it can then read @path and @other (may be NULL), or any if it has to follow the backing @chain. */
+void cmd_shut_in(bool off, bool chain, const char *path, const char *other);
+
 /* Do both names lead to the same file? */
 bool cmd_same_file(const char *a, const char *b);
 

@@ -57,6 +57,7 @@ static const struct opt bitmap_opts[] = {
     { "quiet", 'q', OPT_FLAG, offsetof(struct bitmap_args, quiet), NULL, "print errors only" },
     OPT_COMMON_OUTPUT(bitmap_args),
     OPT_COMMON_NO_LOCK(bitmap_args),
+    OPT_COMMON_NO_SANDBOX(bitmap_args),
     OPT_COMMON_REFUSED,
     OPT_END,
 };
@@ -228,13 +229,26 @@ static int run_job(const struct bitmap_args *args, const char *path, const char 
 
 static int run_list(const struct bitmap_args *args, const char *path)
 {
-    struct qcbm_image *img = cmd_open(path, args->format, bitmap_reading(args));
+    struct qcbm_image *img;
 
+    cmd_shut_in(args->no_sandbox, false, path, NULL);
+    img = cmd_open(path, args->format, bitmap_reading(args));
     if (!img)
         return EXIT_FAILED;
     int code = bitmap_list(img, path, args->output);
     qcbm_close(img);
     return code;
+}
+
+/* A dry run only reads: the images, and what --import names. */
+static void shut_in(const struct bitmap_args *args, const char *path)
+{
+    bool other_files = false;
+
+    for (size_t i = 0; i < args->actions.count; i++)
+        other_files |= strcmp(args->actions.list[i].opt->name, "import") == 0;
+    if (args->dry_run)
+        cmd_shut_in(args->no_sandbox, other_files, path, args->copy_to ? args->copy_to : args->source);
 }
 
 /* --list, --copy-to, --export, --prune */
@@ -250,6 +264,8 @@ static int run_alone(const struct cmd *cmd, const struct bitmap_args *args, int 
         return cmd_usage_error(cmd, "--list cannot be combined with an operation or its options");
     if (args->list)
         return run_list(args, names[0]);
+    if (!args->export_to)
+        shut_in(args, names[0]);
     if (args->copy_to)
         return bitmap_copy(args, names[0], names[1]);
     return args->prune ? bitmap_prune(args, names[0]) : bitmap_export(args, names[0], names[1]);
@@ -264,7 +280,10 @@ static int run_parsed(const struct cmd *cmd, const struct bitmap_args *args, int
     if (args->list || args->copy_to || args->export_to || args->prune)
         return run_alone(cmd, args, n_names, names);
     code = check_usage(cmd, args, n_names);
-    return code == EXIT_DONE ? run_job(args, names[0], names[1]) : code;
+    if (code != EXIT_DONE)
+        return code;
+    shut_in(args, names[0]);
+    return run_job(args, names[0], names[1]);
 }
 
 static int run_bitmap(const struct cmd *cmd, int argc, char **argv)

@@ -14,7 +14,7 @@ struct bitmap_args {
     const char *copy_to, *as, *export_to, *prune; /* each a job of its own */
     const char *file_format;                      /* of --export and --import */
     enum opt_output output;
-    bool list, dry_run, quiet, force, force_share, no_lock;
+    bool list, dry_run, quiet, force, force_share, no_lock, no_sandbox;
 };
 
 /* Flags for an image that is only read; for one that is to be changed. */

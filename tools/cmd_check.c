@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "json_write.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
+#include "verdict_out.h"
 
 enum { EXIT_CORRUPT = 2, EXIT_LEAKS = 3, EXIT_NO_CHECK = 63, MAX_LISTED = 1000, MAX_PROBLEMS = 128 };
 
@@ -19,7 +21,7 @@ struct check_args {
     const char *format, *repair, *cache;
     uint64_t memory;
     enum opt_output output;
-    bool force_share, no_lock, quiet, progress, explain, strict;
+    bool force_share, no_lock, no_sandbox, quiet, progress, explain, strict, untrusted;
 };
 
 #define FLAG(name, letter, field, help)                                                                                \
@@ -36,8 +38,11 @@ static const struct opt check_opts[] = {
       "memory for counting references (default: 256M); with\nless the tables are read more than once" },
     FLAG("strict", 0, strict, "exit code 2 also for damage that qemu-img does not see"),
     FLAG("explain", 0, explain, "tell consequence and cure of each kind of problem"),
+    FLAG("untrusted", 0, untrusted,
+         "tell instead whether a stranger's image can be passed on;\nexit code 0 harmless, 2 not"),
     OPT_COMMON_OUTPUT(check_args),
     OPT_COMMON_NO_LOCK(check_args),
+    OPT_COMMON_NO_SANDBOX(check_args),
     { NULL, 'T', OPT_STRING, offsetof(struct check_args, cache), "CACHE", "cache mode of qemu-img; without effect" },
     { "repair", 'r', OPT_STRING, offsetof(struct check_args, repair), "leaks|all", "not yet: check only reports" },
     OPT_COMMON_REFUSED,
@@ -264,6 +269,7 @@ static int finish(const struct report *r)
 {
     const struct qcbm_check_result *t = &r->result;
 
+    fflush(stderr);
     if (!r->args->quiet && r->args->output == OUTPUT_JSON)
         print_json(r);
     else if (!r->args->quiet)
@@ -300,10 +306,21 @@ static int check(struct qcbm_image *img, struct report *r)
     return code;
 }
 
+static unsigned open_flags(const struct check_args *args)
+{
+    return (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args->no_lock ? QCBM_OPEN_NO_LOCK : 0);
+}
+
+static int no_checks(void)
+{
+    cmd_error("This image format does not support checks");
+    return EXIT_NO_CHECK;
+}
+
 /* Opens @path, or tells why not: *@code is the exit code then. */
 static struct qcbm_image *open_image(const char *path, const struct check_args *args, int *code)
 {
-    unsigned flags = (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args->no_lock ? QCBM_OPEN_NO_LOCK : 0);
+    unsigned flags = open_flags(args);
     bool raw = args->format && strcmp(args->format, "raw") == 0;
     struct qcbm_image *img = NULL;
     struct qcbm_error err;
@@ -313,12 +330,27 @@ static struct qcbm_image *open_image(const char *path, const struct check_args *
         return cmd_open(path, args->format, flags);
     int ret = qcbm_open(path, flags, &img, &err);
     if (ret == QCBM_E_NOT_QCOW2 || (raw && ret != QCBM_E_IO && ret != QCBM_E_NOTFOUND && ret != QCBM_E_LOCKED)) {
-        cmd_error("This image format does not support checks");
-        *code = EXIT_NO_CHECK;
+        *code = no_checks();
         qcbm_close(img);
         return NULL;
     }
     return ret < 0 ? cmd_open(path, NULL, flags) : img; /* once more, for the words that all commands use */
+}
+
+static int judge(const char *path, const struct check_args *args)
+{
+    const struct verdict_args how = { path, args->memory, args->output, args->quiet };
+    struct qcbm_image *img = NULL;
+    struct qcbm_error why;
+    int code;
+
+    if (args->format && strcmp(args->format, "qcow2") != 0)
+        return cmd_error("--untrusted judges qcow2 images only");
+    if (qcbm_open(path, open_flags(args), &img, &why) == QCBM_E_NOT_QCOW2)
+        return no_checks();
+    code = verdict_print(img, &why, &how);
+    qcbm_close(img);
+    return code;
 }
 
 static bool is_cache_mode(const char *text)
@@ -335,10 +367,11 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
 {
     struct check_args args = { 0 };
     struct report report = { .args = &args };
-    static char lines[1 << 13];
+    static char lines[1 << 16];
     int first, code;
 
-    setvbuf(stderr, lines, _IOLBF, sizeof lines); /* there may be a line for each cluster */
+    /* There may be a line for each cluster. finish() keeps the order of the two streams. */
+    setvbuf(stderr, lines, isatty(STDERR_FILENO) ? _IOLBF : _IOFBF, sizeof lines);
     enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
 
     if (parsed != OPT_GO_ON)
@@ -353,6 +386,9 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
     if (args.cache && !is_cache_mode(args.cache))
         return cmd_error("Invalid source cache option: %s", args.cache);
     report.path = argv[first];
+    cmd_shut_in(args.no_sandbox, false, report.path, NULL);
+    if (args.untrusted)
+        return judge(report.path, &args);
     struct qcbm_image *img = open_image(report.path, &args, &code);
     if (!img)
         return code;

@@ -13,13 +13,14 @@
 
 struct dump_args {
     enum opt_output output;
-    bool force_share, no_lock;
+    bool force_share, no_lock, no_sandbox;
 };
 
 static const struct opt dump_opts[] = {
     { "force-share", 'U', OPT_FLAG, offsetof(struct dump_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(dump_args),
     OPT_COMMON_NO_LOCK(dump_args),
+    OPT_COMMON_NO_SANDBOX(dump_args),
     OPT_END,
 };
 
@@ -172,6 +173,7 @@ static int run_dump(const struct cmd *cmd, int argc, char **argv)
         return cmd_usage_error(cmd, "%s is shown whole, without a range", part->name);
     if (argc - first == 3 && !parse_range(argv[first + 2], &begin, &last))
         return cmd_usage_error(cmd, "Invalid range '%s'", argv[first + 2]);
+    cmd_shut_in(args.no_sandbox, false, argv[first], NULL);
     unsigned flags = (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
     if (qcbm_dump_open(argv[first], flags, &dump, &err) < 0)
         return cmd_lib_error(&err, "Could not open '%s'", argv[first]);

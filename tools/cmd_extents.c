@@ -9,7 +9,7 @@
 struct extents_args {
     const char *format, *with;
     enum opt_output output;
-    bool force_share, no_lock;
+    bool force_share, no_lock, no_sandbox;
 };
 
 static const struct opt extents_opts[] = {
@@ -19,6 +19,7 @@ static const struct opt extents_opts[] = {
       "also tell where the guest reads zeros: type 2 is\nclean and zero, 3 dirty and zero; reads the backing chain" },
     OPT_COMMON_OUTPUT(extents_args),
     OPT_COMMON_NO_LOCK(extents_args),
+    OPT_COMMON_NO_SANDBOX(extents_args),
     OPT_COMMON_REFUSED,
     OPT_END,
 };
@@ -48,6 +49,7 @@ static int run_extents(const struct cmd *cmd, int argc, char **argv)
         return cmd_usage_error(cmd, "--with knows 'zero' only, not '%s'", args.with);
     if (argc - first != 2)
         return cmd_usage_error(cmd, "Expecting filename and bitmap name");
+    cmd_shut_in(args.no_sandbox, args.with != NULL, argv[first], NULL);
     struct qcbm_image *img =
         cmd_open(argv[first], args.format,
                  (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));

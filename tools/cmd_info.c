@@ -1,12 +1,14 @@
 /* cmd_info.c - qcbm info: what qemu-img info prints for one qcow2 image
  * SPDX-License-Identifier: MIT
  *
- * Opens nothing that the image names, unless --backing-chain asks for it. The order of the lines is that of qemu-img 7.2.
+ * Opens nothing that the image names, unless --backing-chain asks for it. The order of lines and members is that of
+ * qemu-img 7.2 and 10.0.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "file_node.h"
 #include "luks_header.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
@@ -16,7 +18,7 @@
 struct info_args {
     const char *format;
     enum opt_output output;
-    bool force_share, no_lock, backing_chain, usage;
+    bool force_share, no_lock, no_sandbox, backing_chain, usage;
 };
 
 static const struct opt info_opts[] = {
@@ -24,6 +26,7 @@ static const struct opt info_opts[] = {
     { "force-share", 'U', OPT_FLAG, offsetof(struct info_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(info_args),
     OPT_COMMON_NO_LOCK(info_args),
+    OPT_COMMON_NO_SANDBOX(info_args),
     { "backing-chain", 0, OPT_FLAG, offsetof(struct info_args, backing_chain), NULL,
       "also show the images below it; opens them" },
     { "usage", 0, OPT_FLAG, offsetof(struct info_args, usage), NULL,
@@ -36,6 +39,7 @@ struct info {
     const char *path;
     struct qcbm_image *img;
     struct qcbm_image_info image;
+    struct file_node file;
     uint32_t snapshots;
     char *full_backing; /* as qemu would look for it; NULL without backing file */
     struct luks_header luks;
@@ -83,6 +87,7 @@ static void rows_encrypt(struct rows *r, const struct info *info)
     rows_begin(r, "encrypt");
     if (luks) {
         rows_string(r, "ivgen-alg", luks->ivgen);
+        rows_bool(r, "detached-header", false); /* within qcow2 it never is */
         rows_string(r, "hash-alg", luks->hash);
         rows_string(r, "cipher-alg", luks->cipher);
         rows_string(r, "uuid", luks->uuid);
@@ -203,6 +208,7 @@ static void print_text(const struct info *info)
     snapshots_print(info->img, info->snapshots);
     printf("Format specific information:\n");
     rows_format_specific(&rows, info);
+    file_node_print(&info->file);
     if (info->has_usage) {
         printf("Usage:\n");
         rows_usage(&rows, info);
@@ -266,6 +272,7 @@ static void write_json(struct json_writer *w, const struct info *info)
     const struct qcbm_image_info *image = &info->image;
 
     json_begin_object(w, NULL);
+    file_node_write(w, &info->file);
     if (image->backing_file && image->backing_format)
         json_string(w, "backing-filename-format", image->backing_format);
     write_snapshots(w, info);
@@ -287,6 +294,53 @@ static void write_json(struct json_writer *w, const struct info *info)
     json_end_object(w);
 }
 
+/* A bad entry, with which qemu-img does not open the image, does not keep the rest from being shown. */
+static void collect_snapshots(struct info *info)
+{
+    struct qcbm_error err;
+
+    if (qcbm_snapshots_load(info->img, &info->snapshots, &err) == 0)
+        return;
+    cmd_warning("%s: %s (at offset 0x%" PRIx64 "); %" PRIu32 " of %" PRIu32 " snapshots are shown", info->path,
+                err.message, err.offset, info->snapshots, info->image.snapshot_count);
+}
+
+enum { MAX_TOLD = 20 };
+
+/* One line on stderr for what is wrong; false when there have been enough. */
+static bool warn_of(const struct info *info, uint32_t *told, const char *what, const char *message, uint64_t offset)
+{
+    if (*told == MAX_TOLD)
+        return false;
+    if (offset == QCBM_NO_OFFSET)
+        cmd_warning("%s: %s%s", info->path, what, message);
+    else
+        cmd_warning("%s: %s%s (at offset 0x%" PRIx64 ")", info->path, what, message, offset);
+    if (++*told == MAX_TOLD)
+        cmd_warning("%s: qcbm bitmap --list shows what else is wrong", info->path);
+    return true;
+}
+
+/* Tables that QEMU reads when it opens the image, and refuses it for. */
+static void warn_of_tables(const struct info *info, uint32_t *told)
+{
+    for (uint32_t i = 0; i < info->image.bitmap_count; i++) {
+        struct qcbm_bitmap_info bitmap;
+        struct qcbm_error err;
+        char *what = NULL;
+        bool more = true;
+
+        qcbm_bitmap_get(info->img, i, &bitmap, sizeof bitmap);
+        if (!bitmap.usable || qcbm_bitmap_check_table(info->img, i, &err) == 0)
+            continue;
+        if (asprintf(&what, "bitmap '%s': ", bitmap.name) >= 0)
+            more = warn_of(info, told, what, err.message, err.offset);
+        free(what);
+        if (!more)
+            return;
+    }
+}
+
 /* Bad bitmaps, with which qemu-img does not open the image, are told on stderr. That a bitmap is in use is among the
  * flags already. */
 static void warn_of_findings(const struct info *info)
@@ -294,17 +348,12 @@ static void warn_of_findings(const struct info *info)
     uint32_t count = qcbm_finding_count(info->img), told = 0;
     struct qcbm_finding f;
 
-    for (uint32_t i = 0; i < count && told < 20; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         qcbm_finding_get(info->img, i, &f, sizeof f);
-        if (strcmp(f.code, "bitmap-in-use") == 0)
-            continue;
-        if (f.offset == QCBM_NO_OFFSET)
-            cmd_warning("%s: %s", info->path, f.message);
-        else
-            cmd_warning("%s: %s (at offset 0x%" PRIx64 ")", info->path, f.message, f.offset);
-        if (++told == 20)
-            cmd_warning("%s: qcbm bitmap --list shows what else is wrong", info->path);
+        if (strcmp(f.code, "bitmap-in-use") != 0 && !warn_of(info, &told, "", f.message, f.offset))
+            return;
     }
+    warn_of_tables(info, &told);
 }
 
 static int collect_usage(struct info *info)
@@ -322,11 +371,12 @@ static int collect_usage(struct info *info)
 
 static int collect(struct info *info, bool usage)
 {
-    struct qcbm_error err;
+    const struct qcbm_image_info *image = &info->image;
 
     qcbm_image_get_info(info->img, &info->image, sizeof info->image);
-    if (qcbm_snapshots_load(info->img, &info->snapshots, &err) < 0)
-        return cmd_lib_error(&err, "Could not open '%s'", info->path);
+    info->file =
+        (struct file_node){ info->path, image->file_size, image->disk_size, image->extent_size_hint, image->is_device };
+    collect_snapshots(info);
     if (info->image.backing_file) {
         info->full_backing = full_backing_name(info->path, info->image.backing_file);
         if (!info->full_backing)
@@ -359,6 +409,8 @@ static int show_image(struct qcbm_image *img, const char *path, bool usage, stru
 
 static void show_raw(const struct qcbm_chain_layer *layer, struct json_writer *w)
 {
+    struct file_node file = { layer->filename, layer->file_size, layer->disk_size, layer->extent_size_hint,
+                              layer->is_device };
     bool known = layer->disk_size != QCBM_NO_OFFSET;
 
     if (!w) {
@@ -366,9 +418,11 @@ static void show_raw(const struct qcbm_chain_layer *layer, struct json_writer *w
         print_field("file format", layer->format);
         printf("virtual size: %s (%" PRIu64 " bytes)\n", size_text(layer->virtual_size).text, layer->virtual_size);
         print_field("disk size", known ? size_text(layer->disk_size).text : "unavailable");
+        file_node_print(&file);
         return;
     }
     json_begin_object(w, NULL);
+    file_node_write(w, &file);
     json_u64(w, "virtual-size", layer->virtual_size);
     json_string(w, "filename", layer->filename);
     json_string(w, "format", layer->format);
@@ -426,6 +480,7 @@ static int run_info(const struct cmd *cmd, int argc, char **argv)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     if (argc - first != 1)
         return cmd_usage_error(cmd, "Expecting one image file name");
+    cmd_shut_in(args.no_sandbox, args.backing_chain, argv[first], NULL);
     struct qcbm_image *img = cmd_open(argv[first], args.format,
                                       QCBM_OPEN_INFO | (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) |
                                           (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));

@@ -13,7 +13,7 @@ struct map_args {
     const char *format;
     uint64_t start, length;
     enum opt_output output;
-    bool force_share, no_lock;
+    bool force_share, no_lock, no_sandbox;
 };
 
 static const struct opt map_opts[] = {
@@ -23,6 +23,7 @@ static const struct opt map_opts[] = {
     { "force-share", 'U', OPT_FLAG, offsetof(struct map_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(map_args),
     OPT_COMMON_NO_LOCK(map_args),
+    OPT_COMMON_NO_SANDBOX(map_args),
     OPT_COMMON_REFUSED,
     OPT_END,
 };
@@ -40,10 +41,10 @@ static const char *word(bool value)
 
 static int print_json(struct printer *p, const struct qcbm_map_entry *e)
 {
-    int printed =
-        printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %" PRIu32
-               ", \"present\": %s, \"zero\": %s, \"data\": %s",
-               p->begun ? ",\n" : "[", e->start, e->length, e->depth, word(e->present), word(e->zero), word(e->data));
+    int printed = printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %" PRIu32
+                         ", \"present\": %s, \"zero\": %s, \"data\": %s, \"compressed\": %s",
+                         p->begun ? ",\n" : "[", e->start, e->length, e->depth, word(e->present), word(e->zero),
+                         word(e->data), word(e->compressed));
 
     p->begun = true;
     if (printed >= 0 && e->offset != QCBM_NO_OFFSET)
@@ -122,6 +123,7 @@ static int run_map(const struct cmd *cmd, int argc, char **argv)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     if (argc - first != 1)
         return cmd_usage_error(cmd, "Expecting one image file name");
+    cmd_shut_in(args.no_sandbox, true, argv[first], NULL);
     struct qcbm_image *img =
         cmd_open(argv[first], args.format,
                  (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));

@@ -15,7 +15,7 @@ struct measure_args {
     const char *format, *target, *options;
     uint64_t size;
     enum opt_output output;
-    bool force_share, no_lock;
+    bool force_share, no_lock, no_sandbox;
 };
 
 static const struct opt measure_opts[] = {
@@ -28,6 +28,7 @@ static const struct opt measure_opts[] = {
     { "force-share", 'U', OPT_FLAG, offsetof(struct measure_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(measure_args),
     OPT_COMMON_NO_LOCK(measure_args),
+    OPT_COMMON_NO_SANDBOX(measure_args),
     { NULL, 'l', OPT_REFUSED, 0, "SNAPSHOT", "qcbm measures the active state only" },
     OPT_COMMON_REFUSED,
     OPT_END,
@@ -174,6 +175,7 @@ static int run_measure(const struct cmd *cmd, int argc, char **argv)
     if (check_args(&args, argc - first) != EXIT_DONE)
         return EXIT_FAILED;
     const char *path = first < argc ? argv[first] : NULL;
+    cmd_shut_in(args.no_sandbox, true, path, NULL);
     if (path)
         img = cmd_open(path, args.format,
                        (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));

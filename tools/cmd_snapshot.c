@@ -10,7 +10,7 @@
 
 struct snapshot_args {
     const char *format;
-    bool list, quiet, force_share, no_lock;
+    bool list, quiet, force_share, no_lock, no_sandbox;
 };
 
 #define ONLY_LIST "qcbm only lists snapshots (-l); qemu-img makes, applies and deletes them"
@@ -23,6 +23,7 @@ static const struct opt snapshot_opts[] = {
     { "quiet", 'q', OPT_FLAG, offsetof(struct snapshot_args, quiet), NULL,
       "accepted; the list is printed all the same" },
     OPT_COMMON_NO_LOCK(snapshot_args),
+    OPT_COMMON_NO_SANDBOX(snapshot_args),
     { NULL, 'a', OPT_REFUSED, 0, "SNAPSHOT", ONLY_LIST },
     { NULL, 'c', OPT_REFUSED, 0, "SNAPSHOT", ONLY_LIST },
     { NULL, 'd', OPT_REFUSED, 0, "SNAPSHOT", ONLY_LIST },
@@ -53,6 +54,7 @@ static int run_snapshot(const struct cmd *cmd, int argc, char **argv)
         return cmd_usage_error(cmd, "Expecting one image file name");
     if (!args.list)
         return cmd_usage_error(cmd, "Expecting -l: %s", ONLY_LIST);
+    cmd_shut_in(args.no_sandbox, false, argv[first], NULL);
     struct qcbm_image *img =
         cmd_open(argv[first], args.format,
                  (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));

@@ -14,7 +14,7 @@ struct synth_args {
     uint64_t granularity;
     const char *format, *since, *into, *undo;
     enum opt_output output;
-    bool disabled, replace, merge, dry_run, force, dirty_tail, quiet, progress, force_share, no_lock;
+    bool disabled, replace, merge, dry_run, force, dirty_tail, quiet, progress, force_share, no_lock, no_sandbox;
 };
 
 #define FLAG(name, letter, member, help)                                                                               \
@@ -41,6 +41,7 @@ static const struct opt synth_opts[] = {
     FLAG("quiet", 'q', quiet, "print errors only"),
     OPT_COMMON_OUTPUT(synth_args),
     OPT_COMMON_NO_LOCK(synth_args),
+    OPT_COMMON_NO_SANDBOX(synth_args),
     OPT_COMMON_REFUSED,
     OPT_END,
 };
@@ -294,6 +295,8 @@ static int run_synth(const struct cmd *cmd, int argc, char **argv)
     if (argc - first != 2)
         return cmd_usage_error(cmd, "Expecting overlay and bitmap name");
     struct job job = { .args = &args, .overlay_path = argv[first], .name = argv[first + 1] };
+    if (args.dry_run)
+        cmd_shut_in(args.no_sandbox, args.since || args.dirty_tail, job.overlay_path, args.into);
     return run_job(&job);
 }
 

@@ -7,6 +7,17 @@
 #include "json_write.h"
 #include "utf8.h"
 
+/* \uXXXX. A name may be made of such characters alone: fprintf() is slow. */
+static void put_unit(struct json_writer *w, uint32_t unit)
+{
+    static const char hex[] = "0123456789ABCDEF";
+
+    putc_unlocked('\\', w->out);
+    putc_unlocked('u', w->out);
+    for (int shift = 12; shift >= 0; shift -= 4)
+        putc_unlocked(hex[unit >> shift & 15], w->out);
+}
+
 static void put_char(struct json_writer *w, uint32_t code)
 {
     static const char named[] = "\"\"\\\\\bb\ff\nn\rr\tt"; /* pairs: character, letter after the backslash */
@@ -19,10 +30,21 @@ static void put_char(struct json_writer *w, uint32_t code)
     }
     if (code >= 0x20 && code < 0x7F)
         fputc((int)code, w->out);
-    else if (code > 0xFFFF)
-        fprintf(w->out, "\\u%04" PRIX32 "\\u%04" PRIX32, 0xD800 + ((code - 0x10000) >> 10), 0xDC00 + (code & 0x3FF));
-    else
-        fprintf(w->out, "\\u%04" PRIX32, code);
+    else if (code > 0xFFFF) {
+        put_unit(w, 0xD800 + ((code - 0x10000) >> 10));
+        put_unit(w, 0xDC00 + (code & 0x3FF));
+    } else
+        put_unit(w, code);
+}
+
+/* Bytes at the start that stand for themselves. */
+static size_t plain_run(const unsigned char *at, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len && at[n] >= 0x20 && at[n] < 0x7F && at[n] != '"' && at[n] != '\\')
+        n++;
+    return n;
 }
 
 static void put_text(struct json_writer *w, const char *text, size_t len)
@@ -31,9 +53,15 @@ static void put_text(struct json_writer *w, const char *text, size_t len)
 
     fputc('"', w->out);
     while (len > 0) {
+        size_t taken = plain_run(at, len);
         uint32_t code;
-        size_t taken = utf8_next(at, len, &code);
 
+        fwrite(at, 1, taken, w->out);
+        at += taken;
+        len -= taken;
+        if (len == 0)
+            break;
+        taken = utf8_next(at, len, &code);
         put_char(w, code == UTF8_INVALID ? 0xFFFD : code);
         at += taken;
         len -= taken;
@@ -72,10 +100,8 @@ static void begin(struct json_writer *w, const char *key, char bracket)
 
 static void end(struct json_writer *w, char bracket)
 {
-    bool filled = w->filled & (UINT64_C(1) << --w->depth);
-
-    if (filled)
-        new_line(w);
+    w->depth--;
+    new_line(w); /* in empty ones, too */
     fputc(bracket, w->out);
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cmd.h"
+#include "sandbox.h"
 
 /* A descriptor 0, 1 or 2 that was closed would be given to the next file opened: an image, which error messages would
  * then overwrite. Descriptor 1 is opened for reading, so that output still fails. */
@@ -27,7 +28,21 @@ static int show_help(void)
     for (const struct cmd *const *c = cmds; *c; c++)
         printf("  %-10s%s\n", (*c)->name, (*c)->summary);
     printf("\n  --help      show this help; qcbm COMMAND --help shows the options of one command\n"
-           "  --version   show the version\n\nExit code: 0 done, 1 failed. See also: man qcbm\n");
+           "  --version   show the version, and what shuts reading commands in\n\nExit code: 0 done, 1 failed. See "
+           "also: man qcbm\n");
+    return EXIT_DONE;
+}
+
+static int show_version(void)
+{
+    int abi = sandbox_landlock_abi();
+    bool seccomp = sandbox_has_seccomp();
+
+    printf("qcbm %s\nsandbox: ", qcbm_version());
+    if (abi)
+        printf("Landlock ABI %d%s", abi, seccomp ? ", " : "\n");
+    if (seccomp || !abi)
+        printf("%s\n", seccomp ? "seccomp" : "none");
     return EXIT_DONE;
 }
 
@@ -38,8 +53,7 @@ static int run(int argc, char **argv)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return show_help();
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
-        printf("qcbm %s\n", qcbm_version());
-        return EXIT_DONE;
+        return show_version();
     }
     if (argv[1][0] == '-')
         return cmd_usage_error(NULL, "unrecognized option '%s'", argv[1]);

@@ -82,8 +82,7 @@ static bool set_size(const struct opt *opt, const char *text, uint64_t *out)
         cmd_error("Invalid %s specified. Must be between 0 and %" PRId64 ".", label, INT64_MAX);
         return false;
     default:
-        cmd_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for", label);
-        cmd_error("kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
+        cmd_error("Invalid %s specified: '%s'.", label, text);
         return false;
     }
 }

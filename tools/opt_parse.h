@@ -44,6 +44,8 @@ struct opt {
                                    "go on where the file system cannot lock" }
 #define OPT_COMMON_UNDO(type) { "undo", 0, OPT_STRING, offsetof(struct type, undo), "FILE", \
                                 "save what is overwritten to this new file, for qcbm undo" }
+#define OPT_COMMON_NO_SANDBOX(type) { "no-sandbox", 0, OPT_FLAG, offsetof(struct type, no_sandbox), NULL, \
+                                      "do not shut the process in before the image is read" }
 #define OPT_COMMON_REFUSED \
     { "image-opts", 0, OPT_REFUSED, 0, NULL, "qcbm takes names of local files only" }, \
     { "object", 0, OPT_REFUSED, 0, "OBJECT", "qcbm takes names of local files only, and needs no secrets" }

@@ -29,23 +29,52 @@ static bool is_hostile(uint32_t code)
            code == 0x200F || (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
 }
 
+/* Bytes at the start of @text that are printed as they are. */
+static size_t harmless_run(const unsigned char *at, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len) {
+        uint32_t code = at[n];
+        size_t taken = code >= 0x20 && code < 0x7F ? 1 : utf8_next(at + n, len - n, &code);
+
+        if (is_hostile(code))
+            break;
+        n += taken;
+    }
+    return n;
+}
+
+/* A name may be made of such bytes alone: fprintf() is slow. */
+static void print_byte(FILE *out, unsigned char byte)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    putc_unlocked('\\', out);
+    putc_unlocked('x', out);
+    putc_unlocked(hex[byte >> 4], out);
+    putc_unlocked(hex[byte & 15], out);
+}
+
 size_t print_escaped(FILE *out, const char *text, size_t len)
 {
     const unsigned char *at = (const unsigned char *)text;
     size_t printed = 0;
 
     while (len > 0) {
+        size_t taken = harmless_run(at, len);
         uint32_t code;
-        size_t taken = utf8_next(at, len, &code);
 
-        if (is_hostile(code)) {
-            for (size_t i = 0; i < taken; i++)
-                fprintf(out, "\\x%02x", at[i]);
-            printed += 4 * taken;
-        } else {
-            fwrite(at, 1, taken, out);
-            printed += taken;
-        }
+        fwrite(at, 1, taken, out);
+        printed += taken;
+        at += taken;
+        len -= taken;
+        if (len == 0)
+            break;
+        taken = utf8_next(at, len, &code);
+        for (size_t i = 0; i < taken; i++)
+            print_byte(out, at[i]);
+        printed += 4 * taken;
         at += taken;
         len -= taken;
     }

@@ -1,4 +1,4 @@
-/* snapshots_out.c - the list of internal snapshots, as qemu-img prints it
+/* snapshots_out.c - the list of internal snapshots, as qemu-img 10.0 prints it: columns never run together
  * SPDX-License-Identifier: MIT
  */
 #include <inttypes.h>
@@ -20,19 +20,19 @@ static void print_snapshot(const struct qcbm_snapshot_info *s)
 {
     time_t when = (time_t)s->date_sec;
     uint64_t seconds = s->vm_clock_nsec / 1000000000;
-    char date[32] = "", icount[24] = "", clock[48];
+    char date[32] = "", icount[24] = "--", clock[48];
     struct tm tm;
 
     if (localtime_r(&when, &tm))
         strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", &tm);
-    snprintf(clock, sizeof clock, "%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64, seconds / 3600,
+    snprintf(clock, sizeof clock, "%04" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64, seconds / 3600,
              seconds / 60 % 60, seconds % 60, s->vm_clock_nsec / 1000000 % 1000);
     if (s->icount != UINT64_MAX)
         snprintf(icount, sizeof icount, "%" PRIu64, s->icount);
-    print_column(s->id, 9);
+    print_column(s->id, 7);
     putchar(' ');
     print_column(s->name, 16);
-    printf(" %8s%20s%13s%11s\n", size_text(s->vm_state_size).text, date, clock, icount);
+    printf(" %8s %19s %15s %10s\n", size_text(s->vm_state_size).text, date, clock, icount);
 }
 
 void snapshots_print(const struct qcbm_image *img, uint32_t count)
@@ -41,7 +41,7 @@ void snapshots_print(const struct qcbm_image *img, uint32_t count)
 
     if (count == 0)
         return;
-    printf("Snapshot list:\n%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+    printf("Snapshot list:\n%-7s %-16s %8s %19s %15s %10s\n", "ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT");
     for (uint32_t i = 0; i < count; i++) {
         qcbm_snapshot_get(img, i, &snapshot, sizeof snapshot);
         print_snapshot(&snapshot);

@@ -142,6 +142,22 @@ static size_t harmless_utf8(const uint8_t *p, size_t left)
     return (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) ? 0 : n;
 }
 
+/* Length of the character at @p that does no more than show itself, 0 if there is none. */
+static size_t harmless_character(const uint8_t *p, size_t left)
+{
+    return p[0] >= 0x20 && p[0] < 0x7f ? 1 : harmless_utf8(p, left);
+}
+
+bool qcbmi_is_printable(const void *bytes, size_t len)
+{
+    const uint8_t *p = bytes;
+    size_t k = 1;
+
+    for (size_t i = 0; k && i < len; i += k)
+        k = harmless_character(p + i, len - i);
+    return k != 0;
+}
+
 const char *qcbmi_printable(char *to, size_t to_size, const void *bytes, size_t len)
 {
     static const char hex[] = "0123456789abcdef";
@@ -151,7 +167,7 @@ const char *qcbmi_printable(char *to, size_t to_size, const void *bytes, size_t 
     if (to_size == 0)
         return "";
     for (size_t i = 0, k; i < len; i += k ? k : 1) {
-        k = p[i] >= 0x20 && p[i] < 0x7f ? 1 : harmless_utf8(p + i, len - i);
+        k = harmless_character(p + i, len - i);
         if ((k ? k : 4) > to_size - 1 - n) /* neither a character nor an escape is cut in two */
             break;
         if (k) {

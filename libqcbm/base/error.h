@@ -23,5 +23,7 @@ int qcbmi_prefix(struct qcbm_error *err, int code, const char *fmt, ...) __attri
 /* Bytes of an image as text for a message: what is not plain UTF-8, and what a terminal might obey, becomes \xNN; cut at
  * @to_size - 1. Returns @to. */
 const char *qcbmi_printable(char *to, size_t to_size, const void *bytes, size_t len);
+/* Would it come out of qcbmi_printable() as it is? */
+bool qcbmi_is_printable(const void *bytes, size_t len);
 
 #endif

@@ -7,8 +7,9 @@
 #include "alloc.h"
 #include "checked.h"
 
-#define TABLE_WINDOW 8192u             /* table entries read at once: 64 KiB */
-#define DATA_PIECE (UINT64_C(1) << 20) /* bytes of neighbouring data clusters read at once */
+#define TABLE_WINDOW 8192u              /* table entries read at once: 64 KiB */
+#define DATA_PIECE (UINT64_C(1) << 20)  /* bytes of neighbouring data clusters read at once */
+#define HOLE_WORTH (UINT64_C(32) << 10) /* bytes that are dearer to read than to ask about */
 
 struct walk {
     struct qcbm_image *img;
@@ -69,6 +70,9 @@ static int walk_run(struct walk *w, uint64_t first_entry, uint32_t n, enum q2_bi
                           first_entry, be64_load(w->table + 8 * (size_t)(first_entry % TABLE_WINDOW)));
     if (w->table_only)
         return 0;
+    /* A hostile file is sparse, and names its holes. */
+    if (kind == Q2_BME_DATA && n * cs >= HOLE_WORTH && qcbmi_io_is_hole(&w->img->io, off, n * cs))
+        kind = Q2_BME_ZEROS;
     if (kind != Q2_BME_DATA)
         return w->fn(w->opaque, kind, first_byte, n_bytes, NULL, err);
     ret = qcbmi_io_read_slack(&w->img->io, off, w->data, n * cs, cs, "bitmap data", err);
@@ -110,6 +114,8 @@ static int walk_all(struct walk *w, struct qcbm_error *err)
                           "bitmap table: %" PRIu64 " entries at 0x%" PRIx64 " pass the end of the file", size.entries,
                           b->d.table_offset);
     w->bytes = size.bytes;
+    if (qcbmi_io_is_hole(&img->io, b->d.table_offset, 8 * size.entries))
+        return w->table_only ? 0 : w->fn(w->opaque, Q2_BME_ZEROS, 0, size.bytes, NULL, err);
     w->table = qcbmi_alloc_array(u64_min(size.entries, TABLE_WINDOW), 8, err);
     w->data = qcbmi_alloc_array(u64_max(u64_min(DATA_PIECE, size.entries * img->g.cluster_size), img->g.cluster_size),
                                 1, err);
@@ -173,7 +179,8 @@ int qcbmi_bitmap_clusters(struct qcbm_image *img, const struct qcbmi_bitmap *b, 
     int ret = 0;
 
     *n_bad = 0;
-    if (!qcbmi_bitmap_table_in_file(img, b))
+    if (!qcbmi_bitmap_table_in_file(img, b) ||
+        qcbmi_io_is_hole(&img->io, b->d.table_offset, 8 * (uint64_t)b->d.table_entries))
         return 0;
     table = qcbmi_alloc_array(TABLE_WINDOW, 8, err);
     if (!table)

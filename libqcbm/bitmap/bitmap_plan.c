@@ -274,10 +274,8 @@ static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, s
 {
     struct q2_bitmaps_ext ext = { 0 };
     struct qcbmi_plan *plan = &edit->plan;
-    int ret = qcbmi_owners_scan_data(owners, err);
+    int ret = qcbmi_alloc_begin(alloc, owners, clusters_wanted(edit), err);
 
-    if (ret == 0)
-        ret = qcbmi_alloc_begin(alloc, owners, clusters_wanted(edit), err);
     if (ret == 0)
         ret = qcbmi_plan_stage(plan, "prepare", false, err);
     if (ret == 0)
@@ -322,6 +320,8 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
         ret = qcbmi_owners_scan_metadata(edit->img, &owners, err);
     if (ret == 0)
         ret = own_bitmaps(edit, &owners, err);
+    if (ret == 0) /* for flags, too: the directory must not be a piece of the disk as well */
+        ret = qcbmi_owners_scan_data(&owners, err);
     if (ret == 0)
         ret = flags_only ? plan_flags(edit, off, end, err) : plan_directory(edit, &owners, &alloc, err);
     if (ret == 0)

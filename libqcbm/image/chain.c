@@ -14,7 +14,7 @@ static const char *printable(char text[256], const char *name)
 }
 
 /* As QEMU sees it: a colon before the first slash makes a protocol. */
-static bool has_protocol(const char *name)
+bool qcbmi_chain_has_protocol(const char *name)
 {
     size_t n = strcspn(name, ":/");
 
@@ -31,7 +31,7 @@ int qcbmi_chain_resolve(const char *image_path, const char *name, char **out, st
     if (strncmp(name, "file:", 5) == 0) {
         name += 5; /* a protocol for QEMU: what follows is relative to the working directory, not to the image's */
         dir_len = 0;
-    } else if (has_protocol(name)) {
+    } else if (qcbmi_chain_has_protocol(name)) {
         return qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
                           "'%s' is not a plain file name: protocols and json: are not followed", printable(text, name));
     }

@@ -34,7 +34,8 @@ struct qcbm_image {
     struct q2_snapshot *snapshots; /* loaded on demand; point into snapshot_table */
     char **snapshot_strings;       /* id and name of each, NUL-terminated */
     uint8_t *snapshot_table;
-    uint32_t n_snapshots_loaded;
+    uint32_t n_snapshots_loaded;        /* those before a bad one */
+    struct qcbm_error snapshots_broken; /* what is wrong with the bad one; code 0: none is */
     uint64_t snapshot_table_bytes;
 
     struct qcbmi_bitmap_list *bitmaps;

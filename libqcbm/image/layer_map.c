@@ -110,6 +110,7 @@ static void piece_of(const struct qcbm_image *img, const struct q2_l2_entry *e, 
 
     out->data = kind == Q2_NORMAL || kind == Q2_COMPRESSED;
     out->zero = kind == Q2_ZERO_PLAIN || kind == Q2_ZERO_ALLOC;
+    out->compressed = kind == Q2_COMPRESSED;
     /* An encrypted cluster cannot be read where it lies, so QEMU gives no place. */
     out->has_offset =
         !img->h.crypt_method && (kind == Q2_NORMAL || kind == Q2_ZERO_ALLOC || kind == Q2_UNALLOCATED_ALLOC);
@@ -137,8 +138,8 @@ static int read_entry(struct qcbmi_layer_map *m, uint64_t l2_offset, uint64_t gu
 
 static bool continues(const struct qcbmi_layer_piece *a, const struct qcbmi_layer_piece *b, uint64_t distance)
 {
-    return a->data == b->data && a->zero == b->zero && a->has_offset == b->has_offset &&
-           (!a->has_offset || a->offset + distance == b->offset);
+    return a->data == b->data && a->zero == b->zero && a->compressed == b->compressed &&
+           a->has_offset == b->has_offset && (!a->has_offset || a->offset + distance == b->offset);
 }
 
 /* The run of alike entries from @guest on, within one table. */
@@ -235,7 +236,9 @@ static int read_raw(struct qcbmi_layer_map *m, uint64_t guest, uint64_t limit, s
 {
     int ret = ask_file(m, &m->layer->raw, guest, err);
 
-    *out = (struct qcbmi_layer_piece){ m->is_data, !m->is_data, true, guest, u64_min(limit, m->hole_end) };
+    *out = (struct qcbmi_layer_piece){ .data = m->is_data, .zero = !m->is_data, .has_offset = true };
+    out->offset = guest;
+    out->end = u64_min(limit, m->hole_end);
     return ret;
 }
 

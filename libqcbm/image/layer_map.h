@@ -22,7 +22,7 @@ struct qcbmi_layer_map {
 
 /* Neither data nor zero: unallocated in this layer. */
 struct qcbmi_layer_piece {
-    bool data, zero, has_offset;
+    bool data, zero, compressed, has_offset;
     uint64_t offset; /* in the layer's file, or its data file */
     uint64_t end;    /* guest offset up to which all this holds */
 };

@@ -63,6 +63,7 @@ void qcbmi_snapshots_forget(struct qcbm_image *img)
     img->snapshots = NULL;
     img->snapshot_table = NULL;
     img->n_snapshots_loaded = 0;
+    img->snapshots_broken.code = 0;
 }
 
 int qcbmi_snapshots_load(struct qcbm_image *img, struct qcbm_error *err)
@@ -70,8 +71,10 @@ int qcbmi_snapshots_load(struct qcbm_image *img, struct qcbm_error *err)
     uint64_t len = 0;
     int ret = 0;
 
+    if (img->snapshots && img->snapshots_broken.code && err)
+        *err = img->snapshots_broken;
     if (img->snapshots || img->h.n_snapshots == 0)
-        return 0;
+        return img->snapshots_broken.code;
     ret = read_table(img, &img->snapshot_table, &len, err);
     if (ret < 0)
         return ret;
@@ -80,8 +83,10 @@ int qcbmi_snapshots_load(struct qcbm_image *img, struct qcbm_error *err)
     if (!img->snapshots || !img->snapshot_strings)
         ret = QCBM_E_NOMEM;
     if (ret == 0)
-        ret = parse_entries(img, img->snapshot_table, len, err);
-    if (ret < 0)
+        ret = parse_entries(img, img->snapshot_table, len, &img->snapshots_broken);
+    if (ret < 0 && img->snapshots_broken.code && err)
+        *err = img->snapshots_broken;
+    if (ret == QCBM_E_NOMEM)
         qcbmi_snapshots_forget(img);
     return ret;
 }

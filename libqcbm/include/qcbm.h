@@ -129,6 +129,8 @@ struct qcbm_image_info {
     const char *backing_format;
     const char *data_file;
     uint64_t crypt_header_offset, crypt_header_length; /* LUKS area, 0 if none */
+    bool is_device;                                    /* the image lies on a block device */
+    uint32_t extent_size_hint;                         /* of the file (XFS), bytes; 0 if none */
 };
 
 /* Fill @out from what was read at open. @size is sizeof *out of the caller. Cannot fail. */
@@ -145,7 +147,8 @@ struct qcbm_snapshot_info {
     uint64_t entry_offset; /* where its entry lies in the image file */
 };
 
-/* Read the table of internal snapshots; afterwards qcbm_snapshot_get() serves entries 0 .. *@count - 1.
+/* Read the table of internal snapshots; afterwards qcbm_snapshot_get() serves entries 0 .. *@count - 1, which on failure
+ * are those before the bad one.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT, QCBM_E_LIMIT. */
 QCBM_API int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_error *err);
 QCBM_API void qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, struct qcbm_snapshot_info *out,
@@ -180,6 +183,10 @@ struct qcbm_bitmap_info {
 };
 /* @index in 0 .. bitmap_count - 1. Cannot fail. */
 QCBM_API void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size);
+
+/* Look at the table of bitmap @index, which opening does not read, as QEMU does when it opens an image.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_INUSE, QCBM_E_CORRUPT. */
+QCBM_API int qcbm_bitmap_check_table(struct qcbm_image *img, uint32_t index, struct qcbm_error *err);
 
 struct qcbm_bitmap_usage {
     uint64_t granules, dirty_granules;
@@ -224,6 +231,8 @@ struct qcbm_chain_layer {
     uint64_t file_size;       /* length of the file (or device) */
     uint64_t disk_size;       /* bytes allocated for it, or QCBM_NO_OFFSET */
     struct qcbm_image *image; /* NULL for a raw layer; lives until the next qcbm_chain_get(). Do not close it. */
+    bool is_device;           /* as in struct qcbm_image_info */
+    uint32_t extent_size_hint;
 };
 
 /* Open all layers, with the kind of locks and the sharing that @img was opened with. @img is layer 0, and must outlive
@@ -254,6 +263,7 @@ struct qcbm_map_entry {
     bool data;              /* clusters are there for it; with .zero they are a hole of the file */
     uint64_t offset;        /* in the file @filename, or QCBM_NO_OFFSET (compressed, encrypted, no cluster) */
     const char *filename;   /* NULL without offset; lives until qcbm_map() returns */
+    bool compressed;        /* the data is stored compressed */
 };
 /* A non-zero return stops the walk with QCBM_E_ABORTED. */
 typedef int qcbm_map_fn(void *opaque, const struct qcbm_map_entry *entry);
@@ -644,6 +654,46 @@ struct qcbm_check_result {
  * QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,
                         size_t size, struct qcbm_error *err);
+
+/* ---- untrusted images ---------------------------------------------------------------------------------- */
+
+struct qcbm_verdict_reason { /* its strings live until the callback returns */
+    const char *code;        /* stable, e.g. "backing-file"; for what qcbm_check() finds the code of the problem */
+    bool refuse;             /* speaks against the image; else a note */
+    uint64_t offset;         /* in the image file, or QCBM_NO_OFFSET */
+    uint64_t count;          /* how often that was met; offset and message are those of the first */
+    const char *message;     /* one line */
+};
+/* Called once for each code, when all is known. A non-zero return stops with QCBM_E_ABORTED. */
+typedef int qcbm_verdict_fn(void *opaque, const struct qcbm_verdict_reason *reason);
+
+struct qcbm_verdict_options {
+    size_t struct_size;
+    uint64_t memory;         /* as in qcbm_check_options */
+    qcbm_verdict_fn *reason; /* may be NULL */
+    void *opaque;
+};
+#define QCBM_VERDICT_OPTIONS_INIT                                                                                      \
+    {                                                                                                                  \
+        sizeof(struct qcbm_verdict_options), UINT64_C(256) << 20, NULL, NULL                                           \
+    }
+
+struct qcbm_verdict {
+    bool harmless; /* no reason against it */
+    uint32_t reasons, notes;
+};
+
+/* May this image, from a stranger, be given to programs that trust it? Against it are: names of other files, what is
+ * unknown, numbers out of proportion, sharing that multiplies work, names that play with terminals, and corruption and
+ * damage by qcbm_check(). Writes nothing, opens no other file. *@out has @size = sizeof *out bytes of the caller.
+ * Returns 0 whatever the verdict is, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_verdict(struct qcbm_image *img, const struct qcbm_verdict_options *options, struct qcbm_verdict *out,
+                          size_t size, struct qcbm_error *err);
+
+/* The verdict where qcbm_open() failed with @why: 0 and one reason if the image's content is why it cannot be opened,
+ * else the code of @why (no qcow2 image, locked, no such file ...). */
+QCBM_API int qcbm_verdict_refused(const struct qcbm_error *why, const struct qcbm_verdict_options *options,
+                                  struct qcbm_verdict *out, size_t size, struct qcbm_error *err);
 
 #ifdef __cplusplus
 }

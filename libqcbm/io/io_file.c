@@ -455,3 +455,17 @@ const struct qcbm_io_ops *qcbmi_file_ops(void)
 
     return &ops;
 }
+
+struct qcbmi_file_traits qcbmi_file_get_traits(const struct qcbmi_io *io)
+{
+    struct qcbmi_file_traits traits = { 0 };
+    const struct qcbmi_file *f = io->self;
+    struct fsxattr attr;
+
+    if (io->ops != qcbmi_file_ops())
+        return traits;
+    traits.is_device = f->is_device;
+    if (ioctl(f->fd, FS_IOC_FSGETXATTR, &attr) == 0)
+        traits.extent_size_hint = attr.fsx_extsize;
+    return traits;
+}

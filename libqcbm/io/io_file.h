@@ -23,4 +23,11 @@ struct qcbmi_file_id {
 struct qcbmi_file_id qcbmi_file_get_id(const void *self);
 int qcbmi_file_path_id(const char *path, struct qcbmi_file_id *out, struct qcbm_error *err); /* stat() */
 
+/* What qemu-img info tells of the file below @io; nothing of other backends. */
+struct qcbmi_file_traits {
+    bool is_device;
+    uint32_t extent_size_hint; /* bytes, 0 if none */
+};
+struct qcbmi_file_traits qcbmi_file_get_traits(const struct qcbmi_io *io);
+
 #endif

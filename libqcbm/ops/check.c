@@ -39,10 +39,27 @@ static uint64_t *total_of(struct check *c, enum qcbm_check_severity severity)
 static const char *hint_of(enum check_id id)
 {
     if (id == P_REFCOUNT_OVERFLOW)
-        return "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if "
-               "the "
-               "image cannot be opened for writing";
+        return "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy "
+               "if the image cannot be opened for writing";
     return NULL;
+}
+
+static bool may_tell(struct check *c)
+{
+    if (c->walking)
+        return qcbmi_check_afford(c, COST_OF_MESSAGE);
+    if (!c->comparing)
+        return true;
+    if (c->messages == 0)
+        return false;
+    if (--c->messages == 0) {
+        c->comparing = false;
+        (void)qcbmi_check_problem(c, P_MESSAGES_LEFT_OUT, 1, &CHECK_NOWHERE,
+                                  "too many clusters have a wrong refcount to name all of them");
+        c->comparing = true;
+        return false;
+    }
+    return true;
 }
 
 int qcbmi_check_problem(struct check *c, enum check_id id, uint64_t weight, const struct check_place *at,
@@ -58,7 +75,7 @@ int qcbmi_check_problem(struct check *c, enum check_id id, uint64_t weight, cons
     c->noise = true;
     if (c->tally)
         *total_of(c, rule->severity) += weight;
-    if (!c->tell || !c->o.finding || (c->walking && !qcbmi_check_afford(c, COST_OF_MESSAGE)))
+    if (!c->tell || !c->o.finding || !may_tell(c))
         return 0;
     va_start(args, fmt);
     vsnprintf(message, sizeof(message), fmt, args);
@@ -324,8 +341,10 @@ static int run_pass(struct check *c)
         ret = qcbmi_check_refblocks(c);
     c->count = false;
     c->tally = true;
+    c->comparing = true;
     if (ret == 0)
         ret = qcbmi_check_compare(c);
+    c->comparing = false;
     if (ret == 0)
         ret = qcbmi_check_collect_suspects(c);
     free_pass(c);
@@ -363,6 +382,16 @@ static int warn_of_header(struct check *c)
     return ret;
 }
 
+/* Bytes that somebody had to provide: holes cost nothing, so they buy no work. */
+static uint64_t real_length(struct check *c)
+{
+    uint64_t available, allocated = 0;
+
+    if (qcbmi_io_space(&c->img->io, &available, &allocated, NULL) < 0 || allocated == 0) /* 0 for a device */
+        return c->file_len;
+    return u64_min(c->file_len, allocated);
+}
+
 static int prepare(struct check *c)
 {
     int ret;
@@ -371,8 +400,9 @@ static int prepare(struct check *c)
     if (c->n_clusters > INT32_MAX)
         return qcbmi_fail(c->err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "File too large");
     c->r.total_clusters = div_up(c->g->sector_size_down, c->g->cluster_size);
-    c->budget = BUDGET_BASE + u64_min(4 * u64_min(c->file_len, BUDGET_MAX), BUDGET_MAX);
-    c->budget_full = c->budget;
+    c->real_len = real_length(c);
+    c->budget = c->budget_full = BUDGET_BASE + u64_min(c->real_len, BUDGET_MAX);
+    c->messages = c->budget_full / COST_OF_MESSAGE;
     c->block_offset = UINT64_MAX;
     c->block = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
     if (!c->block)
@@ -410,6 +440,7 @@ static void free_check(struct check *c)
     qcbmi_counts_free(&c->told);
     qcbmi_bitset_free(&c->l2_noisy);
     qcbmi_bitset_free(&c->l2_copied);
+    free(c->blobs);
     free(c->l1_active);
     free(c->reftable);
     free(c->block);

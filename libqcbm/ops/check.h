@@ -57,9 +57,12 @@ struct check {
     struct check_suspects *search; /* not NULL: references are matched with the suspects, nothing else happens */
 
     uint64_t file_len;   /* rounded up to a sector, as QEMU has it */
+    uint64_t real_len;   /* bytes of it that are no holes */
     uint64_t n_clusters; /* of the file; one more if a reference reaches there */
     uint64_t lo, hi;     /* clusters of this pass */
     bool exhausted;      /* and that has been said */
+    bool comparing;      /* refcounts are compared: a message for each cluster that the file has, or says it has */
+    uint64_t messages;   /* that may still be given then */
     uint64_t budget_full;
     uint64_t budget; /* bytes of tables that may be read beyond once each */
 
@@ -70,6 +73,7 @@ struct check {
     struct qcbmi_bitset l2_seen, l2_noisy, l2_copied; /* per cluster: an L2 table; with problems; with COPIED wrong */
     bool l1_copied;
 
+    uint64_t *blobs; /* places of compressed data of one L2 table */
     uint8_t *l1_active;
     uint64_t *reftable;
     uint64_t n_reftable;
@@ -118,8 +122,11 @@ struct check_table {
 };
 int qcbmi_check_entry(struct check *c, struct check_table *t, uint32_t i, const uint8_t *bytes);
 int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_t *bytes);
+/* Entries of one table with the same compressed data. */
+int qcbmi_check_shared_data(struct check *c, const struct check_table *t, const uint8_t *bytes);
 
 /* check_tables.c */
+int qcbmi_check_by_value(const void *a, const void *b); /* for qsort() of uint64_t */
 int qcbmi_check_count_tables(struct check *c);
 int qcbmi_check_tell_l1(struct check *c, uint64_t off, uint64_t entries, uint32_t state);
 int qcbmi_check_tell_copied(struct check *c);

@@ -1,7 +1,9 @@
 /* check_entries.c - what the entries of an L2 table refer to, and what is wrong with them
  * SPDX-License-Identifier: MIT */
 #include <inttypes.h>
+#include <stdlib.h>
 
+#include "alloc.h"
 #include "check.h"
 #include "checked.h"
 
@@ -153,6 +155,51 @@ int qcbmi_check_entry(struct check *c, struct check_table *t, uint32_t i, const 
     return ret < 0 || e.kind != Q2_ZERO_PLAIN ? ret : check_beyond(c, t, i, raw, 0, &at);
 }
 
+/* The places of compressed data into c->blobs, sorted; honest ones mostly are. Returns their number. */
+static uint32_t collect_blobs(struct check *c, const uint8_t *bytes)
+{
+    bool sorted = true;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < c->g->l2_entries; i++) {
+        uint64_t raw = be64_load(bytes + (size_t)i * c->g->l2_entry_size);
+        struct q2_l2_entry e;
+
+        if (!(raw & Q2_L2_COMPRESSED))
+            continue;
+        q2_l2_entry_parse(raw, 0, 0, c->g, &e);
+        sorted = sorted && (n == 0 || e.host_offset >= c->blobs[n - 1]);
+        c->blobs[n++] = e.host_offset;
+    }
+    if (!sorted)
+        qsort(c->blobs, n, sizeof(c->blobs[0]), qcbmi_check_by_value);
+    return n;
+}
+
+int qcbmi_check_shared_data(struct check *c, const struct check_table *t, const uint8_t *bytes)
+{
+    struct check_place at = { t->offset, "L2 table", UINT64_MAX, UINT32_MAX };
+    uint64_t shared = 0, first = 0;
+    uint32_t n;
+
+    if (!c->blobs)
+        c->blobs = qcbmi_alloc_array(c->g->l2_entries, sizeof(c->blobs[0]), c->err);
+    if (!c->blobs)
+        return QCBM_E_NOMEM;
+    n = collect_blobs(c, bytes);
+    for (uint32_t i = 1; i < n; i++) {
+        if (c->blobs[i] != c->blobs[i - 1])
+            continue;
+        first = shared++ ? first : c->blobs[i];
+    }
+    if (shared == 0)
+        return 0;
+    return qcbmi_check_problem(c, P_COMPRESSED_SHARED, t->weight, &at,
+                               "L2 table at 0x%" PRIx64 ": %" PRIu64
+                               " compressed clusters have data that belongs to others, first at 0x%" PRIx64,
+                               t->offset, shared, first);
+}
+
 /* Entries that are sound on their own, and mostly the next cluster's: counted as runs. */
 struct run {
     uint64_t raw; /* of the first */
@@ -189,6 +236,7 @@ int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_
     bool runs = !c->g->extended_l2 && !c->g->data_file;
     uint64_t follows = 0; /* what the next entry of the run would be */
     struct run r = { 0 };
+    bool compressed = false;
     int ret = 0;
 
     for (uint32_t i = 0; ret == 0 && i < n; i++) {
@@ -202,6 +250,7 @@ int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_
         if (raw == 0 && runs)
             continue;
         ret = flush_run(c, t, &r);
+        compressed |= (raw & Q2_L2_COMPRESSED) != 0;
         if (ret == 0 && runs && is_plain(c, raw)) {
             r = (struct run){ raw, i, 1 };
             follows = raw + c->g->cluster_size;
@@ -209,5 +258,7 @@ int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_
             ret = qcbmi_check_entry(c, t, i, bytes + (size_t)i * size);
         }
     }
-    return ret < 0 ? ret : flush_run(c, t, &r);
+    if (ret == 0)
+        ret = flush_run(c, t, &r);
+    return ret < 0 || !compressed || c->again ? ret : qcbmi_check_shared_data(c, t, bytes);
 }

@@ -163,8 +163,8 @@ int qcbmi_check_name_owners(struct check *c)
         return 0;
     sort_suspects(c->suspects);
     c->search = c->suspects;
-    c->budget = c->budget_full;
-    c->exhausted = true; /* owners that are not found are no fault */
+    c->budget = c->budget_full / 4; /* enough for each table once */
+    c->exhausted = true;            /* owners that are not found are no fault */
     ret = qcbmi_check_walk(c);
     if (ret == 0)
         ret = qcbmi_check_refblocks(c);

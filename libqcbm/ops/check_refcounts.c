@@ -12,6 +12,9 @@
 /* QEMU reads nothing at or past it (the largest int64_t, rounded down to 1 GiB). */
 #define READ_LIMIT (Q2_MAX_OFFSET & ~((UINT64_C(1) << 30) - 1))
 
+/* From the budget, for each wrong refcount beyond those that are told: there are more of them than bytes in the file. */
+#define COST_OF_DIFFERENCE 8u
+
 int qcbmi_check_load_reftable(struct check *c)
 {
     uint64_t bytes = (uint64_t)c->img->h.reftable_clusters << c->g->cluster_bits;
@@ -92,7 +95,7 @@ static int store_block(struct check *c, uint64_t base)
 
 int qcbmi_check_load_stored(struct check *c)
 {
-    uint64_t per = c->g->refblock_entries;
+    uint64_t per = c->g->refblock_entries, loaded = 0;
     int ret = 0;
 
     for (uint64_t i = c->lo / per; ret == 0 && i < c->n_reftable && i * per < c->hi; i++) {
@@ -105,6 +108,9 @@ int qcbmi_check_load_stored(struct check *c)
             c->unreadable = true;
             continue;
         }
+        loaded += c->g->cluster_size;
+        if (loaded > c->real_len && !qcbmi_check_afford(c, c->g->cluster_size)) /* the same blocks over and over */
+            break;
         ret = read_block(c, off, &zeros);
         if (ret == 0 && !zeros)
             ret = store_block(c, i * per);
@@ -177,7 +183,7 @@ static int compare_range(struct check *c, uint64_t first, uint64_t end)
 
     for (uint64_t k = first; ret == 0; k++) {
         k = qcbmi_counts_next_difference(&c->refs, &c->stored, k, end);
-        if (k >= end)
+        if (k >= end || (c->messages == 0 && !qcbmi_check_afford(c, COST_OF_DIFFERENCE)))
             break;
         ret = compare_cluster(c, k);
     }

@@ -32,8 +32,10 @@ static int fail_table(struct check *c, const struct qcbm_error *why)
                                   &(struct check_place){ why->offset, "snapshot table", UINT64_MAX, UINT32_MAX },
                                   "ERROR failed to read the snapshot table: %s", why->message);
 
-    if (ret == 0 && c->err)
+    if (ret == 0 && c->err) {
         *c->err = *why;
+        c->err->code = QCBM_E_CORRUPT; /* whichever rule it was: what the caller gets is the code of this call */
+    }
     return ret < 0 ? ret : QCBM_E_CORRUPT;
 }
 

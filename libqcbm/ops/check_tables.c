@@ -31,7 +31,7 @@ struct sweep {
     uint8_t *buf;
 };
 
-static int by_value(const void *a, const void *b)
+int qcbmi_check_by_value(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
@@ -40,7 +40,7 @@ static int by_value(const void *a, const void *b)
 
 static int by_offset(const void *a, const void *b)
 {
-    return by_value(&((const struct l2_ref *)a)->offset, &((const struct l2_ref *)b)->offset);
+    return qcbmi_check_by_value(&((const struct l2_ref *)a)->offset, &((const struct l2_ref *)b)->offset);
 }
 
 static bool in_set(const struct qcbmi_bitset *set, uint64_t bit)
@@ -221,8 +221,8 @@ static int sweep_over(struct sweep *s, int (*fn)(struct sweep *, uint64_t, uint6
 
     if (s->n == 0)
         return 0;
-    qsort(s->starts, s->n, sizeof(s->starts[0]), by_value);
-    qsort(s->ends, s->n, sizeof(s->ends[0]), by_value);
+    qsort(s->starts, s->n, sizeof(s->starts[0]), qcbmi_check_by_value);
+    qsort(s->ends, s->n, sizeof(s->ends[0]), qcbmi_check_by_value);
     while (ret == 0 && over < s->n) {
         uint64_t next = begun < s->n ? u64_min(s->starts[begun], s->ends[over]) : s->ends[over];
 
@@ -317,7 +317,7 @@ static int tell_l2(struct check *c, struct check_table *t, uint8_t *buf)
     ret = qcbmi_check_read(c, t->offset, buf, c->g->cluster_size, &zeros);
     for (uint32_t i = 0; ret == 0 && !zeros && i < c->g->l2_entries; i++)
         ret = qcbmi_check_entry(c, t, i, buf + (size_t)i * c->g->l2_entry_size);
-    return ret;
+    return ret < 0 || zeros || c->search ? ret : qcbmi_check_shared_data(c, t, buf);
 }
 
 static int tell_l1_word(struct check *c, uint64_t raw, uint64_t off, uint64_t index, uint32_t state, uint8_t *buf)

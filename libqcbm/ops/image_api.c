@@ -87,6 +87,7 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
 {
     const struct q2_extension *crypto = q2_extension_find(&img->exts, Q2_EXT_CRYPTO);
     struct qcbm_image_info i = { .virtual_size = img->h.size, .file_size = img->io.size };
+    struct qcbmi_file_traits traits = qcbmi_file_get_traits(&img->io);
     struct qcbmi_io io = img->io;
     uint64_t available;
 
@@ -103,6 +104,8 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
         i.crypt_header_offset = be64_load(crypto->data);
         i.crypt_header_length = be64_load(crypto->data + 8);
     }
+    i.is_device = traits.is_device;
+    i.extent_size_hint = traits.extent_size_hint;
     give(out, size, &i, sizeof(i));
 }
 
@@ -110,7 +113,7 @@ int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_err
 {
     int ret = qcbmi_snapshots_load(img, err);
 
-    *count = ret < 0 ? 0 : img->n_snapshots_loaded;
+    *count = img->n_snapshots_loaded;
     return ret;
 }
 
@@ -158,6 +161,14 @@ void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_b
     i.enabled = b->d.flags & Q2_BITMAP_AUTO;
     i.usable = qcbmi_bitmap_check_readable(img, b, false, NULL) == 0;
     give(out, size, &i, sizeof(i));
+}
+
+int qcbm_bitmap_check_table(struct qcbm_image *img, uint32_t index, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
+    int ret = qcbmi_bitmap_check_readable(img, b, false, err);
+
+    return ret < 0 ? ret : qcbmi_bitmap_check_table(img, b, err);
 }
 
 struct tally {

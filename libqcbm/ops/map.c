@@ -83,6 +83,7 @@ static void fill_entry(struct map_walk *w, size_t depth, uint64_t guest, const s
     e->present = p->data || p->zero;
     e->data = p->data;
     e->zero = p->zero || !e->present; /* what no layer has reads as zeros */
+    e->compressed = p->compressed;
     e->offset = p->has_offset ? p->offset : QCBM_NO_OFFSET;
     e->filename = p->has_offset ? filename : NULL;
 }
@@ -113,7 +114,8 @@ static int walk_at(struct map_walk *w, uint64_t guest, uint64_t limit, struct qc
 static bool mergeable(const struct qcbm_map_entry *a, const struct qcbm_map_entry *b)
 {
     return a->depth == b->depth && a->present == b->present && a->zero == b->zero && a->data == b->data &&
-           !a->filename == !b->filename && (!a->filename || a->offset + a->length == b->offset);
+           a->compressed == b->compressed && !a->filename == !b->filename &&
+           (!a->filename || a->offset + a->length == b->offset);
 }
 
 static int give_out(struct map_walk *w, struct qcbm_error *err)

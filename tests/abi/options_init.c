@@ -18,9 +18,11 @@
 
 /* A struct that grows is told apart by its size alone, which must be the first member. */
 _Static_assert(offsetof(struct qcbm_synth_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_check_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_measure_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_import_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_undo_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_verdict_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_io_ops, struct_size) == 0, "struct_size comes first");
 /* Values are part of the ABI. */
 _Static_assert(QCBM_OK == 0 && QCBM_E_IO == -1 && QCBM_E_NOLOCKS == -17, "codes keep their values");
@@ -54,6 +56,33 @@ static void undo_options_init_is_the_default(void)
 
     CHECK(o.struct_size == sizeof(o));
     CHECK(!o.dry_run && o.step == NULL && o.opaque == NULL);
+}
+
+static void measure_options_init_is_the_default(void)
+{
+    struct qcbm_measure_options o = QCBM_MEASURE_OPTIONS_INIT;
+
+    CHECK(o.struct_size == sizeof(o));
+    CHECK(o.cluster_size == 0 && o.refcount_bits == 0 && o.version == 0 && o.flags == 0);
+    CHECK(!o.extended_l2);
+}
+
+static void check_options_init_is_the_default(void)
+{
+    struct qcbm_check_options o = QCBM_CHECK_OPTIONS_INIT;
+
+    CHECK(o.struct_size == sizeof(o));
+    CHECK(o.memory == UINT64_C(256) << 20);
+    CHECK(o.finding == NULL && o.progress == NULL && o.opaque == NULL);
+}
+
+static void verdict_options_init_is_the_default(void)
+{
+    struct qcbm_verdict_options o = QCBM_VERDICT_OPTIONS_INIT;
+
+    CHECK(o.struct_size == sizeof(o));
+    CHECK(o.memory == UINT64_C(256) << 20);
+    CHECK(o.reason == NULL && o.opaque == NULL);
 }
 
 static void version_is_the_header_s(void)
@@ -100,6 +129,9 @@ int main(void)
     synth_options_init_is_the_default();
     import_options_init_is_the_default();
     undo_options_init_is_the_default();
+    measure_options_init_is_the_default();
+    check_options_init_is_the_default();
+    verdict_options_init_is_the_default();
     version_is_the_header_s();
     every_code_has_its_name();
     freeing_null_is_fine();

@@ -174,12 +174,37 @@ static void second_owners(void **state)
     }
 }
 
+/* A flag is four bytes of the directory, written in place: not where these are bytes of the guest's disk, too. */
+static void flags_in_a_piece_of_the_disk(void **state)
+{
+    struct qcbm_edit *edit = NULL;
+    struct qcbm_error err = { 0 };
+    struct qcbm_image *img;
+    struct image_builder b;
+    uint64_t entry;
+
+    (void)state;
+    build_start(&b, &(struct build_options){ .size = KIB(64) });
+    build_bitmap(&b, "good", 9, 0, NULL, 0);
+    build_data(&b, 0);
+    entry = build_l2_entry(&b, 512);
+    build_finish(&b);
+    be64_store(b.bytes + entry, b.directory | COPIED);
+    img = build_open(&b, 0);
+    assert_int_equal(qcbm_edit_begin(img, &edit, &err), 0);
+    assert_int_equal(qcbm_edit_enable(edit, "good", &err), 0);
+    expect("directory", qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err, QCBM_E_UNSAFE, entry);
+    qcbm_edit_free(edit);
+    qcbm_close(img);
+    build_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(extension_and_directory), cmocka_unit_test(a_damaged_directory_is_not_rewritten),
         cmocka_unit_test(table_entries),           cmocka_unit_test(a_table_past_the_end),
-        cmocka_unit_test(second_owners),
+        cmocka_unit_test(second_owners),           cmocka_unit_test(flags_in_a_piece_of_the_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

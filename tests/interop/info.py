@@ -15,6 +15,9 @@ import subprocess
 import sys
 import tempfile
 
+import older
+import qtool
+
 QCBM = os.path.abspath(os.environ['QCBM'])
 SECRET = ['--object', 'secret,id=s,data=interop']
 faults = []
@@ -58,20 +61,29 @@ def output(tool, arguments, zone):
     return done.stdout.decode(errors='backslashreplace')
 
 
+def same_text(what, theirs, ours):
+    try:
+        ours = older.text('info', ours)
+    except qtool.Failure as fault:
+        faults.append('%s: text: %s' % (what, fault))
+    if theirs != ours:
+        faults.append('%s: text\n%s' % (what, '\n'.join(difflib.unified_diff(
+            theirs.splitlines(), ours.splitlines(), 'qemu-img', 'qcbm', lineterm=''))))
+
+
 def same(what, name, *arguments, zone='UTC'):
     global compared
     compared += 2
     theirs, ours = (output(tool, [*arguments, name], zone) for tool in ('qemu-img', QCBM))
     if theirs.startswith('exit code'):
         faults.append('%s: qemu-img fails: %s' % (what, theirs))
-    elif theirs != ours:
-        faults.append('%s: text\n%s' % (what, '\n'.join(difflib.unified_diff(
-            theirs.splitlines(), ours.splitlines(), 'qemu-img', 'qcbm', lineterm=''))))
+    else:
+        same_text(what, theirs, ours)
     theirs, ours = (output(tool, ['--output=json', *arguments, name], zone) for tool in ('qemu-img', QCBM))
     try:
-        if json.loads(theirs) != json.loads(ours):
+        if json.loads(theirs) != older.value('info', ours):
             faults.append('%s: JSON\n  qemu-img %s\n  qcbm %s' % (what, theirs, ours))
-    except ValueError as fault:
+    except (ValueError, qtool.Failure) as fault:
         faults.append('%s: JSON: %s\n%s' % (what, fault, ours))
 
 

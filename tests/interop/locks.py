@@ -193,6 +193,8 @@ QEMU_COMMANDS = [
     ('qemu-img map', READER, ['qemu-img', 'map', 'IMAGE']),
     ('qemu-img check -U', READER_U, ['qemu-img', 'check', '-q', '-U', 'IMAGE']),
     ('qemu-img map -U', READER_U, ['qemu-img', 'map', '-U', 'IMAGE']),
+    ('qemu-img snapshot -l', READER, ['qemu-img', 'snapshot', '-l', 'IMAGE']),
+    ('qemu-img measure', READER, ['qemu-img', 'measure', '-O', 'qcow2', 'IMAGE']),
     ('qemu-img info', INFO, ['qemu-img', 'info', 'IMAGE']),
     ('qemu-img info -U', INFO_U, ['qemu-img', 'info', '-U', 'IMAGE']),
 ]
@@ -201,6 +203,14 @@ QCBM_COMMANDS = [
     ('qcbm bitmap --add', WRITER, ['QCBM', 'bitmap', '--add', 'IMAGE', 'NEW']),
     ('qcbm extents', READER, ['QCBM', 'extents', 'IMAGE', BITMAP]),
     ('qcbm extents -U', READER_U, ['QCBM', 'extents', '-U', 'IMAGE', BITMAP]),
+    ('qcbm check', READER, ['QCBM', 'check', '-q', 'IMAGE']),
+    ('qcbm check -U', READER_U, ['QCBM', 'check', '-q', '-U', 'IMAGE']),
+    ('qcbm map', READER, ['QCBM', 'map', 'IMAGE']),
+    ('qcbm map -U', READER_U, ['QCBM', 'map', '-U', 'IMAGE']),
+    ('qcbm snapshot -l', READER, ['QCBM', 'snapshot', '-l', 'IMAGE']),
+    ('qcbm measure', READER, ['QCBM', 'measure', '-O', 'qcow2', 'IMAGE']),
+    ('qcbm dump', READER, ['QCBM', 'dump', 'IMAGE', 'header']),
+    ('qcbm dump -U', INFO_U, ['QCBM', 'dump', '-U', 'IMAGE', 'header']),
     ('qcbm info', INFO, ['QCBM', 'info', 'IMAGE']),
     ('qcbm info -U', INFO_U, ['QCBM', 'info', '-U', 'IMAGE']),
 ]

@@ -16,6 +16,7 @@ same_as_qemu_img bitmap --add -F raw a
 same_as_qemu_img bitmap --add -b x a
 same_as_qemu_img bitmap -g 4k -b x -F raw a b
 same_as_qemu_img bitmap --nope a b
+WORDS="s/: option '--add' doesn't allow an argument/: unrecognized option '--add=3'/"
 same_as_qemu_img bitmap --add=3 a b
 same_as_qemu_img bitmap -g
 same_as_qemu_img bitmap --granularity

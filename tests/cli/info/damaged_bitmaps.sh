@@ -4,4 +4,4 @@ make_image
 at=$(bitmap_directory)
 poke image.qcow2 $((at + 17)) 63
 qemu-img info image.qcow2 2>/dev/null && complain 'qemu-img opens it'
-qcbm info image.qcow2 | grep name
+qcbm info image.qcow2 | grep ' name'

@@ -2,5 +2,5 @@
 # SPDX-License-Identifier: MIT
 make_image
 poke image.qcow2 $(($(peek image.qcow2 40 8) + 3)) 7f000000
-qemu-img map --output=json image.qcow2 >theirs
-qcbm map --output=json image.qcow2 | diff theirs -
+qemu-img map --output=json image.qcow2 | python3 -m json.tool >theirs
+qcbm map --output=json image.qcow2 | as_qemu_img map json | python3 -m json.tool | diff theirs -

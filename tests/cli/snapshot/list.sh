@@ -9,4 +9,4 @@ make_image
 rm -r theirs
 qemu-img snapshot -c one image.qcow2
 qemu-img snapshot -l image.qcow2 >theirs
-unchanged image.qcow2 qcbm snapshot -q -U -f qcow2 -l image.qcow2 | diff theirs -
+unchanged image.qcow2 qcbm snapshot -q -U -f qcow2 -l image.qcow2 | as_qemu_img snapshot | diff theirs -

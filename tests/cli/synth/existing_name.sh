@@ -7,4 +7,4 @@ json 'not v["enabled"] and v["granularity"] == 4096 and v["dirty-granules"] == 2
     qcbm synth --merge --output=json overlay.qcow2 b0
 json 'v["enabled"] and v["granularity"] == 1048576 and v["dirty-granules"] == 2' \
     qcbm synth --replace -g 1M --output=json overlay.qcow2 b0
-qemu-img info overlay.qcow2 | grep -A9 bitmaps:
+qemu-img info overlay.qcow2 | grep -A8 bitmaps:

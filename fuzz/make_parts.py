@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Seeds for the targets that take a structure, not an image: make_parts.py CORPUS, out of CORPUS/image.
+
+SPDX-License-Identifier: MIT"""
+import os
+import struct
+import sys
+
+corpus = sys.argv[1]
+
+
+def save(target, name, data):
+    folder = os.path.join(corpus, target)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as f:
+        f.write(data)
+
+
+def image(name):
+    with open(os.path.join(corpus, "image", name), "rb") as f:
+        return f.read()
+
+
+def u32(d, at):
+    return struct.unpack_from(">I", d, at)[0]
+
+
+def u64(d, at):
+    return struct.unpack_from(">Q", d, at)[0]
+
+
+def geometry(d):
+    """The 16 bytes that fuzz_geometry.h reads."""
+    flags = u64(d, 72) & 4 and 1
+    flags |= 2 if u64(d, 72) & 16 else 0
+    return struct.pack(">BBBB4xQ", u32(d, 4) - 2, u32(d, 20) - 9, flags, u32(d, 96) % 7, u64(d, 24))
+
+
+def extensions(d):
+    at = u32(d, 100)
+    while u32(d, at):
+        yield u32(d, at), d[at + 8 : at + 8 + u32(d, at + 4)]
+        at += 8 + (u32(d, at + 4) + 7) // 8 * 8
+
+
+def entries(d):
+    """Triples of entry, subcluster word, guest offset."""
+    cs, wide = 1 << u32(d, 20), bool(u64(d, 72) & 16)
+    table = u64(d, u64(d, 40)) & 0x00FFFFFFFFFFFE00
+    for i in range(32):
+        at = table + i * (16 if wide else 8)
+        yield struct.pack(">QQQ", u64(d, at), u64(d, at + 8) if wide else 0, i * cs)
+
+
+for name in ("v3", "overlay", "extended", "compressed_zlib", "compressed_sub", "data_file"):
+    d = image(name)
+    save("l1l2", name, geometry(d) + b"".join(sorted(set(entries(d)))))
+for name in ("bitmaps", "in_use", "bitmap_full", "larger"):
+    d = image(name)
+    payload = dict(extensions(d))[0x23852875]
+    size, offset = struct.unpack(">QQ", payload[8:24])
+    save("bitmap_dir", name, geometry(d) + d[offset : offset + size])
+d = image("snapshots")
+save("snapshot", "two", d[u64(d, 64) : u64(d, 64) + 200])
+for order, name in enumerate(("refcount_1", "refcount_2", "refcount_4", "refcount_8", "v3", "refcount_32", "refcount_64")):
+    d = image(name)
+    block = u64(d, u64(d, 48))
+    save("refcount", name, struct.pack(">BHHQ", order, 0, 5, 2) + d[block : block + 64])
+d = image("luks")
+offset = struct.unpack(">QQ", dict(extensions(d))[0x0537BE77])[0]
+save("luks", "aes", d[offset : offset + 592])
+save("cli_json", "names", "name \u00e9\u202e\x1b[31m\n".encode() + b"\xff\xc0\x80\xed\xa0\x80")
+save("cli_json", "nested", bytes([2, 18, 1, 97, 0, 3, 97, 98, 99, 18, 1, 98, 12, 1, 99, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1, 20, 96]))
+save("cli_json", "sizes", b"1.5G")

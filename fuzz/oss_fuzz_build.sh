@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# oss_fuzz_build.sh - build the targets the way OSS-Fuzz does, without network: into $OUT, with $CC, $CFLAGS,
+# $LIB_FUZZING_ENGINE
+# SPDX-License-Identifier: MIT
+#
+# Needs zlib, libxxhash and libzstd with their static archives (scripts/install-deps.sh build). To try it:
+#   OUT=/tmp/out CC=clang CXX=clang++ CFLAGS="-g -O1 -fsanitize=address,fuzzer-no-link" fuzz/oss_fuzz_build.sh
+set -euo pipefail
+source=${SRC:+$SRC/qcbm}
+[ -n "$source" ] && [ -d "$source" ] || source=$(cd "$(dirname "$0")/.." && pwd)
+out=${OUT:?the folder for targets, seeds and dictionaries}
+cc=${CC:-clang} cxx=${CXX:-clang++} engine=${LIB_FUZZING_ENGINE:--fsanitize=fuzzer}
+read -r -a cflags <<<"${CFLAGS:--g -O1 -fsanitize=address,fuzzer-no-link}"
+read -r -a cxxflags <<<"${CXXFLAGS:-${CFLAGS:--g -O1 -fsanitize=address,fuzzer-no-link}}"
+work=${WORK:-$(mktemp -d)}
+mkdir -p "$out" "$work"
+cd "$source"
+
+cflags+=(-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Ifuzz -Itools)
+for folder in include base format io image bitmap ops; do
+    cflags+=("-Ilibqcbm/$folder")
+done
+libs=(-pthread "-Wl,-Bstatic" -lz -lxxhash -lzstd "-Wl,-Bdynamic")
+
+compile() { # FOLDER SOURCE...: objects into $work/FOLDER
+    mkdir -p "$work/$1"
+    for file in "${@:2}"; do
+        "$cc" "${cflags[@]}" -c "$file" -o "$work/$1/$(basename "$file" .c).o"
+    done
+}
+
+compile lib libqcbm/*/*.c
+compile shared fuzz/fuzz_file.c
+compile image fuzz/mutate_qcow2.c fuzz/mutate_libfuzzer.c
+compile json tools/json_write.c tools/qemu_text.c tools/rows.c tools/utf8.c
+compile luks tools/luks_header.c
+rm -f "$work/libqcbm.a"
+ar rcs "$work/libqcbm.a" "$work"/lib/*.o
+
+for file in fuzz/fuzz_*.c; do
+    name=$(basename "$file" .c)
+    seeds=fuzz/corpus/${name#fuzz_} extra=() flags=()
+    [ "$name" != fuzz_file ] || continue
+    if [ ! -d "$seeds" ]; then
+        seeds=fuzz/corpus/image
+        extra=("$work"/image/*.o)
+    fi
+    case "$name" in
+        fuzz_cli_json) extra+=("$work"/json/*.o) ;;
+        fuzz_luks) extra+=("$work"/luks/*.o) ;;
+        fuzz_chain) flags=("-Wl,--wrap=open64" "-Wl,--wrap=open") ;;
+    esac
+    compile targets "$file"
+    # shellcheck disable=SC2086 # the engine may be several words
+    "$cxx" "${cxxflags[@]}" "${flags[@]}" "$work/targets/$name.o" "$work"/shared/*.o "${extra[@]}" "$work/libqcbm.a" \
+        $engine "${libs[@]}" -o "$out/$name"
+    rm -f "$out/${name}_seed_corpus.zip"
+    found=fuzz/corpus/found_${name#fuzz_}
+    [ -d "$found" ] || found=
+    python3 -m zipfile -c "$out/${name}_seed_corpus.zip" "$seeds"/* ${found:+"$found"/*}
+    cp fuzz/dict/qcow2.dict "$out/$name.dict"
+    printf '[libfuzzer]\nmax_len = 131072\ntimeout = 5\n' >"$out/$name.options"
+done

@@ -1,0 +1,20 @@
+/* sandbox.h - shut the process in before it looks at an image that nobody has vouched for
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef QCBM_TOOL_SANDBOX_H
+#define QCBM_TOOL_SANDBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* From here on this process reads the @n @files and no others (with @read_all any file), and neither writes or makes
+ * files, nor runs programs, nor talks to the network or to other processes; what it tries all the same fails with EPERM
+ * or EACCES. Descriptors that are open stay as they are. NULL among @files is skipped. Where the kernel lacks one
+ * of the two means (Landlock, seccomp) the other one works alone, silently. There is no way back. */
+void sandbox_enter(const char *const *files, size_t n, bool read_all);
+
+/* What sandbox_enter() can rely on here: the version of Landlock, 0 for none; whether there will be a filter. */
+int sandbox_landlock_abi(void);
+bool sandbox_has_seccomp(void);
+
+#endif
