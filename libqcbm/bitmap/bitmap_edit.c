@@ -361,6 +361,17 @@ int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_p
     return fn ? qcbmi_plan_each(&edit->plan, fn, opaque, err) : 0;
 }
 
+/* What was committed is durable; only this handle does not know it if this fails. */
+static int read_back(struct qcbm_image *img, struct qcbm_error *err)
+{
+    int ret = qcbmi_image_reload_header(img, err);
+
+    if (ret == 0)
+        ret = qcbmi_bitmap_list_load(img, err);
+    img->failed = ret < 0;
+    return ret < 0 ? qcbmi_prefix(err, ret, "the new state is in place, but could not be read back: ") : 0;
+}
+
 int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err)
 {
     struct qcbm_image *img = edit->img;
@@ -383,10 +394,8 @@ int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, stru
         return 0;
     img->generation++; /* this edit and all others are void */
     ret = qcbmi_plan_commit(&edit->plan, img, err);
-    if (ret == 0)
-        ret = qcbmi_image_reload_header(img, err);
-    if (ret == 0)
-        ret = qcbmi_bitmap_list_load(img, err);
     img->failed = ret < 0;
+    if (ret == 0)
+        ret = read_back(img, err);
     return ret;
 }
