@@ -170,6 +170,18 @@ void session_read(struct session *s, const char *path)
     read_dump(s, path);
 }
 
+/* What a handle answers whose commit failed is of no worth, but asking must do no harm. */
+static void ask_anything(struct qcbm_image *img)
+{
+    struct session ignored = { .n = 0 };
+    struct qcbm_error err;
+    uint32_t n;
+
+    (void)qcbm_snapshots_load(img, &n, &err);
+    read_bitmaps(&ignored, img);
+    read_totals(&ignored, img);
+}
+
 /* A handle whose commit failed takes no further edit: what is in memory may be neither state. */
 static void check_failed_handle(struct qcbm_image *img)
 {
@@ -184,6 +196,7 @@ static void check_failed_handle(struct qcbm_image *img)
     if (ret == 0)
         look_fail("commit", "a handle whose commit failed took another one");
     qcbm_edit_free(edit);
+    ask_anything(img);
 }
 
 void session_edit(struct session *s, const char *path, const struct crash_op *op)
