@@ -23,7 +23,7 @@ ACTIONS = (  # name, options, bitmap
     ('clear', ['--clear'], 'b0'),
     ('enable', ['--enable'], 'off'),
     ('disable', ['--disable'], 'b0'),
-    ('merge', ['--merge', 'b1'], 'b0'),
+    ('merge', ['--merge', 'b0'], 'b1'),
 )
 LOG = 'events.bin'
 CALLS = 'pwrite64,pwritev,pwritev2,write,writev,fdatasync,fsync,fallocate,ftruncate'

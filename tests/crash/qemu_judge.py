@@ -9,7 +9,6 @@
 # content of the image before, `qemu-img info` the same snapshots and the old or the new bitmaps, and qemu-nbd must serve
 # their bits.
 import concurrent.futures
-import json
 import os
 import subprocess
 import sys
@@ -17,75 +16,19 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'interop'))
-from qtool import Failure, Work, need_tools, require, require_equal, served_dirty  # noqa: E402
-
-
-def bitmaps_of(work, image):
-    """name -> (granularity, flags, dirty ranges), as qemu-img info and qemu-nbd have it."""
-    shown = work.info_bitmaps(image)
-    dirty = served_dirty(work, image, sorted(shown))
-    return {name: shown[name] + (dirty[name],) for name in shown}
-
-
-def snapshots_of(work, image):
-    return work.info(image).get('snapshots', [])
-
-
-def map_of(work, image):
-    rows = json.loads(work.run('qemu-img', 'map', '--output=json', '-f', 'qcow2', image).out)
-    for row in rows:
-        if row.get('filename') == image:
-            row['filename'] = 'IMAGE'
-    return rows
-
-
-def split(bitmaps, named):
-    """(those the operation is about, the others)."""
-    names = set(bitmaps) if named == '*' else set(named.rstrip(',').split(','))
-    return ({k: v for k, v in bitmaps.items() if k in names}, {k: v for k, v in bitmaps.items() if k not in names})
-
-
-class Judge:
-    def __init__(self, work):
-        self.work, self.known = work, {}
-
-    def known_bitmaps(self, image):
-        if image not in self.known:
-            self.known[image] = bitmaps_of(self.work, image)
-        return self.known[image]
-
-    def known_rest(self, image):
-        key = image + ' rest'
-        if key not in self.known:
-            self.known[key] = (map_of(self.work, image), snapshots_of(self.work, image))
-        return self.known[key]
-
-    def state(self, state, before, after, named, what):
-        """'old' or 'new'."""
-        report = json.loads(self.work.run('qemu-img', 'check', '--output=json', '-f', 'qcow2', state, rc=(0, 3)).out)
-        require(not report.get('corruptions') and not report['check-errors'], 'qemu-img check: %r' % report)
-        self.work.run('qemu-img', 'compare', '-f', 'qcow2', '-F', 'qcow2', before, state)
-        require_equal((map_of(self.work, state), snapshots_of(self.work, state)), self.known_rest(before),
-                      'map or snapshots')
-        now, rest = split(bitmaps_of(self.work, state), named)
-        old, unnamed = split(self.known_bitmaps(before), named)
-        new, _ = split(self.known_bitmaps(after), named)
-        require_equal(rest, unnamed, 'bitmaps that were not named')
-        if now == new:
-            return 'new'
-        require_equal(now, old, 'named bitmaps, neither new nor')
-        return 'old'
+from qtool import Failure, Work, need_tools  # noqa: E402
+from state_judge import StateJudge  # noqa: E402
 
 
 def judge_rows(folder, part, rows):
     """In a thread: (count of old, of new, list of failures)."""
     work = Work(folder)
     work.servers = part * 100000
-    judge = Judge(work)
+    judge = StateJudge(work)
     count, failures = {'old': 0, 'new': 0}, []
     for row in rows:
         try:
-            count[judge.state(*row)] += 1
+            count[judge.state(*row[:4])] += 1
         except Failure as failure:
             failures.append('%s, %s: %s' % (row[1], row[4], failure))
     return count['old'], count['new'], failures
