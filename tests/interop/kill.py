@@ -10,6 +10,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 
 import qtool
 from qtool import arguments, need_tools, require, require_equal, run_cases
@@ -51,8 +52,11 @@ def count_calls(work, image, argv):
     return {call: names.count(call) for call in CALLS}
 
 
-def kill_everywhere(work, image, argv, named):
-    subprocess.run([SHAPES, work.dir], check=True)
+def kill_everywhere(work, shapes, image, argv, named):
+    with open(os.path.join(shapes, 'list')) as f:
+        others = set(f.read().split()) - {image}
+    for name in set(os.listdir(shapes)) - others:
+        shutil.copy(os.path.join(shapes, name), work.path(name))
     judge, seen = StateJudge(work), set()
     shutil.copy(work.path(image), work.path('after.qcow2'))
     calls = count_calls(work, 'after.qcow2', argv)
@@ -72,17 +76,19 @@ def kill_everywhere(work, image, argv, named):
     require('old' in seen, 'the old state was never seen')
 
 
-def cases(full):
+def cases(shapes, full):
     for name, argv, named, images in OPERATIONS:
         for image in images.split() if full else images.split()[:1] * (name in QUICK):
             yield (kill_everywhere, '%s %s' % (name, image),
-                   {'image': image + '.qcow2', 'argv': argv, 'named': named})
+                   {'shapes': shapes, 'image': image + '.qcow2', 'argv': argv, 'named': named})
 
 
 def main():
     args = arguments('kills the command at each of its changes of the image')
     need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace')
-    run_cases(args, list(cases(args.full)))
+    with tempfile.TemporaryDirectory(prefix='qcbm') as shapes:
+        subprocess.run([SHAPES, shapes], check=True)
+        run_cases(args, list(cases(shapes, args.full)))
 
 
 if __name__ == '__main__':
