@@ -3,10 +3,10 @@
  *
  * usage: faults alloc|calls STRIDE IMAGE...        in a folder that the images' backing files are in
  *
- * The calls of a session (session.c) are counted, then the session is run again for each of them (or one in STRIDE, each
- * time others), which fails: with an error, for good, in the middle of a transfer, or as EINTR and short transfers do. What is not an error by POSIX must
- * change nothing. Else each step gives its right answer or the code of the failure; the file is old or new, as the
- * message says; no memory, descriptor or lock is left behind. */
+ * The calls of a session (session.c) are counted, then the session is run again for each of them (or one in STRIDE,
+ * each time others), which fails: with an error, for good, in the middle of a transfer, or as EINTR and short
+ * transfers do. What is not an error by POSIX must change nothing. Else each step gives its right answer or the code
+ * of the failure; the file is old or new, as the message says; no memory, descriptor or lock is left behind. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -3,10 +3,10 @@
  *
  * usage: judge_log RANDOM SAMPLE BEFORE AFTER LOG NAMED
  *
- * LOG is a list of events as tests/crash/qemu_img.py writes it: a letter (w, g or f for write, growth and flush), offset
- * and length as 8 bytes each, least significant first, and the bytes of a write. Prints how many of the distinct states
- * have which verdict: all of them, and those that a killed process alone can leave (a prefix of the writes). One in SAMPLE
- * is written to sample-N.img in the current folder. */
+ * LOG is a list of events as tests/crash/qemu_img.py writes it: a letter (w, g or f for write, growth and flush),
+ * offset and length as 8 bytes each, least significant first, and the bytes of a write. Prints how many of the
+ * distinct states have which verdict: all of them, and those that a killed process alone can leave (a prefix of the
+ * writes). One in SAMPLE is written to sample-N.img in the current folder. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,9 +3,9 @@
  *
  * usage: mutations IMAGE...
  *
- * Each mutation changes the plan of an operation before the commit runs it, as a mistake in the library would. The crash
- * states of what is then written are judged as cuts.c does; a mutation that never leads to a bad state fails the test,
- * and so does an unchanged plan that leads to one. */
+ * Each mutation changes the plan of an operation before the commit runs it, as a mistake in the library would. The
+ * crash states of what is then written are judged as cuts.c does; a mutation that never leads to a bad state fails
+ * the test, and so does an unchanged plan that leads to one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -82,8 +82,9 @@ def record(folder, image, options, bitmap):
     """Run qemu-img on a copy; False if it refuses."""
     copy, trace = 'qemu-' + image, os.path.join(folder, 'trace')
     shutil.copyfile(os.path.join(folder, image), os.path.join(folder, copy))
-    done = subprocess.run(['strace', '-f', '-y', '-xx', '-s', '4000000', '-e', 'trace=' + CALLS, '-o', trace, 'qemu-img',
-                           'bitmap', *options, '-f', 'qcow2', copy, bitmap], cwd=folder, capture_output=True)
+    strace = ['strace', '-f', '-y', '-xx', '-s', '4000000', '-e', 'trace=' + CALLS, '-o', trace]
+    done = subprocess.run([*strace, 'qemu-img', 'bitmap', *options, '-f', 'qcow2', copy, bitmap], cwd=folder,
+                          capture_output=True)
     if done.returncode:
         return None
     with open(os.path.join(folder, image), 'rb') as f:

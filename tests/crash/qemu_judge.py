@@ -4,10 +4,10 @@
 #
 # usage: qemu_judge.py CUTS [SAMPLE [RANDOM]]
 #
-# CUTS is tests/crash/cuts.c built; it writes one of SAMPLE of its states to a file, in which RANDOM random subsets are
-# (defaults: 180 and 2). Of each, `qemu-img check` must find no corruption, `qemu-img compare` and `qemu-img map` the
-# content of the image before, `qemu-img info` the same snapshots and the old or the new bitmaps, and qemu-nbd must serve
-# their bits.
+# CUTS is tests/crash/cuts.c built; it writes one of SAMPLE of its states to a file, in which RANDOM random subsets
+# are (defaults: 180 and 2). Of each, `qemu-img check` must find no corruption, `qemu-img compare` and `qemu-img map`
+# the content of the image before, `qemu-img info` the same snapshots and the old or the new bitmaps, and qemu-nbd
+# must serve their bits.
 import concurrent.futures
 import os
 import subprocess
@@ -42,7 +42,8 @@ def main():
         subprocess.run([os.path.join(HERE, 'shapes.sh'), folder], check=True)
         with open(os.path.join(folder, 'list')) as f:
             images = f.read().split()
-        done = subprocess.run([cuts, random, sample, *images], cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run([cuts, random, sample, *images], cwd=folder, check=True, stdout=subprocess.PIPE,
+                              text=True)
         rows = [line.split('\t')[1:] for line in done.stdout.splitlines() if line.startswith('sample\t')]
         parts = [rows[:len(rows) // 2], rows[len(rows) // 2:]]
         with concurrent.futures.ThreadPoolExecutor() as pool:

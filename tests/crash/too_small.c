@@ -1,11 +1,12 @@
-/* too_small.c - a device that is too small by one cluster: nothing changes, and the message gives need and what is there
+/* too_small.c - a device too small by one cluster: nothing changes, and the message gives need and what is there
  * SPDX-License-Identifier: MIT
  *
  * usage: too_small IMAGE...
  *
- * Each operation of ops.c that makes the file longer is run on a backend in memory that ends where the operation would
- * have needed one cluster more. It is refused by the first call that can know: the question for space; where the backend
- * does not answer it, the reservation; where there is none, the growth. With that cluster more it succeeds. */
+ * Each operation of ops.c that makes the file longer is run on a backend in memory that ends where the operation
+ * would have needed one cluster more. It is refused by the first call that can know: the question for space; where
+ * the backend does not answer it, the reservation; where there is none, the growth. With that cluster more it
+ * succeeds. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

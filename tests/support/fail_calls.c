@@ -91,7 +91,7 @@ void __wrap_free(void *p)
     __real_free(p);
 }
 
-/* ---- system calls; the 64 bit names are what the library's objects ask for on 32 bit systems and on 64 bit ones ---- */
+/* ---- system calls, by the names that _FILE_OFFSET_BITS=64 gives them ---- */
 
 int __real_open64(const char *path, int flags, ...);
 int __real_fcntl64(int fd, int command, ...);
