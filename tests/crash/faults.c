@@ -51,8 +51,9 @@ static const struct fault {
     { "lseek: EIO", FAIL_SEEK, FAIL_ERROR, EIO, 0 },
 };
 
+static bool happened[sizeof(faults) / sizeof(faults[0])];
 static const struct fail_plan never = { .call = FAIL_CALLS };
-static uint64_t stride, phase; /* phase: where the next session starts */
+static uint64_t stride, phase; /* phase: which calls the next session takes */
 static uint64_t n_runs, n_old, n_new, n_failures;
 
 struct run {
@@ -170,9 +171,15 @@ static void arm(const struct run *r)
     fail_arm(&(struct fail_plan){ r->fault->call, r->at, r->fault->how, r->fault->error });
 }
 
+/* The first call always, then one in stride. */
+static uint64_t next_call(uint64_t at)
+{
+    return at == 1 ? at + 1 + phase++ % stride : at + stride;
+}
+
 static void try_reading(struct run *r, const struct session *right)
 {
-    for (r->at = 1 + phase++ % stride;; r->at += stride) {
+    for (r->at = 1;; r->at = next_call(r->at)) {
         struct session s = { .n = 0 };
         unsigned descriptors = open_descriptors();
         struct fail_report report;
@@ -184,13 +191,14 @@ static void try_reading(struct run *r, const struct session *right)
         check_steps(r, &s, right);
         if (!report.fired)
             return;
+        happened[r->fault - faults] = true;
         n_runs++;
     }
 }
 
 static void try_editing(struct run *r, const struct crash_op *op, const struct session *right, struct judge *judge)
 {
-    for (r->at = 1 + phase++ % stride;; r->at += stride) {
+    for (r->at = 1;; r->at = next_call(r->at)) {
         struct session s = { .n = 0 };
         unsigned descriptors = open_descriptors();
         struct fail_report report;
@@ -204,6 +212,7 @@ static void try_editing(struct run *r, const struct crash_op *op, const struct s
         check_file(r, &s, judge);
         if (!report.fired)
             return;
+        happened[r->fault - faults] = true;
         n_runs++;
     }
 }
@@ -274,6 +283,9 @@ int main(int argc, char **argv)
             image_editing(argv[i], bytes, len, &crash_ops[k], alloc);
         free(bytes);
     }
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        if (is_chosen(&faults[i], alloc) && !happened[i])
+            look_fail("this never happened", faults[i].name);
     printf("%" PRIu64 " sessions with a fault; after it the file was old %" PRIu64 " times, new %" PRIu64 " times\n",
            n_runs, n_old, n_new);
     return n_failures == 0 && n_runs && n_old && n_new ? 0 : 1;
