@@ -379,6 +379,16 @@ int qcbm_edit_set_undo(struct qcbm_edit *edit, const char *path, struct qcbm_err
     return 0;
 }
 
+/* What was committed is durable; only this handle does not know it if this fails. */
+static int read_back(struct qcbm_image *img, struct qcbm_error *err)
+{
+    int ret = qcbmi_image_reload_header(img, err);
+
+    if (ret == 0)
+        ret = qcbmi_bitmap_list_load(img, err);
+    return ret < 0 ? qcbmi_prefix(err, ret, "the new state is in place, but could not be read back: ") : 0;
+}
+
 int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
 {
     int ret;
@@ -386,9 +396,7 @@ int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *im
     img->generation++; /* all edits are void */
     ret = qcbmi_plan_commit(plan, img, err);
     if (ret == 0)
-        ret = qcbmi_image_reload_header(img, err);
-    if (ret == 0)
-        ret = qcbmi_bitmap_list_load(img, err);
+        ret = read_back(img, err);
     img->failed = ret < 0;
     return ret;
 }

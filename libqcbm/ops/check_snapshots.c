@@ -49,7 +49,9 @@ int qcbmi_check_load_snapshots(struct check *c)
     if (n == 0)
         return 0;
     ret = read_table(c, &len);
-    q2_cursor_init(&in, c->snapshot_bytes, ret < 0 ? 0 : (size_t)len);
+    if (ret < 0)
+        return ret;
+    q2_cursor_init(&in, c->snapshot_bytes, (size_t)len);
     for (uint32_t i = 0; ret == 0 && i < n; i++) {
         struct check_snapshot *to = &c->snapshots[i];
         struct qcbm_error why;

@@ -307,20 +307,22 @@ static void extensions_begin(const struct qcbm_dump *d, struct extension_walk *w
     *w = (struct extension_walk){ .at = d->h.header_length, .limit = u64_min(end, d->io.size) };
 }
 
-/* The next extension; false at the end. */
-static bool extensions_next(struct qcbm_dump *d, struct extension_walk *w)
+/* 1 with the next extension, 0 at the end, or a code. */
+static int extensions_next(struct qcbm_dump *d, struct extension_walk *w, struct qcbm_error *err)
 {
     const uint8_t *p;
+    int ret;
 
     if (w->problem || w->at > w->limit || w->limit - w->at < 8)
-        return false;
-    if (qcbmi_window_at(&d->window, &d->io, w->at, 8, 8, &p, NULL) < 0)
-        return false;
+        return 0;
+    ret = qcbmi_window_at(&d->window, &d->io, w->at, 8, 8, &p, err);
+    if (ret < 0)
+        return ret;
     w->type = be32_load(p);
     w->len = be32_load(p + 4);
     if (w->type != Q2_EXT_END && w->len > w->limit - w->at - 8)
         w->problem = "is longer than what is left of the first cluster";
-    return true;
+    return 1;
 }
 
 static void extensions_step(struct extension_walk *w)
@@ -332,39 +334,43 @@ static void extensions_step(struct extension_walk *w)
 static int dump_extensions(struct qcbm_dump *d, struct qcbm_error *err)
 {
     struct extension_walk w;
-    int ret = 0;
+    int ret;
 
-    for (extensions_begin(d, &w); ret == 0 && extensions_next(d, &w); extensions_step(&w)) {
+    for (extensions_begin(d, &w); (ret = extensions_next(d, &w, err)) > 0; extensions_step(&w)) {
         uint32_t len = w.type == Q2_EXT_END ? 0 : w.len;
         struct qcbm_dump_item item = {
             w.at, 8 + (uint64_t)len, extension_name(w.type), w.index, w.type, NULL, (size_t)u64_min(len, 4096), NULL,
             NULL
         };
 
+        ret = 0;
         if (!w.problem && item.n_bytes)
             ret = qcbmi_window_at(&d->window, &d->io, w.at + 8, item.n_bytes, len, &item.bytes, err);
         if (ret == 0)
             ret = qcbmi_dump_give(d, &item, w.problem, err, "%" PRIu32 " bytes", w.len);
+        if (ret < 0)
+            break;
     }
     return ret;
 }
 
-bool qcbmi_dump_find_bitmaps(struct qcbm_dump *d, uint8_t out[Q2_BITMAPS_EXT_LEN], uint64_t *at)
+int qcbmi_dump_find_bitmaps(struct qcbm_dump *d, uint8_t out[Q2_BITMAPS_EXT_LEN], uint64_t *at, struct qcbm_error *err)
 {
     struct extension_walk w;
     const uint8_t *p;
-    bool found = false;
+    int ret, found = 0;
 
-    for (extensions_begin(d, &w); extensions_next(d, &w); extensions_step(&w)) {
+    for (extensions_begin(d, &w); (ret = extensions_next(d, &w, err)) > 0; extensions_step(&w)) {
         if (w.problem || w.type != Q2_EXT_BITMAPS || w.len < Q2_BITMAPS_EXT_LEN)
             continue;
-        if (qcbmi_window_at(&d->window, &d->io, w.at + 8, Q2_BITMAPS_EXT_LEN, w.len, &p, NULL) < 0)
+        ret = qcbmi_window_at(&d->window, &d->io, w.at + 8, Q2_BITMAPS_EXT_LEN, w.len, &p, err);
+        if (ret < 0)
             break;
         memcpy(out, p, Q2_BITMAPS_EXT_LEN);
         *at = w.at + 8;
-        found = true;
+        found = 1;
     }
-    return found;
+    return ret < 0 ? ret : found;
 }
 
 int qcbm_dump_part(struct qcbm_dump *d, enum qcbm_dump_kind part, uint64_t first, uint64_t last, qcbm_dump_fn *fn,

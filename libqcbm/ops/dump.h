@@ -44,7 +44,7 @@ int qcbmi_dump_refcounts(struct qcbm_dump *d, uint64_t first, uint64_t last, str
 int qcbmi_dump_snapshots(struct qcbm_dump *d, uint64_t first, uint64_t last, struct qcbm_error *err);
 int qcbmi_dump_bitmaps(struct qcbm_dump *d, uint64_t first, uint64_t last, struct qcbm_error *err);
 
-/* The payload of the last bitmaps extension into @out (24 bytes) and its place; false if there is none. */
-bool qcbmi_dump_find_bitmaps(struct qcbm_dump *d, uint8_t out[Q2_BITMAPS_EXT_LEN], uint64_t *at);
+/* The payload of the last bitmaps extension into @out (24 bytes) and its place: 1, 0 if there is none, or a code. */
+int qcbmi_dump_find_bitmaps(struct qcbm_dump *d, uint8_t out[Q2_BITMAPS_EXT_LEN], uint64_t *at, struct qcbm_error *err);
 
 #endif

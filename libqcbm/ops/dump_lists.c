@@ -261,8 +261,9 @@ int qcbmi_dump_bitmaps(struct qcbm_dump *d, uint64_t first, uint64_t last, struc
     uint64_t at;
     int ret;
 
-    if (!qcbmi_dump_find_bitmaps(d, payload, &at))
-        return 0;
+    ret = qcbmi_dump_find_bitmaps(d, payload, &at, err);
+    if (ret <= 0)
+        return ret;
     q2_bitmaps_ext_parse(payload, &ext);
     ret = give_field(d, at, 4, "nb_bitmaps", QCBM_NO_OFFSET, ext.n_bitmaps, err);
     if (ret == 0)

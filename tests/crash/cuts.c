@@ -3,10 +3,10 @@
  *
  * usage: cuts RANDOM SAMPLE IMAGE...
  *
- * Each operation of ops.c is run on each image with a backend that records writes, growth and flushes; states.c builds
- * what a cut could leave, with RANDOM random subsets for each stretch between two flushes; judge.c judges each state.
- * One state in SAMPLE (0: none) is written to the current folder for QEMU's programs to judge, with the lines of a table
- * on standard output: sample STATE BEFORE AFTER NAMED. */
+ * Each operation of ops.c is run on each image with a backend that records writes, growth and flushes; states.c
+ * builds what a cut could leave, with RANDOM random subsets for each stretch between two flushes; judge.c judges each
+ * state. One state in SAMPLE (0: none) is written to the current folder for QEMU's programs to judge, with the lines
+ * of a table on standard output: sample STATE BEFORE AFTER NAMED. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

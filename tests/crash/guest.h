@@ -18,8 +18,8 @@ struct guest {
     size_t n, capacity;
 };
 
-/* Header fields, the L1 and L2 tables of the active state and of snapshots, their data clusters, the snapshot table: from
- * the bytes alone, without the library. Ends the program on an image that it does not understand. */
+/* Header fields, the L1 and L2 tables of the active state and of snapshots, their data clusters, the snapshot table:
+ * from the bytes alone, without the library. Ends the program on an image that it does not understand. */
 void guest_find(struct guest *g, const uint8_t *bytes, size_t len);
 bool guest_is_same(const struct guest *g, const uint8_t *bytes, size_t len);
 void guest_free(struct guest *g);

@@ -94,7 +94,7 @@ enum verdict judge_state(struct judge *j, const uint8_t *bytes, size_t len, cons
         return is(VERDICT_GUEST, "a name or a foreign extension changed", why);
     if (!guest_is_same(&j->guest, bytes, len))
         return is(VERDICT_GUEST, "guest data, its tables, the header or a snapshot changed", why);
-    if (!now.synth_ok || now.dirty != j->before.dirty || now.damaged != j->before.damaged)
+    if (now.synth_ok && (now.dirty != j->before.dirty || now.damaged != j->before.damaged))
         return is(VERDICT_GUEST, "the allocation changed", why);
     if (!unnamed_are_same(j, &now))
         return is(VERDICT_UNNAMED, "a bitmap that was not named changed", why);
@@ -103,7 +103,7 @@ enum verdict judge_state(struct judge *j, const uint8_t *bytes, size_t len, cons
     problem = check(bytes, len, &leaks);
     if (problem)
         return is(VERDICT_CORRUPT, problem, why);
-    if (!now.plan_ok)
+    if (!now.synth_ok || !now.plan_ok)
         return is(VERDICT_CORRUPT, "no bitmap can be added any more", why);
     if (now.errors != j->before.errors)
         return is(VERDICT_CORRUPT, "there is a new finding", why);

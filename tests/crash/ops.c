@@ -59,7 +59,7 @@ OP(disable)
 OP(merge)
 {
     UNUSED(img), UNUSED(path);
-    return qcbm_edit_merge(edit, "b0", NULL, "b1", err);
+    return qcbm_edit_merge(edit, "b1", NULL, "b0", err);
 }
 
 OP(synth)
@@ -213,7 +213,7 @@ const struct crash_op crash_ops[] = {
     { "clear", op_clear, "b0," },
     { "enable", op_enable, "off," },
     { "disable", op_disable, "b0," },
-    { "merge", op_merge, "b0," },
+    { "merge", op_merge, "b1," },
     { "synth", op_synth, "new," },
     { "synth --disabled", op_synth_disabled, "new," },
     { "synth --replace", op_synth_replace, "b0," },

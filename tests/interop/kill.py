@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+# kill.py - the command is killed before each of its system calls that change the image: old or new, for QEMU
+# SPDX-License-Identifier: MIT
+#
+# The images are those of tests/crash/shapes.sh. strace delivers SIGKILL when the n-th write, flush, growth or
+# reservation begins, for each n; what is left is judged by qemu-img and qemu-nbd. After the kills at flushes the same
+# command is run again: a kill must not keep it from being repeated.
+#
+# Environment: QCBM = the command.
+import os
+import shutil
+import subprocess
+import tempfile
+
+import qtool
+from qtool import arguments, need_tools, require, require_equal, run_cases
+from state_judge import StateJudge
+
+SHAPES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'crash', 'shapes.sh')
+CALLS = ('pwrite64', 'fdatasync', 'ftruncate', 'fallocate')
+QUICK = ('add', 'remove', 'disable', 'several', 'synth')  # without --full, on the first of their images
+# command, bitmaps that it names, images
+OPERATIONS = (
+    ('add', ['bitmap', '--add', 'IMAGE', 'new'], 'new,', 'longname-65536 two-4096 hole data snapshots eight'),
+    ('remove', ['bitmap', '--remove', 'IMAGE', 'b0'], 'b0,', 'two-512 eight directory behind'),
+    ('clear', ['bitmap', '--clear', 'IMAGE', 'b0'], 'b0,', 'refcount-1 two-512 eight'),
+    ('disable', ['bitmap', '--disable', 'IMAGE', 'b0'], 'b0,', 'behind two-512 directory'),
+    ('merge', ['bitmap', '--merge', 'b0', 'IMAGE', 'b1'], 'b1,', 'two-1024 directory two-65536'),
+    ('several', ['bitmap', '--remove', '--add', '-g', '1k', '--disable', 'IMAGE', 'b0'], 'b0,', 'straddle two-1024'),
+    ('synth', ['synth', '-g', '512', 'IMAGE', 'new'], 'new,', 'block table hole first-65536 foreign compressed'),
+    ('replace', ['synth', '--replace', 'IMAGE', 'b0'], 'b0,', 'front two-512 subclusters short'),
+    ('since', ['synth', '--since=base.qcow2', 'IMAGE', 'new'], 'new,', 'chain'),
+)
+
+
+def run_tool(work, image, argv, strace=()):
+    """Exit code of the tool below strace, -9 if it was killed."""
+    words = [*strace, qtool.QCBM, *[image if word == 'IMAGE' else word for word in argv]]
+    work.note(' '.join(words))
+    # LeakSanitizer, in a build that has it, does not work under strace
+    env = dict(os.environ, ASAN_OPTIONS=os.environ.get('ASAN_OPTIONS', '') + ':detect_leaks=0')
+    return subprocess.run(words, cwd=work.dir, env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=qtool.COMMAND_TIMEOUT).returncode
+
+
+def count_calls(work, image, argv):
+    """call -> how many the command makes."""
+    code = run_tool(work, image, argv, ['strace', '-f', '-o', 'trace', '-e', 'trace=' + ','.join(CALLS)])
+    require(code == 0, 'exit code %d' % code)
+    with open(work.path('trace')) as f:
+        names = [line.split('(')[0].split()[-1] for line in f if '(' in line]
+    return {call: names.count(call) for call in CALLS}
+
+
+def kill_everywhere(work, shapes, image, argv, named):
+    with open(os.path.join(shapes, 'list')) as f:
+        others = set(f.read().split()) - {image}
+    for name in set(os.listdir(shapes)) - others:
+        shutil.copy(os.path.join(shapes, name), work.path(name))
+    judge, seen = StateJudge(work), set()
+    shutil.copy(work.path(image), work.path('after.qcow2'))
+    calls = count_calls(work, 'after.qcow2', argv)
+    require(calls['pwrite64'] > 0 and calls['fdatasync'] > 0, 'the command writes nothing: %r' % calls)
+    for call in CALLS:
+        for n in range(1, calls[call] + 1):
+            shutil.copy(work.path(image), work.path('killed.qcow2'))
+            code = run_tool(work, 'killed.qcow2', argv,
+                            ['strace', '-f', '-o', '/dev/null', '-e', 'trace=' + call, '-e',
+                             'inject=%s:signal=KILL:when=%d' % (call, n)])
+            require(code in (-9, 137), 'killed at %s %d: exit code %d' % (call, n, code))
+            state = judge.state('killed.qcow2', image, 'after.qcow2', named)
+            seen.add(state)
+            if state == 'old' and call == 'fdatasync':
+                require_equal(run_tool(work, 'killed.qcow2', argv), 0, 'repeated after a kill at %s %d' % (call, n))
+                require_equal(judge.state('killed.qcow2', image, 'after.qcow2', named), 'new', 'repeated')
+    require('old' in seen, 'the old state was never seen')
+
+
+def cases(shapes, full):
+    for name, argv, named, images in OPERATIONS:
+        for image in images.split() if full else images.split()[:1] * (name in QUICK):
+            yield (kill_everywhere, '%s %s' % (name, image),
+                   {'shapes': shapes, 'image': image + '.qcow2', 'argv': argv, 'named': named})
+
+
+def main():
+    args = arguments('kills the command at each of its changes of the image')
+    need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace')
+    with tempfile.TemporaryDirectory(prefix='qcbm') as shapes:
+        subprocess.run([SHAPES, shapes], check=True)
+        run_cases(args, list(cases(shapes, args.full)))
+
+
+if __name__ == '__main__':
+    main()
