@@ -47,11 +47,12 @@ static unsigned read_hex4(struct reader *r)
     unsigned value = 0;
 
     for (int i = 0; i < 4; i++, r->at++) {
-        const char *digits = "0123456789ABCDEF", *d = r->at < r->end ? memchr(digits, *r->at, 16) : NULL;
+        char digit = r->at < r->end ? *r->at : '\0';
+        bool decimal = digit >= '0' && digit <= '9';
 
-        if (!d)
+        if (!decimal && !(digit >= 'A' && digit <= 'F'))
             bad("\\u without four digits");
-        value = value << 4 | (unsigned)(d - digits);
+        value = value << 4 | (unsigned)(decimal ? digit - '0' : digit - 'A' + 10);
     }
     return value;
 }

@@ -122,7 +122,7 @@ static void read_synth(struct session *s, struct qcbm_image *img)
     struct session_step *step = begin(s, "synth, planned");
     struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
     struct qcbm_synth_result *result = NULL;
-    struct qcbm_plan_summary sum;
+    struct qcbm_plan_summary sum = { 0 };
     struct qcbm_edit *edit = NULL;
     int ret = qcbm_edit_begin(img, &edit, &step->err);
 
