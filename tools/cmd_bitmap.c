@@ -39,7 +39,7 @@ static const struct opt bitmap_opts[] = {
     { "prune", 0, OPT_STRING, offsetof(struct bitmap_args, prune), "PATTERN",
       "delete the bitmaps of FILE whose names match, as a shell\nmatches names of files" },
     { "keep", 0, OPT_SIZE, offsetof(struct bitmap_args, keep), "N",
-      "of these keep the last N, in the order of 'ls -v'" },
+      "of these keep the last N by name, numbers as numbers" },
     { "list", 0, OPT_FLAG, offsetof(struct bitmap_args, list), NULL,
       "list all bitmaps of FILE with their dirty bytes and\nwhat is wrong with them" },
     { "granularity", 'g', OPT_SIZE, offsetof(struct bitmap_args, granularity), "SIZE",

@@ -11,6 +11,8 @@
 #include "plan_out.h"
 #include "qemu_text.h"
 
+#define DIGITS "0123456789"
+
 struct prune {
     const struct bitmap_args *args;
     const char *path;
@@ -20,9 +22,38 @@ struct prune {
     struct plan plan;
 };
 
-static int by_version(const void *a, const void *b)
+/* Digits at the start of @text, without leading zeros. */
+static size_t number(const char **text)
 {
-    return strverscmp(*(char *const *)a, *(char *const *)b);
+    *text += strspn(*text, "0");
+    return strspn(*text, DIGITS);
+}
+
+/* Not strverscmp(): it takes what begins with a zero for a fraction, so 010 would come before 09. */
+static int compare_names(const char *a, const char *b)
+{
+    int order = 0;
+
+    while (order == 0 && *a && *b) {
+        if (strspn(a, DIGITS) && strspn(b, DIGITS)) {
+            size_t n = number(&a), m = number(&b);
+
+            order = n != m ? (n > m) - (n < m) : strncmp(a, b, n);
+            a += n;
+            b += m;
+        } else {
+            order = (unsigned char)*a++ - (unsigned char)*b++;
+        }
+    }
+    return order ? order : (unsigned char)*a - (unsigned char)*b;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    int order = compare_names(x, y);
+
+    return order ? order : strcmp(x, y); /* 01 and 1 */
 }
 
 static int find_matches(struct prune *p)
@@ -43,7 +74,7 @@ static int find_matches(struct prune *p)
         if (!p->names[p->n++])
             return cmd_error("no memory");
     }
-    qsort(p->names, p->n, sizeof *p->names, by_version);
+    qsort(p->names, p->n, sizeof *p->names, by_number);
     p->n_removed = p->args->keep < p->n ? p->n - (size_t)p->args->keep : 0;
     return EXIT_DONE;
 }

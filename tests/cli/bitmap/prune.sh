@@ -13,3 +13,7 @@ unchanged image.qcow2 qcbm bitmap --prune 'x*' image.qcow2
 qcbm bitmap --prune '[b]-1?' image.qcow2
 qcbm bitmap --list image.qcow2
 qemu-img check -q image.qcow2
+# numbers with zeros in front are numbers, too
+for n in 8 010 0 01 09 1; do qcbm bitmap --add image.qcow2 "h-$n-x"; done
+json 'v["removed"] == ["h-0-x", "h-01-x", "h-1-x", "h-8-x"] and v["kept"] == ["h-09-x", "h-010-x"]' \
+    qcbm bitmap --prune 'h-*' --keep 2 --output=json image.qcow2
