@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,6 +33,8 @@ struct out {
     int lost;    /* errno of a failed write */
     bool ours;   /* a file that we have made */
     bool to_std; /* to stdout */
+    char *target,
+        *temporary; /* of a file of ours; temporary: what it is called until it is complete, if it replaces one */
 };
 
 static int write_out(void *opaque, const void *bytes, size_t len)
@@ -42,6 +46,27 @@ static int write_out(void *opaque, const void *bytes, size_t len)
         return 0;
     out->lost = errno ? errno : EIO;
     return 1;
+}
+
+/* A new file, or one beside the file that it will replace: until all of the new one is durable the old one is there. */
+static int create_out(const char *name, const struct stat *old, struct out *out)
+{
+    char *target = old ? realpath(name, NULL) : strdup(name); /* what a link leads to, not the link */
+    size_t len = target ? strlen(target) : 0;
+    int fd = -1;
+
+    out->temporary = old && target ? malloc(len + sizeof ".XXXXXX") : NULL;
+    if (out->temporary) {
+        memcpy(out->temporary, target, len);
+        memcpy(out->temporary + len, ".XXXXXX", sizeof ".XXXXXX");
+        fd = mkostemp(out->temporary, O_CLOEXEC);
+        if (fd >= 0)
+            (void)!fchmod(fd, old->st_mode & 0777); /* else it is for its owner alone */
+    } else if (target && !old) {
+        fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    }
+    out->target = target;
+    return fd;
 }
 
 /* A regular file is replaced only with --force, and never if it is the image. */
@@ -63,9 +88,9 @@ static int open_out(const struct bitmap_args *args, const char *path, struct out
         return cmd_error("'%s' is there already; --force replaces it", name);
     if (args->dry_run)
         return EXIT_DONE;
-    fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC | (there ? O_TRUNC : O_EXCL), 0666);
+    fd = there && !regular ? open(name, O_WRONLY | O_CLOEXEC) : create_out(name, there ? &st : NULL, out);
     out->file = fd < 0 ? NULL : fdopen(fd, "wb");
-    out->ours = regular || !there;
+    out->ours = fd >= 0 && (regular || !there);
     if (out->file)
         return EXIT_DONE;
     cmd_error("Could not open '%s': %s", name, strerror(errno));
@@ -74,23 +99,40 @@ static int open_out(const struct bitmap_args *args, const char *path, struct out
     return EXIT_FAILED;
 }
 
+/* The entry of a file in its folder. EINVAL: nothing to be synced on this file system. */
+static int sync_folder(const char *file)
+{
+    char *copy = strdup(file);
+    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int error = fd < 0 || (fsync(fd) != 0 && errno != EINVAL) ? errno : 0;
+
+    if (fd >= 0)
+        close(fd);
+    free(copy);
+    return error;
+}
+
 /* All of it durable, or nothing that could be taken for it. */
 static int close_out(const char *name, struct out *out, int code)
 {
     int error = 0;
 
-    if (!out->file)
-        return code;
-    if (code == EXIT_DONE && fflush(out->file) != 0)
+    if (out->file && code == EXIT_DONE && fflush(out->file) != 0)
         error = errno;
-    if (code == EXIT_DONE && !error && out->ours && fsync(fileno(out->file)) != 0)
+    if (out->ours && code == EXIT_DONE && !error && fsync(fileno(out->file)) != 0)
         error = errno;
-    if (!out->to_std && fclose(out->file) != 0 && !error)
+    if (out->file && !out->to_std && fclose(out->file) != 0 && !error)
         error = errno;
+    if (out->temporary && code == EXIT_DONE && !error && rename(out->temporary, out->target) != 0)
+        error = errno;
+    if (code == EXIT_DONE && !error && out->ours)
+        error = sync_folder(out->target);
     if (code == EXIT_DONE && error)
         code = cmd_error("could not write '%s': %s", name, strerror(error));
     if (code != EXIT_DONE && out->ours)
-        unlink(name);
+        unlink(out->temporary ? out->temporary : name);
+    free(out->temporary);
+    free(out->target);
     return code;
 }
 
@@ -162,7 +204,8 @@ int bitmap_export(const struct bitmap_args *args, const char *path, const char *
         return EXIT_FAILED;
     code = open_out(args, path, &out);
     if (code == EXIT_DONE)
-        code = close_out(args->export_to, &out, export_to(args, img, path, name, &out));
+        code = export_to(args, img, path, name, &out);
+    code = close_out(args->export_to, &out, code);
     if (code == EXIT_DONE && !out.to_std && !args->quiet)
         tell_export(args, path, name);
     qcbm_close(img);

@@ -32,3 +32,10 @@ fails unchanged copy.qcow2 qcbm bitmap --import file copy.qcow2 new
 [ ! -w /dev/full ] || fails qcbm bitmap --export /dev/full image.qcow2 b0
 fails qcbm bitmap --export new --format=json image.qcow2 missing
 [ ! -e new ] || complain 'a file without content is left'
+# with --force the old file stays until the new one is complete
+fails unchanged file qcbm bitmap --export file --force image.qcow2 missing
+ln -s file link
+qcbm bitmap --export link --force --format=raw --quiet image.qcow2 b0
+[ -L link ] || complain 'a link was replaced'
+cmp file raw
+for left in file.* link.*; do [ ! -e "$left" ] || complain "$left is left"; done
