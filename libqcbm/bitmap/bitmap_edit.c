@@ -420,6 +420,10 @@ int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, stru
     if (out)
         *out = summary;
     edit->plan.undo_path = edit->undo_path;
+    if (edit->undo_path)
+        ret = qcbmi_edit_rely_on_bits(edit, err);
+    if (ret < 0)
+        return ret;
     if (summary.writes == 0)
         return edit->undo_path ? qcbmi_undo_save(&edit->plan, img, err) : 0;
     return qcbmi_commit_and_reload(&edit->plan, img, err);

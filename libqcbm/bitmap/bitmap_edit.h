@@ -59,4 +59,8 @@ int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *im
 /* bitmap_plan.c: fill edit->plan from the list. */
 int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err);
 
+/* For an undo file: tables and bits of the bitmaps that stay. A guest that runs in between marks its writes there, when
+ * QEMU puts all else back to where it was. */
+int qcbmi_edit_rely_on_bits(struct qcbm_edit *edit, struct qcbm_error *err);
+
 #endif

@@ -266,6 +266,32 @@ static int release_old(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, struct
     return ret < 0 ? ret : qcbmi_alloc_emit_released(alloc, &edit->plan, err);
 }
 
+/* ---- what an undo relies on ---- */
+
+static int rely_on_cluster(void *opaque, uint64_t offset, struct qcbm_error *err)
+{
+    struct qcbm_edit *edit = opaque;
+
+    return qcbmi_plan_relies(&edit->plan, offset, edit->img->g.cluster_size, err);
+}
+
+int qcbmi_edit_rely_on_bits(struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    uint64_t n_bad;
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < edit->n; i++) {
+        const struct qcbmi_bitmap *b = edit->list[i].stored;
+
+        if (!b || b->bad || edit->img->bitmaps->stale || edit->list[i].bits_changed)
+            continue;
+        ret = qcbmi_plan_relies(&edit->plan, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, err);
+        if (ret == 0)
+            ret = qcbmi_bitmap_clusters(edit->img, b, rely_on_cluster, edit, &n_bad, err);
+    }
+    return ret;
+}
+
 /* ---- the plan ---- */
 
 /* Stages: 0 prepare | 1 new refcount blocks become visible | header switches | reclaim. */

@@ -27,3 +27,11 @@ refused image.qcow2 undo
     start_writer image.qcow2
     refused image.qcow2 undo
 )
+# a guest that QEMU let run twice, so that all but the bits came to lie where it had been
+qemu-img create -q -f qcow2 guest.qcow2 8M
+qemu-io -c 'write -q 0 8M' guest.qcow2
+for name in b0 b1; do qemu-img bitmap --add guest.qcow2 $name; done
+for at in 4 5 6; do qemu-io -c "write -q ${at}M 64k" guest.qcow2; done
+qcbm bitmap --disable --undo again guest.qcow2 b1
+for at in 1 2; do qemu-io -c "write -q ${at}M 64k" guest.qcow2; done
+refused guest.qcow2 again
