@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "plan_out.h"
 #include "qemu_text.h"
@@ -25,6 +26,19 @@ int plan_collect(void *opaque, const struct qcbm_plan_step *step)
     return 0;
 }
 
+/* What the commit would refuse. */
+static int check_undo(const char *undo, struct qcbm_error *err)
+{
+    struct stat st;
+
+    if (!undo || lstat(undo, &st) < 0)
+        return 0;
+    *err = (struct qcbm_error){ .code = QCBM_E_EXISTS, .offset = QCBM_NO_OFFSET };
+    snprintf(err->message, sizeof err->message, "undo file '%.200s': the file exists already and is not overwritten",
+             undo);
+    return QCBM_E_EXISTS;
+}
+
 int plan_run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, const char *undo, struct qcbm_error *err)
 {
     int ret = 0;
@@ -35,7 +49,9 @@ int plan_run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, const char
         ret = qcbm_edit_set_undo(edit, undo, err);
     if (!dry_run)
         return ret < 0 ? ret : qcbm_edit_commit(edit, &plan->summary, err);
-    ret = qcbm_edit_plan(edit, &plan->summary, plan_collect, plan, err);
+    ret = check_undo(undo, err);
+    if (ret == 0)
+        ret = qcbm_edit_plan(edit, &plan->summary, plan_collect, plan, err);
     if (ret == QCBM_E_ABORTED)
         snprintf(err->message, sizeof err->message, "no memory for the list of steps");
     return ret;
