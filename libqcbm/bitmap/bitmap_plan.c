@@ -33,10 +33,17 @@ static int note_cluster(void *opaque, uint64_t offset, struct qcbm_error *err)
 
 static bool is_kept(const struct qcbm_edit *edit, const struct qcbmi_bitmap *stored)
 {
-    for (size_t i = 0; i < edit->n; i++)
-        if (edit->list[i].stored == stored && !edit->list[i].bits_changed)
-            return true;
-    return false;
+    size_t low = 0, high = edit->n;
+
+    while (low < high) { /* those that are stored come first, in the order of the directory */
+        size_t mid = low + (high - low) / 2;
+
+        if (edit->list[mid].stored && edit->list[mid].stored < stored)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < edit->n && edit->list[low].stored == stored && !edit->list[low].bits_changed;
 }
 
 static int own_bitmap(const struct qcbm_edit *edit, struct qcbmi_owners *owners, uint32_t index, struct qcbm_error *err)
