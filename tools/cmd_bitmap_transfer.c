@@ -236,8 +236,10 @@ static int import_extents(struct bitmap_job *job, FILE *in, struct qcbm_error *e
     struct qcbm_image_info info;
     int ret = qcbm_edit_add(job->edit, job->name, job->args->granularity, 0, err);
 
-    if (ret < 0)
+    if (ret < 0) {
+        err->offset = QCBM_NO_OFFSET; /* one in the image, and not in what is read */
         return ret;
+    }
     qcbm_image_get_info(job->img, &info, sizeof info);
     return extents_read(in, info.virtual_size / 512 * 512, set_extent, job, err);
 }

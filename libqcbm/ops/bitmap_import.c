@@ -84,11 +84,21 @@ static int store_bits(struct in *in, uint64_t first, uint64_t granules, struct q
     return qcbmi_bitset_store_bytes(&in->map.bits, first / 8, in->piece, len, err);
 }
 
+/* An error of the image: its offset would be taken for one in the file that is read. */
+static int fail_image(int ret, struct qcbm_error *err)
+{
+    if (err)
+        err->offset = QCBM_NO_OFFSET;
+    return ret;
+}
+
 static int start_map(struct in *in, struct qcbm_error *err)
 {
     int ret = qcbmi_edit_check_size(in->edit, in->gran_bits, err);
 
-    return ret < 0 ? ret : qcbmi_dirtymap_init(&in->map, in->edit->img->g.sector_size_down, in->gran_bits, err);
+    if (ret < 0)
+        return fail_image(ret, err);
+    return qcbmi_dirtymap_init(&in->map, in->edit->img->g.sector_size_down, in->gran_bits, err);
 }
 
 static int read_raw(struct in *in, struct qcbm_error *err)
@@ -143,8 +153,10 @@ static int judge_fingerprint(struct in *in, const struct bmf_header *h, struct q
     bool known = false;
     int ret = h->flags & BMF_HAS_FINGERPRINT ? qcbmi_fingerprint(in->edit->img, &known, ours, err) : 0;
 
-    if (ret < 0 || !known)
-        return ret;
+    if (ret < 0)
+        return fail_image(ret, err);
+    if (!known)
+        return 0;
     if (memcmp(ours, h->fingerprint, sizeof(ours)) == 0) {
         in->result.fingerprint = QCBM_FINGERPRINT_EQUAL;
         return 0;

@@ -39,3 +39,6 @@ qcbm bitmap --export link --force --format=raw --quiet image.qcow2 b0
 [ -L link ] || complain 'a link was replaced'
 cmp file raw
 for left in file.* link.*; do [ ! -e "$left" ] || complain "$left is left"; done
+# what is wrong with the image is not said to be in the file
+qemu-img create -q -f qcow2 empty.qcow2 0
+for format in raw json; do fails qcbm bitmap --import raw --format=$format -g 4k empty.qcow2 new; done
