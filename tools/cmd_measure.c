@@ -12,7 +12,8 @@
 #include "qemu_text.h"
 
 struct measure_args {
-    const char *format, *target, *options;
+    const char *format, *target;
+    struct opt_actions options; /* each -o: qemu-img takes them together */
     uint64_t size;
     enum opt_output output;
     bool force_share, no_lock, no_sandbox;
@@ -22,8 +23,9 @@ static const struct opt measure_opts[] = {
     OPT_COMMON_FORMAT(measure_args),
     { NULL, 'O', OPT_STRING, offsetof(struct measure_args, target), "FMT",
       "format of the copy: raw (default) or qcow2" },
-    { NULL, 'o', OPT_STRING, offsetof(struct measure_args, options), "OPTIONS",
-      "of a qcow2 copy, separated by commas: cluster_size=, refcount_bits=,\ncompat=, extended_l2=, preallocation=" },
+    { NULL, 'o', OPT_ACTION, offsetof(struct measure_args, options), "OPTIONS",
+      "of a qcow2 copy, separated by commas: cluster_size=, refcount_bits=,\n"
+      "compat=, extended_l2=, lazy_refcounts=, preallocation=" },
     { "size", 0, OPT_SIZE, offsetof(struct measure_args, size), "N", "measure a new, empty image of this size" },
     { "force-share", 'U', OPT_FLAG, offsetof(struct measure_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(measure_args),
@@ -69,7 +71,7 @@ static bool take_option(const char *key, const char *value, struct qcbm_measure_
     if (strcmp(key, "lazy_refcounts") == 0)
         return is_one_of(value, "on", "off");
     if (strcmp(key, "preallocation") == 0) {
-        to->flags |= is_one_of(value, "falloc", "full") ? QCBM_MEASURE_PREALLOCATED : 0;
+        to->flags = is_one_of(value, "falloc", "full") ? QCBM_MEASURE_PREALLOCATED : 0;
         return is_one_of(value, "off", "metadata") || is_one_of(value, "falloc", "full");
     }
     return false;
@@ -136,8 +138,10 @@ static int measure_qcow2(struct qcbm_image *img, const struct measure_args *args
     struct qcbm_measure m;
     struct qcbm_error err;
 
-    if (args->options && !parse_options(args->options, &options))
-        return EXIT_FAILED;
+    for (size_t i = 0; i < args->options.count; i++) {
+        if (!parse_options(args->options.list[i].value, &options))
+            return EXIT_FAILED;
+    }
     options.flags |= args->force_share ? QCBM_MEASURE_FORCE_SHARE : 0;
     if (qcbm_measure(img, args->size, &options, &m, sizeof m, &err) < 0)
         return img ? cmd_lib_error(&err, "Could not measure '%s'", path) : cmd_error("%s", err.message);
@@ -158,31 +162,38 @@ static int check_args(const struct measure_args *args, int n_files)
         return cmd_error("--size N cannot be used together with a filename.");
     if (strcmp(args->target, "raw") != 0 && strcmp(args->target, "qcow2") != 0)
         return cmd_error("Unknown file format '%s'", args->target);
-    if (args->options && strcmp(args->target, "raw") == 0)
+    if (args->options.count > 0 && strcmp(args->target, "raw") == 0)
         return cmd_error("-o is for -O qcow2 only");
     return EXIT_DONE;
+}
+
+static int measure(const struct measure_args *args, const char *path)
+{
+    struct qcbm_image *img = NULL;
+
+    cmd_shut_in(args->no_sandbox, true, path, NULL);
+    if (path)
+        img = cmd_open(path, args->format,
+                       (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args->no_lock ? QCBM_OPEN_NO_LOCK : 0));
+    if (path && !img)
+        return EXIT_FAILED;
+    int code = strcmp(args->target, "raw") == 0 ? measure_raw(img, args) : measure_qcow2(img, args, path);
+    qcbm_close(img);
+    return code;
 }
 
 static int run_measure(const struct cmd *cmd, int argc, char **argv)
 {
     struct measure_args args = { .target = "raw", .size = UINT64_MAX };
-    struct qcbm_image *img = NULL;
     int first;
     enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    int code = parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
 
-    if (parsed != OPT_GO_ON)
-        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    if (check_args(&args, argc - first) != EXIT_DONE)
-        return EXIT_FAILED;
-    const char *path = first < argc ? argv[first] : NULL;
-    cmd_shut_in(args.no_sandbox, true, path, NULL);
-    if (path)
-        img = cmd_open(path, args.format,
-                       (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
-    if (path && !img)
-        return EXIT_FAILED;
-    int code = strcmp(args.target, "raw") == 0 ? measure_raw(img, &args) : measure_qcow2(img, &args, path);
-    qcbm_close(img);
+    if (parsed == OPT_GO_ON)
+        code = check_args(&args, argc - first);
+    if (parsed == OPT_GO_ON && code == EXIT_DONE)
+        code = measure(&args, first < argc ? argv[first] : NULL);
+    free(args.options.list);
     return code;
 }
 
