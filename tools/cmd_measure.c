@@ -25,7 +25,7 @@ static const struct opt measure_opts[] = {
       "format of the copy: raw (default) or qcow2" },
     { NULL, 'o', OPT_ACTION, offsetof(struct measure_args, options), "OPTIONS",
       "of a qcow2 copy, separated by commas: cluster_size=, refcount_bits=,\n"
-      "compat=, extended_l2=, lazy_refcounts=, preallocation=" },
+      "compat=, extended_l2=, lazy_refcounts=, preallocation=, compression_type=" },
     { "size", 0, OPT_SIZE, offsetof(struct measure_args, size), "N", "measure a new, empty image of this size" },
     { "force-share", 'U', OPT_FLAG, offsetof(struct measure_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(measure_args),
@@ -70,6 +70,8 @@ static bool take_option(const char *key, const char *value, struct qcbm_measure_
     }
     if (strcmp(key, "lazy_refcounts") == 0)
         return is_one_of(value, "on", "off");
+    if (strcmp(key, "compression_type") == 0)
+        return is_one_of(value, "zlib", "zstd");
     if (strcmp(key, "preallocation") == 0) {
         to->flags = is_one_of(value, "falloc", "full") ? QCBM_MEASURE_PREALLOCATED : 0;
         return is_one_of(value, "off", "metadata") || is_one_of(value, "falloc", "full");

@@ -10,3 +10,4 @@ sizes -o cluster_size=4k -o cluster_size=2M
 sizes -o extended_l2=on -o lazy_refcounts=on
 sizes -o preallocation=full,preallocation=off
 sizes -o preallocation=off -o preallocation=falloc
+sizes -o compression_type=zstd,cluster_size=4k
