@@ -16,6 +16,7 @@ struct cmd {
     const char *summary;  /* one line */
     const struct opt *opts;
     int (*run)(const struct cmd *cmd, int argc, char **argv); /* argv[0] is the name; returns the exit code */
+    const char *exit_codes;                                   /* for --help; NULL for EXIT_DONE and EXIT_FAILED alone */
 };
 
 /* cmds.c: all sub-commands, ended by NULL. */

@@ -300,6 +300,9 @@ static int run_bitmap(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_bitmap = { "bitmap", "FILE NAME  |  --list|--prune=PATTERN [OPTION]... FILE",
-                                "Change a bitmap: all operations named, in their order, or none of them.", bitmap_opts,
-                                run_bitmap };
+const struct cmd cmd_bitmap = { "bitmap",
+                                "FILE NAME  |  --list|--prune=PATTERN [OPTION]... FILE",
+                                "Change a bitmap: all operations named, in their order, or none of them.",
+                                bitmap_opts,
+                                run_bitmap,
+                                NULL };

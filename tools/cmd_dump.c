@@ -182,6 +182,9 @@ static int run_dump(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_dump = { "dump", "FILE header|extensions|l1|l2|refcounts|snapshots|bitmaps [RANGE]",
-                              "Show structures of an image as they lie in the file, damaged ones too.", dump_opts,
-                              run_dump };
+const struct cmd cmd_dump = { "dump",
+                              "FILE header|extensions|l1|l2|refcounts|snapshots|bitmaps [RANGE]",
+                              "Show structures of an image as they lie in the file, damaged ones too.",
+                              dump_opts,
+                              run_dump,
+                              NULL };

@@ -60,5 +60,5 @@ static int run_extents(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_extents = { "extents", "FILE NAME", "Print the clean and dirty extents of a bitmap.", extents_opts,
-                                 run_extents };
+const struct cmd cmd_extents = { "extents",    "FILE NAME", "Print the clean and dirty extents of a bitmap.",
+                                 extents_opts, run_extents, NULL };

@@ -494,4 +494,5 @@ static int run_info(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_info = { "info", "FILE", "Show what qemu-img info shows for a qcow2 image.", info_opts, run_info };
+const struct cmd cmd_info = { "info",    "FILE",   "Show what qemu-img info shows for a qcow2 image.",
+                              info_opts, run_info, NULL };

@@ -134,5 +134,5 @@ static int run_map(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_map = { "map", "FILE", "Show where the bytes of the disk are, in FILE and its backing chain.",
-                             map_opts, run_map };
+const struct cmd cmd_map = { "map",    "FILE",  "Show where the bytes of the disk are, in FILE and its backing chain.",
+                             map_opts, run_map, NULL };

@@ -199,5 +199,5 @@ static int run_measure(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_measure = { "measure", "(FILE | --size=N)", "Tell how large a copy of an image would be.",
-                                 measure_opts, run_measure };
+const struct cmd cmd_measure = { "measure",    "(FILE | --size=N)", "Tell how large a copy of an image would be.",
+                                 measure_opts, run_measure,         NULL };

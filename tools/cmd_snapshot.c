@@ -65,4 +65,5 @@ static int run_snapshot(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_snapshot = { "snapshot", "-l FILE", "List the internal snapshots.", snapshot_opts, run_snapshot };
+const struct cmd cmd_snapshot = { "snapshot",    "-l FILE",    "List the internal snapshots.",
+                                  snapshot_opts, run_snapshot, NULL };

@@ -300,5 +300,5 @@ static int run_synth(const struct cmd *cmd, int argc, char **argv)
     return run_job(&job);
 }
 
-const struct cmd cmd_synth = { "synth", "OVERLAY NAME", "Make a dirty bitmap from what an overlay has allocated.",
-                               synth_opts, run_synth };
+const struct cmd cmd_synth = { "synth",    "OVERLAY NAME", "Make a dirty bitmap from what an overlay has allocated.",
+                               synth_opts, run_synth,      NULL };

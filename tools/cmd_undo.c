@@ -112,5 +112,5 @@ static int run_undo(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_undo = { "undo", "FILE UNDOFILE", "Take back a change that was made with --undo=UNDOFILE.",
-                              undo_opts, run_undo };
+const struct cmd cmd_undo = { "undo",    "FILE UNDOFILE", "Take back a change that was made with --undo=UNDOFILE.",
+                              undo_opts, run_undo,        NULL };

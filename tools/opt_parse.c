@@ -175,7 +175,8 @@ static void show_help(const struct cmd *cmd)
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++)
         show_option(opt);
     show_option(&help_opt);
-    printf("\nExit code: 0 done, 1 failed. See also: man qcbm-%s\n", cmd->name);
+    printf("\nExit code: %s. See also: man qcbm-%s\n", cmd->exit_codes ? cmd->exit_codes : "0 done, 1 failed",
+           cmd->name);
 }
 
 /* What getopt() did not like: the whole word if it is a long option, else the one letter of a bundle. */
