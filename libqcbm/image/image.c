@@ -64,6 +64,15 @@ static int dup_extension(const struct qcbm_image *img, uint32_t type, char **out
     return *out ? 0 : QCBM_E_NOMEM;
 }
 
+/* For QEMU a name that is empty up to its first NUL is no name. */
+static void drop_empty(char **name)
+{
+    if (!*name || **name)
+        return;
+    free(*name);
+    *name = NULL;
+}
+
 static int load_names(struct qcbm_image *img, struct qcbm_error *err)
 {
     int ret = dup_extension(img, Q2_EXT_BACKING_FORMAT, &img->backing_format, err);
@@ -74,6 +83,8 @@ static int load_names(struct qcbm_image *img, struct qcbm_error *err)
         img->backing_file = qcbmi_memdup_nul(img->cluster0 + img->h.backing_offset, img->h.backing_size, err);
         ret = img->backing_file ? 0 : QCBM_E_NOMEM;
     }
+    drop_empty(&img->backing_format);
+    drop_empty(&img->backing_file);
     return ret;
 }
 

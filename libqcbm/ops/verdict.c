@@ -106,12 +106,13 @@ static void judge_backing(struct verdict *v)
     uint64_t offset = img->h.backing_offset;
     char text[TEXT];
 
+    if (offset && img->h.backing_size) /* also of a name that begins with NUL, which QEMU takes for none */
+        judge_characters(v, "backing file name", img->cluster0 + offset, img->h.backing_size, offset);
     if (!img->backing_file)
         return;
     say(v, true, "backing-file", offset, "names a backing file, which a reader would open: '%s'",
         text_of(text, img->backing_file, strlen(img->backing_file)));
     judge_target(v, "backing file name", img->backing_file, offset);
-    judge_characters(v, "backing file name", img->cluster0 + offset, img->h.backing_size, offset);
     if (!img->backing_format)
         say(v, true, "backing-format-missing", offset,
             "does not say the format of its backing file: QEMU guesses it from content that a guest can choose");
