@@ -105,6 +105,16 @@ void cmd_shut_in(bool off, bool chain, const char *path, const char *other)
         sandbox_enter(files, 2, chain);
 }
 
+char *cmd_full_name(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    bool own = name[0] == '\0' || name[0] == '/' || name[strcspn(name, ":/")] == ':';
+    int folder = own || !slash ? 0 : (int)(slash + 1 - path);
+    char *full = NULL;
+
+    return asprintf(&full, "%.*s%s", folder, path, name) < 0 ? NULL : full;
+}
+
 bool cmd_same_file(const char *a, const char *b)
 {
     struct stat sa, sb;

@@ -43,6 +43,10 @@ struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags
  * files it can then read @path and @other (may be NULL), or any if it has to follow the backing @chain. */
 void cmd_shut_in(bool off, bool chain, const char *path, const char *other);
 
+/* What the image @path means by a file's @name, by qemu's rule: a name with a protocol or from the root stands for itself,
+ * any other starts in the folder of @path. From malloc(); NULL without memory. */
+char *cmd_full_name(const char *path, const char *name);
+
 /* Do both names lead to the same file? */
 bool cmd_same_file(const char *a, const char *b);
 

@@ -13,12 +13,17 @@
 
 #define DIGITS "0123456789"
 
+struct match {
+    char *name;
+    bool usable, goes;
+};
+
 struct prune {
     const struct bitmap_args *args;
     const char *path;
     struct qcbm_image *img;
-    char **names; /* that match, in order: the first n_removed go */
-    size_t n, n_removed;
+    struct match *matches; /* by name */
+    size_t n;
     struct plan plan;
 };
 
@@ -50,10 +55,21 @@ static int compare_names(const char *a, const char *b)
 
 static int by_number(const void *a, const void *b)
 {
-    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    const char *x = ((const struct match *)a)->name, *y = ((const struct match *)b)->name;
     int order = compare_names(x, y);
 
     return order ? order : strcmp(x, y); /* 01 and 1 */
+}
+
+/* Nobody can use an inconsistent bitmap, so it is none of those that are kept. */
+static void choose(struct prune *p)
+{
+    uint64_t kept = 0;
+
+    for (size_t i = p->n; i-- > 0;) {
+        p->matches[i].goes = !p->matches[i].usable || kept == p->args->keep;
+        kept += !p->matches[i].goes;
+    }
 }
 
 static int find_matches(struct prune *p)
@@ -61,21 +77,22 @@ static int find_matches(struct prune *p)
     struct qcbm_image_info info;
 
     qcbm_image_get_info(p->img, &info, sizeof info);
-    p->names = calloc((size_t)info.bitmap_count + 1, sizeof *p->names);
-    if (!p->names)
+    p->matches = calloc((size_t)info.bitmap_count + 1, sizeof *p->matches);
+    if (!p->matches)
         return cmd_error("no memory");
     for (uint32_t i = 0; i < info.bitmap_count; i++) {
         struct qcbm_bitmap_info b;
 
         qcbm_bitmap_get(p->img, i, &b, sizeof b);
         if (strlen(b.name) != b.name_len || fnmatch(p->args->prune, b.name, 0) != 0)
-            continue;                    /* a name with a NUL cannot be said */
-        p->names[p->n] = strdup(b.name); /* the commit takes the library's away */
-        if (!p->names[p->n++])
+            continue; /* a name with a NUL cannot be said */
+        /* the commit takes the library's name away */
+        p->matches[p->n] = (struct match){ .name = strdup(b.name), .usable = b.usable };
+        if (!p->matches[p->n++].name)
             return cmd_error("no memory");
     }
-    qsort(p->names, p->n, sizeof *p->names, by_number);
-    p->n_removed = p->args->keep < p->n ? p->n - (size_t)p->args->keep : 0;
+    qsort(p->matches, p->n, sizeof *p->matches, by_number);
+    choose(p);
     return EXIT_DONE;
 }
 
@@ -85,8 +102,9 @@ static int remove_matches(struct prune *p)
     struct qcbm_error err;
     int ret = qcbm_edit_begin(p->img, &edit, &err);
 
-    for (size_t i = 0; ret == 0 && i < p->n_removed; i++)
-        ret = qcbm_edit_remove(edit, p->names[i], &err);
+    for (size_t i = 0; ret == 0 && i < p->n; i++)
+        if (p->matches[i].goes)
+            ret = qcbm_edit_remove(edit, p->matches[i].name, &err);
     if (ret == 0)
         ret = plan_run(&p->plan, edit, p->args->dry_run, p->args->undo, &err);
     qcbm_edit_free(edit);
@@ -95,13 +113,24 @@ static int remove_matches(struct prune *p)
 
 static void print_text(const struct prune *p)
 {
-    for (size_t i = 0; i < p->n_removed; i++) {
+    for (size_t i = 0; i < p->n; i++) {
+        if (!p->matches[i].goes)
+            continue;
         printf("prune: '");
-        print_escaped(stdout, p->names[i], strlen(p->names[i]));
+        print_escaped(stdout, p->matches[i].name, strlen(p->matches[i].name));
         printf("' %s\n", p->args->dry_run ? "would be removed" : "is removed");
     }
     if (p->args->dry_run)
         plan_print(&p->plan, stdout);
+}
+
+static void write_names(struct json_writer *w, const char *key, const struct prune *p, bool goes)
+{
+    json_begin_array(w, key);
+    for (size_t i = 0; i < p->n; i++)
+        if (p->matches[i].goes == goes)
+            json_string(w, NULL, p->matches[i].name);
+    json_end_array(w);
 }
 
 static void print_json(const struct prune *p)
@@ -110,14 +139,8 @@ static void print_json(const struct prune *p)
 
     json_begin_object(&w, NULL);
     json_string(&w, "image", p->path);
-    json_begin_array(&w, "removed");
-    for (size_t i = 0; i < p->n_removed; i++)
-        json_string(&w, NULL, p->names[i]);
-    json_end_array(&w);
-    json_begin_array(&w, "kept");
-    for (size_t i = p->n_removed; i < p->n; i++)
-        json_string(&w, NULL, p->names[i]);
-    json_end_array(&w);
+    write_names(&w, "removed", p, true);
+    write_names(&w, "kept", p, false);
     json_bool(&w, "dry-run", p->args->dry_run);
     plan_write_json(&p->plan, p->args->dry_run, &w);
     json_end_object(&w);
@@ -140,8 +163,8 @@ int bitmap_prune(const struct bitmap_args *args, const char *path)
         print_text(&p);
     plan_clear(&p.plan);
     for (size_t i = 0; i < p.n; i++)
-        free(p.names[i]);
-    free(p.names);
+        free(p.matches[i].name);
+    free(p.matches);
     qcbm_close(p.img);
     return code;
 }

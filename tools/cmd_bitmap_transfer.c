@@ -69,12 +69,47 @@ static int create_out(const char *name, const struct stat *old, struct out *out)
     return fd;
 }
 
-/* A regular file is replaced only with --force, and never if it is the image. */
-static int open_out(const struct bitmap_args *args, const char *path, struct out *out)
+static bool is_named(const char *path, const char *named, const char *name)
+{
+    bool file = named && strncmp(named, "file:", 5) == 0; /* then relative to the working directory */
+    char *full = !named ? NULL : file ? strdup(named + 5) : cmd_full_name(path, named);
+    bool same = full && cmd_same_file(full, name);
+
+    free(full);
+    return same;
+}
+
+static bool is_qcow2(const char *name)
+{
+    FILE *f = fopen(name, "rb");
+    char magic[4] = "";
+    bool is = f && fread(magic, 1, sizeof magic, f) == sizeof magic && memcmp(magic, "QFI\xfb", sizeof magic) == 0;
+
+    if (f)
+        fclose(f);
+    return is;
+}
+
+/* Somebody's disk, which --force does not mean. */
+static const char *disk(struct qcbm_image *img, const char *path, const char *name)
+{
+    struct qcbm_image_info info;
+
+    qcbm_image_get_info(img, &info, sizeof info);
+    return cmd_same_file(name, path)                 ? "the image itself"
+           : is_named(path, info.data_file, name)    ? "the image's data file"
+           : is_named(path, info.backing_file, name) ? "the image's backing file"
+           : is_qcow2(name)                          ? "a qcow2 image"
+                                                     : NULL;
+}
+
+/* A regular file is replaced only with --force, and never if it is a disk. */
+static int open_out(const struct bitmap_args *args, struct qcbm_image *img, const char *path, struct out *out)
 {
     const char *name = args->export_to;
     struct stat st;
     bool there = stat(name, &st) == 0, regular = there && S_ISREG(st.st_mode);
+    const char *what;
     int fd;
 
     out->to_std = is_std(name);
@@ -82,8 +117,9 @@ static int open_out(const struct bitmap_args *args, const char *path, struct out
         out->file = args->dry_run ? NULL : stdout;
         return EXIT_DONE;
     }
-    if (there && cmd_same_file(name, path))
-        return cmd_error("'%s' is the image itself", name);
+    what = regular || (there && S_ISBLK(st.st_mode)) ? disk(img, path, name) : NULL;
+    if (what)
+        return cmd_error("'%s' is %s: it is not replaced", name, what);
     if (regular && !args->force)
         return cmd_error("'%s' is there already; --force replaces it", name);
     if (args->dry_run)
@@ -202,7 +238,7 @@ int bitmap_export(const struct bitmap_args *args, const char *path, const char *
     img = cmd_open(path, args->format, bitmap_reading(args));
     if (!img)
         return EXIT_FAILED;
-    code = open_out(args, path, &out);
+    code = open_out(args, img, path, &out);
     if (code == EXIT_DONE)
         code = export_to(args, img, path, name, &out);
     code = close_out(args->export_to, &out, code);

@@ -48,17 +48,6 @@ struct info {
     bool has_usage;
 };
 
-/* qemu's rule: a name with a protocol or from the root stands for itself, any other starts in the folder of @path. */
-static char *full_backing_name(const char *path, const char *backing)
-{
-    const char *slash = strrchr(path, '/');
-    bool own = backing[0] == '\0' || backing[0] == '/' || backing[strcspn(backing, ":/")] == ':';
-    int folder = own || !slash ? 0 : (int)(slash + 1 - path);
-    char *name = NULL;
-
-    return asprintf(&name, "%.*s%s", folder, path, backing) < 0 ? NULL : name;
-}
-
 static const char *encryption_name(uint32_t method)
 {
     return method == 1 ? "aes" : "luks";
@@ -378,7 +367,7 @@ static int collect(struct info *info, bool usage)
         (struct file_node){ info->path, image->file_size, image->disk_size, image->extent_size_hint, image->is_device };
     collect_snapshots(info);
     if (info->image.backing_file) {
-        info->full_backing = full_backing_name(info->path, info->image.backing_file);
+        info->full_backing = cmd_full_name(info->path, info->image.backing_file);
         if (!info->full_backing)
             return cmd_error("no memory");
     }

@@ -42,3 +42,14 @@ for left in file.* link.*; do [ ! -e "$left" ] || complain "$left is left"; done
 # what is wrong with the image is not said to be in the file
 qemu-img create -q -f qcow2 empty.qcow2 0
 for format in raw json; do fails qcbm bitmap --import raw --format=$format -g 4k empty.qcow2 new; done
+# disks are not replaced, whatever --force says
+qemu-img create -q -f qcow2 -o data_file=data.raw data.qcow2 1M
+qcbm bitmap --add data.qcow2 b
+mkdir folder
+qemu-img create -q -f raw folder/base.raw 1M
+qemu-img create -q -f qcow2 -b base.raw -F raw folder/over.qcow2
+qcbm bitmap --add folder/over.qcow2 b
+fails unchanged data.raw qcbm bitmap --export data.raw --force data.qcow2 b
+fails unchanged folder/base.raw qcbm bitmap --export folder/base.raw --force folder/over.qcow2 b
+fails unchanged copy.qcow2 qcbm bitmap --export copy.qcow2 --force data.qcow2 b
+fails unchanged data.qcow2 qcbm bitmap --export data.qcow2 --force data.qcow2 b

@@ -17,3 +17,15 @@ qemu-img check -q image.qcow2
 for n in 8 010 0 01 09 1; do qcbm bitmap --add image.qcow2 "h-$n-x"; done
 json 'v["removed"] == ["h-0-x", "h-01-x", "h-1-x", "h-8-x"] and v["kept"] == ["h-09-x", "h-010-x"]' \
     qcbm bitmap --prune 'h-*' --keep 2 --output=json image.qcow2
+# inconsistent ones are none of those that are kept
+qcbm bitmap --prune '*' --quiet image.qcow2
+qcbm bitmap --add image.qcow2 k-1
+(
+    ulimit -c 0
+    qemu-io -c 'write -q 0 64k' -c abort image.qcow2 || true
+) >abort.log 2>&1
+for n in 0 2; do qcbm bitmap --add image.qcow2 "k-$n"; done
+json 'v["removed"] == ["k-0", "k-1"] and v["kept"] == ["k-2"]' \
+    qcbm bitmap --prune 'k-*' --keep 1 --dry-run --output=json image.qcow2
+json 'v["removed"] == ["k-1"] and v["kept"] == ["k-0", "k-2"]' \
+    qcbm bitmap --prune 'k-*' --keep 3 --output=json image.qcow2
