@@ -106,7 +106,8 @@ words_of_7_2() {
         -e "s/^Try 'qemu-img .*--help' for more info.*/Try 'qcbm $1 --help' for more information/"
 }
 
-# Run the same arguments with qcbm and qemu-img, each on what prepare() makes: messages and exit codes must be equal.
+# Run the same arguments with qcbm and qemu-img, each on what prepare() makes: output, messages and exit codes must be
+# equal.
 # prepare() is the case's; WORDS is a sed script for words that rightly differ.
 same_as_qemu_img() {
     local side ours=0 theirs=0
@@ -124,4 +125,10 @@ same_as_qemu_img() {
     [ "$ours" = "$theirs" ] || complain "exit code $ours, of qemu-img $theirs: $*"
     diff -u --label qemu-img --label qcbm theirs.err ours.err >&2 || complain "other messages: $*"
     [ "$ours" -eq 0 ] || [ ! -s ours.out ] || complain "stdout is not empty: $*"
+    [ "$ours" -eq 0 ] || return 0
+    case $1 in
+        info | map | snapshot) (cd ours && as_qemu_img "$1") <ours.out >ours.as ;;
+        *) cp ours.out ours.as ;;
+    esac
+    diff -u --label qemu-img --label qcbm theirs.out ours.as >&2 || complain "other output: $*"
 }
