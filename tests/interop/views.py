@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# views.py - map, snapshot -l, measure and info --backing-chain print what qemu-img prints, with its exit codes
+# views.py - map, snapshot -l, measure, check and info --backing-chain print what qemu-img prints, with its exit codes
 #
 # SPDX-License-Identifier: MIT
 #
@@ -16,6 +16,7 @@ import sys
 import tempfile
 
 import older
+from check import OWN_FIELDS
 import qtool
 
 QCBM = os.path.abspath(os.environ['QCBM'])
@@ -108,6 +109,21 @@ def both(what, command, *arguments):
     compare(what, command, '--output=json', *arguments)
 
 
+def check(what, name):
+    """The totals, which are printed with exit codes 2 and 3 as well. Messages: check.py."""
+    global compared
+    for is_json, arguments in ((False, [name]), (True, ['--output=json', name])):
+        compared += 1
+        (their_code, theirs, _), (our_code, ours, error) = (
+            output(tool, 'check', arguments) for tool in ('qemu-img', QCBM))
+        if is_json and ours and theirs:
+            theirs, ours = json.loads(theirs), json.loads(ours)
+            ours = {key: value for key, value in ours.items() if key not in OWN_FIELDS}
+        if (their_code, theirs) != (our_code, ours):
+            faults.append('%s: check\n  qemu-img %d %s\n  qcbm     %d %s\n  %s' % (what, their_code, theirs, our_code,
+                                                                               ours, error))
+
+
 def same(what, name, *commands):
     """All of it, of one image."""
     global images
@@ -122,6 +138,7 @@ def same(what, name, *commands):
             both(what, 'info', '--backing-chain', name)
         elif command == 'snapshot':
             compare(what, 'snapshot', '-l', name)
+    check(what, name)
 
 
 def fill(name, size, rng, unit):
@@ -280,12 +297,12 @@ def damaged():
                 if options.startswith('data_file'):
                     compare('%s entry %#x, %s' % (kind, entry, options), 'map', '--output=json', 'bad.qcow2')
                 else:
-                    same('%s entry %#x, %s' % (kind, entry, options), 'bad.qcow2', 'map')
+                    same('%s entry %#x, %s' % (kind, entry, options), 'bad.qcow2', 'map', 'chain', 'snapshot')
         for length in range(196608, len(sane), 30000):
             with open('bad.qcow2', 'wb') as f:
                 f.write(sane[:length])
             if not options.startswith('data_file'):
-                same('cut at %d, %s' % (length, options), 'bad.qcow2', 'map')
+                same('cut at %d, %s' % (length, options), 'bad.qcow2', 'map', 'chain', 'snapshot')
 
 
 def encrypted():
