@@ -24,8 +24,8 @@ faults = []
 compared = 0
 
 
-def run(*command, **options):
-    return subprocess.run(command, stdin=subprocess.DEVNULL, check=True, capture_output=True, **options)
+def run(*command):
+    return qtool.run_patiently(command, timeout=None)
 
 
 def create(name, *arguments, size='10M', options=''):

@@ -201,6 +201,21 @@ class Result:
         self.code, self.out, self.err, self.raw_out = code, out, err, raw_out
 
 
+# A LUKS slot is made with as many rounds of hashing as take some time: qemu-img measures that, and a busy machine
+# confuses it.
+NO_MEASURE, PATIENCE = 'accurate CPU usage', 30
+
+
+def run_patiently(command, timeout):
+    """A command that must work, which is asked again if it could only not measure."""
+    for _ in range(PATIENCE):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
+        if NO_MEASURE.encode() not in done.stderr:
+            break
+    done.check_returncode()
+    return done
+
+
 class Work:
     """A directory of one case, and a record of the commands run in it."""
 
@@ -279,9 +294,9 @@ class Work:
             options = ','.join(filter(None, [options, 'encrypt.format=luks,encrypt.key-secret=s0,encrypt.iter-time=10']))
         argv = ['qemu-img', 'create', '-q', '-f', 'qcow2', *(SECRET if luks else []), *(['-o', options] if options else []),
                 *(['-b', backing, '-F', backing_format] if backing else []), image, size]
-        for _ in range(30):
+        for _ in range(PATIENCE):
             result = self.run(*argv, rc=None)
-            if 'accurate CPU usage' not in result.err:  # qemu-img measures how fast it hashes; a busy machine confuses it
+            if NO_MEASURE not in result.err:
                 break
         require(result.code == 0, '%s\n  exit code %d: %s' % (self.log[-1], result.code, result.err))
         return image

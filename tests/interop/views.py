@@ -29,7 +29,7 @@ images = 0
 
 
 def run(*command):
-    return subprocess.run(command, stdin=subprocess.DEVNULL, check=True, capture_output=True, timeout=TIME_LIMIT)
+    return qtool.run_patiently(command, timeout=TIME_LIMIT)
 
 
 def create(name, *arguments, size='10M', options=''):
