@@ -214,15 +214,46 @@ static int synth(struct qcbm_edit *edit, struct qcbm_image *img, const char *nam
     return qcbm_edit_synth(edit, img, name, &o, NULL, err);
 }
 
-/* From a bitmap of the edit, or of the image as it is stored, which is opened once more. */
-static int merge(struct qcbm_edit *edit, const char *to, const struct view *v, struct script *s, struct qcbm_error *err)
+typedef int combine_fn(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                       struct qcbm_error *err);
+
+/* With a bitmap of the edit, or of the image as it is stored, which is opened once more. */
+static int combine(combine_fn *fn, struct qcbm_edit *edit, const char *to, const struct view *v, struct script *s,
+                   struct qcbm_error *err)
 {
     const char *from = v->n ? v->bitmaps[(s->bytes[0] >> 2) % v->n].text : "new";
     struct qcbm_image *again = s->bytes[0] & 2 ? fuzz_file_open(s->file, 0) : NULL;
-    int ret = qcbm_edit_merge(edit, to, again, from, err);
+    int ret = fn(edit, to, again, from, err);
 
     qcbm_close(again);
     return ret;
+}
+
+/* What qemu-img lacks. */
+static int change_more(struct qcbm_edit *edit, const struct view *v, struct script *s, uint8_t what, const char *name,
+                       struct qcbm_error *err)
+{
+    uint64_t start = 512 * (uint64_t)s->bytes[2] + s->bytes[1] % 3;
+
+    s->named[s->n_named++] = fuzz_hash_text(FUZZ_HASH_START, "fresh");
+    switch (what % 8) {
+    case 0:
+        return qcbm_edit_rename(edit, name, "fresh", err);
+    case 1:
+        return qcbm_edit_rotate(edit, name, "fresh", err);
+    case 2:
+        return combine(qcbm_edit_intersect, edit, name, v, s, err);
+    case 3:
+        return combine(qcbm_edit_subtract, edit, name, v, s, err);
+    case 4:
+        return combine(qcbm_edit_copy, edit, "fresh", v, s, err);
+    case 5:
+        return qcbm_edit_regranularise(edit, name, UINT64_C(512) << (s->bytes[2] % 24), err);
+    case 6:
+        return qcbm_edit_set_range(edit, name, start, 1 + s->bytes[1], err);
+    default:
+        return qcbm_edit_unset_range(edit, name, start, 1 + 64 * (uint64_t)s->bytes[1], err);
+    }
 }
 
 static int change(struct qcbm_edit *edit, struct qcbm_image *img, const struct view *v, struct script *s, uint8_t what,
@@ -230,6 +261,8 @@ static int change(struct qcbm_edit *edit, struct qcbm_image *img, const struct v
 {
     const char *name = pick_name(v, s, what >> 3);
 
+    if (s->bytes[0] & 0x80)
+        return change_more(edit, v, s, what, name, err);
     switch (what % 8) {
     case 0:
         return qcbm_edit_remove(edit, name, err);
@@ -240,7 +273,7 @@ static int change(struct qcbm_edit *edit, struct qcbm_image *img, const struct v
     case 3:
         return qcbm_edit_enable(edit, name, err);
     case 4:
-        return merge(edit, name, v, s, err);
+        return combine(qcbm_edit_merge, edit, name, v, s, err);
     case 5:
         return synth(edit, img, name, err);
     default:
