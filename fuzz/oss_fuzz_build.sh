@@ -16,7 +16,7 @@ work=${WORK:-$(mktemp -d)}
 mkdir -p "$out" "$work"
 cd "$source"
 
-cflags+=(-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Ifuzz -Itools)
+cflags+=(-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Ifuzz -Itools -Itests/support)
 for folder in include base format io image bitmap ops; do
     cflags+=("-Ilibqcbm/$folder")
 done
@@ -34,6 +34,7 @@ compile shared fuzz/fuzz_file.c
 compile image fuzz/mutate_qcow2.c fuzz/mutate_libfuzzer.c
 compile json tools/json_write.c tools/qemu_text.c tools/rows.c tools/utf8.c
 compile luks tools/luks_header.c
+compile builder tests/support/image_builder.c
 rm -f "$work/libqcbm.a"
 ar rcs "$work/libqcbm.a" "$work"/lib/*.o
 
@@ -47,6 +48,7 @@ for file in fuzz/fuzz_*.c; do
     fi
     case "$name" in
         fuzz_cli_json) extra+=("$work"/json/*.o) ;;
+        fuzz_bitmap_file) extra+=("$work"/builder/*.o) ;;
         fuzz_luks) extra+=("$work"/luks/*.o) ;;
         fuzz_chain) flags=("-Wl,--wrap=open64" "-Wl,--wrap=open") ;;
     esac
