@@ -42,7 +42,7 @@ for program in "${programs[@]}"; do
     }
     objects+=(${objects[0]:+-object} "$build/$program") # the first one has no option
 done
-only='-ignore-filename-regex=/(fuzz|tools)/[^/]*$'
+only='-ignore-filename-regex=/(fuzz|tools|support)/[^/]*$'
 "$profdata" merge -sparse "$build"/fuzz/*.profraw -o "$build/all.profdata"
 "$cov" show -use-color=false -instr-profile="$build/all.profdata" "${objects[@]}" "$only" >"$build/lines.txt"
 "$cov" report -instr-profile="$build/all.profdata" "${objects[@]}" "$only" |
