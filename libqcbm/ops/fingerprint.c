@@ -46,6 +46,7 @@ static int read_head(struct qcbm_image *img, uint8_t *to, uint64_t len, bool *kn
 int qcbmi_fingerprint(struct qcbm_image *img, bool *known, uint8_t out[QCBMI_DIGEST_BYTES], struct qcbm_error *err)
 {
     uint64_t size = img->g.sector_size_down, len = u64_min(size, HEAD);
+    struct qcbm_error local; /* what cannot be read is no error here, and must not leave one */
     uint8_t *bytes;
     int ret = 0;
 
@@ -56,11 +57,15 @@ int qcbmi_fingerprint(struct qcbm_image *img, bool *known, uint8_t out[QCBMI_DIG
     if (!bytes)
         return QCBM_E_NOMEM;
     be64_store(bytes, size);
-    ret = read_head(img, bytes + 8, len, known, err);
+    ret = read_head(img, bytes + 8, len, known, &local);
     if (ret == QCBM_E_CORRUPT)
         *known = false;
     if (*known && ret == 0)
         qcbmi_digest(bytes, (size_t)(8 + len), out);
     free(bytes);
-    return ret == QCBM_E_CORRUPT ? 0 : ret;
+    if (ret == 0 || ret == QCBM_E_CORRUPT)
+        return 0;
+    if (err)
+        *err = local;
+    return ret;
 }
