@@ -40,7 +40,7 @@ as_root() {
 }
 
 [ $# -gt 0 ] || {
-    echo "usage: install-deps.sh build|demo|test|ci ..." >&2
+    echo "usage: install-deps.sh build|demo|test|ci|fuzz ..." >&2
     exit 1
 }
 

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 static inline uint16_t be16_load(const uint8_t *p)
 {
@@ -23,10 +24,7 @@ static inline uint64_t be64_load(const uint8_t *p)
 
 static inline bool bytes_are_zero(const uint8_t *p, uint64_t len)
 {
-    for (uint64_t i = 0; i < len; i++)
-        if (p[i])
-            return false;
-    return true;
+    return len == 0 || (p[0] == 0 && memcmp(p, p + 1, (size_t)len - 1) == 0);
 }
 
 static inline void be16_store(uint8_t *p, uint16_t v)

@@ -25,14 +25,6 @@ enum { /* where the fields of the header lie */
 /* The line feed shows a file that was sent as text, the first byte one that lost its eighth bit. */
 static const uint8_t magic[8] = { 0x89, 'Q', 'C', 'B', 'M', 'A', 'P', '\n' };
 
-static bool all_zero(const uint8_t *bytes, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (bytes[i])
-            return false;
-    return true;
-}
-
 static int check_fields(const struct bmf_header *h, const uint8_t *bytes, struct qcbm_error *err)
 {
     if (h->size == 0 || h->size > Q2_MAX_OFFSET || !is_aligned(h->size, Q2_SECTOR))
@@ -49,9 +41,9 @@ static int check_fields(const struct bmf_header *h, const uint8_t *bytes, struct
     if (h->length != align_up(BMF_FIXED + (uint64_t)h->name_len, 8))
         return qcbmi_fail(err, QCBM_E_CORRUPT, OFF_LENGTH,
                           "bitmap file: header of %" PRIu32 " bytes with a name of %" PRIu32, h->length, h->name_len);
-    if (!all_zero(bytes + OFF_RESERVED, OFF_FINGERPRINT - OFF_RESERVED))
+    if (!bytes_are_zero(bytes + OFF_RESERVED, OFF_FINGERPRINT - OFF_RESERVED))
         return qcbmi_fail(err, QCBM_E_CORRUPT, OFF_RESERVED, "bitmap file: reserved bytes are not zero");
-    if (!(h->flags & BMF_HAS_FINGERPRINT) && !all_zero(h->fingerprint, sizeof(h->fingerprint)))
+    if (!(h->flags & BMF_HAS_FINGERPRINT) && !bytes_are_zero(h->fingerprint, sizeof(h->fingerprint)))
         return qcbmi_fail(err, QCBM_E_CORRUPT, OFF_FINGERPRINT, "bitmap file: a fingerprint without its flag");
     return 0;
 }
@@ -79,7 +71,7 @@ int qcbmi_bmf_name_check(const uint8_t *bytes, const struct bmf_header *h, struc
 {
     if (memchr(bytes, 0, h->name_len))
         return qcbmi_fail(err, QCBM_E_CORRUPT, BMF_FIXED, "bitmap file: a NUL in the name");
-    if (!all_zero(bytes + h->name_len, h->length - BMF_FIXED - h->name_len))
+    if (!bytes_are_zero(bytes + h->name_len, h->length - BMF_FIXED - h->name_len))
         return qcbmi_fail(err, QCBM_E_CORRUPT, BMF_FIXED + (uint64_t)h->name_len,
                           "bitmap file: the padding behind the name is not zero");
     return 0;

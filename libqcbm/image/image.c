@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "bytes.h"
 #include "checked.h"
 #include "snapshots.h"
 
@@ -111,7 +112,7 @@ static int read_sparsely(struct qcbmi_io *io, uint8_t *to, uint64_t len, struct 
         uint64_t n = u64_min(SPARSE_PIECE, len - at);
 
         ret = qcbmi_io_read(io, at, piece, n, "first cluster", err);
-        if (ret == 0 && (piece[0] || memcmp(piece, piece + 1, (size_t)n - 1) != 0))
+        if (ret == 0 && !bytes_are_zero(piece, n))
             memcpy(to + at, piece, (size_t)n);
     }
     free(piece);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "bytes.h"
 #include "checked.h"
 
 #define NEAR (UINT64_C(16) << 10) /* bytes that are cheaper to read than to skip */
@@ -16,11 +17,6 @@ void qcbmi_window_free(struct qcbmi_window *w)
     memset(w, 0, sizeof(*w));
 }
 
-static bool all_zero(const uint8_t *p, uint64_t len)
-{
-    return len == 0 || (p[0] == 0 && memcmp(p, p + 1, (size_t)len - 1) == 0);
-}
-
 /* How far the zeros that were read go on: a hostile file is sparse, and long. */
 static int find_zero_end(struct qcbmi_window *w, struct qcbmi_io *io, struct qcbm_error *err)
 {
@@ -29,7 +25,7 @@ static int find_zero_end(struct qcbmi_window *w, struct qcbmi_io *io, struct qcb
     int ret = 0;
 
     w->zero_end = w->start;
-    if (!all_zero(w->buf, w->end - w->start))
+    if (!bytes_are_zero(w->buf, w->end - w->start))
         return 0;
     w->zero_end = w->end;
     if (w->end >= io->size)

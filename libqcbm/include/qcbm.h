@@ -482,7 +482,8 @@ struct qcbm_import_result {
     char name[1024]; /* that the bitmap had when it was exported; "" if the format does not say it */
 };
 
-/* A new bitmap @name from what @fn reads, which may be hostile: memory is bounded by the size of the bitmap. The bitmap appears in the edit when all has been read and the digest is right. @out may be NULL.
+/* A new bitmap @name from what @fn reads, which may be hostile: memory is bounded by the size of the bitmap. The bitmap
+ * appears in the edit when all has been read and the digest is right. @out may be NULL.
  * Returns what qcbm_edit_add() returns, QCBM_E_CORRUPT (err->offset is in what was read), QCBM_E_UNSUPPORTED (version),
  * QCBM_E_ARG (another virtual size), QCBM_E_UNSAFE (another fingerprint), QCBM_E_IO, QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_import(struct qcbm_edit *edit, const char *name, const struct qcbm_import_options *options,
