@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/q2_bitmap_dir.h"
 #include "fuzz.h"
 #include "fuzz_geometry.h"
-#include "q2_bitmap_dir.h"
 
 static void check_identity(const struct q2_bitmap_dirent *d, const uint8_t *from, size_t len)
 {

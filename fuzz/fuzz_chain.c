@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "chain.h"
 #include "fuzz.h"
+#include "image/chain.h"
 
 #define MAX_CALLS 20000u
 #define INPUT "input.qcow2"

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "fuzz.h"
-#include "image.h"
+#include "image/image.h"
 
 #define MAX_BITMAPS 32u
 #define MAX_EXTENTS 20000u

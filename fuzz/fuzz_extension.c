@@ -2,10 +2,10 @@
  * SPDX-License-Identifier: MIT */
 #include <string.h>
 
-#include "bytes.h"
-#include "checked.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "format/q2_extension.h"
 #include "fuzz.h"
-#include "q2_extension.h"
 
 static void check_bitmaps(const struct q2_extension *e, uint32_t cluster_size)
 {

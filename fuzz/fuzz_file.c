@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checked.h"
-#include "error.h"
+#include "base/checked.h"
+#include "base/error.h"
 
 #define ROOM_TO_GROW (UINT64_C(8) << 20)
 

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-#include "bytes.h"
-#include "q2_geometry.h"
+#include "base/bytes.h"
+#include "format/q2_geometry.h"
 
 #define FUZZ_GEOMETRY_BYTES 16u
 

@@ -2,10 +2,10 @@
  * SPDX-License-Identifier: MIT */
 #include <string.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
+#include "format/q2_geometry.h"
+#include "format/q2_limits.h"
 #include "fuzz.h"
-#include "q2_geometry.h"
-#include "q2_limits.h"
 
 static void check_limits(const struct q2_header *h)
 {

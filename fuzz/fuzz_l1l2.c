@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: MIT
  *
  * Input: a geometry, then triples of entry, subcluster word and guest offset. */
+#include "format/q2_l1l2.h"
 #include "fuzz.h"
 #include "fuzz_geometry.h"
-#include "q2_l1l2.h"
 
 static void check_l1(uint64_t raw, const struct q2_geometry *g)
 {

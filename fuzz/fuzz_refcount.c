@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
+#include "format/q2_refcount.h"
 #include "fuzz.h"
-#include "q2_refcount.h"
 
 /* Bit by bit: below a byte the first entry is in the lowest bits, above it bytes are big-endian. */
 static uint64_t naive_get(const uint8_t *block, uint64_t index, unsigned bits)

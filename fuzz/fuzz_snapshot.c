@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/q2_snapshot.h"
 #include "fuzz.h"
-#include "q2_snapshot.h"
 
 /* The entry in @len bytes at @from; @cut: the padding of the last entry may be missing. */
 static void check_entry(const struct q2_snapshot *s, const uint8_t *from, size_t len)

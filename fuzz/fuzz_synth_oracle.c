@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "allocation.h"
-#include "bytes.h"
+#include "base/bytes.h"
 #include "fuzz.h"
+#include "ops/allocation.h"
 
 #define MAX_PARTS (UINT64_C(1) << 16) /* units of 512 bytes of the disk: 32 MiB */
 

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "format/undo_file.h"
 #include "fuzz.h"
-#include "undo_file.h"
 
 #define TRAILER 16u
 

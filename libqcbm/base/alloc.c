@@ -1,13 +1,13 @@
 /* alloc.c - memory for counts that have passed a named limit
  * SPDX-License-Identifier: MIT */
-#include "alloc.h"
+#include "base/alloc.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "checked.h"
-#include "error.h"
+#include "base/checked.h"
+#include "base/error.h"
 
 void *qcbmi_alloc_array(uint64_t n, size_t elem_size, struct qcbm_error *err)
 {

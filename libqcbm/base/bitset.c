@@ -3,15 +3,15 @@
  *
  * Bit i of a chunk is bit i % 8 of its byte i / 8, which is also the order of bitmap data on disk. What the last chunk
  * holds at and past n_bits is left to chance; every reader stops at n_bits. */
-#include "bitset.h"
+#include "base/bitset.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "checked.h"
-#include "error.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/error.h"
 
 #define CHUNK_BYTES (QCBMI_BITSET_CHUNK_BITS / 8)
 

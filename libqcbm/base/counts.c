@@ -1,13 +1,13 @@
 /* counts.c - a counter for each of very many things, most of which are 0 or 1
  * SPDX-License-Identifier: MIT */
-#include "counts.h"
+#include "base/counts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "checked.h"
-#include "error.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/error.h"
 
 #define CHUNK QCBMI_COUNTS_CHUNK
 #define WORDS (CHUNK / 64)

@@ -1,11 +1,11 @@
 /* digest.c - XXH3-128 of bytes: finds damage and change, is no protection against a forger
  * SPDX-License-Identifier: MIT */
-#include "digest.h"
+#include "base/digest.h"
 
 #include <string.h>
 #include <xxhash.h>
 
-#include "error.h"
+#include "base/error.h"
 
 static void store(XXH128_hash_t hash, uint8_t out[QCBMI_DIGEST_BYTES])
 {

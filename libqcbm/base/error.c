@@ -1,6 +1,6 @@
 /* error.c - filling the caller's error object; names of codes; the version
  * SPDX-License-Identifier: MIT */
-#include "error.h"
+#include "base/error.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -1,14 +1,14 @@
 /* bitmap_edit.c - add, remove, rename, rotate, clear, enable, disable: in memory, until a plan is made of it
  * SPDX-License-Identifier: MIT */
-#include "bitmap_edit.h"
+#include "bitmap/bitmap_edit.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bitmap_load.h"
-#include "checked.h"
-#include "undo_save.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "bitmap/bitmap_load.h"
+#include "write/undo_save.h"
 
 static void free_bitmap(struct qcbmi_edit_bitmap *b)
 {

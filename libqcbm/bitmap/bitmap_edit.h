@@ -3,9 +3,9 @@
 #ifndef QCBMI_BITMAP_EDIT_H
 #define QCBMI_BITMAP_EDIT_H
 
-#include "alloc_clusters.h"
-#include "bitmap_list.h"
-#include "dirtymap.h"
+#include "bitmap/bitmap_list.h"
+#include "bitmap/dirtymap.h"
+#include "write/clusters.h"
 
 struct qcbmi_edit_bitmap {
     const struct qcbmi_bitmap *stored; /* as it is on disk; NULL = new */

@@ -1,11 +1,11 @@
 /* bitmap_ext.c - the bitmaps extension in the header: put in, switched, taken out
  * SPDX-License-Identifier: MIT */
-#include "bitmap_ext.h"
+#include "bitmap/bitmap_ext.h"
 
 #include <string.h>
 
-#include "bytes.h"
-#include "checked.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 
 #define EXT_HEADER 8u /* type and length */
 

@@ -6,8 +6,8 @@
 #ifndef QCBMI_BITMAP_EXT_H
 #define QCBMI_BITMAP_EXT_H
 
-#include "bitmap_list.h"
-#include "plan.h"
+#include "bitmap/bitmap_list.h"
+#include "write/plan.h"
 
 /* Add to @plan (whose header copy is initialised) what makes @ext the bitmaps extension of @img. Bytes that nobody sees
  * yet go to @prepare_stage, the rest to new stages at the end.

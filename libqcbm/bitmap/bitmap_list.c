@@ -1,12 +1,12 @@
 /* bitmap_list.c - the bitmap directory as a list; a bad entry is a finding and hides no other
  * SPDX-License-Identifier: MIT */
-#include "bitmap_list.h"
+#include "bitmap/bitmap_list.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "checked.h"
+#include "base/alloc.h"
+#include "base/checked.h"
 
 void qcbmi_bitmap_list_free(struct qcbmi_bitmap_list *list)
 {

@@ -3,8 +3,8 @@
 #ifndef QCBMI_BITMAP_LIST_H
 #define QCBMI_BITMAP_LIST_H
 
-#include "image.h"
-#include "q2_bitmap_dir.h"
+#include "format/q2_bitmap_dir.h"
+#include "image/image.h"
 
 struct qcbmi_bitmap {
     struct q2_bitmap_dirent d; /* name and extra data point into the directory of the list */

@@ -1,11 +1,11 @@
 /* bitmap_load.c - the stored bits of a bitmap: walked in order, or as a dirty map
  * SPDX-License-Identifier: MIT */
-#include "bitmap_load.h"
+#include "bitmap/bitmap_load.h"
 
 #include <stdlib.h>
 
-#include "alloc.h"
-#include "checked.h"
+#include "base/alloc.h"
+#include "base/checked.h"
 
 #define TABLE_WINDOW 8192u              /* table entries read at once: 64 KiB */
 #define DATA_PIECE (UINT64_C(1) << 20)  /* bytes of neighbouring data clusters read at once */

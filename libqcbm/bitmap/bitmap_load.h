@@ -3,8 +3,8 @@
 #ifndef QCBMI_BITMAP_LOAD_H
 #define QCBMI_BITMAP_LOAD_H
 
-#include "bitmap_list.h"
-#include "dirtymap.h"
+#include "bitmap/bitmap_list.h"
+#include "bitmap/dirtymap.h"
 
 /* @n_bytes bytes of the payload from @first_byte on: all zeros, all ones, or @bytes (Q2_BME_DATA). Non-zero stops. */
 typedef int qcbmi_bitmap_walk_fn(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t first_byte, uint64_t n_bytes,

@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bitmap_edit.h"
-#include "bitmap_ext.h"
-#include "bitmap_load.h"
-#include "bitmap_store.h"
-#include "checked.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "bitmap/bitmap_edit.h"
+#include "bitmap/bitmap_ext.h"
+#include "bitmap/bitmap_load.h"
+#include "bitmap/bitmap_store.h"
 
 /* ---- what the image has now ---- */
 

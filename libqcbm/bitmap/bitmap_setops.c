@@ -4,9 +4,9 @@
  * What a bitmap says is rounded one way only: a granule may become clean if all of its bytes are known to be clean. */
 #include <string.h>
 
-#include "bitmap_edit.h"
-#include "bitmap_load.h"
-#include "checked.h"
+#include "base/checked.h"
+#include "bitmap/bitmap_edit.h"
+#include "bitmap/bitmap_load.h"
 
 /* ---- where bits come from ---- */
 

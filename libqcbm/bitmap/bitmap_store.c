@@ -1,12 +1,12 @@
 /* bitmap_store.c - a dirty map into clusters and a bitmap table, in a plan
  * SPDX-License-Identifier: MIT */
-#include "bitmap_store.h"
+#include "bitmap/bitmap_store.h"
 
 #include <stdlib.h>
 
-#include "alloc.h"
-#include "bytes.h"
-#include "checked.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 
 uint64_t qcbmi_bitmap_store_want(const struct qcbmi_dirtymap *map, uint32_t cluster_size)
 {

@@ -3,9 +3,9 @@
 #ifndef QCBMI_BITMAP_STORE_H
 #define QCBMI_BITMAP_STORE_H
 
-#include "alloc_clusters.h"
-#include "bitmap_list.h"
-#include "dirtymap.h"
+#include "bitmap/bitmap_list.h"
+#include "bitmap/dirtymap.h"
+#include "write/clusters.h"
 
 /* Clusters that storing @map can take at most, its table included. */
 uint64_t qcbmi_bitmap_store_want(const struct qcbmi_dirtymap *map, uint32_t cluster_size);

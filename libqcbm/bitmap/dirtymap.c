@@ -1,8 +1,8 @@
 /* dirtymap.c - a dirty bitmap in memory: one bit per granule of the virtual disk
  * SPDX-License-Identifier: MIT */
-#include "dirtymap.h"
+#include "bitmap/dirtymap.h"
 
-#include "checked.h"
+#include "base/checked.h"
 
 int qcbmi_dirtymap_init(struct qcbmi_dirtymap *map, uint64_t size, unsigned gran_bits, struct qcbm_error *err)
 {

@@ -3,7 +3,7 @@
 #ifndef QCBMI_DIRTYMAP_H
 #define QCBMI_DIRTYMAP_H
 
-#include "bitset.h"
+#include "base/bitset.h"
 
 struct qcbmi_dirtymap {
     struct qcbmi_bitset bits;

@@ -1,14 +1,14 @@
 /* bitmap_file.c - qcbm's own file of one bitmap: header and records (docs/bitmap-format.md)
  * SPDX-License-Identifier: MIT */
-#include "bitmap_file.h"
+#include "format/bitmap_file.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#include "bytes.h"
-#include "checked.h"
-#include "error.h"
-#include "q2_limits.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "format/q2_limits.h"
 
 enum { /* where the fields of the header lie */
        OFF_MAGIC = 0,

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "q2_limits.h"
+#include "format/q2_limits.h"
 #include "qcbm.h"
 
 #define BMF_VERSION 1u

@@ -1,13 +1,13 @@
 /* q2_bitmap_dir.c - bitmap directory entries and bitmap table entries
  * SPDX-License-Identifier: MIT */
-#include "q2_bitmap_dir.h"
+#include "format/q2_bitmap_dir.h"
 
 #include <string.h>
 
-#include "checked.h"
-#include "error.h"
-#include "q2_l1l2.h"
-#include "q2_limits.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "format/q2_l1l2.h"
+#include "format/q2_limits.h"
 
 enum { /* where the fields of an entry lie */
        OFF_TABLE_OFFSET = 0,

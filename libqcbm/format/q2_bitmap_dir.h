@@ -3,8 +3,8 @@
 #ifndef Q2_BITMAP_DIR_H
 #define Q2_BITMAP_DIR_H
 
-#include "q2_cursor.h"
-#include "q2_geometry.h"
+#include "format/q2_cursor.h"
+#include "format/q2_geometry.h"
 
 #define Q2_BITMAP_IN_USE (UINT32_C(1) << 0)
 #define Q2_BITMAP_AUTO (UINT32_C(1) << 1)

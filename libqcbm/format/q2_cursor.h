@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 
 struct q2_cursor {
     const uint8_t *at, *end;

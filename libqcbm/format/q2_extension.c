@@ -1,15 +1,15 @@
 /* q2_extension.c - the list of header extensions; unknown ones are kept verbatim
  * SPDX-License-Identifier: MIT */
-#include "q2_extension.h"
+#include "format/q2_extension.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bytes.h"
-#include "checked.h"
-#include "error.h"
-#include "q2_limits.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "format/q2_limits.h"
 
 #define EXT_HEADER 8u
 #define CRYPTO_LEN 16u

@@ -3,7 +3,7 @@
 #ifndef Q2_EXTENSION_H
 #define Q2_EXTENSION_H
 
-#include "q2_header.h"
+#include "format/q2_header.h"
 
 #define Q2_EXT_END UINT32_C(0)
 #define Q2_EXT_BACKING_FORMAT UINT32_C(0xe2792aca)

@@ -1,11 +1,11 @@
 /* q2_geometry.c - numbers derived once from an accepted header
  * SPDX-License-Identifier: MIT */
-#include "q2_geometry.h"
+#include "format/q2_geometry.h"
 
 #include <string.h>
 
-#include "checked.h"
-#include "q2_limits.h"
+#include "base/checked.h"
+#include "format/q2_limits.h"
 
 #define MIN_DEFAULT_GRANULARITY 4096u
 #define MAX_DEFAULT_GRANULARITY 65536u

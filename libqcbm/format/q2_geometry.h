@@ -3,7 +3,7 @@
 #ifndef Q2_GEOMETRY_H
 #define Q2_GEOMETRY_H
 
-#include "q2_header.h"
+#include "format/q2_header.h"
 
 struct q2_geometry {
     uint32_t version;

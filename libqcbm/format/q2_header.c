@@ -2,15 +2,15 @@
  * SPDX-License-Identifier: MIT
  *
  * The rules run in the order in which QEMU applies them, so that an image with several faults gets the same verdict. */
-#include "q2_header.h"
+#include "format/q2_header.h"
 
 #include <string.h>
 
-#include "bytes.h"
-#include "checked.h"
-#include "error.h"
-#include "q2_limits.h"
-#include "q2_snapshot.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "format/q2_limits.h"
+#include "format/q2_snapshot.h"
 
 #define COMPRESSION_ZSTD 1u
 #define CRYPT_LUKS 2u

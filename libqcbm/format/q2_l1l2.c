@@ -1,11 +1,11 @@
 /* q2_l1l2.c - L1 entries, L2 entries with and without subclusters, compressed descriptors
  * SPDX-License-Identifier: MIT */
-#include "q2_l1l2.h"
+#include "format/q2_l1l2.h"
 
 #include <string.h>
 
-#include "checked.h"
-#include "q2_limits.h"
+#include "base/checked.h"
+#include "format/q2_limits.h"
 
 void q2_l1_entry_parse(uint64_t raw, const struct q2_geometry *g, struct q2_l1_entry *out)
 {

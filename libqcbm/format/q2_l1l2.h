@@ -3,7 +3,7 @@
 #ifndef Q2_L1L2_H
 #define Q2_L1L2_H
 
-#include "q2_geometry.h"
+#include "format/q2_geometry.h"
 
 #define Q2_ENTRY_OFFSET_MASK UINT64_C(0x00fffffffffffe00)
 #define Q2_ENTRY_COPIED (UINT64_C(1) << 63)

@@ -1,8 +1,8 @@
 /* q2_refcount.c - refcount blocks of all seven widths
  * SPDX-License-Identifier: MIT */
-#include "q2_refcount.h"
+#include "format/q2_refcount.h"
 
-#include "bytes.h"
+#include "base/bytes.h"
 
 uint64_t q2_refcount_max(uint32_t order)
 {

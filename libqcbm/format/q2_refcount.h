@@ -3,7 +3,7 @@
 #ifndef Q2_REFCOUNT_H
 #define Q2_REFCOUNT_H
 
-#include "q2_geometry.h"
+#include "format/q2_geometry.h"
 
 #define Q2_REFTABLE_OFFSET_MASK UINT64_C(0xfffffffffffffe00)
 #define Q2_REFTABLE_RESERVED UINT64_C(0x1ff)

@@ -1,12 +1,12 @@
 /* q2_snapshot.c - entries of the internal snapshot table
  * SPDX-License-Identifier: MIT */
-#include "q2_snapshot.h"
+#include "format/q2_snapshot.h"
 
 #include <string.h>
 
-#include "checked.h"
-#include "error.h"
-#include "q2_limits.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "format/q2_limits.h"
 
 static int fail_incomplete(struct qcbm_error *err, uint64_t at, uint32_t index)
 {

@@ -3,8 +3,8 @@
 #ifndef Q2_SNAPSHOT_H
 #define Q2_SNAPSHOT_H
 
-#include "q2_cursor.h"
-#include "q2_header.h"
+#include "format/q2_cursor.h"
+#include "format/q2_header.h"
 
 #define Q2_SNAPSHOT_FIXED 40u
 

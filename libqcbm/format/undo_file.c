@@ -1,12 +1,12 @@
 /* undo_file.c - the parts of an undo file: header, records, end mark (docs/undo-format.md)
  * SPDX-License-Identifier: MIT */
-#include "undo_file.h"
+#include "format/undo_file.h"
 
 #include <string.h>
 
-#include "bytes.h"
-#include "checked.h"
-#include "error.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/error.h"
 
 #define DIGEST QCBMI_DIGEST_BYTES
 #define HEADER_DIGEST (QCBMI_UNDO_HEADER_BYTES - DIGEST) /* where it stands */

@@ -3,7 +3,7 @@
 #ifndef QCBMI_UNDO_FILE_H
 #define QCBMI_UNDO_FILE_H
 
-#include "digest.h"
+#include "base/digest.h"
 #include "qcbm.h"
 
 #define QCBMI_UNDO_VERSION 1u

@@ -1,12 +1,12 @@
 /* chain.c - the backing chain, for the commands that need it: local qcow2 and raw files only
  * SPDX-License-Identifier: MIT */
-#include "chain.h"
+#include "image/chain.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "checked.h"
+#include "base/alloc.h"
+#include "base/checked.h"
 
 static const char *printable(char text[256], const char *name)
 {

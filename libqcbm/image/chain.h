@@ -6,7 +6,7 @@
 #ifndef QCBMI_CHAIN_H
 #define QCBMI_CHAIN_H
 
-#include "image.h"
+#include "image/image.h"
 
 #define QCBMI_CHAIN_MAX_DEPTH 200u
 

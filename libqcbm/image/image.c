@@ -1,16 +1,16 @@
 /* image.c - open an image: lock, header, extensions, feature gate
  * SPDX-License-Identifier: MIT */
-#include "image.h"
+#include "image/image.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bytes.h"
-#include "checked.h"
-#include "snapshots.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "image/snapshots.h"
 
 #define MAX_FINDINGS 4096u
 #define SPARSE_PIECE (UINT64_C(64) << 10)

@@ -3,13 +3,13 @@
 #ifndef QCBMI_IMAGE_H
 #define QCBMI_IMAGE_H
 
-#include "error.h"
-#include "io.h"
-#include "io_file.h"
-#include "q2_extension.h"
-#include "q2_geometry.h"
-#include "q2_limits.h"
-#include "q2_snapshot.h"
+#include "base/error.h"
+#include "format/q2_extension.h"
+#include "format/q2_geometry.h"
+#include "format/q2_limits.h"
+#include "format/q2_snapshot.h"
+#include "io/io.h"
+#include "io/io_file.h"
 
 struct qcbmi_bitmap_list; /* bitmap/bitmap_list.h; loaded by the layer above */
 

@@ -1,14 +1,14 @@
 /* layer_map.c - what one layer of a chain has at a guest offset: state, and place in its file
  * SPDX-License-Identifier: MIT */
-#include "layer_map.h"
+#include "image/layer_map.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bytes.h"
-#include "checked.h"
-#include "refscan.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "image/refscan.h"
 
 /* ---- start ---- */
 

@@ -5,9 +5,9 @@
 #ifndef QCBMI_LAYER_MAP_H
 #define QCBMI_LAYER_MAP_H
 
-#include "chain.h"
-#include "q2_l1l2.h"
-#include "window.h"
+#include "format/q2_l1l2.h"
+#include "image/chain.h"
+#include "image/window.h"
 
 struct qcbmi_layer_map {
     struct qcbmi_layer *layer;

@@ -1,14 +1,14 @@
 /* refscan.c - what the refcounts alone tell: how many clusters are used, and where the last one ends
  * SPDX-License-Identifier: MIT */
-#include "refscan.h"
+#include "image/refscan.h"
 
 #include <stdlib.h>
 
-#include "alloc.h"
-#include "bytes.h"
-#include "checked.h"
-#include "q2_refcount.h"
-#include "window.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "format/q2_refcount.h"
+#include "image/window.h"
 
 struct block_ref {
     uint64_t offset, index;

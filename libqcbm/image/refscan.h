@@ -3,7 +3,7 @@
 #ifndef QCBMI_REFSCAN_H
 #define QCBMI_REFSCAN_H
 
-#include "image.h"
+#include "image/image.h"
 
 struct qcbmi_refscan {
     uint64_t used_clusters; /* with a refcount that is not zero */

@@ -1,11 +1,11 @@
 /* snapshots.c - the table of internal snapshots
  * SPDX-License-Identifier: MIT */
-#include "snapshots.h"
+#include "image/snapshots.h"
 
 #include <stdlib.h>
 
-#include "alloc.h"
-#include "checked.h"
+#include "base/alloc.h"
+#include "base/checked.h"
 
 /* The header gives the number of entries, not the bytes: read what can be there at most. */
 static int read_table(struct qcbm_image *img, uint8_t **out, uint64_t *len, struct qcbm_error *err)

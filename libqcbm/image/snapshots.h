@@ -3,7 +3,7 @@
 #ifndef QCBMI_SNAPSHOTS_H
 #define QCBMI_SNAPSHOTS_H
 
-#include "image.h"
+#include "image/image.h"
 
 /* Read the table into img->snapshots, unless it is there. Its L1 tables are not looked at. An entry that breaks a rule
  * is an error each time; those before it stay to be shown. */

@@ -1,15 +1,15 @@
 /* tables.c - reading the mapping tables: the active L1, and many L2 tables in file order
  * SPDX-License-Identifier: MIT */
-#include "tables.h"
+#include "image/tables.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bytes.h"
-#include "checked.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 
 #define READ_PIECE (UINT64_C(1) << 20) /* bytes in one read of neighbouring L2 tables */
 #define READ_GAP (UINT64_C(64) << 10)  /* bytes that are cheaper to read than to skip */

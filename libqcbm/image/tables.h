@@ -3,8 +3,8 @@
 #ifndef QCBMI_TABLES_H
 #define QCBMI_TABLES_H
 
-#include "image.h"
-#include "q2_l1l2.h"
+#include "format/q2_l1l2.h"
+#include "image/image.h"
 
 /* Read the part of the active L1 that maps guest data into img->l1, unless it is there. */
 int qcbmi_l1_load(struct qcbm_image *img, struct qcbm_error *err);

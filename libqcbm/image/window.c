@@ -1,13 +1,13 @@
 /* window.c - reading tables piece by piece: flat memory, few reads, holes of a sparse file skipped
  * SPDX-License-Identifier: MIT */
-#include "window.h"
+#include "image/window.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bytes.h"
-#include "checked.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 
 #define NEAR (UINT64_C(16) << 10) /* bytes that are cheaper to read than to skip */
 

@@ -5,7 +5,7 @@
 #ifndef QCBMI_WINDOW_H
 #define QCBMI_WINDOW_H
 
-#include "io.h"
+#include "io/io.h"
 
 #define QCBMI_WINDOW_BYTES (UINT64_C(64) << 10)
 

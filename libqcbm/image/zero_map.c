@@ -1,14 +1,14 @@
 /* zero_map.c - where the guest reads zeros, from the tables of the chain, in guest order
  * SPDX-License-Identifier: MIT */
-#include "zero_map.h"
+#include "image/zero_map.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bytes.h"
-#include "checked.h"
-#include "tables.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "image/tables.h"
 
 enum reading { READ_DATA, READ_ZERO, READ_THROUGH };
 

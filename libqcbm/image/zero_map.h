@@ -3,8 +3,8 @@
 #ifndef QCBMI_ZERO_MAP_H
 #define QCBMI_ZERO_MAP_H
 
-#include "chain.h"
-#include "q2_l1l2.h"
+#include "format/q2_l1l2.h"
+#include "image/chain.h"
 
 struct qcbmi_zero_layer {
     uint8_t *l2;        /* the table read last */

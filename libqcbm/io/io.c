@@ -1,11 +1,11 @@
 /* io.c - checked front of a backend: bounds, return codes, size kept up to date
  * SPDX-License-Identifier: MIT */
-#include "io.h"
+#include "io/io.h"
 
 #include <string.h>
 
-#include "checked.h"
-#include "error.h"
+#include "base/checked.h"
+#include "base/error.h"
 
 /* Offsets reach the system as off_t. */
 #define IO_MAX_END ((uint64_t)INT64_MAX)

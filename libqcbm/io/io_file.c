@@ -1,6 +1,6 @@
 /* io_file.c - a local file or block device as backend
  * SPDX-License-Identifier: MIT */
-#include "io_file.h"
+#include "io/io_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,10 +12,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "alloc.h"
-#include "checked.h"
-#include "error.h"
-#include "io_lock.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "io/io_lock.h"
 
 /* One system call moves at most about 2 GiB; stay below that on every system. */
 #define MAX_TRANSFER ((size_t)1 << 30)

@@ -3,7 +3,7 @@
 #ifndef QCBMI_IO_FILE_H
 #define QCBMI_IO_FILE_H
 
-#include "io.h"
+#include "io/io.h"
 
 /* Open @path; regular files and block devices only, never blocks on a FIFO, close-on-exec. *@self goes with
  * qcbmi_file_ops(). Messages do not repeat the path.

@@ -5,13 +5,13 @@
  * locks, so taking them never fails for a conflict and any number of parties may say the same; a conflict is found by
  * asking whether an exclusive lock could be had on the opposite byte. Both parties take first and look afterwards: of
  * two that start at once at least one sees the other. Locks of one's own open file description never conflict. */
-#include "io_lock.h"
+#include "io/io_lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "error.h"
+#include "base/error.h"
 
 enum { PERM_CONSISTENT_READ = 1u << 0, PERM_WRITE = 1u << 1, PERM_WRITE_UNCHANGED = 1u << 2, PERM_RESIZE = 1u << 3 };
 #define PERM_ALL 0xfu

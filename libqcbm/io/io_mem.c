@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checked.h"
-#include "error.h"
+#include "base/checked.h"
+#include "base/error.h"
 #include "qcbm-io.h"
 
 struct qcbm_mem {

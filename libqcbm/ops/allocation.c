@@ -1,12 +1,12 @@
 /* allocation.c - what one layer has allocated, marked in a dirty map
  * SPDX-License-Identifier: MIT */
-#include "allocation.h"
+#include "ops/allocation.h"
 
 #include <stdlib.h>
 
-#include "alloc.h"
-#include "bytes.h"
-#include "checked.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 
 struct mark {
     struct qcbm_image *img;

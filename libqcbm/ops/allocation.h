@@ -3,8 +3,8 @@
 #ifndef QCBMI_ALLOCATION_H
 #define QCBMI_ALLOCATION_H
 
-#include "dirtymap.h"
-#include "tables.h"
+#include "bitmap/dirtymap.h"
+#include "image/tables.h"
 
 struct qcbmi_allocation {
     uint64_t allocated_bytes;   /* guest bytes, clipped at the layer's size */

@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bitmap_file.h"
-#include "bitmap_load.h"
-#include "checked.h"
-#include "fingerprint.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "bitmap/bitmap_load.h"
+#include "format/bitmap_file.h"
+#include "ops/fingerprint.h"
 
 #define PIECE 65536u
 

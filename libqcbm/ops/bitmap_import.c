@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bitmap_edit.h"
-#include "bitmap_file.h"
-#include "checked.h"
-#include "fingerprint.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "bitmap/bitmap_edit.h"
+#include "format/bitmap_file.h"
+#include "ops/fingerprint.h"
 
 #define PIECE (BMF_MAX_BITS / 8)
 

@@ -1,9 +1,9 @@
 /* extents.c - the dirty extents of a stored bitmap, streamed
  * SPDX-License-Identifier: MIT */
-#include "bitmap_list.h"
-#include "bitmap_load.h"
-#include "checked.h"
-#include "zero_map.h"
+#include "base/checked.h"
+#include "bitmap/bitmap_list.h"
+#include "bitmap/bitmap_load.h"
+#include "image/zero_map.h"
 
 struct emit {
     qcbm_extent_fn *fn;

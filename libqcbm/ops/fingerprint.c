@@ -1,13 +1,13 @@
 /* fingerprint.c - what tells one disk from another across a migration
  * SPDX-License-Identifier: MIT */
-#include "fingerprint.h"
+#include "ops/fingerprint.h"
 
 #include <stdlib.h>
 
-#include "alloc.h"
-#include "bytes.h"
-#include "checked.h"
-#include "layer_map.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "image/layer_map.h"
 
 #define HEAD 65536u
 

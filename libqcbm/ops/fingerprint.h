@@ -3,8 +3,8 @@
 #ifndef QCBMI_FINGERPRINT_H
 #define QCBMI_FINGERPRINT_H
 
-#include "digest.h"
-#include "image.h"
+#include "base/digest.h"
+#include "image/image.h"
 
 /* The digest of size and first 64 KiB of the disk: boot code, partition table with its identifiers, often the head of a
  * file system. Any copy of the disk has them, whatever its format and layout. *@known is false where these bytes cannot be

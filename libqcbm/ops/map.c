@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "checked.h"
-#include "layer_map.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "image/layer_map.h"
 
 struct map_walk {
     struct qcbmi_chain chain;

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include <string.h>
 
-#include "bitmap_list.h"
-#include "checked.h"
+#include "base/checked.h"
+#include "bitmap/bitmap_list.h"
 
 struct target {
     uint64_t cluster_size, l2_entry_size, refcount_bits;

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "allocation.h"
-#include "bitmap_edit.h"
-#include "chain.h"
-#include "checked.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "bitmap/bitmap_edit.h"
+#include "image/chain.h"
+#include "ops/allocation.h"
 
 struct layer_figures {
     char *filename;

@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bitmap_edit.h"
-#include "bytes.h"
-#include "checked.h"
-#include "undo_load.h"
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "bitmap/bitmap_edit.h"
+#include "write/undo_load.h"
 
 #define SECTOR QCBMI_UNDO_SECTOR
 

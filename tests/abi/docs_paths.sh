@@ -39,7 +39,7 @@ for document in *.md docs/*.md; do
             libqcbm/* | tools/* | tests/* | docs/* | examples/* | scripts/* | .ci/* | fuzz/* | bench/*)
                 check "$document" "$word"
                 ;;
-            base/* | format/* | io/* | image/* | bitmap/* | ops/* | include/*) check "$document" "$word" ;;
+            base/* | format/* | io/* | image/* | write/* | bitmap/* | check/* | dump/* | ops/* | api/* | include/*) check "$document" "$word" ;;
             *.md) check "$document" "$word" ;;
         esac
     done < <(grep -oE '`[^`]+`' <<<"$text" | tr -d '`' | sort -u)

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc.h"
-#include "bitmap_edit.h"
+#include "base/alloc.h"
+#include "bitmap/bitmap_edit.h"
 #include "judge.h"
 #include "ops.h"
 #include "states.h"

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "image_builder.h"
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 
 #define EXT_BACKING_FORMAT UINT32_C(0xe2792aca)
 #define EXT_BITMAPS UINT32_C(0x23852875)

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "image.h"
+#include "image/image.h"
 #include "image_builder.h"
 #include "io_record.h"
 

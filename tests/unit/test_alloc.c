@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "alloc.h"
+#include "base/alloc.h"
 
 static void array_is_zeroed_and_never_null(void **state)
 {

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "allocation.h"
-#include "q2_l1l2.h"
+#include "format/q2_l1l2.h"
+#include "ops/allocation.h"
 
 #define COPIED BUILD_COPIED
 #define COMPRESSED BUILD_COMPRESSED

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "bitmap_list.h"
+#include "bitmap/bitmap_list.h"
 
 #define IN_USE 1u
 #define AUTO 2u

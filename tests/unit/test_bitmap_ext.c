@@ -6,7 +6,7 @@
  * bitmaps of before or after, or none where there were none. */
 #include "image_unit.h"
 
-#include "bitmap_ext.h"
+#include "bitmap/bitmap_ext.h"
 
 #define SECTOR 512u
 #define FOREIGN UINT32_C(0x1234abcd)

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "bitmap_file.h"
+#include "format/bitmap_file.h"
 
 /* 1 MiB, granularity 4 KiB, enabled, no fingerprint, "name"; written from docs/bitmap-format.md, not by the code. */
 static const uint8_t sample[72] = {

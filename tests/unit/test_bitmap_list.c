@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "bitmap_list.h"
+#include "bitmap/bitmap_list.h"
 
 /* 64 KiB; "a", "bb", "ccc" with clean tables. */
 static void build_abc(struct image_builder *b)

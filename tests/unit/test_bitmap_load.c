@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "bitmap_load.h"
+#include "bitmap/bitmap_load.h"
 
 /* An image with one bitmap "b" of @n raw table entries; @data clusters are put in front of the table. */
 struct loaded {

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "bitmap_store.h"
+#include "bitmap/bitmap_store.h"
 
 /* A map stored into a plan, and the plan carried out on a copy of the file. */
 struct stored {

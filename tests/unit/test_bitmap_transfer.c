@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "bitmap_file.h"
-#include "digest.h"
+#include "base/digest.h"
+#include "format/bitmap_file.h"
 
 #define AUTO 2u
 

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "bitset.h"
+#include "base/bitset.h"
 
 #define CHUNK ((uint64_t)QCBMI_BITSET_CHUNK_BITS)
 #define CHUNK_BYTES (QCBMI_BITSET_CHUNK_BITS / 8)

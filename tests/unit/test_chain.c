@@ -3,7 +3,7 @@
 #include "image_unit.h"
 #include "temp_dir.h"
 
-#include "chain.h"
+#include "image/chain.h"
 
 static void names_are_resolved_as_qemu_does(void **state)
 {

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "bytes.h"
-#include "checked.h"
+#include "base/bytes.h"
+#include "base/checked.h"
 
 #define MAX UINT64_MAX
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "counts.h"
+#include "base/counts.h"
 
 enum { N = 3 * QCBMI_COUNTS_CHUNK + 100 };
 

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "digest.h"
+#include "base/digest.h"
 
 /* The values of xxhsum -H2. */
 static void known_digests(void **state)

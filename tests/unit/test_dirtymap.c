@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "dirtymap.h"
+#include "bitmap/dirtymap.h"
 
 #define KIB(n) ((uint64_t)(n) << 10)
 

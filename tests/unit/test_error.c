@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "error.h"
+#include "base/error.h"
 
 static void fail_fills_every_field(void **state)
 {

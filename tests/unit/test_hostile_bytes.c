@@ -5,14 +5,14 @@
  * sanitizers see the rest. What a parser lets pass is given to the functions that trust it. */
 #include "unit.h"
 
-#include "bytes.h"
-#include "q2_bitmap_dir.h"
-#include "q2_extension.h"
-#include "q2_geometry.h"
-#include "q2_l1l2.h"
-#include "q2_limits.h"
-#include "q2_refcount.h"
-#include "q2_snapshot.h"
+#include "base/bytes.h"
+#include "format/q2_bitmap_dir.h"
+#include "format/q2_extension.h"
+#include "format/q2_geometry.h"
+#include "format/q2_l1l2.h"
+#include "format/q2_limits.h"
+#include "format/q2_refcount.h"
+#include "format/q2_snapshot.h"
 
 #define CLUSTER 512u
 

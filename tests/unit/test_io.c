@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io.h"
-#include "io_file.h"
+#include "io/io.h"
+#include "io/io_file.h"
 
 /* ---- a backend that does what it is told --------------------------------------------------------------- */
 

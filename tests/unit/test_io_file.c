@@ -94,7 +94,7 @@ static off_t faulty_lseek(int fd, off_t off, int whence)
 #define ftruncate faulty_ftruncate
 #define fallocate faulty_fallocate
 #define lseek faulty_lseek
-#include "io_file.c"
+#include "io/io_file.c"
 #undef pread
 #undef pwrite
 #undef fdatasync

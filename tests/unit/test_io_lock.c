@@ -39,7 +39,7 @@ static int faulty_fcntl(int fd, int cmd, struct flock *fl)
 }
 
 #define fcntl faulty_fcntl
-#include "io_lock.c"
+#include "io/io_lock.c"
 #undef fcntl
 
 #define N_MODES 5

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "owners.h"
+#include "write/owners.h"
 
 struct scan {
     struct qcbm_image *img;

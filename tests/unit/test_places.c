@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "owners.h"
+#include "write/owners.h"
 
 /* struct qcbm_error: offset is where the bad bytes lie; the entry, not the last one of its table. */
 static void guest_data_on_metadata_is_named_by_its_own_entry(void **state)

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "plan.h"
+#include "write/plan.h"
 
 static void stage(struct qcbmi_plan *plan, const char *name, bool switches)
 {

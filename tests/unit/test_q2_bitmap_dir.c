@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "q2_bitmap_dir.h"
-#include "q2_limits.h"
+#include "format/q2_bitmap_dir.h"
+#include "format/q2_limits.h"
 
 #define AT UINT64_C(0x50020) /* where the entry is said to lie */
 #define KIB(n) ((uint64_t)(n) << 10)

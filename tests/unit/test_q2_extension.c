@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "bytes.h"
-#include "q2_extension.h"
-#include "q2_limits.h"
+#include "base/bytes.h"
+#include "format/q2_extension.h"
+#include "format/q2_limits.h"
 
 #define UNKNOWN UINT32_C(0x11223344)
 

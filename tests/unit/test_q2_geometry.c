@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "q2_geometry.h"
+#include "format/q2_geometry.h"
 
 static void every_number_over_the_grid(void **state)
 {

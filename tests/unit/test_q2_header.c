@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "bytes.h"
-#include "q2_header.h"
-#include "q2_limits.h"
+#include "base/bytes.h"
+#include "format/q2_header.h"
+#include "format/q2_limits.h"
 
 /* A legal version 3 header of an image of 10 GiB with 64 KiB clusters; written out, not made by the code under test. */
 static void sample_v3(uint8_t b[112])

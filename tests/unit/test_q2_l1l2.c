@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "q2_l1l2.h"
+#include "format/q2_l1l2.h"
 
 #define COPIED Q2_ENTRY_COPIED
 #define COMPRESSED Q2_L2_COMPRESSED

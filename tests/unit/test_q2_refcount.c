@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "q2_refcount.h"
+#include "format/q2_refcount.h"
 
 #define BLOCK 512u
 

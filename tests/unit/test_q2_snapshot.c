@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "q2_limits.h"
-#include "q2_snapshot.h"
+#include "format/q2_limits.h"
+#include "format/q2_snapshot.h"
 
 /* One entry with an id of "1", a name, @extra_len bytes of extra data 0x11, 0x12 ...; returns its length unpadded. */
 static size_t make_entry(uint8_t *to, uint32_t extra_len, const char *name)

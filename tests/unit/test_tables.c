@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "tables.h"
+#include "image/tables.h"
 
 /* The memory backend, counting reads. */
 static unsigned n_reads;

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
-#include "bytes.h"
-#include "undo_file.h"
+#include "base/bytes.h"
+#include "format/undo_file.h"
 
 #define H QCBMI_UNDO_HEADER_BYTES
 

@@ -3,7 +3,7 @@
 #include "image_unit.h"
 #include "temp_dir.h"
 
-#include "zero_map.h"
+#include "image/zero_map.h"
 
 /* One layer of 8 clusters of 4 KiB, a character each: n data, z zero, Z zero with a cluster kept, c compressed,
  * . unallocated, x damaged. Fewer characters make a shorter layer. */

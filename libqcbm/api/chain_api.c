@@ -1,0 +1,117 @@
+/* chain_api.c - the backing chain layer by layer, and what the refcounts tell of one image
+ * SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "bitmap/bitmap_list.h"
+#include "image/chain.h"
+#include "image/refscan.h"
+
+struct qcbm_chain {
+    struct qcbmi_chain chain;
+    struct qcbm_image *looked_at; /* the layer whose bitmaps are loaded; never the caller's image */
+};
+
+static void forget_bitmaps(struct qcbm_chain *chain)
+{
+    if (!chain->looked_at)
+        return;
+    qcbmi_bitmap_list_free(chain->looked_at->bitmaps);
+    chain->looked_at->bitmaps = NULL;
+    chain->looked_at = NULL;
+}
+
+void qcbm_chain_close(struct qcbm_chain *chain)
+{
+    if (!chain)
+        return;
+    forget_bitmaps(chain);
+    qcbmi_chain_close(&chain->chain);
+    free(chain);
+}
+
+int qcbm_chain_open(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err)
+{
+    struct qcbmi_chain_options options = { .force_share = img->open_flags & QCBM_OPEN_FORCE_SHARE };
+    struct qcbm_chain *chain = qcbmi_alloc_array(1, sizeof(*chain), err);
+    int ret;
+
+    *out = NULL;
+    if (!chain)
+        return QCBM_E_NOMEM;
+    ret = qcbmi_chain_open(img, &options, &chain->chain, err);
+    if (ret < 0) {
+        qcbm_chain_close(chain);
+        return ret;
+    }
+    *out = chain;
+    return 0;
+}
+
+uint32_t qcbm_chain_count(const struct qcbm_chain *chain)
+{
+    return (uint32_t)chain->chain.n;
+}
+
+static void give(void *out, size_t out_size, const void *from, size_t from_size)
+{
+    memset(out, 0, out_size);
+    memcpy(out, from, out_size < from_size ? out_size : from_size);
+}
+
+/* A directory can be large: that of one layer at a time is in memory. */
+static int load_bitmaps(struct qcbm_chain *chain, const struct qcbmi_layer *l, struct qcbm_error *err)
+{
+    forget_bitmaps(chain);
+    if (!l->img || l->img->bitmaps)
+        return 0;
+    chain->looked_at = l->img;
+    return qcbmi_bitmap_list_load(l->img, err);
+}
+
+int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,
+                   struct qcbm_error *err)
+{
+    struct qcbmi_layer *l = &chain->chain.layers[index];
+    struct qcbm_chain_layer layer = { .filename = l->filename, .format = l->img ? "qcow2" : "raw", .image = l->img };
+    struct qcbmi_io *io = l->img ? &l->img->io : &l->raw;
+    struct qcbmi_file_traits traits = qcbmi_file_get_traits(io);
+    uint64_t available;
+    int ret = load_bitmaps(chain, l, err);
+
+    if (ret < 0)
+        return ret;
+    layer.virtual_size = l->size;
+    layer.file_size = io->size;
+    if (qcbmi_io_space(io, &available, &layer.disk_size, NULL) < 0)
+        layer.disk_size = QCBM_NO_OFFSET;
+    layer.is_device = traits.is_device;
+    layer.extent_size_hint = traits.extent_size_hint;
+    give(out, size, &layer, sizeof(layer));
+    return 0;
+}
+
+/* Refcounts may be set for clusters that no file can have. */
+static uint64_t bytes_of(uint64_t clusters, const struct q2_geometry *g)
+{
+    uint64_t bytes;
+
+    return u64_mul(clusters, g->cluster_size, &bytes) ? u64_min(bytes, INT64_MAX) : INT64_MAX;
+}
+
+int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size, struct qcbm_error *err)
+{
+    struct qcbm_image_usage usage;
+    struct qcbmi_refscan scan;
+    int ret = qcbmi_refscan(img, UINT64_MAX, false, &scan, err);
+
+    if (ret < 0)
+        return ret;
+    usage.allocated_bytes = bytes_of(scan.used_clusters, &img->g);
+    usage.end_offset = bytes_of(scan.end_cluster, &img->g);
+    usage.bad_entries = scan.bad_entries;
+    give(out, size, &usage, sizeof(usage));
+    return 0;
+}

@@ -1,0 +1,271 @@
+/* image_api.c - open, close, and what can be asked of an open image
+ * SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "bitmap/bitmap_edit.h"
+#include "bitmap/bitmap_list.h"
+#include "bitmap/bitmap_load.h"
+#include "image/snapshots.h"
+
+static int open_on(const struct qcbm_io_ops *ops, void *self, const char *path, unsigned flags, struct qcbm_image **out,
+                   struct qcbm_error *err)
+{
+    int ret = qcbmi_image_open(ops, self, path, flags, out, err);
+
+    if (ret < 0)
+        return ret;
+    ret = qcbmi_bitmap_list_load(*out, err);
+    if (ret < 0) {
+        qcbm_close(*out);
+        *out = NULL;
+    }
+    return ret;
+}
+
+static int check_flags(unsigned flags, struct qcbm_error *err)
+{
+    if ((flags & QCBM_OPEN_WRITE) && (flags & (QCBM_OPEN_FORCE_SHARE | QCBM_OPEN_INFO)))
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "force-share is for reading only");
+    return 0;
+}
+
+int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err)
+{
+    void *self = NULL;
+    int ret = check_flags(flags, err);
+
+    *out = NULL;
+    if (ret == 0)
+        ret = qcbmi_file_open(path, flags & QCBM_OPEN_WRITE, &self, err);
+    return ret < 0 ? ret : open_on(qcbmi_file_ops(), self, path, flags, out, err);
+}
+
+int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_image **out,
+                 struct qcbm_error *err)
+{
+    int ret = check_flags(flags, err);
+
+    *out = NULL;
+    if (ret < 0) {
+        ops->close(self);
+        return ret;
+    }
+    return open_on(ops, self, NULL, flags, out, err);
+}
+
+void qcbm_close(struct qcbm_image *img)
+{
+    if (!img)
+        return;
+    qcbmi_bitmap_list_free(img->bitmaps);
+    qcbmi_image_free(img);
+}
+
+/* Structs grow at the end: give an older caller as much as it knows. */
+static void give(void *out, size_t out_size, const void *from, size_t from_size)
+{
+    memset(out, 0, out_size);
+    memcpy(out, from, out_size < from_size ? out_size : from_size);
+}
+
+static void features_of(const struct qcbm_image *img, struct qcbm_image_info *i)
+{
+    i->version = img->h.version;
+    i->cluster_size = img->g.cluster_size;
+    i->refcount_bits = img->g.refcount_bits;
+    i->crypt_method = img->h.crypt_method;
+    i->compression_type = img->h.compression_type;
+    i->header_length = img->h.header_length;
+    i->incompatible_features = img->h.incompatible;
+    i->compatible_features = img->h.compatible;
+    i->autoclear_features = img->h.autoclear;
+}
+
+void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *out, size_t size)
+{
+    const struct q2_extension *crypto = q2_extension_find(&img->exts, Q2_EXT_CRYPTO);
+    struct qcbm_image_info i = { .virtual_size = img->h.size, .file_size = img->io.size };
+    struct qcbmi_file_traits traits = qcbmi_file_get_traits(&img->io);
+    struct qcbmi_io io = img->io;
+    uint64_t available;
+
+    features_of(img, &i);
+    if (qcbmi_io_space(&io, &available, &i.disk_size, NULL) < 0)
+        i.disk_size = QCBM_NO_OFFSET;
+    i.snapshot_count = img->h.n_snapshots;
+    i.bitmap_count = img->bitmaps->n;
+    i.bitmaps_stale = img->bitmaps->stale;
+    i.backing_file = img->backing_file;
+    i.backing_format = img->backing_format;
+    i.data_file = img->data_file;
+    if (crypto) {
+        i.crypt_header_offset = be64_load(crypto->data);
+        i.crypt_header_length = be64_load(crypto->data + 8);
+    }
+    i.is_device = traits.is_device;
+    i.extent_size_hint = traits.extent_size_hint;
+    give(out, size, &i, sizeof(i));
+}
+
+int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_error *err)
+{
+    int ret = qcbmi_snapshots_load(img, err);
+
+    *count = img->n_snapshots_loaded;
+    return ret;
+}
+
+void qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, struct qcbm_snapshot_info *out, size_t size)
+{
+    const struct q2_snapshot *s = &img->snapshots[index];
+    struct qcbm_snapshot_info i = { .id = img->snapshot_strings[2 * index],
+                                    .name = img->snapshot_strings[2 * index + 1] };
+
+    i.l1_offset = s->l1_offset;
+    i.l1_entries = s->l1_entries;
+    i.date_sec = s->date_sec;
+    i.date_nsec = s->date_nsec;
+    i.vm_clock_nsec = s->vm_clock_nsec;
+    i.vm_state_size = s->vm_state_size;
+    i.disk_size = s->disk_size == UINT64_MAX ? img->h.size : s->disk_size;
+    i.icount = s->icount;
+    i.entry_offset = img->h.snapshots_offset + (uint64_t)(s->extra - Q2_SNAPSHOT_FIXED - img->snapshot_table);
+    give(out, size, &i, sizeof(i));
+}
+
+uint32_t qcbm_finding_count(const struct qcbm_image *img)
+{
+    return (uint32_t)img->findings.n;
+}
+
+void qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_finding *out, size_t size)
+{
+    give(out, size, &img->findings.list[index], sizeof(struct qcbm_finding));
+}
+
+void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size)
+{
+    const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
+    struct qcbm_bitmap_info i = { .name = b->name, .name_len = b->d.name_len, .flags = b->d.flags };
+
+    if (b->d.granularity_bits < 64)
+        i.granularity = UINT64_C(1) << b->d.granularity_bits;
+    i.extra_data_size = b->d.extra_len;
+    i.extra_data = b->d.extra_len ? b->d.extra : NULL;
+    i.entry_offset = b->entry_offset;
+    i.table_offset = b->d.table_offset;
+    i.table_entries = b->d.table_entries;
+    i.in_use = b->d.flags & Q2_BITMAP_IN_USE;
+    i.enabled = b->d.flags & Q2_BITMAP_AUTO;
+    i.usable = qcbmi_bitmap_check_readable(img, b, false, NULL) == 0;
+    give(out, size, &i, sizeof(i));
+}
+
+int qcbm_bitmap_check_table(struct qcbm_image *img, uint32_t index, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
+    int ret = qcbmi_bitmap_check_readable(img, b, false, err);
+
+    return ret < 0 ? ret : qcbmi_bitmap_check_table(img, b, err);
+}
+
+struct tally {
+    uint64_t n_bits, dirty;
+    bool last_dirty;
+};
+
+static int count_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t first_byte, uint64_t n_bytes,
+                       const uint8_t *bytes, struct qcbm_error *err)
+{
+    struct tally *t = opaque;
+    uint64_t first = 8 * first_byte, end = u64_min(first + 8 * n_bytes, t->n_bits), i;
+
+    (void)err;
+    if (kind == Q2_BME_ZEROS || first >= end)
+        return 0;
+    if (kind == Q2_BME_ONES) {
+        t->dirty += end - first;
+        t->last_dirty |= end == t->n_bits;
+        return 0;
+    }
+    for (i = 0; first + 64 * (i + 1) <= end; i++)
+        t->dirty += (uint64_t)__builtin_popcountll(be64_load(bytes + 8 * i));
+    for (uint64_t bit = 64 * i; first + bit < end; bit++)
+        t->dirty += bytes[bit / 8] >> (bit % 8) & 1;
+    if (end == t->n_bits)
+        t->last_dirty = bytes[(end - 1 - first) / 8] >> ((end - 1) % 8) & 1;
+    return 0;
+}
+
+#define LOST_DATA "bitmap-data-past-eof"
+
+static bool has_finding(const struct qcbm_image *img, uint32_t bitmap, const char *code)
+{
+    for (size_t i = 0; i < img->findings.n; i++)
+        if (img->findings.list[i].bitmap == bitmap && strcmp(img->findings.list[i].code, code) == 0)
+            return true;
+    return false;
+}
+
+int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
+    struct qcbmi_bitmap_walk_stats stats;
+    struct q2_bitmap_size size;
+    struct tally t = { 0 };
+    int ret = qcbmi_bitmap_find_shared_data(img, err);
+
+    memset(out, 0, sizeof(*out));
+    if (ret == 0)
+        ret = qcbmi_bitmap_check_readable(img, b, true, err);
+    if (ret == 0)
+        ret = q2_bitmap_size(img->g.sector_size_down, b->d.granularity_bits, img->g.cluster_size, &size, err);
+    if (ret < 0)
+        return ret;
+    t.n_bits = size.bits;
+    ret = qcbmi_bitmap_walk(img, b, count_piece, &t, &stats, err);
+    if (ret < 0)
+        return ret;
+    if (stats.lost_clusters && !has_finding(img, index, LOST_DATA))
+        qcbmi_finding_add(img, LOST_DATA, QCBM_SEV_ERROR, b->d.table_offset, index,
+                          "%" PRIu64
+                          " clusters of bitmap data lie past the end of the file; they count as dirty here, QEMU "
+                          "reads them as clean",
+                          stats.lost_clusters);
+    out->granules = size.bits;
+    out->dirty_granules = t.dirty;
+    out->dirty_bytes = t.dirty << b->d.granularity_bits;
+    if (t.last_dirty)
+        out->dirty_bytes -= (size.bits << b->d.granularity_bits) - img->g.sector_size_down;
+    out->disk_bytes = img->g.cluster_size *
+                      (stats.data_clusters - stats.lost_clusters + div_up(8 * size.entries, img->g.cluster_size));
+    return 0;
+}
+
+int qcbm_edit_look(struct qcbm_edit *edit, const char *name, struct qcbm_edit_bitmap_info *out, size_t size,
+                   struct qcbm_error *err)
+{
+    struct qcbm_edit_bitmap_info i = { 0 };
+    struct qcbm_bitmap_usage usage;
+    struct qcbmi_edit_bitmap *b;
+    int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
+
+    if (ret == 0 && b->bits_changed) {
+        i.granules = b->map.bits.n_bits;
+        i.dirty_granules = qcbmi_bitset_count(&b->map.bits);
+        i.dirty_bytes = qcbmi_dirtymap_dirty_bytes(&b->map);
+    } else if (ret == 0) {
+        ret = qcbm_bitmap_usage(edit->img, (uint32_t)(b->stored - edit->img->bitmaps->list), &usage, err);
+        i.granules = usage.granules;
+        i.dirty_granules = usage.dirty_granules;
+        i.dirty_bytes = usage.dirty_bytes;
+    }
+    if (ret < 0)
+        return ret;
+    i.granularity = UINT64_C(1) << b->gran_bits;
+    i.enabled = b->flags & Q2_BITMAP_AUTO;
+    give(out, size, &i, sizeof(i));
+    return 0;
+}

@@ -1,0 +1,246 @@
+/* check_bitmaps.c - references of the bitmaps, and their health
+ * SPDX-License-Identifier: MIT
+ *
+ * QEMU does not open an image with one bad bitmap; here the others are checked all the same. */
+#include <inttypes.h>
+
+#include "base/checked.h"
+#include "bitmap/bitmap_list.h"
+#include "bitmap/bitmap_load.h"
+#include "check/check.h"
+
+#define TABLE_PIECE (UINT64_C(32) << 10)
+#define TAIL_BYTES 4096u /* behind the last granule that are looked at; QEMU itself leaves up to 63 bits there */
+
+static struct check_place place_of(const struct check *c, uint32_t i)
+{
+    return (struct check_place){ c->img->bitmaps->list[i].entry_offset, "bitmap directory", i, i };
+}
+
+static const char *name_of(const struct qcbmi_bitmap *b, char *to, size_t size)
+{
+    return qcbmi_printable(to, size, b->d.name, b->d.name_len);
+}
+
+/* Can the table be where the entry says? */
+static bool table_is_plausible(const struct check *c, const struct qcbmi_bitmap *b)
+{
+    uint64_t n = b->d.table_entries;
+
+    return b->d.table_offset && is_aligned(b->d.table_offset, c->g->cluster_size) && n && n <= Q2_MAX_BITMAP_TABLE &&
+           n * c->g->cluster_size <= Q2_MAX_BITMAP_BYTES && b->d.table_offset <= Q2_MAX_OFFSET - 8 * n;
+}
+
+typedef int entry_fn(struct check *c, uint32_t bitmap, uint64_t index, uint64_t raw, void *opaque);
+
+/* Call @fn for each entry that is not 0. */
+static int for_each_entry(struct check *c, uint32_t bitmap, entry_fn *fn, void *opaque)
+{
+    const struct qcbmi_bitmap *b = &c->img->bitmaps->list[bitmap];
+    uint64_t off = b->d.table_offset, len = 8 * (uint64_t)b->d.table_entries;
+    int ret = 0;
+
+    /* Tables that do not overlap cost no more than the file. */
+    if ((b->bad || b->shared || !c->count) && !qcbmi_check_afford(c, len))
+        return 0;
+    for (uint64_t at = 0; ret == 0 && at < len; at += TABLE_PIECE) {
+        uint64_t n = u64_min(TABLE_PIECE, len - at);
+        uint8_t bytes[TABLE_PIECE];
+        bool zeros;
+
+        if (off + at >= c->img->io.size)
+            break;
+        ret = qcbmi_check_read(c, off + at, bytes, n, &zeros);
+        for (uint64_t i = 0; ret == 0 && !zeros && i < n; i += 8)
+            if (be64_load(bytes + i))
+                ret = fn(c, bitmap, (at + i) / 8, be64_load(bytes + i), opaque);
+    }
+    return ret;
+}
+
+static int refer_to_data(struct check *c, uint32_t bitmap, uint64_t index, uint64_t raw, void *opaque)
+{
+    const struct qcbmi_bitmap *b = &c->img->bitmaps->list[bitmap];
+    struct check_owner owner = { OWNER_META, "data of bitmap", 0, bitmap };
+    struct check_place at = { b->d.table_offset + 8 * index, "bitmap table", index, bitmap };
+    uint64_t off;
+    char name[128];
+
+    (void)opaque;
+    switch (q2_bitmap_table_entry(raw, c->g->cluster_size, &off)) {
+    case Q2_BME_BAD:
+        return qcbmi_check_problem(c, P_BITMAP_TABLE_ENTRY, 1, &at,
+                                   "bitmap '%s': table entry %" PRIu64 " is 0x%016" PRIx64
+                                   ", not 0, 1 or the offset of a cluster",
+                                   name_of(b, name, sizeof(name)), index, raw);
+    case Q2_BME_DATA:
+        return qcbmi_check_reference(c, off, c->g->cluster_size, 1, 1, &owner, &at);
+    default:
+        return 0;
+    }
+}
+
+int qcbmi_check_bitmap_references(struct check *c)
+{
+    const struct qcbmi_bitmap_list *list = c->img->bitmaps;
+    struct check_place at = { list->ext_offset, "header", UINT64_MAX, UINT32_MAX };
+    struct check_owner owner = { OWNER_META, "the bitmap directory", 0, UINT64_MAX };
+    int ret = 0;
+
+    if (!list->has_ext || list->stale)
+        return 0;
+    if (list->directory)
+        ret = qcbmi_check_reference(c, list->ext.directory_offset, list->ext.directory_size, 1, 1, &owner, &at);
+    owner.what = "table of bitmap";
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
+        const struct qcbmi_bitmap *b = &list->list[i];
+
+        if (!table_is_plausible(c, b))
+            continue;
+        at = place_of(c, i);
+        owner.index = i;
+        ret = qcbmi_check_reference(c, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, 1, 1, &owner, &at);
+        if (ret == 0)
+            ret = for_each_entry(c, i, refer_to_data, NULL);
+    }
+    return ret;
+}
+
+/* ---- health -------------------------------------------------------------------------------------------- */
+
+static int check_extension(struct check *c)
+{
+    const struct qcbmi_bitmap_list *list = c->img->bitmaps;
+    struct check_place at = { list->ext_offset, "header", UINT64_MAX, UINT32_MAX };
+
+    if (!list->has_ext && (c->img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)) {
+        at.offset = Q2_HEADER_OFF_AUTOCLEAR;
+        return qcbmi_check_problem(c, P_BITMAPS_AUTOCLEAR_ALONE, 1, &at,
+                                   "autoclear feature bit 0 (bitmaps) is set without a bitmaps extension");
+    }
+    if (list->stale)
+        return qcbmi_check_problem(c, P_BITMAPS_STALE, 1, &at,
+                                   "bitmaps extension without autoclear feature bit 0: its bitmaps cannot be trusted");
+    if (list->broken) {
+        at.offset = list->why_broken.offset;
+        return qcbmi_check_problem(c, P_BITMAP_DIRECTORY_BROKEN, 1, &at, "%s", list->why_broken.message);
+    }
+    return 0;
+}
+
+/* Which of the rules makes the entry bad. QEMU opens an image with an empty name, or one cut by a NUL. */
+static enum check_id why_bad(const struct check *c, const struct qcbmi_bitmap *b)
+{
+    struct q2_bitmap_dirent d = b->d;
+
+    if (q2_bitmap_dirent_check(&d, b->entry_offset, c->g, NULL) == 0)
+        return P_BITMAP_NAME_DUPLICATE;
+    if (d.name_len <= Q2_MAX_BITMAP_NAME) {
+        d.name = (const uint8_t *)"?";
+        d.name_len = 1;
+    }
+    return q2_bitmap_dirent_check(&d, b->entry_offset, c->g, NULL) == 0 ? P_BITMAP_NAME_UNREACHABLE
+                                                                        : P_BITMAP_ENTRY_CONSTRAINT;
+}
+
+static int check_directory_entry(struct check *c, uint32_t i)
+{
+    const struct qcbmi_bitmap *b = &c->img->bitmaps->list[i];
+    struct check_place at = place_of(c, i);
+    char name[128];
+    int ret = 0;
+
+    if (b->bad)
+        ret = qcbmi_check_problem(c, why_bad(c, b), 1, &at, "%s", b->why.message);
+    if (ret == 0 && b->shared)
+        ret = qcbmi_check_problem(c, P_BITMAP_TABLE_SHARED, 1, &at, "%s", b->why.message);
+    if (ret == 0 && (b->d.flags & Q2_BITMAP_IN_USE))
+        ret = qcbmi_check_problem(c, P_BITMAP_IN_USE, 1, &at, "bitmap '%s' is marked in use",
+                                  name_of(b, name, sizeof(name)));
+    return ret;
+}
+
+struct lost {
+    uint64_t bytes; /* of the payload */
+    uint64_t n;     /* data clusters past the end of the file */
+    uint64_t last;  /* the last entry, raw */
+    uint64_t last_index;
+};
+
+static int note_entry(struct check *c, uint32_t bitmap, uint64_t index, uint64_t raw, void *opaque)
+{
+    struct lost *l = opaque;
+    uint64_t cs = c->g->cluster_size, off, len;
+
+    (void)bitmap;
+    if (index == l->last_index)
+        l->last = raw;
+    if (q2_bitmap_table_entry(raw, c->g->cluster_size, &off) != Q2_BME_DATA || index * cs >= l->bytes)
+        return 0;
+    len = u64_min(cs, l->bytes - index * cs);
+    l->n += !range_fits(off, len, c->img->io.size);
+    return 0;
+}
+
+static bool has_tail_bits(struct check *c, const struct q2_bitmap_size *size, uint64_t raw)
+{
+    uint64_t cs = c->g->cluster_size, first = size->bits % (8 * cs), off, start = first / 8;
+    uint8_t bytes[TAIL_BYTES];
+    uint64_t len;
+
+    if (first == 0 || q2_bitmap_table_entry(raw, c->g->cluster_size, &off) != Q2_BME_DATA)
+        return false;
+    len = u64_min(cs - start, sizeof(bytes));
+    if (qcbmi_check_read(c, off + start, bytes, len, NULL) < 0)
+        return false;
+    bytes[0] &= (uint8_t)(0xffu << (first % 8));
+    for (uint64_t i = 0; i < len; i++)
+        if (bytes[i])
+            return true;
+    return false;
+}
+
+/* What the table of a bitmap with a sound entry tells. */
+static int check_content(struct check *c, uint32_t i)
+{
+    const struct qcbmi_bitmap *b = &c->img->bitmaps->list[i];
+    struct check_place at = place_of(c, i);
+    struct q2_bitmap_size size;
+    struct lost lost = { 0 };
+    char name[128];
+    int ret;
+
+    (void)name_of(b, name, sizeof(name));
+    if (!qcbmi_bitmap_table_in_file(c->img, b))
+        return qcbmi_check_problem(c, P_BITMAP_TABLE_PAST_END, 1, &at,
+                                   "bitmap '%s': its table passes the end of the file", name);
+    if (q2_bitmap_size(c->g->sector_size_down, b->d.granularity_bits, c->g->cluster_size, &size, NULL) < 0 ||
+        size.entries != b->d.table_entries)
+        return qcbmi_check_problem(c, P_BITMAP_TABLE_SIZE, 1, &at,
+                                   "bitmap '%s': a table of %" PRIu32 " entries does not fit the virtual size", name,
+                                   b->d.table_entries);
+    lost.bytes = size.bytes;
+    lost.last_index = size.entries - 1;
+    ret = for_each_entry(c, i, note_entry, &lost);
+    if (ret == 0 && lost.n)
+        ret = qcbmi_check_problem(c, P_BITMAP_DATA_PAST_END, 1, &at,
+                                  "bitmap '%s': %" PRIu64 " clusters of its data lie past the end of the file", name,
+                                  lost.n);
+    if (ret == 0 && has_tail_bits(c, &size, lost.last))
+        ret = qcbmi_check_problem(c, P_BITMAP_TAIL_BITS, 1, &at, "bitmap '%s': bits are set behind its last granule",
+                                  name);
+    return ret;
+}
+
+int qcbmi_check_bitmap_health(struct check *c)
+{
+    const struct qcbmi_bitmap_list *list = c->img->bitmaps;
+    int ret = check_extension(c);
+
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
+        ret = check_directory_entry(c, i);
+        if (ret == 0 && !list->list[i].bad)
+            ret = check_content(c, i);
+    }
+    return ret;
+}

@@ -1,0 +1,264 @@
+/* check_entries.c - what the entries of an L2 table refer to, and what is wrong with them
+ * SPDX-License-Identifier: MIT */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "check/check.h"
+
+static struct check_place place_of(const struct check *c, const struct check_table *t, uint32_t i)
+{
+    return (struct check_place){ t->offset + (uint64_t)i * c->g->l2_entry_size, "L2 table", i, UINT32_MAX };
+}
+
+/* Does COPIED say of clusters [@first, @first + @n) what the stored refcounts say? If not, the table is looked at again
+ * in QEMU's order. Clusters of another pass are left to it. */
+static void compare_copied(struct check *c, const struct check_table *t, uint64_t first, uint64_t n, bool copied)
+{
+    uint64_t end = u64_min(first + n, c->hi), start = u64_max(first, c->lo), ones, value;
+    bool wrong;
+
+    if (!c->count || !t->active)
+        return;
+    if (c->g->data_file) {
+        wrong = !copied;
+    } else if (c->unreadable || first + n > c->n_clusters) {
+        wrong = qcbmi_check_stored(c, first, &value) && (value == 1) != copied;
+        for (uint64_t k = 1; k < n && !wrong; k++)
+            wrong = qcbmi_check_stored(c, first + k, &value) && (value == 1) != copied;
+    } else {
+        if (start >= end)
+            return;
+        ones = qcbmi_counts_number_of_ones(&c->stored, start, end);
+        wrong = copied ? ones != end - start : ones != 0;
+    }
+    if (wrong)
+        (void)qcbmi_bitset_set(&c->l2_copied, t->offset >> c->g->cluster_bits, (t->offset >> c->g->cluster_bits) + 1,
+                               NULL);
+}
+
+static int check_compressed(struct check *c, struct check_table *t, uint32_t i, uint64_t raw, uint64_t word)
+{
+    struct check_place at = place_of(c, t, i);
+    struct check_owner owner = { OWNER_COMPRESSED, NULL, t->state, t->guest + (uint64_t)i * c->g->cluster_size };
+    struct q2_l2_entry e;
+    int ret = 0;
+
+    q2_l2_entry_parse(raw, 0, 0, c->g, &e);
+    if (raw & Q2_ENTRY_COPIED)
+        ret = qcbmi_check_problem(c, P_L2_COMPRESSED_COPIED, t->weight, &at,
+                                  "ERROR: coffset=0x%" PRIx64 ": copied flag must never be set for compressed clusters",
+                                  e.host_offset);
+    raw &= ~Q2_ENTRY_COPIED;
+    if (ret < 0)
+        return ret;
+    if (c->g->data_file)
+        return qcbmi_check_problem(c, P_L2_COMPRESSED_DATA_FILE, t->weight, &at,
+                                   "ERROR compressed cluster %" PRIu32 " with data file, entry=0x%" PRIx64, i, raw);
+    if (word)
+        return qcbmi_check_problem(c, P_L2_COMPRESSED_SUBCLUSTERS, t->weight, &at,
+                                   "ERROR compressed cluster %" PRIu32
+                                   " with non-zero subcluster allocation bitmap, entry=0x%" PRIx64,
+                                   i, raw);
+    if (c->count && c->tally) {
+        c->r.allocated_clusters += t->active;
+        c->r.compressed_clusters += t->active;
+        c->r.fragmented_clusters += t->active; /* they never lie one after the other in whole clusters */
+    }
+    return qcbmi_check_reference(c, e.host_offset, e.host_len, t->weight, 0, &owner, &at);
+}
+
+static void count_data(struct check *c, struct check_table *t, uint64_t off, uint64_t n)
+{
+    if (c->count && c->tally) {
+        c->r.allocated_clusters += n * t->active;
+        c->r.fragmented_clusters += t->next && off != t->next ? t->active : 0;
+    }
+    t->next = off + n * c->g->cluster_size;
+}
+
+static int check_alignment(struct check *c, const struct check_table *t, uint64_t raw, uint64_t word, uint64_t off,
+                           const struct check_place *at)
+{
+    bool data = c->g->extended_l2 ? (uint32_t)word != 0 : !(raw & Q2_L2_ZERO);
+
+    if (is_aligned(off, c->g->cluster_size))
+        return 0;
+    if (!data)
+        return qcbmi_check_problem(
+            c, P_L2_PREALLOC_UNALIGNED, t->weight, at,
+            "ERROR offset=%" PRIx64 ": Preallocated cluster is not properly aligned; L2 entry corrupted.", off);
+    return qcbmi_check_problem(c, P_L2_DATA_UNALIGNED, t->weight, at,
+                               "ERROR offset=%" PRIx64 ": Data cluster is not properly aligned; L2 entry corrupted.",
+                               off);
+}
+
+/* What QEMU's check is silent about. */
+static int check_beyond(struct check *c, const struct check_table *t, uint32_t i, uint64_t raw, uint64_t off,
+                        const struct check_place *at)
+{
+    if (c->g->version == 2 && (raw & Q2_L2_ZERO))
+        return qcbmi_check_problem(c, P_L2_VERSION_2_ZERO, t->weight, at,
+                                   "L2 entry 0x%016" PRIx64 " has the zero flag, which version 2 does not know", raw);
+    if (c->g->data_file && t->has_guest && off != t->guest + (uint64_t)i * c->g->cluster_size)
+        return qcbmi_check_problem(c, P_L2_DATA_FILE_OFFSET, t->weight, at,
+                                   "L2 entry 0x%016" PRIx64 " of guest offset 0x%" PRIx64
+                                   ": another offset in the data file",
+                                   raw, t->guest + (uint64_t)i * c->g->cluster_size);
+    return 0;
+}
+
+static int check_allocated(struct check *c, struct check_table *t, uint32_t i, uint64_t raw, uint64_t word)
+{
+    struct check_place at = place_of(c, t, i);
+    struct check_owner owner = { OWNER_DATA, NULL, t->state, t->guest + (uint64_t)i * c->g->cluster_size };
+    uint64_t off = raw & Q2_ENTRY_OFFSET_MASK;
+    int ret = 0;
+
+    compare_copied(c, t, off >> c->g->cluster_bits, 1, raw & Q2_ENTRY_COPIED);
+    if ((word >> 32) & word)
+        ret = qcbmi_check_problem(
+            c, P_L2_SUBCLUSTERS, t->weight, &at,
+            "ERROR offset=%" PRIx64 ": Allocated cluster has corrupted subcluster allocation bitmap", off);
+    if (ret == 0)
+        ret = check_alignment(c, t, raw, word, off, &at);
+    if (ret == 0)
+        ret = check_beyond(c, t, i, raw, off, &at);
+    count_data(c, t, off, 1);
+    if (ret < 0 || c->g->data_file)
+        return ret;
+    return qcbmi_check_reference(c, off, c->g->cluster_size, t->weight, t->active, &owner, &at);
+}
+
+int qcbmi_check_entry(struct check *c, struct check_table *t, uint32_t i, const uint8_t *bytes)
+{
+    uint64_t raw = be64_load(bytes), word = c->g->extended_l2 ? be64_load(bytes + 8) : 0;
+    struct check_place at;
+    struct q2_l2_entry e;
+    int ret = 0;
+
+    if ((raw | word) == 0)
+        return 0;
+    if (raw & Q2_L2_COMPRESSED)
+        return check_compressed(c, t, i, raw, word);
+    at = place_of(c, t, i);
+    if (raw & Q2_L2_RESERVED)
+        ret = qcbmi_check_problem(c, P_L2_RESERVED, t->weight, &at,
+                                  "ERROR found l2 entry with reserved bits set: %" PRIx64, raw);
+    q2_l2_entry_parse(raw, word, 0, c->g, &e);
+    if (ret == 0 && (e.kind == Q2_NORMAL || e.kind == Q2_ZERO_ALLOC))
+        return check_allocated(c, t, i, raw, word);
+    if (ret == 0 && e.kind == Q2_UNALLOCATED && (uint32_t)word)
+        ret = qcbmi_check_problem(c, P_L2_SUBCLUSTERS_UNALLOCATED, t->weight, &at,
+                                  "ERROR: Unallocated cluster has non-zero subcluster allocation map");
+    return ret < 0 || e.kind != Q2_ZERO_PLAIN ? ret : check_beyond(c, t, i, raw, 0, &at);
+}
+
+/* The places of compressed data into c->blobs, sorted; honest ones mostly are. Returns their number. */
+static uint32_t collect_blobs(struct check *c, const uint8_t *bytes)
+{
+    bool sorted = true;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < c->g->l2_entries; i++) {
+        uint64_t raw = be64_load(bytes + (size_t)i * c->g->l2_entry_size);
+        struct q2_l2_entry e;
+
+        if (!(raw & Q2_L2_COMPRESSED))
+            continue;
+        q2_l2_entry_parse(raw, 0, 0, c->g, &e);
+        sorted = sorted && (n == 0 || e.host_offset >= c->blobs[n - 1]);
+        c->blobs[n++] = e.host_offset;
+    }
+    if (!sorted)
+        qsort(c->blobs, n, sizeof(c->blobs[0]), qcbmi_check_by_value);
+    return n;
+}
+
+int qcbmi_check_shared_data(struct check *c, const struct check_table *t, const uint8_t *bytes)
+{
+    struct check_place at = { t->offset, "L2 table", UINT64_MAX, UINT32_MAX };
+    uint64_t shared = 0, first = 0;
+    uint32_t n;
+
+    if (!c->blobs)
+        c->blobs = qcbmi_alloc_array(c->g->l2_entries, sizeof(c->blobs[0]), c->err);
+    if (!c->blobs)
+        return QCBM_E_NOMEM;
+    n = collect_blobs(c, bytes);
+    for (uint32_t i = 1; i < n; i++) {
+        if (c->blobs[i] != c->blobs[i - 1])
+            continue;
+        first = shared++ ? first : c->blobs[i];
+    }
+    if (shared == 0)
+        return 0;
+    return qcbmi_check_problem(c, P_COMPRESSED_SHARED, t->weight, &at,
+                               "L2 table at 0x%" PRIx64 ": %" PRIu64
+                               " compressed clusters have data that belongs to others, first at 0x%" PRIx64,
+                               t->offset, shared, first);
+}
+
+/* Entries that are sound on their own, and mostly the next cluster's: counted as runs. */
+struct run {
+    uint64_t raw; /* of the first */
+    uint32_t index, n;
+};
+
+static bool is_plain(const struct check *c, uint64_t raw)
+{
+    uint64_t off = raw & Q2_ENTRY_OFFSET_MASK & ~(uint64_t)(c->g->cluster_size - 1);
+    uint64_t flags = Q2_ENTRY_COPIED | (c->g->version > 2 ? Q2_L2_ZERO : 0);
+
+    return off && (raw & ~(off | flags)) == 0 && off < c->file_len;
+}
+
+static int flush_run(struct check *c, struct check_table *t, struct run *r)
+{
+    uint64_t off = r->raw & Q2_ENTRY_OFFSET_MASK, len = (uint64_t)r->n * c->g->cluster_size;
+    struct check_place at;
+    uint32_t n = r->n;
+
+    if (n == 0)
+        return 0;
+    r->n = 0;
+    at = place_of(c, t, r->index);
+    compare_copied(c, t, off >> c->g->cluster_bits, n, r->raw & Q2_ENTRY_COPIED);
+    count_data(c, t, off, n);
+    /* each of them starts in the file, which is what counts */
+    return qcbmi_check_reference(c, off, len - c->g->cluster_size + 1, t->weight, t->active, NULL, &at);
+}
+
+int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_t *bytes)
+{
+    uint32_t n = c->g->l2_entries, size = c->g->l2_entry_size;
+    bool runs = !c->g->extended_l2 && !c->g->data_file;
+    uint64_t follows = 0; /* what the next entry of the run would be */
+    struct run r = { 0 };
+    bool compressed = false;
+    int ret = 0;
+
+    for (uint32_t i = 0; ret == 0 && i < n; i++) {
+        uint64_t raw = be64_load(bytes + (size_t)i * size);
+
+        if (r.n && raw == follows && (raw & Q2_ENTRY_OFFSET_MASK) < c->file_len) {
+            r.n++;
+            follows += c->g->cluster_size;
+            continue;
+        }
+        if (raw == 0 && runs)
+            continue;
+        ret = flush_run(c, t, &r);
+        compressed |= (raw & Q2_L2_COMPRESSED) != 0;
+        if (ret == 0 && runs && is_plain(c, raw)) {
+            r = (struct run){ raw, i, 1 };
+            follows = raw + c->g->cluster_size;
+        } else if (ret == 0) {
+            ret = qcbmi_check_entry(c, t, i, bytes + (size_t)i * size);
+        }
+    }
+    if (ret == 0)
+        ret = flush_run(c, t, &r);
+    return ret < 0 || !compressed || c->again ? ret : qcbmi_check_shared_data(c, t, bytes);
+}

@@ -1,0 +1,403 @@
+/* dump.c - structures as they lie on the disk, of images that nothing else opens: open, header, extensions
+ * SPDX-License-Identifier: MIT */
+#include "dump/dump.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "format/q2_limits.h"
+#include "io/io_file.h"
+
+/* ---- items ---- */
+
+int qcbmi_dump_give(struct qcbm_dump *d, struct qcbm_dump_item *item, const char *problem, struct qcbm_error *err,
+                    const char *meaning, ...)
+{
+    char text[256];
+    va_list args;
+
+    va_start(args, meaning);
+    vsnprintf(text, sizeof(text), meaning, args);
+    va_end(args);
+    item->meaning = text;
+    item->problem = problem;
+    if (d->fn(d->opaque, item))
+        return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+    return 0;
+}
+
+uint64_t qcbmi_dump_entries(const struct qcbm_dump *d, uint64_t base, uint64_t n, uint64_t limit_bytes)
+{
+    uint64_t there = base < d->io.size ? (d->io.size - base) / 8 : 0;
+
+    return u64_min(u64_min(n, limit_bytes / 8), there);
+}
+
+int qcbmi_dump_word(struct qcbm_dump *d, uint64_t base, uint64_t i, uint64_t n, uint64_t *value, uint64_t *next,
+                    struct qcbm_error *err)
+{
+    const uint8_t *at;
+    int ret = qcbmi_window_at(&d->window, &d->io, base + 8 * i, 8, 8 * (n - i), &at, err);
+
+    if (ret < 0)
+        return ret;
+    *value = be64_load(at);
+    *next = i + 1;
+    if (qcbmi_window_is_zero(&d->window, base + 8 * i, 8))
+        *next = u64_max(*next, u64_min(n, (d->window.zero_end - base) / 8));
+    return 0;
+}
+
+/* ---- open ---- */
+
+static void parse_raw(struct qcbm_dump *d)
+{
+    const uint8_t *p = d->head;
+    struct q2_header *h = &d->h;
+
+    h->version = be32_load(p + 4);
+    h->backing_offset = be64_load(p + 8);
+    h->backing_size = be32_load(p + 16);
+    h->cluster_bits = be32_load(p + 20);
+    h->size = be64_load(p + 24);
+    h->crypt_method = be32_load(p + 32);
+    h->l1_entries = be32_load(p + 36);
+    h->l1_offset = be64_load(p + 40);
+    h->reftable_offset = be64_load(p + 48);
+    h->reftable_clusters = be32_load(p + 56);
+    h->n_snapshots = be32_load(p + 60);
+    h->snapshots_offset = be64_load(p + 64);
+    h->refcount_order = 4;
+    h->header_length = Q2_V2_HEADER_LENGTH;
+    if (h->version < 3)
+        return;
+    h->incompatible = be64_load(p + 72);
+    h->compatible = be64_load(p + 80);
+    h->autoclear = be64_load(p + 88);
+    h->refcount_order = be32_load(p + 96);
+    h->header_length = be32_load(p + 100);
+    h->compression_type = h->header_length > 104 ? p[104] : 0;
+}
+
+static void derive(struct qcbm_dump *d)
+{
+    struct q2_header h = d->h;
+
+    if (h.cluster_bits < Q2_MIN_CLUSTER_BITS || h.cluster_bits > Q2_MAX_CLUSTER_BITS) {
+        d->no_geometry = "cluster_bits is out of range, so the size of tables is not known";
+        h.cluster_bits = 16;
+    }
+    if (h.refcount_order > Q2_MAX_REFCOUNT_ORDER)
+        h.refcount_order = 4; /* qcbmi_dump_refcounts() refuses */
+    if ((h.incompatible & QCBM_INCOMPAT_EXTENDED_L2) && h.cluster_bits < Q2_MIN_CLUSTER_BITS_EXTL2 && !d->no_geometry) {
+        d->no_geometry = "extended L2 entries do not go with so small clusters";
+        h.cluster_bits = 16;
+    }
+    q2_geometry_derive(&h, &d->g);
+}
+
+int qcbm_dump_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_dump **out,
+                      struct qcbm_error *err)
+{
+    struct qcbm_dump *d = qcbmi_alloc_array(1, sizeof(*d), err);
+    struct qcbm_error local;
+    int ret;
+
+    *out = NULL;
+    if (!d) {
+        ops->close(self);
+        return QCBM_E_NOMEM;
+    }
+    ret = qcbmi_io_init(&d->io, ops, self, false, err);
+    if (ret == 0) {
+        ret = qcbmi_io_lock(&d->io, flags & QCBM_OPEN_FORCE_SHARE ? QCBM_LOCK_INFO_SHARED : QCBM_LOCK_INFO, &local);
+        if (ret == QCBM_E_NOLOCKS && (flags & QCBM_OPEN_NO_LOCK))
+            ret = 0;
+        else if (ret < 0 && err)
+            *err = local;
+    }
+    if (ret == 0)
+        ret = qcbmi_io_refresh_size(&d->io, err);
+    if (ret == 0)
+        ret = qcbmi_io_read(&d->io, 0, d->head, u64_min(d->io.size, sizeof(d->head)), "header", err);
+    if (ret < 0) {
+        qcbm_dump_close(d);
+        return ret;
+    }
+    parse_raw(d);
+    derive(d);
+    *out = d;
+    return 0;
+}
+
+int qcbm_dump_open(const char *path, unsigned flags, struct qcbm_dump **out, struct qcbm_error *err)
+{
+    void *self;
+    int ret = qcbmi_file_open(path, false, &self, err);
+
+    *out = NULL;
+    return ret < 0 ? ret : qcbm_dump_open_io(qcbmi_file_ops(), self, flags, out, err);
+}
+
+void qcbm_dump_close(struct qcbm_dump *d)
+{
+    if (!d)
+        return;
+    qcbmi_window_free(&d->window);
+    qcbmi_window_free(&d->window2);
+    qcbmi_io_close(&d->io);
+    free(d);
+}
+
+/* ---- header ---- */
+
+struct field {
+    const char *name;
+    unsigned offset, length;
+    unsigned version; /* from which on it is there */
+};
+
+static const struct field fields[] = {
+    { "magic", 0, 4, 0 },
+    { "version", 4, 4, 0 },
+    { "backing_file_offset", 8, 8, 0 },
+    { "backing_file_size", 16, 4, 0 },
+    { "cluster_bits", 20, 4, 0 },
+    { "size", 24, 8, 0 },
+    { "crypt_method", 32, 4, 0 },
+    { "l1_size", 36, 4, 0 },
+    { "l1_table_offset", 40, 8, 0 },
+    { "refcount_table_offset", 48, 8, 0 },
+    { "refcount_table_clusters", 56, 4, 0 },
+    { "nb_snapshots", 60, 4, 0 },
+    { "snapshots_offset", 64, 8, 0 },
+    { "incompatible_features", 72, 8, 3 },
+    { "compatible_features", 80, 8, 3 },
+    { "autoclear_features", 88, 8, 3 },
+    { "refcount_order", 96, 4, 3 },
+    { "header_length", 100, 4, 3 },
+    { "compression_type", 104, 1, 3 },
+};
+
+static const char *place_problem(const struct qcbm_dump *d, uint64_t value)
+{
+    if (!d->no_geometry && !is_aligned(value, d->g.cluster_size))
+        return "is not cluster-aligned";
+    return value >= d->io.size ? "lies past the end of the file" : NULL;
+}
+
+static const char *field_problem(const struct qcbm_dump *d, unsigned offset, uint64_t v)
+{
+    switch (offset) {
+    case 0:
+        return v != Q2_MAGIC ? "is not QFI\\xfb: this is no qcow2 image" : NULL;
+    case 4:
+        return v < 2 || v > 3 ? "is not 2 or 3" : NULL;
+    case 20:
+        return v < Q2_MIN_CLUSTER_BITS || v > Q2_MAX_CLUSTER_BITS ? "is not in 9 .. 21" : NULL;
+    case 32:
+        return v > 2 ? "is no known method" : NULL;
+    case 40:
+        return d->h.l1_entries ? place_problem(d, v) : NULL;
+    case 48:
+        return place_problem(d, v);
+    case 64:
+        return d->h.n_snapshots ? place_problem(d, v) : NULL;
+    case 72:
+        return v & ~Q2_INCOMPAT_KNOWN ? "has unknown bits" : NULL;
+    case 96:
+        return v > Q2_MAX_REFCOUNT_ORDER ? "is above 6" : NULL;
+    case 100:
+        return v < Q2_V3_MIN_HEADER_LENGTH ? "is below 104" : NULL;
+    default:
+        return NULL;
+    }
+}
+
+static uint64_t load(const uint8_t *p, unsigned length)
+{
+    return length == 8 ? be64_load(p) : length == 4 ? be32_load(p) : *p;
+}
+
+static int dump_backing_name(struct qcbm_dump *d, struct qcbm_error *err)
+{
+    uint64_t len = u64_min(d->h.backing_size, Q2_MAX_BACKING_NAME), off = d->h.backing_offset;
+    struct qcbm_dump_item item = { .offset = off, .length = d->h.backing_size, .name = "backing_file" };
+    uint8_t name[Q2_MAX_BACKING_NAME];
+    int ret;
+
+    item.index = QCBM_NO_OFFSET;
+    if (off == 0)
+        return 0;
+    if (!range_fits(off, len, d->io.size))
+        return qcbmi_dump_give(d, &item, "lies past the end of the file", err, "%s", "");
+    ret = qcbmi_io_read(&d->io, off, name, len, "backing file name", err);
+    item.bytes = name;
+    item.n_bytes = (size_t)len;
+    if (ret < 0)
+        return ret;
+    return qcbmi_dump_give(d, &item, len < d->h.backing_size ? "is longer than 1023 bytes" : NULL, err, "%s", "");
+}
+
+static int dump_header(struct qcbm_dump *d, struct qcbm_error *err)
+{
+    struct q2_header parsed;
+    struct qcbm_error why;
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < sizeof(fields) / sizeof(*fields); i++) {
+        const struct field *f = &fields[i];
+        struct qcbm_dump_item item = { .offset = f->offset, .length = f->length, .name = f->name };
+
+        if (d->h.version < f->version || (f->offset >= 104 && d->h.header_length <= f->offset))
+            break;
+        item.index = QCBM_NO_OFFSET;
+        item.value = load(d->head + f->offset, f->length);
+        ret = qcbmi_dump_give(d, &item, field_problem(d, f->offset, item.value), err, "%" PRIu64, item.value);
+    }
+    if (ret == 0)
+        ret = dump_backing_name(d, err);
+    if (ret == 0 && q2_header_parse(d->head, (size_t)u64_min(d->io.size, sizeof(d->head)), &parsed, &why) < 0) {
+        struct qcbm_dump_item item = { .offset = why.offset, .name = "verdict", .index = QCBM_NO_OFFSET };
+
+        ret = qcbmi_dump_give(d, &item, why.message, err, "the image does not open");
+    }
+    return ret;
+}
+
+/* ---- extensions ---- */
+
+static const char *extension_name(uint32_t type)
+{
+    switch (type) {
+    case Q2_EXT_END:
+        return "end";
+    case Q2_EXT_BACKING_FORMAT:
+        return "backing-format";
+    case Q2_EXT_FEATURE_TABLE:
+        return "feature-table";
+    case Q2_EXT_BITMAPS:
+        return "bitmaps";
+    case Q2_EXT_CRYPTO:
+        return "crypto";
+    case Q2_EXT_DATA_FILE:
+        return "data-file";
+    case Q2_EXT_PADDING:
+        return "padding";
+    default:
+        return "unknown";
+    }
+}
+
+struct extension_walk {
+    uint64_t at, limit, index;
+    uint32_t type, len;
+    const char *problem; /* ends the walk */
+};
+
+static void extensions_begin(const struct qcbm_dump *d, struct extension_walk *w)
+{
+    uint64_t end =
+        d->h.backing_offset && d->h.backing_offset < d->g.cluster_size ? d->h.backing_offset : d->g.cluster_size;
+
+    *w = (struct extension_walk){ .at = d->h.header_length, .limit = u64_min(end, d->io.size) };
+}
+
+/* 1 with the next extension, 0 at the end, or a code. */
+static int extensions_next(struct qcbm_dump *d, struct extension_walk *w, struct qcbm_error *err)
+{
+    const uint8_t *p;
+    int ret;
+
+    if (w->problem || w->at > w->limit || w->limit - w->at < 8)
+        return 0;
+    ret = qcbmi_window_at(&d->window, &d->io, w->at, 8, 8, &p, err);
+    if (ret < 0)
+        return ret;
+    w->type = be32_load(p);
+    w->len = be32_load(p + 4);
+    if (w->type != Q2_EXT_END && w->len > w->limit - w->at - 8)
+        w->problem = "is longer than what is left of the first cluster";
+    return 1;
+}
+
+static void extensions_step(struct extension_walk *w)
+{
+    w->at = w->type == Q2_EXT_END ? w->limit : w->at + 8 + align_up(w->len, 8);
+    w->index++;
+}
+
+static int dump_extensions(struct qcbm_dump *d, struct qcbm_error *err)
+{
+    struct extension_walk w;
+    int ret;
+
+    for (extensions_begin(d, &w); (ret = extensions_next(d, &w, err)) > 0; extensions_step(&w)) {
+        uint32_t len = w.type == Q2_EXT_END ? 0 : w.len;
+        struct qcbm_dump_item item = {
+            w.at, 8 + (uint64_t)len, extension_name(w.type), w.index, w.type, NULL, (size_t)u64_min(len, 4096), NULL,
+            NULL
+        };
+
+        ret = 0;
+        if (!w.problem && item.n_bytes)
+            ret = qcbmi_window_at(&d->window, &d->io, w.at + 8, item.n_bytes, len, &item.bytes, err);
+        if (ret == 0)
+            ret = qcbmi_dump_give(d, &item, w.problem, err, "%" PRIu32 " bytes", w.len);
+        if (ret < 0)
+            break;
+    }
+    return ret;
+}
+
+int qcbmi_dump_find_bitmaps(struct qcbm_dump *d, uint8_t out[Q2_BITMAPS_EXT_LEN], uint64_t *at, struct qcbm_error *err)
+{
+    struct extension_walk w;
+    const uint8_t *p;
+    int ret, found = 0;
+
+    for (extensions_begin(d, &w); (ret = extensions_next(d, &w, err)) > 0; extensions_step(&w)) {
+        if (w.problem || w.type != Q2_EXT_BITMAPS || w.len < Q2_BITMAPS_EXT_LEN)
+            continue;
+        ret = qcbmi_window_at(&d->window, &d->io, w.at + 8, Q2_BITMAPS_EXT_LEN, w.len, &p, err);
+        if (ret < 0)
+            break;
+        memcpy(out, p, Q2_BITMAPS_EXT_LEN);
+        *at = w.at + 8;
+        found = 1;
+    }
+    return ret < 0 ? ret : found;
+}
+
+int qcbm_dump_part(struct qcbm_dump *d, enum qcbm_dump_kind part, uint64_t first, uint64_t last, qcbm_dump_fn *fn,
+                   void *opaque, struct qcbm_error *err)
+{
+    d->fn = fn;
+    d->opaque = opaque;
+    d->budget = d->io.size + (1 << 20);
+    d->n_shared = 0;
+    if (part == QCBM_DUMP_HEADER)
+        return dump_header(d, err);
+    if (part == QCBM_DUMP_EXTENSIONS)
+        return dump_extensions(d, err);
+    if (part == QCBM_DUMP_SNAPSHOTS)
+        return qcbmi_dump_snapshots(d, first, last, err);
+    if (d->no_geometry)
+        return qcbmi_fail(err, QCBM_E_CORRUPT, 20, "%s", d->no_geometry);
+    switch (part) {
+    case QCBM_DUMP_L1:
+        return qcbmi_dump_l1(d, first, last, err);
+    case QCBM_DUMP_L2:
+        return qcbmi_dump_l2(d, first, last, err);
+    case QCBM_DUMP_REFCOUNTS:
+        return qcbmi_dump_refcounts(d, first, last, err);
+    case QCBM_DUMP_BITMAPS:
+        return qcbmi_dump_bitmaps(d, first, last, err);
+    default:
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "no such part");
+    }
+}

@@ -1,0 +1,37 @@
+/* owners.h - who uses which cluster of the file, from qcbm's own scan
+ * SPDX-License-Identifier: MIT
+ *
+ * Refcounts may be wrong; a writer that trusts them alone overwrites somebody. Before a write every reference in the
+ * image is noted here. A cluster with two owners of which one is metadata blocks writing. */
+#ifndef QCBMI_OWNERS_H
+#define QCBMI_OWNERS_H
+
+#include "base/bitset.h"
+#include "image/image.h"
+#include "image/tables.h"
+
+struct qcbmi_owners {
+    struct qcbm_image *img;
+    uint64_t n_clusters;      /* of the file */
+    struct qcbmi_bitset meta; /* all metadata but L2 tables */
+    struct qcbmi_bitset l2;   /* L2 tables, of the active state and of snapshots */
+    struct qcbmi_bitset data; /* guest data; only after qcbmi_owners_scan_data() */
+};
+
+/* Note header, L1, refcount table and blocks, snapshot table, LUKS area, the L1 and L2 tables of all states.
+ * Free it on failure too. QCBM_E_UNSAFE where something has two owners or lies past the end of the file. */
+int qcbmi_owners_scan_metadata(struct qcbm_image *img, struct qcbmi_owners *o, struct qcbm_error *err);
+
+/* Note [@off, @off + @len) as metadata called @what, entry @index. */
+int qcbmi_owners_add(struct qcbmi_owners *o, uint64_t off, uint64_t len, const char *what, uint64_t index,
+                     struct qcbm_error *err);
+
+/* @ret as it is; but where the error lies past the end of the file, the bad bytes are the pointer at @at. */
+int qcbmi_owners_blame(const struct qcbmi_owners *o, int ret, uint64_t at, struct qcbm_error *err);
+
+/* Read all L2 tables and note the guest data. To be called when all metadata is in. */
+int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbm_error *err);
+
+void qcbmi_owners_free(struct qcbmi_owners *o); /* fine on a zeroed struct */
+
+#endif

@@ -1,0 +1,317 @@
+/* undo_save.c - what a plan will overwrite, saved into a new undo file before the first write
+ * SPDX-License-Identifier: MIT
+ *
+ * A plan is known as a whole before it is carried out, so all of its old bytes are saved at once: two flushes of the undo
+ * file, whatever the number of stages. Where a later stage overwrites what an earlier one wrote, its "old" bytes are the
+ * earlier one's. Writes are cut at each other's ends, so that two records are about the same bytes or about different
+ * ones, never about some in common. */
+#include "write/undo_save.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/checked.h"
+
+#define MAX_LEN ((uint64_t)QCBMI_UNDO_MAX_LEN)
+
+struct save {
+    const struct qcbmi_plan *plan;
+    struct qcbm_image *img;
+    struct qcbmi_io file;
+    struct qcbmi_undo_header h;
+    struct qcbmi_undo_place *places;
+    size_t n_places, capacity;
+    uint64_t *cuts; /* sorted: where writes begin and end, and the end of the image */
+    size_t n_cuts;
+    uint8_t *record, *new_bytes, *last_new; /* last_new: new_bytes of the record before */
+    uint64_t at;                            /* end of what has been written to the file */
+};
+
+/* ---- what is overwritten, in which pieces ---- */
+
+static int compare_u64(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+static int collect_cuts(struct save *s, struct qcbm_error *err)
+{
+    uint64_t n_writes = 0;
+
+    for (size_t i = 0; i < s->plan->n; i++)
+        n_writes += s->plan->stages[i].n;
+    s->cuts = qcbmi_alloc_array(2 * n_writes + 1, sizeof(*s->cuts), err);
+    if (!s->cuts)
+        return QCBM_E_NOMEM;
+    s->cuts[s->n_cuts++] = s->h.len_before;
+    for (size_t i = 0; i < s->plan->n; i++)
+        for (size_t j = 0; j < s->plan->stages[i].n; j++) {
+            const struct qcbmi_plan_write *w = &s->plan->stages[i].writes[j];
+
+            s->cuts[s->n_cuts++] = w->off;
+            s->cuts[s->n_cuts++] = w->off + w->len;
+            s->h.len_after = u64_max(s->h.len_after, w->off + w->len);
+        }
+    qsort(s->cuts, s->n_cuts, sizeof(*s->cuts), compare_u64);
+    return 0;
+}
+
+/* The first cut behind @off; there is one. */
+static uint64_t next_cut(const struct save *s, uint64_t off)
+{
+    size_t low = 0, high = s->n_cuts;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+
+        if (s->cuts[mid] > off)
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    return s->cuts[low];
+}
+
+/* Whole sectors, or a part of one: what of a sector was written at once can be found, and put back, at once. */
+static uint64_t piece(uint64_t off, uint64_t len)
+{
+    uint64_t in_sector = off % QCBMI_UNDO_SECTOR;
+
+    if (in_sector || len < QCBMI_UNDO_SECTOR)
+        return u64_min(len, QCBMI_UNDO_SECTOR - in_sector);
+    return u64_min(MAX_LEN, align_down(len, QCBMI_UNDO_SECTOR));
+}
+
+static int add_write(struct save *s, const struct qcbmi_plan_write *w, uint32_t stage, struct qcbm_error *err)
+{
+    struct qcbmi_undo_place place = { .write = w };
+
+    place.r.stage = stage;
+    for (place.r.off = w->off; place.r.off < w->off + w->len; place.r.off += place.r.len) {
+        place.r.len = piece(place.r.off, next_cut(s, place.r.off) - place.r.off);
+        place.r.kind = place.r.off < s->h.len_before ? QCBMI_UNDO_OVERWRITTEN : QCBMI_UNDO_APPENDED;
+        place.r.index = s->n_places;
+        if (qcbmi_grow_array(&s->places, &s->capacity, s->n_places, sizeof(place), err) < 0)
+            return QCBM_E_NOMEM;
+        s->places[s->n_places++] = place;
+    }
+    return 0;
+}
+
+/* By place; of one place, the order of the plan. */
+static int compare_places(const void *a, const void *b)
+{
+    const struct qcbmi_undo_place *x = a, *y = b;
+
+    if (x->r.off != y->r.off)
+        return x->r.off > y->r.off ? 1 : -1;
+    return (x->r.index > y->r.index) - (x->r.index < y->r.index);
+}
+
+static int collect_places(struct save *s, struct qcbm_error *err)
+{
+    int ret = collect_cuts(s, err);
+
+    for (size_t i = 0; ret == 0 && i < s->plan->n; i++) {
+        if (s->plan->stages[i].n == 0)
+            continue;
+        if (s->h.n_stages == QCBMI_UNDO_MAX_STAGES)
+            return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "an undo file has at most %u stages",
+                              QCBMI_UNDO_MAX_STAGES);
+        for (size_t j = 0; ret == 0 && j < s->plan->stages[i].n; j++)
+            ret = add_write(s, &s->plan->stages[i].writes[j], s->h.n_stages, err);
+        s->h.n_stages++;
+    }
+    if (ret == 0 && s->n_places)
+        qsort(s->places, s->n_places, sizeof(*s->places), compare_places);
+    return ret;
+}
+
+/* ---- what is written to the file ---- */
+
+static int append(struct save *s, const void *bytes, uint64_t len, struct qcbm_error *err)
+{
+    int ret = qcbmi_io_write(&s->file, s->at, bytes, len, err);
+
+    s->at += len;
+    return ret;
+}
+
+static int append_record(struct save *s, struct qcbmi_undo_record *r, struct qcbm_error *err)
+{
+    r->index = s->h.n_records++;
+    qcbmi_undo_record_seal(s->record, r);
+    return append(s, s->record, qcbmi_undo_record_bytes(r), err);
+}
+
+static void digest_sectors(struct save *s, const struct qcbmi_undo_record *r)
+{
+    uint64_t from = 0;
+
+    for (uint64_t i = 0; from < r->len; i++) {
+        uint64_t end = u64_min(r->len, align_down(r->off + from, QCBMI_UNDO_SECTOR) + QCBMI_UNDO_SECTOR - r->off);
+
+        qcbmi_digest(s->new_bytes + from, (size_t)(end - from), qcbmi_undo_record_digest(s->record, i));
+        from = end;
+    }
+}
+
+static int save_place(struct save *s, size_t i, struct qcbm_error *err)
+{
+    struct qcbmi_undo_place *p = &s->places[i];
+    uint8_t *old = qcbmi_undo_record_old(s->record, &p->r), *swap = s->last_new;
+    int ret = 0;
+
+    s->last_new = s->new_bytes;
+    s->new_bytes = swap;
+    qcbmi_plan_write_load(p->write, p->r.off - p->write->off, s->new_bytes, p->r.len);
+    digest_sectors(s, &p->r);
+    if (p->r.kind == QCBMI_UNDO_OVERWRITTEN && i > 0 && p[-1].r.off == p->r.off)
+        memcpy(old, s->last_new, (size_t)p->r.len);
+    else if (p->r.kind == QCBMI_UNDO_OVERWRITTEN)
+        ret = qcbmi_io_read(&s->img->io, p->r.off, old, p->r.len, "what will be overwritten", err);
+    return ret < 0 ? ret : append_record(s, &p->r, err);
+}
+
+static int save_untouched(struct save *s, uint64_t off, uint64_t len, struct qcbm_error *err)
+{
+    struct qcbmi_undo_record r = { .kind = QCBMI_UNDO_UNTOUCHED, .off = off };
+    uint64_t end = off < s->h.len_before ? off + u64_min(len, s->h.len_before - off) : off;
+    int ret = 0;
+
+    for (; ret == 0 && r.off < end; r.off += r.len) {
+        r.len = u64_min(MAX_LEN, end - r.off);
+        ret = qcbmi_io_read(&s->img->io, r.off, s->new_bytes, r.len, "what an undo relies on", err);
+        if (ret < 0)
+            return ret;
+        qcbmi_undo_mask(s->places, s->n_places, r.off, s->new_bytes, r.len);
+        qcbmi_digest(s->new_bytes, (size_t)r.len, qcbmi_undo_record_digest(s->record, 0));
+        ret = append_record(s, &r, err);
+    }
+    return ret;
+}
+
+static int save_records(struct save *s, struct qcbm_error *err)
+{
+    const struct qcbm_image *img = s->img;
+    int ret = 0;
+
+    s->at = QCBMI_UNDO_HEADER_BYTES;
+    for (size_t i = 0; ret == 0 && i < s->n_places; i++)
+        ret = save_place(s, i, err);
+    if (ret == 0)
+        ret = save_untouched(s, 0, img->g.cluster_size, err);
+    if (ret == 0)
+        ret = save_untouched(s, img->h.reftable_offset, (uint64_t)img->h.reftable_clusters << img->g.cluster_bits, err);
+    for (size_t i = 0; ret == 0 && i < s->plan->n_relied; i++)
+        ret = save_untouched(s, s->plan->relied[i].off, s->plan->relied[i].len, err);
+    return ret;
+}
+
+/* The end mark comes when all else is durable: a file that has it is complete, and before it has it the image is not
+ * touched. */
+static int save_frame(struct save *s, struct qcbm_error *err)
+{
+    uint8_t header[QCBMI_UNDO_HEADER_BYTES], end[QCBMI_UNDO_END_BYTES] = { 0 };
+    uint64_t at = align_up(s->at, sizeof(end)); /* so that it does not cross a sector */
+    int ret;
+
+    qcbmi_undo_identity(s->img, s->h.identity);
+    s->h.file_len = at + sizeof(end);
+    qcbmi_undo_header_store(header, &s->h);
+    ret = append(s, end, at - s->at, err);
+    if (ret == 0)
+        ret = qcbmi_io_write(&s->file, 0, header, sizeof(header), err);
+    if (ret == 0)
+        ret = qcbmi_io_flush(&s->file, err);
+    if (ret < 0)
+        return ret;
+    qcbmi_undo_end_store(end, header);
+    ret = append(s, end, sizeof(end), err);
+    return ret < 0 ? ret : qcbmi_io_flush(&s->file, err);
+}
+
+static int save_all(struct save *s, struct qcbm_error *err)
+{
+    int ret;
+
+    s->record = qcbmi_alloc_array(QCBMI_UNDO_MAX_RECORD_BYTES, 1, err);
+    s->new_bytes = qcbmi_alloc_array(MAX_LEN, 1, err);
+    s->last_new = qcbmi_alloc_array(MAX_LEN, 1, err);
+    if (!s->record || !s->new_bytes || !s->last_new)
+        return QCBM_E_NOMEM;
+    ret = collect_places(s, err);
+    if (ret == 0)
+        ret = save_records(s, err);
+    if (ret == 0)
+        ret = save_frame(s, err);
+    return ret < 0 ? ret : qcbmi_file_sync_folder(s->plan->undo_path, err);
+}
+
+int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+{
+    struct save s = { .plan = plan, .img = img };
+    char text[256];
+    void *self = NULL;
+    int ret = qcbmi_file_create(plan->undo_path, &self, err);
+    bool created = ret == 0;
+
+    s.h.len_before = img->io.size;
+    s.h.len_after = u64_max(img->io.size, plan->end);
+    if (ret == 0)
+        ret = qcbmi_io_init(&s.file, qcbmi_file_ops(), self, true, err);
+    if (ret == 0)
+        ret = save_all(&s, err);
+    qcbmi_io_close(&s.file);
+    if (ret < 0 && created)
+        qcbmi_file_remove(plan->undo_path);
+    free(s.places);
+    free(s.cuts);
+    free(s.record);
+    free(s.new_bytes);
+    free(s.last_new);
+    if (ret < 0)
+        qcbmi_printable(text, sizeof(text), plan->undo_path, strlen(plan->undo_path));
+    return ret < 0 ? qcbmi_prefix(err, ret, "undo file '%s': ", text) : 0;
+}
+
+/* ---- what an image is known by ---- */
+
+void qcbmi_undo_identity(const struct qcbm_image *img, uint8_t out[QCBMI_DIGEST_BYTES])
+{
+    static const struct {
+        uint8_t off, len;
+    } fields[] = { { 0, 8 }, { 20, 4 }, { 24, 8 }, { 32, 4 }, { 96, 4 } }; /* magic, version, cluster size, size,
+                                                                             encryption, refcount width */
+    uint8_t bytes[28];
+    size_t n = 0;
+
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        memcpy(bytes + n, img->cluster0 + fields[i].off, fields[i].len);
+        n += fields[i].len;
+    }
+    qcbmi_digest(bytes, n, out);
+}
+
+void qcbmi_undo_mask(const struct qcbmi_undo_place *places, size_t n, uint64_t off, uint8_t *bytes, uint64_t len)
+{
+    size_t low = 0, high = n;
+
+    while (low < high) { /* the first place that ends behind off */
+        size_t mid = low + (high - low) / 2;
+
+        if (places[mid].r.off + places[mid].r.len > off)
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    for (; low < n && places[low].r.off < off + len; low++) {
+        uint64_t from = u64_max(places[low].r.off, off),
+                 end = u64_min(places[low].r.off + places[low].r.len, off + len);
+
+        memset(bytes + (from - off), 0, (size_t)(end - from));
+    }
+}
