@@ -1,0 +1,67 @@
+/* q2_l2_scan.c - many raw L2 entries at once: which map nothing, which are plain, which must be looked at
+ * SPDX-License-Identifier: MIT */
+#include "format/q2_l2_scan.h"
+
+#include "base/bytes.h"
+
+/* Every subcluster allocated, none reads as zeros. */
+#define ALL_DATA UINT64_C(0x00000000ffffffff)
+
+/* Offset 0 wraps around, and is not below the end. */
+static bool is_plain(const struct q2_l2_scan *s, uint64_t raw)
+{
+    return (raw & s->odd_bits) == 0 && (raw & Q2_ENTRY_OFFSET_MASK) - 1 < s->offset_end - 1;
+}
+
+static void portable_standard(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n, struct q2_l2_masks *out)
+{
+    uint64_t plain = 0, mapped = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t raw = be64_load(entries + 8 * (size_t)i);
+
+        mapped |= (uint64_t)(raw != 0) << i;
+        plain |= (uint64_t)is_plain(s, raw) << i;
+    }
+    out->plain = plain;
+    out->odd = mapped & ~plain;
+}
+
+static void portable_extended(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n, struct q2_l2_masks *out)
+{
+    uint64_t plain = 0, mapped = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t raw = be64_load(entries + 16 * (size_t)i), word = be64_load(entries + 16 * (size_t)i + 8);
+
+        mapped |= (uint64_t)((raw | word) != 0) << i;
+        plain |= (uint64_t)(is_plain(s, raw) && word == ALL_DATA) << i;
+    }
+    out->plain = plain;
+    out->odd = mapped & ~plain;
+}
+
+static bool always(void)
+{
+    return true;
+}
+
+const struct q2_l2_scan_twin q2_l2_scan_twins[] = {
+    { "portable", always, portable_standard, portable_extended },
+};
+const unsigned q2_l2_scan_n_twins = sizeof(q2_l2_scan_twins) / sizeof(q2_l2_scan_twins[0]);
+
+void q2_l2_scan_init(struct q2_l2_scan *s, const struct q2_geometry *g, uint64_t file_end)
+{
+    const struct q2_l2_scan_twin *twin = q2_l2_scan_twins;
+
+    while (!twin->usable())
+        twin++;
+    s->odd_bits = Q2_L2_COMPRESSED | Q2_L2_RESERVED | Q2_L2_ZERO | (g->cluster_size - 1);
+    s->offset_end = file_end;
+    /* The clusters of a data file lie at their guest offset, which is more than a mask can tell; the end 1 leaves no
+     * offset that would do. */
+    if (g->data_file || file_end == 0)
+        s->offset_end = 1;
+    s->fn = g->extended_l2 ? twin->extended : twin->standard;
+}
