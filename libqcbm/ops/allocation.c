@@ -7,12 +7,13 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "format/q2_l2_scan.h"
 
 struct mark {
     struct qcbm_image *img;
     struct qcbmi_dirtymap *map;
     struct qcbmi_allocation *out;
-    uint64_t file_end;
+    struct q2_l2_scan scan;
 };
 
 static int mark_range(struct mark *m, uint64_t start, uint64_t end, struct qcbm_error *err)
@@ -64,53 +65,52 @@ static uint32_t entry_mask(struct mark *m, const struct qcbmi_l2_ref *ref, const
     return UINT32_MAX;
 }
 
-/* The common case without a call: an aligned data cluster inside the file, or nothing at all. */
-static bool plain_entry(const struct mark *m, uint64_t raw, bool *allocated)
+/* Some of the 32 parts of the cluster at @guest. */
+static int mark_parts(struct mark *m, uint64_t guest, uint64_t mask, struct qcbm_error *err)
 {
-    uint64_t off = raw & Q2_ENTRY_OFFSET_MASK;
-
-    if (raw & (Q2_L2_COMPRESSED | Q2_L2_RESERVED | Q2_L2_ZERO) || off & (m->img->g.cluster_size - 1) ||
-        off >= m->file_end)
-        return false;
-    *allocated = off != 0;
-    return true;
-}
-
-static int mark_standard(struct mark *m, const struct qcbmi_l2_ref *ref, const uint8_t *table, uint64_t guest,
-                         uint32_t n, struct qcbm_error *err)
-{
-    uint64_t cs = m->img->g.cluster_size;
-    uint32_t start = 0; /* of the run of allocated entries that ends before i */
+    uint64_t part = m->img->g.subcluster_size;
     int ret = 0;
 
-    for (uint32_t i = 0; ret == 0 && i <= n; i++) {
-        bool allocated = false;
-
-        if (i < n && (m->img->g.data_file || !plain_entry(m, be64_load(table + 8 * (size_t)i), &allocated)))
-            allocated = entry_mask(m, ref, table, i, guest + i * cs) != 0;
-        if (allocated)
-            continue;
-        if (start < i)
-            ret = mark_range(m, guest + start * cs, guest + i * cs, err);
-        start = i + 1;
+    for (unsigned s = 0, k; ret == 0 && mask >> s; s = k) {
+        s += (unsigned)__builtin_ctzll(mask >> s);
+        k = s + (unsigned)__builtin_ctzll(~(mask >> s));
+        ret = mark_range(m, guest + s * part, guest + k * part, err);
     }
     return ret;
 }
 
-static int mark_extended(struct mark *m, const struct qcbmi_l2_ref *ref, const uint8_t *table, uint64_t guest,
-                         uint32_t n, struct qcbm_error *err)
+/* What the scan did not know: *@whole gets the bits of those that are wholly allocated. */
+static int mark_odd(struct mark *m, const struct qcbmi_l2_ref *ref, const uint8_t *table, uint32_t first,
+                    uint64_t guest, uint64_t odd, uint64_t *whole, struct qcbm_error *err)
 {
-    uint64_t cs = m->img->g.cluster_size, sub = m->img->g.subcluster_size;
     int ret = 0;
 
-    for (uint32_t i = 0; ret == 0 && i < n; i++) {
-        uint64_t mask = entry_mask(m, ref, table, i, guest + i * cs);
+    for (; ret == 0 && odd; odd &= odd - 1) {
+        unsigned bit = (unsigned)__builtin_ctzll(odd);
+        uint64_t at = guest + (first + bit) * (uint64_t)m->img->g.cluster_size;
+        uint32_t mask = entry_mask(m, ref, table, first + bit, at);
 
-        for (unsigned s = 0, k; ret == 0 && mask >> s; s = k) {
-            s += (unsigned)__builtin_ctzll(mask >> s);
-            k = s + (unsigned)__builtin_ctzll(~(mask >> s));
-            ret = mark_range(m, guest + i * cs + s * sub, guest + i * cs + k * sub, err);
-        }
+        if (mask == UINT32_MAX)
+            *whole |= UINT64_C(1) << bit;
+        else
+            ret = mark_parts(m, at, mask, err);
+    }
+    return ret;
+}
+
+/* The clusters of @whole from the one at @guest on. */
+static int mark_whole(struct mark *m, uint64_t guest, uint64_t whole, struct qcbm_error *err)
+{
+    uint64_t cs = m->img->g.cluster_size;
+    int ret = 0;
+
+    while (ret == 0 && whole) {
+        unsigned first = (unsigned)__builtin_ctzll(whole);
+        uint64_t above = ~(whole >> first);
+        unsigned n = above ? (unsigned)__builtin_ctzll(above) : 64;
+
+        ret = mark_range(m, guest + first * cs, guest + (first + n) * cs, err);
+        whole = first + n < 64 ? whole >> (first + n) << (first + n) : 0;
     }
     return ret;
 }
@@ -121,8 +121,18 @@ static int mark_table(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_
     const struct q2_geometry *g = &m->img->g;
     uint64_t guest = ref->l1_index * g->l2_span;
     uint32_t n = (uint32_t)u64_min(g->l2_entries, div_up(g->size - guest, g->cluster_size));
+    int ret = 0;
 
-    return g->extended_l2 ? mark_extended(m, ref, table, guest, n, err) : mark_standard(m, ref, table, guest, n, err);
+    for (uint32_t i = 0; ret == 0 && i < n; i += Q2_L2_SCAN_MAX) {
+        struct q2_l2_masks masks;
+
+        q2_l2_scan(&m->scan, table + (size_t)i * g->l2_entry_size, n - i < Q2_L2_SCAN_MAX ? n - i : Q2_L2_SCAN_MAX,
+                   &masks);
+        ret = mark_odd(m, ref, table, i, guest, masks.odd, &masks.plain, err);
+        if (ret == 0)
+            ret = mark_whole(m, guest + i * (uint64_t)g->cluster_size, masks.plain, err);
+    }
+    return ret;
 }
 
 /* A table that cannot be read, or cannot be its own: all that it maps counts as allocated. */
@@ -184,13 +194,14 @@ static int drop_shared(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, str
 int qcbmi_allocation_mark(struct qcbm_image *img, struct qcbmi_dirtymap *map, struct qcbmi_allocation *out,
                           struct qcbmi_progress *progress, struct qcbm_error *err)
 {
-    struct mark m = { img, map, out, qcbmi_image_end(img) };
+    struct mark m = { .img = img, .map = map, .out = out };
     struct qcbmi_l2_ref *refs;
     size_t n = 0;
     int ret = qcbmi_l1_load(img, err);
 
     if (ret < 0)
         return ret;
+    q2_l2_scan_init(&m.scan, &img->g, qcbmi_image_end(img));
     refs = qcbmi_alloc_array(img->g.l1_used, sizeof(*refs), err);
     if (!refs)
         return QCBM_E_NOMEM;
