@@ -12,7 +12,7 @@ struct opt; /* opt_parse.h */
 
 struct cmd {
     const char *name;
-    const char *synopsis; /* what follows the options, for --help */
+    const char *synopsis; /* what follows the options, for --help; NULL: what the table of options says */
     const char *summary;  /* one line */
     const struct opt *opts;
     int (*run)(const struct cmd *cmd, int argc, char **argv); /* argv[0] is the name; returns the exit code */

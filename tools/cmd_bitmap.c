@@ -15,6 +15,9 @@
     }
 
 static const struct opt bitmap_opts[] = {
+    { NULL, 0, OPT_ARG, offsetof(struct bitmap_args, path), "FILE", "filename" },
+    { NULL, 0, OPT_ARG_PERHAPS, offsetof(struct bitmap_args, name), "NAME", "bitmap name" },
+    { NULL, 0, OPT_ARG_SURPLUS, offsetof(struct bitmap_args, surplus), NULL, NULL },
     ACTION("add", NULL, "create NAME, enabled and clean"),
     ACTION("remove", NULL, "delete NAME, even if it is inconsistent"),
     ACTION("clear", NULL, "mark all of NAME clean"),
@@ -98,7 +101,7 @@ static int check_own_usage(const struct cmd *cmd, const struct bitmap_args *args
 }
 
 /* The rules and words of qemu-img, in its order; then our own. */
-static int check_usage(const struct cmd *cmd, const struct bitmap_args *args, int n_names)
+static int check_usage(const struct cmd *cmd, const struct bitmap_args *args)
 {
     if (args->actions.count == 0)
         return cmd_error("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge");
@@ -108,7 +111,7 @@ static int check_usage(const struct cmd *cmd, const struct bitmap_args *args, in
         return cmd_error("-F only supported with -b");
     if (args->source && !takes_source(args))
         return cmd_error("Merge bitmap source file only supported with --merge");
-    if (n_names != 2)
+    if (!args->name || args->surplus)
         return cmd_error("Expecting filename and bitmap name");
     if (args->force_share && !args->dry_run)
         return cmd_usage_error(cmd, "-U is for reading only: use it with --list or --dry-run");
@@ -116,8 +119,7 @@ static int check_usage(const struct cmd *cmd, const struct bitmap_args *args, in
 }
 
 /* What --list, --copy-to, --export and --prune have in common: each is a command of its own. */
-static int check_alone(const struct cmd *cmd, const struct bitmap_args *args, const char *what, bool with_name,
-                       int n_names)
+static int check_alone(const struct cmd *cmd, const struct bitmap_args *args, const char *what, bool with_name)
 {
     int jobs = args->list + (args->copy_to != NULL) + (args->export_to != NULL) + (args->prune != NULL);
 
@@ -126,9 +128,9 @@ static int check_alone(const struct cmd *cmd, const struct bitmap_args *args, co
         return cmd_usage_error(cmd, "--%s cannot be combined with an operation or its options", what);
     if (args->force_share && !args->dry_run && (args->copy_to || args->prune))
         return cmd_usage_error(cmd, "-U is for reading only: use it with --list or --dry-run");
-    if (with_name && n_names != 2)
+    if (with_name && (!args->name || args->surplus))
         return cmd_usage_error(cmd, "Expecting filename and bitmap name");
-    if (!with_name && n_names != 1)
+    if (!with_name && (!args->path || args->name))
         return cmd_usage_error(cmd, "Expecting one image file name");
     return EXIT_DONE;
 }
@@ -207,16 +209,16 @@ static void print_text(const struct bitmap_job *job, const struct plan *plan)
         plan_print(plan, stdout);
 }
 
-static int run_job(const struct bitmap_args *args, const char *path, const char *name)
+static int run_job(const struct bitmap_args *args)
 {
-    struct bitmap_job job = { .args = args, .path = path, .name = name };
+    struct bitmap_job job = { .args = args, .path = args->path, .name = args->name };
     struct plan plan = { 0 };
     int code = open_images(&job);
 
     if (code == EXIT_DONE)
         code = do_actions(&job, &plan);
     if (code == EXIT_DONE && args->output == OUTPUT_JSON)
-        print_json(&job, name, &plan);
+        print_json(&job, args->name, &plan);
     else if (code == EXIT_DONE && !args->quiet)
         print_text(&job, &plan);
     plan_clear(&plan);
@@ -227,73 +229,73 @@ static int run_job(const struct bitmap_args *args, const char *path, const char 
     return code;
 }
 
-static int run_list(const struct bitmap_args *args, const char *path)
+static int run_list(const struct bitmap_args *args)
 {
     struct qcbm_image *img;
 
-    cmd_shut_in(args->no_sandbox, false, path, NULL);
-    img = cmd_open(path, args->format, bitmap_reading(args));
+    cmd_shut_in(args->no_sandbox, false, args->path, NULL);
+    img = cmd_open(args->path, args->format, bitmap_reading(args));
     if (!img)
         return EXIT_FAILED;
-    int code = bitmap_list(img, path, args->output);
+    int code = bitmap_list(img, args->path, args->output);
     qcbm_close(img);
     return code;
 }
 
 /* A dry run only reads: the images, and what --import names. */
-static void shut_in(const struct bitmap_args *args, const char *path)
+static void shut_in(const struct bitmap_args *args)
 {
     bool other_files = false;
 
     for (size_t i = 0; i < args->actions.count; i++)
         other_files |= strcmp(args->actions.list[i].opt->name, "import") == 0;
     if (args->dry_run)
-        cmd_shut_in(args->no_sandbox, other_files, path, args->copy_to ? args->copy_to : args->source);
+        cmd_shut_in(args->no_sandbox, other_files, args->path, args->copy_to ? args->copy_to : args->source);
 }
 
 /* --list, --copy-to, --export, --prune */
-static int run_alone(const struct cmd *cmd, const struct bitmap_args *args, int n_names, char **names)
+static int run_alone(const struct cmd *cmd, const struct bitmap_args *args)
 {
     bool with_name = args->copy_to || args->export_to;
     const char *what = args->list ? "list" : args->copy_to ? "copy-to" : args->export_to ? "export" : "prune";
-    int code = check_alone(cmd, args, what, with_name, n_names);
+    int code = check_alone(cmd, args, what, with_name);
 
     if (code != EXIT_DONE)
         return code;
     if (args->list && args->dry_run)
         return cmd_usage_error(cmd, "--list cannot be combined with an operation or its options");
     if (args->list)
-        return run_list(args, names[0]);
+        return run_list(args);
     if (!args->export_to)
-        shut_in(args, names[0]);
+        shut_in(args);
     if (args->copy_to)
-        return bitmap_copy(args, names[0], names[1]);
-    return args->prune ? bitmap_prune(args, names[0]) : bitmap_export(args, names[0], names[1]);
+        return bitmap_copy(args, args->path, args->name);
+    return args->prune ? bitmap_prune(args, args->path) : bitmap_export(args, args->path, args->name);
 }
 
-static int run_parsed(const struct cmd *cmd, const struct bitmap_args *args, int n_names, char **names)
+static int run_parsed(const struct cmd *cmd, const struct bitmap_args *args)
 {
     int code = check_own_usage(cmd, args);
 
     if (code != EXIT_DONE)
         return code;
     if (args->list || args->copy_to || args->export_to || args->prune)
-        return run_alone(cmd, args, n_names, names);
-    code = check_usage(cmd, args, n_names);
+        return run_alone(cmd, args);
+    code = check_usage(cmd, args);
     if (code != EXIT_DONE)
         return code;
-    shut_in(args, names[0]);
-    return run_job(args, names[0], names[1]);
+    shut_in(args);
+    return run_job(args);
 }
 
 static int run_bitmap(const struct cmd *cmd, int argc, char **argv)
 {
     struct bitmap_args args = { 0 };
-    int first, code;
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    int code;
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
 
     if (parsed == OPT_GO_ON)
-        code = run_parsed(cmd, &args, argc - first, argv + first);
+        code = run_parsed(cmd, &args);
     else
         code = parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     free(args.actions.list);

@@ -8,6 +8,7 @@
 #include "opt_parse.h"
 
 struct bitmap_args {
+    const char *path, *name, *surplus;
     struct opt_actions actions; /* --add, --remove ... in their order */
     uint64_t granularity, keep;
     const char *format, *source, *source_format, *undo;

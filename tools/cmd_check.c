@@ -18,7 +18,7 @@
 enum { EXIT_CORRUPT = 2, EXIT_LEAKS = 3, EXIT_NO_CHECK = 63, MAX_LISTED = 1000, MAX_PROBLEMS = 128 };
 
 struct check_args {
-    const char *format, *repair, *cache;
+    const char *path, *format, *repair, *cache;
     uint64_t memory;
     enum opt_output output;
     bool force_share, no_lock, no_sandbox, quiet, progress, explain, strict, untrusted;
@@ -30,6 +30,7 @@ struct check_args {
     }
 
 static const struct opt check_opts[] = {
+    OPT_COMMON_FILE(check_args),
     OPT_COMMON_FORMAT(check_args),
     FLAG("force-share", 'U', force_share, "read while a writer is active"),
     FLAG("quiet", 'q', quiet, "print nothing on stdout"),
@@ -368,24 +369,22 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
     struct check_args args = { 0 };
     struct report report = { .args = &args };
     static char lines[1 << 16];
-    int first, code;
+    int code;
 
     /* There may be a line for each cluster. finish() keeps the order of the two streams. */
     setvbuf(stderr, lines, isatty(STDERR_FILENO) ? _IOLBF : _IOFBF, sizeof lines);
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     if (args.repair && strcmp(args.repair, "leaks") != 0 && strcmp(args.repair, "all") != 0)
         return cmd_usage_error(cmd, "Unknown option value for -r (expecting 'leaks' or 'all'): %s", args.repair);
-    if (argc - first != 1)
-        return cmd_usage_error(cmd, "Expecting one image file name");
     if (args.repair)
         return cmd_error("-r is not supported yet, check only reports: repair with 'qemu-img check -r %s'",
                          args.repair);
     if (args.cache && !is_cache_mode(args.cache))
         return cmd_error("Invalid source cache option: %s", args.cache);
-    report.path = argv[first];
+    report.path = args.path;
     cmd_shut_in(args.no_sandbox, false, report.path, NULL);
     if (args.untrusted)
         return judge(report.path, &args);
@@ -399,7 +398,6 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
 
 const struct cmd cmd_check = {
     .name = "check",
-    .synopsis = "FILE",
     .summary = "Check a qcow2 image as qemu-img check does, and its bitmaps.",
     .opts = check_opts,
     .run = run_check,

@@ -12,11 +12,16 @@
 #include "qemu_text.h"
 
 struct dump_args {
+    const char *path, *part, *range;
     enum opt_output output;
     bool force_share, no_lock, no_sandbox;
 };
 
 static const struct opt dump_opts[] = {
+    { NULL, 0, OPT_ARG, offsetof(struct dump_args, path), "FILE", "filename" },
+    { NULL, 0, OPT_ARG, offsetof(struct dump_args, part), "header|extensions|l1|l2|refcounts|snapshots|bitmaps",
+      "part" },
+    { NULL, 0, OPT_ARG_PERHAPS, offsetof(struct dump_args, range), "RANGE", "a range" },
     { "force-share", 'U', OPT_FLAG, offsetof(struct dump_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(dump_args),
     OPT_COMMON_NO_LOCK(dump_args),
@@ -159,32 +164,26 @@ static int run_dump(const struct cmd *cmd, int argc, char **argv)
     uint64_t begin = 0, last = UINT64_MAX;
     struct qcbm_dump *dump;
     struct qcbm_error err;
-    int first;
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    if (argc - first != 2 && argc - first != 3)
-        return cmd_usage_error(cmd, "Expecting filename, part, and perhaps a range");
-    const struct part *part = find_part(argv[first + 1]);
+    const struct part *part = find_part(args.part);
     if (!part)
-        return cmd_usage_error(cmd, "Unknown part '%s'", argv[first + 1]);
-    if (argc - first == 3 && part->range == RANGE_NONE)
+        return cmd_usage_error(cmd, "Unknown part '%s'", args.part);
+    if (args.range && part->range == RANGE_NONE)
         return cmd_usage_error(cmd, "%s is shown whole, without a range", part->name);
-    if (argc - first == 3 && !parse_range(argv[first + 2], &begin, &last))
-        return cmd_usage_error(cmd, "Invalid range '%s'", argv[first + 2]);
-    cmd_shut_in(args.no_sandbox, false, argv[first], NULL);
+    if (args.range && !parse_range(args.range, &begin, &last))
+        return cmd_usage_error(cmd, "Invalid range '%s'", args.range);
+    cmd_shut_in(args.no_sandbox, false, args.path, NULL);
     unsigned flags = (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
-    if (qcbm_dump_open(argv[first], flags, &dump, &err) < 0)
-        return cmd_lib_error(&err, "Could not open '%s'", argv[first]);
-    int code = dump_part(dump, argv[first], part, begin, last, args.output);
+    if (qcbm_dump_open(args.path, flags, &dump, &err) < 0)
+        return cmd_lib_error(&err, "Could not open '%s'", args.path);
+    int code = dump_part(dump, args.path, part, begin, last, args.output);
     qcbm_dump_close(dump);
     return code;
 }
 
-const struct cmd cmd_dump = { "dump",
-                              "FILE header|extensions|l1|l2|refcounts|snapshots|bitmaps [RANGE]",
-                              "Show structures of an image as they lie in the file, damaged ones too.",
-                              dump_opts,
-                              run_dump,
-                              NULL };
+const struct cmd cmd_dump = {
+    "dump", NULL, "Show structures of an image as they lie in the file, damaged ones too.", dump_opts, run_dump, NULL
+};

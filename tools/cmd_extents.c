@@ -7,12 +7,14 @@
 #include "opt_parse.h"
 
 struct extents_args {
-    const char *format, *with;
+    const char *path, *name, *format, *with;
     enum opt_output output;
     bool force_share, no_lock, no_sandbox;
 };
 
 static const struct opt extents_opts[] = {
+    { NULL, 0, OPT_ARG, offsetof(struct extents_args, path), "FILE", "filename" },
+    { NULL, 0, OPT_ARG, offsetof(struct extents_args, name), "NAME", "bitmap name" },
     OPT_COMMON_FORMAT(extents_args),
     { "force-share", 'U', OPT_FLAG, offsetof(struct extents_args, force_share), NULL, "read while a writer is active" },
     { "with", 0, OPT_STRING, offsetof(struct extents_args, with), "zero",
@@ -40,25 +42,22 @@ static int print_extents(struct qcbm_image *img, const char *path, const char *n
 static int run_extents(const struct cmd *cmd, int argc, char **argv)
 {
     struct extents_args args = { 0 };
-    int first;
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     if (args.with && strcmp(args.with, "zero") != 0)
         return cmd_usage_error(cmd, "--with knows 'zero' only, not '%s'", args.with);
-    if (argc - first != 2)
-        return cmd_usage_error(cmd, "Expecting filename and bitmap name");
-    cmd_shut_in(args.no_sandbox, args.with != NULL, argv[first], NULL);
+    cmd_shut_in(args.no_sandbox, args.with != NULL, args.path, NULL);
     struct qcbm_image *img =
-        cmd_open(argv[first], args.format,
+        cmd_open(args.path, args.format,
                  (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
     if (!img)
         return EXIT_FAILED;
-    int code = print_extents(img, argv[first], argv[first + 1], &args);
+    int code = print_extents(img, args.path, args.name, &args);
     qcbm_close(img);
     return code;
 }
 
-const struct cmd cmd_extents = { "extents",    "FILE NAME", "Print the clean and dirty extents of a bitmap.",
+const struct cmd cmd_extents = { "extents",    NULL,        "Print the clean and dirty extents of a bitmap.",
                                  extents_opts, run_extents, NULL };

@@ -16,12 +16,13 @@
 #include "snapshots_out.h"
 
 struct info_args {
-    const char *format;
+    const char *path, *format;
     enum opt_output output;
     bool force_share, no_lock, no_sandbox, backing_chain, usage;
 };
 
 static const struct opt info_opts[] = {
+    OPT_COMMON_FILE(info_args),
     OPT_COMMON_FORMAT(info_args),
     { "force-share", 'U', OPT_FLAG, offsetof(struct info_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(info_args),
@@ -461,27 +462,24 @@ static int run_info(const struct cmd *cmd, int argc, char **argv)
 {
     struct json_writer json = JSON_WRITER_INIT(stdout);
     struct info_args args = { 0 };
-    int first;
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
     struct json_writer *w = args.output == OUTPUT_JSON ? &json : NULL;
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    if (argc - first != 1)
-        return cmd_usage_error(cmd, "Expecting one image file name");
-    cmd_shut_in(args.no_sandbox, args.backing_chain, argv[first], NULL);
-    struct qcbm_image *img = cmd_open(argv[first], args.format,
+    cmd_shut_in(args.no_sandbox, args.backing_chain, args.path, NULL);
+    struct qcbm_image *img = cmd_open(args.path, args.format,
                                       QCBM_OPEN_INFO | (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) |
                                           (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
     if (!img)
         return EXIT_FAILED;
     int code =
-        args.backing_chain ? show_chain(img, argv[first], args.usage, w) : show_image(img, argv[first], args.usage, w);
+        args.backing_chain ? show_chain(img, args.path, args.usage, w) : show_image(img, args.path, args.usage, w);
     if (code == EXIT_DONE && w)
         json_finish(w);
     qcbm_close(img);
     return code;
 }
 
-const struct cmd cmd_info = { "info",    "FILE",   "Show what qemu-img info shows for a qcow2 image.",
+const struct cmd cmd_info = { "info",    NULL,     "Show what qemu-img info shows for a qcow2 image.",
                               info_opts, run_info, NULL };

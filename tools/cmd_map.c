@@ -10,13 +10,14 @@
 #include "qemu_text.h"
 
 struct map_args {
-    const char *format;
+    const char *path, *format;
     uint64_t start, length;
     enum opt_output output;
     bool force_share, no_lock, no_sandbox;
 };
 
 static const struct opt map_opts[] = {
+    OPT_COMMON_FILE(map_args),
     OPT_COMMON_FORMAT(map_args),
     { "start-offset", 's', OPT_SIZE, offsetof(struct map_args, start), "OFFSET", "begin there (default: 0)" },
     { "max-length", 'l', OPT_SIZE, offsetof(struct map_args, length), "LEN", "end after so many bytes" },
@@ -116,23 +117,20 @@ static int print_map(struct qcbm_image *img, const char *path, const struct map_
 static int run_map(const struct cmd *cmd, int argc, char **argv)
 {
     struct map_args args = { .length = UINT64_MAX };
-    int first;
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    if (argc - first != 1)
-        return cmd_usage_error(cmd, "Expecting one image file name");
-    cmd_shut_in(args.no_sandbox, true, argv[first], NULL);
+    cmd_shut_in(args.no_sandbox, true, args.path, NULL);
     struct qcbm_image *img =
-        cmd_open(argv[first], args.format,
+        cmd_open(args.path, args.format,
                  (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
     if (!img)
         return EXIT_FAILED;
-    int code = print_map(img, argv[first], &args);
+    int code = print_map(img, args.path, &args);
     qcbm_close(img);
     return code;
 }
 
-const struct cmd cmd_map = { "map",    "FILE",  "Show where the bytes of the disk are, in FILE and its backing chain.",
+const struct cmd cmd_map = { "map",    NULL,    "Show where the bytes of the disk are, in FILE and its backing chain.",
                              map_opts, run_map, NULL };

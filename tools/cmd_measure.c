@@ -12,7 +12,7 @@
 #include "qemu_text.h"
 
 struct measure_args {
-    const char *format, *target;
+    const char *path, *surplus, *format, *target;
     struct opt_actions options; /* each -o: qemu-img takes them together */
     uint64_t size;
     enum opt_output output;
@@ -20,6 +20,8 @@ struct measure_args {
 };
 
 static const struct opt measure_opts[] = {
+    { NULL, 0, OPT_ARG_PERHAPS, offsetof(struct measure_args, path), "FILE", "one image file name" },
+    { NULL, 0, OPT_ARG_SURPLUS, offsetof(struct measure_args, surplus), NULL, NULL },
     OPT_COMMON_FORMAT(measure_args),
     { NULL, 'O', OPT_STRING, offsetof(struct measure_args, target), "FMT",
       "format of the copy: raw (default) or qcow2" },
@@ -152,15 +154,15 @@ static int measure_qcow2(struct qcbm_image *img, const struct measure_args *args
 }
 
 /* What cannot go together, in qemu-img's words. */
-static int check_args(const struct measure_args *args, int n_files)
+static int check_args(const struct measure_args *args)
 {
-    if (n_files > 1)
+    if (args->surplus)
         return cmd_error("At most one filename argument is allowed.");
-    if (n_files == 0 && args->format)
+    if (!args->path && args->format)
         return cmd_error("--image-opts, -f, and -l require a filename argument.");
-    if (n_files == 0 && args->size == UINT64_MAX)
+    if (!args->path && args->size == UINT64_MAX)
         return cmd_error("Either --size N or one filename must be specified.");
-    if (n_files == 1 && args->size != UINT64_MAX)
+    if (args->path && args->size != UINT64_MAX)
         return cmd_error("--size N cannot be used together with a filename.");
     if (strcmp(args->target, "raw") != 0 && strcmp(args->target, "qcow2") != 0)
         return cmd_error("Unknown file format '%s'", args->target);
@@ -169,8 +171,9 @@ static int check_args(const struct measure_args *args, int n_files)
     return EXIT_DONE;
 }
 
-static int measure(const struct measure_args *args, const char *path)
+static int measure(const struct measure_args *args)
 {
+    const char *path = args->path;
     struct qcbm_image *img = NULL;
 
     cmd_shut_in(args->no_sandbox, true, path, NULL);
@@ -187,14 +190,13 @@ static int measure(const struct measure_args *args, const char *path)
 static int run_measure(const struct cmd *cmd, int argc, char **argv)
 {
     struct measure_args args = { .target = "raw", .size = UINT64_MAX };
-    int first;
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
     int code = parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
 
     if (parsed == OPT_GO_ON)
-        code = check_args(&args, argc - first);
+        code = check_args(&args);
     if (parsed == OPT_GO_ON && code == EXIT_DONE)
-        code = measure(&args, first < argc ? argv[first] : NULL);
+        code = measure(&args);
     free(args.options.list);
     return code;
 }

@@ -9,13 +9,14 @@
 #include "snapshots_out.h"
 
 struct snapshot_args {
-    const char *format;
+    const char *path, *format;
     bool list, quiet, force_share, no_lock, no_sandbox;
 };
 
 #define ONLY_LIST "qcbm only lists snapshots (-l); qemu-img makes, applies and deletes them"
 
 static const struct opt snapshot_opts[] = {
+    OPT_COMMON_FILE(snapshot_args),
     { NULL, 'l', OPT_FLAG, offsetof(struct snapshot_args, list), NULL, "list the snapshots" },
     OPT_COMMON_FORMAT(snapshot_args),
     { "force-share", 'U', OPT_FLAG, offsetof(struct snapshot_args, force_share), NULL,
@@ -45,22 +46,19 @@ static int list_snapshots(struct qcbm_image *img, const char *path)
 static int run_snapshot(const struct cmd *cmd, int argc, char **argv)
 {
     struct snapshot_args args = { 0 };
-    int first;
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    if (argc - first != 1)
-        return cmd_usage_error(cmd, "Expecting one image file name");
     if (!args.list)
         return cmd_usage_error(cmd, "Expecting -l: %s", ONLY_LIST);
-    cmd_shut_in(args.no_sandbox, false, argv[first], NULL);
+    cmd_shut_in(args.no_sandbox, false, args.path, NULL);
     struct qcbm_image *img =
-        cmd_open(argv[first], args.format,
+        cmd_open(args.path, args.format,
                  (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
     if (!img)
         return EXIT_FAILED;
-    int code = list_snapshots(img, argv[first]);
+    int code = list_snapshots(img, args.path);
     qcbm_close(img);
     return code;
 }

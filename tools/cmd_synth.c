@@ -12,7 +12,7 @@
 
 struct synth_args {
     uint64_t granularity;
-    const char *format, *since, *into, *undo;
+    const char *path, *name, *format, *since, *into, *undo;
     enum opt_output output;
     bool disabled, replace, merge, dry_run, force, dirty_tail, quiet, progress, force_share, no_lock, no_sandbox;
 };
@@ -23,6 +23,8 @@ struct synth_args {
     }
 
 static const struct opt synth_opts[] = {
+    { NULL, 0, OPT_ARG, offsetof(struct synth_args, path), "OVERLAY", "overlay" },
+    { NULL, 0, OPT_ARG, offsetof(struct synth_args, name), "NAME", "bitmap name" },
     { "granularity", 'g', OPT_SIZE, offsetof(struct synth_args, granularity), "SIZE",
       "bytes per bit, a power of 2 from 512 to 2G (default: the\ncluster size, within 4k and 64k)" },
     { "since", 0, OPT_STRING, offsetof(struct synth_args, since), "BASE",
@@ -285,20 +287,17 @@ static int run_job(struct job *job)
 static int run_synth(const struct cmd *cmd, int argc, char **argv)
 {
     struct synth_args args = { 0 };
-    int first;
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     if (args.replace && args.merge)
         return cmd_usage_error(cmd, "--replace and --merge exclude each other");
-    if (argc - first != 2)
-        return cmd_usage_error(cmd, "Expecting overlay and bitmap name");
-    struct job job = { .args = &args, .overlay_path = argv[first], .name = argv[first + 1] };
+    struct job job = { .args = &args, .overlay_path = args.path, .name = args.name };
     if (args.dry_run)
         cmd_shut_in(args.no_sandbox, args.since || args.dirty_tail, job.overlay_path, args.into);
     return run_job(&job);
 }
 
-const struct cmd cmd_synth = { "synth",    "OVERLAY NAME", "Make a dirty bitmap from what an overlay has allocated.",
-                               synth_opts, run_synth,      NULL };
+const struct cmd cmd_synth = { "synth",    NULL,      "Make a dirty bitmap from what an overlay has allocated.",
+                               synth_opts, run_synth, NULL };

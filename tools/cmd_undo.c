@@ -9,12 +9,14 @@
 #include "qemu_text.h"
 
 struct undo_args {
-    const char *format;
+    const char *path, *undo_path, *format;
     enum opt_output output;
     bool dry_run, quiet, no_lock;
 };
 
 static const struct opt undo_opts[] = {
+    { NULL, 0, OPT_ARG, offsetof(struct undo_args, path), "FILE", "image" },
+    { NULL, 0, OPT_ARG, offsetof(struct undo_args, undo_path), "UNDOFILE", "undo file" },
     { "dry-run", 0, OPT_FLAG, offsetof(struct undo_args, dry_run), NULL,
       "compare image and undo file, print what would be\nwritten, and write nothing" },
     OPT_COMMON_FORMAT(undo_args),
@@ -94,14 +96,11 @@ static int undo(struct job *job, struct qcbm_image *img)
 static int run_undo(const struct cmd *cmd, int argc, char **argv)
 {
     struct undo_args args = { 0 };
-    int first;
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args, &first);
+    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    if (argc - first != 2)
-        return cmd_usage_error(cmd, "Expecting image and undo file");
-    struct job job = { .args = &args, .path = argv[first], .undo_path = argv[first + 1] };
+    struct job job = { .args = &args, .path = args.path, .undo_path = args.undo_path };
     struct qcbm_image *img =
         cmd_open(job.path, args.format, (args.dry_run ? 0 : QCBM_OPEN_WRITE) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
     if (!img)
@@ -112,5 +111,5 @@ static int run_undo(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_undo = { "undo",    "FILE UNDOFILE", "Take back a change that was made with --undo=UNDOFILE.",
-                              undo_opts, run_undo,        NULL };
+const struct cmd cmd_undo = { "undo",    NULL,     "Take back a change that was made with --undo=UNDOFILE.",
+                              undo_opts, run_undo, NULL };

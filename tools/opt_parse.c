@@ -12,7 +12,7 @@
 #include "opt_parse.h"
 #include "qemu_text.h"
 
-enum { MAX_OPTIONS = 40, LONG_BASE = 256 }; /* getopt's value of table row i is LONG_BASE + i */
+enum { MAX_OPTIONS = 64, LONG_BASE = 256 }; /* getopt's value of table row i is LONG_BASE + i */
 
 static const struct opt help_opt = { "help", 'h', OPT_FLAG, 0, NULL, "show this help" };
 
@@ -23,6 +23,11 @@ struct getopt_view {
     const struct opt *rows[MAX_OPTIONS];
     size_t n_rows;
 };
+
+static bool is_argument(const struct opt *opt)
+{
+    return opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS || opt->kind == OPT_ARG_SURPLUS;
+}
 
 static void view_add(struct getopt_view *v, size_t *n_longs, char **letter, const struct opt *opt)
 {
@@ -45,8 +50,10 @@ static void view_make(struct getopt_view *v, const struct opt *opts)
 
     *letter++ = ':'; /* tells a missing value from an unknown option, and getopt to be silent */
     view_add(v, &n_longs, &letter, &help_opt);
-    for (; opts->kind != OPT_KIND_END && v->n_rows < MAX_OPTIONS; opts++)
-        view_add(v, &n_longs, &letter, opts);
+    for (; opts->kind != OPT_KIND_END && v->n_rows < MAX_OPTIONS; opts++) {
+        if (!is_argument(opts))
+            view_add(v, &n_longs, &letter, opts);
+    }
 }
 
 static const struct opt *view_find(const struct getopt_view *v, int got)
@@ -158,7 +165,7 @@ static void show_option(const struct opt *opt)
     char form[64];
     const char *line = opt->help;
 
-    if (opt->kind == OPT_REFUSED)
+    if (opt->kind == OPT_REFUSED || is_argument(opt))
         return;
     option_form(opt, form, sizeof form);
     printf("  %-26s", form);
@@ -169,9 +176,23 @@ static void show_option(const struct opt *opt)
     printf("%s\n", line);
 }
 
+static void show_arguments(const struct cmd *cmd)
+{
+    if (cmd->synopsis) {
+        printf(" %s", cmd->synopsis);
+        return;
+    }
+    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
+        if (opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS)
+            printf(opt->kind == OPT_ARG ? " %s" : " [%s]", opt->value);
+    }
+}
+
 static void show_help(const struct cmd *cmd)
 {
-    printf("Usage: qcbm %s [OPTION]... %s\n%s\n\n", cmd->name, cmd->synopsis, cmd->summary);
+    printf("Usage: qcbm %s [OPTION]...", cmd->name);
+    show_arguments(cmd);
+    printf("\n%s\n\n", cmd->summary);
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++)
         show_option(opt);
     show_option(&help_opt);
@@ -191,7 +212,41 @@ static void explain(const struct cmd *cmd, int got, char *word)
         cmd_usage_error(cmd, "unrecognized option '%s'", is_long ? word : letter);
 }
 
-enum opt_result opt_parse(const struct cmd *cmd, int argc, char **argv, void *args, int *first)
+/* ---- arguments that are no options ---------------------------------------------------------------------- */
+
+static bool wrong_number(const struct cmd *cmd)
+{
+    char text[128] = "";
+    size_t len = 0;
+
+    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END && len < sizeof text; opt++) {
+        const char *before = opt->kind == OPT_ARG_PERHAPS ? ", and perhaps " : len > 0 ? " and " : "";
+
+        if (is_argument(opt))
+            len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", before, opt->help);
+    }
+    cmd_usage_error(cmd, "Expecting %s", text);
+    return false;
+}
+
+/* @words, ended by NULL as argv is, into their rows. */
+static bool set_arguments(const struct cmd *cmd, char **words, void *args)
+{
+    bool missing = false;
+
+    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
+        if (!is_argument(opt))
+            continue;
+        *(const char **)(void *)((char *)args + opt->offset) = *words;
+        if (opt->kind == OPT_ARG_SURPLUS)
+            return true;
+        missing |= !*words && opt->kind == OPT_ARG;
+        words += *words != NULL;
+    }
+    return missing || *words ? wrong_number(cmd) : true;
+}
+
+enum opt_result opt_parse(const struct cmd *cmd, int argc, char **argv, void *args)
 {
     struct getopt_view view = { 0 };
     int got;
@@ -211,6 +266,5 @@ enum opt_result opt_parse(const struct cmd *cmd, int argc, char **argv, void *ar
         if (!set_option(opt, optarg, args))
             return OPT_WRONG;
     }
-    *first = optind;
-    return OPT_GO_ON;
+    return set_arguments(cmd, argv + optind, args) ? OPT_GO_ON : OPT_WRONG;
 }

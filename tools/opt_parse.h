@@ -16,6 +16,11 @@ enum opt_kind {
     OPT_OUTPUT,  /* enum opt_output */
     OPT_ACTION,  /* struct opt_actions: appended, so the order on the command line is kept */
     OPT_REFUSED, /* an option of qemu-img that qcbm does not have; .help says why, --help does not list it */
+    /* Arguments that are no options, in the order of the table: const char * into argv, NULL where there is none.
+     * .help is what is said to be expected where one is missing. */
+    OPT_ARG,         /* must be there */
+    OPT_ARG_PERHAPS, /* may be missing */
+    OPT_ARG_SURPLUS, /* the first that no other row takes; the command judges the number of arguments by itself */
 };
 
 enum opt_output { OUTPUT_HUMAN, OUTPUT_JSON };
@@ -38,6 +43,7 @@ struct opt {
 /* clang-format off */
 #define OPT_COMMON_FORMAT(type) { NULL, 'f', OPT_STRING, offsetof(struct type, format), "FMT", \
                                   "format of the image: qcow2, found without this option too" }
+#define OPT_COMMON_FILE(type) { NULL, 0, OPT_ARG, offsetof(struct type, path), "FILE", "one image file name" }
 #define OPT_COMMON_OUTPUT(type) { "output", 0, OPT_OUTPUT, offsetof(struct type, output), "human|json", \
                                   "how to print (default: human)" }
 #define OPT_COMMON_NO_LOCK(type) { "no-lock", 0, OPT_FLAG, offsetof(struct type, no_lock), NULL, \
@@ -63,8 +69,8 @@ struct opt_actions {
 enum opt_result { OPT_GO_ON, OPT_HELP_SHOWN, OPT_WRONG };
 
 /* Read argv[1..] as GNU getopt_long() does: options and other arguments in any order, "--", bundled letters,
- * unambiguous beginnings of long names. @args is the command's struct, already filled with defaults. The other
- * arguments are argv[*first .. argc - 1] afterwards. Prints --help and errors itself. */
-enum opt_result opt_parse(const struct cmd *cmd, int argc, char **argv, void *args, int *first);
+ * unambiguous beginnings of long names. @args is the command's struct, already filled with defaults. Prints --help and
+ * errors itself. */
+enum opt_result opt_parse(const struct cmd *cmd, int argc, char **argv, void *args);
 
 #endif
