@@ -29,7 +29,7 @@ static int new_stage(struct qcbmi_plan *plan, struct qcbm_error *err)
 
 static uint64_t planned_autoclear(const struct qcbmi_plan *plan)
 {
-    return be64_load(plan->header + Q2_HEADER_OFF_AUTOCLEAR);
+    return be64_load(plan->header + Q2_OFF_AUTOCLEAR);
 }
 
 /* Patch the autoclear word: bit 0 as @on says, unknown bits gone. False if it is like that already. */
@@ -39,13 +39,13 @@ static bool patch_autoclear(struct qcbmi_plan *plan, bool on)
     uint8_t raw[8];
 
     be64_store(raw, on ? word | QCBM_AUTOCLEAR_BITMAPS : word);
-    qcbmi_plan_header_patch(plan, Q2_HEADER_OFF_AUTOCLEAR, raw, sizeof(raw));
+    qcbmi_plan_header_patch(plan, Q2_OFF_AUTOCLEAR, raw, sizeof(raw));
     return be64_load(raw) != old;
 }
 
 static int write_autoclear(struct qcbmi_plan *plan, struct qcbm_error *err)
 {
-    return qcbmi_plan_header_write(plan, "header: autoclear bits", Q2_HEADER_OFF_AUTOCLEAR, 8, err);
+    return qcbmi_plan_header_write(plan, "header: autoclear bits", Q2_OFF_AUTOCLEAR, 8, err);
 }
 
 int qcbmi_ext_plan_clear_unknown(const struct qcbm_image *img, struct qcbmi_plan *plan, struct qcbm_error *err)
@@ -66,7 +66,7 @@ static int switch_on(struct qcbmi_plan *plan, uint64_t off, uint64_t len, const 
     if (ret < 0)
         return ret;
     if (bit_changes && off + len <= Q2_SECTOR)
-        return qcbmi_plan_header_write(plan, what, Q2_HEADER_OFF_AUTOCLEAR, off + len - Q2_HEADER_OFF_AUTOCLEAR, err);
+        return qcbmi_plan_header_write(plan, what, Q2_OFF_AUTOCLEAR, off + len - Q2_OFF_AUTOCLEAR, err);
     ret = qcbmi_plan_header_write(plan, what, off, len, err);
     if (ret < 0 || !bit_changes)
         return ret;
@@ -233,9 +233,8 @@ static int move_name(const struct qcbm_image *img, struct qcbmi_plan *plan, size
     if (ret == 0)
         ret = new_stage(plan, err); /* cut here or behind: the same name, in one place or the other */
     be64_store(raw, p->name_to);
-    qcbmi_plan_header_patch(plan, Q2_HEADER_OFF_BACKING_OFFSET, raw, sizeof(raw));
-    return ret < 0 ? ret
-                   : qcbmi_plan_header_write(plan, "header: backing file offset", Q2_HEADER_OFF_BACKING_OFFSET, 8, err);
+    qcbmi_plan_header_patch(plan, Q2_OFF_BACKING_OFFSET, raw, sizeof(raw));
+    return ret < 0 ? ret : qcbmi_plan_header_write(plan, "header: backing file offset", Q2_OFF_BACKING_OFFSET, 8, err);
 }
 
 /* A cluster of one sector, or all of it in the first sector: one write of that sector does everything. */
@@ -255,13 +254,13 @@ static int append_at_once(const struct qcbm_image *img, struct qcbmi_plan *plan,
     patch_new_ext(plan, &p, ext);
     qcbmi_plan_header_patch(plan, p.end, img->cluster0 + img->h.backing_offset, len);
     be64_store(raw, p.end);
-    qcbmi_plan_header_patch(plan, Q2_HEADER_OFF_BACKING_OFFSET, raw, sizeof(raw));
+    qcbmi_plan_header_patch(plan, Q2_OFF_BACKING_OFFSET, raw, sizeof(raw));
     patch_autoclear(plan, true);
     *done = true;
     ret = new_stage(plan, err); /* cut here: all of the sector or nothing */
     return ret < 0 ? ret
-                   : qcbmi_plan_header_write(plan, "header: bitmaps extension", Q2_HEADER_OFF_BACKING_OFFSET,
-                                             name_end - Q2_HEADER_OFF_BACKING_OFFSET, err);
+                   : qcbmi_plan_header_write(plan, "header: bitmaps extension", Q2_OFF_BACKING_OFFSET,
+                                             name_end - Q2_OFF_BACKING_OFFSET, err);
 }
 
 /* Everything behind the first 8 bytes is invisible as long as END stands there. */
@@ -408,8 +407,8 @@ int qcbmi_ext_plan_remove(const struct qcbm_image *img, struct qcbmi_plan *plan,
     patch_autoclear(plan, false);
     ret = new_stage(plan, err);
     if (ret == 0 && at + len <= Q2_SECTOR)
-        return qcbmi_plan_header_write(plan, "header: no bitmaps extension", Q2_HEADER_OFF_AUTOCLEAR,
-                                       at + len - Q2_HEADER_OFF_AUTOCLEAR, err);
+        return qcbmi_plan_header_write(plan, "header: no bitmaps extension", Q2_OFF_AUTOCLEAR,
+                                       at + len - Q2_OFF_AUTOCLEAR, err);
     if (ret == 0) /* the bit goes first: it must never stand without the extension */
         ret = write_autoclear(plan, err);
     if (ret == 0)

@@ -216,7 +216,7 @@ int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err)
     img->findings.n = 0;
     if (!found) {
         if (img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)
-            qcbmi_finding_add(img, "bitmaps-autoclear-alone", QCBM_SEV_ERROR, Q2_HEADER_OFF_AUTOCLEAR, UINT32_MAX,
+            qcbmi_finding_add(img, "bitmaps-autoclear-alone", QCBM_SEV_ERROR, Q2_OFF_AUTOCLEAR, UINT32_MAX,
                               "autoclear feature bit 0 (bitmaps) is set without a bitmaps extension: the next "
                               "allocating write by QEMU would mark the image corrupt");
         return 0;

@@ -272,7 +272,7 @@ int qcbmi_check_walk(struct check *c)
         ret = refer_meta(c, h->snapshots_offset, c->snapshots_len, "the snapshot table", 64);
     if (ret == 0)
         ret = refer_meta(c, h->reftable_offset, (uint64_t)h->reftable_clusters << c->g->cluster_bits,
-                         "the refcount table", Q2_HEADER_OFF_REFTABLE);
+                         "the refcount table", Q2_OFF_REFTABLE_OFFSET);
     if (ret == 0 && crypto && h->crypt_method == 2)
         ret = refer_meta(c, be64_load(crypto->data), be64_load(crypto->data + 8), "the LUKS header", crypto->offset);
     if (ret == 0)

@@ -114,7 +114,7 @@ static int check_extension(struct check *c)
     struct check_place at = { list->ext_offset, "header", UINT64_MAX, UINT32_MAX };
 
     if (!list->has_ext && (c->img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)) {
-        at.offset = Q2_HEADER_OFF_AUTOCLEAR;
+        at.offset = Q2_OFF_AUTOCLEAR;
         return qcbmi_check_problem(c, P_BITMAPS_AUTOCLEAR_ALONE, 1, &at,
                                    "autoclear feature bit 0 (bitmaps) is set without a bitmaps extension");
     }

@@ -205,7 +205,7 @@ static void judge_features(struct verdict *v)
     if (compatible)
         say(v, true, "feature-compatible", 80, "unknown compatible features 0x%" PRIx64, compatible);
     if (autoclear)
-        say(v, true, "feature-autoclear", Q2_HEADER_OFF_AUTOCLEAR, "unknown autoclear features 0x%" PRIx64, autoclear);
+        say(v, true, "feature-autoclear", Q2_OFF_AUTOCLEAR, "unknown autoclear features 0x%" PRIx64, autoclear);
     if (h->crypt_method == 2)
         judge_luks(v);
     if (h->crypt_method)

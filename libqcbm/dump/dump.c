@@ -54,35 +54,6 @@ int qcbmi_dump_word(struct qcbm_dump *d, uint64_t base, uint64_t i, uint64_t n, 
 
 /* ---- open ---- */
 
-static void parse_raw(struct qcbm_dump *d)
-{
-    const uint8_t *p = d->head;
-    struct q2_header *h = &d->h;
-
-    h->version = be32_load(p + 4);
-    h->backing_offset = be64_load(p + 8);
-    h->backing_size = be32_load(p + 16);
-    h->cluster_bits = be32_load(p + 20);
-    h->size = be64_load(p + 24);
-    h->crypt_method = be32_load(p + 32);
-    h->l1_entries = be32_load(p + 36);
-    h->l1_offset = be64_load(p + 40);
-    h->reftable_offset = be64_load(p + 48);
-    h->reftable_clusters = be32_load(p + 56);
-    h->n_snapshots = be32_load(p + 60);
-    h->snapshots_offset = be64_load(p + 64);
-    h->refcount_order = 4;
-    h->header_length = Q2_V2_HEADER_LENGTH;
-    if (h->version < 3)
-        return;
-    h->incompatible = be64_load(p + 72);
-    h->compatible = be64_load(p + 80);
-    h->autoclear = be64_load(p + 88);
-    h->refcount_order = be32_load(p + 96);
-    h->header_length = be32_load(p + 100);
-    h->compression_type = h->header_length > 104 ? p[104] : 0;
-}
-
 static void derive(struct qcbm_dump *d)
 {
     struct q2_header h = d->h;
@@ -128,7 +99,7 @@ int qcbm_dump_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags,
         qcbm_dump_close(d);
         return ret;
     }
-    parse_raw(d);
+    q2_header_load(d->head, sizeof(d->head), &d->h);
     derive(d);
     *out = d;
     return 0;
@@ -155,34 +126,6 @@ void qcbm_dump_close(struct qcbm_dump *d)
 
 /* ---- header ---- */
 
-struct field {
-    const char *name;
-    unsigned offset, length;
-    unsigned version; /* from which on it is there */
-};
-
-static const struct field fields[] = {
-    { "magic", 0, 4, 0 },
-    { "version", 4, 4, 0 },
-    { "backing_file_offset", 8, 8, 0 },
-    { "backing_file_size", 16, 4, 0 },
-    { "cluster_bits", 20, 4, 0 },
-    { "size", 24, 8, 0 },
-    { "crypt_method", 32, 4, 0 },
-    { "l1_size", 36, 4, 0 },
-    { "l1_table_offset", 40, 8, 0 },
-    { "refcount_table_offset", 48, 8, 0 },
-    { "refcount_table_clusters", 56, 4, 0 },
-    { "nb_snapshots", 60, 4, 0 },
-    { "snapshots_offset", 64, 8, 0 },
-    { "incompatible_features", 72, 8, 3 },
-    { "compatible_features", 80, 8, 3 },
-    { "autoclear_features", 88, 8, 3 },
-    { "refcount_order", 96, 4, 3 },
-    { "header_length", 100, 4, 3 },
-    { "compression_type", 104, 1, 3 },
-};
-
 static const char *place_problem(const struct qcbm_dump *d, uint64_t value)
 {
     if (!d->no_geometry && !is_aligned(value, d->g.cluster_size))
@@ -193,34 +136,29 @@ static const char *place_problem(const struct qcbm_dump *d, uint64_t value)
 static const char *field_problem(const struct qcbm_dump *d, unsigned offset, uint64_t v)
 {
     switch (offset) {
-    case 0:
+    case Q2_OFF_MAGIC:
         return v != Q2_MAGIC ? "is not QFI\\xfb: this is no qcow2 image" : NULL;
-    case 4:
+    case Q2_OFF_VERSION:
         return v < 2 || v > 3 ? "is not 2 or 3" : NULL;
-    case 20:
+    case Q2_OFF_CLUSTER_BITS:
         return v < Q2_MIN_CLUSTER_BITS || v > Q2_MAX_CLUSTER_BITS ? "is not in 9 .. 21" : NULL;
-    case 32:
+    case Q2_OFF_CRYPT_METHOD:
         return v > 2 ? "is no known method" : NULL;
-    case 40:
+    case Q2_OFF_L1_OFFSET:
         return d->h.l1_entries ? place_problem(d, v) : NULL;
-    case 48:
+    case Q2_OFF_REFTABLE_OFFSET:
         return place_problem(d, v);
-    case 64:
+    case Q2_OFF_SNAPSHOTS_OFFSET:
         return d->h.n_snapshots ? place_problem(d, v) : NULL;
-    case 72:
+    case Q2_OFF_INCOMPATIBLE:
         return v & ~Q2_INCOMPAT_KNOWN ? "has unknown bits" : NULL;
-    case 96:
+    case Q2_OFF_REFCOUNT_ORDER:
         return v > Q2_MAX_REFCOUNT_ORDER ? "is above 6" : NULL;
-    case 100:
+    case Q2_OFF_HEADER_LENGTH:
         return v < Q2_V3_MIN_HEADER_LENGTH ? "is below 104" : NULL;
     default:
         return NULL;
     }
-}
-
-static uint64_t load(const uint8_t *p, unsigned length)
-{
-    return length == 8 ? be64_load(p) : length == 4 ? be32_load(p) : *p;
 }
 
 static int dump_backing_name(struct qcbm_dump *d, struct qcbm_error *err)
@@ -249,14 +187,14 @@ static int dump_header(struct qcbm_dump *d, struct qcbm_error *err)
     struct qcbm_error why;
     int ret = 0;
 
-    for (size_t i = 0; ret == 0 && i < sizeof(fields) / sizeof(*fields); i++) {
-        const struct field *f = &fields[i];
+    for (unsigned i = 0; ret == 0 && i < q2_header_n_fields; i++) {
+        const struct q2_header_field *f = &q2_header_fields[i];
         struct qcbm_dump_item item = { .offset = f->offset, .length = f->length, .name = f->name };
 
-        if (d->h.version < f->version || (f->offset >= 104 && d->h.header_length <= f->offset))
+        if (!q2_header_has_field(f, d->h.version, d->h.header_length))
             break;
         item.index = QCBM_NO_OFFSET;
-        item.value = load(d->head + f->offset, f->length);
+        item.value = q2_header_field_load(f, d->head);
         ret = qcbmi_dump_give(d, &item, field_problem(d, f->offset, item.value), err, "%" PRIu64, item.value);
     }
     if (ret == 0)
@@ -387,7 +325,7 @@ int qcbm_dump_part(struct qcbm_dump *d, enum qcbm_dump_kind part, uint64_t first
     if (part == QCBM_DUMP_SNAPSHOTS)
         return qcbmi_dump_snapshots(d, first, last, err);
     if (d->no_geometry)
-        return qcbmi_fail(err, QCBM_E_CORRUPT, 20, "%s", d->no_geometry);
+        return qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_CLUSTER_BITS, "%s", d->no_geometry);
     switch (part) {
     case QCBM_DUMP_L1:
         return qcbmi_dump_l1(d, first, last, err);

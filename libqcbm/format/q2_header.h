@@ -9,10 +9,27 @@
 #define Q2_COMPAT_KNOWN UINT64_C(0x1)
 #define Q2_AUTOCLEAR_KNOWN UINT64_C(0x3)
 
-/* Where single fields lie, for the writes that change them alone. */
-#define Q2_HEADER_OFF_BACKING_OFFSET 8u
-#define Q2_HEADER_OFF_REFTABLE 48u /* u64 offset and u32 clusters: switched by one write of 12 bytes */
-#define Q2_HEADER_OFF_AUTOCLEAR 88u
+enum q2_header_offset { /* where the fields lie */
+                        Q2_OFF_MAGIC = 0,
+                        Q2_OFF_VERSION = 4,
+                        Q2_OFF_BACKING_OFFSET = 8,
+                        Q2_OFF_BACKING_SIZE = 16,
+                        Q2_OFF_CLUSTER_BITS = 20,
+                        Q2_OFF_SIZE = 24,
+                        Q2_OFF_CRYPT_METHOD = 32,
+                        Q2_OFF_L1_ENTRIES = 36,
+                        Q2_OFF_L1_OFFSET = 40,
+                        Q2_OFF_REFTABLE_OFFSET = 48, /* with the number of clusters behind it: switched by one write */
+                        Q2_OFF_REFTABLE_CLUSTERS = 56,
+                        Q2_OFF_N_SNAPSHOTS = 60,
+                        Q2_OFF_SNAPSHOTS_OFFSET = 64,
+                        Q2_OFF_INCOMPATIBLE = 72, /* from here on version 3 */
+                        Q2_OFF_COMPATIBLE = 80,
+                        Q2_OFF_AUTOCLEAR = 88,
+                        Q2_OFF_REFCOUNT_ORDER = 96,
+                        Q2_OFF_HEADER_LENGTH = 100,
+                        Q2_OFF_COMPRESSION_TYPE = 104 /* if header_length reaches there */
+};
 #define Q2_HEADER_BYTES 112u /* as much as q2_header_parse() looks at */
 
 struct q2_header {
@@ -33,6 +50,25 @@ struct q2_header {
     uint32_t header_length;
     uint8_t compression_type;
 };
+
+#define Q2_NO_MEMBER UINT8_MAX
+/* One field: parsing, storing and the dump go by this table. */
+struct q2_header_field {
+    const char *name;                /* in the specification's words */
+    uint8_t offset, length, version; /* the first version that has it */
+    uint8_t member; /* offsetof(struct q2_header), of a member of that length; Q2_NO_MEMBER for the magic */
+};
+extern const struct q2_header_field q2_header_fields[];
+extern const unsigned q2_header_n_fields;
+
+/* Does a header of @version and @header_length have field @f? */
+bool q2_header_has_field(const struct q2_header_field *f, uint32_t version, uint32_t header_length);
+/* The field's bytes, which begin at its offset in @bytes, as a number. */
+uint64_t q2_header_field_load(const struct q2_header_field *f, const uint8_t *bytes);
+
+/* The fields as stored in the first @len bytes of a file, none of them checked; 0 (or what version 2 stands for) where
+ * the version, the header's length or the file have no such field. */
+void q2_header_load(const uint8_t *bytes, size_t len, struct q2_header *out);
 
 /* Parse and check all that the header alone can tell (1, 1.1, 1.3, 2 and 9 of the format notes). @bytes are the first
  * @len bytes of the file; a file shorter than the header is QCBM_E_CORRUPT. Unknown incompatible bits pass here: the

@@ -274,8 +274,8 @@ static int emit_new_table(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t
     be64_store(field, a->new_table.first << a->img->g.cluster_bits);
     be32_store(field + 8, (uint32_t)a->new_table.n);
     plan->current = table_stage;
-    qcbmi_plan_header_patch(plan, Q2_HEADER_OFF_REFTABLE, field, sizeof(field));
-    return qcbmi_plan_header_write(plan, "header: refcount table", Q2_HEADER_OFF_REFTABLE, sizeof(field), err);
+    qcbmi_plan_header_patch(plan, Q2_OFF_REFTABLE_OFFSET, field, sizeof(field));
+    return qcbmi_plan_header_write(plan, "header: refcount table", Q2_OFF_REFTABLE_OFFSET, sizeof(field), err);
 }
 
 /* Entries of fresh blocks, which share a sector: one write from the first to the last of them. A block can be described

@@ -70,7 +70,7 @@ static int add_refcount_structures(struct qcbmi_owners *o, struct qcbm_error *er
     uint64_t n = (uint64_t)h->reftable_clusters << o->img->g.cluster_bits;
     uint64_t *table = NULL;
     int ret = qcbmi_owners_blame(o, qcbmi_owners_add(o, h->reftable_offset, n, "refcount table", 0, err),
-                                 Q2_HEADER_OFF_REFTABLE, err);
+                                 Q2_OFF_REFTABLE_OFFSET, err);
 
     if (ret == 0)
         ret = qcbmi_reftable_read(o->img, &table, &n, err);
