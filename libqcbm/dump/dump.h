@@ -38,6 +38,8 @@ int qcbmi_dump_word(struct qcbm_dump *d, uint64_t base, uint64_t i, uint64_t n, 
 /* Entries of a table at @base that lie in the file, at most @n. */
 uint64_t qcbmi_dump_entries(const struct qcbm_dump *d, uint64_t base, uint64_t n, uint64_t limit_bytes);
 
+int qcbmi_dump_header(struct qcbm_dump *d, struct qcbm_error *err);
+int qcbmi_dump_extensions(struct qcbm_dump *d, struct qcbm_error *err);
 int qcbmi_dump_l1(struct qcbm_dump *d, uint64_t first, uint64_t last, struct qcbm_error *err);
 int qcbmi_dump_l2(struct qcbm_dump *d, uint64_t first, uint64_t last, struct qcbm_error *err);
 int qcbmi_dump_refcounts(struct qcbm_dump *d, uint64_t first, uint64_t last, struct qcbm_error *err);
