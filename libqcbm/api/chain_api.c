@@ -77,7 +77,6 @@ int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_l
     struct qcbmi_layer *l = &chain->chain.layers[index];
     struct qcbm_chain_layer layer = { .filename = l->filename, .format = l->img ? "qcow2" : "raw", .image = l->img };
     struct qcbmi_io *io = l->img ? &l->img->io : &l->raw;
-    struct qcbmi_file_traits traits = qcbmi_file_get_traits(io);
     uint64_t available;
     int ret = load_bitmaps(chain, l, err);
 
@@ -87,8 +86,8 @@ int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_l
     layer.file_size = io->size;
     if (qcbmi_io_space(io, &available, &layer.disk_size, NULL) < 0)
         layer.disk_size = QCBM_NO_OFFSET;
-    layer.is_device = traits.is_device;
-    layer.extent_size_hint = traits.extent_size_hint;
+    layer.is_device = io->traits.is_device;
+    layer.extent_size_hint = io->traits.extent_size_hint;
     give(out, size, &layer, sizeof(layer));
     return 0;
 }

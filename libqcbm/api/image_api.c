@@ -8,11 +8,12 @@
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
 #include "image/snapshots.h"
+#include "io/open.h"
 
-static int open_on(const struct qcbm_io_ops *ops, void *self, const char *path, unsigned flags, struct qcbm_image **out,
+static int open_on(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbm_image **out,
                    struct qcbm_error *err)
 {
-    int ret = qcbmi_image_open(ops, self, path, flags, out, err);
+    int ret = qcbmi_image_open(io, path, flags, out, err);
 
     if (ret < 0)
         return ret;
@@ -33,18 +34,19 @@ static int check_flags(unsigned flags, struct qcbm_error *err)
 
 int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err)
 {
-    void *self = NULL;
+    struct qcbmi_io io;
     int ret = check_flags(flags, err);
 
     *out = NULL;
     if (ret == 0)
-        ret = qcbmi_file_open(path, flags & QCBM_OPEN_WRITE, &self, err);
-    return ret < 0 ? ret : open_on(qcbmi_file_ops(), self, path, flags, out, err);
+        ret = qcbmi_open(&io, path, flags & QCBM_OPEN_WRITE, err);
+    return ret < 0 ? ret : open_on(&io, path, flags, out, err);
 }
 
 int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_image **out,
                  struct qcbm_error *err)
 {
+    struct qcbmi_io io;
     int ret = check_flags(flags, err);
 
     *out = NULL;
@@ -52,7 +54,8 @@ int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, stru
         ops->close(self);
         return ret;
     }
-    return open_on(ops, self, NULL, flags, out, err);
+    ret = qcbmi_io_init(&io, ops, self, flags & QCBM_OPEN_WRITE, err);
+    return ret < 0 ? ret : open_on(&io, NULL, flags, out, err);
 }
 
 void qcbm_close(struct qcbm_image *img)
@@ -87,7 +90,6 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
 {
     const struct q2_extension *crypto = q2_extension_find(&img->exts, Q2_EXT_CRYPTO);
     struct qcbm_image_info i = { .virtual_size = img->h.size, .file_size = img->io.size };
-    struct qcbmi_file_traits traits = qcbmi_file_get_traits(&img->io);
     struct qcbmi_io io = img->io;
     uint64_t available;
 
@@ -104,8 +106,8 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
         i.crypt_header_offset = be64_load(crypto->data);
         i.crypt_header_length = be64_load(crypto->data + 8);
     }
-    i.is_device = traits.is_device;
-    i.extent_size_hint = traits.extent_size_hint;
+    i.is_device = img->io.traits.is_device;
+    i.extent_size_hint = img->io.traits.extent_size_hint;
     give(out, size, &i, sizeof(i));
 }
 

@@ -14,6 +14,7 @@
 #include "check/check_rules.h"
 #include "image/chain.h"
 #include "image/snapshots.h"
+#include "io/open.h"
 
 /* A disk this large may be meant; beside a file this small it is there to fill the disk of who copies it. */
 #define LARGE_DISK (UINT64_C(64) << 40)
@@ -90,12 +91,14 @@ static bool starts_with(const char *name, const char *prefix)
 /* What a name leads to besides being one. No file system is asked: even that tells a stranger something. */
 static void judge_target(struct verdict *v, const char *what, const char *name, uint64_t offset)
 {
-    const char *path = starts_with(name, "file:") ? name + 5 : name;
+    const char *path = qcbmi_name_local(name);
     char text[TEXT];
 
     (void)text_of(text, name, strlen(name));
-    if (qcbmi_chain_has_protocol(name))
+    if (qcbmi_name_has_protocol(name))
         say(v, true, "name-protocol", offset, "the %s is a protocol for QEMU: '%s'", what, text);
+    if (!path)
+        return;
     if (starts_with(path, "/dev/") || starts_with(path, "/proc/") || starts_with(path, "/sys/"))
         say(v, true, "name-device", offset, "the %s leads to a device or the kernel: '%s'", what, text);
 }

@@ -7,7 +7,7 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "format/q2_limits.h"
-#include "io/io_file.h"
+#include "io/open.h"
 
 static void derive(struct qcbm_dump *d)
 {
@@ -26,26 +26,19 @@ static void derive(struct qcbm_dump *d)
     q2_geometry_derive(&h, &d->g);
 }
 
-int qcbm_dump_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_dump **out,
-                      struct qcbm_error *err)
+/* Takes over @io. It only looks, so the locks are those of info. */
+static int dump_on(struct qcbmi_io *io, unsigned flags, struct qcbm_dump **out, struct qcbm_error *err)
 {
     struct qcbm_dump *d = qcbmi_alloc_array(1, sizeof(*d), err);
-    struct qcbm_error local;
     int ret;
 
     *out = NULL;
     if (!d) {
-        ops->close(self);
+        qcbmi_io_close(io);
         return QCBM_E_NOMEM;
     }
-    ret = qcbmi_io_init(&d->io, ops, self, false, err);
-    if (ret == 0) {
-        ret = qcbmi_io_lock(&d->io, flags & QCBM_OPEN_FORCE_SHARE ? QCBM_LOCK_INFO_SHARED : QCBM_LOCK_INFO, &local);
-        if (ret == QCBM_E_NOLOCKS && (flags & QCBM_OPEN_NO_LOCK))
-            ret = 0;
-        else if (ret < 0 && err)
-            *err = local;
-    }
+    d->io = *io;
+    ret = qcbmi_lock(&d->io, (flags & (QCBM_OPEN_FORCE_SHARE | QCBM_OPEN_NO_LOCK)) | QCBM_OPEN_INFO, err);
     if (ret == 0)
         ret = qcbmi_io_refresh_size(&d->io, err);
     if (ret == 0)
@@ -62,11 +55,21 @@ int qcbm_dump_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags,
 
 int qcbm_dump_open(const char *path, unsigned flags, struct qcbm_dump **out, struct qcbm_error *err)
 {
-    void *self;
-    int ret = qcbmi_file_open(path, false, &self, err);
+    struct qcbmi_io io;
+    int ret = qcbmi_open(&io, path, false, err);
 
     *out = NULL;
-    return ret < 0 ? ret : qcbm_dump_open_io(qcbmi_file_ops(), self, flags, out, err);
+    return ret < 0 ? ret : dump_on(&io, flags, out, err);
+}
+
+int qcbm_dump_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_dump **out,
+                      struct qcbm_error *err)
+{
+    struct qcbmi_io io;
+    int ret = qcbmi_io_init(&io, ops, self, false, err);
+
+    *out = NULL;
+    return ret < 0 ? ret : dump_on(&io, flags, out, err);
 }
 
 void qcbm_dump_close(struct qcbm_dump *d)

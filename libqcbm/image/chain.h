@@ -37,12 +37,4 @@ int qcbmi_chain_open(struct qcbm_image *top, const struct qcbmi_chain_options *o
                      struct qcbm_error *err);
 void qcbmi_chain_close(struct qcbmi_chain *chain); /* fine on a zeroed struct */
 
-/* Is @name one that QEMU takes for "protocol:..."? */
-bool qcbmi_chain_has_protocol(const char *name);
-
-/* The path that @name, found in the image at @image_path, means: relative names are relative to the image's directory,
- * but behind "file:", which is dropped, to the working directory, as QEMU has it. QCBM_E_CHAIN for json: and other
- * protocols. *@out is freed by the caller. */
-int qcbmi_chain_resolve(const char *image_path, const char *name, char **out, struct qcbm_error *err);
-
 #endif

@@ -11,30 +11,10 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "image/snapshots.h"
+#include "io/open.h"
 
 #define MAX_FINDINGS 4096u
 #define SPARSE_PIECE (UINT64_C(64) << 10)
-
-static enum qcbm_lock_mode lock_mode(unsigned flags)
-{
-    if (flags & QCBM_OPEN_WRITE)
-        return QCBM_LOCK_WRITE;
-    if (flags & QCBM_OPEN_INFO)
-        return flags & QCBM_OPEN_FORCE_SHARE ? QCBM_LOCK_INFO_SHARED : QCBM_LOCK_INFO;
-    return flags & QCBM_OPEN_FORCE_SHARE ? QCBM_LOCK_READ_SHARED : QCBM_LOCK_READ;
-}
-
-static int take_lock(struct qcbm_image *img, struct qcbm_error *err)
-{
-    struct qcbm_error local;
-    int ret = qcbmi_io_lock(&img->io, lock_mode(img->open_flags), &local);
-
-    if (ret == QCBM_E_NOLOCKS && (img->open_flags & QCBM_OPEN_NO_LOCK))
-        return 0;
-    if (ret < 0 && err)
-        *err = local;
-    return ret;
-}
 
 /* An incompatible bit that is not ours to know: name it as the image does, else by its mask (QEMU's wording). */
 static int check_incompatible(const struct qcbm_image *img, struct qcbm_error *err)
@@ -152,30 +132,28 @@ int qcbmi_image_reload_header(struct qcbm_image *img, struct qcbm_error *err)
     return ret;
 }
 
-int qcbmi_image_open(const struct qcbm_io_ops *ops, void *self, const char *path, unsigned flags,
-                     struct qcbm_image **out, struct qcbm_error *err)
+int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbm_image **out,
+                     struct qcbm_error *err)
 {
     struct qcbm_image *img;
-    int ret;
+    int ret = 0;
 
     *out = NULL;
     img = qcbmi_alloc_array(1, sizeof(*img), err);
     if (!img) {
-        ops->close(self);
+        qcbmi_io_close(io);
         return QCBM_E_NOMEM;
     }
     img->open_flags = flags;
-    ret = qcbmi_io_init(&img->io, ops, self, flags & QCBM_OPEN_WRITE, err);
-    if (ret < 0)
-        goto fail;
+    img->io = *io;
+    *io = (struct qcbmi_io){ 0 };
     if (path) {
-        img->id = qcbmi_file_get_id(self);
         img->path = qcbmi_memdup_nul(path, strlen(path), err);
         ret = img->path ? 0 : QCBM_E_NOMEM;
     }
     /* Never act on bytes that were read before the lock. */
     if (ret == 0)
-        ret = take_lock(img, err);
+        ret = qcbmi_lock(&img->io, flags, err);
     if (ret == 0)
         ret = qcbmi_io_refresh_size(&img->io, err);
     if (ret == 0)

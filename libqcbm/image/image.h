@@ -9,7 +9,6 @@
 #include "format/q2_limits.h"
 #include "format/q2_snapshot.h"
 #include "io/io.h"
-#include "io/io_file.h"
 
 struct qcbmi_bitmap_list; /* bitmap/bitmap_list.h; loaded by the layer above */
 
@@ -21,8 +20,7 @@ struct qcbmi_findings {
 struct qcbm_image {
     struct qcbmi_io io;
     unsigned open_flags;
-    char *path;              /* NULL with a backend of the caller */
-    struct qcbmi_file_id id; /* valid if path is set */
+    char *path; /* NULL with a backend of the caller */
 
     uint8_t *cluster0; /* cluster_size bytes; zeros where the file is shorter */
     struct q2_header h;
@@ -44,10 +42,10 @@ struct qcbm_image {
     bool failed;         /* a commit failed: what is in memory may be neither state */
 };
 
-/* Take over the backend (closed on failure too), lock it as @flags (enum qcbm_open_flag) say, read and check the header.
- * @path may be NULL. The bitmaps are not loaded. */
-int qcbmi_image_open(const struct qcbm_io_ops *ops, void *self, const char *path, unsigned flags,
-                     struct qcbm_image **out, struct qcbm_error *err);
+/* Take over @io (closed on failure too), lock it as @flags (enum qcbm_open_flag) say, read and check the header.
+ * @path, where it was opened by a name, or NULL. The bitmaps are not loaded. */
+int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbm_image **out,
+                     struct qcbm_error *err);
 void qcbmi_image_free(struct qcbm_image *img);
 
 /* Read header and extensions again, after a commit. */

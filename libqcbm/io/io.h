@@ -5,11 +5,25 @@
 
 #include "qcbm-io.h"
 
+/* Which file is it? Two names of one file give the same numbers. */
+struct qcbmi_file_id {
+    uint64_t dev, ino;
+    bool known; /* false: a backend of the caller, of which nobody knows */
+};
+
+/* What qemu-img info tells of a file besides its size; nothing of other backends. */
+struct qcbmi_file_traits {
+    bool is_device;
+    uint32_t extent_size_hint; /* bytes, 0 if none */
+};
+
 struct qcbmi_io {
     const struct qcbm_io_ops *ops;
     void *self;
     uint64_t size; /* length at open, kept up to date by what changes it here */
     bool writable;
+    struct qcbmi_file_id id;
+    struct qcbmi_file_traits traits;
 };
 
 /* Takes over (@ops, @self): on failure too, @ops->close has been called. Asks for the size. Checks that the ops that

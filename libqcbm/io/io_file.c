@@ -29,12 +29,12 @@ struct qcbmi_file {
 
 /* ---- open ---------------------------------------------------------------------------------------------- */
 
-static struct qcbmi_file_id id_of(const struct stat *st)
+struct qcbmi_file_id qcbmi_file_id_of(const struct stat *st)
 {
     /* Several nodes may name one block device; no inode has the number that is used for it here. */
     if (S_ISBLK(st->st_mode))
-        return (struct qcbmi_file_id){ (uint64_t)st->st_rdev, UINT64_MAX };
-    return (struct qcbmi_file_id){ (uint64_t)st->st_dev, (uint64_t)st->st_ino };
+        return (struct qcbmi_file_id){ (uint64_t)st->st_rdev, UINT64_MAX, true };
+    return (struct qcbmi_file_id){ (uint64_t)st->st_dev, (uint64_t)st->st_ino, true };
 }
 
 /* NULL for what can hold an image. */
@@ -120,7 +120,7 @@ static int file_new(int fd, bool writable, void **self, struct qcbm_error *err)
     }
     f->fd = fd;
     f->is_device = S_ISBLK(st.st_mode);
-    f->id = id_of(&st);
+    f->id = qcbmi_file_id_of(&st);
     *self = f;
     return 0;
 
@@ -191,16 +191,6 @@ struct qcbmi_file_id qcbmi_file_get_id(const void *self)
     const struct qcbmi_file *f = self;
 
     return f->id;
-}
-
-int qcbmi_file_path_id(const char *path, struct qcbmi_file_id *out, struct qcbm_error *err)
-{
-    struct stat st;
-
-    if (stat(path, &st) < 0)
-        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "Could not open");
-    *out = id_of(&st);
-    return 0;
 }
 
 /* ---- bytes --------------------------------------------------------------------------------------------- */
@@ -456,15 +446,12 @@ const struct qcbm_io_ops *qcbmi_file_ops(void)
     return &ops;
 }
 
-struct qcbmi_file_traits qcbmi_file_get_traits(const struct qcbmi_io *io)
+struct qcbmi_file_traits qcbmi_file_get_traits(const void *self)
 {
-    struct qcbmi_file_traits traits = { 0 };
-    const struct qcbmi_file *f = io->self;
+    const struct qcbmi_file *f = self;
+    struct qcbmi_file_traits traits = { .is_device = f->is_device };
     struct fsxattr attr;
 
-    if (io->ops != qcbmi_file_ops())
-        return traits;
-    traits.is_device = f->is_device;
     if (ioctl(f->fd, FS_IOC_FSGETXATTR, &attr) == 0)
         traits.extent_size_hint = attr.fsx_extsize;
     return traits;

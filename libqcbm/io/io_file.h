@@ -5,6 +5,8 @@
 
 #include "io/io.h"
 
+struct stat;
+
 /* Open @path; regular files and block devices only, never blocks on a FIFO, close-on-exec. *@self goes with
  * qcbmi_file_ops(). Messages do not repeat the path.
  * Returns 0, QCBM_E_IO (with sys_errno, e.g. "Could not open: No such file or directory"), QCBM_E_UNSUPPORTED, QCBM_E_NOMEM. */
@@ -16,18 +18,8 @@ int qcbmi_file_sync_folder(const char *path, struct qcbm_error *err);
 void qcbmi_file_remove(const char *path);
 const struct qcbm_io_ops *qcbmi_file_ops(void);
 
-/* Which file is it? Two paths of one file give the same numbers. */
-struct qcbmi_file_id {
-    uint64_t dev, ino;
-};
 struct qcbmi_file_id qcbmi_file_get_id(const void *self);
-int qcbmi_file_path_id(const char *path, struct qcbmi_file_id *out, struct qcbm_error *err); /* stat() */
-
-/* What qemu-img info tells of the file below @io; nothing of other backends. */
-struct qcbmi_file_traits {
-    bool is_device;
-    uint32_t extent_size_hint; /* bytes, 0 if none */
-};
-struct qcbmi_file_traits qcbmi_file_get_traits(const struct qcbmi_io *io);
+struct qcbmi_file_id qcbmi_file_id_of(const struct stat *st);
+struct qcbmi_file_traits qcbmi_file_get_traits(const void *self);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "image/layer_map.h"
+#include "io/open.h"
 
 struct map_walk {
     struct qcbmi_chain chain;
@@ -33,20 +34,6 @@ static void walk_free(struct map_walk *w)
     qcbmi_chain_close(&w->chain);
 }
 
-/* The name of a data file is literal, and relative to the image; the file is not opened. */
-static char *data_file_path(const struct qcbmi_layer *l, struct qcbm_error *err)
-{
-    const char *name = l->img->data_file ? l->img->data_file : "", *slash = strrchr(l->filename, '/');
-    size_t folder = slash && name[0] != '/' ? (size_t)(slash - l->filename) + 1 : 0;
-    char *path = qcbmi_alloc_array(folder + strlen(name) + 1, 1, err);
-
-    if (path) {
-        memcpy(path, l->filename, folder);
-        memcpy(path + folder, name, strlen(name));
-    }
-    return path;
-}
-
 static int walk_init(struct map_walk *w, struct qcbm_image *img, unsigned flags, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = { .force_share = flags & QCBM_MAP_FORCE_SHARE };
@@ -67,7 +54,8 @@ static int walk_init(struct map_walk *w, struct qcbm_image *img, unsigned flags,
             qcbmi_prefix(err, ret,
                          "layer '%s': ", qcbmi_printable(text, sizeof(text), l->filename, strlen(l->filename)));
         if (ret == 0 && l->img && l->img->g.data_file) {
-            w->data_files[w->n_maps] = data_file_path(l, err);
+            /* literal, and relative to the image; the file is not opened */
+            w->data_files[w->n_maps] = qcbmi_name_beside(l->filename, l->img->data_file ? l->img->data_file : "", err);
             ret = w->data_files[w->n_maps] ? 0 : QCBM_E_NOMEM;
         }
     }

@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "bitmap/bitmap_edit.h"
 #include "image/chain.h"
+#include "io/open.h"
 #include "ops/allocation.h"
 
 struct layer_figures {
@@ -98,11 +99,6 @@ static int add_note(struct qcbm_synth_result *r, struct qcbm_error *err, const c
 
 /* ---- the chain ---- */
 
-static bool same_file(struct qcbmi_file_id a, struct qcbmi_file_id b)
-{
-    return a.dev == b.dev && a.ino == b.ino;
-}
-
 static int open_chain(struct synth *s, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = { .force_share = s->opt.flags & QCBM_SYNTH_FORCE_SHARE, .max_layers = 1 };
@@ -118,17 +114,17 @@ static int open_chain(struct synth *s, struct qcbm_error *err)
         return qcbmi_chain_open(s->overlay, &options, &s->chain, err);
     if (!s->overlay->path)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a base can be named for an image in a file only");
-    ret = qcbmi_file_path_id(s->opt.since, &base, err);
+    ret = qcbmi_identify(s->opt.since, &base, err);
     if (ret < 0)
         return qcbmi_prefix(err, ret,
                             "base '%s': ", qcbmi_printable(text, sizeof(text), s->opt.since, strlen(s->opt.since)));
-    if (same_file(base, s->overlay->id))
+    if (qcbmi_same_file(&base, &s->overlay->io.id))
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the base is the overlay itself");
     options.max_layers = 0;
     options.stop = &base;
     ret = qcbmi_chain_open(s->overlay, &options, &s->chain, err);
     s->n_scanned = s->chain.n - (ret == 0);
-    if (ret == 0 && !same_file(s->chain.layers[s->chain.n - 1].id, base))
+    if (ret == 0 && !qcbmi_same_file(&s->chain.layers[s->chain.n - 1].id, &base))
         ret = qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "base '%s' is not in the backing chain (%zu layers)",
                          qcbmi_printable(text, sizeof(text), s->opt.since, strlen(s->opt.since)), s->chain.n);
     return ret;

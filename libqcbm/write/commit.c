@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "io/io_file.h"
 #include "write/plan.h"
 #include "write/undo_save.h"
 

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "io/open.h"
 
 #define END QCBMI_UNDO_END_BYTES
 
@@ -99,11 +100,8 @@ static int load_records(struct qcbmi_undo_file *u, struct qcbm_error *err)
 int qcbmi_undo_file_open(struct qcbmi_undo_file *u, const char *path, struct qcbm_error *err)
 {
     char text[256];
-    void *self;
-    int ret = qcbmi_file_open(path, false, &self, err);
+    int ret = qcbmi_open(&u->io, path, false, err);
 
-    if (ret == 0)
-        ret = qcbmi_io_init(&u->io, qcbmi_file_ops(), self, false, err);
     if (ret == 0)
         ret = load_frame(u, err);
     if (ret == 0)

@@ -12,6 +12,8 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "io/io_file.h"
+#include "io/open.h"
 
 #define MAX_LEN ((uint64_t)QCBMI_UNDO_MAX_LEN)
 
@@ -255,14 +257,11 @@ int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbm_image *img, struc
 {
     struct save s = { .plan = plan, .img = img };
     char text[256];
-    void *self = NULL;
-    int ret = qcbmi_file_create(plan->undo_path, &self, err);
+    int ret = qcbmi_create(&s.file, plan->undo_path, err);
     bool created = ret == 0;
 
     s.h.len_before = img->io.size;
     s.h.len_after = u64_max(img->io.size, plan->end);
-    if (ret == 0)
-        ret = qcbmi_io_init(&s.file, qcbmi_file_ops(), self, true, err);
     if (ret == 0)
         ret = save_all(&s, err);
     qcbmi_io_close(&s.file);

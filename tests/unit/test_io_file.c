@@ -267,29 +267,6 @@ static void open_leaves_a_blocking_descriptor_that_exec_closes(void **state)
     assert_false(fcntl(f->fd, F_GETFL) & O_NONBLOCK);
 }
 
-static void id_tells_files_apart_and_paths_of_one_file_together(void **state)
-{
-    struct place *p = *state;
-    struct qcbmi_file_id a = qcbmi_file_get_id(p->self), b;
-    struct qcbm_error err = { 0 };
-    char link_path[80];
-
-    snprintf(link_path, sizeof(link_path), "%s/link", p->dir);
-    assert_int_equal(symlink("image", link_path), 0);
-    assert_int_equal(qcbmi_file_path_id(link_path, &b, &err), 0);
-    assert_true(a.dev == b.dev && a.ino == b.ino);
-    unlink(link_path);
-    assert_int_equal(link(p->path, link_path), 0);
-    assert_int_equal(qcbmi_file_path_id(link_path, &b, &err), 0);
-    assert_true(a.dev == b.dev && a.ino == b.ino);
-    unlink(link_path);
-    assert_int_equal(err.code, 0);
-    assert_int_equal(qcbmi_file_path_id(link_path, &b, &err), QCBM_E_IO);
-    assert_int_equal(err.sys_errno, ENOENT);
-    assert_int_equal(qcbmi_file_path_id(p->dir, &b, &err), 0);
-    assert_false(a.dev == b.dev && a.ino == b.ino);
-}
-
 /* ---- bytes --------------------------------------------------------------------------------------------- */
 
 static void transfers_are_whole_over_interruptions_and_short_counts(void **state)
@@ -514,7 +491,6 @@ int main(void)
         WITH_FILE(open_refuses_what_is_no_file_and_does_not_hang),
         WITH_FILE(open_says_when_it_is_the_writing_that_is_not_allowed),
         WITH_FILE(open_leaves_a_blocking_descriptor_that_exec_closes),
-        WITH_FILE(id_tells_files_apart_and_paths_of_one_file_together),
         WITH_FILE(transfers_are_whole_over_interruptions_and_short_counts),
         WITH_FILE(every_call_survives_an_interruption),
         WITH_FILE(read_of_a_file_that_was_cut_fails),
