@@ -45,6 +45,20 @@ void cmd_warning(const char *fmt, ...)
     va_end(args);
 }
 
+void cmd_hint(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    put_line("hint: ", fmt, args);
+    va_end(args);
+}
+
+void cmd_name_help(const struct cmd *cmd)
+{
+    fprintf(stderr, "Try 'qcbm%s%s --help' for more information\n", cmd ? " " : "", cmd ? cmd->name : "");
+}
+
 int cmd_usage_error(const struct cmd *cmd, const char *fmt, ...)
 {
     va_list args;
@@ -52,7 +66,7 @@ int cmd_usage_error(const struct cmd *cmd, const char *fmt, ...)
     va_start(args, fmt);
     put_line("", fmt, args);
     va_end(args);
-    fprintf(stderr, "Try 'qcbm%s%s --help' for more information\n", cmd ? " " : "", cmd ? cmd->name : "");
+    cmd_name_help(cmd);
     return EXIT_FAILED;
 }
 

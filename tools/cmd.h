@@ -33,6 +33,10 @@ int cmd_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* As cmd_error(), and a second line that names --help; @cmd may be NULL. */
 int cmd_usage_error(const struct cmd *cmd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The second line of that. */
+void cmd_name_help(const struct cmd *cmd);
+/* One line on stderr about what may have been meant, behind an error of wrong use. */
+void cmd_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* One line on stderr that does not end the command. */
 void cmd_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -103,8 +103,11 @@ static int check_own_usage(const struct cmd *cmd, const struct bitmap_args *args
 /* The rules and words of qemu-img, in its order; then our own. */
 static int check_usage(const struct cmd *cmd, const struct bitmap_args *args)
 {
-    if (args->actions.count == 0)
-        return cmd_error("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge");
+    if (args->actions.count == 0) {
+        cmd_error("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge");
+        cmd_hint("'qcbm bitmap --list FILE' shows the bitmaps of an image, 'qcbm help bitmap' all that can be done");
+        return EXIT_FAILED;
+    }
     if (args->granularity && !has_action(args, "add") && !has_action(args, "import"))
         return cmd_error("granularity only supported with --add");
     if (args->source_format && !args->source)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cmd.h"
+#include "help.h"
 #include "sandbox.h"
 
 /* A descriptor 0, 1 or 2 that was closed would be given to the next file opened: an image, which error messages would
@@ -19,18 +19,6 @@ static void hold_standard_descriptors(void)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY) < 0)
             _exit(EXIT_FAILED);
     }
-}
-
-static int show_help(void)
-{
-    printf("Usage: qcbm COMMAND [OPTION]... ARGUMENT...\nDirty bitmaps of qcow2 images, while no guest runs.\n\n"
-           "Commands:\n");
-    for (const struct cmd *const *c = cmds; *c; c++)
-        printf("  %-10s%s\n", (*c)->name, (*c)->summary);
-    printf("\n  --help      show this help; qcbm COMMAND --help shows the options of one command\n"
-           "  --version   show the version, and what shuts reading commands in\n\nExit code: 0 done, 1 failed. See "
-           "also: man qcbm\n");
-    return EXIT_DONE;
 }
 
 static int show_version(void)
@@ -48,20 +36,21 @@ static int show_version(void)
 
 static int run(int argc, char **argv)
 {
-    if (argc < 2)
-        return cmd_usage_error(NULL, "Not enough arguments");
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-        return show_help();
-    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
-        return show_version();
+    const struct cmd *cmd;
+
+    if (argc < 2) {
+        cmd_error("Not enough arguments");
+        help_overview(stderr);
+        return EXIT_FAILED;
     }
+    if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return help_about(argc > 2 ? argv[2] : NULL);
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+        return show_version();
     if (argv[1][0] == '-')
         return cmd_usage_error(NULL, "unrecognized option '%s'", argv[1]);
-    for (const struct cmd *const *c = cmds; *c; c++) {
-        if (strcmp((*c)->name, argv[1]) == 0)
-            return (*c)->run(*c, argc - 1, argv + 1);
-    }
-    return cmd_usage_error(NULL, "Command not found: %s", argv[1]);
+    cmd = help_find(argv[1]);
+    return cmd ? cmd->run(cmd, argc - 1, argv + 1) : help_unknown(argv[1]);
 }
 
 int main(int argc, char **argv)

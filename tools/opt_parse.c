@@ -1,4 +1,4 @@
-/* opt_parse.c - one table of options per command: parsing and --help come from it
+/* opt_parse.c - one table of options and arguments per command: parsing, help and completion come from it
  * SPDX-License-Identifier: MIT
  */
 #include <getopt.h>
@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "help.h"
+#include "hint.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
 
 enum { MAX_OPTIONS = 64, LONG_BASE = 256 }; /* getopt's value of table row i is LONG_BASE + i */
 
-static const struct opt help_opt = { "help", 'h', OPT_FLAG, 0, NULL, "show this help" };
+const struct opt opt_help = { "help", 'h', OPT_FLAG, 0, NULL, "show this help" };
 
 /* What getopt_long() wants, made from our table. Row 0 is --help. Starts as all zeros. */
 struct getopt_view {
@@ -24,7 +26,7 @@ struct getopt_view {
     size_t n_rows;
 };
 
-static bool is_argument(const struct opt *opt)
+bool opt_is_argument(const struct opt *opt)
 {
     return opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS || opt->kind == OPT_ARG_SURPLUS;
 }
@@ -49,9 +51,9 @@ static void view_make(struct getopt_view *v, const struct opt *opts)
     char *letter = v->letters;
 
     *letter++ = ':'; /* tells a missing value from an unknown option, and getopt to be silent */
-    view_add(v, &n_longs, &letter, &help_opt);
+    view_add(v, &n_longs, &letter, &opt_help);
     for (; opts->kind != OPT_KIND_END && v->n_rows < MAX_OPTIONS; opts++) {
-        if (!is_argument(opts))
+        if (!opt_is_argument(opts))
             view_add(v, &n_longs, &letter, opts);
     }
 }
@@ -148,68 +150,34 @@ static bool set_option(const struct opt *opt, const char *value, void *args)
     }
 }
 
-/* "-g, --granularity=SIZE" in @text. */
-static void option_form(const struct opt *opt, char *text, size_t size)
+/* A long option that is none, or the beginning of several. */
+static void hint_options(const struct cmd *cmd, const char *word)
 {
-    char letter[4] = "";
+    char *name = strndup(word + 2, strcspn(word + 2, "="));
+    struct hint hint = hint_of(name ? name : "");
 
-    if (opt->letter)
-        snprintf(letter, sizeof letter, "-%c", opt->letter);
-    snprintf(text, size, "%s%s%s%s%s%s", opt->letter ? letter : "    ", opt->letter && opt->name ? ", " : "",
-             opt->name ? "--" : "", opt->name ? opt->name : "", opt->value ? opt->name ? "=" : " " : "",
-             opt->value ? opt->value : "");
-}
-
-static void show_option(const struct opt *opt)
-{
-    char form[64];
-    const char *line = opt->help;
-
-    if (opt->kind == OPT_REFUSED || is_argument(opt))
-        return;
-    option_form(opt, form, sizeof form);
-    printf("  %-26s", form);
-    if (strlen(form) > 25)
-        printf("\n%28s", "");
-    for (const char *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
-        printf("%.*s\n%28s", (int)(end - line), line, "");
-    printf("%s\n", line);
-}
-
-static void show_arguments(const struct cmd *cmd)
-{
-    if (cmd->synopsis) {
-        printf(" %s", cmd->synopsis);
-        return;
-    }
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
-        if (opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS)
-            printf(opt->kind == OPT_ARG ? " %s" : " [%s]", opt->value);
+        if (opt->name && opt->kind != OPT_REFUSED)
+            hint_offer(&hint, opt->name);
     }
-}
-
-static void show_help(const struct cmd *cmd)
-{
-    printf("Usage: qcbm %s [OPTION]...", cmd->name);
-    show_arguments(cmd);
-    printf("\n%s\n\n", cmd->summary);
-    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++)
-        show_option(opt);
-    show_option(&help_opt);
-    printf("\nExit code: %s. See also: man qcbm-%s\n", cmd->exit_codes ? cmd->exit_codes : "0 done, 1 failed",
-           cmd->name);
+    hint_offer(&hint, opt_help.name);
+    hint_print(&hint, "--");
+    free(name);
 }
 
 /* What getopt() did not like: the whole word if it is a long option, else the one letter of a bundle. */
-static void explain(const struct cmd *cmd, int got, char *word)
+static void explain(const struct cmd *cmd, int got, const char *word)
 {
     char letter[3] = { '-', (char)optopt, '\0' };
     bool is_long = optopt == 0 || optopt >= LONG_BASE;
 
     if (got == ':')
-        cmd_usage_error(cmd, "missing argument for option '%s'", is_long ? word : letter);
+        cmd_error("missing argument for option '%s'", is_long ? word : letter);
     else
-        cmd_usage_error(cmd, "unrecognized option '%s'", is_long ? word : letter);
+        cmd_error("unrecognized option '%s'", is_long ? word : letter);
+    if (got != ':' && is_long)
+        hint_options(cmd, word);
+    cmd_name_help(cmd);
 }
 
 /* ---- arguments that are no options ---------------------------------------------------------------------- */
@@ -222,7 +190,7 @@ static bool wrong_number(const struct cmd *cmd)
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END && len < sizeof text; opt++) {
         const char *before = opt->kind == OPT_ARG_PERHAPS ? ", and perhaps " : len > 0 ? " and " : "";
 
-        if (is_argument(opt))
+        if (opt_is_argument(opt))
             len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", before, opt->help);
     }
     cmd_usage_error(cmd, "Expecting %s", text);
@@ -235,7 +203,7 @@ static bool set_arguments(const struct cmd *cmd, char **words, void *args)
     bool missing = false;
 
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
-        if (!is_argument(opt))
+        if (!opt_is_argument(opt))
             continue;
         *(const char **)(void *)((char *)args + opt->offset) = *words;
         if (opt->kind == OPT_ARG_SURPLUS)
@@ -259,8 +227,8 @@ enum opt_result opt_parse(const struct cmd *cmd, int argc, char **argv, void *ar
             return OPT_WRONG;
         }
         const struct opt *opt = view_find(&view, got);
-        if (opt == &help_opt) {
-            show_help(cmd);
+        if (opt == &opt_help) {
+            help_command(cmd);
             return OPT_HELP_SHOWN;
         }
         if (!set_option(opt, optarg, args))

@@ -1,4 +1,4 @@
-/* opt_parse.h - one table of options per command: parsing and --help come from it
+/* opt_parse.h - one table of options and arguments per command: parsing, help and completion come from it
  * SPDX-License-Identifier: MIT
  */
 #ifndef QCBM_TOOL_OPT_PARSE_H
@@ -33,6 +33,12 @@ struct opt {
     const char *value; /* what --help calls the value; NULL if the option takes none */
     const char *help;  /* may hold newlines */
 };
+
+/* The row that all commands have. */
+extern const struct opt opt_help;
+
+/* An argument that is no option? */
+bool opt_is_argument(const struct opt *opt);
 
 #define OPT_END                                                                                                        \
     {                                                                                                                  \

@@ -1,0 +1,146 @@
+/* help.c - help for people: the commands, one command, and words that are no command
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "help.h"
+#include "hint.h"
+#include "opt_parse.h"
+
+/* ---- one command --------------------------------------------------------------------------------------- */
+
+/* "-g, --granularity=SIZE" in @text. */
+static void option_form(const struct opt *opt, char *text, size_t size)
+{
+    char letter[4] = "";
+
+    if (opt->letter)
+        snprintf(letter, sizeof letter, "-%c", opt->letter);
+    snprintf(text, size, "%s%s%s%s%s%s", opt->letter ? letter : "    ", opt->letter && opt->name ? ", " : "",
+             opt->name ? "--" : "", opt->name ? opt->name : "", opt->value ? opt->name ? "=" : " " : "",
+             opt->value ? opt->value : "");
+}
+
+static void show_option(const struct opt *opt)
+{
+    char form[64];
+    const char *line = opt->help;
+
+    if (opt->kind == OPT_REFUSED || opt_is_argument(opt))
+        return;
+    option_form(opt, form, sizeof form);
+    printf("  %-26s", form);
+    if (strlen(form) > 25)
+        printf("\n%28s", "");
+    for (const char *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
+        printf("%.*s\n%28s", (int)(end - line), line, "");
+    printf("%s\n", line);
+}
+
+static void show_arguments(const struct cmd *cmd)
+{
+    if (cmd->synopsis) {
+        printf(" %s", cmd->synopsis);
+        return;
+    }
+    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
+        if (opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS)
+            printf(opt->kind == OPT_ARG ? " %s" : " [%s]", opt->value);
+    }
+}
+
+void help_command(const struct cmd *cmd)
+{
+    printf("Usage: qcbm %s [OPTION]...", cmd->name);
+    show_arguments(cmd);
+    printf("\n%s\n\n", cmd->summary);
+    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++)
+        show_option(opt);
+    show_option(&opt_help);
+    printf("\nExit code: %s. See also: man qcbm-%s\n", cmd->exit_codes ? cmd->exit_codes : "0 done, 1 failed",
+           cmd->name);
+}
+
+/* ---- all commands -------------------------------------------------------------------------------------- */
+
+void help_overview(FILE *out)
+{
+    fprintf(out, "Usage: qcbm COMMAND [OPTION]... ARGUMENT...\nDirty bitmaps of qcow2 images, while no guest runs.\n\n"
+                 "Commands:\n");
+    for (const struct cmd *const *c = cmds; *c; c++)
+        fprintf(out, "  %-10s%s\n", (*c)->name, (*c)->summary);
+    fprintf(out, "  %-10s%s\n", "help", "Show this help, or with the name of a command its options.");
+    fprintf(out, "\n  --help      show this help; qcbm COMMAND --help shows the options of one command\n"
+                 "  --version   show the version, and what shuts reading commands in\n\n"
+                 "What else is to be done with an image, convert or commit or resize, qemu-img does.\n\n"
+                 "Exit code: 0 done, 1 failed. See also: man qcbm\n");
+}
+
+const struct cmd *help_find(const char *name)
+{
+    for (const struct cmd *const *c = cmds; *c; c++) {
+        if (strcmp((*c)->name, name) == 0)
+            return *c;
+    }
+    return NULL;
+}
+
+int help_about(const char *name)
+{
+    const struct cmd *cmd = name ? help_find(name) : NULL;
+
+    if (name && !cmd && strcmp(name, "help") != 0)
+        return help_unknown(name);
+    if (cmd)
+        help_command(cmd);
+    else
+        help_overview(stdout);
+    return EXIT_DONE;
+}
+
+static bool is_of_qemu_img(const char *name)
+{
+    static const char *const names[] = { "amend",  "bench", "commit", "compare", "convert",
+                                         "create", "dd",    "rebase", "resize" };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* "qcbm list" and "qcbm add": what qcbm bitmap does is an option of it. */
+static bool is_of_bitmap(const char *name)
+{
+    for (const struct opt *opt = cmd_bitmap.opts; opt->kind != OPT_KIND_END; opt++) {
+        bool job = opt->kind == OPT_ACTION || opt->kind == OPT_STRING || opt->kind == OPT_FLAG;
+
+        if (job && opt->name && strcmp(opt->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void hint_commands(const char *name)
+{
+    struct hint hint = hint_of(name);
+
+    for (const struct cmd *const *c = cmds; *c; c++)
+        hint_offer(&hint, (*c)->name);
+    hint_offer(&hint, "help");
+    hint_print(&hint, "");
+}
+
+int help_unknown(const char *name)
+{
+    cmd_error("Command not found: %s", name);
+    if (is_of_qemu_img(name))
+        cmd_hint("that is a job for qemu-img: qemu-img %s", name);
+    else if (is_of_bitmap(name))
+        cmd_hint("did you mean 'qcbm bitmap --%s'?", name);
+    else
+        hint_commands(name);
+    cmd_name_help(NULL);
+    return EXIT_FAILED;
+}

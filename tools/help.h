@@ -1,0 +1,22 @@
+/* help.h - help for people: the commands, one command, and words that are no command
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef QCBM_TOOL_HELP_H
+#define QCBM_TOOL_HELP_H
+
+#include <stdio.h>
+
+#include "cmd.h"
+
+/* All commands. */
+void help_overview(FILE *out);
+/* The options of one. */
+void help_command(const struct cmd *cmd);
+/* "qcbm help [COMMAND]"; @name may be NULL. Returns the exit code. */
+int help_about(const char *name);
+/* The command of that name, or NULL. */
+const struct cmd *help_find(const char *name);
+/* Say that @name is no command, and what may have been meant. Returns EXIT_FAILED. */
+int help_unknown(const char *name);
+
+#endif
