@@ -3,7 +3,7 @@
 # $LIB_FUZZING_ENGINE
 # SPDX-License-Identifier: MIT
 #
-# Needs zlib, libxxhash and libzstd with their static archives (scripts/install-deps.sh build). To try it:
+# Needs zlib, libxxhash, libzstd and json-c with their static archives (scripts/install-deps.sh build). To try it:
 #   OUT=/tmp/out CC=clang CXX=clang++ CFLAGS="-g -O1 -fsanitize=address,fuzzer-no-link" fuzz/oss_fuzz_build.sh
 set -euo pipefail
 source=${SRC:+$SRC/qcbm}
@@ -16,11 +16,8 @@ work=${WORK:-$(mktemp -d)}
 mkdir -p "$out" "$work"
 cd "$source"
 
-cflags+=(-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Ifuzz -Itools -Itests/support)
-for folder in include base format io image bitmap ops; do
-    cflags+=("-Ilibqcbm/$folder")
-done
-libs=(-pthread "-Wl,-Bstatic" -lz -lxxhash -lzstd "-Wl,-Bdynamic")
+cflags+=(-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Ifuzz -Itools -Itests/support -Ilibqcbm -Ilibqcbm/include)
+libs=(-pthread "-Wl,-Bstatic" -lz -lxxhash -lzstd -ljson-c "-Wl,-Bdynamic")
 
 compile() { # FOLDER SOURCE...: objects into $work/FOLDER
     mkdir -p "$work/$1"
@@ -33,6 +30,7 @@ compile lib libqcbm/*/*.c
 compile shared fuzz/fuzz_file.c
 compile image fuzz/mutate_qcow2.c fuzz/mutate_libfuzzer.c
 compile json tools/json_write.c tools/qemu_text.c tools/rows.c tools/utf8.c
+compile extents tools/extents_out.c tools/extents_read.c tools/json_list.c
 compile luks tools/luks_header.c
 compile builder tests/support/image_builder.c
 rm -f "$work/libqcbm.a"
@@ -48,6 +46,7 @@ for file in fuzz/fuzz_*.c; do
     fi
     case "$name" in
         fuzz_cli_json) extra+=("$work"/json/*.o) ;;
+        fuzz_extents) extra+=("$work"/json/*.o "$work"/extents/*.o) ;;
         fuzz_bitmap_file) extra+=("$work"/builder/*.o) ;;
         fuzz_luks) extra+=("$work"/luks/*.o) ;;
         fuzz_chain) flags=("-Wl,--wrap=open64" "-Wl,--wrap=open") ;;
