@@ -212,12 +212,45 @@ static void print_text(const struct bitmap_job *job, const struct plan *plan)
         plan_print(plan, stdout);
 }
 
+/* A dry run only reads; what --import names is open by then. */
+static void shut_in(const struct bitmap_args *args)
+{
+    if (args->dry_run)
+        cmd_shut_in(args->no_sandbox, false, args->path, args->copy_to ? args->copy_to : args->source);
+}
+
+/* What --import reads, before an image is locked. */
+static int open_inputs(struct bitmap_job *job)
+{
+    const struct opt_actions *actions = &job->args->actions;
+    int code = EXIT_DONE;
+
+    job->inputs = calloc(actions->count, sizeof *job->inputs);
+    if (!job->inputs)
+        return cmd_error("no memory");
+    for (size_t i = 0; code == EXIT_DONE && i < actions->count; i++) {
+        if (strcmp(actions->list[i].opt->name, "import") == 0)
+            code = input_open(&job->inputs[i], actions->list[i].value);
+    }
+    return code;
+}
+
+static void close_inputs(struct bitmap_job *job)
+{
+    for (size_t i = 0; job->inputs && i < job->args->actions.count; i++)
+        input_close(&job->inputs[i]);
+    free(job->inputs);
+}
+
 static int run_job(const struct bitmap_args *args)
 {
     struct bitmap_job job = { .args = args, .path = args->path, .name = args->name };
     struct plan plan = { 0 };
-    int code = open_images(&job);
+    int code = open_inputs(&job);
 
+    shut_in(args);
+    if (code == EXIT_DONE)
+        code = open_images(&job);
     if (code == EXIT_DONE)
         code = do_actions(&job, &plan);
     if (code == EXIT_DONE && args->output == OUTPUT_JSON)
@@ -226,6 +259,7 @@ static int run_job(const struct bitmap_args *args)
         print_text(&job, &plan);
     plan_clear(&plan);
     bitmap_results_free(&job);
+    close_inputs(&job);
     qcbm_edit_free(job.edit);
     qcbm_close(job.source);
     qcbm_close(job.img);
@@ -243,17 +277,6 @@ static int run_list(const struct bitmap_args *args)
     int code = bitmap_list(img, args->path, args->output);
     qcbm_close(img);
     return code;
-}
-
-/* A dry run only reads: the images, and what --import names. */
-static void shut_in(const struct bitmap_args *args)
-{
-    bool other_files = false;
-
-    for (size_t i = 0; i < args->actions.count; i++)
-        other_files |= strcmp(args->actions.list[i].opt->name, "import") == 0;
-    if (args->dry_run)
-        cmd_shut_in(args->no_sandbox, other_files, args->path, args->copy_to ? args->copy_to : args->source);
 }
 
 /* --list, --copy-to, --export, --prune */
@@ -287,7 +310,6 @@ static int run_parsed(const struct cmd *cmd, const struct bitmap_args *args)
     code = check_usage(cmd, args);
     if (code != EXIT_DONE)
         return code;
-    shut_in(args);
     return run_job(args);
 }
 

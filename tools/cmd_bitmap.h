@@ -4,6 +4,7 @@
 #ifndef QCBM_TOOL_CMD_BITMAP_H
 #define QCBM_TOOL_CMD_BITMAP_H
 
+#include "input.h"
 #include "json_write.h"
 #include "opt_parse.h"
 
@@ -45,6 +46,7 @@ struct bitmap_job {
     struct qcbm_image *img;
     struct qcbm_image *source; /* NULL: the same image */
     struct qcbm_edit *edit;
+    struct input *inputs;          /* one for each operation; those of --import are open */
     struct bitmap_result *results; /* of the operations that qemu-img does not have; room for all */
     size_t n_results;
 };
@@ -56,8 +58,9 @@ void bitmap_results_print(const struct bitmap_job *job);
 void bitmap_results_json(const struct bitmap_job *job, struct json_writer *w);
 void bitmap_results_free(struct bitmap_job *job);
 
-/* --import FILE in the edit (cmd_bitmap_transfer.c). */
-int bitmap_import(struct bitmap_job *job, const char *file, struct bitmap_result *result, struct qcbm_error *err);
+/* --import in the edit (cmd_bitmap_transfer.c). */
+int bitmap_import(struct bitmap_job *job, const struct opt_action *action, struct bitmap_result *result,
+                  struct qcbm_error *err);
 
 /* Replace the error by one of the command's own. Returns @code. */
 int bitmap_fail(struct qcbm_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

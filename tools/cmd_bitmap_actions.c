@@ -112,10 +112,11 @@ static int rename_bitmap(struct bitmap_job *job, const char *value, struct qcbm_
     return ret;
 }
 
-static int run(struct bitmap_job *job, enum verb verb, const char *value, struct bitmap_result *result,
+static int run(struct bitmap_job *job, enum verb verb, const struct opt_action *action, struct bitmap_result *result,
                struct qcbm_error *err)
 {
     struct qcbm_edit *edit = job->edit;
+    const char *value = action->value;
 
     switch (verb) {
     case VERB_ADD:
@@ -144,7 +145,7 @@ static int run(struct bitmap_job *job, enum verb verb, const char *value, struct
     case VERB_UNSET:
         return change_range(job, value, verb == VERB_SET, err);
     default:
-        return bitmap_import(job, value, result, err);
+        return bitmap_import(job, action, result, err);
     }
 }
 
@@ -153,7 +154,7 @@ int bitmap_do_action(struct bitmap_job *job, const struct opt_action *action, st
     enum verb verb = verb_of(action);
     struct bitmap_result result = { .action = action };
     const char *name = job->name;
-    int ret = run(job, verb, action->value, &result, err);
+    int ret = run(job, verb, action, &result, err);
 
     if (ret < 0 || verb < VERB_RENAME)
         return ret;

@@ -241,10 +241,10 @@ int bitmap_export(const struct bitmap_args *args, const char *path, const char *
     code = open_out(args, img, path, &out);
     if (code == EXIT_DONE)
         code = export_to(args, img, path, name, &out);
+    qcbm_close(img); /* before the reader of a pipe sees its end, and opens the image perhaps */
     code = close_out(args->export_to, &out, code);
     if (code == EXIT_DONE && !out.to_std && !args->quiet)
         tell_export(args, path, name);
-    qcbm_close(img);
     return code;
 }
 
@@ -297,21 +297,17 @@ static int import_own(struct bitmap_job *job, FILE *in, struct bitmap_result *re
     return ret;
 }
 
-int bitmap_import(struct bitmap_job *job, const char *file, struct bitmap_result *result, struct qcbm_error *err)
+int bitmap_import(struct bitmap_job *job, const struct opt_action *action, struct bitmap_result *result,
+                  struct qcbm_error *err)
 {
-    FILE *in = is_std(file) ? stdin : fopen(file, "rb");
-    int ret;
+    FILE *in = job->inputs[action - job->args->actions.list].file;
+    int ret = is_format(job->args, "json") ? import_extents(job, in, err) : import_own(job, in, result, err);
 
-    if (!in)
-        return bitmap_fail(err, QCBM_E_IO, "Could not open '%s': %s", file, strerror(errno));
-    ret = is_format(job->args, "json") ? import_extents(job, in, err) : import_own(job, in, result, err);
-    if (in != stdin)
-        fclose(in);
     if (ret < 0 && err->offset != QCBM_NO_OFFSET) { /* in the file that was read, not in the image */
         char text[sizeof err->message];
 
         memcpy(text, err->message, sizeof text);
-        return bitmap_fail(err, ret, "%.400s (at byte %" PRIu64 " of '%.80s')", text, err->offset, file);
+        return bitmap_fail(err, ret, "%.400s (at byte %" PRIu64 " of '%.80s')", text, err->offset, action->value);
     }
     return ret;
 }
