@@ -45,6 +45,9 @@ static const struct opt bitmap_opts[] = {
       "of these keep the last N by name, numbers as numbers" },
     { "list", 0, OPT_FLAG, offsetof(struct bitmap_args, list), NULL,
       "list all bitmaps of FILE with their dirty bytes and\nwhat is wrong with them" },
+    { "chain", 0, OPT_FLAG, offsetof(struct bitmap_args, chain), NULL,
+      "with --list: also those of the images below FILE;\nopens them" },
+    { "backing-chain", 0, OPT_FLAG, offsetof(struct bitmap_args, chain), NULL, "the same, as info calls it" },
     { "granularity", 'g', OPT_SIZE, offsetof(struct bitmap_args, granularity), "SIZE",
       "bytes per bit for --add, a power of 2 from 512 to 2G\n(default: the cluster size, within 4k and 64k)" },
     { "source-file", 'b', OPT_STRING, offsetof(struct bitmap_args, source), "FILE", "take SRC from this image" },
@@ -89,6 +92,8 @@ static int check_own_usage(const struct cmd *cmd, const struct bitmap_args *args
 {
     bool transfers = args->export_to || has_action(args, "import");
 
+    if (args->chain && !args->list)
+        return cmd_usage_error(cmd, "--chain goes with --list");
     if (args->as && !args->copy_to)
         return cmd_usage_error(cmd, "--as goes with --copy-to");
     if (args->keep && !args->prune)
@@ -268,13 +273,16 @@ static int run_job(const struct bitmap_args *args)
 
 static int run_list(const struct bitmap_args *args)
 {
+    struct json_writer json = JSON_WRITER_INIT(stdout), *w = args->output == OUTPUT_JSON ? &json : NULL;
     struct qcbm_image *img;
 
-    cmd_shut_in(args->no_sandbox, false, args->path, NULL);
+    cmd_shut_in(args->no_sandbox, args->chain, args->path, NULL);
     img = cmd_open(args->path, args->format, bitmap_reading(args));
     if (!img)
         return EXIT_FAILED;
-    int code = bitmap_list(img, args->path, args->output);
+    int code = (args->chain ? bitmap_list_chain : bitmap_list)(img, args->path, w);
+    if (w && !args->chain)
+        json_finish(w);
     qcbm_close(img);
     return code;
 }

@@ -16,7 +16,7 @@ struct bitmap_args {
     const char *copy_to, *as, *export_to, *prune; /* each a job of its own */
     const char *file_format;                      /* of --export and --import */
     enum opt_output output;
-    bool list, dry_run, quiet, force, force_share, no_lock, no_sandbox;
+    bool list, chain, dry_run, quiet, force, force_share, no_lock, no_sandbox;
 };
 
 /* Flags for an image that is only read; for one that is to be changed. */
@@ -24,7 +24,8 @@ unsigned bitmap_reading(const struct bitmap_args *args);
 unsigned bitmap_writing(const struct bitmap_args *args);
 
 /* qcbm bitmap --list, --copy-to, --export, --prune: each returns the exit code. */
-int bitmap_list(struct qcbm_image *img, const char *path, enum opt_output output);
+int bitmap_list(struct qcbm_image *img, const char *path, struct json_writer *w); /* NULL: as text */
+int bitmap_list_chain(struct qcbm_image *img, const char *path, struct json_writer *w);
 int bitmap_copy(const struct bitmap_args *args, const char *path, const char *name);
 int bitmap_export(const struct bitmap_args *args, const char *path, const char *name);
 int bitmap_prune(const struct bitmap_args *args, const char *path);

@@ -198,21 +198,19 @@ static void write_entry(const struct listing *list, uint32_t index, struct json_
     json_end_object(w);
 }
 
-static void print_json(const struct listing *list)
+static void write_json(const struct listing *list, struct json_writer *w)
 {
-    struct json_writer w = JSON_WRITER_INIT(stdout);
-
-    json_begin_object(&w, NULL);
-    json_string(&w, "image", list->path);
-    json_u64(&w, "virtual-size", list->size);
-    json_begin_array(&w, "bitmaps");
+    json_begin_object(w, NULL);
+    json_string(w, "image", list->path);
+    json_string(w, "format", "qcow2");
+    json_u64(w, "virtual-size", list->size);
+    json_begin_array(w, "bitmaps");
     for (uint32_t i = 0; i < list->count; i++)
-        write_entry(list, i, &w);
-    json_end_array(&w);
-    json_bool(&w, "stale", list->image.bitmaps_stale);
-    write_findings(list, list->count, &w);
-    json_end_object(&w);
-    json_finish(&w);
+        write_entry(list, i, w);
+    json_end_array(w);
+    json_bool(w, "stale", list->image.bitmaps_stale);
+    write_findings(list, list->count, w);
+    json_end_object(w);
 }
 
 /* ---- text ---------------------------------------------------------------------------------------------- */
@@ -284,13 +282,13 @@ static void print_text(const struct listing *list)
     }
 }
 
-int bitmap_list(struct qcbm_image *img, const char *path, enum opt_output output)
+int bitmap_list(struct qcbm_image *img, const char *path, struct json_writer *w)
 {
     struct listing list = { .path = path, .img = img };
     int code = collect(&list);
 
-    if (code == EXIT_DONE && output == OUTPUT_JSON)
-        print_json(&list);
+    if (code == EXIT_DONE && w)
+        write_json(&list, w);
     else if (code == EXIT_DONE)
         print_text(&list);
     listing_clear(&list);

@@ -32,7 +32,7 @@ void qcbm_chain_close(struct qcbm_chain *chain)
     free(chain);
 }
 
-int qcbm_chain_open(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err)
+static int open_chain(struct qcbm_image *img, bool partial, struct qcbm_chain **out, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = { .force_share = img->open_flags & QCBM_OPEN_FORCE_SHARE };
     struct qcbm_chain *chain = qcbmi_alloc_array(1, sizeof(*chain), err);
@@ -42,12 +42,24 @@ int qcbm_chain_open(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm
     if (!chain)
         return QCBM_E_NOMEM;
     ret = qcbmi_chain_open(img, &options, &chain->chain, err);
+    if (partial && ret < 0 && ret != QCBM_E_NOMEM)
+        ret = 1;
     if (ret < 0) {
         qcbm_chain_close(chain);
         return ret;
     }
     *out = chain;
-    return 0;
+    return ret;
+}
+
+int qcbm_chain_open(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err)
+{
+    return open_chain(img, false, out, err);
+}
+
+int qcbm_chain_open_partial(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err)
+{
+    return open_chain(img, true, out, err);
 }
 
 uint32_t qcbm_chain_count(const struct qcbm_chain *chain)

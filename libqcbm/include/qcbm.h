@@ -238,6 +238,9 @@ struct qcbm_chain_layer {
 /* Open all layers, with the kind of locks and the sharing that @img was opened with. @img is layer 0, and must outlive
  * the chain. Returns 0, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOMEM. */
 QCBM_API int qcbm_chain_open(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err);
+/* As qcbm_chain_open(), but a layer that cannot be opened does not hide those above it: returns 1 then, @err says which
+ * and why, and *@out has the layers above it. Returns 0, 1, QCBM_E_NOMEM. */
+QCBM_API int qcbm_chain_open_partial(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err);
 QCBM_API uint32_t qcbm_chain_count(const struct qcbm_chain *chain);
 /* @index in 0 .. count - 1, from the top down. Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,

@@ -225,11 +225,41 @@ static void close_takes_a_zeroed_struct(void **state)
     qcbmi_chain_close(&chain);
 }
 
+static void what_is_above_a_broken_layer_can_be_had(void **state)
+{
+    struct qcbm_chain_layer layer;
+    struct qcbm_chain *chain;
+    struct qcbm_image *top;
+    struct temp_dir d;
+    struct qcbm_error err = { 0 };
+
+    (void)state;
+    temp_dir_make(&d);
+    write_image(&d, "mid", "missing", "qcow2", KIB(32));
+    write_image(&d, "top", "mid", "qcow2", KIB(64));
+    assert_ok(qcbm_open(temp_path(&d, "top"), 0, &top, &err), &err);
+    assert_int_equal(qcbm_chain_open(top, &chain, &err), QCBM_E_CHAIN);
+    assert_null(chain);
+    assert_int_equal(qcbm_chain_open_partial(top, &chain, &err), 1);
+    assert_non_null(strstr(err.message, "backing file 'missing'"));
+    assert_int_equal(qcbm_chain_count(chain), 2);
+    assert_ok(qcbm_chain_get(chain, 1, &layer, sizeof(layer), &err), &err);
+    assert_string_equal(layer.filename, temp_path(&d, "mid"));
+    qcbm_chain_close(chain);
+    write_image(&d, "missing", NULL, NULL, KIB(32));
+    assert_int_equal(qcbm_chain_open_partial(top, &chain, &err), 0);
+    assert_int_equal(qcbm_chain_count(chain), 3);
+    qcbm_chain_close(chain);
+    qcbm_close(top);
+    temp_dir_remove(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layers_come_from_the_top_down),
         cmocka_unit_test(the_chain_ends_where_it_is_told),
+        cmocka_unit_test(what_is_above_a_broken_layer_can_be_had),
         cmocka_unit_test(loops_are_found_before_anything_is_opened_twice),
         cmocka_unit_test(too_many_layers_are_refused),
         cmocka_unit_test(what_cannot_be_followed_is_refused),

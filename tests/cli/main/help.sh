@@ -6,7 +6,9 @@ for arguments in 'help' '-h' 'help help'; do
     # shellcheck disable=SC2086
     qcbm $arguments | diff long - || complain "$arguments"
 done
-for command in $(sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' long); do
-    [ "$command" = help ] || qcbm help "$command" | diff <(qcbm "$command" --help) -
-    [ "$command" = help ] || qcbm "$command" --help | grep -q "^Usage: qcbm $command "
-done
+sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' long | grep -vx help >commands
+while read -r command; do
+    qcbm help "$command" | diff <(qcbm "$command" --help) -
+    qcbm "$command" --help | grep -q "^Usage: qcbm $command "
+done <commands
+[ "$(wc -l <commands)" -ge 10 ] || complain 'commands are missing'

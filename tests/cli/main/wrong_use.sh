@@ -18,7 +18,7 @@ done 2>&1 | grep -v '^Try'
 # alone: the list of commands, on stderr, since it is an error
 code=0
 qcbm >out 2>err || code=$?
-[ "$code" = 1 ] && [ ! -s out ] || complain "exit code $code, or something on stdout"
+[ "$code,$(wc -c <out)" = 1,0 ] || complain "exit code $code, or something on stdout"
 head -n 1 err
 qcbm --help | diff - <(tail -n +2 err)
 # in front of nothing but a mistyped name, the words of an image stay escaped
