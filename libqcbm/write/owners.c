@@ -117,6 +117,11 @@ static int l2_refs(const struct qcbmi_owners *o, const uint8_t *l1, uint64_t ent
                               "%s entry %" PRIu64 ": 0x%016" PRIx64
                               " has reserved bits or is not cluster-aligned; " ADVICE,
                               what, i, raw);
+        if (e.l2_offset == 0 && e.copied) /* QEMU reads it as no table, but writes to cluster 0 as to one */
+            return qcbmi_fail(err, QCBM_E_UNSAFE, off + 8 * i,
+                              "%s entry %" PRIu64 ": 0x%016" PRIx64
+                              " makes an L2 table of cluster 0, which is the header; " ADVICE,
+                              what, i, raw);
         if (e.l2_offset == 0)
             continue;
         ret = check_in_file(o, e.l2_offset, o->img->g.cluster_size, "L2 table of L1 entry", i, err);

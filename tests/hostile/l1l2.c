@@ -167,6 +167,46 @@ static void l1_entries(void **state)
     }
 }
 
+/* Offset 0 with COPIED: QEMU reads no table there, and takes the header for the image's own table when it writes. In an
+ * L2 table such an entry is unallocated for QEMU, whatever it does. */
+static void copied_entries_without_an_offset(void **state)
+{
+    struct build_options opt = { .size = KIB(4096), .cluster_bits = 12, .backing = "base" };
+    struct image_builder b;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_data(&b, 0);
+    build_snapshot(&b, "1", "s");
+    build_map(&b, KIB(4), COPIED, 0);
+    build_finish(&b);
+    expect_plan("L2 entry", &b, 0, 0);
+    be64_store(b.bytes + b.l1 + 8, COPIED);
+    expect_plan("L1 entry", &b, QCBM_E_UNSAFE, b.l1 + 8);
+    be64_store(b.bytes + b.l1 + 8, 0);
+    be64_store(b.bytes + b.snapshots[0].l1 + 8, COPIED);
+    expect_plan("L1 entry of a snapshot", &b, QCBM_E_UNSAFE, b.snapshots[0].l1 + 8);
+    build_free(&b);
+}
+
+/* Refcount table and bitmap tables have no COPIED bit; an entry of it alone is a reserved bit. */
+static void copied_entries_of_other_tables(void **state)
+{
+    struct build_options opt = { .size = KIB(64), .cluster_bits = 12 };
+    struct image_builder b;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_bitmap(&b, "a", 9, 2, NULL, 0);
+    build_finish(&b);
+    be64_store(b.bytes + b.bitmaps[0].table, COPIED);
+    expect_plan("bitmap table", &b, QCBM_E_UNSAFE, b.bitmaps[0].table);
+    be64_store(b.bytes + b.bitmaps[0].table, 0);
+    be64_store(b.bytes + b.reftable + 8, COPIED);
+    expect_plan("refcount table", &b, QCBM_E_UNSAFE, b.reftable + 8);
+    build_free(&b);
+}
+
 static void an_l2_table_past_the_end(void **state)
 {
     static const uint64_t raws[] = { COPIED | FAR, UINT64_C(0x00fffffffffff000) };
@@ -210,6 +250,8 @@ int main(void)
         cmocka_unit_test(entries_of_a_data_file),
         cmocka_unit_test(zero_flag_in_version_2),
         cmocka_unit_test(l1_entries),
+        cmocka_unit_test(copied_entries_without_an_offset),
+        cmocka_unit_test(copied_entries_of_other_tables),
         cmocka_unit_test(an_l2_table_past_the_end),
         cmocka_unit_test(an_l1_table_past_the_end),
     };
