@@ -201,19 +201,9 @@ static int count_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t fi
     return 0;
 }
 
-#define LOST_DATA "bitmap-data-past-eof"
-
-static bool has_finding(const struct qcbm_image *img, uint32_t bitmap, const char *code)
-{
-    for (size_t i = 0; i < img->findings.n; i++)
-        if (img->findings.list[i].bitmap == bitmap && strcmp(img->findings.list[i].code, code) == 0)
-            return true;
-    return false;
-}
-
 int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, struct qcbm_error *err)
 {
-    const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
+    struct qcbmi_bitmap *b = &img->bitmaps->list[index];
     struct qcbmi_bitmap_walk_stats stats;
     struct q2_bitmap_size size;
     struct tally t = { 0 };
@@ -230,12 +220,13 @@ int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
     ret = qcbmi_bitmap_walk(img, b, count_piece, &t, &stats, err);
     if (ret < 0)
         return ret;
-    if (stats.lost_clusters && !has_finding(img, index, LOST_DATA))
-        qcbmi_finding_add(img, LOST_DATA, QCBM_SEV_ERROR, b->d.table_offset, index,
+    if (stats.lost_clusters && !b->loss_told)
+        qcbmi_finding_add(img, "bitmap-data-past-eof", QCBM_SEV_ERROR, b->d.table_offset, index,
                           "%" PRIu64
                           " clusters of bitmap data lie past the end of the file; they count as dirty here, QEMU "
                           "reads them as clean",
                           stats.lost_clusters);
+    b->loss_told |= stats.lost_clusters != 0;
     out->granules = size.bits;
     out->dirty_granules = t.dirty;
     out->dirty_bytes = t.dirty << b->d.granularity_bits;

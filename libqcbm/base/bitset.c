@@ -160,9 +160,23 @@ void qcbmi_bitset_clear_all(struct qcbmi_bitset *set)
         make_uniform(set, i, false);
 }
 
+/* Of a range only the first and the last chunk can need memory. The last one gets it before the first is changed, so that
+ * all of the range changes or nothing. */
+static int reserve_last(struct qcbmi_bitset *set, uint64_t first, uint64_t end, bool value, struct qcbm_error *err)
+{
+    uint64_t index = (end - 1) / QCBMI_BITSET_CHUNK_BITS;
+
+    if (first / QCBMI_BITSET_CHUNK_BITS == index || end == index * QCBMI_BITSET_CHUNK_BITS + chunk_bits(set, index) ||
+        set->chunks[index] == (value ? qcbmi_bitset_full : NULL))
+        return 0;
+    return make_mixed(set, index, err) ? 0 : QCBM_E_NOMEM;
+}
+
 static int change_range(struct qcbmi_bitset *set, uint64_t first, uint64_t end, bool value, struct qcbm_error *err)
 {
     assert(first <= end && end <= set->n_bits);
+    if (first < end && reserve_last(set, first, end, value, err) < 0)
+        return QCBM_E_NOMEM;
     while (first < end) {
         uint64_t index = first / QCBMI_BITSET_CHUNK_BITS;
         uint64_t base = index * QCBMI_BITSET_CHUNK_BITS;

@@ -25,7 +25,7 @@ int qcbmi_bitset_init(struct qcbmi_bitset *set, uint64_t n_bits, struct qcbm_err
 /* Fine on a zeroed struct. */
 void qcbmi_bitset_free(struct qcbmi_bitset *set);
 
-/* Set or clear bits [@first, @end); @first <= @end <= n_bits. On QCBM_E_NOMEM some of them may have changed. */
+/* Set or clear bits [@first, @end); @first <= @end <= n_bits. On QCBM_E_NOMEM none of them has changed. */
 int qcbmi_bitset_set(struct qcbmi_bitset *set, uint64_t first, uint64_t end, struct qcbm_error *err);
 int qcbmi_bitset_clear(struct qcbmi_bitset *set, uint64_t first, uint64_t end, struct qcbm_error *err);
 void qcbmi_bitset_clear_all(struct qcbmi_bitset *set);

@@ -10,39 +10,24 @@
 #include "bitmap/bitmap_load.h"
 #include "write/undo_save.h"
 
-static void free_bitmap(struct qcbmi_edit_bitmap *b)
-{
-    free(b->name);
-    qcbmi_dirtymap_free(&b->map);
-    memset(b, 0, sizeof(*b));
-}
-
 void qcbm_edit_free(struct qcbm_edit *edit)
 {
     if (!edit)
         return;
     qcbmi_plan_free(&edit->plan);
-    for (size_t i = 0; i < edit->n; i++)
-        free_bitmap(&edit->list[i]);
-    free(edit->list);
+    qcbmi_edit_list_free(&edit->list);
     free(edit->undo_path);
     free(edit);
 }
 
 static int add_stored(struct qcbm_edit *edit, const struct qcbmi_bitmap *stored, struct qcbm_error *err)
 {
-    struct qcbmi_edit_bitmap b = { .stored = stored, .name_len = stored->d.name_len, .flags = stored->d.flags };
+    struct qcbmi_edit_bitmap b = { .stored = stored, .flags = stored->d.flags }, *added;
 
     b.gran_bits = stored->d.granularity_bits;
     b.table_offset = stored->d.table_offset;
     b.table_entries = stored->d.table_entries;
-    b.name = qcbmi_memdup_nul(stored->d.name, stored->d.name_len, err);
-    if (!b.name || qcbmi_grow_array(&edit->list, &edit->capacity, edit->n, sizeof(b), err) < 0) {
-        free(b.name);
-        return QCBM_E_NOMEM;
-    }
-    edit->list[edit->n++] = b;
-    return 0;
+    return qcbmi_edit_list_add(&edit->list, &b, NULL, &added, err);
 }
 
 int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_error *err)
@@ -76,16 +61,6 @@ int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_
     return 0;
 }
 
-struct qcbmi_edit_bitmap *qcbmi_edit_find(struct qcbm_edit *edit, const char *name)
-{
-    size_t len = strlen(name);
-
-    for (size_t i = 0; i < edit->n; i++)
-        if (edit->list[i].name_len == len && memcmp(edit->list[i].name, name, len) == 0)
-            return &edit->list[i];
-    return NULL;
-}
-
 /* Another commit on the same image made this edit's view of it stale. */
 static int check_current(const struct qcbm_edit *edit, struct qcbm_error *err)
 {
@@ -95,19 +70,23 @@ static int check_current(const struct qcbm_edit *edit, struct qcbm_error *err)
                       "the image has been committed to since the edit was begun: begin a new one");
 }
 
+int qcbmi_edit_check_open(const struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    int ret = check_current(edit, err);
+
+    if (ret == 0 && edit->planned)
+        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the edit has been planned and cannot be changed");
+    return ret;
+}
+
 static int find(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
 {
     char text[256];
-    int ret = check_current(edit, err);
+    int ret = qcbmi_edit_check_open(edit, err);
 
-    *out = NULL;
-    if (ret < 0)
+    *out = ret == 0 ? qcbmi_edit_list_find(&edit->list, name) : NULL;
+    if (ret < 0 || *out)
         return ret;
-    if (edit->planned)
-        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the edit has been planned and cannot be changed");
-    *out = qcbmi_edit_find(edit, name);
-    if (*out)
-        return 0;
     return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
                       qcbmi_printable(text, sizeof(text), name, strlen(name)));
 }
@@ -168,7 +147,7 @@ static int check_new(const struct qcbm_edit *edit, const char *name, unsigned gr
 {
     int ret = check_name(name, err);
 
-    if (ret == 0 && edit->n >= Q2_MAX_BITMAPS)
+    if (ret == 0 && qcbmi_edit_list_count(&edit->list) >= Q2_MAX_BITMAPS)
         ret = qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "Maximum number of persistent bitmaps is already reached");
     return ret < 0 ? ret : qcbmi_edit_check_size(edit, gran_bits, err);
 }
@@ -181,100 +160,70 @@ static int fail_exists(const char *name, struct qcbm_error *err)
                       qcbmi_printable(text, sizeof(text), name, strlen(name)));
 }
 
-static int append(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
-{
-    struct qcbmi_edit_bitmap b = { .name_len = strlen(name) };
-
-    b.name = qcbmi_memdup_nul(name, b.name_len, err);
-    if (!b.name || qcbmi_grow_array(&edit->list, &edit->capacity, edit->n, sizeof(b), err) < 0) {
-        free(b.name);
-        return QCBM_E_NOMEM;
-    }
-    edit->list[edit->n] = b;
-    *out = &edit->list[edit->n++];
-    return 0;
-}
-
 int qcbmi_edit_insert(struct qcbm_edit *edit, const char *name, unsigned gran_bits, uint32_t flags, bool replace,
-                      struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
+                      struct qcbmi_dirtymap *bits, struct qcbm_error *err)
 {
-    struct qcbmi_edit_bitmap *b;
-    struct qcbmi_dirtymap map = { 0 };
-    int ret = find(edit, name, &b, NULL);
+    struct qcbmi_edit_bitmap *b, fresh = { 0 };
+    struct qcbmi_dirtymap clean = { 0 };
+    int ret = qcbmi_edit_check_open(edit, err);
 
-    if (ret == QCBM_E_ARG) /* planned, or void */
-        return find(edit, name, &b, err);
-    if (ret == 0 && !replace)
+    if (ret < 0)
+        return ret;
+    b = qcbmi_edit_list_find(&edit->list, name);
+    if (b && !replace)
         return fail_exists(name, err);
     ret = check_new(edit, name, gran_bits, err);
-    if (ret == 0)
-        ret = qcbmi_dirtymap_init(&map, edit->img->g.sector_size_down, gran_bits, err);
-    if (ret == 0 && !b)
-        ret = append(edit, name, &b, err);
-    if (ret < 0) {
-        qcbmi_dirtymap_free(&map);
-        return ret;
+    if (ret == 0 && !bits) {
+        ret = qcbmi_dirtymap_init(&clean, edit->img->g.sector_size_down, gran_bits, err);
+        bits = &clean;
     }
-    qcbmi_dirtymap_free(&b->map);
-    b->map = map;
-    b->bits_changed = true;
-    b->gran_bits = gran_bits;
-    b->flags = flags;
-    *out = b;
-    return 0;
+    if (ret == 0 && !b)
+        ret = qcbmi_edit_list_add(&edit->list, &fresh, name, &b, err);
+    if (ret == 0) { /* nothing fails from here on */
+        qcbmi_edit_take_map(b, bits);
+        b->flags = flags;
+    }
+    qcbmi_dirtymap_free(&clean);
+    return ret;
 }
 
 int qcbm_edit_add(struct qcbm_edit *edit, const char *name, uint64_t granularity, unsigned flags,
                   struct qcbm_error *err)
 {
-    struct qcbmi_edit_bitmap *b;
     unsigned gran_bits = 0;
     int ret = qcbmi_edit_granularity(edit, granularity, &gran_bits, err);
 
     if (ret < 0)
         return ret;
-    return qcbmi_edit_insert(edit, name, gran_bits, flags & QCBM_BITMAP_DISABLED ? 0 : Q2_BITMAP_AUTO, false, &b, err);
+    return qcbmi_edit_insert(edit, name, gran_bits, flags & QCBM_BITMAP_DISABLED ? 0 : Q2_BITMAP_AUTO, false, NULL,
+                             err);
 }
 
 int qcbm_edit_remove(struct qcbm_edit *edit, const char *name, struct qcbm_error *err)
 {
     struct qcbmi_edit_bitmap *b;
     int ret = find(edit, name, &b, err);
-    size_t i;
 
-    if (ret < 0)
-        return ret;
-    i = (size_t)(b - edit->list);
-    free_bitmap(b);
-    memmove(b, b + 1, (edit->n - i - 1) * sizeof(*b));
-    edit->n--;
-    return 0;
+    if (ret == 0)
+        qcbmi_edit_list_remove(&edit->list, b);
+    return ret;
 }
 
 int qcbm_edit_rename(struct qcbm_edit *edit, const char *name, const char *new_name, struct qcbm_error *err)
 {
     struct qcbmi_edit_bitmap *b;
     int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
-    char *copy;
 
     if (ret == 0)
         ret = check_name(new_name, err);
-    if (ret < 0)
-        return ret;
-    if (qcbmi_edit_find(edit, new_name))
+    if (ret == 0 && qcbmi_edit_list_find(&edit->list, new_name))
         return fail_exists(new_name, err);
-    copy = qcbmi_memdup_nul(new_name, strlen(new_name), err);
-    if (!copy)
-        return QCBM_E_NOMEM;
-    free(b->name);
-    b->name = copy;
-    b->name_len = strlen(new_name);
-    return 0;
+    return ret < 0 ? ret : qcbmi_edit_list_rename(&edit->list, b, new_name, err);
 }
 
 int qcbm_edit_rotate(struct qcbm_edit *edit, const char *name, const char *new_name, struct qcbm_error *err)
 {
-    struct qcbmi_edit_bitmap *b, *fresh;
+    struct qcbmi_edit_bitmap *b;
     char text[256];
     int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
 
@@ -285,22 +234,23 @@ int qcbm_edit_rotate(struct qcbm_edit *edit, const char *name, const char *new_n
             err, QCBM_E_ARG, QCBM_NO_OFFSET,
             "Bitmap '%s' is disabled: it has not recorded the latest writes, so no other can go on from it",
             qcbmi_printable(text, sizeof(text), name, strlen(name)));
-    ret = qcbmi_edit_insert(edit, new_name, b->gran_bits, Q2_BITMAP_AUTO, false, &fresh, err);
-    return ret < 0 ? ret : qcbm_edit_disable(edit, name, err); /* the list has moved: by name */
+    ret = qcbmi_edit_insert(edit, new_name, b->gran_bits, Q2_BITMAP_AUTO, false, NULL, err);
+    if (ret == 0)
+        b->flags &= ~Q2_BITMAP_AUTO;
+    return ret;
 }
 
 int qcbm_edit_clear(struct qcbm_edit *edit, const char *name, struct qcbm_error *err)
 {
+    struct qcbmi_dirtymap map = { 0 };
     struct qcbmi_edit_bitmap *b;
     int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
 
-    if (ret < 0)
-        return ret;
-    if (b->bits_changed)
-        qcbmi_bitset_clear_all(&b->map.bits);
-    else
-        ret = qcbmi_dirtymap_init(&b->map, edit->img->g.sector_size_down, b->gran_bits, err);
-    b->bits_changed |= ret == 0;
+    if (ret == 0)
+        ret = qcbmi_dirtymap_init(&map, edit->img->g.sector_size_down, b->gran_bits, err);
+    if (ret == 0)
+        qcbmi_edit_take_map(b, &map);
+    qcbmi_dirtymap_free(&map);
     return ret;
 }
 
@@ -325,19 +275,15 @@ int qcbm_edit_disable(struct qcbm_edit *edit, const char *name, struct qcbm_erro
     return set_flag(edit, name, false, err);
 }
 
-int qcbmi_edit_bits(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
+int qcbmi_edit_copy_bits(const struct qcbm_edit *edit, const struct qcbmi_edit_bitmap *b, struct qcbmi_dirtymap *map,
+                         struct qcbm_error *err)
 {
-    int ret = qcbmi_edit_find_consistent(edit, name, out, err);
+    int ret;
 
-    if (ret < 0 || (*out)->bits_changed)
-        return ret;
-    ret = qcbmi_bitmap_load(edit->img, (*out)->stored, &(*out)->map, err);
-    if (ret < 0) {
-        qcbmi_dirtymap_free(&(*out)->map);
-        return ret;
-    }
-    (*out)->bits_changed = true;
-    return 0;
+    if (!b->bits_changed)
+        return qcbmi_bitmap_load(edit->img, b->stored, map, err);
+    ret = qcbmi_dirtymap_init(map, b->map.size, b->map.gran_bits, err);
+    return ret < 0 ? ret : qcbmi_dirtymap_merge(map, &b->map, err);
 }
 
 void qcbmi_edit_take_map(struct qcbmi_edit_bitmap *b, struct qcbmi_dirtymap *map)
@@ -346,6 +292,8 @@ void qcbmi_edit_take_map(struct qcbmi_edit_bitmap *b, struct qcbmi_dirtymap *map
 
     b->map = *map;
     *map = old;
+    b->gran_bits = b->map.gran_bits;
+    b->bits_changed = true;
 }
 
 int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_plan_fn *fn, void *opaque,

@@ -3,26 +3,12 @@
 #ifndef QCBMI_BITMAP_EDIT_H
 #define QCBMI_BITMAP_EDIT_H
 
-#include "bitmap/bitmap_list.h"
-#include "bitmap/dirtymap.h"
+#include "bitmap/edit_list.h"
 #include "write/clusters.h"
-
-struct qcbmi_edit_bitmap {
-    const struct qcbmi_bitmap *stored; /* as it is on disk; NULL = new */
-    char *name;
-    size_t name_len;
-    uint32_t flags; /* enum of q2_bitmap_dir.h, as they will be stored */
-    unsigned gran_bits;
-    bool bits_changed;         /* then map holds the bits, and stored's are given up */
-    struct qcbmi_dirtymap map; /* initialised if bits_changed */
-    uint64_t table_offset;     /* where they will be; from stored until planned */
-    uint32_t table_entries;
-};
 
 struct qcbm_edit {
     struct qcbm_image *img;
-    struct qcbmi_edit_bitmap *list; /* in the order of the new directory */
-    size_t n, capacity;
+    struct qcbmi_edit_list list;
     bool planned;
     bool of_live_data;   /* some of it was read with force-share: never to be written */
     uint64_t generation; /* of the image when the edit began */
@@ -30,20 +16,24 @@ struct qcbm_edit {
     char *undo_path; /* NULL = no undo file is wanted */
 };
 
-struct qcbmi_edit_bitmap *qcbmi_edit_find(struct qcbm_edit *edit, const char *name);
+/* May bitmaps be changed in it? QCBM_E_ARG: it has been planned, or another commit made it void. */
+int qcbmi_edit_check_open(const struct qcbm_edit *edit, struct qcbm_error *err);
 
-/* A new bitmap with clean bits at the end, or in the place of an existing one that is given up (@replace). */
+/* A new bitmap at the end, or in the place of an existing one that is given up (@replace). @bits, of the image's size and
+ * @gran_bits, become its bits (see qcbmi_edit_take_map()); NULL = all clean. */
 int qcbmi_edit_insert(struct qcbm_edit *edit, const char *name, unsigned gran_bits, uint32_t flags, bool replace,
-                      struct qcbmi_edit_bitmap **out, struct qcbm_error *err);
+                      struct qcbmi_dirtymap *bits, struct qcbm_error *err);
 
 /* Find @name, and refuse it if it is in use or unreadable: all that QEMU allows for such a bitmap is removal. */
 int qcbmi_edit_find_consistent(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out,
                                struct qcbm_error *err);
 
-/* The same, and give its bits in memory to be changed. */
-int qcbmi_edit_bits(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err);
+/* The bits of @b in a map of the caller's, to be freed on failure too. What changes bits works on such a copy and gives it
+ * back when all has gone well: a call that fails, for want of memory at the last granule, has staged nothing. */
+int qcbmi_edit_copy_bits(const struct qcbm_edit *edit, const struct qcbmi_edit_bitmap *b, struct qcbmi_dirtymap *map,
+                         struct qcbm_error *err);
 
-/* Make @map, of its size and granularity, the bits of @b, whose bits are in memory; @map is left with the old ones. */
+/* Make @map, of the image's size, the bits of @b; @map is left with the old ones, and is still to be freed. */
 void qcbmi_edit_take_map(struct qcbmi_edit_bitmap *b, struct qcbmi_dirtymap *map);
 
 /* @granularity as given by a user: 0 = default of the edited image. */

@@ -8,14 +8,21 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 
+static void clear(struct qcbmi_bitmap_list *list)
+{
+    for (uint32_t i = 0; i < list->n; i++)
+        free(list->list[i].name);
+    free(list->list);
+    free(list->by_name);
+    free(list->directory);
+    memset(list, 0, sizeof(*list));
+}
+
 void qcbmi_bitmap_list_free(struct qcbmi_bitmap_list *list)
 {
     if (!list)
         return;
-    for (uint32_t i = 0; i < list->n; i++)
-        free(list->list[i].name);
-    free(list->list);
-    free(list->directory);
+    clear(list);
     free(list);
 }
 
@@ -32,18 +39,21 @@ static void mark_bad(struct qcbm_image *img, struct qcbmi_bitmap_list *list, uin
     qcbmi_finding_add(img, code, QCBM_SEV_ERROR, list->list[i].why.offset, i, "%s", list->list[i].why.message);
 }
 
+int qcbmi_compare_names(const void *a, size_t a_len, const void *b, size_t b_len)
+{
+    size_t n = a_len < b_len ? a_len : b_len;
+    int c = n ? memcmp(a, b, n) : 0;
+
+    return c ? c : (a_len > b_len) - (a_len < b_len);
+}
+
 /* A qsort comparator has no context: compare what the elements carry. */
 static int by_name(const void *a, const void *b)
 {
     const struct qcbmi_bitmap *x = *(struct qcbmi_bitmap *const *)a, *y = *(struct qcbmi_bitmap *const *)b;
-    size_t n = x->d.name_len < y->d.name_len ? x->d.name_len : y->d.name_len;
-    int c = n ? memcmp(x->d.name, y->d.name, n) : 0;
+    int c = qcbmi_compare_names(x->d.name, x->d.name_len, y->d.name, y->d.name_len);
 
-    if (c)
-        return c;
-    if (x->d.name_len != y->d.name_len)
-        return x->d.name_len < y->d.name_len ? -1 : 1;
-    return x->entry_offset < y->entry_offset ? -1 : 1;
+    return c ? c : (x->entry_offset > y->entry_offset) - (x->entry_offset < y->entry_offset);
 }
 
 static int by_table(const void *a, const void *b)
@@ -104,11 +114,14 @@ static int find_relations(struct qcbm_image *img, struct qcbmi_bitmap_list *list
 {
     struct qcbmi_bitmap **order = qcbmi_alloc_array(list->n, sizeof(struct qcbmi_bitmap *), err);
 
-    if (!order)
+    list->by_name = qcbmi_alloc_array(list->n, sizeof(struct qcbmi_bitmap *), err);
+    if (!order || !list->by_name) {
+        free(order);
         return QCBM_E_NOMEM;
+    }
     for (uint32_t i = 0; i < list->n; i++)
-        order[i] = &list->list[i];
-    find_duplicates(img, list, order);
+        order[i] = list->by_name[i] = &list->list[i];
+    find_duplicates(img, list, list->by_name);
     find_shared(img, list, order);
     free(order);
     return 0;
@@ -233,17 +246,29 @@ int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err)
         return 0;
     }
     ret = read_directory(img, list, err);
-    return ret < 0 || list->n == 0 ? ret : find_relations(img, list, err);
+    if (ret == 0 && list->n)
+        ret = find_relations(img, list, err);
+    if (ret < 0) /* nobody is to look for names in half a list */
+        clear(list);
+    return ret;
 }
 
 struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, const char *name)
 {
-    size_t len = strlen(name);
+    size_t len = strlen(name), low = 0, high = list->n;
 
-    for (uint32_t i = 0; i < list->n; i++)
-        if (list->list[i].d.name_len == len && memcmp(list->list[i].d.name, name, len) == 0)
-            return &list->list[i];
-    return NULL;
+    while (low < high) { /* the first that does not come before it */
+        size_t mid = low + (high - low) / 2;
+        const struct q2_bitmap_dirent *d = &list->by_name[mid]->d;
+
+        if (qcbmi_compare_names(d->name, d->name_len, name, len) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (low == list->n || list->by_name[low]->d.name_len != len || memcmp(list->by_name[low]->d.name, name, len) != 0)
+        return NULL;
+    return list->by_name[low];
 }
 
 int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,

@@ -14,6 +14,7 @@ struct qcbmi_bitmap {
     bool bad;                  /* QEMU refuses the whole image because of it; why says what is wrong */
     bool shared;               /* its table or data is also another bitmap's; why says where */
     struct qcbm_error why;
+    bool loss_told; /* there is a finding that data lies past the end of the file */
 };
 
 struct qcbmi_bitmap_list {
@@ -24,8 +25,9 @@ struct qcbmi_bitmap_list {
     uint8_t *directory;
     struct qcbmi_bitmap *list;
     uint32_t n;
-    bool data_checked; /* qcbmi_bitmap_find_shared_data() has run */
-    bool broken;       /* the extension or the directory as a whole; entries before the break are in the list */
+    struct qcbmi_bitmap **by_name; /* all of them; those of one name in the order of the directory */
+    bool data_checked;             /* qcbmi_bitmap_find_shared_data() has run */
+    bool broken; /* the extension or the directory as a whole; entries before the break are in the list */
     struct qcbm_error why_broken;
 };
 
@@ -34,7 +36,10 @@ struct qcbmi_bitmap_list {
 int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err);
 void qcbmi_bitmap_list_free(struct qcbmi_bitmap_list *list);
 
-/* The bitmap called @name (NUL-terminated), or NULL. */
+/* Order of names for sorting, by their bytes. */
+int qcbmi_compare_names(const void *a, size_t a_len, const void *b, size_t b_len);
+
+/* The bitmap called @name (NUL-terminated), the first of them if there are several, or NULL. */
 struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, const char *name);
 
 /* 0 if the bits of @b can be read: consistent (unless @in_use_ok), not bad, and its table has the right size. */

@@ -33,17 +33,18 @@ static int note_cluster(void *opaque, uint64_t offset, struct qcbm_error *err)
 
 static bool is_kept(const struct qcbm_edit *edit, const struct qcbmi_bitmap *stored)
 {
-    size_t low = 0, high = edit->n;
+    const struct qcbmi_edit_list *list = &edit->list;
+    size_t low = 0, high = list->n;
 
     while (low < high) { /* those that are stored come first, in the order of the directory */
         size_t mid = low + (high - low) / 2;
 
-        if (edit->list[mid].stored && edit->list[mid].stored < stored)
+        if (list->at[mid]->stored && list->at[mid]->stored < stored)
             low = mid + 1;
         else
             high = mid;
     }
-    return low < edit->n && edit->list[low].stored == stored && !edit->list[low].bits_changed;
+    return low < list->n && list->at[low]->stored == stored && !list->at[low]->bits_changed;
 }
 
 static int own_bitmap(const struct qcbm_edit *edit, struct qcbmi_owners *owners, uint32_t index, struct qcbm_error *err)
@@ -89,15 +90,6 @@ static int own_bitmaps(const struct qcbm_edit *edit, struct qcbmi_owners *owners
 
 /* ---- what changes ---- */
 
-static bool name_is_unique(const struct qcbm_edit *edit, const struct qcbmi_edit_bitmap *b)
-{
-    for (size_t i = 0; i < edit->n; i++)
-        if (&edit->list[i] != b && edit->list[i].name_len == b->name_len &&
-            memcmp(edit->list[i].name, b->name, b->name_len) == 0)
-            return false;
-    return true;
-}
-
 /* An entry that QEMU refuses only for extra data is legal and stays as it is, and one whose namesake goes away is good
  * again; any other bad one must go first. */
 static int check_kept(const struct qcbm_edit *edit, const struct qcbmi_edit_bitmap *b, struct qcbm_error *err)
@@ -109,7 +101,8 @@ static int check_kept(const struct qcbm_edit *edit, const struct qcbmi_edit_bitm
     d = b->stored->d;
     d.extra_len = 0;
     d.flags &= ~Q2_BITMAP_EXTRA_COMPATIBLE;
-    if (q2_bitmap_dirent_check(&d, b->stored->entry_offset, &edit->img->g, NULL) == 0 && name_is_unique(edit, b))
+    if (q2_bitmap_dirent_check(&d, b->stored->entry_offset, &edit->img->g, NULL) == 0 &&
+        qcbmi_edit_list_is_unique(&edit->list, b))
         return 0;
     if (err)
         *err = b->stored->why;
@@ -128,10 +121,10 @@ static bool only_flags(const struct qcbm_edit *edit, uint64_t *off, uint64_t *en
 
     *off = UINT64_MAX;
     *end = 0;
-    if (list->stale || edit->n != list->n)
+    if (list->stale || edit->list.n != list->n)
         return false;
-    for (size_t i = 0; i < edit->n; i++) {
-        const struct qcbmi_edit_bitmap *b = &edit->list[i];
+    for (size_t i = 0; i < edit->list.n; i++) {
+        const struct qcbmi_edit_bitmap *b = edit->list.at[i];
         uint64_t at;
 
         if (b->stored != &list->list[i] || b->bits_changed || is_renamed(b))
@@ -153,11 +146,11 @@ static int plan_flags(struct qcbm_edit *edit, uint64_t off, uint64_t end, struct
     int ret;
 
     memcpy(bytes, list->directory + (off - list->ext.directory_offset), end - off);
-    for (size_t i = 0; i < edit->n; i++) {
-        uint64_t at = edit->list[i].stored->entry_offset + Q2_BITMAP_DIRENT_FLAGS_OFF;
+    for (size_t i = 0; i < edit->list.n; i++) {
+        uint64_t at = edit->list.at[i]->stored->entry_offset + Q2_BITMAP_DIRENT_FLAGS_OFF;
 
         if (at >= off && at < end)
-            be32_store(bytes + (at - off), edit->list[i].flags);
+            be32_store(bytes + (at - off), edit->list.at[i]->flags);
     }
     ret = qcbmi_plan_relies(&edit->plan, list->ext.directory_offset, list->ext.directory_size, err);
     if (ret == 0)
@@ -175,8 +168,8 @@ static uint64_t directory_bytes(const struct qcbm_edit *edit)
 {
     uint64_t sum = 0;
 
-    for (size_t i = 0; i < edit->n; i++) {
-        const struct qcbmi_edit_bitmap *b = &edit->list[i];
+    for (size_t i = 0; i < edit->list.n; i++) {
+        const struct qcbmi_edit_bitmap *b = edit->list.at[i];
         bool keeps_extra = b->stored && !b->bits_changed;
 
         sum += q2_bitmap_dirent_len(keeps_extra ? b->stored->d.extra_len : 0, (uint16_t)b->name_len);
@@ -186,8 +179,8 @@ static uint64_t directory_bytes(const struct qcbm_edit *edit)
 
 static void build_directory(const struct qcbm_edit *edit, uint8_t *to)
 {
-    for (size_t i = 0; i < edit->n; i++) {
-        const struct qcbmi_edit_bitmap *b = &edit->list[i];
+    for (size_t i = 0; i < edit->list.n; i++) {
+        const struct qcbmi_edit_bitmap *b = edit->list.at[i];
         struct q2_bitmap_dirent d = { .table_offset = b->table_offset, .table_entries = b->table_entries };
 
         d.type = Q2_BITMAP_TYPE_DIRTY;
@@ -208,7 +201,7 @@ static int store_directory(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, st
     uint8_t *bytes;
     int ret;
 
-    ext->n_bitmaps = (uint32_t)edit->n;
+    ext->n_bitmaps = (uint32_t)edit->list.n;
     ext->directory_size = directory_bytes(edit);
     if (ext->directory_size > Q2_MAX_BITMAP_DIRECTORY)
         return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET,
@@ -218,10 +211,12 @@ static int store_directory(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, st
         return QCBM_E_NOMEM;
     build_directory(edit, bytes);
     ret = qcbmi_alloc_take(alloc, div_up(ext->directory_size, edit->img->g.cluster_size), &ext->directory_offset, err);
-    if (ret == 0)
-        ret = qcbmi_plan_write(&edit->plan, "bitmap directory", ext->directory_offset, bytes, ext->directory_size, err);
-    free(bytes);
-    return ret;
+    if (ret < 0) {
+        free(bytes);
+        return ret;
+    }
+    return qcbmi_plan_write_owned(&edit->plan, "bitmap directory", ext->directory_offset, bytes, ext->directory_size,
+                                  err);
 }
 
 static uint64_t clusters_wanted(const struct qcbm_edit *edit)
@@ -229,9 +224,9 @@ static uint64_t clusters_wanted(const struct qcbm_edit *edit)
     uint32_t cs = edit->img->g.cluster_size;
     uint64_t want = div_up(directory_bytes(edit), cs);
 
-    for (size_t i = 0; i < edit->n; i++)
-        if (edit->list[i].bits_changed)
-            want += qcbmi_bitmap_store_want(&edit->list[i].map, cs);
+    for (size_t i = 0; i < edit->list.n; i++)
+        if (edit->list.at[i]->bits_changed)
+            want += qcbmi_bitmap_store_want(&edit->list.at[i]->map, cs);
     return want;
 }
 
@@ -287,10 +282,10 @@ int qcbmi_edit_rely_on_bits(struct qcbm_edit *edit, struct qcbm_error *err)
     uint64_t n_bad;
     int ret = 0;
 
-    for (size_t i = 0; ret == 0 && i < edit->n; i++) {
-        const struct qcbmi_bitmap *b = edit->list[i].stored;
+    for (size_t i = 0; ret == 0 && i < edit->list.n; i++) {
+        const struct qcbmi_bitmap *b = edit->list.at[i]->stored;
 
-        if (!b || b->bad || edit->img->bitmaps->stale || edit->list[i].bits_changed)
+        if (!b || b->bad || edit->img->bitmaps->stale || edit->list.at[i]->bits_changed)
             continue;
         ret = qcbmi_plan_relies(&edit->plan, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, err);
         if (ret == 0)
@@ -316,17 +311,17 @@ static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, s
     plan->current = 0;
     if (ret == 0)
         ret = qcbmi_ext_plan_clear_unknown(edit->img, plan, err);
-    for (size_t i = 0; ret == 0 && i < edit->n; i++) {
-        struct qcbmi_edit_bitmap *b = &edit->list[i];
+    for (size_t i = 0; ret == 0 && i < edit->list.n; i++) {
+        struct qcbmi_edit_bitmap *b = edit->list.at[i];
 
         if (b->bits_changed)
             ret = qcbmi_bitmap_store(alloc, plan, &b->map, &b->table_offset, &b->table_entries, err);
     }
-    if (ret == 0 && edit->n)
+    if (ret == 0 && edit->list.n)
         ret = store_directory(edit, alloc, &ext, err);
     if (ret == 0)
         ret = qcbmi_alloc_emit(alloc, plan, 0, 1, err);
-    if (ret == 0 && edit->n)
+    if (ret == 0 && edit->list.n)
         ret = qcbmi_ext_plan_set(edit->img, plan, 0, &ext, err);
     else if (ret == 0)
         ret = qcbmi_ext_plan_remove(edit->img, plan, err);
@@ -340,13 +335,15 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
     struct qcbmi_owners owners = { 0 };
     struct qcbmi_alloc alloc = { 0 };
     uint64_t off, end;
-    bool flags_only = only_flags(edit, &off, &end);
+    bool flags_only;
     int ret = 0;
 
-    if ((flags_only && end == 0) || (edit->n == 0 && edit->img->bitmaps->n == 0))
+    qcbmi_edit_list_close_gaps(&edit->list);
+    flags_only = only_flags(edit, &off, &end);
+    if ((flags_only && end == 0) || (edit->list.n == 0 && edit->img->bitmaps->n == 0))
         return 0; /* nothing changes */
-    for (size_t i = 0; ret == 0 && i < edit->n; i++)
-        ret = check_kept(edit, &edit->list[i], err);
+    for (size_t i = 0; ret == 0 && i < edit->list.n; i++)
+        ret = check_kept(edit, edit->list.at[i], err);
     if (ret == 0)
         ret = qcbmi_plan_header_init(&edit->plan, edit->img->cluster0, edit->img->g.cluster_size, err);
     if (ret == 0)

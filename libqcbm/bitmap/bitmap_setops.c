@@ -15,6 +15,7 @@ struct source {
     const struct qcbm_image *img;
     unsigned gran_bits;
     uint32_t flags;
+    bool live;                    /* read with force-share */
     struct qcbmi_dirtymap loaded; /* if the edit does not have the bits in memory */
 };
 
@@ -41,6 +42,7 @@ static int foreign_source(struct qcbm_image *img, const char *name, struct sourc
     if (ret < 0)
         return ret;
     out->img = img;
+    out->live = img->open_flags & QCBM_OPEN_FORCE_SHARE;
     out->gran_bits = b->d.granularity_bits;
     out->flags = b->d.flags;
     out->map = &out->loaded;
@@ -50,10 +52,7 @@ static int foreign_source(struct qcbm_image *img, const char *name, struct sourc
 static int load_source(struct qcbm_edit *edit, struct qcbm_image *img, const char *name, struct source *out,
                        struct qcbm_error *err)
 {
-    if (!img || img == edit->img)
-        return own_source(edit, name, out, err);
-    edit->of_live_data |= (img->open_flags & QCBM_OPEN_FORCE_SHARE) != 0;
-    return foreign_source(img, name, out, err);
+    return !img || img == edit->img ? own_source(edit, name, out, err) : foreign_source(img, name, out, err);
 }
 
 static bool is_same(const struct qcbm_edit *edit, const char *dst, const struct qcbm_image *src_img, const char *src)
@@ -74,6 +73,34 @@ static int check_same_disk(const struct qcbm_edit *edit, const struct source *fr
 
 /* ---- two bitmaps into one ---- */
 
+typedef int combine_fn(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
+
+static int apply(struct qcbm_edit *edit, struct qcbmi_edit_bitmap *to, const struct source *from, combine_fn *fn,
+                 struct qcbm_error *err)
+{
+    struct qcbmi_dirtymap map = { 0 };
+    int ret = qcbmi_edit_copy_bits(edit, to, &map, err);
+
+    if (ret == 0)
+        ret = fn(&map, from->map, err);
+    if (ret == 0) {
+        qcbmi_edit_take_map(to, &map);
+        edit->of_live_data |= from->live;
+    }
+    qcbmi_dirtymap_free(&map);
+    return ret;
+}
+
+static int check_same_size(const struct qcbm_edit *edit, const struct source *from, struct qcbm_error *err)
+{
+    if (from->map->size == edit->img->g.sector_size_down)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                      "Bitmaps are of different sizes (destination size is %" PRIu64 ", source size is %" PRIu64
+                      ") and can't be merged",
+                      edit->img->g.sector_size_down, from->map->size);
+}
+
 int qcbm_edit_merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
                     struct qcbm_error *err)
 {
@@ -85,23 +112,13 @@ int qcbm_edit_merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *
         return 0;
     if (ret == 0)
         ret = load_source(edit, src_img, src, &from, err);
-    if (ret == 0 && from.map->size != edit->img->g.sector_size_down)
-        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
-                         "Bitmaps are of different sizes (destination size is %" PRIu64 ", source size is %" PRIu64
-                         ") and can't be merged",
-                         edit->img->g.sector_size_down, from.map->size);
-    if (ret == 0 && qcbmi_bitset_next_set(&from.map->bits, 0) == from.map->bits.n_bits)
-        goto out; /* nothing to add */
     if (ret == 0)
-        ret = qcbmi_edit_bits(edit, dst, &to, err);
-    if (ret == 0)
-        ret = qcbmi_dirtymap_merge(&to->map, from.map, err);
-out:
+        ret = check_same_size(edit, &from, err);
+    if (ret == 0 && qcbmi_bitset_next_set(&from.map->bits, 0) < from.map->bits.n_bits) /* else nothing to add */
+        ret = apply(edit, to, &from, qcbmi_dirtymap_merge, err);
     qcbmi_dirtymap_free(&from.loaded);
     return ret;
 }
-
-typedef int combine_fn(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
 
 static int combine(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src, combine_fn *fn,
                    struct qcbm_error *err)
@@ -115,9 +132,7 @@ static int combine(struct qcbm_edit *edit, const char *dst, struct qcbm_image *s
     if (ret == 0)
         ret = check_same_disk(edit, &from, err);
     if (ret == 0)
-        ret = qcbmi_edit_bits(edit, dst, &to, err);
-    if (ret == 0)
-        ret = fn(&to->map, from.map, err);
+        ret = apply(edit, to, &from, fn, err);
     qcbmi_dirtymap_free(&from.loaded);
     return ret;
 }
@@ -144,20 +159,18 @@ int qcbm_edit_copy(struct qcbm_edit *edit, const char *name, struct qcbm_image *
                    struct qcbm_error *err)
 {
     struct source from = { 0 };
-    struct qcbmi_edit_bitmap *b;
     int ret = load_source(edit, src_img, src, &from, err);
 
     if (ret == 0)
         ret = check_same_disk(edit, &from, err);
-    if (ret == 0 && from.map != &from.loaded) { /* inserting moves the list that it points into */
+    if (ret == 0 && from.map != &from.loaded) { /* the original keeps its bits */
         ret = qcbmi_dirtymap_init(&from.loaded, from.map->size, from.gran_bits, err);
         if (ret == 0)
             ret = qcbmi_dirtymap_merge(&from.loaded, from.map, err);
     }
     if (ret == 0)
-        ret = qcbmi_edit_insert(edit, name, from.gran_bits, from.flags & Q2_BITMAP_AUTO, false, &b, err);
-    if (ret == 0)
-        qcbmi_edit_take_map(b, &from.loaded);
+        ret = qcbmi_edit_insert(edit, name, from.gran_bits, from.flags & Q2_BITMAP_AUTO, false, &from.loaded, err);
+    edit->of_live_data |= ret == 0 && from.live;
     qcbmi_dirtymap_free(&from.loaded);
     return ret;
 }
@@ -167,6 +180,7 @@ int qcbm_edit_copy(struct qcbm_edit *edit, const char *name, struct qcbm_image *
 int qcbm_edit_regranularise(struct qcbm_edit *edit, const char *name, uint64_t granularity, struct qcbm_error *err)
 {
     struct qcbmi_dirtymap map = { 0 };
+    struct source from = { 0 };
     struct qcbmi_edit_bitmap *b;
     unsigned gran_bits = 0;
     int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
@@ -178,16 +192,15 @@ int qcbm_edit_regranularise(struct qcbm_edit *edit, const char *name, uint64_t g
     if (ret == 0)
         ret = qcbmi_edit_check_size(edit, gran_bits, err);
     if (ret == 0)
-        ret = qcbmi_edit_bits(edit, name, &b, err);
+        ret = own_source(edit, name, &from, err);
     if (ret == 0)
-        ret = qcbmi_dirtymap_init(&map, b->map.size, gran_bits, err);
+        ret = qcbmi_dirtymap_init(&map, edit->img->g.sector_size_down, gran_bits, err);
     if (ret == 0)
-        ret = qcbmi_dirtymap_merge(&map, &b->map, err);
-    if (ret == 0) {
-        b->gran_bits = gran_bits;
+        ret = qcbmi_dirtymap_merge(&map, from.map, err);
+    if (ret == 0)
         qcbmi_edit_take_map(b, &map);
-    }
     qcbmi_dirtymap_free(&map);
+    qcbmi_dirtymap_free(&from.loaded);
     return ret;
 }
 
@@ -200,32 +213,53 @@ static int find_range(struct qcbm_edit *edit, const char *name, uint64_t offset,
         ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
                          "the range of %" PRIu64 " bytes at %" PRIu64 " passes the end of the disk (%" PRIu64 " bytes)",
                          length, offset, edit->img->g.size);
-    return ret < 0 ? ret : qcbmi_edit_bits(edit, name, out, err);
+    return ret;
+}
+
+typedef int range_fn(struct qcbmi_dirtymap *map, uint64_t start, uint64_t end, struct qcbm_error *err);
+
+/* A range is changed as a whole or not at all, so bits that are in memory need no copy. */
+static int change_range(struct qcbm_edit *edit, struct qcbmi_edit_bitmap *b, range_fn *fn, uint64_t start, uint64_t end,
+                        struct qcbm_error *err)
+{
+    struct qcbmi_dirtymap map = { 0 };
+    int ret;
+
+    if (b->bits_changed)
+        return fn(&b->map, start, end, err);
+    ret = qcbmi_edit_copy_bits(edit, b, &map, err);
+    if (ret == 0)
+        ret = fn(&map, start, end, err);
+    if (ret == 0)
+        qcbmi_edit_take_map(b, &map);
+    qcbmi_dirtymap_free(&map);
+    return ret;
 }
 
 int qcbm_edit_set_range(struct qcbm_edit *edit, const char *name, uint64_t offset, uint64_t length,
                         struct qcbm_error *err)
 {
+    uint64_t size = edit->img->g.sector_size_down;
     struct qcbmi_edit_bitmap *b;
     int ret = find_range(edit, name, offset, length, &b, err);
 
     if (ret < 0 || length == 0)
         return ret;
-    if (offset >= b->map.size) /* in the part of a sector that QEMU rounds off: the last granule stands for it */
-        offset = b->map.size - 1;
-    return qcbmi_dirtymap_set(&b->map, offset, offset + length, err);
+    if (offset >= size) /* in the part of a sector that QEMU rounds off: the last granule stands for it */
+        offset = size - 1;
+    return change_range(edit, b, qcbmi_dirtymap_set, offset, offset + length, err);
 }
 
 int qcbm_edit_unset_range(struct qcbm_edit *edit, const char *name, uint64_t offset, uint64_t length,
                           struct qcbm_error *err)
 {
+    uint64_t size = edit->img->g.sector_size_down, end = offset + length;
     struct qcbmi_edit_bitmap *b;
-    uint64_t end = offset + length;
     int ret = find_range(edit, name, offset, length, &b, err);
 
     if (ret < 0)
         return ret;
-    if (end >= b->map.size && end < edit->img->g.size) /* as above: part of the last granule is outside */
-        end = b->map.size - 1;
-    return qcbmi_dirtymap_clear_within(&b->map, offset, end, err);
+    if (end >= size && end < edit->img->g.size) /* as above: part of the last granule is outside */
+        end = size - 1;
+    return change_range(edit, b, qcbmi_dirtymap_clear_within, offset, end, err);
 }

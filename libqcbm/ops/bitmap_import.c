@@ -221,15 +221,12 @@ static int read_own(struct in *in, struct qcbm_error *err)
 
 static int import(struct in *in, const char *name, struct qcbm_error *err)
 {
-    struct qcbmi_edit_bitmap *b;
     int ret;
 
     in->flags = in->opt.flags & QCBM_IMPORT_DISABLED ? 0 : Q2_BITMAP_AUTO;
     ret = in->opt.format == QCBM_TRANSFER_RAW ? read_raw(in, err) : read_own(in, err);
     if (ret == 0)
-        ret = qcbmi_edit_insert(in->edit, name, in->gran_bits, in->flags, false, &b, err);
-    if (ret == 0)
-        qcbmi_edit_take_map(b, &in->map);
+        ret = qcbmi_edit_insert(in->edit, name, in->gran_bits, in->flags, false, &in->map, err);
     return ret;
 }
 

@@ -232,16 +232,19 @@ static int mark_all(struct synth *s, struct qcbm_error *err)
     return ret;
 }
 
+static bool is_live(const struct synth *s)
+{
+    return (s->overlay->open_flags & QCBM_OPEN_FORCE_SHARE) || (s->opt.flags & QCBM_SYNTH_FORCE_SHARE);
+}
+
 /* Hints that the figures may be short of what a running program knows. */
 static int note_sharing(struct synth *s, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap_list *list = s->overlay->bitmaps;
     char text[256];
 
-    if (s->overlay->open_flags & QCBM_OPEN_FORCE_SHARE || s->opt.flags & QCBM_SYNTH_FORCE_SHARE) {
-        s->edit->of_live_data = true;
+    if (is_live(s))
         return add_note(s->result, err, "read while others may write: what they hold in memory is missing here");
-    }
     for (uint32_t i = 0; i < list->n; i++)
         if (list->list[i].d.flags & Q2_BITMAP_IN_USE)
             return add_note(
@@ -283,35 +286,51 @@ static int check_fits(struct synth *s, struct qcbm_error *err)
                       start, end - start, target);
 }
 
+static void count_bits(struct synth *s, const struct qcbmi_dirtymap *map)
+{
+    s->result->sum.virtual_size = map->size;
+    s->result->sum.granularity = UINT64_C(1) << map->gran_bits;
+    s->result->sum.granules = map->bits.n_bits;
+    s->result->sum.dirty_granules = qcbmi_bitset_count(&map->bits);
+    s->result->sum.dirty_bytes = qcbmi_dirtymap_dirty_bytes(map);
+}
+
+/* The bitmap appears in the edit with all its bits, as the last thing that happens, or not at all. */
 static int take_over(struct synth *s, const char *name, unsigned gran_bits, struct qcbm_error *err)
 {
     uint32_t flags = s->opt.flags & QCBM_SYNTH_DISABLED ? 0 : Q2_BITMAP_AUTO;
-    struct qcbmi_edit_bitmap *b;
+    bool merge = s->opt.flags & QCBM_SYNTH_MERGE, replace = s->opt.flags & QCBM_SYNTH_REPLACE;
+    struct qcbmi_edit_bitmap *b = NULL;
+    struct qcbmi_dirtymap map = { 0 };
     int ret;
 
-    if ((s->opt.flags & QCBM_SYNTH_MERGE) && qcbmi_edit_find(s->edit, name))
-        ret = qcbmi_edit_bits(s->edit, name, &b, err);
+    if (merge && qcbmi_edit_list_find(&s->edit->list, name))
+        ret = qcbmi_edit_find_consistent(s->edit, name, &b, err);
     else
-        ret = qcbmi_edit_insert(s->edit, name, gran_bits, flags, s->opt.flags & QCBM_SYNTH_REPLACE, &b, err);
+        ret = qcbmi_edit_check_size(s->edit, gran_bits, err);
     if (ret == 0)
-        ret = qcbmi_dirtymap_merge(&b->map, &s->map, err);
-    if (ret < 0)
-        return ret;
-    s->result->sum.virtual_size = b->map.size;
-    s->result->sum.granularity = UINT64_C(1) << b->gran_bits;
-    s->result->sum.granules = b->map.bits.n_bits;
-    s->result->sum.dirty_granules = qcbmi_bitset_count(&b->map.bits);
-    s->result->sum.dirty_bytes = qcbmi_dirtymap_dirty_bytes(&b->map);
-    return 0;
+        ret = b ? qcbmi_edit_copy_bits(s->edit, b, &map, err)
+                : qcbmi_dirtymap_init(&map, s->edit->img->g.sector_size_down, gran_bits, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_merge(&map, &s->map, err);
+    if (ret == 0)
+        count_bits(s, &map);
+    if (ret == 0 && b)
+        qcbmi_edit_take_map(b, &map);
+    else if (ret == 0)
+        ret = qcbmi_edit_insert(s->edit, name, gran_bits, flags, replace, &map, err);
+    qcbmi_dirtymap_free(&map);
+    return ret;
 }
 
 /* The granularity of the map: the bitmap's own, so that merging into it loses nothing and costs one pass. */
 static int choose_granularity(struct synth *s, const char *name, unsigned *gran_bits, struct qcbm_error *err)
 {
-    const struct qcbmi_edit_bitmap *b = qcbmi_edit_find(s->edit, name);
+    const struct qcbmi_edit_bitmap *b;
     char text[256];
     int ret = qcbmi_edit_granularity(s->edit, s->opt.granularity, gran_bits, err);
 
+    b = qcbmi_edit_list_find(&s->edit->list, name);
     if (ret < 0 || !b)
         return ret;
     if (!(s->opt.flags & (QCBM_SYNTH_MERGE | QCBM_SYNTH_REPLACE)))
@@ -331,8 +350,10 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
 {
     struct q2_bitmap_size size;
     unsigned gran_bits;
-    int ret = choose_granularity(s, name, &gran_bits, err);
+    int ret = qcbmi_edit_check_open(s->edit, err);
 
+    if (ret == 0)
+        ret = choose_granularity(s, name, &gran_bits, err);
     if (ret == 0)
         ret = open_chain(s, err);
     if (ret == 0)
@@ -347,7 +368,10 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
         ret = note_sharing(s, err);
     if (ret == 0)
         ret = check_fits(s, err);
-    return ret < 0 ? ret : take_over(s, name, gran_bits, err);
+    if (ret == 0)
+        ret = take_over(s, name, gran_bits, err);
+    s->edit->of_live_data |= ret == 0 && is_live(s);
+    return ret;
 }
 
 static int read_options(const struct qcbm_synth_options *from, struct qcbm_synth_options *to, struct qcbm_error *err)

@@ -267,8 +267,8 @@ static int emit_new_table(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t
         be64_store(table + 8 * i, a->refs.table[i]);
     for (size_t i = 0; i < a->refs.n_blocks; i++)
         be64_store(table + 8 * a->refs.blocks[i].index, a->refs.blocks[i].offset);
-    ret = qcbmi_plan_write(plan, "refcount table", a->new_table.first << a->img->g.cluster_bits, table, bytes, err);
-    free(table);
+    ret =
+        qcbmi_plan_write_owned(plan, "refcount table", a->new_table.first << a->img->g.cluster_bits, table, bytes, err);
     if (ret < 0)
         return ret;
     be64_store(field, a->new_table.first << a->img->g.cluster_bits);

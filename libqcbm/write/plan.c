@@ -40,20 +40,25 @@ static int add_write(struct qcbmi_plan *plan, const struct qcbmi_plan_write *wri
     return 0;
 }
 
+int qcbmi_plan_write_owned(struct qcbmi_plan *plan, const char *what, uint64_t off, uint8_t *bytes, uint64_t len,
+                           struct qcbm_error *err)
+{
+    int ret = add_write(plan, &(struct qcbmi_plan_write){ .off = off, .len = len, .what = what, .bytes = bytes }, err);
+
+    if (ret < 0)
+        free(bytes);
+    return ret;
+}
+
 int qcbmi_plan_write(struct qcbmi_plan *plan, const char *what, uint64_t off, const void *bytes, uint64_t len,
                      struct qcbm_error *err)
 {
-    struct qcbmi_plan_write write = { .off = off, .len = len, .what = what };
+    uint8_t *copy = qcbmi_alloc_array(len, 1, err);
 
-    write.bytes = qcbmi_alloc_array(len, 1, err);
-    if (!write.bytes)
+    if (!copy)
         return QCBM_E_NOMEM;
-    memcpy(write.bytes, bytes, (size_t)len);
-    if (add_write(plan, &write, err) < 0) {
-        free(write.bytes);
-        return QCBM_E_NOMEM;
-    }
-    return 0;
+    memcpy(copy, bytes, (size_t)len);
+    return qcbmi_plan_write_owned(plan, what, off, copy, len, err);
 }
 
 int qcbmi_plan_write_bits(struct qcbmi_plan *plan, const char *what, uint64_t off, uint64_t len,

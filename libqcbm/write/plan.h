@@ -51,6 +51,9 @@ int qcbmi_plan_stage(struct qcbmi_plan *plan, const char *name, bool switches, s
 /* @bytes are copied. @what is a literal, e.g. "bitmap directory". */
 int qcbmi_plan_write(struct qcbmi_plan *plan, const char *what, uint64_t off, const void *bytes, uint64_t len,
                      struct qcbm_error *err);
+/* The same without a copy: @bytes, from qcbmi_alloc_array(), are the plan's from now on, on failure too. */
+int qcbmi_plan_write_owned(struct qcbmi_plan *plan, const char *what, uint64_t off, uint8_t *bytes, uint64_t len,
+                           struct qcbm_error *err);
 /* @len bytes of the payload of @bits from @first_byte on; @bits must live as long as the plan. */
 int qcbmi_plan_write_bits(struct qcbmi_plan *plan, const char *what, uint64_t off, uint64_t len,
                           const struct qcbmi_bitset *bits, uint64_t first_byte, struct qcbm_error *err);

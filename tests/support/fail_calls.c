@@ -91,6 +91,15 @@ void __wrap_free(void *p)
     __real_free(p);
 }
 
+/* The C library takes the memory of a node itself. */
+void *__real_tsearch(const void *key, void **root, int (*compare)(const void *, const void *));
+void *__wrap_tsearch(const void *key, void **root, int (*compare)(const void *, const void *));
+
+void *__wrap_tsearch(const void *key, void **root, int (*compare)(const void *, const void *))
+{
+    return next(FAIL_ALLOC) == GO_ON ? __real_tsearch(key, root, compare) : NULL;
+}
+
 /* ---- system calls, by the names that _FILE_OFFSET_BITS=64 gives them ---- */
 
 int __real_open64(const char *path, int flags, ...);
