@@ -12,6 +12,7 @@
 
 #include "json_write.h"
 #include "opt_parse.h"
+#include "progress.h"
 #include "qemu_text.h"
 #include "verdict_out.h"
 
@@ -65,7 +66,7 @@ struct report {
     const struct qcbm_check_problem *problems[MAX_PROBLEMS]; /* kinds that occurred */
     uint64_t counts[MAX_PROBLEMS];
     size_t n_problems;
-    int shown_percent;
+    struct progress progress;
 };
 
 static const char *severity_name(enum qcbm_check_severity s)
@@ -146,14 +147,8 @@ static int on_finding(void *opaque, const struct qcbm_check_finding *f)
 static int show_progress(void *opaque, uint64_t done, uint64_t total)
 {
     struct report *r = opaque;
-    double percent = total ? 100.0 * (double)done / (double)total : 100;
 
-    if ((int)percent > r->shown_percent) {
-        r->shown_percent = (int)percent;
-        fprintf(stderr, "    (%.2f/100%%)\r", percent);
-        fflush(stderr);
-    }
-    return 0;
+    return progress_show(&r->progress, done, total);
 }
 
 static void print_text(const struct qcbm_check_result *r)
@@ -294,12 +289,11 @@ static int check(struct qcbm_image *img, struct report *r)
     if (r->args->memory)
         options.memory = r->args->memory;
     options.finding = on_finding;
-    options.progress = r->args->progress && !r->args->quiet ? show_progress : NULL;
+    r->progress.wanted = r->args->progress && !r->args->quiet;
+    options.progress = r->progress.wanted ? show_progress : NULL;
     options.opaque = r;
-    r->shown_percent = -1;
     int ret = qcbm_check(img, &options, &r->result, sizeof r->result, &err);
-    if (r->shown_percent >= 0)
-        fputc('\n', stderr);
+    progress_end(&r->progress);
     int code = ret < 0 ? cmd_error("Check failed: %s", err.message) : finish(r);
     for (size_t i = 0; i < r->n_listed; i++)
         free(r->listed[i].message);

@@ -6,16 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "opt_parse.h"
-#include "plan_out.h"
+#include "cmd_synth.h"
 #include "qemu_text.h"
-
-struct synth_args {
-    uint64_t granularity;
-    const char *path, *name, *format, *since, *into, *undo;
-    enum opt_output output;
-    bool disabled, replace, merge, dry_run, force, dirty_tail, quiet, progress, force_share, no_lock, no_sandbox;
-};
 
 #define FLAG(name, letter, member, help)                                                                               \
     {                                                                                                                  \
@@ -24,11 +16,14 @@ struct synth_args {
 
 static const struct opt synth_opts[] = {
     { NULL, 0, OPT_ARG, offsetof(struct synth_args, path), "OVERLAY", "overlay" },
-    { NULL, 0, OPT_ARG, offsetof(struct synth_args, name), "NAME", "bitmap name" },
+    { NULL, 0, OPT_ARG_PERHAPS, offsetof(struct synth_args, name), "NAME", "bitmap name" },
+    { NULL, 0, OPT_ARG_SURPLUS, offsetof(struct synth_args, surplus), NULL, NULL },
     { "granularity", 'g', OPT_SIZE, offsetof(struct synth_args, granularity), "SIZE",
       "bytes per bit, a power of 2 from 512 to 2G (default: the\ncluster size, within 4k and 64k)" },
     { "since", 0, OPT_STRING, offsetof(struct synth_args, since), "BASE",
       "changes against this image of the chain, not against\nthe backing file of OVERLAY" },
+    { "like", 0, OPT_STRING, offsetof(struct synth_args, like), "BASE",
+      "in place of NAME: a bitmap for each that records in this\nimage of the chain and that OVERLAY lacks" },
     { "into", 0, OPT_STRING, offsetof(struct synth_args, into), "IMAGE", "give the bitmap to this qcow2 image" },
     FLAG("disabled", 0, disabled, "a frozen bitmap, which records no further writes"),
     FLAG("replace", 0, replace, "NAME may exist: put the new bitmap in its place"),
@@ -48,19 +43,6 @@ static const struct opt synth_opts[] = {
     OPT_END,
 };
 
-struct job {
-    const struct synth_args *args;
-    const char *overlay_path, *target_path, *name;
-    struct qcbm_image *overlay, *into; /* into: NULL if the overlay gets the bitmap */
-    struct qcbm_edit *edit;
-    struct qcbm_synth_result *result;
-    struct qcbm_synth_summary summary;
-    struct plan plan;
-    double seconds;
-    int shown_percent;
-    bool enabled; /* the state of the bitmap afterwards */
-};
-
 /* ---- the work ------------------------------------------------------------------------------------------ */
 
 static double now(void)
@@ -71,36 +53,21 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static int open_images(struct job *job)
+static int open_images(struct synth_job *job)
 {
     const struct synth_args *args = job->args;
     unsigned no_lock = args->no_lock ? QCBM_OPEN_NO_LOCK : 0;
     unsigned reading = no_lock | (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0);
     unsigned changing = args->dry_run ? reading : no_lock | QCBM_OPEN_WRITE;
-    bool other = args->into && !cmd_same_file(args->into, job->overlay_path);
+    bool other = args->into && !cmd_same_file(args->into, job->args->path);
 
-    if (args->force_share && !args->dry_run) /* a bitmap of it would lack what the writer has in memory */
-        return cmd_error("-U is for looking only: use it with --dry-run");
-    job->target_path = other ? args->into : job->overlay_path;
-    job->overlay = cmd_open(job->overlay_path, args->format, other ? reading : changing);
+    job->target_path = other ? args->into : job->args->path;
+    job->overlay = cmd_open(job->args->path, args->format, other ? reading : changing);
     if (!job->overlay)
         return EXIT_FAILED;
     if (other)
         job->into = cmd_open(args->into, NULL, changing);
     return other && !job->into ? EXIT_FAILED : EXIT_DONE;
-}
-
-static int show_progress(void *opaque, uint64_t done, uint64_t total)
-{
-    struct job *job = opaque;
-    double percent = total ? 100.0 * (double)done / (double)total : 100;
-
-    if ((int)percent > job->shown_percent) {
-        job->shown_percent = (int)percent;
-        fprintf(stderr, "    (%.2f/100%%)\r", percent);
-        fflush(stderr);
-    }
-    return 0;
 }
 
 static unsigned synth_flags(const struct synth_args *args)
@@ -112,7 +79,7 @@ static unsigned synth_flags(const struct synth_args *args)
 }
 
 /* --merge leaves a bitmap that is there already as it is, enabled or disabled. */
-static bool will_be_enabled(const struct job *job)
+static bool will_be_enabled(const struct synth_job *job)
 {
     struct qcbm_image *target = job->into ? job->into : job->overlay;
     struct qcbm_image_info image;
@@ -121,69 +88,85 @@ static bool will_be_enabled(const struct job *job)
     qcbm_image_get_info(target, &image, sizeof image);
     for (uint32_t i = 0; job->args->merge && i < image.bitmap_count; i++) {
         qcbm_bitmap_get(target, i, &bitmap, sizeof bitmap);
-        if (strcmp(bitmap.name, job->name) == 0)
+        if (strcmp(bitmap.name, job->args->name) == 0)
             return bitmap.enabled;
     }
     return !job->args->disabled;
 }
 
-static int synthesise(struct job *job)
+int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, struct qcbm_synth_result **result,
+                struct qcbm_synth_summary *summary)
 {
     struct qcbm_synth_options options = QCBM_SYNTH_OPTIONS_INIT;
     struct qcbm_error err;
+    int ret;
 
-    options.granularity = job->args->granularity;
-    options.since = job->args->since;
+    options.granularity = granularity;
+    options.since = job->since;
     options.flags = synth_flags(job->args);
-    options.progress = job->args->progress && !job->args->quiet ? show_progress : NULL;
-    options.opaque = job;
-    job->shown_percent = -1;
-    job->enabled = will_be_enabled(job);
-    if (qcbm_edit_begin(job->into ? job->into : job->overlay, &job->edit, &err) < 0)
-        return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
-    int ret = qcbm_edit_synth(job->edit, job->overlay, job->name, &options, &job->result, &err);
-    if (job->shown_percent >= 0)
-        fputc('\n', stderr);
+    options.progress = job->progress.wanted ? progress_show : NULL;
+    options.opaque = &job->progress;
+    ret = qcbm_edit_synth(job->edit, job->overlay, name, &options, result, &err);
+    progress_end(&job->progress);
     if (ret < 0)
-        return cmd_lib_error(&err, "Could not synthesise bitmap '%s' from '%s'", job->name, job->overlay_path);
-    qcbm_synth_result_summary(job->result, &job->summary, sizeof job->summary);
+        return cmd_lib_error(&err, "Could not synthesise bitmap '%s' from '%s'", name, job->args->path);
+    qcbm_synth_result_summary(*result, summary, sizeof *summary);
+    return EXIT_DONE;
+}
+
+int synth_carry_out(struct synth_job *job)
+{
+    struct qcbm_error err;
+
     if (job->summary.damaged_entries > 0)
-        return EXIT_DONE; /* a dry run: report() tells it; nothing could be allocated in such an image */
+        return EXIT_DONE; /* a dry run: report() tells it */
     if (plan_run(&job->plan, job->edit, job->args->dry_run, job->args->undo, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
     return EXIT_DONE;
 }
 
+static int synthesise(struct synth_job *job)
+{
+    struct qcbm_error err;
+
+    job->since = job->args->since;
+    job->enabled = will_be_enabled(job);
+    if (qcbm_edit_begin(job->into ? job->into : job->overlay, &job->edit, &err) < 0)
+        return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
+    int code = synth_stage(job, job->args->name, job->args->granularity, &job->result, &job->summary);
+    return code == EXIT_DONE ? synth_carry_out(job) : code;
+}
+
 /* ---- the answer ---------------------------------------------------------------------------------------- */
 
 /* What the bitmap is said to cover; never more than can be known. */
-static char *claim(const struct job *job)
+static char *claim(const struct synth_job *job)
 {
     struct qcbm_image_info image;
     char *text = NULL;
     int ret;
 
     qcbm_image_get_info(job->overlay, &image, sizeof image);
-    if (job->args->since)
-        ret = asprintf(&text, "differs from %s", job->args->since);
+    if (job->since)
+        ret = asprintf(&text, "differs from %s", job->since);
     else
         ret = asprintf(&text, "differs from %s",
                        image.backing_file ? "the current backing file" : "an empty disk (there is no backing file)");
     return ret < 0 ? NULL : text;
 }
 
-static void print_text(const struct job *job, const char *claimed)
+void synth_print_figures(const char *name, const struct qcbm_synth_summary *s)
 {
-    const struct qcbm_synth_summary *s = &job->summary;
     double percent = s->virtual_size ? 100.0 * (double)s->dirty_bytes / (double)s->virtual_size : 0;
 
-    print_escaped(stdout, job->name, strlen(job->name));
+    print_escaped(stdout, name, strlen(name));
     printf(": %s dirty (%.2f %% of %s), ", size_text(s->dirty_bytes).text, percent, size_text(s->virtual_size).text);
-    printf("%" PRIu64 " of %" PRIu64 " granules of %s, %.3f s; ", s->dirty_granules, s->granules,
-           size_text(s->granularity).text, job->seconds);
-    print_escaped(stdout, claimed, strlen(claimed));
-    putchar('\n');
-    for (uint32_t i = 0; i < s->notes; i++) {
+    printf("%" PRIu64 " of %" PRIu64 " granules of %s", s->dirty_granules, s->granules, size_text(s->granularity).text);
+}
+
+void synth_print_rest(const struct synth_job *job)
+{
+    for (uint32_t i = 0; i < job->summary.notes; i++) {
         const char *note = qcbm_synth_result_note(job->result, i);
 
         printf("note: ");
@@ -194,7 +177,16 @@ static void print_text(const struct job *job, const char *claimed)
         plan_print(&job->plan, stdout);
 }
 
-static void write_layers(const struct job *job, struct json_writer *w)
+static void print_text(const struct synth_job *job, const char *claimed)
+{
+    synth_print_figures(job->args->name, &job->summary);
+    printf(", %.3f s; ", job->seconds);
+    print_escaped(stdout, claimed, strlen(claimed));
+    putchar('\n');
+    synth_print_rest(job);
+}
+
+static void write_layers(const struct synth_job *job, struct json_writer *w)
 {
     struct qcbm_synth_layer layer;
 
@@ -212,49 +204,62 @@ static void write_layers(const struct job *job, struct json_writer *w)
     json_end_array(w);
 }
 
-static void write_figures(const struct job *job, struct json_writer *w)
+void synth_write_figures(const struct qcbm_synth_summary *s, struct json_writer *w)
 {
-    const struct qcbm_synth_summary *s = &job->summary;
-
     json_u64(w, "granularity", s->granularity);
     json_u64(w, "virtual-size", s->virtual_size);
     json_u64(w, "granules", s->granules);
     json_u64(w, "dirty-granules", s->dirty_granules);
     json_u64(w, "dirty-bytes", s->dirty_bytes);
-    json_bool(w, "enabled", job->enabled);
-    json_bool(w, "dry-run", job->args->dry_run);
 }
 
-static void print_json(const struct job *job, const char *claimed)
+void synth_write_rest(const struct synth_job *job, struct json_writer *w)
+{
+    json_u64(w, "damaged-entries", job->summary.damaged_entries);
+    write_layers(job, w);
+    plan_write_json(&job->plan, job->args->dry_run, w);
+    json_begin_array(w, "notes");
+    for (uint32_t i = 0; i < job->summary.notes; i++)
+        json_string(w, NULL, qcbm_synth_result_note(job->result, i));
+}
+
+static void write_one(const struct synth_job *job, struct json_writer *w)
+{
+    json_string(w, "bitmap", job->args->name);
+    synth_write_figures(&job->summary, w);
+    synth_write_rest(job, w);
+    json_end_array(w);
+}
+
+static void print_json(const struct synth_job *job, const struct synth_like *like, const char *claimed)
 {
     struct json_writer w = JSON_WRITER_INIT(stdout);
 
     json_begin_object(&w, NULL);
     json_string(&w, "image", job->target_path);
-    json_string(&w, "overlay", job->overlay_path);
-    json_string(&w, "bitmap", job->name);
-    write_figures(job, &w);
+    json_string(&w, "overlay", job->args->path);
     json_string(&w, "claim", claimed);
-    json_u64(&w, "damaged-entries", job->summary.damaged_entries);
-    write_layers(job, &w);
-    plan_write_json(&job->plan, job->args->dry_run, &w);
-    json_begin_array(&w, "notes");
-    for (uint32_t i = 0; i < job->summary.notes; i++)
-        json_string(&w, NULL, qcbm_synth_result_note(job->result, i));
-    json_end_array(&w);
+    json_bool(&w, "enabled", job->enabled);
+    json_bool(&w, "dry-run", job->args->dry_run);
+    if (like)
+        synth_like_write(job, like, &w);
+    else
+        write_one(job, &w);
     json_fixed(&w, "elapsed-seconds", job->seconds, 6);
     json_end_object(&w);
     json_finish(&w);
 }
 
-static int report(const struct job *job)
+static int report(const struct synth_job *job, const struct synth_like *like)
 {
     char *claimed = claim(job);
 
     if (!claimed)
         return cmd_error("no memory");
     if (job->args->output == OUTPUT_JSON)
-        print_json(job, claimed);
+        print_json(job, like, claimed);
+    else if (!job->args->quiet && like)
+        synth_like_print(job, like, claimed);
     else if (!job->args->quiet)
         print_text(job, claimed);
     free(claimed);
@@ -263,25 +268,42 @@ static int report(const struct job *job)
     fflush(stdout); /* the figures are wanted although the command fails */
     return cmd_error("'%s' has %" PRIu64 " damaged entries, counted as dirty: no bitmap will be attached before "
                      "'qemu-img check' finds no errors",
-                     job->overlay_path, job->summary.damaged_entries);
+                     job->args->path, job->summary.damaged_entries);
 }
 
-static int run_job(struct job *job)
+static int run_job(struct synth_job *job)
 {
+    struct synth_like *like = NULL;
     double start = now();
     int code = open_images(job);
 
     if (code == EXIT_DONE)
-        code = synthesise(job);
+        code = job->args->like ? synth_like_run(job, &like) : synthesise(job);
     job->seconds = now() - start;
     if (code == EXIT_DONE)
-        code = report(job);
+        code = report(job, like);
+    synth_like_free(like);
     plan_clear(&job->plan);
     qcbm_synth_result_free(job->result);
     qcbm_edit_free(job->edit);
     qcbm_close(job->into);
     qcbm_close(job->overlay);
     return code;
+}
+
+static int check_usage(const struct cmd *cmd, const struct synth_args *args)
+{
+    if (args->replace && args->merge)
+        return cmd_usage_error(cmd, "--replace and --merge exclude each other");
+    if (args->like && (args->since || args->into || args->merge || args->disabled || args->granularity))
+        return cmd_usage_error(cmd, "--like cannot be combined with --since, --into, --merge, --disabled or -g");
+    if (args->like && (!args->path || args->name))
+        return cmd_usage_error(cmd, "Expecting overlay, and with --like no bitmap name");
+    if (!args->like && (!args->name || args->surplus))
+        return cmd_usage_error(cmd, "Expecting overlay and bitmap name");
+    if (args->force_share && !args->dry_run) /* a bitmap of it would lack what the writer has in memory */
+        return cmd_error("-U is for looking only: use it with --dry-run");
+    return EXIT_DONE;
 }
 
 static int run_synth(const struct cmd *cmd, int argc, char **argv)
@@ -291,13 +313,17 @@ static int run_synth(const struct cmd *cmd, int argc, char **argv)
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    if (args.replace && args.merge)
-        return cmd_usage_error(cmd, "--replace and --merge exclude each other");
-    struct job job = { .args = &args, .overlay_path = args.path, .name = args.name };
+    if (check_usage(cmd, &args) != EXIT_DONE)
+        return EXIT_FAILED;
+    struct synth_job job = { .args = &args, .progress.wanted = args.progress && !args.quiet };
     if (args.dry_run)
-        cmd_shut_in(args.no_sandbox, args.since || args.dirty_tail, job.overlay_path, args.into);
+        cmd_shut_in(args.no_sandbox, args.since || args.like || args.dirty_tail, args.path, args.into);
     return run_job(&job);
 }
 
-const struct cmd cmd_synth = { "synth",    NULL,      "Make a dirty bitmap from what an overlay has allocated.",
-                               synth_opts, run_synth, NULL };
+const struct cmd cmd_synth = { "synth",
+                               "OVERLAY NAME  |  --like=BASE [OPTION]... OVERLAY",
+                               "Make a dirty bitmap from what an overlay has allocated.",
+                               synth_opts,
+                               run_synth,
+                               NULL };

@@ -1,0 +1,56 @@
+/* cmd_synth.h - what the files of qcbm synth share
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef QCBM_TOOL_CMD_SYNTH_H
+#define QCBM_TOOL_CMD_SYNTH_H
+
+#include "opt_parse.h"
+#include "plan_out.h"
+#include "progress.h"
+
+struct synth_args {
+    const char *path, *name, *surplus;
+    uint64_t granularity;
+    const char *format, *since, *like, *into, *undo;
+    enum opt_output output;
+    bool disabled, replace, merge, dry_run, force, dirty_tail, quiet, progress, force_share, no_lock, no_sandbox;
+};
+
+struct synth_job {
+    const struct synth_args *args;
+    const char *target_path, *since;
+    struct qcbm_image *overlay, *into; /* into: NULL if the overlay gets the bitmap */
+    struct qcbm_edit *edit;
+    struct qcbm_synth_result *result; /* of the one bitmap; with --like of the first */
+    struct qcbm_synth_summary summary;
+    struct plan plan;
+    struct progress progress;
+    double seconds;
+    bool enabled; /* the state of the bitmap afterwards */
+};
+
+/* Stage the bitmap @name in job->edit, with figures. Prints the error. */
+int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, struct qcbm_synth_result **result,
+                struct qcbm_synth_summary *summary);
+/* Carry the edit out, or plan it in a dry run. Nothing could be allocated in a damaged image: no plan is made then. */
+int synth_carry_out(struct synth_job *job);
+
+/* "NAME: 1 MiB dirty ...", without an end of line. */
+void synth_print_figures(const char *name, const struct qcbm_synth_summary *s);
+void synth_write_figures(const struct qcbm_synth_summary *s, struct json_writer *w);
+/* Notes, and the plan of a dry run. */
+void synth_print_rest(const struct synth_job *job);
+/* Layers, plan; the array "notes" is left open for more. */
+void synth_write_rest(const struct synth_job *job, struct json_writer *w);
+
+/* ---- --like (cmd_synth_like.c) ---- */
+
+struct synth_like;
+
+/* All of BASE's bitmaps that the overlay lacks, in one edit. *@out is to be freed on failure too. */
+int synth_like_run(struct synth_job *job, struct synth_like **out);
+void synth_like_print(const struct synth_job *job, const struct synth_like *like, const char *claimed);
+void synth_like_write(const struct synth_job *job, const struct synth_like *like, struct json_writer *w);
+void synth_like_free(struct synth_like *like);
+
+#endif

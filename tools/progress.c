@@ -1,0 +1,26 @@
+/* progress.c - how far a long job is, on stderr, as qemu-img -p shows it
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+
+#include "progress.h"
+
+int progress_show(void *opaque, uint64_t done, uint64_t total)
+{
+    struct progress *p = opaque;
+    double percent = total ? 100.0 * (double)done / (double)total : 100;
+
+    if (p->wanted && (int)percent >= p->shown) {
+        p->shown = (int)percent + 1;
+        fprintf(stderr, "    (%.2f/100%%)\r", percent);
+        fflush(stderr);
+    }
+    return 0;
+}
+
+void progress_end(struct progress *p)
+{
+    if (p->shown > 0)
+        fputc('\n', stderr);
+    p->shown = 0;
+}
