@@ -17,6 +17,13 @@ for name in qcbm.h qcbm-io.h libqcbm.a libqcbm.so libqcbm.pc qcbm; do
         exit 1
     }
 done
+# Where the shells look, with the prefix /usr or with what $XDG_DATA_DIRS and $fpath have of the prefix.
+for name in bash-completion/completions/qcbm zsh/site-functions/_qcbm fish/vendor_completions.d/qcbm.fish; do
+    [ -n "$(find "$root" -path "*/share/$name")" ] || {
+        echo "not installed: $name"
+        exit 1
+    }
+done
 # Nothing internal goes out.
 extra=$(find "$root" -name '*.h' ! -name qcbm.h ! -name qcbm-io.h)
 [ -z "$extra" ] || {

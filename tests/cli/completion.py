@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+# completion.py - completion in real shells: bash and zsh at a terminal, fish by its own "complete -C"
+#
+# SPDX-License-Identifier: MIT
+#
+# usage: completion.py FOLDER, which has the scripts    environment: QCBM = path of the tool
+
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+
+PATIENCE = 120  # seconds for one answer of a shell
+
+# A line as it is typed, up to the Tab; the line afterwards. What is not unique stays, as far as the words have in common.
+LINES = [
+    ('qcbm syn', 'qcbm synth '),
+    ('qcbm help ext', 'qcbm help extents '),
+    ('qcbm bitmap --regr', 'qcbm bitmap --regranularise='),
+    ('qcbm bitmap --backing', 'qcbm bitmap --backing-chain '),
+    ('qcbm info --output=j', 'qcbm info --output=json '),
+    ('qcbm info --output j', 'qcbm info --output json '),
+    ('qcbm dump image.qcow2 refc', 'qcbm dump image.qcow2 refcounts '),
+    ('qcbm extents image.qcow2 before', 'qcbm extents image.qcow2 before-update '),
+    ('qcbm bitmap --remove image.qcow2 mon', 'qcbm bitmap --remove image.qcow2 monday:2 '),
+    ('qcbm bitmap image.qcow2 --merge=bef', 'qcbm bitmap image.qcow2 --merge=before-update '),
+    ('qcbm bitmap -b image.qcow2 --merge mon', 'qcbm bitmap -b image.qcow2 --merge monday:2 '),
+    ('qcbm extents image.qcow2 two', 'qcbm extents image.qcow2 two\\ words '),
+    ('qcbm extents "my disk.qcow2" on', 'qcbm extents "my disk.qcow2" only-here '),
+    ('qcbm extents my\\ disk.qcow2 on', 'qcbm extents my\\ disk.qcow2 only-here '),
+    ('qcbm info ima', 'qcbm info image.qcow2 '),
+    ('qcbm undo image.qcow2 chan', 'qcbm undo image.qcow2 change.undo '),
+    ('qcbm synth --since=ima', 'qcbm synth --since=image.qcow2 '),
+    ('qcbm convert x', 'qcbm convert x'),
+    ('qcbm extents change.undo a', 'qcbm extents change.undo a'),
+    ('qcbm frob', 'qcbm frob'),
+]
+
+
+def run(*argv):
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
+
+
+def prepare():
+    run('qemu-img', 'create', '-q', '-f', 'qcow2', 'image.qcow2', '1M')
+    for name in 'before-update', 'monday:2', 'two words':
+        run('qemu-img', 'bitmap', '--add', 'image.qcow2', name)
+    run('qemu-img', 'create', '-q', '-f', 'qcow2', 'my disk.qcow2', '1M')
+    run('qemu-img', 'bitmap', '--add', 'my disk.qcow2', 'only-here')
+    with open('change.undo', 'wb') as f:
+        f.write(b'no image')
+
+
+class Terminal:
+    """A shell at a terminal; its key Control-G prints the line as it stands between < and >."""
+
+    def __init__(self, argv, env, setup):
+        pid, self.fd = pty.fork()
+        if pid == 0:
+            os.execvpe(argv[0], argv, env)
+        self.pid = pid
+        self.text = ''
+        for line in setup:
+            self.type(line + '\n')
+        self.type("echo rea''dy\n")
+        self.wait('ready\r?\n')
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def wait(self, pattern):
+        while True:
+            match = re.search(pattern, self.text)
+            if match:
+                self.text = self.text[match.end():]
+                return match
+            readable, _, _ = select.select([self.fd], [], [], PATIENCE)
+            if not readable:
+                raise SystemExit('no answer: %r in %r' % (pattern, self.text))
+            self.text += os.read(self.fd, 65536).decode('utf-8', 'replace')
+
+    def complete(self, line):
+        self.type('\x15' + line + '\t\x07')  # Control-U empties the line
+        return self.wait('<<([^\r\n]*)>>').group(1)
+
+    def close(self):
+        os.close(self.fd)
+        os.waitpid(self.pid, 0)
+
+
+def bash(scripts, env):
+    return Terminal(['bash', '--norc', '--noprofile', '-i'], env, [
+        'bind "set enable-bracketed-paste off"', 'bind "set show-all-if-ambiguous off"', 'bind "set bell-style none"',
+        'bind -x \'"\\C-g": printf "<<%s>>\\n" "$READLINE_LINE"\'', 'source "%s/qcbm.bash"' % scripts])
+
+
+def zsh(scripts, env):
+    return Terminal(['zsh', '-f', '-i'], env, [
+        'unsetopt zle_bracketed_paste 2>/dev/null; unset zle_bracketed_paste; PS1="> "', 'setopt no_list_beep no_auto_list',
+        'fpath=("%s" $fpath); autoload -Uz compinit; compinit -u -D' % scripts,
+        'show() { print -r -- "<<$BUFFER>>"; zle redisplay }; zle -N show; bindkey -e; bindkey "^G" show'])
+
+
+def at_terminal(name, shell, skip=()):
+    failed = 0
+    for line, expected in LINES:
+        got = shell.complete(line)
+        if got.rstrip(' ') != expected.rstrip(' ') or (expected.endswith('=') and got != expected):
+            failed += 1
+            print('FAIL %s: %r became %r, not %r' % (name, line, got, expected))
+    shell.close()
+    print('%s: %d lines, %d failed' % (name, len(LINES), failed))
+    return failed
+
+
+def fish(scripts, env):
+    failed = 0
+    for line, expected in LINES:
+        done = subprocess.run(['fish', '--no-config', '-c', 'source $argv[1]; complete -C $argv[2]',
+                               scripts + '/qcbm.fish', line], env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, check=True)
+        words = [row.split('\t')[0] for row in done.stdout.splitlines()]
+        # it gives the words themselves: the last one of the line, without the quotes that the shell will add
+        wanted = [] if line == expected else [expected.rstrip(' ')[len(line) - len(re.split(r'(?<!\\) ', line)[-1]):].replace('\\ ', ' ')]
+        if words != wanted or done.stderr:
+            failed += 1
+            print('FAIL fish: %r gives %r, not %r %s' % (line, words, wanted, done.stderr))
+    print('fish: %d lines, %d failed' % (len(LINES), failed))
+    return failed
+
+
+def many():
+    """Words are given once, all of them, and each option with what --help says of it."""
+    out = subprocess.run(['qcbm', 'complete', '--', 'synth', '--'], capture_output=True, text=True, check=True).stdout
+    told = [row.split('\t') for row in out.splitlines()[1:]]
+    shown = subprocess.run(['qcbm', 'synth', '--help'], capture_output=True, text=True, check=True).stdout
+    options = re.findall(r'^ +(?:-.,)? +?(--[a-z-]+)', shown, re.M)
+    if sorted(w.rstrip('=') for w, _ in told) != sorted(options) or not all(about in shown for _, about in told):
+        print('FAIL options of synth: %r, --help has %r' % (told, options))
+        return 1
+    return 0
+
+
+def main():
+    scripts, tool = os.path.abspath(sys.argv[1]), os.path.abspath(os.environ['QCBM'])
+    with tempfile.TemporaryDirectory(prefix='qcbm-completion.') as scratch:
+        os.mkdir(scratch + '/bin')
+        os.mkdir(scratch + '/work')
+        os.symlink(tool, scratch + '/bin/qcbm')
+        os.chdir(scratch + '/work')
+        os.environ.update(PATH=scratch + '/bin:' + os.environ['PATH'], HOME=scratch, LC_ALL='C.UTF-8', TERM='dumb')
+        env = dict(os.environ)
+        env.pop('ENV', None)
+        prepare()
+        failed = many()
+        for name in 'bash', 'zsh', 'fish':
+            if not shutil.which(name):
+                raise SystemExit('%s is not installed: scripts/install-deps.sh test' % name)
+        failed += at_terminal('bash', bash(scripts, env))
+        failed += at_terminal('zsh', zsh(scripts, env))
+        failed += fish(scripts, env)
+        os.chdir('/')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

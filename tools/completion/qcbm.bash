@@ -1,0 +1,40 @@
+# qcbm.bash - completion for bash
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+
+_qcbm() {
+    local rest=${COMP_LINE:0:COMP_POINT} word blank typed i
+    local -a words=() reply=()
+
+    # Readline cuts words at "=" and ":", qcbm does not.
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        blank=${rest%%[![:blank:]]*}
+        rest=${rest#"$blank"}
+        [[ $rest == "$word"* ]] || word=$rest # the cursor is within it
+        rest=${rest#"$word"}
+        if [[ $i -gt 0 && -z $blank ]]; then
+            words[-1]+=$word
+        else
+            words+=("$word")
+        fi
+    done
+    [[ $word != [=:] ]] || word=
+    typed=${words[-1]}
+    for i in "${!words[@]}"; do # as the command will see them, as far as that can be told without running anything
+        words[i]=${words[i]/#\~\//"$HOME/"}
+        words[i]=${words[i]//[\\\"\']/}
+    done
+    mapfile -t reply < <("${words[0]}" complete -- "${words[@]:1}" 2>/dev/null)
+    COMPREPLY=()
+    [[ ${reply[0]-} == words ]] || return 0 # names of files: readline has them
+    compopt +o default
+    for i in "${reply[@]:1}"; do
+        i=${i%%$'\t'*}
+        [[ $typed == [\"\']* ]] || printf -v i %q "$i"
+        COMPREPLY+=("${i#"${typed%"$word"}"}")
+    done
+    [[ ${#COMPREPLY[@]} -ne 1 || ${COMPREPLY[0]} != *= ]] || compopt -o nospace
+}
+
+complete -o default -F _qcbm qcbm
