@@ -120,8 +120,13 @@ int synth_carry_out(struct synth_job *job)
 
     if (job->summary.damaged_entries > 0)
         return EXIT_DONE; /* a dry run: report() tells it */
-    if (plan_run(&job->plan, job->edit, job->args->dry_run, job->args->undo, &err) < 0)
+    int ret = plan_run(&job->plan, job->edit, job->args->dry_run, job->args->undo, &err);
+    if (ret == 0)
+        return EXIT_DONE;
+    if (!job->args->dry_run || ret == QCBM_E_EXISTS)
         return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
+    job->plan.made = false;
+    job->refused = err; /* the figures are known all the same */
     return EXIT_DONE;
 }
 
@@ -263,12 +268,15 @@ static int report(const struct synth_job *job, const struct synth_like *like)
     else if (!job->args->quiet)
         print_text(job, claimed);
     free(claimed);
+    fflush(stdout); /* the figures are wanted although the command fails */
+    if (job->refused.code)
+        return cmd_lib_error(&job->refused, "Could not change '%s'", job->target_path);
     if (job->summary.damaged_entries == 0)
         return EXIT_DONE;
-    fflush(stdout); /* the figures are wanted although the command fails */
-    return cmd_error("'%s' has %" PRIu64 " damaged entries, counted as dirty: no bitmap will be attached before "
-                     "'qemu-img check' finds no errors",
-                     job->args->path, job->summary.damaged_entries);
+    return cmd_error("'%s' has %" PRIu64
+                     " damaged entries, counted as dirty: no bitmap can be made of it before they are "
+                     "mended; 'qcbm check --explain %s' shows them",
+                     job->args->path, job->summary.damaged_entries, job->args->path);
 }
 
 static int run_job(struct synth_job *job)

@@ -26,13 +26,14 @@ struct synth_job {
     struct plan plan;
     struct progress progress;
     double seconds;
-    bool enabled; /* the state of the bitmap afterwards */
+    bool enabled;              /* the state of the bitmap afterwards */
+    struct qcbm_error refused; /* why a dry run found no way to write it; code 0: it did */
 };
 
 /* Stage the bitmap @name in job->edit, with figures. Prints the error. */
 int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, struct qcbm_synth_result **result,
                 struct qcbm_synth_summary *summary);
-/* Carry the edit out, or plan it in a dry run. Nothing could be allocated in a damaged image: no plan is made then. */
+/* Carry the edit out, or plan it in a dry run. Of an image that could not be written to there is no plan. */
 int synth_carry_out(struct synth_job *job);
 
 /* "NAME: 1 MiB dirty ...", without an end of line. */

@@ -30,22 +30,31 @@ static int add_stored(struct qcbm_edit *edit, const struct qcbmi_bitmap *stored,
     return qcbmi_edit_list_add(&edit->list, &b, NULL, &added, err);
 }
 
+static int fail_broken(const struct qcbm_image *img, struct qcbm_error *err)
+{
+    if (err)
+        *err = img->bitmaps->why_broken;
+    return qcbmi_prefix(err, QCBM_E_CORRUPT, "the bitmap directory cannot be rewritten without losing something: ");
+}
+
+int qcbmi_edit_check_writable(const struct qcbm_image *img, struct qcbm_error *err)
+{
+    int ret = qcbmi_image_check_writable(img, err);
+
+    return ret == 0 && img->bitmaps->broken ? fail_broken(img, err) : ret;
+}
+
 int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap_list *list = img->bitmaps;
     struct qcbm_edit *edit;
-    int ret = qcbmi_image_check_writable(img, err);
+    int ret = qcbmi_image_check_sound(img, err);
 
     *out = NULL;
-    if (ret == 0)
-        ret = qcbmi_image_check_sound(img, err);
+    if (ret == 0 && (img->open_flags & QCBM_OPEN_WRITE)) /* one for reading is planned with: then the plan says it */
+        ret = qcbmi_edit_check_writable(img, err);
     if (ret < 0)
-        return ret;
-    if (list->broken) {
-        if (err)
-            *err = list->why_broken;
-        return qcbmi_prefix(err, QCBM_E_CORRUPT, "the bitmap directory cannot be rewritten without losing something: ");
-    }
+        return qcbmi_image_refuse(img, ret, err);
     edit = qcbmi_alloc_array(1, sizeof(*edit), err);
     if (!edit)
         return QCBM_E_NOMEM;
@@ -87,6 +96,8 @@ static int find(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitm
     *out = ret == 0 ? qcbmi_edit_list_find(&edit->list, name) : NULL;
     if (ret < 0 || *out)
         return ret;
+    if (edit->img->bitmaps->broken) /* it might have the name */
+        return qcbmi_image_refuse(edit->img, fail_broken(edit->img, err), err);
     return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
                       qcbmi_printable(text, sizeof(text), name, strlen(name)));
 }

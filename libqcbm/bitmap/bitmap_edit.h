@@ -47,6 +47,8 @@ int qcbmi_edit_check_size(const struct qcbm_edit *edit, unsigned gran_bits, stru
 int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err);
 
 /* bitmap_plan.c: fill edit->plan from the list. */
+/* Why no edit of this image can be written, or 0. */
+int qcbmi_edit_check_writable(const struct qcbm_image *img, struct qcbm_error *err);
 int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err);
 
 /* For an undo file: tables and bits of the bitmaps that stay. A guest that runs in between marks its writes there, when

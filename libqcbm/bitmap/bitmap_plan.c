@@ -336,12 +336,13 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
     struct qcbmi_alloc alloc = { 0 };
     uint64_t off, end;
     bool flags_only;
-    int ret = 0;
+    int ret;
 
     qcbmi_edit_list_close_gaps(&edit->list);
     flags_only = only_flags(edit, &off, &end);
     if ((flags_only && end == 0) || (edit->list.n == 0 && edit->img->bitmaps->n == 0))
         return 0; /* nothing changes */
+    ret = qcbmi_edit_check_writable(edit->img, err);
     for (size_t i = 0; ret == 0 && i < edit->list.n; i++)
         ret = check_kept(edit, edit->list.at[i], err);
     if (ret == 0)
@@ -358,5 +359,5 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
         ret = qcbmi_plan_check_space(&edit->plan, edit->img, err);
     qcbmi_alloc_free(&alloc);
     qcbmi_owners_free(&owners);
-    return ret;
+    return qcbmi_image_refuse(edit->img, ret, err);
 }

@@ -193,15 +193,25 @@ int qcbmi_image_check_writable(const struct qcbm_image *img, struct qcbm_error *
         return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 4,
                           "Cannot store dirty bitmaps in qcow2 v2 files: run 'qemu-img amend -o compat=1.1' first");
     if (img->h.incompatible & QCBM_INCOMPAT_CORRUPT)
-        return qcbmi_fail(err, QCBM_E_UNSAFE, 72,
-                          "the image is marked corrupt (incompatible feature bit 1): repair it with "
-                          "'qemu-img check -r all' before anything is written to it");
+        return qcbmi_fail(err, QCBM_E_UNSAFE, 72, "the image is marked corrupt (incompatible feature bit 1)");
     if (img->h.incompatible & QCBM_INCOMPAT_DIRTY)
-        return qcbmi_fail(
-            err, QCBM_E_UNSAFE, 72,
-            "the image is marked dirty (incompatible feature bit 0), its refcounts cannot be trusted: run "
-            "'qemu-img check -r all' first");
+        return qcbmi_fail(err, QCBM_E_UNSAFE, 72,
+                          "the image is marked dirty (incompatible feature bit 0), its refcounts cannot be trusted");
     return 0;
+}
+
+int qcbmi_image_refuse(const struct qcbm_image *img, int ret, struct qcbm_error *err)
+{
+    const char *path = img->path && strlen(img->path) < 200 ? img->path : "FILE";
+    char text[256], message[sizeof(err->message)];
+
+    if (!err || (ret != QCBM_E_UNSAFE && ret != QCBM_E_CORRUPT))
+        return ret;
+    memcpy(message, err->message, sizeof(message));
+    snprintf(err->message, sizeof(err->message), "%.*s; 'qcbm check --explain %s' tells what to do",
+             (int)(sizeof(message) - sizeof(text) - 40), message,
+             qcbmi_printable(text, sizeof(text), path, strlen(path)));
+    return ret;
 }
 
 uint64_t qcbmi_image_end(const struct qcbm_image *img)

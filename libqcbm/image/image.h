@@ -57,6 +57,10 @@ int qcbmi_image_check_sound(const struct qcbm_image *img, struct qcbm_error *err
 /* Why this image must not be written to, or 0: version 2, dirty bit, corrupt bit. */
 int qcbmi_image_check_writable(const struct qcbm_image *img, struct qcbm_error *err);
 
+/* An operation is refused for what the image is like (@ret QCBM_E_UNSAFE or QCBM_E_CORRUPT): tell in @err where the cure
+ * is told, since that depends on all that the image has. Returns @ret. */
+int qcbmi_image_refuse(const struct qcbm_image *img, int ret, struct qcbm_error *err);
+
 /* End of what the file can hold: its length rounded up to a cluster, since a last cluster may be cut short. */
 uint64_t qcbmi_image_end(const struct qcbm_image *img);
 

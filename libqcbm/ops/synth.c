@@ -264,9 +264,10 @@ static int judge_damage(struct synth *s, struct qcbm_error *err)
                         s->damage.first.message);
     if (err)
         *err = s->damage.first;
-    return qcbmi_prefix(
-        err, QCBM_E_UNSAFE,
-        "the image is damaged in %" PRIu64 " places, look with 'qemu-img check'; the first: ", s->damage.count);
+    return qcbmi_image_refuse(
+        s->overlay,
+        qcbmi_prefix(err, QCBM_E_UNSAFE, "the image is damaged in %" PRIu64 " places, the first: ", s->damage.count),
+        err);
 }
 
 /* ---- into the edit ---- */

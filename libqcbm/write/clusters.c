@@ -29,9 +29,7 @@ static int check_unused(const struct qcbmi_owners *o, uint64_t first, uint64_t e
 
         if (hit < end)
             return qcbmi_fail(err, QCBM_E_UNSAFE, hit << o->img->g.cluster_bits,
-                              "cluster at 0x%" PRIx64
-                              " is used as %s but has refcount 0; run 'qemu-img check -r all' before "
-                              "anything is written",
+                              "cluster at 0x%" PRIx64 " is used as %s but has refcount 0",
                               hit << o->img->g.cluster_bits, names[i]);
     }
     return 0;

@@ -9,8 +9,6 @@
 #include "image/snapshots.h"
 #include "write/refcounts.h"
 
-#define ADVICE "run 'qemu-img check' before anything is written"
-
 void qcbmi_owners_free(struct qcbmi_owners *o)
 {
     qcbmi_bitset_free(&o->meta);
@@ -25,8 +23,8 @@ static int check_in_file(const struct qcbmi_owners *o, uint64_t off, uint64_t le
     if (range_fits(off, len, o->img->io.size))
         return 0;
     return qcbmi_fail(err, QCBM_E_UNSAFE, off,
-                      "%s %" PRIu64 ": %" PRIu64 " bytes at 0x%" PRIx64 " pass the end of the file; " ADVICE, what,
-                      index, len, off);
+                      "%s %" PRIu64 ": %" PRIu64 " bytes at 0x%" PRIx64 " pass the end of the file", what, index, len,
+                      off);
 }
 
 int qcbmi_owners_blame(const struct qcbmi_owners *o, int ret, uint64_t at, struct qcbm_error *err)
@@ -41,8 +39,8 @@ static int two_owners(const struct qcbmi_owners *o, uint64_t cluster, const char
 {
     uint64_t off = cluster << o->img->g.cluster_bits;
 
-    return qcbmi_fail(err, QCBM_E_UNSAFE, off, "cluster at 0x%" PRIx64 " is used as %s %" PRIu64 " and as %s; " ADVICE,
-                      off, what, index, other);
+    return qcbmi_fail(err, QCBM_E_UNSAFE, off, "cluster at 0x%" PRIx64 " is used as %s %" PRIu64 " and as %s", off,
+                      what, index, other);
 }
 
 int qcbmi_owners_add(struct qcbmi_owners *o, uint64_t off, uint64_t len, const char *what, uint64_t index,
@@ -114,13 +112,12 @@ static int l2_refs(const struct qcbmi_owners *o, const uint8_t *l1, uint64_t ent
         q2_l1_entry_parse(raw, &o->img->g, &e);
         if (e.reserved || e.unaligned)
             return qcbmi_fail(err, QCBM_E_UNSAFE, off + 8 * i,
-                              "%s entry %" PRIu64 ": 0x%016" PRIx64
-                              " has reserved bits or is not cluster-aligned; " ADVICE,
+                              "%s entry %" PRIu64 ": 0x%016" PRIx64 " has reserved bits or is not cluster-aligned",
                               what, i, raw);
         if (e.l2_offset == 0 && e.copied) /* QEMU reads it as no table, but writes to cluster 0 as to one */
             return qcbmi_fail(err, QCBM_E_UNSAFE, off + 8 * i,
                               "%s entry %" PRIu64 ": 0x%016" PRIx64
-                              " makes an L2 table of cluster 0, which is the header; " ADVICE,
+                              " makes an L2 table of cluster 0, which is the header",
                               what, i, raw);
         if (e.l2_offset == 0)
             continue;
@@ -158,6 +155,8 @@ static int add_snapshots(struct qcbmi_owners *o, struct qcbm_error *err)
     struct qcbm_image *img = o->img;
     int ret = qcbmi_snapshots_load(img, err);
 
+    if (ret == QCBM_E_LIMIT) /* of an entry: no way to write, but it is in the file */
+        (void)qcbmi_image_refuse(img, QCBM_E_CORRUPT, err);
     if (ret == 0 && img->h.n_snapshots)
         ret = qcbmi_owners_blame(
             o, qcbmi_owners_add(o, img->h.snapshots_offset, img->snapshot_table_bytes, "snapshot table", 0, err), 64,
@@ -168,7 +167,7 @@ static int add_snapshots(struct qcbmi_owners *o, struct qcbm_error *err)
         if (bytes > Q2_MAX_L1_BYTES || !is_aligned(img->snapshots[i].l1_offset, img->g.cluster_size))
             return qcbmi_fail(err, QCBM_E_UNSAFE, img->h.snapshots_offset,
                               "snapshot %u: L1 table of %" PRIu64 " bytes at 0x%" PRIx64
-                              " is too large or not cluster-aligned; " ADVICE,
+                              " is too large or not cluster-aligned",
                               i, bytes, img->snapshots[i].l1_offset);
         ret = qcbmi_owners_blame(
             o, qcbmi_owners_add(o, img->snapshots[i].l1_offset, bytes, "L1 table of snapshot", i, err),
@@ -219,7 +218,7 @@ static int note_data(struct qcbmi_owners *o, uint64_t first, uint64_t end, uint6
 
     if (hit < end)
         return qcbmi_fail(err, QCBM_E_UNSAFE, at + (hit - first) * o->img->g.l2_entry_size,
-                          "L2 entry: its data cluster at 0x%" PRIx64 " is also metadata; " ADVICE,
+                          "L2 entry: its data cluster at 0x%" PRIx64 " is also metadata",
                           hit << o->img->g.cluster_bits);
     return first < end ? qcbmi_bitset_set(&o->data, first, end, err) : 0;
 }
@@ -229,14 +228,13 @@ static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint6
     unsigned cb = o->img->g.cluster_bits;
 
     if (e->defects & ~(unsigned)Q2_DEFECT_DATA_OFFSET)
-        return qcbmi_fail(err, QCBM_E_UNSAFE, at,
-                          "L2 entry is damaged (reserved bits, alignment or subcluster word); " ADVICE);
+        return qcbmi_fail(err, QCBM_E_UNSAFE, at, "L2 entry is damaged (reserved bits, alignment or subcluster word)");
     if (e->host_len == 0)
         return 0;
     if (!qcbmi_l2_entry_in_file(o->img, e))
         return qcbmi_fail(err, QCBM_E_UNSAFE, at,
-                          "L2 entry: host range 0x%" PRIx64 " + %" PRIu64 " passes the end of the file; " ADVICE,
-                          e->host_offset, e->host_len);
+                          "L2 entry: host range 0x%" PRIx64 " + %" PRIu64 " passes the end of the file", e->host_offset,
+                          e->host_len);
     for (uint64_t c = e->host_offset >> cb; c <= (e->host_offset + e->host_len - 1) >> cb; c++) { /* at most three */
         int ret = note_data(o, c, c + 1, at, err);
 

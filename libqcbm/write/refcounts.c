@@ -22,9 +22,7 @@ static int check_table_entry(const struct qcbm_image *img, uint64_t index, uint6
     if (!rule)
         return 0;
     return qcbmi_fail(err, QCBM_E_UNSAFE, img->h.reftable_offset + 8 * index,
-                      "refcount table entry %" PRIu64 ": 0x%016" PRIx64
-                      " %s; run 'qemu-img check' before anything is written",
-                      index, raw, rule);
+                      "refcount table entry %" PRIu64 ": 0x%016" PRIx64 " %s", index, raw, rule);
 }
 
 int qcbmi_reftable_read(struct qcbm_image *img, uint64_t **table, uint64_t *n, struct qcbm_error *err)
@@ -36,7 +34,7 @@ int qcbmi_reftable_read(struct qcbm_image *img, uint64_t **table, uint64_t *n, s
     *table = NULL;
     *n = bytes / 8;
     if (*n == 0)
-        return qcbmi_fail(err, QCBM_E_UNSAFE, 56, "the image has no refcount table; run 'qemu-img check -r all'");
+        return qcbmi_fail(err, QCBM_E_UNSAFE, 56, "the image has no refcount table");
     t = qcbmi_alloc_array(*n, 8, err);
     if (!t)
         return QCBM_E_NOMEM;
