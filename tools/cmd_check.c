@@ -16,7 +16,7 @@
 #include "qemu_text.h"
 #include "verdict_out.h"
 
-enum { EXIT_CORRUPT = 2, EXIT_LEAKS = 3, EXIT_NO_CHECK = 63, MAX_LISTED = 1000, MAX_PROBLEMS = 128 };
+enum { EXIT_CORRUPT = 2, EXIT_LEAKS = 3, EXIT_NO_CHECK = 63, MAX_LISTED = 1000, MAX_KINDS = 128 };
 
 struct check_args {
     const char *path, *format, *repair, *cache;
@@ -38,7 +38,8 @@ static const struct opt check_opts[] = {
     FLAG("progress", 'p', progress, "show progress on stderr"),
     { "memory", 0, OPT_SIZE, offsetof(struct check_args, memory), "SIZE",
       "memory for counting references (default: 256M); with\nless the tables are read more than once" },
-    FLAG("strict", 0, strict, "exit code 2 also for damage that qemu-img does not see"),
+    FLAG("strict", 0, strict,
+         "exit code 2 also for damage that qemu-img does not see,\nbitmaps in use or stale, marks in the header"),
     FLAG("explain", 0, explain, "tell consequence and cure of each kind of problem"),
     FLAG("untrusted", 0, untrusted,
          "tell instead whether a stranger's image can be passed on;\nexit code 0 harmless, 2 not"),
@@ -56,6 +57,12 @@ struct listed {
     char *message;
 };
 
+struct kind { /* its strings but the cure are static */
+    const struct qcbm_check_problem *problem;
+    uint64_t count;
+    char *cure;
+};
+
 struct report {
     const char *path;
     const struct check_args *args;
@@ -63,9 +70,10 @@ struct report {
     struct listed *listed; /* for JSON */
     size_t n_listed;
     uint64_t left_out;
-    const struct qcbm_check_problem *problems[MAX_PROBLEMS]; /* kinds that occurred */
-    uint64_t counts[MAX_PROBLEMS];
-    size_t n_problems;
+    struct kind kinds[MAX_KINDS]; /* that occurred */
+    size_t n_kinds;
+    bool stays_silent; /* QEMU gives up here: findings on stderr, but no totals */
+    bool strict;       /* one of them is a reason for the exit code of --strict */
     struct progress progress;
 };
 
@@ -83,17 +91,17 @@ static const char *repair_name(enum qcbm_repair_level r)
     return names[r];
 }
 
-static void note_kind(struct report *r, const struct qcbm_check_problem *problem)
+static int on_kind(void *opaque, const struct qcbm_check_kind *kind)
 {
-    size_t i = 0;
+    struct report *r = opaque;
+    struct kind *to = &r->kinds[r->n_kinds];
 
-    while (i < r->n_problems && r->problems[i] != problem)
-        i++;
-    if (i == MAX_PROBLEMS)
-        return;
-    if (i == r->n_problems)
-        r->problems[r->n_problems++] = problem;
-    r->counts[i]++;
+    r->strict |= kind->problem->strict;
+    if (r->n_kinds == MAX_KINDS)
+        return 0;
+    *to = (struct kind){ kind->problem, kind->count, strdup(kind->cure) };
+    r->n_kinds += to->cure != NULL;
+    return 0;
 }
 
 /* Keep it for the JSON, which begins with the totals. */
@@ -127,10 +135,10 @@ static int on_finding(void *opaque, const struct qcbm_check_finding *f)
 {
     struct report *r = opaque;
 
-    note_kind(r, f->problem);
     if (r->args->output == OUTPUT_JSON)
         list_finding(r, f);
     if (strcmp(f->problem->code, "snapshot-table") == 0) {
+        r->stays_silent = true;
         cmd_error("%s", f->message);
     } else if (f->problem->qemu_text) {
         print_line(f->message);
@@ -208,15 +216,15 @@ static void write_findings(struct json_writer *w, const struct report *r)
 static void write_problems(struct json_writer *w, const struct report *r)
 {
     json_begin_array(w, "problems");
-    for (size_t i = 0; i < r->n_problems; i++) {
-        const struct qcbm_check_problem *p = r->problems[i];
+    for (size_t i = 0; i < r->n_kinds; i++) {
+        const struct qcbm_check_problem *p = r->kinds[i].problem;
 
         json_begin_object(w, NULL);
         json_string(w, "code", p->code);
         json_string(w, "severity", severity_name(p->severity));
-        json_u64(w, "count", r->counts[i]);
+        json_u64(w, "count", r->kinds[i].count);
         json_string(w, "consequence", p->consequence);
-        json_string(w, "cure", p->cure);
+        json_string(w, "cure", r->kinds[i].cure);
         json_string(w, "repair", repair_name(p->repair));
         json_end_object(w);
     }
@@ -253,11 +261,11 @@ static void print_json(const struct report *r)
 /* On stderr: stdout is that of qemu-img. */
 static void explain(const struct report *r)
 {
-    for (size_t i = 0; i < r->n_problems; i++) {
-        const struct qcbm_check_problem *p = r->problems[i];
+    for (size_t i = 0; i < r->n_kinds; i++) {
+        const struct qcbm_check_problem *p = r->kinds[i].problem;
 
-        fprintf(stderr, "qcbm: %s, %" PRIu64 " times (%s)\n    consequence: %s\n    cure: %s\n", p->code, r->counts[i],
-                severity_name(p->severity), p->consequence, p->cure);
+        fprintf(stderr, "qcbm: %s, %" PRIu64 " times (%s)\n    consequence: %s\n    cure: %s\n", p->code,
+                r->kinds[i].count, severity_name(p->severity), p->consequence, r->kinds[i].cure);
     }
 }
 
@@ -265,10 +273,12 @@ static int finish(const struct report *r)
 {
     const struct qcbm_check_result *t = &r->result;
 
+    bool quiet = r->args->quiet || r->stays_silent;
+
     fflush(stderr);
-    if (!r->args->quiet && r->args->output == OUTPUT_JSON)
+    if (!quiet && r->args->output == OUTPUT_JSON)
         print_json(r);
-    else if (!r->args->quiet)
+    else if (!quiet)
         print_text(t);
     if (r->args->explain)
         explain(r);
@@ -276,7 +286,7 @@ static int finish(const struct report *r)
         fflush(stdout); /* as qemu-img has it: the totals are out although the command failed */
         return cmd_error("Check failed");
     }
-    if (t->corruptions || (r->args->strict && t->damages))
+    if (t->corruptions || (r->args->strict && r->strict))
         return EXIT_CORRUPT;
     return t->leaks ? EXIT_LEAKS : EXIT_DONE;
 }
@@ -289,6 +299,7 @@ static int check(struct qcbm_image *img, struct report *r)
     if (r->args->memory)
         options.memory = r->args->memory;
     options.finding = on_finding;
+    options.kind = on_kind;
     r->progress.wanted = r->args->progress && !r->args->quiet;
     options.progress = r->progress.wanted ? show_progress : NULL;
     options.opaque = r;
@@ -298,6 +309,8 @@ static int check(struct qcbm_image *img, struct report *r)
     for (size_t i = 0; i < r->n_listed; i++)
         free(r->listed[i].message);
     free(r->listed);
+    for (size_t i = 0; i < r->n_kinds; i++)
+        free(r->kinds[i].cure);
     return code;
 }
 
@@ -374,8 +387,10 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
     if (args.repair && strcmp(args.repair, "leaks") != 0 && strcmp(args.repair, "all") != 0)
         return cmd_usage_error(cmd, "Unknown option value for -r (expecting 'leaks' or 'all'): %s", args.repair);
     if (args.repair)
-        return cmd_error("-r is not supported yet, check only reports: repair with 'qemu-img check -r %s'",
-                         args.repair);
+        return cmd_error(
+            "-r is not supported, check only reports: 'qcbm check --explain %s' names the way to repair it that "
+            "keeps snapshots and bitmaps",
+            args.path);
     if (args.cache && !is_cache_mode(args.cache))
         return cmd_error("Invalid source cache option: %s", args.cache);
     report.path = args.path;

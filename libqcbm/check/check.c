@@ -72,10 +72,13 @@ int qcbmi_check_problem(struct check *c, enum check_id id, uint64_t weight, cons
 
     if (c->search || (c->only_overflow && id != P_REFCOUNT_OVERFLOW))
         return 0;
-    c->noise = true;
+    c->noise = c->met[id] = true;
     if (c->tally)
         *total_of(c, rule->severity) += weight;
-    if (!c->tell || !c->o.finding || !may_tell(c))
+    if (!c->tell || !(c->o.finding || c->o.kind) || !may_tell(c))
+        return 0;
+    c->n_told[id]++;
+    if (!c->o.finding)
         return 0;
     va_start(args, fmt);
     vsnprintf(message, sizeof(message), fmt, args);
@@ -413,6 +416,35 @@ static int prepare(struct check *c)
     return ret < 0 ? ret : qcbmi_check_load_reftable(c);
 }
 
+static int warn_of_repair(struct check *c)
+{
+    const struct qcbmi_bitmap_list *list = c->img->bitmaps;
+    struct check_place at = { c->img->h.snapshots_offset, "snapshot table", UINT64_MAX, UINT32_MAX };
+
+    if (!qcbmi_check_repair_loses_snapshots(c))
+        return 0;
+    return qcbmi_check_problem(c, P_SNAPSHOTS_AND_BITMAPS, 1, &at,
+                               "%" PRIu32 " snapshots beside %s: a repair by qemu-img would delete the snapshots",
+                               c->img->h.n_snapshots,
+                               list->n && !list->stale ? "bitmaps" : "features that are dropped");
+}
+
+/* Each kind once, with the cure that fits to all that was found. */
+static int tell_kinds(struct check *c)
+{
+    for (unsigned id = 0; c->o.kind && id < P_COUNT; id++) {
+        char cure[1024];
+        struct qcbm_check_kind kind = { qcbmi_check_rule(id), c->n_told[id], cure };
+
+        if (c->n_told[id] == 0)
+            continue;
+        qcbmi_check_cure(c, id, cure, sizeof(cure));
+        if (c->o.kind(c->o.opaque, &kind))
+            return qcbmi_fail(c->err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+    }
+    return 0;
+}
+
 static int run(struct check *c)
 {
     int ret = qcbmi_check_load_snapshots(c);
@@ -431,7 +463,11 @@ static int run(struct check *c)
         ret = warn_of_header(c);
     if (ret == 0)
         ret = qcbmi_check_bitmap_health(c);
-    return ret < 0 ? ret : qcbmi_check_name_owners(c);
+    if (ret == 0)
+        ret = warn_of_repair(c);
+    if (ret == 0)
+        ret = qcbmi_check_name_owners(c);
+    return ret < 0 ? ret : tell_kinds(c);
 }
 
 static void free_check(struct check *c)

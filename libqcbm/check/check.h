@@ -46,6 +46,8 @@ struct check {
     struct qcbm_check_options o;
     struct qcbm_check_result r;
     struct qcbm_error *err;
+    bool met[P_COUNT]; /* problems that there are */
+    uint64_t n_told[P_COUNT];
 
     bool count;                    /* references count */
     bool tally, tell;              /* problems are added to the totals; are told */
@@ -87,6 +89,7 @@ struct check {
     uint8_t *snapshot_bytes;
     uint32_t n_snapshots;
     uint64_t snapshots_len;
+    bool snapshots_unknown; /* some of them: what has no reference here may be theirs */
 
     struct check_suspects *suspects;
     uint64_t work_done, work_total;
@@ -107,6 +110,11 @@ int qcbmi_check_read(struct check *c, uint64_t off, void *buf, uint64_t len, boo
 /* Take @bytes from the budget. False, and the problem noted, when it is used up. */
 bool qcbmi_check_afford(struct check *c, uint64_t bytes);
 int qcbmi_check_step(struct check *c, uint64_t bytes); /* progress */
+
+/* check_cure.c: what to do about @id in this image, once all problems are known */
+void qcbmi_check_cure(const struct check *c, enum check_id id, char *to, size_t size);
+/* Would a repair by qemu-img delete the snapshots of this image? */
+bool qcbmi_check_repair_loses_snapshots(const struct check *c);
 
 /* check_snapshots.c */
 int qcbmi_check_load_snapshots(struct check *c);

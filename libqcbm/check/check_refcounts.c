@@ -170,6 +170,8 @@ static int compare_cluster(struct check *c, uint64_t k)
     struct check_place at = { k << c->g->cluster_bits, NULL, UINT64_MAX, UINT32_MAX };
     enum check_id id = stored > found ? P_CLUSTER_LEAKED : stored ? P_REFCOUNT_TOO_LOW : P_REFCOUNT_ZERO;
 
+    if (id == P_CLUSTER_LEAKED && c->snapshots_unknown)
+        return 0;
     if (id != P_CLUSTER_LEAKED && found > 1)
         qcbmi_check_suspect(c, k);
     return qcbmi_check_problem(c, id, 1, &at, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,

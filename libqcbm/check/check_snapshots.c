@@ -26,22 +26,27 @@ static int read_table(struct check *c, uint64_t *len)
     return qcbmi_check_read(c, off, c->snapshot_bytes, *len, NULL);
 }
 
-static int fail_table(struct check *c, const struct qcbm_error *why)
+/* QEMU ends its check here. What hangs on the snapshots before the bad entry, and on all else, can be checked. */
+static int tell_unreadable(struct check *c, const struct qcbm_error *why)
 {
-    int ret = qcbmi_check_problem(c, P_SNAPSHOT_TABLE, 1,
-                                  &(struct check_place){ why->offset, "snapshot table", UINT64_MAX, UINT32_MAX },
-                                  "ERROR failed to read the snapshot table: %s", why->message);
+    c->snapshots_unknown = true;
+    return qcbmi_check_problem(c, P_SNAPSHOT_TABLE, 1,
+                               &(struct check_place){ why->offset, "snapshot table", UINT64_MAX, UINT32_MAX },
+                               "ERROR failed to read the snapshot table: %s", why->message);
+}
 
-    if (ret == 0 && c->err) {
-        *c->err = *why;
-        c->err->code = QCBM_E_CORRUPT; /* whichever rule it was: what the caller gets is the code of this call */
-    }
-    return ret < 0 ? ret : QCBM_E_CORRUPT;
+/* QEMU takes them for snapshots without ID, name and tables. */
+static int tell_lost(struct check *c, uint32_t n, uint32_t first)
+{
+    return qcbmi_check_problem(
+        c, P_SNAPSHOT_LOST, 1, &(struct check_place){ c->img->h.snapshots_offset, "snapshot table", first, UINT32_MAX },
+        "%" PRIu32 " of %" PRIu32 " entries of the snapshot table are zeros, the first is entry %" PRIu32, n,
+        c->img->h.n_snapshots, first);
 }
 
 int qcbmi_check_load_snapshots(struct check *c)
 {
-    uint32_t n = c->img->h.n_snapshots;
+    uint32_t n = c->img->h.n_snapshots, n_lost = 0, first_lost = 0;
     struct q2_cursor in;
     uint64_t len;
     int ret;
@@ -58,7 +63,7 @@ int qcbmi_check_load_snapshots(struct check *c)
         struct q2_snapshot s;
 
         if (q2_snapshot_parse(&in, c->snapshot_bytes, c->img->h.snapshots_offset, i, &s, &why) < 0)
-            return fail_table(c, &why);
+            return tell_unreadable(c, &why);
         *to = (struct check_snapshot){ .l1_offset = s.l1_offset, .l1_entries = s.l1_entries, .extra_len = s.extra_len };
         to->id = s.id;
         to->id_len = s.id_len;
@@ -68,6 +73,8 @@ int qcbmi_check_load_snapshots(struct check *c)
         /* the padding of the last entry is not part of the table */
         c->snapshots_len = (uint64_t)(s.name - c->snapshot_bytes) + s.name_len;
         c->n_snapshots = i + 1;
+        if (q2_snapshot_is_zero(&s) && n_lost++ == 0)
+            first_lost = i;
     }
     for (uint32_t i = 0; ret == 0 && i < n; i++)
         if (c->g->version >= 3 && c->snapshots[i].extra_len < EXTRA_NEEDED)
@@ -75,5 +82,5 @@ int qcbmi_check_load_snapshots(struct check *c)
                 c, P_SNAPSHOT_INCOMPLETE, 1,
                 &(struct check_place){ c->img->h.snapshots_offset, "snapshot table", i, UINT32_MAX },
                 "ERROR snapshot table entry %" PRIu32 " is incomplete", i);
-    return ret;
+    return ret == 0 && n_lost ? tell_lost(c, n_lost, first_lost) : ret;
 }

@@ -56,6 +56,12 @@ int q2_snapshot_parse(struct q2_cursor *in, const uint8_t *base, uint64_t table_
     return 0;
 }
 
+bool q2_snapshot_is_zero(const struct q2_snapshot *s)
+{
+    return (s->l1_offset | s->l1_entries | s->id_len | s->name_len | s->date_sec | s->date_nsec | s->vm_clock_nsec |
+            s->vm_state_size32 | s->extra_len) == 0;
+}
+
 size_t q2_snapshot_len(const struct q2_snapshot *s)
 {
     return (size_t)align_up((uint64_t)Q2_SNAPSHOT_FIXED + s->extra_len + s->id_len + s->name_len, 8);

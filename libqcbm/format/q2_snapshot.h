@@ -29,6 +29,8 @@ struct q2_snapshot {
  * of the table. Returns 0, QCBM_E_CORRUPT (incomplete), QCBM_E_LIMIT (extra data). The entry's l1 fields are not judged. */
 int q2_snapshot_parse(struct q2_cursor *in, const uint8_t *base, uint64_t table_offset, uint32_t index,
                       struct q2_snapshot *out, struct qcbm_error *err);
+/* Nothing but zeros, which no program writes: even an image of size 0 gives its snapshots an ID. */
+bool q2_snapshot_is_zero(const struct q2_snapshot *s);
 /* Bytes of the entry with padding, and the entry itself (padding zeroed). */
 size_t q2_snapshot_len(const struct q2_snapshot *s);
 void q2_snapshot_store(uint8_t *to, const struct q2_snapshot *s);

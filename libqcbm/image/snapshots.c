@@ -38,8 +38,11 @@ static int parse_entries(struct qcbm_image *img, const uint8_t *table, uint64_t 
     q2_cursor_init(&in, table, (size_t)len);
     for (uint32_t i = 0; i < img->h.n_snapshots; i++) {
         struct q2_snapshot *s = &img->snapshots[i];
+        uint64_t at = img->h.snapshots_offset + (uint64_t)(in.at - table);
         int ret = q2_snapshot_parse(&in, table, img->h.snapshots_offset, i, s, err);
 
+        if (ret == 0 && q2_snapshot_is_zero(s))
+            ret = qcbmi_fail(err, QCBM_E_CORRUPT, at, "snapshot table entry %" PRIu32 ": all zeros, it is lost", i);
         if (ret < 0)
             return ret;
         img->n_snapshots_loaded = i + 1;

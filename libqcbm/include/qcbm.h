@@ -358,8 +358,9 @@ QCBM_API void qcbm_dump_close(struct qcbm_dump *dump);
  * them and begin new ones. */
 struct qcbm_edit;
 
-/* Returns 0, QCBM_E_NOMEM, QCBM_E_UNSUPPORTED (version 2, unknown incompatible bits), QCBM_E_UNSAFE (dirty or corrupt
- * bit), QCBM_E_CORRUPT (the directory cannot be rewritten without losing something). */
+/* Returns 0, QCBM_E_NOMEM, QCBM_E_UNSUPPORTED (version 2), QCBM_E_UNSAFE (dirty or corrupt bit), QCBM_E_CORRUPT (the
+ * directory cannot be rewritten without losing something). For an image that was opened for reading, version and bits are
+ * left to qcbm_edit_plan(): what an edit would do can be asked of such images too. */
 QCBM_API int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_error *err);
 QCBM_API void qcbm_edit_free(struct qcbm_edit *edit);
 
@@ -612,9 +613,10 @@ enum qcbm_repair_level { QCBM_REPAIR_NONE, QCBM_REPAIR_LEAKS, QCBM_REPAIR_ALL, Q
 struct qcbm_check_problem {
     const char *code; /* stable, e.g. "refcount-too-low" */
     enum qcbm_check_severity severity;
-    enum qcbm_repair_level repair; /* the lowest level of -r that deals with it */
-    bool qemu_text;                /* qemu-img check knows it, and the message of a finding is in its words */
-    const char *consequence, *cure;
+    enum qcbm_repair_level repair;  /* the lowest level of -r that deals with it */
+    bool qemu_text;                 /* qemu-img check knows it, and the message of a finding is in its words */
+    bool strict;                    /* not among qemu-img's totals, but reason enough to look: check --strict fails */
+    const char *consequence, *cure; /* the cure whatever else the image has; see qcbm_check_kind */
 };
 /* Row @index, from 0; NULL past the last. */
 QCBM_API const struct qcbm_check_problem *qcbm_check_problem_get(uint32_t index);
@@ -631,6 +633,15 @@ struct qcbm_check_finding { /* its strings live until the callback returns */
 /* A non-zero return stops the check with QCBM_E_ABORTED. */
 typedef int qcbm_check_fn(void *opaque, const struct qcbm_check_finding *finding);
 
+/* A kind of problem that was found. */
+struct qcbm_check_kind { /* its strings live until the callback returns */
+    const struct qcbm_check_problem *problem;
+    uint64_t count;   /* findings of it */
+    const char *cure; /* for the image at hand: nothing that it has is lost on that way */
+};
+/* Called once for each kind, when all is known. A non-zero return stops the check with QCBM_E_ABORTED. */
+typedef int qcbm_check_kind_fn(void *opaque, const struct qcbm_check_kind *kind);
+
 struct qcbm_check_options {
     size_t struct_size;
     uint64_t memory;        /* bytes for counting references; more are not taken, the file is walked again instead */
@@ -638,10 +649,11 @@ struct qcbm_check_options {
     /* Called now and then with metadata bytes read and expected; non-zero stops with QCBM_E_ABORTED. May be NULL. */
     int (*progress)(void *opaque, uint64_t done, uint64_t total);
     void *opaque;
+    qcbm_check_kind_fn *kind; /* may be NULL */
 };
 #define QCBM_CHECK_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(struct qcbm_check_options), UINT64_C(256) << 20, NULL, NULL, NULL                                       \
+        sizeof(struct qcbm_check_options), UINT64_C(256) << 20, NULL, NULL, NULL, NULL                                 \
     }
 
 struct qcbm_check_result {
@@ -654,8 +666,7 @@ struct qcbm_check_result {
 
 /* Check the whole image: what qemu-img check checks, in its order, and the bitmaps. Writes nothing, opens no other file,
  * needs no key. @out (@size is sizeof *out of the caller) is filled on failure too, with what was found so far.
- * Returns 0 whatever was found; QCBM_E_CORRUPT (the snapshot table cannot be read), QCBM_E_LIMIT (too many clusters),
- * QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+ * Returns 0 whatever was found; QCBM_E_LIMIT (too many clusters), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,
                         size_t size, struct qcbm_error *err);
 

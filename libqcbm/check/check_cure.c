@@ -1,0 +1,269 @@
+/* check_cure.c - what to do about a problem: the way that keeps all that the image at hand has
+ * SPDX-License-Identifier: MIT
+ *
+ * What QEMU's own repair keeps, tried with 7.2.22 (tests/interop/cures.py tries it again, each way with each kind of image):
+ *
+ *   - "qemu-img check" with -r opens without the table of snapshots. Whatever makes that open rewrite the header (bitmaps
+ *     that get marked in use, a stale extension or an unknown autoclear bit that is dropped) writes "no snapshots", and
+ *     what they had is freed as leaked: exit code 0.
+ *   - A read-write open of an image with the dirty bit repairs it with that table loaded, and keeps everything.
+ *   - With the corrupt bit nothing but "check -r" opens for writing.
+ *   - Both free leaked clusters although a damaged pointer stands beside them, whose clusters these may be.
+ *   - Bits of bitmaps that are past the end of the file are forgotten by any open for writing.
+ *
+ * So there is one way for the image as a whole, chosen when all problems are known. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/checked.h"
+#include "bitmap/bitmap_list.h"
+#include "check/check.h"
+
+enum way {
+    WAY_CHECK,   /* qemu-img check -r */
+    WAY_OPEN,    /* a read-write open */
+    WAY_DROP,    /* the same, to drop what is stale; then check -r */
+    WAY_EXPORT,  /* bitmaps out, check -r, bitmaps in */
+    WAY_BITMAPS, /* first the problems of the bitmaps themselves */
+    WAY_COPY     /* no program repairs it and keeps all: read it out */
+};
+
+#define OPEN "'qemu-io -f qcow2 -c \"read 0 512\" FILE'"
+
+struct text {
+    char *to;
+    size_t size, len;
+};
+
+__attribute__((format(printf, 2, 3))) static void say(struct text *t, const char *fmt, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, fmt);
+    n = vsnprintf(t->to + t->len, t->size - t->len, fmt, args);
+    va_end(args);
+    if (n > 0)
+        t->len = u64_min(t->len + (size_t)n, t->size - 1);
+}
+
+/* ---- the image ---- */
+
+static bool has_snapshots(const struct check *c)
+{
+    return c->img->h.n_snapshots != 0;
+}
+
+/* Bitmaps that QEMU would write, so those in use are none. */
+static bool has_bitmaps(const struct check *c)
+{
+    const struct qcbmi_bitmap_list *list = c->img->bitmaps;
+
+    for (uint32_t i = 0; !list->stale && i < list->n; i++)
+        if (!(list->list[i].d.flags & Q2_BITMAP_IN_USE))
+            return true;
+    return false;
+}
+
+static bool has_stale_features(const struct check *c)
+{
+    return c->img->bitmaps->stale || (c->img->h.autoclear & ~Q2_AUTOCLEAR_KNOWN);
+}
+
+bool qcbmi_check_repair_loses_snapshots(const struct check *c)
+{
+    return has_snapshots(c) && (has_bitmaps(c) || has_stale_features(c));
+}
+
+/* Damage that no repair of QEMU's mends: what looks leaked beside it may be what it points to no more. */
+static bool is_beyond_repair(enum check_id id)
+{
+    const struct qcbm_check_problem *rule = qcbmi_check_rule(id);
+
+    switch (id) {
+    case P_SNAPSHOT_TABLE:
+    case P_SNAPSHOT_LOST:
+    case P_REFTABLE_RESERVED:
+    case P_REFBLOCK_UNALIGNED:
+    case P_REFBLOCK_OUTSIDE: /* the file would be made as long as that */
+    case P_REFBLOCK_REFCOUNT:
+    case P_REFCOUNT_UNREADABLE:
+        return true;
+    default:
+        return rule->repair == QCBM_REPAIR_NONE && rule->severity != QCBM_CHECK_WARNING;
+    }
+}
+
+static bool is_of_bitmaps(enum check_id id)
+{
+    const struct qcbm_check_problem *rule = qcbmi_check_rule(id);
+
+    return rule->repair == QCBM_REPAIR_BITMAPS && rule->severity != QCBM_CHECK_WARNING;
+}
+
+static bool has_any(const struct check *c, bool (*is)(enum check_id id))
+{
+    for (unsigned id = 0; id < P_COUNT; id++)
+        if (c->met[id] && is(id))
+            return true;
+    return false;
+}
+
+static enum way choose(const struct check *c)
+{
+    bool loses = qcbmi_check_repair_loses_snapshots(c), bad_bitmaps = has_any(c, is_of_bitmaps);
+
+    if (has_any(c, is_beyond_repair))
+        return WAY_COPY;
+    if (c->img->h.incompatible & QCBM_INCOMPAT_CORRUPT)
+        return loses || bad_bitmaps ? WAY_COPY : WAY_CHECK;
+    if (c->img->h.incompatible & QCBM_INCOMPAT_DIRTY)
+        return bad_bitmaps ? WAY_COPY : WAY_OPEN;
+    if (bad_bitmaps)
+        return WAY_BITMAPS;
+    if (!loses)
+        return WAY_CHECK;
+    if (!has_bitmaps(c))
+        return WAY_DROP;
+    return c->met[P_REFCOUNT_ZERO] ? WAY_COPY : WAY_EXPORT; /* nothing may be allocated where used clusters are free */
+}
+
+/* Entries at which QEMU's programs give up reading. */
+static bool is_unreadable(enum check_id id)
+{
+    switch (id) {
+    case P_L1_UNALIGNED:
+    case P_L2_DATA_UNALIGNED:
+    case P_L2_PREALLOC_UNALIGNED:
+    case P_L2_SUBCLUSTERS:
+    case P_L2_VERSION_2_ZERO:
+    case P_L2_DATA_FILE_OFFSET:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* ---- the words ---- */
+
+static bool is_corruption(enum check_id id)
+{
+    return qcbmi_check_rule(id)->severity == QCBM_CHECK_CORRUPTION || id == P_HEADER_CORRUPT_BIT;
+}
+
+static void say_copy(const struct check *c, struct text *t)
+{
+    say(t, "leave the file as it is, and read it out: 'qemu-img convert -f qcow2 -O qcow2 FILE COPY'");
+    if (c->img->backing_file)
+        say(t, " (with '-B BACKING -F FORMAT' the copy stays an overlay)");
+    if (has_snapshots(c) && !c->met[P_SNAPSHOT_LOST])
+        say(t, ", 'qemu-img convert -f qcow2 -O qcow2 -l SNAPSHOT FILE COPY-OF-SNAPSHOT' for each snapshot");
+    if (has_bitmaps(c))
+        say(t, ", 'qcbm bitmap --export OUT FILE BITMAP' and 'qcbm bitmap --import OUT COPY BITMAP' for each bitmap");
+    if (has_any(c, is_unreadable))
+        say(t, "; it stops at a guest cluster that cannot be read");
+}
+
+/* qcbm does not write beside an entry that it cannot read. */
+static const char *taken_out(const struct check *c)
+{
+    return c->met[P_L2_PREALLOC_UNALIGNED] ? "'qemu-img bitmap --remove FILE BITMAP' for each bitmap"
+                                           : "'qcbm bitmap --prune \"*\" FILE'";
+}
+
+static void say_way(const struct check *c, struct text *t)
+{
+    const char *level = has_any(c, is_corruption) ? "all" : "leaks";
+
+    switch (choose(c)) {
+    case WAY_CHECK:
+        say(t, "'qemu-img check -r %s FILE'", level);
+        break;
+    case WAY_OPEN:
+        say(t, OPEN ": when it is opened for writing QEMU repairs it, and keeps snapshots and bitmaps");
+        break;
+    case WAY_DROP:
+        say(t,
+            "first " OPEN ", which drops what is stale, then 'qemu-img check FILE -r %s': in one step it would "
+            "delete the snapshots",
+            level);
+        break;
+    case WAY_EXPORT:
+        say(t,
+            "qemu-img's repair would delete the snapshots of an image that has bitmaps, so take these out for the "
+            "time: "
+            "'qcbm bitmap --export OUT FILE BITMAP' for each bitmap, %s, 'qemu-img check FILE -r %s', "
+            "'qcbm bitmap --import OUT FILE BITMAP' for each bitmap",
+            taken_out(c), level);
+        break;
+    case WAY_BITMAPS:
+        say(t, "first solve the problems of the bitmaps, then check again: as they are, a repair would lose bits");
+        break;
+    case WAY_COPY:
+        say_copy(c, t);
+    }
+}
+
+/* No program of QEMU's opens the image for anything else. The snapshots before the bad entry survive only without bitmaps. */
+static void say_of_snapshot_table(const struct check *c, struct text *t)
+{
+    say(t,
+        "keep the file, and work on a copy of it: 'cp FILE COPY', 'qemu-img check COPY -r all' gives up the snapshots "
+        "that cannot be read, and keeps the disk as it is now");
+    if (has_bitmaps(c))
+        say(t, " and the bitmaps");
+}
+
+static void say_of_leaks(const struct check *c, struct text *t)
+{
+    if (has_any(c, is_beyond_repair) || has_any(c, is_of_bitmaps))
+        say(t, "do not free them: they may be what another problem here has cut off; solve that one first");
+    else
+        say_way(c, t);
+}
+
+void qcbmi_check_cure(const struct check *c, enum check_id id, char *to, size_t size)
+{
+    struct text t = { to, size, 0 };
+
+    to[0] = '\0';
+    switch (id) {
+    case P_SNAPSHOT_TABLE:
+        say_of_snapshot_table(c, &t);
+        break;
+    case P_CLUSTER_LEAKED:
+        say_of_leaks(c, &t);
+        break;
+    case P_L1_RESERVED:
+        say(&t, "restore the entry from a copy, or ");
+        say_copy(c, &t);
+        break;
+    case P_REFCOUNT_OVERFLOW:
+        say(&t, "widen the refcounts, 'qemu-img amend -f qcow2 -o refcount_bits=64 FILE', or ");
+        say_copy(c, &t);
+        break;
+    case P_SNAPSHOT_INCOMPLETE:
+    case P_L2_PREALLOC_UNALIGNED:
+    case P_REFTABLE_RESERVED:
+    case P_REFBLOCK_UNALIGNED:
+    case P_REFBLOCK_OUTSIDE:
+    case P_REFBLOCK_REFCOUNT:
+    case P_REFCOUNT_TOO_LOW:
+    case P_REFCOUNT_ZERO:
+    case P_COPIED_L1:
+    case P_COPIED_L2:
+    case P_HEADER_CORRUPT_BIT:
+    case P_HEADER_DIRTY_BIT:
+        say_way(c, &t);
+        break;
+    case P_BITMAP_IN_USE:
+        if (c->img->backing_file) {
+            say(&t, "'qcbm synth --replace FILE BITMAP' makes it anew from all that the overlay holds: no less than it "
+                    "had, "
+                    "unless the overlay was committed and emptied; or wait for the program that uses it");
+            break;
+        } /* fall through */
+    default:
+        say(&t, "%s", qcbmi_check_rule(id)->cure);
+    }
+}

@@ -1,0 +1,380 @@
+#!/usr/bin/env python3
+# cures.py - what "qcbm check --explain" tells to do is carried out with the real programs, on images with and without
+# snapshots, bitmaps, a backing file: snapshots, bitmaps and data are all there afterwards, and the problem is gone
+#
+# SPDX-License-Identifier: MIT
+#
+# Environment: QCBM = path of the tool.
+
+import functools
+import json
+import re
+import shlex
+import shutil
+import struct
+
+import qtool
+from qtool import KiB, MiB, Qcow2, patch, peek, require, require_equal
+
+COPIED = 1 << 63
+DIRTY, CORRUPT = 1, 2
+
+
+def u64(value):
+    return struct.pack('>Q', value)
+
+
+# ---- images ------------------------------------------------------------------------------------------------------
+
+def make(work, snapshots, bitmaps, backing=False):
+    if backing:
+        work.create('base.qcow2', 4 * MiB)
+        work.io('base.qcow2', 'write -q -P 1 0 4M')
+    work.create('a.qcow2', '4M', backing='base.qcow2' if backing else None)
+    work.io('a.qcow2', 'write -q -P 2 0 1M', 'write -q -P 2 2M 64k', 'write -q -z 2M 64k')
+    for k in range(snapshots):
+        work.run('qemu-img', 'snapshot', '-c', 's%d' % k, 'a.qcow2')
+        work.io('a.qcow2', 'write -q -P %d %dk 100k' % (3 + k, 128 * k))
+    for k in range(bitmaps):
+        work.run('qemu-img', 'bitmap', '--add', '-g', '%dk' % (4 << k), 'a.qcow2', 'b%d' % k)
+        work.io('a.qcow2', 'write -q -P %d %dk 20k' % (9 + k, 64 * k + 300))
+    if bitmaps > 1:
+        work.run('qemu-img', 'bitmap', '--disable', 'a.qcow2', 'b1')
+
+
+def state(work, name, snapshots=None):
+    """What must not get lost: the disk, each snapshot's disk, each bitmap's state and bits."""
+    if snapshots is None:
+        listed = work.run('qemu-img', 'snapshot', '-U', '-l', name).out.splitlines()[2:]
+        snapshots = [line.split()[1] for line in listed]
+    disks = {}
+    for snapshot in [None] + snapshots:
+        work.run('qemu-img', 'convert', '-U', '-O', 'raw', *(['-l', snapshot] if snapshot else []), name, 'disk.raw')
+        disks[snapshot] = qtool.digest(work.path('disk.raw'))
+    return disks, bitmaps_of(work, name)
+
+
+def bitmaps_of(work, name):
+    found = {}
+    for b in json.loads(work.qcbm('bitmap', '--list', '--output=json', name).out)['bitmaps']:
+        if not b['consistent']:
+            continue
+        rows = work.qcbm('extents', '--output=json', name, b['name']).out
+        found[b['name']] = (b['granularity'], b['enabled'], rows)
+    return found
+
+
+# ---- damage --------------------------------------------------------------------------------------------------------
+
+def set_refcount(image, offset, value):
+    block = image.words(image.words(48, 1)[0], 1)[0]
+    patch(image.path, block + 2 * (offset // image.cluster_size), struct.pack('>H', value))
+
+
+def leak(image):
+    end = -(-image.file_size // image.cluster_size) * image.cluster_size
+    with open(image.path, 'ab') as f:
+        f.truncate(end + image.cluster_size)
+    set_refcount(image, end, 1)
+
+
+def refcount_zero(image):
+    set_refcount(image, image.words(image.l2_place(900 * KiB), 1)[0] & ~COPIED, 0)
+
+
+def refcount_low(image):
+    """As a crash with lazy refcounts leaves it: a cluster that a snapshot shares counts once."""
+    set_refcount(image, image.words(image.l2_place(900 * KiB), 1)[0] & ~COPIED, 1)
+
+
+def copied_flag(image):
+    place = image.l2_place(900 * KiB)
+    patch(image.path, place, u64(image.words(place, 1)[0] ^ COPIED))
+
+
+def bitmap_refcount_zero(image):
+    """Without a free cluster before it, QEMU puts the next directory there and so destroys the bitmap."""
+    end = image.file_size // image.cluster_size
+    for cluster in range(end):
+        if image.refcount(cluster * image.cluster_size) == 0:
+            set_refcount(image, cluster * image.cluster_size, 1)
+    set_refcount(image, image.bitmaps()[0].table[0], 0)
+
+
+def reserved_bits(image):
+    """No program mends this; the leaked cluster beside it may be anybody's."""
+    place = image.l2_place(900 * KiB)
+    patch(image.path, place, u64(image.words(place, 1)[0] | 1 << 57))
+    leak(image)
+
+
+def bits_lost(image):
+    """Bitmap data past the end of the file: any open for writing would forget it."""
+    patch(image.path, image.bitmaps()[0].table_offset, u64(1 << 40))
+    leak(image)
+
+
+def prealloc_unaligned(image):
+    end = -(-image.file_size // image.cluster_size) * image.cluster_size
+    with open(image.path, 'ab') as f:
+        f.truncate(end + 2 * image.cluster_size)
+    set_refcount(image, end, 1)
+    set_refcount(image, end + image.cluster_size, 1)
+    patch(image.path, image.l2_place(2 * MiB), u64(end + 512 | 1 | COPIED))
+
+
+def incomplete_snapshot(image):
+    """A last entry as old programs wrote it, with 8 bytes of extra data."""
+    at = image.snapshots_offset
+    for index in range(image.nb_snapshots):
+        id_len, name_len, extra = struct.unpack('>12xHH20xI', peek(image.path, at, 40))
+        length = -(-(40 + extra + id_len + name_len) // 8) * 8
+        if index + 1 == image.nb_snapshots:
+            strings = peek(image.path, at + 40 + extra, id_len + name_len)
+            patch(image.path, at + 36, struct.pack('>I', 8) + bytes(8) + strings + bytes(extra - 8))
+        at += length
+
+
+def features(image, incompatible, autoclear):
+    for field, bits in (72, incompatible), (88, autoclear):
+        patch(image.path, field, u64(image.words(field, 1)[0] ^ bits))
+
+
+def flags(incompatible=0, autoclear=0):
+    return functools.partial(features, incompatible=incompatible, autoclear=autoclear)
+
+
+# ---- the advice ----------------------------------------------------------------------------------------------------
+
+def cures(work, name):
+    result = work.qcbm('check', '--explain', name, rc=None)
+    found = re.findall(r'qcbm: ([a-z0-9-]+), \d+ times \(.*\)\n    consequence: .*\n    cure: (.*)', result.err)
+    require(found or 'cure' not in result.err, result.err)
+    return dict(found), result
+
+
+def carry_out(work, cure, snapshots, bitmaps, rc=0):
+    """The quoted commands of @cure, in order; returns the copies that they make."""
+    copies = []
+    for quoted in re.finditer(r"'((?:qemu-|qcbm |cp )[^']*)'", cure):
+        command = quoted.group(1)
+        many = bitmaps if 'BITMAP' in command else snapshots if 'SNAPSHOT' in command else [None]
+        require(len(many) < 2 or 'for each' in cure[quoted.start():], cure)
+        for one in many:
+            words = [{'FILE': 'a.qcow2', 'COPY': 'copy.qcow2', 'COPY-OF-SNAPSHOT': 'copy-%s.qcow2' % one, 'OUT': 'out-%s' % one,
+                      'BITMAP': one, 'SNAPSHOT': one}.get(word, word) for word in shlex.split(command)]
+            if words[0] == 'qcbm':
+                work.qcbm(*words[1:])
+            else:
+                work.run(*words, rc=rc)
+            copies += [words[-1]] if words[1] == 'convert' else []
+    return copies
+
+
+def repaired(work, damage, code, snapshots=0, bitmaps=0, backing=False, way=None, left=()):
+    """@code: the problem whose cure is carried out; @way: what the cure must say; @left: problems that may stay."""
+    make(work, snapshots, bitmaps, backing)
+    names = ['s%d' % k for k in range(snapshots)], ['b%d' % k for k in range(bitmaps)]
+    before = state(work, 'a.qcow2')
+    require_equal(len(before[0]) + len(before[1]), 1 + snapshots + bitmaps, 'parts of the image')
+    for one in damage:
+        one(Qcow2(work.path('a.qcow2')))
+    told, result = cures(work, 'a.qcow2')
+    require(code in told, '%s is not told: %s' % (code, result.err))
+    cure = told[code]
+    require(re.search(way, cure), 'the cure of %s is: %s' % (code, cure))
+    both = snapshots and bitmaps
+    require(not both or not re.search('qemu-img check -r', result.err), 'sends to the loss: ' + result.err)
+    damaged = qtool.digest(work.path('a.qcow2'))
+    copies = carry_out(work, cure, *names)
+    if copies:
+        require_equal(qtool.digest(work.path('a.qcow2')), damaged, 'digest of the image that was read out')
+        require_equal(len(copies), 1 + snapshots, 'copies')
+        after = {}
+        for snapshot, copy in zip([None] + names[0], copies):
+            work.check(copy)
+            after[snapshot] = state(work, copy, [])[0][None]
+        require_equal(after, before[0], 'disks')
+        require_equal(bitmaps_of(work, copies[0]), before[1], 'bitmaps')
+    else:
+        require_equal(state(work, 'a.qcow2'), before, 'what the image has')
+        work.check('a.qcow2')
+        require_equal(sorted(set(cures(work, 'a.qcow2')[0]) - {'snapshots-and-bitmaps'}), sorted(left), 'problems left')
+
+
+def warned(work, autoclear=0, bitmaps=1):
+    """The danger is real, and check warns of it."""
+    make(work, 2, bitmaps)
+    flags(autoclear=autoclear)(Qcow2(work.path('a.qcow2')))
+    require('snapshots-and-bitmaps' in cures(work, 'a.qcow2')[0], 'no warning')
+    shutil.copy(work.path('a.qcow2'), work.path('b.qcow2'))
+    leak(Qcow2(work.path('b.qcow2')))
+    work.run('qemu-img', 'check', '-r', 'leaks', 'b.qcow2')
+    require_equal(Qcow2(work.path('b.qcow2')).nb_snapshots, 0, 'snapshots after a repair by qemu-img')
+    work.io('a.qcow2', 'write -q 0 64k')
+    require_equal(Qcow2(work.path('a.qcow2')).nb_snapshots, 2, 'snapshots after a guest wrote')
+
+
+def not_warned(work, snapshots, bitmaps, in_use=False):
+    make(work, snapshots, bitmaps)
+    image = Qcow2(work.path('a.qcow2'))
+    for b in image.bitmaps() if in_use else []:
+        patch(image.path, b.entry_offset + 12, struct.pack('>I', 3))
+    leak(image)
+    told, _ = cures(work, 'a.qcow2')
+    require('snapshots-and-bitmaps' not in told, 'a warning')
+    require_equal(told['cluster-leaked'], "'qemu-img check -r leaks FILE'", 'cure')
+    before = state(work, 'a.qcow2')
+    carry_out(work, told['cluster-leaked'], [], [])
+    require_equal(state(work, 'a.qcow2'), before, 'what the image has')
+    require_equal([b.in_use for b in Qcow2(work.path('a.qcow2')).bitmaps()], [in_use] * bitmaps, 'bitmaps in use')
+
+
+def left_alone(work, damage, snapshots, bitmaps):
+    """Leaks beside damage that no program mends: nothing is told that frees them."""
+    make(work, snapshots, bitmaps)
+    for one in damage:
+        one(Qcow2(work.path('a.qcow2')))
+    told, _ = cures(work, 'a.qcow2')
+    require('do not free them' in told['cluster-leaked'], told['cluster-leaked'])
+    require('check -r' not in ' '.join(told.values()) and '-r all' not in ' '.join(told.values()), repr(told))
+
+
+def snapshot_table(work, bitmaps, damage):
+    """One that cannot be read: the disk and the bitmaps are kept in the copy, all else is checked."""
+    make(work, 2, bitmaps)
+    image = Qcow2(work.path('a.qcow2'))
+    before = state(work, 'a.qcow2')
+    patch(image.path, image.snapshots_offset + 36, struct.pack('>I', 1 << 20))
+    damage(image)
+    told, result = cures(work, 'a.qcow2')
+    require_equal(result.code, 1, 'exit code')
+    require('cluster-leaked' not in told, 'leaks are told, but those may be the snapshots')
+    require('l2-reserved-bits' in told or damage is not reserved_bits, result.err)
+    carry_out(work, told['snapshot-table'], [], [], rc=(0, 2))  # 2: another damage is still there
+    require_equal(state(work, 'copy.qcow2', []), ({None: before[0][None]}, before[1]), 'disk and bitmaps of the copy')
+    require_equal(Qcow2(work.path('a.qcow2')).nb_snapshots, 2, 'snapshots of the file')
+
+
+def lost_snapshots(work, where):
+    """A table of zeros is no table of snapshots without names."""
+    make(work, 2, 1)
+    image = Qcow2(work.path('a.qcow2'))
+    before = state(work, 'a.qcow2')
+    if where == 'zeros':
+        patch(image.path, image.snapshots_offset, bytes(200))
+    else:
+        end = -(-image.file_size // image.cluster_size) * image.cluster_size
+        with open(image.path, 'ab') as f:
+            f.truncate(end + image.cluster_size)
+        patch(image.path, 64, u64(end))
+    told, result = cures(work, 'a.qcow2')
+    require('snapshot-lost' in told and '2 of 2 entries' in result.err, result.err)
+    require('do not free them' in told['cluster-leaked'], told['cluster-leaked'])
+    work.qcbm_refused('snapshot', '-l', 'a.qcow2', says=['all zeros'])
+    work.qcbm_refused('bitmap', '--add', 'a.qcow2', 'c', says=['all zeros', 'qcbm check --explain a.qcow2'],
+                      unchanged=['a.qcow2'])
+    require('all zeros' in work.qcbm('info', 'a.qcow2').err, 'info is silent')
+    require_equal(work.qcbm('check', '--strict', 'a.qcow2', rc=None).code, 2, 'exit code')
+    copies = carry_out(work, told['snapshot-incomplete'], [], ['b0'])
+    require_equal(state(work, copies[0], []), ({None: before[0][None]}, before[1]), 'disk and bitmaps of the copy')
+
+
+def in_use(work, backing):
+    """Of an overlay the bitmap can be made anew, and covers what it had; of other images it cannot."""
+    make(work, 0, 1, backing)
+    image = Qcow2(work.path('a.qcow2'))
+    before = image.bitmap_dirty(image.bitmap('b0'))
+    work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q 3M 64k', '-c', 'flush', '-c', 'abort', 'a.qcow2', rc=None)
+    told, _ = cures(work, 'a.qcow2')
+    require_equal('synth --replace' in told['bitmap-in-use'], backing, told['bitmap-in-use'])
+    if not backing:
+        return
+    work.qcbm('check', '--strict', 'a.qcow2', rc=2)
+    carry_out(work, told['bitmap-in-use'], [], ['b0'])
+    work.qcbm('check', '--strict', 'a.qcow2')
+    image = Qcow2(work.path('a.qcow2'))
+    after = image.bitmap_dirty(image.bitmap('b0'))
+    require_equal(qtool.ranges_minus(before + [(3 * MiB, 3 * MiB + 64 * KiB)], after, 4 * MiB), [], 'bytes missed')
+
+
+# ---- all -----------------------------------------------------------------------------------------------------------
+
+CHECK, OPEN, EXPORT, COPY = ('^.qemu-img check -r %s FILE.$', '^.qemu-io ', 'qcbm bitmap --export OUT FILE BITMAP.*prune.*-r %s',
+                             'qemu-img convert')
+KINDS = {'plain': {}, 'snapshots': {'snapshots': 2}, 'bitmaps': {'bitmaps': 2}, 'both': {'snapshots': 2, 'bitmaps': 2}}
+
+
+def matrix():
+    """(damage, code of the problem, way without and with the danger)"""
+    rows = (('leak', [leak], 'cluster-leaked', CHECK % 'leaks', EXPORT % 'leaks'),
+            ('copied', [copied_flag], 'copied-flag-l2', CHECK % 'all', EXPORT % 'all'),
+            ('copied and leak', [copied_flag, leak], 'cluster-leaked', CHECK % 'all', EXPORT % 'all'),
+            ('zero', [refcount_zero], 'refcount-zero', CHECK % 'all', COPY),
+            ('prealloc', [prealloc_unaligned], 'l2-prealloc-unaligned', CHECK % 'all',
+             'export.*qemu-img bitmap --remove.*-r all'),
+            ('dirty', [flags(DIRTY)], 'header-dirty-bit', OPEN, OPEN),
+            ('dirty, leak', [flags(DIRTY), leak], 'cluster-leaked', OPEN, OPEN),
+            ('dirty, zero', [flags(DIRTY), refcount_zero], 'refcount-zero', OPEN, OPEN),
+            ('dirty, copied', [flags(DIRTY), copied_flag], 'copied-flag-l2', OPEN, OPEN),
+            ('corrupt', [flags(CORRUPT)], 'header-corrupt-bit', CHECK % 'all', COPY),
+            ('corrupt, dirty, leak', [flags(CORRUPT | DIRTY), leak], 'cluster-leaked', CHECK % 'all', COPY),
+            ('reserved', [reserved_bits], 'l2-reserved-bits', 'restore', 'restore'))
+    for name, damage, code, safe, careful in rows:
+        for kind, parts in KINDS.items():
+            if name != 'reserved':
+                yield repaired, '%s, %s' % (name, kind), dict(parts, damage=damage, code=code,
+                                                              way=careful if kind == 'both' else safe)
+            else:
+                yield left_alone, '%s, %s' % (name, kind), {'damage': damage, 'snapshots': parts.get('snapshots', 0),
+                                                            'bitmaps': parts.get('bitmaps', 0)}
+
+
+def cases():
+    out = list(matrix())
+    for kind, parts in KINDS.items():
+        if 'snapshots' in parts:
+            out.append((repaired, 'incomplete snapshot, ' + kind, dict(
+                parts, damage=[incomplete_snapshot], code='snapshot-incomplete',
+                way=EXPORT % 'all' if kind == 'both' else CHECK % 'all')))
+            out.append((repaired, 'shared cluster counts once, ' + kind, dict(
+                parts, damage=[refcount_low], code='refcount-too-low',
+                way=EXPORT % 'all' if kind == 'both' else CHECK % 'all')))
+            out.append((repaired, 'dirty, shared cluster counts once, ' + kind, dict(
+                parts, damage=[refcount_low, flags(DIRTY)], code='refcount-too-low', way=OPEN)))
+        if 'bitmaps' in parts:
+            out.append((repaired, 'bitmap counts as free, ' + kind, dict(
+                parts, damage=[bitmap_refcount_zero], code='refcount-zero', way=COPY if kind == 'both' else CHECK % 'all')))
+            out.append((repaired, 'dirty, bitmap counts as free, ' + kind, dict(
+                parts, damage=[bitmap_refcount_zero, flags(DIRTY)], code='refcount-zero', way=OPEN)))
+            out.append((left_alone, 'bits lost, ' + kind, {'damage': [bits_lost], 'bitmaps': 2,
+                                                           'snapshots': parts.get('snapshots', 0)}))
+        out.append((repaired, 'dirty, reserved, ' + kind, dict(
+            parts, damage=[flags(DIRTY), reserved_bits], code='header-dirty-bit', way=COPY)))
+        out.append((repaired, 'overlay, corrupt, leak, reserved, ' + kind, dict(
+            parts, backing=True, damage=[flags(CORRUPT), reserved_bits], code='header-corrupt-bit', way=COPY)))
+        out.append((repaired, 'overlay, leak, ' + kind, dict(
+            parts, backing=True, damage=[leak], code='cluster-leaked', way='leaks')))
+    out += [(repaired, 'unknown feature, %s' % code, {
+        'snapshots': 2, 'damage': [flags(autoclear=1 << 20), damage], 'code': code, 'way': '^first .qemu-io .*-r ' + level})
+        for damage, code, level in ((leak, 'cluster-leaked', 'leaks'), (refcount_zero, 'refcount-zero', 'all'))]
+    out += [(warned, 'warned of bitmaps', {}), (warned, 'warned of a stale extension', {'autoclear': 1}),
+            (warned, 'warned of an unknown feature', {'autoclear': 1 << 20, 'bitmaps': 0})]
+    out += [(not_warned, 'not warned: ' + kind, {'snapshots': parts.get('snapshots', 0), 'bitmaps': parts.get('bitmaps', 0)})
+            for kind, parts in KINDS.items() if kind != 'both']
+    out.append((not_warned, 'not warned: bitmaps in use', {'snapshots': 2, 'bitmaps': 2, 'in_use': True}))
+    out += [(snapshot_table, 'snapshot table, %d bitmaps%s' % (n, ', reserved' if damage is reserved_bits else ''),
+             {'bitmaps': n, 'damage': damage}) for n in (0, 2) for damage in (reserved_bits, leak)]
+    out += [(lost_snapshots, 'snapshot table ' + where, {'where': where}) for where in ('zeros', 'hole')]
+    out += [(in_use, 'in use, overlay', {'backing': True}), (in_use, 'in use, no overlay', {'backing': False})]
+    return out
+
+
+def main():
+    args = qtool.arguments(__doc__ or 'the cures of qcbm check')
+    qtool.need_tools('qemu-img', 'qemu-io')
+    qtool.run_cases(args, cases())
+
+
+if __name__ == '__main__':
+    main()
