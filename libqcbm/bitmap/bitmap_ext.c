@@ -142,20 +142,16 @@ static uint64_t ext_at(const struct place *p)
     return p->at + p->pad;
 }
 
-static bool ranges_meet(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
-{
-    return a < b + b_len && b < a + a_len;
-}
-
-/* A place for the name behind the new extension that does not touch its present place: two copies exist for a while. */
+/* A place for the name behind the new extension and behind its present place: two copies exist for a while. It begins
+ * where the extension is to be, so in front of it there is no room. */
 static bool place_name(const struct qcbm_image *img, struct place *p)
 {
-    uint64_t old = img->h.backing_offset, len = img->h.backing_size, cs = img->g.cluster_size;
-    uint64_t behind = u64_max(p->end, old + len);
-    uint64_t tries[] = { align_up(behind, Q2_SECTOR), align_up(behind, 8), align_up(p->end, 8) };
+    uint64_t len = img->h.backing_size, cs = img->g.cluster_size;
+    uint64_t behind = u64_max(p->end, img->h.backing_offset + len);
+    uint64_t tries[] = { align_up(behind, Q2_SECTOR), align_up(behind, 8) };
 
-    for (int i = 0; i < 3; i++) {
-        if (!range_fits(tries[i], len, cs) || tries[i] >= cs || ranges_meet(tries[i], len, old, len))
+    for (int i = 0; i < 2; i++) {
+        if (!range_fits(tries[i], len, cs) || tries[i] >= cs)
             continue;
         p->name_to = tries[i];
         return true;

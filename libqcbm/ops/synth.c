@@ -203,7 +203,7 @@ static int treat_tail(struct synth *s, struct qcbm_error *err)
     if (base >= top)
         return 0;
     if (s->opt.flags & QCBM_SYNTH_DIRTY_TAIL)
-        return qcbmi_dirtymap_set(&s->map, align_down(base, Q2_SECTOR), top, err);
+        return qcbmi_dirtymap_set(&s->map, base, top, err); /* whole granules, so from QEMU's rounded end on */
     return add_note(s->result, err,
                     "the disk has grown by %" PRIu64 " bytes past the end of the base (%" PRIu64
                     "): what is unallocated there is clean, extend the target with zeros",

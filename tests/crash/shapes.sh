@@ -55,6 +55,15 @@ qemu-img bitmap --add --disable directory.qcow2 off
 bitmap directory.qcow2 b1 "write 30k 5k"
 scatter directory.qcow2
 
+# Six flags that lie within 512 bytes, but in two sectors; those of the first four are clear.
+create flags.qcow2 cluster_size=4096 16M
+for i in 0 1 2 3; do
+    qemu-img bitmap --add --disable -g 512 flags.qcow2 "off$i-$(printf 'n%.0s' {1..90})"
+done
+bitmap flags.qcow2 b0 "write 0 5k"
+bitmap flags.qcow2 b1 "write 8k 5k"
+scatter flags.qcow2
+
 # Three layers.
 create mid.qcow2 cluster_size=4096 16M base.qcow2
 write mid.qcow2 "write 12k 3k"
@@ -88,6 +97,16 @@ create block.qcow2 cluster_size=512,refcount_bits=64 64M
 write block.qcow2 "${spread[@]}"
 create table.qcow2 cluster_size=512,refcount_bits=64 64M
 write table.qcow2 "${spread[@]}" "write 20M 1930k"
+
+# A table of two sectors and more, and a file that ends close below 2 MiB: blocks 63 and 64, whose entries lie in two
+# sectors, are new at once. QEMU makes a long table for a long file, and keeps it when that shrinks.
+wide=()
+for i in $(seq 0 99); do wide+=("write $((i * 2))M 512"); done
+create sectors.qcow2 cluster_size=512,refcount_bits=64 400M
+write sectors.qcow2 "${wide[@]}"
+write sectors.qcow2 "write 300M 1900k"
+qemu-img resize -q --shrink -f qcow2 sectors.qcow2 200M
+write sectors.qcow2 "write 150M 1744k"
 
 # Single free clusters in front, and a table that needs four in a row behind the end: the new refcount block goes into a
 # hole, so that an old block counts it.

@@ -92,7 +92,8 @@ static void load(struct state *s, const uint8_t *bytes, size_t len)
 {
     s->len = 0;
     extend(s, len);
-    memcpy(s->bytes, bytes, len);
+    if (len)
+        memcpy(s->bytes, bytes, len);
     s->len = len;
 }
 

@@ -343,6 +343,11 @@ static void without_room_nothing_is_planned(void **state)
         /* the name cannot be copied: it fills what is left */
         { .opt = { .size = 65536, .backing = LONG_NAME_368 }, .code = QCBM_E_NOSPACE },
         { .opt = { .size = 65536, .backing = LONG_NAME_368, .backing_at = 144 }, .code = QCBM_E_NOSPACE },
+        /* there is room for a copy, but over the name itself */
+        { .opt = { .size = 65536, .cluster_bits = 10, .backing = LONG_NAME_368 LONG_NAME_256, .backing_at = 144 },
+          .code = QCBM_E_NOSPACE },
+        /* a header of 104 bytes leaves room, the one of 112 that QEMU writes does not */
+        { .opt = { .size = 65536, .header_length = 104 }, .front = 361, .code = QCBM_E_NOSPACE },
         /* no END: the extensions fill their area */
         { .opt = { .size = 65536, .cluster_bits = 12, .backing = "base", .no_end = true },
           .front = 9,

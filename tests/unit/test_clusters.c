@@ -221,6 +221,50 @@ static void a_used_cluster_without_a_refcount_block_blocks_writing(void **state)
     build_free(&b);
 }
 
+/* 64 table entries for 64 clusters each: what lies at 2 MiB has no refcount, and could have none. */
+static void a_used_cluster_behind_the_refcount_table_blocks_writing(void **state)
+{
+    struct build_options opt = { .size = 65536, .refcount_bits = 64 };
+    struct image_builder b;
+    struct qcbm_error err = { 0 };
+    struct job j;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_map(&b, 0, MIB(2) | BUILD_COPIED, 0);
+    build_finish(&b);
+    build_resize(&b, MIB(2) + 512);
+    assert_failure(begin(&j, &b, 1, &err), &err, QCBM_E_UNSAFE, MIB(2), "used as guest data but has refcount 0");
+    end(&j);
+    build_free(&b);
+}
+
+/* Each byte of a refcount counts: 256 is not 0, for a cluster in use and for a leaked one. */
+static void any_bit_of_a_refcount_makes_a_cluster_used(void **state)
+{
+    (void)state;
+    for (unsigned order = 3; order <= 6; order++)
+        for (unsigned bit = 0; bit < 1u << order; bit++) {
+            struct build_options opt = { .size = 65536, .refcount_bits = 1u << order };
+            struct image_builder b;
+            uint64_t leaked;
+            struct job j;
+
+            build_start(&b, &opt);
+            leaked = build_clusters(&b, 2) + 512;
+            build_data(&b, 0);
+            build_finish(&b);
+            build_set_refcount(&b, leaked - 512, 0); /* free: the others stand behind it, as in a run of zeros */
+            build_set_refcount(&b, leaked, UINT64_C(1) << bit);
+            build_set_refcount(&b, leaked + 512, UINT64_C(1) << bit); /* the L2 table */
+            begin_ok(&j, &b, 2);
+            assert_int_equal(take(&j, 1), leaked - 512);
+            assert_int_equal(take(&j, 1), b.len);
+            end(&j);
+            build_free(&b);
+        }
+}
+
 static void stray_refcounts_past_the_end_are_skipped(void **state)
 {
     struct build_options opt = { .size = 65536 };
@@ -344,6 +388,20 @@ static void new_blocks_at_every_width(void **state)
             take_and_check(&b, n, false);
         build_free(&b);
     }
+}
+
+/* 128 entries in a table of two sectors, for 128 clusters each: the blocks of both sides of 8 MiB cannot be shown by one
+ * write within a sector, so the table is a new one. */
+static void new_blocks_on_both_sides_of_a_sector_of_the_table(void **state)
+{
+    struct image_builder b;
+
+    (void)state;
+    build_width(&b, 10, 6, 62 * 128 - 40);
+    assert_true(b.len > 62 * 128 * KIB(1) && b.len < (62 * 128 + 40) * KIB(1)); /* in block 62 */
+    take_and_check(&b, 200, true);                                              /* into block 63 */
+    take_and_check(&b, 250, true);                                              /* and into 64 */
+    build_free(&b);
 }
 
 static void a_full_last_block_and_holes_elsewhere(void **state)
@@ -513,11 +571,14 @@ int main(void)
         cmocka_unit_test(the_lowest_free_clusters_are_taken),
         cmocka_unit_test(a_used_cluster_with_refcount_0_blocks_writing),
         cmocka_unit_test(a_used_cluster_without_a_refcount_block_blocks_writing),
+        cmocka_unit_test(a_used_cluster_behind_the_refcount_table_blocks_writing),
+        cmocka_unit_test(any_bit_of_a_refcount_makes_a_cluster_used),
         cmocka_unit_test(stray_refcounts_past_the_end_are_skipped),
         cmocka_unit_test(a_leaked_cluster_is_not_taken),
         cmocka_unit_test(a_file_that_ends_inside_its_last_cluster_keeps_it),
         cmocka_unit_test(more_than_there_can_be_is_refused),
         cmocka_unit_test(new_blocks_at_every_width),
+        cmocka_unit_test(new_blocks_on_both_sides_of_a_sector_of_the_table),
         cmocka_unit_test(a_full_last_block_and_holes_elsewhere),
         cmocka_unit_test(a_new_table_at_every_width),
         cmocka_unit_test(the_table_is_switched_by_one_write_of_12_bytes),

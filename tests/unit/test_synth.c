@@ -352,7 +352,7 @@ struct into {
 };
 
 /* @from has data in its first and its last KiB. */
-static int run_into(struct into *t, uint64_t from_size, uint64_t to_size, struct qcbm_error *err)
+static int run_into(struct into *t, uint64_t from_size, uint64_t to_size, uint64_t granularity, struct qcbm_error *err)
 {
     struct build_options to = { .size = to_size, .cluster_bits = 12 };
     struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
@@ -367,7 +367,7 @@ static int run_into(struct into *t, uint64_t from_size, uint64_t to_size, struct
     build_finish(&t->to);
     t->overlay = build_open(&t->from, 0);
     session_open(&t->target, &t->to);
-    opt.granularity = 512;
+    opt.granularity = granularity;
     ret = qcbm_edit_begin(t->target.img, &edit, err);
     if (ret == 0)
         ret = qcbm_edit_synth(edit, t->overlay, "n", &opt, NULL, err);
@@ -401,7 +401,7 @@ static void the_bitmap_has_the_size_of_the_image_it_goes_into(void **state)
         struct into t;
         struct qcbm_error err = { 0 };
 
-        assert_ok(run_into(&t, cases[i].from, cases[i].to, &err), &err);
+        assert_ok(run_into(&t, cases[i].from, cases[i].to, 512, &err), &err);
         assert_dirty(t.target.img, "n", cases[i].dirty);
         end_into(&t);
     }
@@ -410,14 +410,19 @@ static void the_bitmap_has_the_size_of_the_image_it_goes_into(void **state)
 static void dirty_ranges_past_the_end_are_refused(void **state)
 {
     static const struct {
-        uint64_t from, to;
-    } cases[] = { { KIB(64), KIB(32) }, { KIB(64), KIB(64) - 512 }, { KIB(64) + 100, KIB(64) + 100 } };
+        uint64_t from, to, granularity;
+    } cases[] = {
+        { KIB(64), KIB(32), 512 },
+        { KIB(64), KIB(64) - 512, 512 },
+        { KIB(64), KIB(64) - 512, KIB(4) }, /* the last granule has a bit, but not all of its bytes */
+        { KIB(64) + 100, KIB(64) + 100, 512 },
+    };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct into t;
         struct qcbm_error err = { 0 };
-        int ret = run_into(&t, cases[i].from, cases[i].to, &err);
+        int ret = run_into(&t, cases[i].from, cases[i].to, cases[i].granularity, &err);
 
         assert_failure(ret, &err, QCBM_E_ARG, QCBM_NO_OFFSET, "past the end");
         assert_untouched(&t.target, &t.to);
@@ -516,6 +521,8 @@ static void a_short_layer_makes_dirty_what_it_hides(void **state)
         { KIB(32), KIB(64), KIB(64), KIB(64), "" },                  /* grown further down */
         { KIB(64), KIB(64), KIB(64), KIB(32), "" },                  /* the top is the shortest */
         { KIB(64), KIB(32) + 100, KIB(64), KIB(64), "32768-65536" }, /* QEMU cuts the odd bytes off */
+        /* it cuts them off a qcow2 layer, and fills them up of a raw one: the shorter may be the longer */
+        { KIB(32) + 100, KIB(32) + 200, KIB(64), KIB(64), "32768-33280" },
     };
     struct qcbm_synth_summary sum;
     char dirty[512], note[512];
@@ -566,6 +573,40 @@ static void a_tail_past_the_base_is_clean_with_a_note_or_dirty_on_request(void *
         assert_int_equal(sum.notes, cases[i].note[0] != '\0');
         temp_dir_remove(&d);
     }
+}
+
+/* What a running program holds in memory is missing in it: such bits are for looking at. */
+static void what_was_read_while_others_may_write_is_not_committed(void **state)
+{
+    struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
+    struct temp_dir d;
+
+    (void)state;
+    temp_dir_make(&d);
+    write_layer(&d, "base", KIB(64), NULL, 0);
+    write_layer(&d, "mid", KIB(64), "base", KIB(4));
+    write_layer(&d, "top", KIB(64), "mid", KIB(8));
+    opt.since = temp_path(&d, "base");
+    for (unsigned i = 0; i < 2; i++) { /* the overlay, then the layers below it */
+        struct qcbm_error err = { 0 };
+        struct qcbm_image *target, *top;
+        struct qcbm_plan_summary sum;
+        struct qcbm_edit *edit;
+
+        opt.flags = i ? QCBM_SYNTH_FORCE_SHARE : 0;
+        assert_ok(qcbm_open(temp_path(&d, "mid"), QCBM_OPEN_WRITE, &target, &err), &err);
+        assert_ok(qcbm_open(temp_path(&d, "top"), i ? 0 : QCBM_OPEN_FORCE_SHARE, &top, &err), &err);
+        assert_ok(qcbm_edit_begin(target, &edit, &err), &err);
+        assert_ok(qcbm_edit_synth(edit, top, "n", &opt, NULL, &err), &err);
+        assert_ok(qcbm_edit_plan(edit, &sum, NULL, NULL, &err), &err);
+        assert_true(sum.writes > 0);
+        assert_failure(qcbm_edit_commit(edit, NULL, &err), &err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "not written");
+        assert_int_equal(bitmap_count(target), 0);
+        qcbm_edit_free(edit);
+        qcbm_close(top);
+        qcbm_close(target);
+    }
+    temp_dir_remove(&d);
 }
 
 static void a_base_that_is_none_is_refused(void **state)
@@ -913,6 +954,7 @@ int main(void)
         cmocka_unit_test(since_counts_the_layers_above_the_base),
         cmocka_unit_test(a_short_layer_makes_dirty_what_it_hides),
         cmocka_unit_test(a_tail_past_the_base_is_clean_with_a_note_or_dirty_on_request),
+        cmocka_unit_test(what_was_read_while_others_may_write_is_not_committed),
         cmocka_unit_test(a_base_that_is_none_is_refused),
         cmocka_unit_test(a_base_needs_an_image_in_a_file),
         cmocka_unit_test(the_target_may_be_a_layer_of_the_chain),

@@ -221,6 +221,38 @@ static void a_place_that_changes_twice_goes_back_twice(void **state)
     session_close(&s);
 }
 
+/* 3 MiB in a row, of one write: it goes back in writes that fit into the memory that was taken for them. */
+static void a_long_write_goes_back_in_pieces(void **state)
+{
+    struct ground *g = *state;
+    struct qcbmi_plan plan = { .undo_path = g->undo };
+    struct qcbm_undo_result r;
+    struct qcbm_error err = { 0 };
+    struct qcbmi_bitset bits;
+    struct record *rec;
+    struct session s;
+    const uint8_t *bytes;
+    size_t len;
+
+    unlink(g->undo);
+    build_resize(&g->b, MIB(4));
+    assert_int_equal(qcbmi_bitset_init(&bits, MIB(24), NULL), 0);
+    assert_int_equal(qcbmi_bitset_set(&bits, 0, MIB(24), NULL), 0);
+    session_open(&s, &g->b);
+    assert_ok(qcbmi_plan_stage(&plan, "s", false, &err), &err);
+    assert_ok(qcbmi_plan_write_bits(&plan, "bits", 100000, MIB(3), &bits, 0, &err), &err);
+    assert_ok(qcbmi_plan_commit(&plan, s.img, &err), &err);
+    bytes = session_bytes(&s, &len);
+    assert_ok(undo_bytes(bytes, len, g->undo, &r, &rec, &err), &err);
+    assert_record_is(rec, g->b.bytes, g->b.len);
+    for (size_t i = 0; i < rec->n; i++)
+        assert_true(rec->events[i].len <= MIB(1));
+    record_free(rec);
+    qcbmi_bitset_free(&bits);
+    qcbmi_plan_free(&plan);
+    session_close(&s);
+}
+
 /* ---- refused: the image ---- */
 
 #define ANYWHERE (QCBM_NO_OFFSET - 1)
@@ -549,6 +581,7 @@ int main(void)
         ON_GROUND(the_handle_shows_the_old_state),
         ON_GROUND(a_dry_run_tells_and_writes_nothing),
         ON_GROUND(a_place_that_changes_twice_goes_back_twice),
+        ON_GROUND(a_long_write_goes_back_in_pieces),
         ON_GROUND(another_image_is_refused),
         ON_GROUND(another_length_is_refused),
         ON_GROUND(every_byte_that_matters_is_compared),
