@@ -122,12 +122,10 @@ bool qcbmi_check_afford(struct check *c, uint64_t bytes)
 /* Is [@off, @off + @len) one hole? Then its bytes are zeros, however long a hostile file pretends to be. */
 static bool is_hole(struct check *c, uint64_t off, uint64_t len)
 {
-    const struct qcbm_io_ops *ops = c->img->io.ops;
-
-    if (!ops->extent || off >= c->img->io.size)
+    if (off >= c->img->io.size)
         return false;
     if (off < c->hole_start || off >= c->hole_end) {
-        if (ops->extent(c->img->io.self, off, &c->hole_data, &c->hole_end, NULL) < 0 || c->hole_end <= off)
+        if (qcbmi_io_extent(&c->img->io, off, &c->hole_data, &c->hole_end, NULL) < 0)
             return false;
         c->hole_start = off;
     }

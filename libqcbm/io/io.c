@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "io/io.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -9,6 +10,10 @@
 
 /* Offsets reach the system as off_t. */
 #define IO_MAX_END ((uint64_t)INT64_MAX)
+
+/* What the table of a caller has at least, however old it is: close is the last member of the first release, and a table
+ * without it has none that could be called. A member that is added later is looked at only where struct_size covers it. */
+#define OPS_OF_FIRST_RELEASE (offsetof(struct qcbm_io_ops, close) + sizeof(((struct qcbm_io_ops *)0)->close))
 
 /* What a backend's call returned, made safe: a backend of the caller is not trusted to return a code of ours, nor to
  * fill its error object. @local is what it was given, so that success never touches @err. */
@@ -50,11 +55,9 @@ int qcbmi_io_init(struct qcbmi_io *io, const struct qcbm_io_ops *ops, void *self
     int ret;
 
     *io = (struct qcbmi_io){ 0 };
-    /* All members are of the first release; close is the last, so a shorter table has none that could be called. A
-     * member that is added later is looked at only where struct_size covers it. */
-    if (!ops || ops->struct_size < sizeof(*ops))
+    if (!ops || ops->struct_size < OPS_OF_FIRST_RELEASE)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "backend: struct_size %zu is below %zu",
-                          ops ? ops->struct_size : 0, sizeof(*ops));
+                          ops ? ops->struct_size : 0, OPS_OF_FIRST_RELEASE);
     ret = check_ops(ops, writable, err);
     if (ret == 0)
         ret = ask_size(ops, self, &size, err);
@@ -224,14 +227,34 @@ int qcbmi_io_lock(struct qcbmi_io *io, enum qcbm_lock_mode mode, struct qcbm_err
     return finish(io->ops->lock(io->self, mode, &local), "lock", &local, err);
 }
 
+int qcbmi_io_extent(struct qcbmi_io *io, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err)
+{
+    struct qcbm_error local = { 0 };
+    bool data = true;
+    uint64_t stop = 0;
+    int ret;
+
+    *is_data = off < io->size;
+    *end = *is_data ? io->size : UINT64_MAX;
+    if (!*is_data || !io->ops->extent)
+        return 0;
+    ret = finish(io->ops->extent(io->self, off, &data, &stop, &local), "extent", &local, err);
+    if (ret < 0)
+        return ret;
+    if (stop <= off)
+        return qcbmi_fail(err, QCBM_E_IO, off, "backend: extent at 0x%" PRIx64 " ends at 0x%" PRIx64, off, stop);
+    *is_data = data;
+    if (stop < io->size)
+        *end = stop;
+    else if (!data)
+        *end = UINT64_MAX;
+    return 0;
+}
+
 bool qcbmi_io_is_hole(struct qcbmi_io *io, uint64_t off, uint64_t len)
 {
-    bool is_data = true;
-    uint64_t end = 0;
+    bool is_data;
+    uint64_t end;
 
-    if (!io->ops->extent || off >= io->size)
-        return false;
-    if (io->ops->extent(io->self, off, &is_data, &end, NULL) < 0)
-        return false;
-    return !is_data && (end >= io->size || (end > off && end - off >= len));
+    return off < io->size && qcbmi_io_extent(io, off, &is_data, &end, NULL) == 0 && !is_data && end - off >= len;
 }

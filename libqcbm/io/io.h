@@ -50,6 +50,9 @@ int qcbmi_io_check_cut(const struct qcbmi_io *io, uint64_t len_bytes, struct qcb
 int qcbmi_io_cut(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err);
 int qcbmi_io_reserve(struct qcbmi_io *io, uint64_t off, uint64_t len, struct qcbm_error *err); /* 0 if not offered */
 int qcbmi_io_space(struct qcbmi_io *io, uint64_t *available, uint64_t *allocated, struct qcbm_error *err);
+/* Is [@off, ...) data or a hole, and up to where? *@end is past @off. Behind the end of the file is a hole without end
+ * (UINT64_MAX), and one that reaches the end of the file goes on there. A backend that cannot tell has data alone. */
+int qcbmi_io_extent(struct qcbmi_io *io, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err);
 /* Is all of the range known to be a hole, which reads as zeros? False where the backend cannot tell. */
 bool qcbmi_io_is_hole(struct qcbmi_io *io, uint64_t off, uint64_t len);
 int qcbmi_io_lock(struct qcbmi_io *io, enum qcbm_lock_mode mode, struct qcbm_error *err); /* 0 if not offered */

@@ -22,6 +22,8 @@ struct fake {
     int ret; /* of every call but size() */
     bool fill_error;
     int size_ret;
+    bool extent_data; /* what extent() answers */
+    uint64_t extent_end;
     unsigned calls, closed;
 };
 
@@ -68,6 +70,16 @@ static int fake_grow(void *self, uint64_t len_bytes, struct qcbm_error *err)
 {
     (void)len_bytes;
     return answer(self, err);
+}
+
+static int fake_extent(void *self, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err)
+{
+    struct fake *f = self;
+
+    assert_true(off < f->size);
+    *is_data = f->extent_data;
+    *end = f->extent_end;
+    return answer(f, err);
 }
 
 static void fake_close(void *self)
@@ -147,6 +159,25 @@ static void init_takes_a_longer_table_of_a_newer_caller(void **state)
     assert_int_equal(qcbmi_io_init(&io, &ops, &f, true, NULL), 0);
     assert_int_equal(io.size, 9);
     qcbmi_io_close(&io);
+}
+
+/* The first release had all up to close: no later one may ask for more. */
+static void init_takes_the_table_of_the_first_release(void **state)
+{
+    size_t len = offsetof(struct qcbm_io_ops, close) + sizeof(fake_ops.close);
+    struct qcbm_io_ops *ops = malloc(len); /* to the byte, for ASan */
+    struct fake f = { .size = 9 };
+    struct qcbmi_io io;
+
+    (void)state;
+    assert_non_null(ops);
+    assert_int_equal(len, sizeof(size_t) + 11 * sizeof(void *));
+    memcpy(ops, &fake_ops, len);
+    ops->struct_size = len;
+    assert_int_equal(qcbmi_io_init(&io, ops, &f, true, NULL), 0);
+    assert_int_equal(io.size, 9);
+    qcbmi_io_close(&io);
+    free(ops);
 }
 
 static void init_closes_when_the_size_is_not_to_be_had(void **state)
@@ -255,6 +286,116 @@ static void read_error_says_what_was_read(void **state)
     assert_int_equal(err.offset, 77);
     assert_int_equal(qcbmi_io_read(&io, 0, buf, 8, "snapshot table", NULL), QCBM_E_IO);
     qcbmi_io_close(&io);
+}
+
+/* ---- holes --------------------------------------------------------------------------------------------- */
+
+static void open_fake_with_holes(struct qcbmi_io *io, struct fake *f)
+{
+    static struct qcbm_io_ops ops;
+
+    ops = fake_ops;
+    ops.extent = fake_extent;
+    assert_int_equal(qcbmi_io_init(io, &ops, f, false, NULL), 0);
+}
+
+static void an_extent_goes_on_behind_the_end_only_as_a_hole(void **state)
+{
+    static const struct {
+        uint64_t off;
+        bool data;
+        uint64_t end, want;
+    } cases[] = {
+        { 0, true, 50, 50 },
+        { 49, true, 50, 50 },
+        { 0, false, 50, 50 },
+        { 0, true, 100, 100 },
+        { 0, true, 101, 100 }, /* the file grew, or the backend rounds up */
+        { 0, true, UINT64_MAX, 100 },
+        { 0, false, 99, 99 },
+        { 0, false, 100, UINT64_MAX },
+        { 99, false, UINT64_MAX, UINT64_MAX },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct fake f = { .size = 100, .extent_data = cases[i].data, .extent_end = cases[i].end };
+        struct qcbm_error err = untouched;
+        struct qcbmi_io io;
+        uint64_t end = 0;
+        bool data = !cases[i].data;
+
+        open_fake_with_holes(&io, &f);
+        assert_int_equal(qcbmi_io_extent(&io, cases[i].off, &data, &end, &err), 0);
+        assert_int_equal(data, cases[i].data);
+        assert_true(end == cases[i].want);
+        assert_memory_equal(&err, &untouched, sizeof(err));
+        qcbmi_io_close(&io);
+    }
+}
+
+static void behind_the_end_is_a_hole_and_nobody_is_asked(void **state)
+{
+    struct fake f = { .size = 100, .extent_data = true, .extent_end = 100 };
+    struct qcbmi_io io;
+    uint64_t end = 0;
+    bool data = true;
+
+    (void)state;
+    open_fake_with_holes(&io, &f);
+    assert_int_equal(qcbmi_io_extent(&io, 100, &data, &end, NULL), 0);
+    assert_true(!data && end == UINT64_MAX);
+    assert_int_equal(qcbmi_io_extent(&io, UINT64_MAX, &data, &end, NULL), 0);
+    assert_true(!data && end == UINT64_MAX);
+    assert_false(qcbmi_io_is_hole(&io, 100, 1));
+    assert_int_equal(f.calls, 0);
+    qcbmi_io_close(&io);
+}
+
+/* An answer that goes nowhere would be asked for again, for ever. */
+static void an_extent_that_ends_where_it_begins_is_an_error_of_the_backend(void **state)
+{
+    static const uint64_t ends[] = { 0, 10, 39, 40 };
+
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof(ends) / sizeof(ends[0]); i++) {
+        struct fake f = { .size = 100, .extent_data = i % 2, .extent_end = ends[i / 2] };
+        struct qcbm_error err = { 0 };
+        struct qcbmi_io io;
+        uint64_t end;
+        bool data;
+
+        open_fake_with_holes(&io, &f);
+        assert_int_equal(qcbmi_io_extent(&io, 40, &data, &end, &err), QCBM_E_IO);
+        assert_int_equal(err.code, QCBM_E_IO);
+        assert_non_null(strstr(err.message, "backend: extent at 0x28 ends at 0x"));
+        assert_true(err.offset == 40);
+        assert_int_equal(qcbmi_io_extent(&io, 40, &data, &end, NULL), QCBM_E_IO);
+        assert_false(qcbmi_io_is_hole(&io, 40, 1));
+        qcbmi_io_close(&io);
+    }
+}
+
+static void an_extent_that_cannot_be_told_fails_with_a_message(void **state)
+{
+    static const int rets[] = { QCBM_E_IO, QCBM_E_NOMEM, 1, -4711 };
+
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof(rets) / sizeof(rets[0]); i++) {
+        struct fake f = { .size = 100, .extent_end = 100, .ret = rets[i / 2], .fill_error = i % 2 };
+        int want = f.ret > 0 || f.ret == -4711 ? QCBM_E_IO : f.ret;
+        struct qcbm_error err = { 0 };
+        struct qcbmi_io io;
+        uint64_t end;
+        bool data;
+
+        open_fake_with_holes(&io, &f);
+        assert_int_equal(qcbmi_io_extent(&io, 0, &data, &end, &err), want);
+        assert_int_equal(err.code, want);
+        assert_true(err.message[0]);
+        assert_false(qcbmi_io_is_hole(&io, 0, 1)); /* what nobody knows is read */
+        qcbmi_io_close(&io);
+    }
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
@@ -566,11 +707,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(init_refuses_a_table_without_what_it_needs),
         cmocka_unit_test(init_takes_a_longer_table_of_a_newer_caller),
+        cmocka_unit_test(init_takes_the_table_of_the_first_release),
         cmocka_unit_test(init_closes_when_the_size_is_not_to_be_had),
         cmocka_unit_test(close_is_fine_on_zeroes_and_twice),
         cmocka_unit_test(read_refuses_what_passes_the_end),
         cmocka_unit_test(slack_reads_zeros_behind_a_short_last_cluster),
         cmocka_unit_test(read_error_says_what_was_read),
+        cmocka_unit_test(an_extent_goes_on_behind_the_end_only_as_a_hole),
+        cmocka_unit_test(behind_the_end_is_a_hole_and_nobody_is_asked),
+        cmocka_unit_test(an_extent_that_ends_where_it_begins_is_an_error_of_the_backend),
+        cmocka_unit_test(an_extent_that_cannot_be_told_fails_with_a_message),
         cmocka_unit_test(every_change_needs_a_writable_handle),
         cmocka_unit_test(size_follows_writes_and_growth_only_when_they_succeed),
         cmocka_unit_test(no_offset_passes_63_bits),
