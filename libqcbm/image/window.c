@@ -20,20 +20,16 @@ void qcbmi_window_free(struct qcbmi_window *w)
 /* How far the zeros that were read go on: a hostile file is sparse, and long. */
 static int find_zero_end(struct qcbmi_window *w, struct qcbmi_io *io, struct qcbm_error *err)
 {
-    bool is_data = true;
-    uint64_t end = 0;
-    int ret = 0;
+    bool is_data;
+    uint64_t end;
+    int ret;
 
     w->zero_end = w->start;
     if (!bytes_are_zero(w->buf, w->end - w->start))
         return 0;
-    w->zero_end = w->end;
-    if (w->end >= io->size)
-        w->zero_end = UINT64_MAX;
-    else if (io->ops->extent)
-        ret = io->ops->extent(io->self, w->end, &is_data, &end, err);
-    if (ret == 0 && !is_data)
-        w->zero_end = end >= io->size ? UINT64_MAX : end;
+    ret = w->holes ? qcbmi_holes_at(w->holes, w->end, &is_data, &end, err)
+                   : qcbmi_io_extent(io, w->end, &is_data, &end, err);
+    w->zero_end = ret == 0 && !is_data ? end : w->end;
     return ret;
 }
 
@@ -63,11 +59,11 @@ int qcbmi_window_at(struct qcbmi_window *w, struct qcbmi_io *io, uint64_t off, u
     static const uint8_t zeros[4096];
     int ret = 0;
 
-    if (qcbmi_window_is_zero(w, off, need)) {
-        *out = zeros;
-        return 0;
-    }
     if (!w->buf || off < w->start || off + need > w->end) {
+        if (qcbmi_window_is_zero(w, off, need)) {
+            *out = zeros;
+            return 0;
+        }
         bool near = w->buf && off >= w->start && off - w->start <= w->end - w->start + NEAR;
 
         ret = load(w, io, off, near ? QCBMI_WINDOW_BYTES : u64_min(rest, QCBMI_WINDOW_BYTES), err);
@@ -77,7 +73,14 @@ int qcbmi_window_at(struct qcbmi_window *w, struct qcbmi_io *io, uint64_t off, u
     return ret;
 }
 
+uint64_t qcbmi_window_zero_end(const struct qcbmi_window *w, uint64_t off)
+{
+    if (w->buf && off >= w->start && w->zero_end > off)
+        return w->zero_end;
+    return w->holes ? qcbmi_holes_known(w->holes, off) : off;
+}
+
 bool qcbmi_window_is_zero(const struct qcbmi_window *w, uint64_t off, uint64_t len)
 {
-    return w->buf && off >= w->start && w->zero_end > off && len <= w->zero_end - off;
+    return qcbmi_window_zero_end(w, off) - off >= len;
 }

@@ -5,14 +5,15 @@
 #ifndef QCBMI_WINDOW_H
 #define QCBMI_WINDOW_H
 
-#include "io/io.h"
+#include "io/holes.h"
 
 #define QCBMI_WINDOW_BYTES (UINT64_C(64) << 10)
 
 struct qcbmi_window {
-    uint8_t *buf;        /* QCBMI_WINDOW_BYTES */
-    uint64_t start, end; /* of the file, in buf */
-    uint64_t zero_end;   /* from start up to here the file is known to be zeros; start if nothing is known */
+    struct qcbmi_holes *holes; /* of the file, where several windows look at it in any order; may be NULL */
+    uint8_t *buf;              /* QCBMI_WINDOW_BYTES */
+    uint64_t start, end;       /* of the file, in buf */
+    uint64_t zero_end;         /* from start up to here the file is known to be zeros; start if nothing is known */
 };
 
 void qcbmi_window_free(struct qcbmi_window *w); /* fine on a zeroed struct */
@@ -22,7 +23,8 @@ void qcbmi_window_free(struct qcbmi_window *w); /* fine on a zeroed struct */
 int qcbmi_window_at(struct qcbmi_window *w, struct qcbmi_io *io, uint64_t off, uint64_t need, uint64_t rest,
                     const uint8_t **out, struct qcbm_error *err);
 
-/* Is [@off, @off + @len) known to be zeros, from the call before? */
+/* Up to where all is known to be zeros from @off on, from calls before; @off if nothing is known. */
+uint64_t qcbmi_window_zero_end(const struct qcbmi_window *w, uint64_t off);
 bool qcbmi_window_is_zero(const struct qcbmi_window *w, uint64_t off, uint64_t len);
 
 #endif

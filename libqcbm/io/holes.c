@@ -1,0 +1,104 @@
+/* holes.c - where the holes of a file are: asked for once, in file order, and remembered
+ * SPDX-License-Identifier: MIT */
+#include "io/holes.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+
+#define MAX_REMEMBERED 65536u /* 512 KiB, for each layer of a chain; beyond it every question is asked by itself */
+
+void qcbmi_holes_init(struct qcbmi_holes *h, struct qcbmi_io *io)
+{
+    *h = (struct qcbmi_holes){ .io = io };
+}
+
+void qcbmi_holes_free(struct qcbmi_holes *h)
+{
+    free(h->ends);
+    *h = (struct qcbmi_holes){ 0 };
+}
+
+static uint64_t known_end(const struct qcbmi_holes *h)
+{
+    return h->n ? h->ends[h->n - 1] : 0;
+}
+
+static bool is_data_at(const struct qcbmi_holes *h, size_t i)
+{
+    return h->first_is_data == (i % 2 == 0);
+}
+
+static int remember(struct qcbmi_holes *h, bool is_data, uint64_t end, struct qcbm_error *err)
+{
+    h->asked++;
+    if (h->n && is_data_at(h, h->n - 1) == is_data) {
+        h->ends[h->n - 1] = end;
+        return 0;
+    }
+    if (qcbmi_grow_array(&h->ends, &h->capacity, h->n, sizeof(*h->ends), err) < 0)
+        return QCBM_E_NOMEM;
+    if (h->n == 0)
+        h->first_is_data = is_data;
+    h->ends[h->n++] = end;
+    return 0;
+}
+
+/* Index of the extent with @off, which is below known_end(). */
+static size_t find(struct qcbmi_holes *h, uint64_t off)
+{
+    size_t low = 0, high = h->n - 1;
+
+    if (h->hint > 0 && off >= h->ends[h->hint - 1])
+        low = h->hint;
+    if (off < h->ends[low])
+        high = low;
+    else if (low < high && off < h->ends[low + 1])
+        low = high = low + 1;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (off < h->ends[middle])
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return h->hint = low;
+}
+
+int qcbmi_holes_at(struct qcbmi_holes *h, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    while (ret == 0 && off >= known_end(h) && h->asked < MAX_REMEMBERED) {
+        ret = qcbmi_io_extent(h->io, known_end(h), is_data, end, err);
+        if (ret == 0)
+            ret = remember(h, *is_data, *end, err);
+    }
+    if (ret < 0)
+        return ret;
+    if (off < known_end(h)) {
+        size_t i = find(h, off);
+
+        *is_data = is_data_at(h, i);
+        *end = h->ends[i];
+        return 0;
+    }
+    if (off < h->last_from || off >= h->last_end) {
+        ret = qcbmi_io_extent(h->io, off, &h->is_data, &h->last_end, err);
+        h->last_from = ret == 0 ? off : UINT64_MAX;
+    }
+    *is_data = h->is_data;
+    *end = h->last_end;
+    return ret;
+}
+
+uint64_t qcbmi_holes_known(struct qcbmi_holes *h, uint64_t off)
+{
+    if (off < known_end(h)) {
+        size_t i = find(h, off);
+
+        return is_data_at(h, i) ? off : h->ends[i];
+    }
+    return off >= h->last_from && off < h->last_end && !h->is_data ? h->last_end : off;
+}

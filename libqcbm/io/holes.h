@@ -1,0 +1,31 @@
+/* holes.h - where the holes of a file are: asked for once, in file order, and remembered
+ * SPDX-License-Identifier: MIT
+ *
+ * A file system may have to walk over all that lies between an offset and the next hole. Who asks at offsets in the order
+ * of the guest has it walk over the same bytes again and again; asked in the order of the file, it walks once. */
+#ifndef QCBMI_HOLES_H
+#define QCBMI_HOLES_H
+
+#include "io/io.h"
+
+struct qcbmi_holes {
+    struct qcbmi_io *io;
+    uint64_t *ends; /* of the extents from offset 0 on; data and holes take turns */
+    size_t n, capacity;
+    bool first_is_data;
+    size_t asked;                 /* answers that were remembered */
+    size_t hint;                  /* the extent that was found last */
+    bool is_data;                 /* beyond what can be remembered, the answer that came last: */
+    uint64_t last_from, last_end; /* [last_from, last_end) */
+};
+
+void qcbmi_holes_init(struct qcbmi_holes *h, struct qcbmi_io *io);
+void qcbmi_holes_free(struct qcbmi_holes *h); /* fine on a zeroed struct */
+
+/* As qcbmi_io_extent(). */
+int qcbmi_holes_at(struct qcbmi_holes *h, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err);
+
+/* Up to where there is a hole from @off on, as far as is remembered; @off if nothing is. Asks nobody. */
+uint64_t qcbmi_holes_known(struct qcbmi_holes *h, uint64_t off);
+
+#endif
