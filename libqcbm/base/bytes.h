@@ -27,6 +27,18 @@ static inline bool bytes_are_zero(const uint8_t *p, uint64_t len)
     return len == 0 || (p[0] == 0 && memcmp(p, p + 1, (size_t)len - 1) == 0);
 }
 
+/* How many bytes from @p on are zeros: a multiple of 8, or all. */
+static inline uint64_t bytes_zero_prefix(const uint8_t *p, uint64_t len)
+{
+    uint64_t n = 0;
+
+    if (bytes_are_zero(p, len))
+        return len;
+    while (bytes_are_zero(p + n, 8 < len - n ? 8 : len - n))
+        n += 8;
+    return n;
+}
+
 static inline void be16_store(uint8_t *p, uint16_t v)
 {
     p[0] = (uint8_t)(v >> 8);

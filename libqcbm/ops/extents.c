@@ -3,12 +3,12 @@
 #include "base/checked.h"
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
-#include "image/zero_map.h"
+#include "image/guest_map.h"
 
 struct emit {
     qcbm_extent_fn *fn;
     void *opaque;
-    struct qcbmi_zero_map *zero; /* NULL = not asked for */
+    struct qcbmi_guest_map *map; /* tells zeros; NULL = not asked for */
     unsigned gran_bits;
     uint64_t size;
     struct qcbm_extent run; /* not yet given out; length 0 = none */
@@ -36,23 +36,39 @@ static int add_piece(struct emit *e, uint64_t start, uint64_t end, bool dirty, b
     return ret;
 }
 
+/* A table that the file lost says nothing about what the guest wrote: that its zeros are true is not to be told. */
+static int check_lost(const struct qcbmi_guest_map *map, struct qcbm_error *err)
+{
+    for (size_t i = 0; map->lost && i < map->chain->n; i++) {
+        const struct qcbmi_guest_layer *l = &map->layers[i];
+
+        if (l->lost_tables)
+            return qcbmi_fail(err, QCBM_E_CORRUPT, l->layer->img->h.l1_offset + 8 * l->first_lost,
+                              "L1 entry %" PRIu64 ": L2 table at 0x%" PRIx64
+                              " lies past the end of the file at 0x%" PRIx64,
+                              l->first_lost, l->last_lost, l->layer->img->io.size);
+    }
+    return 0;
+}
+
 /* Granules [@first, @last) are all dirty or all clean. */
 static int add_granules(struct emit *e, uint64_t first, uint64_t last, bool dirty, struct qcbm_error *err)
 {
     uint64_t start = first << e->gran_bits, end = u64_min(last << e->gran_bits, e->size);
 
-    if (!e->zero)
+    if (!e->map)
         return start < end ? add_piece(e, start, end, dirty, false, err) : 0;
     while (start < end) {
-        uint64_t stop;
-        bool zero;
-        int ret = qcbmi_zero_map_at(e->zero, start, end, &zero, &stop, err);
+        struct qcbmi_guest_piece p;
+        int ret = qcbmi_guest_map_at(e->map, start, &p, err);
 
         if (ret == 0)
-            ret = add_piece(e, start, stop, dirty, zero, err);
+            ret = check_lost(e->map, err);
+        if (ret == 0)
+            ret = add_piece(e, start, u64_min(p.end, end), dirty, qcbmi_guest_piece_is_zero(&p), err);
         if (ret < 0)
             return ret;
-        start = stop;
+        start = p.end;
     }
     return 0;
 }
@@ -99,7 +115,7 @@ int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags
     struct emit e = { .fn = fn, .opaque = opaque, .size = img->g.sector_size_down };
     struct qcbmi_chain_options options = { .force_share = flags & QCBM_EXTENTS_FORCE_SHARE };
     struct qcbmi_chain chain = { 0 };
-    struct qcbmi_zero_map zero = { 0 };
+    struct qcbmi_guest_map map = { 0 };
     const struct qcbmi_bitmap *b;
     int ret = qcbmi_bitmap_find_readable(img, name, &b, err);
 
@@ -112,14 +128,14 @@ int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags
     if (flags & QCBM_EXTENTS_ZERO) {
         ret = qcbmi_chain_open(img, &options, &chain, err);
         if (ret == 0)
-            ret = qcbmi_zero_map_init(&zero, &chain, err);
-        e.zero = &zero;
+            ret = qcbmi_guest_map_init(&map, &chain, QCBMI_GUEST_ALL, err);
+        e.map = &map;
     }
     if (ret == 0)
         ret = qcbmi_bitmap_walk(img, b, extents_piece, &e, NULL, err);
     if (ret == 0)
         ret = give_out(&e, err);
-    qcbmi_zero_map_free(&zero);
+    qcbmi_guest_map_free(&map);
     qcbmi_chain_close(&chain);
     return ret;
 }

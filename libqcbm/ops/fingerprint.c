@@ -7,39 +7,47 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
-#include "image/layer_map.h"
+#include "image/guest_map.h"
 
 #define HEAD 65536u
 
-/* The bytes of @piece from @guest on into @to, which is all zeros; false if they are not in the file. */
-static bool read_piece(struct qcbm_image *img, const struct qcbmi_layer_piece *piece, uint64_t guest, uint8_t *to,
-                       int *ret, struct qcbm_error *err)
+/* The bytes of @piece into @to, which is all zeros; false if they are not in the file as they are. */
+static bool read_piece(struct qcbm_image *img, const struct qcbmi_guest_piece *piece, uint8_t *to, int *ret,
+                       struct qcbm_error *err)
 {
-    if (piece->zero)
-        return true;
-    if (!piece->data) /* unallocated */
+    uint64_t len = piece->end - piece->start;
+
+    if (!q2_kind_is_allocated(piece->kind))
         return !img->backing_file;
-    if (!piece->has_offset)
+    if (piece->kind == Q2_COMPRESSED)
         return false;
-    *ret = qcbmi_io_read_slack(&img->io, piece->offset, to, piece->end - guest, img->g.cluster_size, "guest data", err);
+    if (piece->kind == Q2_NORMAL)
+        *ret = qcbmi_io_read_slack(&img->io, piece->host, to, len, img->g.cluster_size, "guest data", err);
     return *ret == 0;
 }
 
 /* QCBM_E_CORRUPT means that some of it cannot be read. */
 static int read_head(struct qcbm_image *img, uint8_t *to, uint64_t len, bool *known, struct qcbm_error *err)
 {
-    struct qcbmi_layer layer = { .img = img, .size = img->g.size, .borrowed = true };
-    struct qcbmi_layer_piece piece = { 0 };
-    struct qcbmi_layer_map map;
-    int ret = qcbmi_layer_map_init(&map, &layer, err);
+    struct qcbmi_chain_options this_layer = { .max_layers = 1 };
+    struct qcbmi_guest_piece piece = { 0 };
+    struct qcbmi_guest_map map = { 0 };
+    struct qcbmi_chain chain = { 0 };
+    int ret = qcbmi_chain_open(img, &this_layer, &chain, err);
 
+    if (ret == 0)
+        ret = qcbmi_guest_map_init(&map, &chain, 0, err);
     *known = true;
-    for (uint64_t at = 0; ret == 0 && *known && at < len; at = piece.end) {
-        ret = qcbmi_layer_map_at(&map, at, len, &piece, err);
+    while (ret == 0 && *known && piece.end < len) {
+        ret = qcbmi_guest_map_at(&map, piece.end, &piece, err);
+        if (ret == 0 && piece.kind == Q2_INVALID)
+            ret = qcbmi_guest_map_fail(&map, &piece, err);
+        piece.end = u64_min(piece.end, len);
         if (ret == 0)
-            *known = read_piece(img, &piece, at, to + at, &ret, err);
+            *known = read_piece(img, &piece, to + piece.start, &ret, err);
     }
-    qcbmi_layer_map_free(&map);
+    qcbmi_guest_map_free(&map);
+    qcbmi_chain_close(&chain);
     return ret;
 }
 

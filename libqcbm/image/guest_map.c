@@ -1,0 +1,434 @@
+/* guest_map.c - what is at a guest offset: which layer of a chain says so, and where the bytes lie
+ * SPDX-License-Identifier: MIT */
+#include "image/guest_map.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "image/refscan.h"
+
+#define NO_CLUSTER UINT64_MAX
+
+static bool reads_through(enum q2_kind kind)
+{
+    return kind == Q2_UNALLOCATED || kind == Q2_UNALLOCATED_ALLOC;
+}
+
+/* ---- L1 entries of one layer ---- */
+
+/* The first entry from *@index on that names a table; @end if there is none before it. */
+static int find_table(struct qcbmi_guest_layer *l, uint64_t *index, uint64_t end, struct q2_l1_entry *e,
+                      struct qcbm_error *err)
+{
+    struct qcbm_image *img = l->layer->img;
+    const uint8_t *raw;
+
+    while (*index < end) {
+        uint64_t at = img->h.l1_offset + 8 * *index, zeros = (qcbmi_window_zero_end(&l->l1, at) - at) / 8;
+        int ret;
+
+        if (zeros) {
+            *index = u64_min(end, *index + zeros);
+            continue;
+        }
+        ret = qcbmi_window_at(&l->l1, &img->io, at, 8, 8 * (img->g.l1_used - *index), &raw, err);
+        if (ret < 0)
+            return ret;
+        q2_l1_entry_parse(be64_load(raw), &img->g, e);
+        if (e->l2_offset)
+            return 0;
+        (*index)++;
+    }
+    return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* A damaged L1 may name a table twice, which costs nothing; 4 Mi entries that name one table are an attack. */
+static int check_sharing(struct qcbmi_guest_layer *l, struct qcbm_error *err)
+{
+    const struct qcbm_image *img = l->layer->img;
+    uint64_t *offsets = qcbmi_alloc_array(img->g.l1_used, sizeof(*offsets), err);
+    size_t n = 0, distinct = 0;
+    int ret = 0;
+
+    if (!offsets)
+        return QCBM_E_NOMEM;
+    for (uint64_t i = 0; ret == 0 && i < img->g.l1_used; i++) {
+        struct q2_l1_entry e;
+
+        ret = find_table(l, &i, img->g.l1_used, &e, err);
+        if (ret == 0 && i < img->g.l1_used)
+            offsets[n++] = e.l2_offset;
+    }
+    qsort(offsets, n, sizeof(*offsets), by_value);
+    for (size_t i = 0; i < n; i++)
+        distinct += i == 0 || offsets[i] != offsets[i - 1];
+    free(offsets);
+    if (ret == 0 && n > 2 * distinct + 1024)
+        ret = qcbmi_fail(err, QCBM_E_CORRUPT, img->h.l1_offset,
+                         "%zu entries of the active L1 table share %zu L2 tables", n, distinct);
+    return ret;
+}
+
+/* ---- L2 entries of one layer ---- */
+
+/* Can QEMU not read it? It does not look at reserved bits, nor at what a compressed entry must not have. */
+static bool is_unreadable(const struct q2_l2_entry *e)
+{
+    if (e->kind == Q2_COMPRESSED)
+        return e->defects & Q2_DEFECT_DATA_OFFSET;
+    return e->defects & (Q2_DEFECT_SUBCLUSTER | Q2_DEFECT_UNALIGNED | Q2_DEFECT_DATA_OFFSET | Q2_DEFECT_V2_ZERO);
+}
+
+static int load_entry(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
+{
+    struct qcbm_image *img = l->layer->img;
+    const struct q2_geometry *g = &img->g;
+    uint64_t cluster = guest >> g->cluster_bits, in_table = (cluster % g->l2_entries) * g->l2_entry_size;
+    const uint8_t *raw;
+    int ret;
+
+    if (cluster == l->entry_cluster)
+        return 0;
+    l->entry_cluster = NO_CLUSTER;
+    l->entry_at = l->table + in_table;
+    ret = qcbmi_window_at(&l->l2, &img->io, l->entry_at, g->l2_entry_size, g->cluster_size - in_table, &raw, err);
+    if (ret < 0)
+        return ret;
+    q2_l2_entry_parse(be64_load(raw), g->extended_l2 ? be64_load(raw + 8) : 0, cluster << g->cluster_bits, g,
+                      &l->entry);
+    l->entry_cluster = cluster;
+    l->entries++;
+    return 0;
+}
+
+/* What the entry that was loaded says of @guest, and up to where it does. */
+static void describe(const struct qcbmi_guest_layer *l, uint64_t guest, struct qcbmi_guest_piece *out)
+{
+    const struct q2_geometry *g = &l->layer->img->g;
+    const struct q2_l2_entry *e = &l->entry;
+    uint64_t in_cluster = guest & (g->cluster_size - 1);
+
+    *out = (struct qcbmi_guest_piece){ .start = guest, .host = QCBM_NO_OFFSET, .doubtful = e->defects };
+    out->kind = is_unreadable(e) ? Q2_INVALID : q2_subcluster_kind(e, g, (unsigned)(in_cluster / g->subcluster_size));
+    if (out->kind == Q2_INVALID || out->kind == Q2_COMPRESSED)
+        out->end = guest - in_cluster + g->cluster_size;
+    else
+        out->end = align_down(guest, g->subcluster_size) + g->subcluster_size;
+    if (out->kind == Q2_NORMAL || out->kind == Q2_ZERO_ALLOC || out->kind == Q2_UNALLOCATED_ALLOC) {
+        out->host = e->host_offset + in_cluster;
+    } else if (out->kind == Q2_COMPRESSED) {
+        out->host = e->host_offset;
+        out->host_len = e->host_len;
+    }
+}
+
+/* Compressed clusters and those that cannot be read are looked at one by one. */
+static bool continues(const struct qcbmi_guest_piece *run, const struct qcbmi_guest_piece *next)
+{
+    return run->kind == next->kind && run->kind != Q2_COMPRESSED && run->kind != Q2_INVALID &&
+           run->doubtful == next->doubtful &&
+           (run->host == QCBM_NO_OFFSET ? next->host == QCBM_NO_OFFSET
+                                        : run->host + (next->start - run->start) == next->host);
+}
+
+/* Pass over the entries from l->run.end on that are all zeros, a piece of the table at a time. */
+static void skip_empty(struct qcbmi_guest_layer *l, uint64_t limit)
+{
+    struct qcbm_image *img = l->layer->img;
+    const struct q2_geometry *g = &img->g;
+
+    while (l->run.end < limit) {
+        uint64_t in_table = (l->run.end >> g->cluster_bits) % g->l2_entries * g->l2_entry_size;
+        uint64_t rest = g->cluster_size - in_table, want = u64_min(rest, 4096), at = l->table + in_table;
+        uint64_t zeros = u64_min(rest, qcbmi_window_zero_end(&l->l2, at) - at);
+        const uint8_t *raw;
+
+        if (zeros < want) {
+            if (qcbmi_window_at(&l->l2, &img->io, at, want, rest, &raw, NULL) < 0)
+                return;
+            zeros = bytes_zero_prefix(raw, want);
+        }
+        l->run.end += (zeros / g->l2_entry_size) << g->cluster_bits;
+        if (zeros < want)
+            return;
+    }
+}
+
+/* The run of alike entries from @guest on, up to the end of the table. What keeps an entry behind it from being
+ * read is the matter of who asks for that entry. */
+static int read_run(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
+{
+    uint64_t limit = l->table_end;
+    int ret = load_entry(l, guest, err);
+
+    if (ret < 0)
+        return ret;
+    describe(l, guest, &l->run);
+    while (l->run.end < limit) {
+        struct qcbmi_guest_piece next;
+
+        if (l->run.kind == Q2_UNALLOCATED && !l->run.doubtful && is_aligned(l->run.end, l->layer->img->g.cluster_size))
+            skip_empty(l, limit);
+        if (l->run.end >= limit || l->run.kind == Q2_INVALID || load_entry(l, l->run.end, NULL) < 0)
+            break;
+        describe(l, l->run.end, &next);
+        if (!continues(&l->run, &next))
+            break;
+        l->run.end = next.end;
+    }
+    l->run.end = u64_min(l->run.end, limit);
+    return 0;
+}
+
+/* QEMU reads zeros behind the end of the file: such a table says "unallocated" to it. The caller reports it. */
+static bool is_lost(struct qcbmi_guest_layer *l, uint64_t index, uint64_t l2_offset)
+{
+    if (l2_offset < l->layer->img->io.size)
+        return false;
+    if (l2_offset == l->last_lost)
+        return true;
+    if (l->lost_tables++ == 0)
+        l->first_lost = index;
+    l->last_lost = l2_offset;
+    return true;
+}
+
+/* The table of @guest becomes l->table, with 0 for none; l->table_end is up to where that holds. */
+static int enter_table(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
+{
+    const struct qcbm_image *img = l->layer->img;
+    const struct q2_geometry *g = &img->g;
+    uint64_t first = guest / g->l2_span, index = first, end = div_up(l->end, g->l2_span);
+    struct q2_l1_entry e = { 0 };
+    int ret = find_table(l, &index, end, &e, err);
+
+    l->table_end = 0;
+    if (ret < 0)
+        return ret;
+    if (index == first && e.unaligned)
+        return qcbmi_fail(err, QCBM_E_CORRUPT, img->h.l1_offset + 8 * index,
+                          "L1 entry %" PRIu64 ": L2 table offset 0x%" PRIx64 " is not cluster-aligned", index,
+                          e.l2_offset);
+    l->table = index == first ? e.l2_offset : 0;
+    l->table_from = guest;
+    index += index == first;
+    l->table_end = index < end ? index * g->l2_span : l->end;
+    if (l->table && (is_lost(l, first, l->table) || qcbmi_window_is_zero(&l->l2, l->table, g->cluster_size)))
+        l->table = 0;
+    return 0;
+}
+
+static int read_qcow2(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
+{
+    if (guest < l->table_from || guest >= l->table_end) {
+        int ret = enter_table(l, guest, err);
+
+        if (ret < 0)
+            return ret;
+    }
+    if (l->table)
+        return read_run(l, guest, err);
+    l->run = (struct qcbmi_guest_piece){ .start = guest, .end = l->table_end, .host = QCBM_NO_OFFSET };
+    return 0;
+}
+
+static int read_raw(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
+{
+    bool is_data = true;
+    uint64_t end = 0;
+    int ret = qcbmi_holes_at(&l->holes, guest, &is_data, &end, err);
+
+    l->run = (struct qcbmi_guest_piece){ .start = guest, .host = guest };
+    l->run.kind = is_data ? Q2_NORMAL : Q2_ZERO_ALLOC;
+    l->run.end = u64_min(end, l->end);
+    return ret;
+}
+
+/* ---- the chain ---- */
+
+static int layer_failed(const struct qcbmi_guest_map *m, size_t i, int ret, struct qcbm_error *err)
+{
+    const char *name = m->chain->layers[i].filename;
+    char text[256];
+
+    if (i == 0)
+        return ret;
+    return qcbmi_prefix(err, ret, "layer '%s': ", qcbmi_printable(text, sizeof(text), name, strlen(name)));
+}
+
+static int init_layer(struct qcbmi_guest_layer *l, struct qcbmi_layer *layer, unsigned flags, struct qcbm_error *err)
+{
+    struct qcbm_image *img = layer->img;
+    int ret = 0;
+
+    l->layer = layer;
+    l->end = align_down(layer->size, Q2_SECTOR);
+    l->entry_cluster = NO_CLUSTER;
+    qcbmi_holes_init(&l->holes, img ? &img->io : &layer->raw);
+    l->l1.holes = l->l2.holes = &l->holes;
+    if (img && (flags & QCBMI_GUEST_ALL))
+        ret = check_sharing(l, err);
+    /* With an external data file the holes would be those of that file, which is not opened. */
+    if (ret == 0 && img && (flags & QCBMI_GUEST_HOLES) && !img->g.data_file && !img->h.crypt_method)
+        ret = qcbmi_looks_preallocated(img, &l->ask_holes, err);
+    return ret;
+}
+
+int qcbmi_guest_map_init(struct qcbmi_guest_map *m, const struct qcbmi_chain *chain, unsigned flags,
+                         struct qcbm_error *err)
+{
+    int ret;
+
+    *m = (struct qcbmi_guest_map){ .chain = chain, .visible = chain->n };
+    m->layers = qcbmi_alloc_array(chain->n, sizeof(*m->layers), err);
+    if (!m->layers)
+        return QCBM_E_NOMEM;
+    ret = qcbmi_min_tree_init(&m->through, chain->n, err);
+    for (size_t i = 0; ret == 0 && i < chain->n; i++) {
+        ret = init_layer(&m->layers[i], &chain->layers[i], flags, err);
+        if (i > 0)
+            m->layers[i].end = u64_min(m->layers[i].end, m->layers[i - 1].end);
+        if (ret < 0)
+            ret = layer_failed(m, i, ret, err);
+    }
+    return ret;
+}
+
+void qcbmi_guest_map_free(struct qcbmi_guest_map *m)
+{
+    for (size_t i = 0; m->layers && i < m->chain->n; i++) {
+        qcbmi_window_free(&m->layers[i].l1);
+        qcbmi_window_free(&m->layers[i].l2);
+        qcbmi_holes_free(&m->layers[i].holes);
+    }
+    free(m->layers);
+    qcbmi_min_tree_free(&m->through);
+    *m = (struct qcbmi_guest_map){ 0 };
+}
+
+/* Layers that have ended at @guest are out of sight; on the way back they come into sight again. */
+static void move_to(struct qcbmi_guest_map *m, uint64_t guest)
+{
+    if (guest < m->at) {
+        m->visible = m->chain->n;
+        for (size_t i = 0; i < m->chain->n; i++)
+            qcbmi_min_tree_set(&m->through, i, 0);
+    }
+    m->at = guest;
+    while (m->visible > 1 && m->layers[m->visible - 1].end <= guest)
+        m->visible--;
+}
+
+/* What layer @i has at m->at becomes its run. */
+static int look_at(struct qcbmi_guest_map *m, size_t i, struct qcbm_error *err)
+{
+    struct qcbmi_guest_layer *l = &m->layers[i];
+    uint64_t bit = UINT64_C(1) << (i % 64);
+    int ret;
+
+    if (m->at < l->run.start || m->at >= l->run.end) {
+        ret = l->layer->img ? read_qcow2(l, m->at, err) : read_raw(l, m->at, err);
+        if (ret < 0) {
+            l->run = (struct qcbmi_guest_piece){ 0 };
+            return layer_failed(m, i, ret, err);
+        }
+        m->lost = m->lost || l->lost_tables;
+    }
+    if (reads_through(l->run.kind)) {
+        qcbmi_min_tree_set(&m->through, i, l->run.end);
+        m->doubtful[i / 64] = l->run.doubtful ? m->doubtful[i / 64] | bit : m->doubtful[i / 64] & ~bit;
+    }
+    return 0;
+}
+
+static bool doubts_before(const struct qcbmi_guest_map *m, size_t layer)
+{
+    uint64_t below = m->doubtful[layer / 64] & ((UINT64_C(1) << (layer % 64)) - 1);
+
+    for (size_t i = 0; below == 0 && i < layer / 64; i++)
+        below = m->doubtful[i];
+    return below != 0;
+}
+
+/* [@start, @end) of @run. */
+static void give_piece(const struct qcbmi_guest_piece *run, uint64_t start, uint64_t end, struct qcbmi_guest_piece *out)
+{
+    bool moves = run->host != QCBM_NO_OFFSET && run->kind != Q2_COMPRESSED;
+
+    out->start = start;
+    out->end = end;
+    out->kind = run->kind;
+    out->hole = false;
+    out->host = moves ? run->host + (start - run->start) : run->host;
+    out->host_len = run->host_len;
+}
+
+/* A hole of the file under an allocated cluster reads as zeros as well. */
+static int look_for_hole(struct qcbmi_guest_layer *l, struct qcbmi_guest_piece *p, struct qcbm_error *err)
+{
+    bool is_data = true;
+    uint64_t end = UINT64_MAX;
+    int ret = qcbmi_holes_at(&l->holes, p->host, &is_data, &end, err);
+
+    p->hole = !is_data;
+    p->end = u64_min(p->end, p->start + u64_min(end - p->host, UINT64_MAX - p->start));
+    return ret;
+}
+
+int qcbmi_guest_map_at(struct qcbmi_guest_map *m, uint64_t guest, struct qcbmi_guest_piece *out, struct qcbm_error *err)
+{
+    struct qcbmi_guest_layer *l;
+    size_t i;
+
+    move_to(m, guest);
+    for (;;) {
+        int ret;
+
+        i = qcbmi_min_tree_first(&m->through, guest);
+        if (i >= m->visible)
+            break;
+        ret = look_at(m, i, err);
+        if (ret < 0)
+            return ret;
+        if (!reads_through(m->layers[i].run.kind))
+            break;
+    }
+    i = i < m->visible ? i : m->visible - 1; /* where all read through, the lowest one says so */
+    l = &m->layers[i];
+    give_piece(&l->run, guest, u64_min(l->run.end, qcbmi_min_tree_before(&m->through, i)), out);
+    out->layer = i;
+    out->doubtful = l->run.doubtful || doubts_before(m, i);
+    return l->ask_holes && out->kind == Q2_NORMAL ? look_for_hole(l, out, err) : 0;
+}
+
+/* ---- what a piece means ---- */
+
+int qcbmi_guest_map_fail(const struct qcbmi_guest_map *m, const struct qcbmi_guest_piece *piece, struct qcbm_error *err)
+{
+    const struct qcbmi_guest_layer *l = &m->layers[piece->layer];
+    const struct q2_l2_entry *e = &l->entry;
+    const char *rule = e->defects & Q2_DEFECT_SUBCLUSTER    ? "the subcluster bits are impossible"
+                       : e->defects & Q2_DEFECT_UNALIGNED   ? "the host offset is not cluster-aligned"
+                       : e->defects & Q2_DEFECT_DATA_OFFSET ? "it does not fit an external data file"
+                                                            : "zero flag in a version 2 image";
+    int ret =
+        qcbmi_fail(err, QCBM_E_CORRUPT, l->entry_at, "L2 entry of guest 0x%" PRIx64 " (host offset 0x%" PRIx64 "): %s",
+                   align_down(piece->start, l->layer->img->g.cluster_size), e->host_offset, rule);
+
+    return layer_failed(m, piece->layer, ret, err);
+}
+
+bool qcbmi_guest_piece_is_zero(const struct qcbmi_guest_piece *piece)
+{
+    return !piece->doubtful && piece->kind != Q2_NORMAL && piece->kind != Q2_COMPRESSED && piece->kind != Q2_INVALID;
+}
