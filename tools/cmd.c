@@ -9,16 +9,23 @@
 #include <sys/stat.h>
 
 #include "cmd.h"
+#include "colour.h"
 #include "qemu_text.h"
 #include "sandbox.h"
 
 /* The text may hold names from the image or the command line: it stays one line whatever they are. */
-__attribute__((format(printf, 2, 0))) static void put_line(const char *kind, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static void put_line(enum tone tone, const char *kind, const char *fmt,
+                                                           va_list args)
 {
     char *text = NULL;
     int len = vasprintf(&text, fmt, args);
 
-    fprintf(stderr, "qcbm: %s", kind);
+    colour_word(stderr, kind[0] ? TONE_PLAIN : tone, "qcbm:");
+    fputc(' ', stderr);
+    if (kind[0]) {
+        colour_word(stderr, tone, kind);
+        fputc(' ', stderr);
+    }
     if (len >= 0)
         print_escaped(stderr, text, (size_t)len);
     fputc('\n', stderr);
@@ -31,7 +38,7 @@ int cmd_error(const char *fmt, ...)
     va_list args;
 
     va_start(args, fmt);
-    put_line("", fmt, args);
+    put_line(TONE_ERROR, "", fmt, args);
     va_end(args);
     return EXIT_FAILED;
 }
@@ -41,7 +48,7 @@ void cmd_warning(const char *fmt, ...)
     va_list args;
 
     va_start(args, fmt);
-    put_line("warning: ", fmt, args);
+    put_line(TONE_WARNING, "warning:", fmt, args);
     va_end(args);
 }
 
@@ -50,7 +57,7 @@ void cmd_hint(const char *fmt, ...)
     va_list args;
 
     va_start(args, fmt);
-    put_line("hint: ", fmt, args);
+    put_line(TONE_NOTE, "hint:", fmt, args);
     va_end(args);
 }
 
@@ -64,7 +71,7 @@ int cmd_usage_error(const struct cmd *cmd, const char *fmt, ...)
     va_list args;
 
     va_start(args, fmt);
-    put_line("", fmt, args);
+    put_line(TONE_ERROR, "", fmt, args);
     va_end(args);
     cmd_name_help(cmd);
     return EXIT_FAILED;

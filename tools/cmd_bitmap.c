@@ -61,6 +61,7 @@ static const struct opt bitmap_opts[] = {
     { "force-share", 'U', OPT_FLAG, offsetof(struct bitmap_args, force_share), NULL,
       "with --list, --export or --dry-run: read while a writer is active" },
     { "quiet", 'q', OPT_FLAG, offsetof(struct bitmap_args, quiet), NULL, "print errors only" },
+    OPT_COMMON_PROGRESS(bitmap_args),
     OPT_COMMON_OUTPUT(bitmap_args),
     OPT_COMMON_NO_LOCK(bitmap_args),
     OPT_COMMON_NO_SANDBOX(bitmap_args),
@@ -92,6 +93,8 @@ static int check_own_usage(const struct cmd *cmd, const struct bitmap_args *args
 {
     bool transfers = args->export_to || has_action(args, "import");
 
+    if (args->progress && !args->list && !args->export_to)
+        return cmd_usage_error(cmd, "-p goes with --list or --export");
     if (args->chain && !args->list)
         return cmd_usage_error(cmd, "--chain goes with --list");
     if (args->as && !args->copy_to)
@@ -280,7 +283,8 @@ static int run_list(const struct bitmap_args *args)
     img = cmd_open(args->path, args->format, bitmap_reading(args));
     if (!img)
         return EXIT_FAILED;
-    int code = (args->chain ? bitmap_list_chain : bitmap_list)(img, args->path, w);
+    struct progress progress = { .wanted = args->progress && !args->quiet };
+    int code = (args->chain ? bitmap_list_chain : bitmap_list)(img, args->path, &progress, w);
     if (w && !args->chain)
         json_finish(w);
     qcbm_close(img);

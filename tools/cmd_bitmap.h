@@ -7,6 +7,7 @@
 #include "input.h"
 #include "json_write.h"
 #include "opt_parse.h"
+#include "progress.h"
 
 struct bitmap_args {
     const char *path, *name, *surplus;
@@ -16,7 +17,7 @@ struct bitmap_args {
     const char *copy_to, *as, *export_to, *prune; /* each a job of its own */
     const char *file_format;                      /* of --export and --import */
     enum opt_output output;
-    bool list, chain, dry_run, quiet, force, force_share, no_lock, no_sandbox;
+    bool list, chain, progress, dry_run, quiet, force, force_share, no_lock, no_sandbox;
 };
 
 /* Flags for an image that is only read; for one that is to be changed. */
@@ -24,8 +25,9 @@ unsigned bitmap_reading(const struct bitmap_args *args);
 unsigned bitmap_writing(const struct bitmap_args *args);
 
 /* qcbm bitmap --list, --copy-to, --export, --prune: each returns the exit code. */
-int bitmap_list(struct qcbm_image *img, const char *path, struct json_writer *w); /* NULL: as text */
-int bitmap_list_chain(struct qcbm_image *img, const char *path, struct json_writer *w);
+/* @w NULL: as text. */
+int bitmap_list(struct qcbm_image *img, const char *path, struct progress *progress, struct json_writer *w);
+int bitmap_list_chain(struct qcbm_image *img, const char *path, struct progress *progress, struct json_writer *w);
 int bitmap_copy(const struct bitmap_args *args, const char *path, const char *name);
 int bitmap_export(const struct bitmap_args *args, const char *path, const char *name);
 int bitmap_prune(const struct bitmap_args *args, const char *path);

@@ -34,7 +34,8 @@ static void write_bare(struct json_writer *w, const struct qcbm_chain_layer *lay
     json_end_object(w);
 }
 
-static int list_layer(const struct qcbm_chain_layer *layer, uint32_t depth, struct json_writer *w)
+static int list_layer(const struct qcbm_chain_layer *layer, uint32_t depth, struct progress *progress,
+                      struct json_writer *w)
 {
     struct qcbm_image_info info;
 
@@ -44,7 +45,7 @@ static int list_layer(const struct qcbm_chain_layer *layer, uint32_t depth, stru
         qcbm_image_get_info(layer->image, &info, sizeof info);
         if (!w && info.bitmap_count == 0)
             printf("no bitmaps\n");
-        return bitmap_list(layer->image, layer->filename, w);
+        return bitmap_list(layer->image, layer->filename, progress, w);
     }
     if (w)
         write_bare(w, layer, NULL);
@@ -53,7 +54,7 @@ static int list_layer(const struct qcbm_chain_layer *layer, uint32_t depth, stru
     return EXIT_DONE;
 }
 
-static int list_layers(struct qcbm_chain *chain, const char *path, struct json_writer *w)
+static int list_layers(struct qcbm_chain *chain, const char *path, struct progress *progress, struct json_writer *w)
 {
     int code = EXIT_DONE;
 
@@ -62,7 +63,7 @@ static int list_layers(struct qcbm_chain *chain, const char *path, struct json_w
         struct qcbm_error err;
 
         if (qcbm_chain_get(chain, i, &layer, sizeof layer, &err) == 0) {
-            code |= list_layer(&layer, i, w);
+            code |= list_layer(&layer, i, progress, w);
             continue;
         }
         fflush(stdout);
@@ -73,7 +74,7 @@ static int list_layers(struct qcbm_chain *chain, const char *path, struct json_w
     return code;
 }
 
-int bitmap_list_chain(struct qcbm_image *img, const char *path, struct json_writer *w)
+int bitmap_list_chain(struct qcbm_image *img, const char *path, struct progress *progress, struct json_writer *w)
 {
     struct qcbm_chain *chain;
     struct qcbm_error err;
@@ -84,7 +85,7 @@ int bitmap_list_chain(struct qcbm_image *img, const char *path, struct json_writ
         return cmd_lib_error(&err, "Could not open the backing chain of '%s'", path);
     if (w)
         json_begin_array(w, NULL);
-    code = list_layers(chain, path, w);
+    code = list_layers(chain, path, progress, w);
     if (w && ret > 0)
         write_bare(w, NULL, err.message);
     if (w) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cmd_bitmap.h"
+#include "colour.h"
 #include "json_write.h"
 #include "qemu_text.h"
 
@@ -69,7 +70,7 @@ static int collect_findings(struct listing *list)
     return EXIT_DONE;
 }
 
-static int collect(struct listing *list)
+static int collect(struct listing *list, struct progress *progress)
 {
     int code = EXIT_DONE;
 
@@ -79,8 +80,11 @@ static int collect(struct listing *list)
     if (!list->entries)
         return cmd_error("no memory");
     list->count = list->image.bitmap_count;
-    for (uint32_t i = 0; i < list->count && code == EXIT_DONE; i++)
+    for (uint32_t i = 0; i < list->count && code == EXIT_DONE; i++) {
         code = collect_entry(list, i);
+        progress_show(progress, i + 1, list->count);
+    }
+    progress_end(progress, code == EXIT_DONE);
     return code == EXIT_DONE ? collect_findings(list) : code;
 }
 
@@ -258,7 +262,8 @@ static void print_finding(void *opaque, const char *code, enum qcbm_severity sev
         print_escaped(stdout, context->info->name, context->info->name_len);
         printf(": ");
     }
-    printf("%s: ", severity_name(severity));
+    colour_word(stdout, severity == QCBM_SEV_ERROR ? TONE_ERROR : TONE_WARNING, severity_name(severity));
+    printf(": ");
     print_escaped(stdout, message, strlen(message));
     if (offset != QCBM_NO_OFFSET)
         printf(" (at offset 0x%" PRIx64 ")", offset);
@@ -282,10 +287,10 @@ static void print_text(const struct listing *list)
     }
 }
 
-int bitmap_list(struct qcbm_image *img, const char *path, struct json_writer *w)
+int bitmap_list(struct qcbm_image *img, const char *path, struct progress *progress, struct json_writer *w)
 {
     struct listing list = { .path = path, .img = img };
-    int code = collect(&list);
+    int code = collect(&list, progress);
 
     if (code == EXIT_DONE && w)
         write_json(&list, w);

@@ -30,9 +30,11 @@ static bool is_format(const struct bitmap_args *args, const char *format)
 struct out {
     FILE *file; /* NULL in a dry run */
     uint64_t bytes;
-    int lost;    /* errno of a failed write */
-    bool ours;   /* a file that we have made */
-    bool to_std; /* to stdout */
+    struct progress progress;
+    uint64_t expected; /* bytes, about */
+    int lost;          /* errno of a failed write */
+    bool ours;         /* a file that we have made */
+    bool to_std;       /* to stdout */
     char *target,
         *temporary; /* of a file of ours; temporary: what it is called until it is complete, if it replaces one */
 };
@@ -42,6 +44,7 @@ static int write_out(void *opaque, const void *bytes, size_t len)
     struct out *out = opaque;
 
     out->bytes += len;
+    progress_show(&out->progress, out->bytes < out->expected ? out->bytes : out->expected, out->expected);
     if (!out->file || fwrite(bytes, 1, len, out->file) == len)
         return 0;
     out->lost = errno ? errno : EIO;
@@ -176,15 +179,32 @@ static int write_extents(const struct bitmap_args *args, struct qcbm_image *img,
                          struct qcbm_error *err)
 {
     unsigned flags = args->force_share ? QCBM_EXTENTS_FORCE_SHARE : 0;
-    FILE *to = out->file ? out->file : fopen("/dev/null", "w");
+    struct extents_out to = { .json = true, .flags = flags, .progress = out->progress };
     int ret;
 
-    if (!to)
+    to.out = out->file ? out->file : fopen("/dev/null", "w");
+    if (!to.out)
         return bitmap_fail(err, QCBM_E_IO, "could not open '/dev/null': %s", strerror(errno));
-    ret = extents_print(to, true, img, name, flags, &out->lost, err);
+    ret = extents_print(&to, img, name, err);
+    out->lost = to.lost;
     if (!out->file)
-        fclose(to);
+        fclose(to.out);
     return ret;
+}
+
+/* The bits of bitmap @name, in bytes. */
+static uint64_t bits_size(struct qcbm_image *img, const char *name)
+{
+    struct qcbm_image_info info;
+    struct qcbm_bitmap_info b;
+
+    qcbm_image_get_info(img, &info, sizeof info);
+    for (uint32_t i = 0; i < info.bitmap_count; i++) {
+        qcbm_bitmap_get(img, i, &b, sizeof b);
+        if (strcmp(b.name, name) == 0 && b.granularity)
+            return info.virtual_size / b.granularity / 8 + 1;
+    }
+    return 1;
 }
 
 static int export_to(const struct bitmap_args *args, struct qcbm_image *img, const char *path, const char *name,
@@ -193,11 +213,14 @@ static int export_to(const struct bitmap_args *args, struct qcbm_image *img, con
     struct qcbm_error err;
     int ret;
 
+    out->progress.wanted = args->progress && !args->quiet;
+    out->expected = bits_size(img, name);
     if (is_format(args, "json"))
         ret = write_extents(args, img, name, out, &err);
     else
         ret = qcbm_bitmap_export(img, name, is_format(args, "raw") ? QCBM_TRANSFER_RAW : QCBM_TRANSFER_QCBM, write_out,
                                  out, &err);
+    progress_end(&out->progress, ret == 0);
     if (ret == 0)
         return EXIT_DONE;
     if (out->lost)

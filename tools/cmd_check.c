@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "colour.h"
 #include "json_write.h"
 #include "opt_parse.h"
 #include "progress.h"
@@ -125,9 +126,13 @@ static void list_finding(struct report *r, const struct qcbm_check_finding *f)
     r->n_listed++;
 }
 
-static void print_line(const char *text)
+/* In qemu-img's words, of which the first says how bad it is. */
+static void print_line(const char *text, enum tone tone)
 {
-    print_escaped(stderr, text, strlen(text));
+    size_t word = strcspn(text, " :");
+
+    colour_put(stderr, tone, text, word);
+    print_escaped(stderr, text + word, strlen(text + word));
     fputc('\n', stderr);
 }
 
@@ -141,9 +146,9 @@ static int on_finding(void *opaque, const struct qcbm_check_finding *f)
         r->stays_silent = true;
         cmd_error("%s", f->message);
     } else if (f->problem->qemu_text) {
-        print_line(f->message);
+        print_line(f->message, f->problem->severity == QCBM_CHECK_LEAK ? TONE_WARNING : TONE_ERROR);
         if (f->hint)
-            print_line(f->hint);
+            print_line(f->hint, TONE_PLAIN);
     } else if (f->problem->severity == QCBM_CHECK_WARNING) {
         cmd_warning("[%s] %s", f->problem->code, f->message);
     } else {
@@ -304,7 +309,7 @@ static int check(struct qcbm_image *img, struct report *r)
     options.progress = r->progress.wanted ? show_progress : NULL;
     options.opaque = r;
     int ret = qcbm_check(img, &options, &r->result, sizeof r->result, &err);
-    progress_end(&r->progress);
+    progress_end(&r->progress, ret == 0);
     int code = ret < 0 ? cmd_error("Check failed: %s", err.message) : finish(r);
     for (size_t i = 0; i < r->n_listed; i++)
         free(r->listed[i].message);
@@ -347,7 +352,7 @@ static struct qcbm_image *open_image(const char *path, const struct check_args *
 
 static int judge(const char *path, const struct check_args *args)
 {
-    const struct verdict_args how = { path, args->memory, args->output, args->quiet };
+    const struct verdict_args how = { path, args->memory, args->output, args->quiet, args->progress };
     struct qcbm_image *img = NULL;
     struct qcbm_error why;
     int code;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "colour.h"
 #include "json_write.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
@@ -68,7 +69,9 @@ static void print_text(const struct qcbm_dump_item *item)
     if (item->meaning[0])
         printf("  %s", item->meaning);
     if (item->problem) {
-        printf("  BAD: ");
+        printf("  ");
+        colour_word(stdout, TONE_ERROR, "BAD:");
+        putchar(' ');
         print_escaped(stdout, item->problem, strlen(item->problem));
     }
     putchar('\n');

@@ -9,7 +9,7 @@
 struct extents_args {
     const char *path, *name, *format, *with;
     enum opt_output output;
-    bool force_share, no_lock, no_sandbox;
+    bool force_share, no_lock, no_sandbox, progress;
 };
 
 static const struct opt extents_opts[] = {
@@ -19,6 +19,7 @@ static const struct opt extents_opts[] = {
     { "force-share", 'U', OPT_FLAG, offsetof(struct extents_args, force_share), NULL, "read while a writer is active" },
     { "with", 0, OPT_STRING, offsetof(struct extents_args, with), "zero",
       "also tell where the guest reads zeros: type 2 is\nclean and zero, 3 dirty and zero; reads the backing chain" },
+    OPT_COMMON_PROGRESS(extents_args),
     OPT_COMMON_OUTPUT(extents_args),
     OPT_COMMON_NO_LOCK(extents_args),
     OPT_COMMON_NO_SANDBOX(extents_args),
@@ -29,13 +30,13 @@ static const struct opt extents_opts[] = {
 static int print_extents(struct qcbm_image *img, const char *path, const char *name, const struct extents_args *args)
 {
     unsigned flags = (args->with ? QCBM_EXTENTS_ZERO : 0) | (args->force_share ? QCBM_EXTENTS_FORCE_SHARE : 0);
+    struct extents_out to = { stdout, args->output == OUTPUT_JSON, flags, .progress.wanted = args->progress };
     struct qcbm_error err;
-    int lost;
 
-    if (extents_print(stdout, args->output == OUTPUT_JSON, img, name, flags, &lost, &err) == 0)
+    if (extents_print(&to, img, name, &err) == 0)
         return EXIT_DONE;
-    if (lost)
-        return cmd_error("could not write the output: %s", strerror(lost));
+    if (to.lost)
+        return cmd_error("could not write the output: %s", strerror(to.lost));
     return cmd_lib_error(&err, "Could not read bitmap '%s' of '%s'", name, path);
 }
 

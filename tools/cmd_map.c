@@ -7,13 +7,14 @@
 #include <string.h>
 
 #include "opt_parse.h"
+#include "progress.h"
 #include "qemu_text.h"
 
 struct map_args {
     const char *path, *format;
     uint64_t start, length;
     enum opt_output output;
-    bool force_share, no_lock, no_sandbox;
+    bool force_share, no_lock, no_sandbox, progress;
 };
 
 static const struct opt map_opts[] = {
@@ -22,6 +23,7 @@ static const struct opt map_opts[] = {
     { "start-offset", 's', OPT_SIZE, offsetof(struct map_args, start), "OFFSET", "begin there (default: 0)" },
     { "max-length", 'l', OPT_SIZE, offsetof(struct map_args, length), "LEN", "end after so many bytes" },
     { "force-share", 'U', OPT_FLAG, offsetof(struct map_args, force_share), NULL, "read while a writer is active" },
+    OPT_COMMON_PROGRESS(map_args),
     OPT_COMMON_OUTPUT(map_args),
     OPT_COMMON_NO_LOCK(map_args),
     OPT_COMMON_NO_SANDBOX(map_args),
@@ -33,6 +35,8 @@ struct printer {
     bool json, begun;
     bool no_place; /* met data that the text has no column for */
     int lost;      /* errno of a failed write */
+    struct progress progress;
+    uint64_t start, length; /* of what is mapped */
 };
 
 static const char *word(bool value)
@@ -74,6 +78,7 @@ static int print_entry(void *opaque, const struct qcbm_map_entry *e)
 
     if (failed && !p->no_place)
         p->lost = errno;
+    progress_show(&p->progress, e->start + e->length - p->start, p->length);
     return failed;
 }
 
@@ -88,15 +93,29 @@ static void warn_of_lost(const struct qcbm_image *img, const char *path)
     }
 }
 
+static uint64_t length_of(struct qcbm_image *img, const struct map_args *args)
+{
+    struct qcbm_image_info info;
+    uint64_t rest;
+
+    qcbm_image_get_info(img, &info, sizeof info);
+    rest = info.virtual_size > args->start ? info.virtual_size - args->start : 0;
+    return args->length < rest ? args->length : rest;
+}
+
 static int print_map(struct qcbm_image *img, const char *path, const struct map_args *args)
 {
-    struct printer p = { .json = args->output == OUTPUT_JSON };
+    struct printer p = { .json = args->output == OUTPUT_JSON, .progress.wanted = args->progress };
     struct qcbm_error err;
+    int ret;
 
+    p.start = args->start;
+    p.length = length_of(img, args);
     if (!p.json)
         printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
-    if (qcbm_map(img, args->start, args->length, args->force_share ? QCBM_MAP_FORCE_SHARE : 0, print_entry, &p, &err) <
-        0) {
+    ret = qcbm_map(img, args->start, args->length, args->force_share ? QCBM_MAP_FORCE_SHARE : 0, print_entry, &p, &err);
+    progress_end(&p.progress, ret == 0);
+    if (ret < 0) {
         if (p.no_place)
             return cmd_error("File contains external, encrypted or compressed clusters.");
         if (p.lost)

@@ -9,6 +9,7 @@
 
 #include "json_write.h"
 #include "opt_parse.h"
+#include "progress.h"
 #include "qemu_text.h"
 
 struct measure_args {
@@ -16,7 +17,7 @@ struct measure_args {
     struct opt_actions options; /* each -o: qemu-img takes them together */
     uint64_t size;
     enum opt_output output;
-    bool force_share, no_lock, no_sandbox;
+    bool force_share, no_lock, no_sandbox, progress;
 };
 
 static const struct opt measure_opts[] = {
@@ -30,6 +31,7 @@ static const struct opt measure_opts[] = {
       "compat=, extended_l2=, lazy_refcounts=, preallocation=, compression_type=" },
     { "size", 0, OPT_SIZE, offsetof(struct measure_args, size), "N", "measure a new, empty image of this size" },
     { "force-share", 'U', OPT_FLAG, offsetof(struct measure_args, force_share), NULL, "read while a writer is active" },
+    OPT_COMMON_PROGRESS(measure_args),
     OPT_COMMON_OUTPUT(measure_args),
     OPT_COMMON_NO_LOCK(measure_args),
     OPT_COMMON_NO_SANDBOX(measure_args),
@@ -139,15 +141,21 @@ static int measure_raw(struct qcbm_image *img, const struct measure_args *args)
 static int measure_qcow2(struct qcbm_image *img, const struct measure_args *args, const char *path)
 {
     struct qcbm_measure_options options = QCBM_MEASURE_OPTIONS_INIT;
+    struct progress progress = { .wanted = args->progress };
     struct qcbm_measure m;
     struct qcbm_error err;
+    int ret;
 
     for (size_t i = 0; i < args->options.count; i++) {
         if (!parse_options(args->options.list[i].value, &options))
             return EXIT_FAILED;
     }
     options.flags |= args->force_share ? QCBM_MEASURE_FORCE_SHARE : 0;
-    if (qcbm_measure(img, args->size, &options, &m, sizeof m, &err) < 0)
+    options.progress = progress_show;
+    options.opaque = &progress;
+    ret = qcbm_measure(img, args->size, &options, &m, sizeof m, &err);
+    progress_end(&progress, ret == 0);
+    if (ret < 0)
         return img ? cmd_lib_error(&err, "Could not measure '%s'", path) : cmd_error("%s", err.message);
     print_measure(&m, args->output);
     return EXIT_DONE;

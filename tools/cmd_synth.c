@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cmd_synth.h"
+#include "colour.h"
 #include "qemu_text.h"
 
 #define FLAG(name, letter, member, help)                                                                               \
@@ -107,7 +108,7 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
     options.progress = job->progress.wanted ? progress_show : NULL;
     options.opaque = &job->progress;
     ret = qcbm_edit_synth(job->edit, job->overlay, name, &options, result, &err);
-    progress_end(&job->progress);
+    progress_end(&job->progress, ret == 0);
     if (ret < 0)
         return cmd_lib_error(&err, "Could not synthesise bitmap '%s' from '%s'", name, job->args->path);
     qcbm_synth_result_summary(*result, summary, sizeof *summary);
@@ -174,7 +175,8 @@ void synth_print_rest(const struct synth_job *job)
     for (uint32_t i = 0; i < job->summary.notes; i++) {
         const char *note = qcbm_synth_result_note(job->result, i);
 
-        printf("note: ");
+        colour_word(stdout, TONE_NOTE, "note:");
+        putchar(' ');
         print_escaped(stdout, note, strlen(note));
         putchar('\n');
     }

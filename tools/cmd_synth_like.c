@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cmd_synth.h"
+#include "colour.h"
 #include "qemu_text.h"
 
 enum { MAX_BYTES = 256 << 20 }; /* of bits in memory */
@@ -326,7 +327,8 @@ static void each_note(const struct synth_job *job, const struct synth_like *like
 static void print_note(void *opaque, const char *note)
 {
     (void)opaque;
-    printf("note: ");
+    colour_word(stdout, TONE_NOTE, "note:");
+    putchar(' ');
     print_escaped(stdout, note, strlen(note));
     putchar('\n');
 }

@@ -8,16 +8,9 @@
 
 const char *const extent_descriptions[N_EXTENT_TYPES] = { "clean", "dirty", "clean,zero", "dirty,zero" };
 
-struct printer {
-    FILE *out;
-    bool json;
-    bool begun;
-    int lost; /* errno of a failed write */
-};
-
 static int print_extent(void *opaque, const struct qcbm_extent *extent)
 {
-    struct printer *p = opaque;
+    struct extents_out *p = opaque;
     unsigned type = (extent->dirty ? 1u : 0) | (extent->zero ? 2u : 0);
     const char *description = extent_descriptions[type];
     int printed;
@@ -32,19 +25,22 @@ static int print_extent(void *opaque, const struct qcbm_extent *extent)
     p->begun = true;
     if (printed < 0)
         p->lost = errno;
+    progress_show(&p->progress, extent->offset + extent->length, p->size);
     return printed < 0;
 }
 
-int extents_print(FILE *out, bool json, struct qcbm_image *img, const char *name, unsigned flags, int *lost,
-                  struct qcbm_error *err)
+int extents_print(struct extents_out *to, struct qcbm_image *img, const char *name, struct qcbm_error *err)
 {
-    struct printer p = { out, json, false, 0 };
-    int ret = qcbm_bitmap_extents(img, name, flags, print_extent, &p, err);
+    struct qcbm_image_info info;
+    int ret;
 
-    if (ret == 0 && json && fprintf(out, "%s]\n", p.begun ? "\n" : "[\n") < 0) {
-        p.lost = errno;
+    qcbm_image_get_info(img, &info, sizeof info);
+    to->size = info.virtual_size;
+    ret = qcbm_bitmap_extents(img, name, to->flags, print_extent, to, err);
+    progress_end(&to->progress, ret == 0);
+    if (ret == 0 && to->json && fprintf(to->out, "%s]\n", to->begun ? "\n" : "[\n") < 0) {
+        to->lost = errno;
         ret = QCBM_E_ABORTED;
     }
-    *lost = p.lost;
     return ret;
 }

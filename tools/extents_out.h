@@ -8,12 +8,24 @@
 
 #include "qcbm.h"
 
+#include "progress.h"
+
 enum { N_EXTENT_TYPES = 4 };
 /* What the types are called: bit 0 of a type is dirty, bit 1 reads as zeros. */
 extern const char *const extent_descriptions[N_EXTENT_TYPES];
 
-/* @flags as of qcbm_bitmap_extents(), whose value is returned. If writing to @out failed, *@lost is errno, else 0. */
-int extents_print(FILE *out, bool json, struct qcbm_image *img, const char *name, unsigned flags, int *lost,
-                  struct qcbm_error *err);
+/* How they are printed; the caller fills what comes before .lost. */
+struct extents_out {
+    FILE *out;
+    bool json;
+    unsigned flags; /* of qcbm_bitmap_extents() */
+    struct progress progress;
+    int lost; /* errno of a failed write, else 0 */
+    bool begun;
+    uint64_t size; /* of the disk */
+};
+
+/* Returns what qcbm_bitmap_extents() returns. */
+int extents_print(struct extents_out *to, struct qcbm_image *img, const char *name, struct qcbm_error *err);
 
 #endif

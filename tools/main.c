@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "colour.h"
 #include "complete.h"
 #include "help.h"
 #include "sandbox.h"
@@ -61,6 +62,7 @@ int main(int argc, char **argv)
     static char buffer[1 << 16];
 
     hold_standard_descriptors();
+    colour_begin();
     setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
     int code = run(argc, argv);
     if (code == EXIT_FAILED) {

@@ -52,6 +52,8 @@ bool opt_is_argument(const struct opt *opt);
 #define OPT_COMMON_FILE(type) { NULL, 0, OPT_ARG, offsetof(struct type, path), "FILE", "one image file name" }
 #define OPT_COMMON_OUTPUT(type) { "output", 0, OPT_OUTPUT, offsetof(struct type, output), "human|json", \
                                   "how to print (default: human)" }
+#define OPT_COMMON_PROGRESS(type) { "progress", 'p', OPT_FLAG, offsetof(struct type, progress), NULL, \
+                                    "show progress on stderr" }
 #define OPT_COMMON_NO_LOCK(type) { "no-lock", 0, OPT_FLAG, offsetof(struct type, no_lock), NULL, \
                                    "go on where the file system cannot lock" }
 #define OPT_COMMON_UNDO(type) { "undo", 0, OPT_STRING, offsetof(struct type, undo), "FILE", \

@@ -18,8 +18,10 @@ int progress_show(void *opaque, uint64_t done, uint64_t total)
     return 0;
 }
 
-void progress_end(struct progress *p)
+void progress_end(struct progress *p, bool finished)
 {
+    if (p->wanted && finished && p->shown <= 100)
+        progress_show(p, 1, 1);
     if (p->shown > 0)
         fputc('\n', stderr);
     p->shown = 0;

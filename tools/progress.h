@@ -14,7 +14,7 @@ struct progress {
 
 /* What the library calls back; @opaque is the struct progress. Returns 0: go on. */
 int progress_show(void *opaque, uint64_t done, uint64_t total);
-/* The job is over, or begins anew: what comes next on stderr has a line of its own. */
-void progress_end(struct progress *p);
+/* The job is over, and @finished or not: what comes next on stderr has a line of its own. */
+void progress_end(struct progress *p, bool finished);
 
 #endif

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "colour.h"
 #include "json_write.h"
+#include "progress.h"
 #include "qemu_text.h"
 #include "verdict_out.h"
 
@@ -19,6 +21,7 @@ struct reason {
 struct reasons {
     struct reason *list;
     size_t n;
+    struct progress progress;
 };
 
 static int keep(void *opaque, const struct qcbm_verdict_reason *r)
@@ -31,6 +34,13 @@ static int keep(void *opaque, const struct qcbm_verdict_reason *r)
     all->list = list;
     list[all->n] = (struct reason){ *r, strdup(r->code), strdup(r->message) };
     return !list[all->n].code || !list[all->n++].message;
+}
+
+static int show_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    struct reasons *all = opaque;
+
+    return progress_show(&all->progress, done, total);
 }
 
 static void forget(struct reasons *all)
@@ -54,7 +64,8 @@ static void print_text(const char *path, const struct qcbm_verdict *verdict, con
     for (size_t i = 0; i < all->n; i++) {
         const struct qcbm_verdict_reason *r = &all->list[i].r;
 
-        printf("%s: [%s] ", r->refuse ? "reason" : "note", all->list[i].code);
+        colour_word(stdout, r->refuse ? TONE_ERROR : TONE_NOTE, r->refuse ? "reason:" : "note:");
+        printf(" [%s] ", all->list[i].code);
         print_escaped(stdout, all->list[i].message, strlen(all->list[i].message));
         if (r->offset != QCBM_NO_OFFSET)
             printf(" (at offset 0x%" PRIx64 ")", r->offset);
@@ -100,7 +111,7 @@ static void print_json(const char *path, const struct qcbm_verdict *verdict, con
 int verdict_print(struct qcbm_image *img, const struct qcbm_error *why, const struct verdict_args *args)
 {
     struct qcbm_verdict_options options = QCBM_VERDICT_OPTIONS_INIT;
-    struct reasons all = { NULL, 0 };
+    struct reasons all = { .progress.wanted = args->progress && !args->quiet };
     struct qcbm_verdict verdict;
     struct qcbm_error err;
     int ret, code;
@@ -108,8 +119,10 @@ int verdict_print(struct qcbm_image *img, const struct qcbm_error *why, const st
     options.memory = args->memory ? args->memory : options.memory;
     options.reason = keep;
     options.opaque = &all;
+    options.progress = show_progress;
     ret = img ? qcbm_verdict(img, &options, &verdict, sizeof verdict, &err)
               : qcbm_verdict_refused(why, &options, &verdict, sizeof verdict, &err);
+    progress_end(&all.progress, ret == 0);
     if (ret < 0)
         code = cmd_lib_error(&err, "No verdict on '%s'", args->path);
     else

@@ -12,7 +12,7 @@ struct verdict_args {
     const char *path;
     uint64_t memory; /* 0 = default */
     enum opt_output output;
-    bool quiet;
+    bool quiet, progress;
 };
 
 /* The verdict on @img; where it could not be opened @img is NULL, and @why tells what the matter was. Returns the exit

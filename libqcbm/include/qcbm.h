@@ -292,10 +292,14 @@ struct qcbm_measure_options { /* of the copy; 0 = QEMU's default */
     uint32_t cluster_size, refcount_bits, version;
     unsigned flags;
     bool extended_l2;
+    /* Called for each run of the disk with the bytes that were looked at and all of them; non-zero stops with
+     * QCBM_E_ABORTED. May be NULL. */
+    int (*progress)(void *opaque, uint64_t done, uint64_t total);
+    void *opaque;
 };
 #define QCBM_MEASURE_OPTIONS_INIT                                                                                      \
     {                                                                                                                  \
-        sizeof(struct qcbm_measure_options), 0, 0, 0, 0, false                                                         \
+        sizeof(struct qcbm_measure_options), 0, 0, 0, 0, false, NULL, NULL                                             \
     }
 
 struct qcbm_measure {
@@ -684,13 +688,14 @@ typedef int qcbm_verdict_fn(void *opaque, const struct qcbm_verdict_reason *reas
 
 struct qcbm_verdict_options {
     size_t struct_size;
-    uint64_t memory;         /* as in qcbm_check_options */
-    qcbm_verdict_fn *reason; /* may be NULL */
-    void *opaque;
+    uint64_t memory;                                              /* as in qcbm_check_options */
+    qcbm_verdict_fn *reason;                                      /* may be NULL */
+    void *opaque;                                                 /* of both callbacks */
+    int (*progress)(void *opaque, uint64_t done, uint64_t total); /* as in qcbm_check_options */
 };
 #define QCBM_VERDICT_OPTIONS_INIT                                                                                      \
     {                                                                                                                  \
-        sizeof(struct qcbm_verdict_options), UINT64_C(256) << 20, NULL, NULL                                           \
+        sizeof(struct qcbm_verdict_options), UINT64_C(256) << 20, NULL, NULL, NULL                                     \
     }
 
 struct qcbm_verdict {

@@ -8,6 +8,8 @@
 struct target {
     uint64_t cluster_size, l2_entry_size, refcount_bits;
     unsigned version;
+    int (*progress)(void *opaque, uint64_t done, uint64_t total);
+    void *opaque;
 };
 
 static int fail_option(struct qcbm_error *err, const char *text)
@@ -30,6 +32,8 @@ static int read_options(const struct qcbm_measure_options *from, struct target *
     t->refcount_bits = o.refcount_bits ? o.refcount_bits : 16;
     t->version = o.version ? o.version : 3;
     t->l2_entry_size = o.extended_l2 ? 16 : 8;
+    t->progress = o.progress;
+    t->opaque = o.opaque;
     if (!is_power_of_two(t->cluster_size) || t->cluster_size < 512 || t->cluster_size > 2 << 20)
         return fail_option(err, "Cluster size must be a power of two between 512 and 2048k");
     if (o.extended_l2 && t->cluster_size < 16384)
@@ -83,6 +87,8 @@ static int check_size(uint64_t size, const struct target *t, uint64_t *virtual_s
 struct count {
     uint64_t cluster_size, clusters;
     uint64_t next; /* clusters before it are counted */
+    uint64_t size; /* of the disk */
+    const struct target *target;
 };
 
 /* A cluster of the target is needed as soon as one byte of it is data. */
@@ -96,7 +102,7 @@ static int count_entry(void *opaque, const struct qcbm_map_entry *e)
         c->next = div_up(e->start + e->length, c->cluster_size);
         c->clusters += c->next > first ? c->next - first : 0;
     }
-    return 0;
+    return c->target->progress ? c->target->progress(c->target->opaque, e->start + e->length, c->size) : 0;
 }
 
 /* What the bitmaps take in full, whatever their bits. QEMU counts inconsistent ones, though it does not copy them. */
@@ -121,7 +127,7 @@ static int measure_source(struct qcbm_image *img, const struct target *t, const 
                           struct qcbm_measure *m, struct qcbm_error *err)
 {
     unsigned flags = options && (options->flags & QCBM_MEASURE_FORCE_SHARE) ? QCBM_MAP_FORCE_SHARE : 0;
-    struct count c = { .cluster_size = t->cluster_size };
+    struct count c = { .cluster_size = t->cluster_size, .size = img->g.sector_size_down, .target = t };
     int ret = qcbm_map(img, 0, UINT64_MAX, flags, count_entry, &c, err);
 
     m->required = c.clusters * t->cluster_size;

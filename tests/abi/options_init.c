@@ -64,7 +64,7 @@ static void measure_options_init_is_the_default(void)
 
     CHECK(o.struct_size == sizeof(o));
     CHECK(o.cluster_size == 0 && o.refcount_bits == 0 && o.version == 0 && o.flags == 0);
-    CHECK(!o.extended_l2);
+    CHECK(!o.extended_l2 && o.progress == NULL && o.opaque == NULL);
 }
 
 static void check_options_init_is_the_default(void)
@@ -82,7 +82,7 @@ static void verdict_options_init_is_the_default(void)
 
     CHECK(o.struct_size == sizeof(o));
     CHECK(o.memory == UINT64_C(256) << 20);
-    CHECK(o.reason == NULL && o.opaque == NULL);
+    CHECK(o.reason == NULL && o.opaque == NULL && o.progress == NULL);
 }
 
 static void version_is_the_header_s(void)
