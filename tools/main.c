@@ -26,13 +26,13 @@ static void hold_standard_descriptors(void)
 static int show_version(void)
 {
     int abi = sandbox_landlock_abi();
-    bool seccomp = sandbox_has_seccomp();
 
     printf("qcbm %s\nsandbox: ", qcbm_version());
     if (abi)
-        printf("Landlock ABI %d%s", abi, seccomp ? ", " : "\n");
-    if (seccomp || !abi)
-        printf("%s\n", seccomp ? "seccomp" : "none");
+        printf("Landlock ABI %d, ", abi);
+    else
+        printf("no Landlock, ");
+    puts(sandbox_has_seccomp() ? "seccomp" : "no seccomp");
     return EXIT_DONE;
 }
 

@@ -6,31 +6,18 @@
  */
 #include "sandbox.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <stdint.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-/* LeakSanitizer looks at its own process from a thread-like child when the program ends; the rest stays forbidden. */
-#ifdef __has_feature
-#define HAS_FEATURE(x) __has_feature(x)
-#else
-#define HAS_FEATURE(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
+#ifdef HAVE_SECCOMP
+#include "sandbox_calls.h"
 #endif
 
 /* ---- Landlock ------------------------------------------------------------------------------------------- */
@@ -105,7 +92,7 @@ static void restrict_files(const char *const *files, size_t n, bool read_all)
         allow_named(fd, files[i]);
     if (read_all)
         allow_reading(fd, "/");
-    else if (SANITIZED)
+    else if (SANDBOX_SANITIZED)
         allow_reading(fd, "/proc");
     (void)syscall(SYS_landlock_restrict_self, fd, 0);
     close(fd);
@@ -113,179 +100,31 @@ static void restrict_files(const char *const *files, size_t n, bool read_all)
 
 /* ---- seccomp -------------------------------------------------------------------------------------------- */
 
-#if defined(__x86_64__)
-#define ARCH AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define ARCH AUDIT_ARCH_AARCH64
-#else
-#define ARCH 0
-#endif
+#ifdef HAVE_SECCOMP
 
 bool sandbox_has_seccomp(void)
 {
     uint32_t action = SECCOMP_RET_ERRNO;
 
-    return ARCH != 0 && syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
-}
-
-#if ARCH
-
-static const int allowed[] = {
-    /* files that are open, and what is known of others */
-    SYS_read,
-    SYS_readv,
-    SYS_pread64,
-    SYS_write,
-    SYS_writev,
-    SYS_lseek,
-    SYS_close,
-    SYS_fcntl,
-    SYS_fadvise64,
-    SYS_fstat,
-    SYS_newfstatat,
-    SYS_statx,
-    SYS_fstatfs,
-    SYS_statfs,
-    /* memory and threads */
-    SYS_brk,
-    SYS_mmap,
-    SYS_munmap,
-    SYS_mremap,
-    SYS_mprotect,
-    SYS_madvise,
-    SYS_futex,
-    SYS_set_robust_list,
-    SYS_rseq,
-    SYS_sched_yield,
-    SYS_sched_getaffinity,
-    SYS_membarrier,
-    /* signals of one's own, time, identity, the end */
-    SYS_rt_sigaction,
-    SYS_rt_sigprocmask,
-    SYS_rt_sigreturn,
-    SYS_sigaltstack,
-    SYS_restart_syscall,
-    SYS_clock_gettime,
-    SYS_clock_nanosleep,
-    SYS_gettimeofday,
-    SYS_getpid,
-    SYS_gettid,
-    SYS_getrandom,
-    SYS_prlimit64,
-    SYS_uname,
-    SYS_sysinfo,
-    SYS_exit,
-    SYS_exit_group,
-#ifdef __x86_64__
-    SYS_stat,
-    SYS_lstat,
-    SYS_time,
-#endif
-#if SANITIZED
-    SYS_ptrace,
-    SYS_prctl,
-    SYS_wait4,
-    SYS_getdents64,
-    SYS_readlinkat,
-    SYS_getppid,
-#ifdef __x86_64__
-    SYS_readlink,
-    SYS_arch_prctl,
-    SYS_getdents,
-#endif
-#endif
-};
-
-/* Calls that are right or wrong by the bits @mask of argument @arg, which must be @value. */
-struct by_argument {
-    int nr, arg;
-    uint32_t mask, value;
-};
-
-#define OPEN_TO_CHANGE (O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND | (O_TMPFILE & ~O_DIRECTORY))
-#define OPEN_READ_ONLY(nr, arg)                                                                                        \
-    {                                                                                                                  \
-        nr, arg, OPEN_TO_CHANGE, O_RDONLY                                                                              \
-    }
-
-enum { MAX_CODE = 256 };
-
-struct filter {
-    struct sock_filter code[MAX_CODE];
-    unsigned short n;
-};
-
-static void emit(struct filter *f, unsigned op, uint32_t k, unsigned if_true, unsigned if_false)
-{
-    if (f->n < MAX_CODE)
-        f->code[f->n++] = (struct sock_filter){ (uint16_t)op, (uint8_t)if_true, (uint8_t)if_false, k };
-}
-
-static void load(struct filter *f, size_t offset)
-{
-    emit(f, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
-}
-
-static void finish(struct filter *f, uint32_t action)
-{
-    emit(f, BPF_RET | BPF_K, action, 0, 0);
-}
-
-/* if (nr == @nr) return @action */
-static void answer(struct filter *f, int nr, uint32_t action)
-{
-    emit(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)nr, 0, 1);
-    finish(f, action);
-}
-
-static void answer_by_argument(struct filter *f, const struct by_argument *rule)
-{
-    emit(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)rule->nr, 0, 5);
-    /* The lower half, which comes first here: all of these are int for the kernel, or have their bits there. */
-    load(f, offsetof(struct seccomp_data, args) + 8 * (size_t)rule->arg);
-    emit(f, BPF_ALU | BPF_AND | BPF_K, rule->mask, 0, 0);
-    emit(f, BPF_JMP | BPF_JEQ | BPF_K, rule->value, 0, 1);
-    finish(f, SECCOMP_RET_ALLOW);
-    finish(f, SECCOMP_RET_ERRNO | EPERM);
-}
-
-static void make_filter(struct filter *f)
-{
-    const struct by_argument rules[] = {
-        OPEN_READ_ONLY(SYS_openat, 2),
-#ifdef __x86_64__
-        OPEN_READ_ONLY(SYS_open, 1),
-#endif
-        { SYS_clone, 0, SANITIZED ? CLONE_VM : CLONE_THREAD, SANITIZED ? CLONE_VM : CLONE_THREAD },
-        { SYS_tgkill, 0, UINT32_MAX, (uint32_t)getpid() }, /* abort() */
-        { SYS_ioctl, 1, UINT32_MAX, TCGETS },              /* is it a terminal? */
-    };
-
-    load(f, offsetof(struct seccomp_data, arch));
-    emit(f, BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
-    finish(f, SECCOMP_RET_ERRNO | EPERM);
-    load(f, offsetof(struct seccomp_data, nr)); /* numbers of the x32 ABI are in no list */
-    for (size_t i = 0; i < sizeof allowed / sizeof allowed[0]; i++)
-        answer(f, allowed[i], SECCOMP_RET_ALLOW);
-    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
-        answer_by_argument(f, &rules[i]);
-    /* Their arguments lie in memory, which a filter cannot see; as if they were unknown, so that the older call is tried. */
-    answer(f, SYS_clone3, SECCOMP_RET_ERRNO | ENOSYS);
-    answer(f, SYS_openat2, SECCOMP_RET_ERRNO | ENOSYS);
-    finish(f, SECCOMP_RET_ERRNO | EPERM);
+    return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
 }
 
 static void restrict_calls(void)
 {
-    struct filter f = { .n = 0 };
-    struct sock_fprog program;
+    scmp_filter_ctx filter = sandbox_has_seccomp() ? sandbox_filter(seccomp_arch_native(), getpid()) : NULL;
 
-    make_filter(&f);
-    program = (struct sock_fprog){ f.n, f.code };
-    (void)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+    if (!filter)
+        return;
+    (void)seccomp_load(filter);
+    seccomp_release(filter);
 }
 
 #else
+
+bool sandbox_has_seccomp(void)
+{
+    return false;
+}
 
 static void restrict_calls(void)
 {
@@ -307,6 +146,5 @@ void sandbox_enter(const char *const *files, size_t n, bool read_all)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return;
     restrict_files(files, n, read_all);
-    if (sandbox_has_seccomp())
-        restrict_calls();
+    restrict_calls();
 }

@@ -7,6 +7,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* LeakSanitizer looks at its own process from a thread-like child when the program ends; the rest stays forbidden. */
+#ifdef __has_feature
+#define SANDBOX_HAS_FEATURE(x) __has_feature(x)
+#else
+#define SANDBOX_HAS_FEATURE(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || SANDBOX_HAS_FEATURE(address_sanitizer)
+#define SANDBOX_SANITIZED 1
+#else
+#define SANDBOX_SANITIZED 0
+#endif
+
 /* From here on this process reads the @n @files and no others (with @read_all any file), and neither writes or makes
  * files, nor runs programs, nor talks to the network or to other processes; what it tries all the same fails with EPERM
  * or EACCES. Descriptors that are open stay as they are. NULL among @files is skipped. Where the kernel lacks one
