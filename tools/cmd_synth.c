@@ -80,19 +80,20 @@ static unsigned synth_flags(const struct synth_args *args)
 }
 
 /* --merge leaves a bitmap that is there already as it is, enabled or disabled. */
-static bool will_be_enabled(const struct synth_job *job)
+static void look_at_old(struct synth_job *job)
 {
     struct qcbm_image *target = job->into ? job->into : job->overlay;
     struct qcbm_image_info image;
     struct qcbm_bitmap_info bitmap;
 
+    job->enabled = !job->args->disabled;
     qcbm_image_get_info(target, &image, sizeof image);
-    for (uint32_t i = 0; job->args->merge && i < image.bitmap_count; i++) {
+    for (uint32_t i = 0; job->args->merge && !job->merged && i < image.bitmap_count; i++) {
         qcbm_bitmap_get(target, i, &bitmap, sizeof bitmap);
-        if (strcmp(bitmap.name, job->args->name) == 0)
-            return bitmap.enabled;
+        job->merged = strcmp(bitmap.name, job->args->name) == 0;
+        if (job->merged)
+            job->enabled = bitmap.enabled;
     }
-    return !job->args->disabled;
 }
 
 int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, struct qcbm_synth_result **result,
@@ -136,7 +137,7 @@ static int synthesise(struct synth_job *job)
     struct qcbm_error err;
 
     job->since = job->args->since;
-    job->enabled = will_be_enabled(job);
+    look_at_old(job);
     if (qcbm_edit_begin(job->into ? job->into : job->overlay, &job->edit, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
     int code = synth_stage(job, job->args->name, job->args->granularity, &job->result, &job->summary);
@@ -145,19 +146,29 @@ static int synthesise(struct synth_job *job)
 
 /* ---- the answer ---------------------------------------------------------------------------------------- */
 
-/* What the bitmap is said to cover; never more than can be known. */
-static char *claim(const struct synth_job *job)
+/* What OVERLAY is said to differ from; never more than can be known. */
+static const char *reference(const struct synth_job *job)
 {
     struct qcbm_image_info image;
-    char *text = NULL;
-    int ret;
 
     qcbm_image_get_info(job->overlay, &image, sizeof image);
     if (job->since)
-        ret = asprintf(&text, "differs from %s", job->since);
+        return job->since;
+    if (!image.backing_file)
+        return "an empty disk (there is no backing file)";
+    return job->into ? "the current backing file of the overlay" : "the current backing file";
+}
+
+static char *claim(const struct synth_job *job)
+{
+    const char *old = job->merged ? ", or was dirty in the bitmap before" : "";
+    char *text = NULL;
+    int ret;
+
+    if (job->summary.says_nothing)
+        ret = asprintf(&text, "may differ from %s anywhere", reference(job));
     else
-        ret = asprintf(&text, "differs from %s",
-                       image.backing_file ? "the current backing file" : "an empty disk (there is no backing file)");
+        ret = asprintf(&text, "differs from %s%s", reference(job), old);
     return ret < 0 ? NULL : text;
 }
 
@@ -275,10 +286,9 @@ static int report(const struct synth_job *job, const struct synth_like *like)
         return cmd_lib_error(&job->refused, "Could not change '%s'", job->target_path);
     if (job->summary.damaged_entries == 0)
         return EXIT_DONE;
-    return cmd_error("'%s' has %" PRIu64
-                     " damaged entries, counted as dirty: no bitmap can be made of it before they are "
-                     "mended; 'qcbm check --explain %s' shows them",
-                     job->args->path, job->summary.damaged_entries, job->args->path);
+    return cmd_error("'%s'%s has %" PRIu64
+                     " damaged entries, counted as dirty: no bitmap can be made before they are mended",
+                     job->args->path, job->since ? " or a layer below it" : "", job->summary.damaged_entries);
 }
 
 static int run_job(struct synth_job *job)

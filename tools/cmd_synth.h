@@ -27,6 +27,7 @@ struct synth_job {
     struct progress progress;
     double seconds;
     bool enabled;              /* the state of the bitmap afterwards */
+    bool merged;               /* into one that was there */
     struct qcbm_error refused; /* why a dry run found no way to write it; code 0: it did */
 };
 

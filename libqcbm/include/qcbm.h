@@ -587,6 +587,7 @@ struct qcbm_synth_summary {
     uint64_t granules, dirty_granules, dirty_bytes; /* of the bitmap as it will be stored */
     uint64_t damaged_entries;                       /* counted as dirty */
     uint32_t layers, notes;
+    bool says_nothing; /* all is dirty, whatever was changed: a raw data file, with QCBM_SYNTH_FORCE */
 };
 struct qcbm_synth_layer {
     const char *filename; /* live until qcbm_synth_result_free() */

@@ -158,6 +158,7 @@ static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi
             return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 88,
                               "the image has a raw external data file: its allocation says "
                               "nothing about changes (force marks everything dirty)");
+        s->result->sum.says_nothing = true;
         ret = qcbmi_dirtymap_set(&s->map, 0, l->size, err);
         return ret < 0 ? ret : add_layer_figures(s, l, l->size, err);
     }
@@ -167,6 +168,7 @@ static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi
                             "layer '%s': ", qcbmi_printable(text, sizeof(text), l->filename, strlen(l->filename)));
     if (a.damage.count && s->damage.count == 0) {
         s->damage.first = a.damage.first;
+        (void)qcbmi_image_refuse(l->img, QCBM_E_CORRUPT, &s->damage.first);
         if (l->img != s->overlay)
             qcbmi_prefix(&s->damage.first, QCBM_E_CORRUPT,
                          "layer '%s': ", qcbmi_printable(text, sizeof(text), l->filename, strlen(l->filename)));
@@ -202,8 +204,16 @@ static int treat_tail(struct synth *s, struct qcbm_error *err)
     base = s->chain.layers[s->chain.n - 1].size;
     if (base >= top)
         return 0;
-    if (s->opt.flags & QCBM_SYNTH_DIRTY_TAIL)
-        return qcbmi_dirtymap_set(&s->map, base, top, err); /* whole granules, so from QEMU's rounded end on */
+    if (s->opt.flags & QCBM_SYNTH_DIRTY_TAIL) {
+        /* whole granules, so from QEMU's rounded end on */
+        int ret = qcbmi_dirtymap_set(&s->map, base, top, err);
+
+        return ret < 0 ? ret
+                       : add_note(s->result, err,
+                                  "the disk has grown by %" PRIu64 " bytes past the end of the base (%" PRIu64
+                                  "): all of them are dirty, written or not",
+                                  top - base, base);
+    }
     return add_note(s->result, err,
                     "the disk has grown by %" PRIu64 " bytes past the end of the base (%" PRIu64
                     "): what is unallocated there is clean, extend the target with zeros",
@@ -227,7 +237,9 @@ static int mark_all(struct synth *s, struct qcbm_error *err)
         ret = mark_short_layers(s, err);
     if (ret == 0)
         ret = treat_tail(s, err);
-    if (ret == 0 && !s->overlay->backing_file)
+    if (ret == 0 && s->result->sum.says_nothing)
+        ret = add_note(s->result, err, "a raw data file tells nothing of changes: all of the disk is dirty");
+    else if (ret == 0 && !s->overlay->backing_file)
         ret = add_note(s->result, err, "the image has no backing file: dirty is everything that it has allocated");
     return ret;
 }
@@ -264,10 +276,7 @@ static int judge_damage(struct synth *s, struct qcbm_error *err)
                         s->damage.first.message);
     if (err)
         *err = s->damage.first;
-    return qcbmi_image_refuse(
-        s->overlay,
-        qcbmi_prefix(err, QCBM_E_UNSAFE, "the image is damaged in %" PRIu64 " places, the first: ", s->damage.count),
-        err);
+    return qcbmi_prefix(err, QCBM_E_UNSAFE, "damaged in %" PRIu64 " places, the first: ", s->damage.count);
 }
 
 /* ---- into the edit ---- */

@@ -553,8 +553,8 @@ static void a_tail_past_the_base_is_clean_with_a_note_or_dirty_on_request(void *
         const char *dirty, *note;
     } cases[] = {
         { "base", 0, "0-512", "grown by 32768 bytes" },
-        { "base", QCBM_SYNTH_DIRTY_TAIL, "0-512 32768-65536", "" },
-        { NULL, QCBM_SYNTH_DIRTY_TAIL, "0-512 32768-65536", "" },
+        { "base", QCBM_SYNTH_DIRTY_TAIL, "0-512 32768-65536", "all of them are dirty" },
+        { NULL, QCBM_SYNTH_DIRTY_TAIL, "0-512 32768-65536", "all of them are dirty" },
     };
     struct qcbm_synth_summary sum;
     char dirty[512], note[512];
@@ -570,7 +570,7 @@ static void a_tail_past_the_base_is_clean_with_a_note_or_dirty_on_request(void *
         assert_ok(synth_file(&d, "top", cases[i].since, cases[i].flags, dirty, &sum, note, &err), &err);
         assert_string_equal(dirty, cases[i].dirty);
         assert_non_null(strstr(note, cases[i].note));
-        assert_int_equal(sum.notes, cases[i].note[0] != '\0');
+        assert_int_equal(sum.notes, 1);
         temp_dir_remove(&d);
     }
 }
