@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "format/q2_l2_scan.h"
 #include "image/snapshots.h"
 #include "write/refcounts.h"
 
@@ -244,53 +245,75 @@ static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint6
     return 0;
 }
 
-/* A plain data cluster: aligned, in the file, no compression, no subclusters. */
-static bool plain_cluster(const struct qcbmi_owners *o, uint64_t raw, uint64_t *cluster)
-{
-    const struct q2_geometry *g = &o->img->g;
-    uint64_t off = raw & Q2_ENTRY_OFFSET_MASK;
+/* Neighbours in the table are mostly neighbours in the file: they are noted as one run. */
+struct data_run {
+    uint64_t first, end; /* clusters */
+    uint64_t at;         /* of the first entry */
+};
 
-    *cluster = off >> g->cluster_bits;
-    return off && !g->extended_l2 && !(raw & (Q2_L2_COMPRESSED | Q2_L2_RESERVED)) && !(off & (g->cluster_size - 1)) &&
-           *cluster < o->n_clusters;
-}
-
-/* Neighbours in the table are mostly neighbours in the file: note them as one run. */
-static int note_table(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_t *table, struct qcbm_error *err)
+static int note_plain(struct qcbmi_owners *o, struct data_run *run, uint64_t raw, uint64_t at, struct qcbm_error *err)
 {
-    struct qcbmi_owners *o = opaque;
-    const struct q2_geometry *g = &o->img->g;
-    uint64_t first = 0, end = 0, first_at = 0, cluster, at = ref->offset;
+    uint64_t cluster = (raw & Q2_ENTRY_OFFSET_MASK) >> o->img->g.cluster_bits;
     int ret = 0;
 
-    for (uint32_t i = 0; ret == 0 && i < g->l2_entries; i++, at += g->l2_entry_size) {
-        const uint8_t *entry = table + (size_t)i * g->l2_entry_size;
-        uint64_t raw = be64_load(entry), word = g->extended_l2 ? be64_load(entry + 8) : 0;
+    if (cluster != run->end || run->end == 0) {
+        ret = note_data(o, run->first, run->end, run->at, err);
+        run->first = cluster;
+        run->at = at;
+    }
+    run->end = cluster + 1;
+    return ret;
+}
+
+struct scan {
+    struct qcbmi_owners *o;
+    struct q2_l2_scan masks;
+};
+
+/* Entries @first .. @first + @n - 1 of the table at @offset, in their order. */
+static int note_entries(struct scan *s, struct data_run *run, uint64_t offset, const uint8_t *table, uint32_t first,
+                        uint32_t n, struct qcbm_error *err)
+{
+    const struct q2_geometry *g = &s->o->img->g;
+    struct q2_l2_masks m;
+    int ret = 0;
+
+    q2_l2_scan(&s->masks, table + (size_t)first * g->l2_entry_size, n, &m);
+    for (uint64_t rest = m.plain | m.odd; ret == 0 && rest; rest &= rest - 1) {
+        unsigned bit = (unsigned)__builtin_ctzll(rest);
+        uint64_t place = (uint64_t)(first + bit) * g->l2_entry_size, raw = be64_load(table + place);
         struct q2_l2_entry e;
 
-        if ((raw | word) == 0)
-            continue;
-        if (plain_cluster(o, raw, &cluster)) {
-            if (cluster != end || end == 0) {
-                ret = note_data(o, first, end, first_at, err);
-                first = cluster;
-                first_at = at;
-            }
-            end = cluster + 1;
+        if (m.plain >> bit & 1) {
+            ret = note_plain(s->o, run, raw, offset + place, err);
             continue;
         }
-        q2_l2_entry_parse(raw, word, 0, g, &e);
-        ret = note_entry(o, &e, at, err);
+        q2_l2_entry_parse(raw, g->extended_l2 ? be64_load(table + place + 8) : 0, 0, g, &e);
+        ret = note_entry(s->o, &e, offset + place, err);
     }
-    return ret < 0 ? ret : note_data(o, first, end, first_at, err);
+    return ret;
+}
+
+static int note_table(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_t *table, struct qcbm_error *err)
+{
+    struct scan *s = opaque;
+    uint32_t n = s->o->img->g.l2_entries;
+    struct data_run run = { 0 };
+    int ret = 0;
+
+    for (uint32_t i = 0; ret == 0 && i < n; i += Q2_L2_SCAN_MAX)
+        ret = note_entries(s, &run, ref->offset, table, i, n - i < Q2_L2_SCAN_MAX ? n - i : Q2_L2_SCAN_MAX, err);
+    return ret < 0 ? ret : note_data(s->o, run.first, run.end, run.at, err);
 }
 
 int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbm_error *err)
 {
     struct qcbmi_l2_ref refs[256];
+    struct scan s = { .o = o };
     uint64_t next = 0;
     int ret = 0;
 
+    q2_l2_scan_init(&s.masks, &o->img->g, qcbmi_image_end(o->img));
     if (o->img->g.data_file) /* guest data lies in the other file */
         return 0;
     while (ret == 0 && next < o->n_clusters) {
@@ -298,7 +321,7 @@ int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbm_error *err)
 
         for (; n < 256 && (next = qcbmi_bitset_next_set(&o->l2, next)) < o->n_clusters; next++)
             refs[n++] = (struct qcbmi_l2_ref){ next << o->img->g.cluster_bits, 0 };
-        ret = qcbmi_l2_read_all(o->img, refs, n, note_table, o, NULL, err);
+        ret = qcbmi_l2_read_all(o->img, refs, n, note_table, &s, NULL, err);
     }
     return ret;
 }
