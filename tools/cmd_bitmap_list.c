@@ -179,7 +179,7 @@ static void write_entry(const struct listing *list, uint32_t index, struct json_
 {
     const struct entry *e = &list->entries[index];
     const struct qcbm_bitmap_info *info = &e->info;
-    bool known = !e->unreadable;
+    bool known = !e->unreadable, trusted = known && !info->in_use;
 
     json_begin_object(w, NULL);
     json_bytes(w, "name", info->name, info->name_len);
@@ -188,9 +188,9 @@ static void write_entry(const struct listing *list, uint32_t index, struct json_
     json_bool(w, "consistent", !info->in_use && !list->image.bitmaps_stale);
     json_bool(w, "enabled", info->enabled);
     write_number(w, "granules", known, e->usage.granules);
-    write_number(w, "dirty-granules", known, e->usage.dirty_granules);
-    write_number(w, "dirty-bytes", known, e->usage.dirty_bytes);
-    if (known)
+    write_number(w, "dirty-granules", trusted, e->usage.dirty_granules);
+    write_number(w, "dirty-bytes", trusted, e->usage.dirty_bytes);
+    if (trusted)
         json_fixed(w, "dirty-share", share(list, e), 6);
     else
         json_null(w, "dirty-share");
@@ -238,6 +238,7 @@ static void print_entry(const struct listing *list, uint32_t index, size_t width
     const struct qcbm_bitmap_info *info = &e->info;
     char percent[16];
     bool inconsistent = info->in_use || list->image.bitmaps_stale;
+    bool trusted = !e->unreadable && !info->in_use; /* what a bitmap in use will have is in its program's memory */
 
     print_escaped(stdout, info->name, info->name_len);
     for (size_t used = escaped_columns(info->name, info->name_len); used < width; used++)
@@ -245,7 +246,7 @@ static void print_entry(const struct listing *list, uint32_t index, size_t width
     printf("  %11s", info->granularity ? size_text(info->granularity).text : "?");
     printf("  %-8s  %-12s", info->enabled ? "enabled" : "disabled", inconsistent ? "inconsistent" : "consistent");
     snprintf(percent, sizeof percent, "%.2f %%", 100 * share(list, e));
-    printf("  %9s  %8s", e->unreadable ? "?" : size_text(e->usage.dirty_bytes).text, e->unreadable ? "?" : percent);
+    printf("  %9s  %8s", trusted ? size_text(e->usage.dirty_bytes).text : "?", trusted ? percent : "?");
     printf("  %9s\n", e->unreadable ? "?" : size_text(e->usage.disk_bytes).text);
 }
 

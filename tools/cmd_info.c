@@ -31,7 +31,7 @@ static const struct opt info_opts[] = {
     { "backing-chain", 0, OPT_FLAG, offsetof(struct info_args, backing_chain), NULL,
       "also show the images below it; opens them" },
     { "usage", 0, OPT_FLAG, offsetof(struct info_args, usage), NULL,
-      "also show how much of the file is in use, from the refcounts" },
+      "also show how much of the file is in use; reads all tables" },
     OPT_COMMON_REFUSED,
     OPT_END,
 };
@@ -172,11 +172,21 @@ static void print_backing(const struct info *info)
         print_field("backing file format", info->image.backing_format);
 }
 
+static void rows_figure(struct rows *r, const char *key, uint64_t value)
+{
+    if (value == QCBM_UNKNOWN)
+        rows_unknown(r, key);
+    else
+        rows_u64(r, key, value);
+}
+
 static void rows_usage(struct rows *r, const struct info *info)
 {
-    rows_u64(r, "allocated-bytes", info->usage.allocated_bytes);
-    rows_u64(r, "end-offset", info->usage.end_offset);
+    rows_figure(r, "allocated-bytes", info->usage.allocated_bytes);
+    rows_figure(r, "end-offset", info->usage.end_offset);
     rows_u64(r, "file-size", info->image.file_size);
+    if (info->usage.why_unknown[0])
+        rows_string(r, "why-unknown", info->usage.why_unknown);
 }
 
 static void print_text(const struct info *info)
@@ -353,9 +363,6 @@ static int collect_usage(struct info *info)
     if (qcbm_image_usage(info->img, &info->usage, sizeof info->usage, &err) < 0)
         return cmd_lib_error(&err, "Could not read the refcounts of '%s'", info->path);
     info->has_usage = true;
-    if (info->usage.bad_entries)
-        cmd_warning("%s: %" PRIu64 " entries of the refcount table are bad, more than is told may be in use",
-                    info->path, info->usage.bad_entries);
     return EXIT_DONE;
 }
 

@@ -79,6 +79,16 @@ void rows_u64(struct rows *r, const char *key, uint64_t value)
     fprintf(r->out, " %" PRIu64 "\n", value);
 }
 
+void rows_unknown(struct rows *r, const char *key)
+{
+    if (r->json) {
+        json_null(r->json, key);
+        return;
+    }
+    text_key(r, key);
+    fputs(" ?\n", r->out);
+}
+
 void rows_bool(struct rows *r, const char *key, bool value)
 {
     if (r->json) {

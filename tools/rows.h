@@ -37,6 +37,8 @@ void rows_list_begin(struct rows *r, const char *key);
 void rows_list_end(struct rows *r);
 void rows_string(struct rows *r, const char *key, const char *value);
 void rows_u64(struct rows *r, const char *key, uint64_t value);
+/* A number that cannot be known: null, and "?" in text. */
+void rows_unknown(struct rows *r, const char *key);
 void rows_bool(struct rows *r, const char *key, bool value);
 
 #endif

@@ -1,4 +1,4 @@
-/* chain_api.c - the backing chain layer by layer, and what the refcounts tell of one image
+/* chain_api.c - the backing chain layer by layer
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,6 @@
 #include "base/checked.h"
 #include "bitmap/bitmap_list.h"
 #include "image/chain.h"
-#include "image/refscan.h"
 
 struct qcbm_chain {
     struct qcbmi_chain chain;
@@ -101,28 +100,5 @@ int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_l
     layer.is_device = io->traits.is_device;
     layer.extent_size_hint = io->traits.extent_size_hint;
     give(out, size, &layer, sizeof(layer));
-    return 0;
-}
-
-/* Refcounts may be set for clusters that no file can have. */
-static uint64_t bytes_of(uint64_t clusters, const struct q2_geometry *g)
-{
-    uint64_t bytes;
-
-    return u64_mul(clusters, g->cluster_size, &bytes) ? u64_min(bytes, INT64_MAX) : INT64_MAX;
-}
-
-int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size, struct qcbm_error *err)
-{
-    struct qcbm_image_usage usage;
-    struct qcbmi_refscan scan;
-    int ret = qcbmi_refscan(img, UINT64_MAX, false, &scan, err);
-
-    if (ret < 0)
-        return ret;
-    usage.allocated_bytes = bytes_of(scan.used_clusters, &img->g);
-    usage.end_offset = bytes_of(scan.end_cluster, &img->g);
-    usage.bad_entries = scan.bad_entries;
-    give(out, size, &usage, sizeof(usage));
     return 0;
 }

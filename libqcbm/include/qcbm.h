@@ -61,6 +61,7 @@ enum qcbm_code {
 };
 
 #define QCBM_NO_OFFSET UINT64_MAX
+#define QCBM_UNKNOWN UINT64_MAX /* of a figure that cannot be known */
 
 struct qcbm_error {
     int code;          /* enum qcbm_code */
@@ -193,7 +194,8 @@ struct qcbm_bitmap_usage {
     uint64_t dirty_bytes; /* clipped at the virtual size */
     uint64_t disk_bytes;  /* table and data clusters */
 };
-/* Count the bits of bitmap @index. Reads its table and data. An in-use bitmap is counted as stored.
+/* Count the bits of bitmap @index. Reads its table and data. An in-use bitmap is counted as stored: what it will have, or
+ * should have had, cannot be known, and is not to be shown to people.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT. */
 QCBM_API int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out,
                                struct qcbm_error *err);
@@ -248,11 +250,13 @@ QCBM_API int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcb
 QCBM_API void qcbm_chain_close(struct qcbm_chain *chain);
 
 struct qcbm_image_usage {
-    uint64_t allocated_bytes; /* clusters with a refcount that is not zero */
-    uint64_t end_offset;      /* end of the last of them: no byte behind it is in use */
-    uint64_t bad_entries;     /* of the refcount table: what they should tell is missing in the other two */
+    uint64_t allocated_bytes; /* clusters that have a refcount or are referred to, or QCBM_UNKNOWN */
+    uint64_t end_offset;      /* end of the last of them: no byte behind it is in use; or QCBM_UNKNOWN */
+    uint64_t bad_entries;     /* of the refcount table */
+    char why_unknown[512];    /* one line, empty if the first two are known */
 };
-/* From the header and the refcounts alone, which may be wrong in a damaged image.
+/* From refcounts and all references: after a crash, or in a damaged image, refcounts may say less than what is in use.
+ * Reads as much as qcbm_check() does. Where damage hides references, the figures are unknown.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size,
                               struct qcbm_error *err);

@@ -1,0 +1,91 @@
+/* usage_api.c - how much of the file is in use: from the refcounts, and from the references where those are wrong
+ * SPDX-License-Identifier: MIT
+ *
+ * People size volumes by it. After a crash refcounts may say less than what is in use, so all references are counted as
+ * well; where these cannot be known, neither can the figures. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "check/check_rules.h"
+#include "image/refscan.h"
+
+#define COUNTING_MEMORY (UINT64_C(64) << 20)
+
+struct usage {
+    struct qcbm_image_usage u;
+    uint64_t uncounted; /* clusters that are used and have refcount 0 */
+};
+
+/* Refcounts and clusters may be such as no file can have. */
+static uint64_t bytes_of(uint64_t clusters, const struct q2_geometry *g)
+{
+    uint64_t bytes;
+
+    return u64_mul(clusters, g->cluster_size, &bytes) ? u64_min(bytes, INT64_MAX) : INT64_MAX;
+}
+
+static void set_unknown(struct usage *s, const char *why)
+{
+    if (!s->u.why_unknown[0])
+        snprintf(s->u.why_unknown, sizeof(s->u.why_unknown), "%s", why);
+}
+
+/* Wrong numbers and flags are no matter, the references are counted. Any other corruption may hide references. */
+static int judge(void *opaque, const struct qcbm_check_finding *f)
+{
+    static const enum check_id harmless[] = { P_REFCOUNT_ZERO, P_REFCOUNT_TOO_LOW, P_REFCOUNT_OVERFLOW, P_COPIED_L1,
+                                              P_COPIED_L2 };
+    struct usage *s = opaque;
+
+    s->uncounted += f->problem == qcbmi_check_rule(P_REFCOUNT_ZERO);
+    for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
+        if (f->problem == qcbmi_check_rule(harmless[i]))
+            return 0;
+    if (f->problem->severity == QCBM_CHECK_CORRUPTION || f->problem->severity == QCBM_CHECK_FAULT ||
+        f->problem == qcbmi_check_rule(P_MESSAGES_LEFT_OUT))
+        set_unknown(s, f->message);
+    return 0;
+}
+
+static int count_references(struct qcbm_image *img, struct usage *s, struct qcbm_check_result *r,
+                            struct qcbm_error *err)
+{
+    struct qcbm_check_options options = QCBM_CHECK_OPTIONS_INIT;
+    struct qcbm_error why = { 0 };
+    int ret;
+
+    options.memory = COUNTING_MEMORY;
+    options.finding = judge;
+    options.opaque = s;
+    ret = qcbm_check(img, &options, r, sizeof(*r), &why);
+    if (ret == QCBM_E_CORRUPT || ret == QCBM_E_LIMIT) {
+        set_unknown(s, why.message);
+        return 0;
+    }
+    if (ret < 0 && err)
+        *err = why;
+    return ret;
+}
+
+int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size, struct qcbm_error *err)
+{
+    struct qcbm_check_result r = { 0 };
+    struct usage s = { 0 };
+    struct qcbmi_refscan scan;
+    int ret = qcbmi_refscan(img, UINT64_MAX, false, &scan, err);
+
+    if (ret == 0)
+        ret = count_references(img, &s, &r, err);
+    if (ret < 0)
+        return ret;
+    s.u.bad_entries = scan.bad_entries;
+    s.u.allocated_bytes = s.u.end_offset = QCBM_UNKNOWN;
+    if (!s.u.why_unknown[0]) {
+        s.u.allocated_bytes = bytes_of(scan.used_clusters + s.uncounted, &img->g);
+        s.u.end_offset = u64_max(bytes_of(scan.end_cluster, &img->g), r.image_end_offset);
+    }
+    memset(out, 0, size);
+    memcpy(out, &s.u, size < sizeof(s.u) ? size : sizeof(s.u));
+    return 0;
+}
