@@ -16,6 +16,8 @@ struct qcbm_edit {
     char *undo_path; /* NULL = no undo file is wanted */
 };
 
+/* QCBM_E_ARG: another commit on the same image made this edit's view of it stale. */
+int qcbmi_edit_check_current(const struct qcbm_edit *edit, struct qcbm_error *err);
 /* May bitmaps be changed in it? QCBM_E_ARG: it has been planned, or another commit made it void. */
 int qcbmi_edit_check_open(const struct qcbm_edit *edit, struct qcbm_error *err);
 
@@ -42,9 +44,6 @@ int qcbmi_edit_granularity(const struct qcbm_edit *edit, uint64_t granularity, u
 
 /* Can the edited image have a bitmap of this granularity? QCBM_E_LIMIT, QCBM_E_UNSUPPORTED. */
 int qcbmi_edit_check_size(const struct qcbm_edit *edit, unsigned gran_bits, struct qcbm_error *err);
-
-/* Run @plan and read header and bitmaps of @img again; a failure makes the handle useless. */
-int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err);
 
 /* bitmap_plan.c: fill edit->plan from the list. */
 /* Why no edit of this image can be written, or 0. */

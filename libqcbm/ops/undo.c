@@ -11,7 +11,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
-#include "bitmap/bitmap_edit.h"
+#include "bitmap/session.h"
 #include "write/undo_load.h"
 
 #define SECTOR QCBMI_UNDO_SECTOR

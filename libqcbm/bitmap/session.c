@@ -1,0 +1,142 @@
+/* session.c - an edit from its beginning to its commit, and the image's handle with it
+ * SPDX-License-Identifier: MIT
+ *
+ * States of an edit: open (changes are taken) -> planned (qcbm_edit_plan(), the plan stands, no change is taken) ->
+ * committed. Whatever state it is in, an edit is void once another commit has run on its image: each counts the
+ * generation of the image up before its first write, failed ones too.
+ * States of a handle: sound -> failed, when a commit or reading back its result failed: then what is in memory may be
+ * neither the old nor the new state, and the handle is good for closing only. The file is one of the two. */
+#include "bitmap/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "write/undo_save.h"
+
+void qcbm_edit_free(struct qcbm_edit *edit)
+{
+    if (!edit)
+        return;
+    qcbmi_plan_free(&edit->plan);
+    qcbmi_edit_list_free(&edit->list);
+    free(edit->undo_path);
+    free(edit);
+}
+
+static int add_stored(struct qcbm_edit *edit, const struct qcbmi_bitmap *stored, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap b = { .stored = stored, .flags = stored->d.flags }, *added;
+
+    b.gran_bits = stored->d.granularity_bits;
+    b.table_offset = stored->d.table_offset;
+    b.table_entries = stored->d.table_entries;
+    return qcbmi_edit_list_add(&edit->list, &b, NULL, &added, err);
+}
+
+int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap_list *list = img->bitmaps;
+    struct qcbm_edit *edit;
+    int ret = qcbmi_image_check_sound(img, err);
+
+    *out = NULL;
+    if (ret == 0 && (img->open_flags & QCBM_OPEN_WRITE)) /* one for reading is planned with: then the plan says it */
+        ret = qcbmi_edit_check_writable(img, err);
+    if (ret < 0)
+        return qcbmi_image_refuse(img, ret, err);
+    edit = qcbmi_alloc_array(1, sizeof(*edit), err);
+    if (!edit)
+        return QCBM_E_NOMEM;
+    edit->img = img;
+    edit->generation = img->generation;
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++)
+        ret = add_stored(edit, &list->list[i], err);
+    if (ret < 0) {
+        qcbm_edit_free(edit);
+        return ret;
+    }
+    *out = edit;
+    return 0;
+}
+
+int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_plan_fn *fn, void *opaque,
+                   struct qcbm_error *err)
+{
+    int ret = qcbmi_edit_check_current(edit, err);
+
+    if (ret < 0)
+        return ret;
+    if (!edit->planned) {
+        ret = qcbmi_edit_build_plan(edit, err);
+        if (ret < 0) {
+            qcbmi_plan_free(&edit->plan);
+            return ret;
+        }
+        edit->planned = true;
+    }
+    if (out)
+        qcbmi_plan_summary(&edit->plan, edit->img, out);
+    return fn ? qcbmi_plan_each(&edit->plan, fn, opaque, err) : 0;
+}
+
+int qcbm_edit_set_undo(struct qcbm_edit *edit, const char *path, struct qcbm_error *err)
+{
+    char *copy = qcbmi_memdup_nul(path, strlen(path), err);
+
+    if (!copy)
+        return QCBM_E_NOMEM;
+    free(edit->undo_path);
+    edit->undo_path = copy;
+    return 0;
+}
+
+/* What was committed is durable; only this handle does not know it if this fails. */
+static int read_back(struct qcbm_image *img, struct qcbm_error *err)
+{
+    int ret = qcbmi_image_reload_header(img, err);
+
+    if (ret == 0)
+        ret = qcbmi_bitmap_list_load(img, err);
+    return ret < 0 ? qcbmi_prefix(err, ret, "the new state is in place, but could not be read back: ") : 0;
+}
+
+int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+{
+    int ret;
+
+    img->generation++; /* all edits are void */
+    ret = qcbmi_plan_commit(plan, img, err);
+    if (ret == 0)
+        ret = read_back(img, err);
+    img->failed = ret < 0;
+    return ret;
+}
+
+int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err)
+{
+    struct qcbm_image *img = edit->img;
+    struct qcbm_plan_summary summary;
+    int ret;
+
+    if (!(img->open_flags & QCBM_OPEN_WRITE))
+        return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
+    if (edit->of_live_data)
+        return qcbmi_fail(
+            err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+            "what was read with force-share may miss what a running program holds in memory: it can be planned, "
+            "not written");
+    ret = qcbm_edit_plan(edit, &summary, NULL, NULL, err);
+    if (ret < 0)
+        return ret;
+    if (out)
+        *out = summary;
+    edit->plan.undo_path = edit->undo_path;
+    if (edit->undo_path)
+        ret = qcbmi_edit_rely_on_bits(edit, err);
+    if (ret < 0)
+        return ret;
+    if (summary.writes == 0)
+        return edit->undo_path ? qcbmi_undo_save(&edit->plan, img, err) : 0;
+    return qcbmi_commit_and_reload(&edit->plan, img, err);
+}
