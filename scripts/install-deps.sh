@@ -13,7 +13,7 @@ packages_of() {
             libjson-c-dev libseccomp-dev ;;
         demo) echo qemu-utils libnbd-bin ;;
         # g++: the public headers must compile as C++.
-        test) echo qemu-utils qemu-system-common libnbd-bin libcmocka-dev python3 strace g++ zsh fish ;;
+        test) echo qemu-utils qemu-system-common libnbd-bin libcmocka-dev python3 strace g++ zsh fish virtnbdbackup ;;
         ci) echo clang clang-format libclang-rt-dev cppcheck shellcheck git ;;
         # llvm: llvm-cov and llvm-profdata. libFuzzer is in libclang-rt-dev.
         fuzz) echo clang llvm libclang-rt-dev afl++ qemu-utils ;;
