@@ -54,7 +54,7 @@ static const struct opt bitmap_opts[] = {
     { "source-format", 'F', OPT_STRING, offsetof(struct bitmap_args, source_format), "FMT", "format of that image" },
     OPT_COMMON_FORMAT(bitmap_args),
     { "force", 0, OPT_FLAG, offsetof(struct bitmap_args, force), NULL,
-      "import into a disk that begins differently; let --export\nreplace a file" },
+      "import into a disk that begins differently; let --export\nreplace a file or what is on a block device" },
     { "dry-run", 0, OPT_FLAG, offsetof(struct bitmap_args, dry_run), NULL,
       "print what would be written, and write nothing" },
     OPT_COMMON_UNDO(bitmap_args),
@@ -83,9 +83,14 @@ static bool takes_source(const struct bitmap_args *args)
     return has_action(args, "merge") || has_action(args, "intersect") || has_action(args, "subtract");
 }
 
-static bool format_known(const char *format)
+bool bitmap_is_format(const struct bitmap_args *args, const char *format)
 {
-    return !format || strcmp(format, "qcbm") == 0 || strcmp(format, "raw") == 0 || strcmp(format, "json") == 0;
+    return strcmp(args->file_format ? args->file_format : "qcbm", format) == 0;
+}
+
+static bool format_known(const struct bitmap_args *args)
+{
+    return bitmap_is_format(args, "qcbm") || bitmap_is_format(args, "raw") || bitmap_is_format(args, "json");
 }
 
 /* Options of the jobs that stand alone, where they are not one's own. */
@@ -103,7 +108,7 @@ static int check_own_usage(const struct cmd *cmd, const struct bitmap_args *args
         return cmd_usage_error(cmd, "--keep goes with --prune");
     if ((args->file_format || args->force) && !transfers)
         return cmd_usage_error(cmd, "--format and --force go with --export or --import");
-    if (!format_known(args->file_format))
+    if (!format_known(args))
         return cmd_usage_error(cmd, "--format knows qcbm, raw and json, not '%s'", args->file_format);
     return EXIT_DONE;
 }

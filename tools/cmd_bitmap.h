@@ -20,6 +20,9 @@ struct bitmap_args {
     bool list, chain, progress, dry_run, quiet, force, force_share, no_lock, no_sandbox;
 };
 
+/* Is the file of --export and --import of this format? */
+bool bitmap_is_format(const struct bitmap_args *args, const char *format);
+
 /* Flags for an image that is only read; for one that is to be changed. */
 unsigned bitmap_reading(const struct bitmap_args *args);
 unsigned bitmap_writing(const struct bitmap_args *args);
@@ -61,7 +64,7 @@ void bitmap_results_print(const struct bitmap_job *job);
 void bitmap_results_json(const struct bitmap_job *job, struct json_writer *w);
 void bitmap_results_free(struct bitmap_job *job);
 
-/* --import in the edit (cmd_bitmap_transfer.c). */
+/* --import in the edit (cmd_bitmap_import.c). */
 int bitmap_import(struct bitmap_job *job, const struct opt_action *action, struct bitmap_result *result,
                   struct qcbm_error *err);
 

@@ -11,7 +11,7 @@
 struct undo_args {
     const char *path, *undo_path, *format;
     enum opt_output output;
-    bool dry_run, quiet, no_lock;
+    bool dry_run, quiet, no_lock, no_sandbox;
 };
 
 static const struct opt undo_opts[] = {
@@ -23,6 +23,7 @@ static const struct opt undo_opts[] = {
     { "quiet", 'q', OPT_FLAG, offsetof(struct undo_args, quiet), NULL, "print errors only" },
     OPT_COMMON_OUTPUT(undo_args),
     OPT_COMMON_NO_LOCK(undo_args),
+    OPT_COMMON_NO_SANDBOX(undo_args),
     OPT_COMMON_REFUSED,
     OPT_END,
 };
@@ -101,6 +102,8 @@ static int run_undo(const struct cmd *cmd, int argc, char **argv)
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     struct job job = { .args = &args, .path = args.path, .undo_path = args.undo_path };
+    if (args.dry_run)
+        cmd_shut_in(args.no_sandbox, false, job.path, job.undo_path);
     struct qcbm_image *img =
         cmd_open(job.path, args.format, (args.dry_run ? 0 : QCBM_OPEN_WRITE) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
     if (!img)

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+# sandbox.py - every way of qcbm to read: shut in before the image is opened, the same output as outside; each call of the list is
+# made by one of them
+#
+# SPDX-License-Identifier: MIT
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+import qtool
+from qtool import arguments, need_tools, require, require_equal, run_cases
+
+ROWS = os.environ['SANDBOX_ROWS']
+ABORT = {'rt_sigprocmask', 'getpid', 'gettid'}  # abort() alone makes them
+# Rows that no command makes here, and why they are there all the same.
+ELSEWHERE = {
+    'open': 'musl opens files with it',
+    'stat': 'C libraries before newfstatat',
+    'clock_gettime': 'answered without a call where the kernel can',
+}
+
+# Each way to read: its words, and what the image must have been through.
+READERS = {
+    'info': ['info', 'o.qcow2'],
+    'info-chain': ['info', '--backing-chain', '--output=json', 'o.qcow2'],
+    'info-usage': ['info', '--usage', 'o.qcow2'],
+    'check': ['check', 'o.qcow2'],
+    'check-progress': ['check', '-p', 'o.qcow2'],
+    'check-untrusted': ['check', '--untrusted', 'o.qcow2'],
+    'map': ['map', 'o.qcow2'],
+    'map-json': ['map', '--output=json', 'o.qcow2'],
+    'snapshot': ['snapshot', '-l', 'o.qcow2'],
+    'measure': ['measure', '-O', 'qcow2', 'o.qcow2'],
+    'dump-l1': ['dump', 'o.qcow2', 'l1'],
+    'dump-header': ['dump', '--output=json', 'o.qcow2', 'header'],
+    'extents': ['extents', 'o.qcow2', 'b'],
+    'extents-zero': ['extents', '--with=zero', 'o.qcow2', 'b'],
+    'list': ['bitmap', '--list', 'o.qcow2'],
+    'list-chain': ['bitmap', '--list', '--chain', 'o.qcow2'],
+    'export': ['bitmap', '--export', 'out', '--force', 'o.qcow2', 'b'],
+    'export-raw': ['bitmap', '--export', '-', '--format=raw', 'o.qcow2', 'b'],
+    'export-json': ['bitmap', '--export', '-', '--format=json', 'o.qcow2', 'b'],
+    'export-dry': ['bitmap', '--export', 'none', '--dry-run', '--format=json', 'o.qcow2', 'b'],
+    'bitmap-dry': ['bitmap', '--add', '--disable', '--dry-run', 'o.qcow2', 'x'],
+    'merge-dry': ['bitmap', '--merge', 's', '-b', 'source.qcow2', '-F', 'qcow2', '--dry-run', 'o.qcow2', 'b'],
+    'import-dry': ['bitmap', '--import', 'list', '--format=json', '--dry-run', 'o.qcow2', 'x'],
+    'copy-dry': ['bitmap', '--copy-to', 'source.qcow2', '--dry-run', 'o.qcow2', 'b'],
+    'prune-dry': ['bitmap', '--prune', '*', '--dry-run', 'o.qcow2'],
+    'synth-dry': ['synth', '--dry-run', '--output=json', 'o.qcow2', 'x'],
+    'dense-check': ['check', 'dense.qcow2'],
+    'synth-since-dry': ['synth', '--since', 'base.qcow2', '--dry-run', 'o.qcow2', 'x'],
+    'synth-into-dry': ['synth', '--into', 'source.qcow2', '--dry-run', 'o.qcow2', 'x'],
+    'synth-like-dry': ['synth', '--like', 'base.qcow2', '--dry-run', '-p', 'o.qcow2'],
+    'undo-dry': ['undo', '--dry-run', 'undone.qcow2', 'undo'],
+}
+
+
+def make_images(work):
+    work.create('base.qcow2', '64M')
+    work.run('qemu-img', 'bitmap', '--add', 'base.qcow2', 'like')
+    work.create('o.qcow2', '64M', backing='base.qcow2')
+    work.io('o.qcow2', 'write 1M 1M', 'write -z 3M 64k')
+    work.run('qemu-img', 'bitmap', '--add', 'o.qcow2', 'b')
+    work.run('qemu-img', 'snapshot', '-c', 'here', 'o.qcow2')
+    work.create('source.qcow2', '64M')
+    work.run('qemu-img', 'bitmap', '--add', 'source.qcow2', 's')
+    work.create('undone.qcow2', '64M')
+    work.qcbm('bitmap', '--add', '--undo', 'undo', 'undone.qcow2', 'x')
+    with open(work.path('list'), 'w') as f:
+        f.write(work.qcbm('extents', '--output=json', 'o.qcow2', 'b').out)
+    # so many tables that lists are sorted and grow
+    work.create('dense.qcow2', '8G', options='cluster_size=512')
+    work.io('dense.qcow2', *['write %dM 512' % (2 * i) for i in range(4096)])
+    work.run('qemu-img', 'snapshot', '-c', 'here', 'dense.qcow2')
+
+
+def take_images(work, folder):
+    for name in os.listdir(folder):
+        if name != 'dense.qcow2':
+            shutil.copy2(os.path.join(folder, name), work.path(name))
+    os.link(os.path.join(folder, 'dense.qcow2'), work.path('dense.qcow2'))
+
+
+def trace(work, *argv):
+    """The calls of a program and its children by process: [(pid, call, line)], in order."""
+    line = ['strace', '-f', '-qq', '-e', 'signal=none', '-o', 'trace', *argv]
+    work.note(' '.join(line))
+    done = subprocess.run(line, cwd=work.dir, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=qtool.strace_environment(), timeout=300)
+    with open(work.path('trace')) as f:
+        found = [re.match(r'(\d+) +(?:<\.\.\. )?(\w+)', line) for line in f]
+        f.seek(0)
+        return done, [(m.group(1), m.group(2), line) for m, line in zip(found, f) if m]
+
+
+def inside(calls):
+    """What is called behind the filter, by the process that set it."""
+    at = [k for k, (_, call, line) in enumerate(calls) if call == 'seccomp' and 'SET_MODE_FILTER' in line and '= 0' in line]
+    require(len(at) == 1, 'there is no filter, or more than one')
+    return [(call, line) for pid, call, line in calls[at[0] + 1:] if pid == calls[at[0]][0]], calls[:at[0]]
+
+
+def without_times(text):
+    return re.sub(rb'[0-9.]+ s;|"elapsed-seconds": [0-9.]+', b'', text)
+
+
+def case_reader(work, folder, words):
+    take_images(work, folder)
+    done, calls = trace(work, qtool.QCBM, *words)
+    after, before = inside(calls)
+    require(any('landlock_restrict_self' == call for _, call, _ in before), 'Landlock is not used')
+    opened = re.compile(r'open\w*\(.*"(%s)"' % '|'.join(re.escape(w) for w in words if w.endswith(('.qcow2', 'undo'))))
+    early = [line for _, _, line in before if opened.search(line) and 'O_PATH' not in line]
+    require(not early, 'opened outside the sandbox: %s' % ''.join(early))
+    require(any(opened.search(line) for _, line in after), 'the image is not opened at all')
+    refused = [line for _, line in after if re.search(r'= -1 (EPERM|EACCES|ENOSYS)', line)]
+    require(not refused, 'refused: %s' % ''.join(refused))
+    outside = work.run(qtool.QCBM, *words, '--no-sandbox', rc=(0, 2, 3))
+    require_equal((done.returncode, without_times(done.stdout)), (outside.code, without_times(outside.raw_out)),
+                  'output in the sandbox and outside')
+
+
+def case_each_call_is_needed(work, folder):
+    take_images(work, folder)
+    rows = [line.split() for line in subprocess.run([ROWS], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()]
+    if any('ptrace' in row for row in rows):
+        return  # with AddressSanitizer: these calls are the sanitizer's
+    made = set()
+    for words in READERS.values():
+        made |= {call for call, _ in inside(trace(work, qtool.QCBM, *words)[1])[0]}
+    aborted = {call for call, _ in inside(trace(work, ROWS, 'abort')[1])[0]}
+    for row in rows:
+        by = aborted if row[0] in ABORT else made
+        require(by & set(row) or row[0] in ELSEWHERE, 'nothing makes any of these calls: %s' % ', '.join(row))
+    allowed = {name for row in rows for name in row} | {'tgkill'}
+    require(made <= allowed and aborted <= allowed, 'made and not listed: %r' % sorted((made | aborted) - allowed))
+
+
+def main():
+    args = arguments('the sandbox of reading commands')
+    need_tools('qemu-img', 'qemu-io', 'strace')
+    qtool.QCBM = qtool.qcbm_path()
+    with tempfile.TemporaryDirectory(prefix='qcbm') as folder:
+        make_images(qtool.Work(folder))
+        cases = [(case_reader, name, {'folder': folder, 'words': words}) for name, words in READERS.items()]
+        cases.append((case_each_call_is_needed, 'each-call-is-needed', {'folder': folder}))
+        run_cases(args, cases)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,172 @@
+/* cmd_bitmap_export.c - qcbm bitmap --export: a bitmap to a file of its own
+ * SPDX-License-Identifier: MIT
+ *
+ * Reading the image is shut in; making, replacing and removing a file could not be. So they are two processes, and the one
+ * that sees the image has nothing of the file but a descriptor to write to. */
+#include <errno.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apart.h"
+#include "cmd_bitmap.h"
+#include "extents_out.h"
+#include "output.h"
+#include "qemu_text.h"
+
+struct job {
+    const struct bitmap_args *args;
+    const char *path, *name;
+    struct output out;
+    int lost; /* errno of a failed write */
+    struct progress progress;
+    uint64_t written, expected; /* bytes, the latter about */
+};
+
+/* ---- in the sandbox ------------------------------------------------------------------------------------ */
+
+static int write_out(void *opaque, const void *bytes, size_t len)
+{
+    struct job *job = opaque;
+
+    job->written += len;
+    progress_show(&job->progress, job->written < job->expected ? job->written : job->expected, job->expected);
+    if (fwrite(bytes, 1, len, job->out.file) == len)
+        return 0;
+    job->lost = errno ? errno : EIO;
+    return 1;
+}
+
+static bool is_named(const char *path, const char *named, const char *name)
+{
+    bool file = named && strncmp(named, "file:", 5) == 0; /* then relative to the working directory */
+    char *full = !named ? NULL : file ? strdup(named + 5) : cmd_full_name(path, named);
+    bool same = full && cmd_same_file(full, name);
+
+    free(full);
+    return same;
+}
+
+/* Somebody's disk, which --force does not mean; qcow2 images have been refused already. */
+static int check_disk(const struct job *job, struct qcbm_image *img)
+{
+    const char *name = job->args->export_to, *what;
+    struct qcbm_image_info info;
+
+    qcbm_image_get_info(img, &info, sizeof info);
+    what = is_named(job->path, info.data_file, name)      ? "the image's data file"
+           : is_named(job->path, info.backing_file, name) ? "the image's backing file"
+                                                          : NULL;
+    return what ? cmd_error("'%s' is %s: it is not replaced", name, what) : EXIT_DONE;
+}
+
+static int write_extents(struct job *job, struct qcbm_image *img, struct qcbm_error *err)
+{
+    struct extents_out to = { .json = true, .progress = job->progress, .out = job->out.file };
+    int ret;
+
+    to.flags = job->args->force_share ? QCBM_EXTENTS_FORCE_SHARE : 0;
+    ret = extents_print(&to, img, job->name, err);
+    job->lost = to.lost;
+    return ret;
+}
+
+/* The bits of the bitmap, in bytes. */
+static uint64_t bits_size(struct qcbm_image *img, const char *name)
+{
+    struct qcbm_image_info info;
+    struct qcbm_bitmap_info b;
+
+    qcbm_image_get_info(img, &info, sizeof info);
+    for (uint32_t i = 0; i < info.bitmap_count; i++) {
+        qcbm_bitmap_get(img, i, &b, sizeof b);
+        if (strcmp(b.name, name) == 0 && b.granularity)
+            return info.virtual_size / b.granularity / 8 + 1;
+    }
+    return 1;
+}
+
+static int write_bitmap(struct job *job, struct qcbm_image *img, struct qcbm_error *err)
+{
+    bool raw = bitmap_is_format(job->args, "raw");
+    int ret;
+
+    job->progress.wanted = job->args->progress && !job->args->quiet;
+    job->expected = bits_size(img, job->name);
+    if (bitmap_is_format(job->args, "json"))
+        ret = write_extents(job, img, err);
+    else
+        ret = qcbm_bitmap_export(img, job->name, raw ? QCBM_TRANSFER_RAW : QCBM_TRANSFER_QCBM, write_out, job, err);
+    progress_end(&job->progress, ret == 0);
+    return ret;
+}
+
+static int export_image(struct job *job, struct qcbm_image *img)
+{
+    struct qcbm_error err;
+    int code = check_disk(job, img);
+
+    if (code != EXIT_DONE)
+        return code;
+    if (write_bitmap(job, img, &err) < 0 && !job->lost)
+        return cmd_lib_error(&err, "Could not export bitmap '%s' of '%s'", job->name, job->path);
+    if (!job->lost && fflush(job->out.file) != 0)
+        job->lost = errno;
+    return job->lost ? cmd_error("could not write '%s': %s", job->out.name, strerror(job->lost)) : EXIT_DONE;
+}
+
+static int export_shut_in(void *arg)
+{
+    struct job *job = arg;
+    struct qcbm_image *img;
+    int code;
+
+    cmd_shut_in(job->args->no_sandbox, false, job->path, NULL);
+    img = cmd_open(job->path, job->args->format, bitmap_reading(job->args));
+    code = img ? export_image(job, img) : EXIT_FAILED;
+    if (code != EXIT_DONE)
+        __fpurge(job->out.file); /* what is not out yet stays in */
+    qcbm_close(img);
+    return code;
+}
+
+/* ---- outside ------------------------------------------------------------------------------------------- */
+
+static void tell_export(const struct bitmap_args *args, const char *path, const char *name)
+{
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    if (args->output == OUTPUT_HUMAN) {
+        printf("export: '");
+        print_escaped(stdout, name, strlen(name));
+        printf("' to '");
+        print_escaped(stdout, args->export_to, strlen(args->export_to));
+        printf("'\n");
+        return;
+    }
+    json_begin_object(&w, NULL);
+    json_string(&w, "image", path);
+    json_string(&w, "bitmap", name);
+    json_string(&w, "file", args->export_to);
+    json_string(&w, "format", args->file_format ? args->file_format : "qcbm");
+    json_bool(&w, "dry-run", args->dry_run);
+    json_end_object(&w);
+    json_finish(&w);
+}
+
+int bitmap_export(const struct bitmap_args *args, const char *path, const char *name)
+{
+    struct job job = { .args = args, .path = path, .name = name };
+    bool to_std = strcmp(args->export_to, "-") == 0;
+    int code;
+
+    if (to_std && args->output == OUTPUT_JSON)
+        return cmd_error("--output=json cannot be combined with --export -: both print to stdout");
+    code = output_open(&job.out, args->export_to, args->force, args->dry_run);
+    if (code == EXIT_DONE)
+        code = run_apart(export_shut_in, &job);
+    code = output_close(&job.out, code);
+    if (code == EXIT_DONE && !to_std && !args->quiet)
+        tell_export(args, path, name);
+    return code;
+}

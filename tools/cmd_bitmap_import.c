@@ -1,0 +1,71 @@
+/* cmd_bitmap_import.c - qcbm bitmap --import: a bitmap out of a file of its own
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "cmd_bitmap.h"
+#include "extents_read.h"
+
+static int64_t read_in(void *opaque, void *buf, size_t len)
+{
+    FILE *in = opaque;
+    size_t got = fread(buf, 1, len, in);
+
+    return got == 0 && ferror(in) ? -1 : (int64_t)got;
+}
+
+static int set_extent(void *opaque, const struct qcbm_extent *extent, struct qcbm_error *err)
+{
+    struct bitmap_job *job = opaque;
+
+    if (!extent->dirty)
+        return 0;
+    return qcbm_edit_set_range(job->edit, job->name, extent->offset, extent->length, err);
+}
+
+static int import_extents(struct bitmap_job *job, FILE *in, struct qcbm_error *err)
+{
+    struct qcbm_image_info info;
+    int ret = qcbm_edit_add(job->edit, job->name, job->args->granularity, 0, err);
+
+    if (ret < 0) {
+        err->offset = QCBM_NO_OFFSET; /* one in the image, and not in what is read */
+        return ret;
+    }
+    qcbm_image_get_info(job->img, &info, sizeof info);
+    return extents_read(in, info.virtual_size / 512 * 512, set_extent, job, err);
+}
+
+static int import_own(struct bitmap_job *job, FILE *in, struct bitmap_result *result, struct qcbm_error *err)
+{
+    struct qcbm_import_options opt = QCBM_IMPORT_OPTIONS_INIT;
+    struct qcbm_import_result imported = { .fingerprint = QCBM_FINGERPRINT_UNKNOWN };
+    int ret;
+
+    opt.format = bitmap_is_format(job->args, "raw") ? QCBM_TRANSFER_RAW : QCBM_TRANSFER_QCBM;
+    opt.granularity = job->args->granularity;
+    opt.flags = job->args->force ? QCBM_IMPORT_FORCE : 0;
+    ret = qcbm_edit_import(job->edit, job->name, &opt, read_in, in, &imported, sizeof imported, err);
+    if (ret == QCBM_E_ABORTED)
+        return bitmap_fail(err, QCBM_E_IO, "could not read the bitmap: %s", strerror(errno));
+    result->has_fingerprint = ret == 0 && opt.format == QCBM_TRANSFER_QCBM;
+    result->fingerprint = imported.fingerprint;
+    return ret;
+}
+
+int bitmap_import(struct bitmap_job *job, const struct opt_action *action, struct bitmap_result *result,
+                  struct qcbm_error *err)
+{
+    FILE *in = job->inputs[action - job->args->actions.list].file;
+    int ret = bitmap_is_format(job->args, "json") ? import_extents(job, in, err) : import_own(job, in, result, err);
+
+    if (ret < 0 && err->offset != QCBM_NO_OFFSET) { /* in the file that was read, not in the image */
+        char text[sizeof err->message];
+
+        memcpy(text, err->message, sizeof text);
+        return bitmap_fail(err, ret, "%.400s (at byte %" PRIu64 " of '%.80s')", text, err->offset, action->value);
+    }
+    return ret;
+}
