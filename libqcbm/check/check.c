@@ -199,6 +199,20 @@ static int count_clusters(struct check *c, uint64_t first, uint64_t end, uint64_
     return ret;
 }
 
+/* QEMU allows the last cluster to be cut. It writes tables whole, so one that is cut lacks entries. */
+static int tell_cut(struct check *c, uint64_t off, uint64_t len, const struct check_owner *owner,
+                    const struct check_place *at)
+{
+    uint64_t size = c->img->io.size;
+
+    if (!owner || owner->kind > OWNER_L2 || off == 0 || !is_aligned(off, c->g->cluster_size) ||
+        range_fits(off, len, size))
+        return 0;
+    return qcbmi_check_problem(c, P_TABLE_CUT, 1, at,
+                               "%s at 0x%" PRIx64 " is cut by the end of the file: %" PRIu64 " bytes are missing",
+                               owner->kind == OWNER_L2 ? "the L2 table" : owner->what, off, off + len - size);
+}
+
 int qcbmi_check_reference(struct check *c, uint64_t off, uint64_t len, uint64_t weight, uint64_t exclusive,
                           const struct check_owner *owner, const struct check_place *at)
 {
@@ -217,6 +231,8 @@ int qcbmi_check_reference(struct check *c, uint64_t off, uint64_t len, uint64_t 
         qcbmi_check_owner_found(c, first, end, owner);
         return 0;
     }
+    if (tell_cut(c, off, len, owner, at) < 0)
+        return QCBM_E_ABORTED;
     return c->count ? count_clusters(c, first, end, weight, exclusive, at) : tell_clusters(c, first, end, at);
 }
 

@@ -77,11 +77,13 @@ static int refer_to_l2(struct check *c, const struct l2_ref *ref)
     uint64_t cluster = ref->offset >> c->g->cluster_bits;
     uint64_t exclusive = in_set(&c->l2_seen, cluster) ? 0 : 1;
     struct check_place at = { ref->offset, "L1 table", UINT64_MAX, UINT32_MAX };
+    struct check_owner owner = { OWNER_L2, NULL, 0, 0 };
     int ret;
 
     exclusive += ref->active > 1 ? ref->active - 1 : 0;
     ret = put_in_set(&c->l2_seen, cluster, c->err);
-    return ret < 0 ? ret : qcbmi_check_reference(c, ref->offset, c->g->cluster_size, ref->weight, exclusive, NULL, &at);
+    return ret < 0 ? ret
+                   : qcbmi_check_reference(c, ref->offset, c->g->cluster_size, ref->weight, exclusive, &owner, &at);
 }
 
 static int count_l2(struct check *c, const struct l2_ref *ref, const uint8_t *bytes)

@@ -380,6 +380,22 @@ def bitmap_data_lost(work):
     compare(work, 'a.qcow2', codes=['bitmap-data-past-eof'])
 
 
+def table_cut(work):
+    """An L2 table in the last cluster, of which only a part is there: nothing for qemu-img, which reads zeros behind it."""
+    image = make(work)
+    end = -(-image.file_size // image.cluster_size) * image.cluster_size
+    patch(image.path, end, image.read(image.l2_place(0), image.cluster_size))
+    set_refcount(image, image.l2_place(0), 0)
+    set_refcount(image, end, 1)
+    put(image, image.l1_offset, end | COPIED)
+    compare(work, 'a.qcow2', codes=[])
+    with open(image.path, 'r+b') as f:
+        f.truncate(end + 100)
+    compare(work, 'a.qcow2', codes=['table-cut'])
+    work.qcbm('check', '--strict', 'a.qcow2', rc=2)
+    work.qcbm_refused('bitmap', '--add', 'a.qcow2', 'b', says=["qcbm check --explain a.qcow2"])
+
+
 def tail_bits(work):
     image = make(work, bitmaps=1)
     table = image.bitmaps()[0].table
@@ -563,7 +579,7 @@ def cases(full):
         ('count', 0, u32(0)), ('more', 0, u32(3)), ('reserved', 4, u32(1)), ('size', 8, u64(48)),
         ('offset', 16, u64(1 << 40)), ('unaligned', 16, u64(0x30100)))]
     out += [(function, function.__name__.replace('_', ' '), {}) for function in (
-        bitmap_table, in_use, autoclear, bitmap_data_lost, tail_bits, unreachable_name, victims, lies_in_l2, shared_l2,
+        bitmap_table, table_cut, in_use, autoclear, bitmap_data_lost, tail_bits, unreachable_name, victims, lies_in_l2, shared_l2,
         shared_snapshots, sparse_giant, bitmaps_one_table, no_other_file)]
     return out
 

@@ -8,6 +8,7 @@
 
 import functools
 import json
+import random
 import re
 import shlex
 import shutil
@@ -280,6 +281,34 @@ def lost_snapshots(work, where):
     require_equal(state(work, copies[0], []), ({None: before[0][None]}, before[1]), 'disk and bitmaps of the copy')
 
 
+def explained(work, seed, options):
+    """Whatever a refusal says, check finds something where it sends people to."""
+    random_bytes = random.Random(seed)
+    work.create('a.qcow2', 4 * MiB, options=options)
+    for k in range(2):
+        work.io('a.qcow2', 'write -q %dk 300k' % (1024 * k))
+        work.run('qemu-img', 'snapshot', '-c', 's%d' % k, 'a.qcow2')
+        work.run('qemu-img', 'bitmap', '--add', 'a.qcow2', 'b%d' % k)
+    image = Qcow2(work.path('a.qcow2'))
+    places = [(0, 104), (image.l1_offset, 16), (image.l2_place(0), 600), (image.snapshots_offset, 200),
+              (image.words(48, 1)[0], 8), (image.words(image.words(48, 1)[0], 1)[0], 400),
+              (image.bitmaps()[0].entry_offset, 60), (image.bitmaps()[0].table_offset, 8)]
+    refused = 0
+    for _ in range(60):
+        shutil.copy(work.path('a.qcow2'), work.path('m.qcow2'))
+        start, length = random_bytes.choice(places)
+        at = start + random_bytes.randrange(length) // 8 * 8
+        word = random_bytes.choice((u64(0), u64(random_bytes.getrandbits(64)), u64(1 << 40), u64(
+            random_bytes.randrange(image.file_size // image.cluster_size) * image.cluster_size | COPIED)))
+        patch(work.path('m.qcow2'), at, word[:random_bytes.choice((1, 8))])
+        result = work.qcbm('bitmap', '--add', '--dry-run', 'm.qcow2', 'new', rc=(0, 1))
+        if 'qcbm check --explain m.qcow2' in result.err:
+            refused += 1
+            require_equal(work.qcbm('check', '--strict', 'm.qcow2', rc=None).code in (1, 2), True,
+                          'check finds something at 0x%x: %s' % (at, result.err))
+    require(refused > 10, 'only %d refusals' % refused)
+
+
 def in_use(work, backing):
     """Of an overlay the bitmap can be made anew, and covers what it had; of other images it cannot."""
     make(work, 0, 1, backing)
@@ -366,6 +395,8 @@ def cases():
     out += [(snapshot_table, 'snapshot table, %d bitmaps%s' % (n, ', reserved' if damage is reserved_bits else ''),
              {'bitmaps': n, 'damage': damage}) for n in (0, 2) for damage in (reserved_bits, leak)]
     out += [(lost_snapshots, 'snapshot table ' + where, {'where': where}) for where in ('zeros', 'hole')]
+    out += [(explained, 'refusals are explained, ' + name, {'seed': seed, 'options': options}) for seed, (name, options) in
+            enumerate((('plain', ''), ('small', 'cluster_size=4k'), ('extended', 'extended_l2=on')))]
     out += [(in_use, 'in use, overlay', {'backing': True}), (in_use, 'in use, no overlay', {'backing': False})]
     return out
 
