@@ -194,7 +194,7 @@ static int do_actions(struct bitmap_job *job, struct plan *plan)
         return cmd_lib_error(&err, "Operation %s on bitmap %s of '%s' failed", actions->list[i].opt->name, job->name,
                              job->path);
     }
-    if (plan_run(plan, job->edit, job->args->dry_run, job->args->undo, &err) < 0)
+    if (plan_run(plan, job->img, job->edit, job->args->dry_run, job->args->undo, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->path);
     return EXIT_DONE;
 }

@@ -43,7 +43,7 @@ static int list_layer(const struct qcbm_chain_layer *layer, uint32_t depth, stru
         print_head(layer, depth);
     if (layer->image) {
         qcbm_image_get_info(layer->image, &info, sizeof info);
-        if (!w && info.bitmap_count == 0)
+        if (!w && info.bitmap_count + info.stale_bitmap_count == 0)
             printf("no bitmaps\n");
         return bitmap_list(layer->image, layer->filename, progress, w);
     }

@@ -35,6 +35,10 @@ static int collect_entry(struct listing *list, uint32_t index)
     struct entry *e = &list->entries[index];
     struct qcbm_error err;
 
+    if (list->image.bitmaps_stale) {
+        qcbm_stale_bitmap_get(list->img, index, &e->info, sizeof e->info);
+        return EXIT_DONE;
+    }
     qcbm_bitmap_get(list->img, index, &e->info, sizeof e->info);
     if (qcbm_bitmap_usage(list->img, index, &e->usage, &err) == 0)
         return EXIT_DONE;
@@ -76,10 +80,12 @@ static int collect(struct listing *list, struct progress *progress)
 
     qcbm_image_get_info(list->img, &list->image, sizeof list->image);
     list->size = list->image.virtual_size & ~UINT64_C(511);
-    list->entries = calloc(list->image.bitmap_count ? list->image.bitmap_count : 1, sizeof *list->entries);
-    if (!list->entries)
+    list->count = list->image.bitmaps_stale ? list->image.stale_bitmap_count : list->image.bitmap_count;
+    list->entries = calloc((size_t)list->count + 1, sizeof *list->entries);
+    if (!list->entries) {
+        list->count = 0;
         return cmd_error("no memory");
-    list->count = list->image.bitmap_count;
+    }
     for (uint32_t i = 0; i < list->count && code == EXIT_DONE; i++) {
         code = collect_entry(list, i);
         progress_show(progress, i + 1, list->count);
@@ -170,6 +176,12 @@ static void write_number(struct json_writer *w, const char *key, bool known, uin
         json_null(w, key);
 }
 
+/* What a stale bitmap named is somebody else's by now, or nobody's. */
+static bool is_known(const struct listing *list, const struct entry *e)
+{
+    return !e->unreadable && !list->image.bitmaps_stale;
+}
+
 static double share(const struct listing *list, const struct entry *e)
 {
     return list->size ? (double)e->usage.dirty_bytes / (double)list->size : 0;
@@ -179,13 +191,14 @@ static void write_entry(const struct listing *list, uint32_t index, struct json_
 {
     const struct entry *e = &list->entries[index];
     const struct qcbm_bitmap_info *info = &e->info;
-    bool known = !e->unreadable, trusted = known && !info->in_use;
+    bool known = is_known(list, e), trusted = known && !info->in_use;
 
     json_begin_object(w, NULL);
     json_bytes(w, "name", info->name, info->name_len);
     json_u64(w, "granularity", info->granularity);
     write_flags(info, w);
     json_bool(w, "consistent", !info->in_use && !list->image.bitmaps_stale);
+    json_bool(w, "stale", list->image.bitmaps_stale);
     json_bool(w, "enabled", info->enabled);
     write_number(w, "granules", known, e->usage.granules);
     write_number(w, "dirty-granules", trusted, e->usage.dirty_granules);
@@ -232,22 +245,29 @@ static size_t name_width(const struct listing *list)
     return width < 40 ? width : 40; /* longer names push their line */
 }
 
+static const char *state_name(const struct listing *list, const struct qcbm_bitmap_info *info)
+{
+    if (list->image.bitmaps_stale)
+        return "stale";
+    return info->in_use ? "inconsistent" : "consistent";
+}
+
 static void print_entry(const struct listing *list, uint32_t index, size_t width)
 {
     const struct entry *e = &list->entries[index];
     const struct qcbm_bitmap_info *info = &e->info;
     char percent[16];
-    bool inconsistent = info->in_use || list->image.bitmaps_stale;
-    bool trusted = !e->unreadable && !info->in_use; /* what a bitmap in use will have is in its program's memory */
+    bool known = is_known(list, e);
+    bool trusted = known && !info->in_use; /* what a bitmap in use will have is in its program's memory */
 
     print_escaped(stdout, info->name, info->name_len);
     for (size_t used = escaped_columns(info->name, info->name_len); used < width; used++)
         putchar(' ');
     printf("  %11s", info->granularity ? size_text(info->granularity).text : "?");
-    printf("  %-8s  %-12s", info->enabled ? "enabled" : "disabled", inconsistent ? "inconsistent" : "consistent");
+    printf("  %-8s  %-12s", info->enabled ? "enabled" : "disabled", state_name(list, info));
     snprintf(percent, sizeof percent, "%.2f %%", 100 * share(list, e));
     printf("  %9s  %8s", trusted ? size_text(e->usage.dirty_bytes).text : "?", trusted ? percent : "?");
-    printf("  %9s\n", e->unreadable ? "?" : size_text(e->usage.disk_bytes).text);
+    printf("  %9s\n", known ? size_text(e->usage.disk_bytes).text : "?");
 }
 
 struct print_context {

@@ -122,7 +122,8 @@ int synth_carry_out(struct synth_job *job)
 
     if (job->summary.damaged_entries > 0)
         return EXIT_DONE; /* a dry run: report() tells it */
-    int ret = plan_run(&job->plan, job->edit, job->args->dry_run, job->args->undo, &err);
+    int ret = plan_run(&job->plan, job->into ? job->into : job->overlay, job->edit, job->args->dry_run, job->args->undo,
+                       &err);
     if (ret == 0)
         return EXIT_DONE;
     if (!job->args->dry_run || ret == QCBM_E_EXISTS)

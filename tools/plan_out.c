@@ -39,12 +39,10 @@ static int check_undo(const char *undo, struct qcbm_error *err)
     return QCBM_E_EXISTS;
 }
 
-int plan_run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, const char *undo, struct qcbm_error *err)
+static int run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, const char *undo, struct qcbm_error *err)
 {
     int ret = 0;
 
-    memset(plan, 0, sizeof *plan);
-    plan->made = true;
     if (!dry_run && undo)
         ret = qcbm_edit_set_undo(edit, undo, err);
     if (!dry_run)
@@ -57,8 +55,27 @@ int plan_run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, const char
     return ret;
 }
 
+int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, bool dry_run, const char *undo,
+             struct qcbm_error *err)
+{
+    int ret;
+
+    memset(plan, 0, sizeof *plan);
+    plan->made = true;
+    if (!stale_names_take(&plan->stale, img)) {
+        *err = (struct qcbm_error){ .code = QCBM_E_NOMEM, .offset = QCBM_NO_OFFSET };
+        snprintf(err->message, sizeof err->message, "no memory for the names of stale bitmaps");
+        return QCBM_E_NOMEM;
+    }
+    ret = run(plan, edit, dry_run, undo, err);
+    if (ret == 0)
+        stale_names_tell(&plan->stale, &plan->summary, dry_run);
+    return ret;
+}
+
 void plan_clear(struct plan *plan)
 {
+    stale_names_clear(&plan->stale);
     free(plan->steps);
     plan->steps = NULL;
     plan->n_steps = plan->room = 0;
@@ -122,6 +139,7 @@ void plan_write_json(const struct plan *plan, bool dry_run, struct json_writer *
         write_summary(&plan->summary, w);
     else
         json_null(w, "plan");
+    stale_names_json(&plan->stale, &plan->summary, w);
     if (dry_run)
         plan_write_steps(plan, w);
 }

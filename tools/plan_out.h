@@ -6,17 +6,20 @@
 
 #include "json_write.h"
 #include "qcbm.h"
+#include "stale.h"
 
 struct plan {
     bool made; /* false: there is none, because the image is damaged */
     struct qcbm_plan_summary summary;
     struct qcbm_plan_step *steps; /* only of a dry run; their strings are constants of the library */
     size_t n_steps, room;
+    struct stale_names stale; /* that were given up, or would be */
 };
 
-/* With @dry_run work out what a commit would write, else commit, with @undo (may be NULL) as the undo file. Returns what
- * the library returns. */
-int plan_run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, const char *undo, struct qcbm_error *err);
+/* With @dry_run work out what a commit of @edit, of @img, would write, else commit, with @undo (may be NULL) as the undo
+ * file. Returns what the library returns. Stale bitmaps that go away are told on stderr. */
+int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, bool dry_run, const char *undo,
+             struct qcbm_error *err);
 void plan_clear(struct plan *plan);
 
 /* Collects the steps of a dry run: a qcbm_plan_fn whose opaque is the struct plan. */

@@ -99,6 +99,7 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
     i.snapshot_count = img->h.n_snapshots;
     i.bitmap_count = img->bitmaps->n;
     i.bitmaps_stale = img->bitmaps->stale;
+    i.stale_bitmap_count = img->bitmaps->was ? img->bitmaps->was->n : 0;
     i.backing_file = img->backing_file;
     i.backing_format = img->backing_format;
     i.data_file = img->data_file;
@@ -147,9 +148,8 @@ void qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_
     give(out, size, &img->findings.list[index], sizeof(struct qcbm_finding));
 }
 
-void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size)
+static struct qcbm_bitmap_info bitmap_info(const struct qcbmi_bitmap *b)
 {
-    const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
     struct qcbm_bitmap_info i = { .name = b->name, .name_len = b->d.name_len, .flags = b->d.flags };
 
     if (b->d.granularity_bits < 64)
@@ -161,7 +161,22 @@ void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_b
     i.table_entries = b->d.table_entries;
     i.in_use = b->d.flags & Q2_BITMAP_IN_USE;
     i.enabled = b->d.flags & Q2_BITMAP_AUTO;
+    return i;
+}
+
+void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size)
+{
+    const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
+    struct qcbm_bitmap_info i = bitmap_info(b);
+
     i.usable = qcbmi_bitmap_check_readable(img, b, false, NULL) == 0;
+    give(out, size, &i, sizeof(i));
+}
+
+void qcbm_stale_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size)
+{
+    struct qcbm_bitmap_info i = bitmap_info(&img->bitmaps->was->list[index]);
+
     give(out, size, &i, sizeof(i));
 }
 

@@ -42,7 +42,6 @@ int qcbmi_edit_check_open(const struct qcbm_edit *edit, struct qcbm_error *err)
 
 static int find(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out, struct qcbm_error *err)
 {
-    char text[256];
     int ret = qcbmi_edit_check_open(edit, err);
 
     *out = ret == 0 ? qcbmi_edit_list_find(&edit->list, name) : NULL;
@@ -50,8 +49,7 @@ static int find(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitm
         return ret;
     if (edit->img->bitmaps->broken) /* it might have the name */
         return qcbmi_image_refuse(edit->img, fail_broken(edit->img, err), err);
-    return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
-                      qcbmi_printable(text, sizeof(text), name, strlen(name)));
+    return qcbmi_bitmap_fail_not_found(edit->img, name, err);
 }
 
 int qcbmi_edit_find_consistent(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out,

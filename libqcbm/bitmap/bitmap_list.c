@@ -10,6 +10,7 @@
 
 static void clear(struct qcbmi_bitmap_list *list)
 {
+    qcbmi_bitmap_list_free(list->was);
     for (uint32_t i = 0; i < list->n; i++)
         free(list->list[i].name);
     free(list->list);
@@ -30,13 +31,15 @@ static void mark_broken(struct qcbm_image *img, struct qcbmi_bitmap_list *list, 
 {
     list->broken = true;
     list->why_broken = *why;
-    qcbmi_finding_add(img, "bitmap-directory-broken", QCBM_SEV_ERROR, why->offset, UINT32_MAX, "%s", why->message);
+    if (!list->stale)
+        qcbmi_finding_add(img, "bitmap-directory-broken", QCBM_SEV_ERROR, why->offset, UINT32_MAX, "%s", why->message);
 }
 
 static void mark_bad(struct qcbm_image *img, struct qcbmi_bitmap_list *list, uint32_t i, const char *code)
 {
     list->list[i].bad = true;
-    qcbmi_finding_add(img, code, QCBM_SEV_ERROR, list->list[i].why.offset, i, "%s", list->list[i].why.message);
+    if (!list->stale)
+        qcbmi_finding_add(img, code, QCBM_SEV_ERROR, list->list[i].why.offset, i, "%s", list->list[i].why.message);
 }
 
 int qcbmi_compare_names(const void *a, size_t a_len, const void *b, size_t b_len)
@@ -103,8 +106,9 @@ static void find_shared(struct qcbm_image *img, struct qcbmi_bitmap_list *list, 
                        "bitmap directory entry %u: its table at 0x%" PRIx64 " overlaps the table of another bitmap",
                        (unsigned)(b - list->list), b->d.table_offset);
             b->shared = true;
-            qcbmi_finding_add(img, "bitmap-table-shared", QCBM_SEV_ERROR, b->entry_offset, (uint32_t)(b - list->list),
-                              "%s", b->why.message);
+            if (!list->stale)
+                qcbmi_finding_add(img, "bitmap-table-shared", QCBM_SEV_ERROR, b->entry_offset,
+                                  (uint32_t)(b - list->list), "%s", b->why.message);
         }
         end = u64_max(end, b_end);
     }
@@ -146,7 +150,7 @@ static int parse_entry(struct qcbm_image *img, struct qcbmi_bitmap_list *list, s
     list->n++;
     if (q2_bitmap_dirent_check(&b->d, b->entry_offset, &img->g, &b->why) < 0)
         mark_bad(img, list, list->n - 1, "bitmap-entry-constraint");
-    if (b->d.flags & Q2_BITMAP_IN_USE)
+    if ((b->d.flags & Q2_BITMAP_IN_USE) && !list->stale)
         qcbmi_finding_add(
             img, "bitmap-in-use", QCBM_SEV_WARNING, b->entry_offset, list->n - 1,
             "bitmap directory entry %u is marked in use: it was not saved when the image was last used, or "
@@ -216,11 +220,45 @@ static int read_directory(struct qcbm_image *img, struct qcbmi_bitmap_list *list
     return parse_directory(img, list, err);
 }
 
+static int read_all(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
+{
+    int ret = read_directory(img, list, err);
+
+    if (ret == 0 && list->n)
+        ret = find_relations(img, list, err);
+    if (ret < 0) /* nobody is to look for names in half a list */
+        clear(list);
+    return ret;
+}
+
+/* Any bytes may be there by now. That they cannot be read is no reason not to open the image. */
+static int read_stale(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
+{
+    struct qcbmi_bitmap_list *was = qcbmi_alloc_array(1, sizeof(*was), err);
+    int ret;
+
+    qcbmi_finding_add(img, "bitmaps-stale", QCBM_SEV_WARNING, list->ext_offset, UINT32_MAX,
+                      "bitmaps extension without autoclear feature bit 0: a program that does not know bitmaps wrote "
+                      "to the image, its bitmaps cannot be trusted, and go away with the next change of bitmaps");
+    list->stale = true;
+    if (!was)
+        return QCBM_E_NOMEM;
+    was->has_ext = was->stale = true;
+    was->ext_offset = list->ext_offset;
+    was->ext = list->ext;
+    ret = read_all(img, was, err);
+    if (ret == 0 && !was->broken) {
+        list->was = was;
+        return 0;
+    }
+    qcbmi_bitmap_list_free(was);
+    return ret == QCBM_E_NOMEM ? ret : 0;
+}
+
 int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err)
 {
     const struct q2_extension *found = q2_extension_find(&img->exts, Q2_EXT_BITMAPS);
     struct qcbmi_bitmap_list *list = qcbmi_alloc_array(1, sizeof(*list), err);
-    int ret = 0;
 
     if (!list)
         return QCBM_E_NOMEM;
@@ -237,20 +275,9 @@ int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err)
     list->has_ext = true;
     list->ext_offset = found->offset;
     q2_bitmaps_ext_parse(found->data, &list->ext);
-    if (!(img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)) {
-        list->stale = true;
-        qcbmi_finding_add(
-            img, "bitmaps-stale", QCBM_SEV_WARNING, found->offset, UINT32_MAX,
-            "bitmaps extension without autoclear feature bit 0: a program that does not know bitmaps wrote "
-            "to the image, its bitmaps cannot be trusted");
-        return 0;
-    }
-    ret = read_directory(img, list, err);
-    if (ret == 0 && list->n)
-        ret = find_relations(img, list, err);
-    if (ret < 0) /* nobody is to look for names in half a list */
-        clear(list);
-    return ret;
+    if (!(img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS))
+        return read_stale(img, list, err);
+    return read_all(img, list, err);
 }
 
 struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, const char *name)
@@ -269,6 +296,17 @@ struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, con
     if (low == list->n || list->by_name[low]->d.name_len != len || memcmp(list->by_name[low]->d.name, name, len) != 0)
         return NULL;
     return list->by_name[low];
+}
+
+int qcbmi_bitmap_fail_not_found(const struct qcbm_image *img, const char *name, struct qcbm_error *err)
+{
+    bool stale = img->bitmaps->was && qcbmi_bitmap_find(img->bitmaps->was, name);
+    char text[256];
+
+    return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found%s",
+                      qcbmi_printable(text, sizeof(text), name, strlen(name)),
+                      stale ? ": the one of that name is stale, a program that does not know bitmaps wrote to the image"
+                            : "");
 }
 
 int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
@@ -310,6 +348,5 @@ int qcbmi_bitmap_find_readable(const struct qcbm_image *img, const char *name, c
         return qcbmi_prefix(err, QCBM_E_CORRUPT, "bitmap '%s' is not among the readable entries: ",
                             qcbmi_printable(text, sizeof(text), name, strlen(name)));
     }
-    return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found",
-                      qcbmi_printable(text, sizeof(text), name, strlen(name)));
+    return qcbmi_bitmap_fail_not_found(img, name, err);
 }

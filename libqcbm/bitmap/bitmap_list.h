@@ -18,8 +18,11 @@ struct qcbmi_bitmap {
 };
 
 struct qcbmi_bitmap_list {
-    bool has_ext;        /* there is a bitmaps extension ... */
-    bool stale;          /* ... but its autoclear bit is clear: QEMU ignores it, and so does this list */
+    bool has_ext; /* there is a bitmaps extension ... */
+    bool stale;   /* ... but its autoclear bit is clear: QEMU ignores it, and so does this list */
+    /* Of a stale extension: what it leads to, if that is a directory from end to end, else NULL. Nobody may take it for
+     * bitmaps; it is there to be told of, and to be given up. It adds no findings. */
+    struct qcbmi_bitmap_list *was;
     uint64_t ext_offset; /* of the header of the extension */
     struct q2_bitmaps_ext ext;
     uint8_t *directory;
@@ -41,6 +44,9 @@ int qcbmi_compare_names(const void *a, size_t a_len, const void *b, size_t b_len
 
 /* The bitmap called @name (NUL-terminated), the first of them if there are several, or NULL. */
 struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, const char *name);
+
+/* QCBM_E_NOTFOUND: there is no bitmap called @name, in QEMU's words; one that is stale is said to be so. */
+int qcbmi_bitmap_fail_not_found(const struct qcbm_image *img, const char *name, struct qcbm_error *err);
 
 /* 0 if the bits of @b can be read: consistent (unless @in_use_ok), not bad, and its table has the right size. */
 int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,

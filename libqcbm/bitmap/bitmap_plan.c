@@ -8,6 +8,7 @@
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_ext.h"
 #include "bitmap/bitmap_load.h"
+#include "bitmap/bitmap_stale.h"
 #include "bitmap/bitmap_store.h"
 
 /* ---- what the image has now ---- */
@@ -74,7 +75,7 @@ static int own_bitmap(const struct qcbm_edit *edit, struct qcbmi_owners *owners,
     return ret;
 }
 
-/* Everything that the bitmaps occupy. A stale extension may point anywhere: its clusters belong to whoever has them. */
+/* Everything that the bitmaps occupy. A stale extension may point anywhere, and owns nothing: bitmap_stale.h. */
 static int own_bitmaps(const struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap_list *list = edit->img->bitmaps;
@@ -246,16 +247,16 @@ static int release_cluster(void *opaque, uint64_t offset, struct qcbm_error *err
     return qcbmi_alloc_release(r->alloc, r->plan, offset, r->alloc->img->g.cluster_size, err);
 }
 
-static int release_old(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, struct qcbm_error *err)
+static int release_old(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, const struct qcbmi_stale *stale,
+                       struct qcbm_error *err)
 {
     const struct qcbmi_bitmap_list *list = edit->img->bitmaps;
     struct release r = { alloc, &edit->plan };
     uint64_t n_bad;
-    int ret = 0;
+    int ret = qcbmi_stale_release(stale, alloc, &edit->plan, err);
 
-    if (!list->has_ext || list->stale) /* not ours to free: see own_bitmaps() */
-        return qcbmi_alloc_emit_released(alloc, &edit->plan, err);
-    ret = qcbmi_alloc_release(alloc, &edit->plan, list->ext.directory_offset, list->ext.directory_size, err);
+    if (ret == 0 && list->has_ext && !list->stale)
+        ret = qcbmi_alloc_release(alloc, &edit->plan, list->ext.directory_offset, list->ext.directory_size, err);
     for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
         const struct qcbmi_bitmap *b = &list->list[i];
 
@@ -296,44 +297,63 @@ int qcbmi_edit_rely_on_bits(struct qcbm_edit *edit, struct qcbm_error *err)
 
 /* ---- the plan ---- */
 
-/* Stages: 0 prepare | 1 new refcount blocks become visible | header switches | reclaim. */
-static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbmi_alloc *alloc,
-                          struct qcbm_error *err)
+/* What the new state needs, in clusters that nobody refers to yet. */
+static int prepare(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, struct q2_bitmaps_ext *ext,
+                   struct qcbm_error *err)
 {
-    struct q2_bitmaps_ext ext = { 0 };
-    struct qcbmi_plan *plan = &edit->plan;
-    int ret = qcbmi_alloc_begin(alloc, owners, clusters_wanted(edit), err);
+    int ret = qcbmi_ext_plan_clear_unknown(edit->img, &edit->plan, err);
 
-    if (ret == 0)
-        ret = qcbmi_plan_stage(plan, "prepare", false, err);
-    if (ret == 0)
-        ret = qcbmi_plan_stage(plan, "refcounts", false, err);
-    plan->current = 0;
-    if (ret == 0)
-        ret = qcbmi_ext_plan_clear_unknown(edit->img, plan, err);
     for (size_t i = 0; ret == 0 && i < edit->list.n; i++) {
         struct qcbmi_edit_bitmap *b = edit->list.at[i];
 
         if (b->bits_changed)
-            ret = qcbmi_bitmap_store(alloc, plan, &b->map, &b->table_offset, &b->table_entries, err);
+            ret = qcbmi_bitmap_store(alloc, &edit->plan, &b->map, &b->table_offset, &b->table_entries, err);
     }
     if (ret == 0 && edit->list.n)
-        ret = store_directory(edit, alloc, &ext, err);
+        ret = store_directory(edit, alloc, ext, err);
+    return ret < 0 ? ret : qcbmi_alloc_emit(alloc, &edit->plan, 0, 1, err);
+}
+
+/* Stages: 0 prepare | 1 new refcount blocks become visible | header switches | reclaim. */
+static int plan_stages(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, const struct qcbmi_stale *stale,
+                       struct qcbm_error *err)
+{
+    struct q2_bitmaps_ext ext = { 0 };
+    struct qcbmi_plan *plan = &edit->plan;
+    int ret = qcbmi_plan_stage(plan, "prepare", false, err);
+
     if (ret == 0)
-        ret = qcbmi_alloc_emit(alloc, plan, 0, 1, err);
+        ret = qcbmi_plan_stage(plan, "refcounts", false, err);
+    plan->current = 0;
+    if (ret == 0)
+        ret = prepare(edit, alloc, &ext, err);
     if (ret == 0 && edit->list.n)
         ret = qcbmi_ext_plan_set(edit->img, plan, 0, &ext, err);
     else if (ret == 0)
         ret = qcbmi_ext_plan_remove(edit->img, plan, err);
     if (ret == 0)
         ret = qcbmi_plan_stage(plan, "reclaim", true, err); /* cut here: what is given up leaks */
-    return ret < 0 ? ret : release_old(edit, alloc, err);
+    return ret < 0 ? ret : release_old(edit, alloc, stale, err);
+}
+
+static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbm_error *err)
+{
+    struct qcbmi_alloc alloc = { 0 };
+    struct qcbmi_stale stale = { 0 };
+    int ret = qcbmi_alloc_begin(&alloc, owners, clusters_wanted(edit), err);
+
+    if (ret == 0)
+        ret = qcbmi_stale_find(&stale, &alloc, owners, &edit->plan, err);
+    if (ret == 0)
+        ret = plan_stages(edit, &alloc, &stale, err);
+    qcbmi_stale_free(&stale);
+    qcbmi_alloc_free(&alloc);
+    return ret;
 }
 
 int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
 {
     struct qcbmi_owners owners = { 0 };
-    struct qcbmi_alloc alloc = { 0 };
     uint64_t off, end;
     bool flags_only;
     int ret;
@@ -354,10 +374,9 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
     if (ret == 0) /* for flags, too: the directory must not be a piece of the disk as well */
         ret = qcbmi_owners_scan_data(&owners, err);
     if (ret == 0)
-        ret = flags_only ? plan_flags(edit, off, end, err) : plan_directory(edit, &owners, &alloc, err);
+        ret = flags_only ? plan_flags(edit, off, end, err) : plan_directory(edit, &owners, err);
     if (ret == 0)
         ret = qcbmi_plan_check_space(&edit->plan, edit->img, err);
-    qcbmi_alloc_free(&alloc);
     qcbmi_owners_free(&owners);
     return qcbmi_image_refuse(edit->img, ret, err);
 }

@@ -140,7 +140,7 @@ static const struct qcbm_check_problem rules[P_COUNT] = {
         "clear bit 0 of the autoclear features"),
     ALARM(BITMAPS_STALE, "bitmaps-stale", BITMAPS,
         "a program that does not know bitmaps wrote to the image: QEMU drops them at the next write, their clusters leak",
-        "make new bitmaps; what the next write leaks can be freed (cluster-leaked)"),
+        "make new bitmaps with qcbm, which frees what is provably theirs"),
     ROW(BITMAP_DIRECTORY_BROKEN, "bitmap-directory-broken", CORRUPTION, BITMAPS, false,
         "QEMU does not open the image",
         "remove the bitmaps extension, or clear bit 0 of the autoclear features"),

@@ -124,14 +124,15 @@ struct qcbm_image_info {
     uint64_t disk_size;    /* bytes allocated for it, or QCBM_NO_OFFSET if the backend cannot tell */
     uint64_t incompatible_features, compatible_features, autoclear_features;
     uint32_t snapshot_count;
-    uint32_t bitmap_count;    /* entries that qcbm_bitmap_get() knows, bad ones included */
-    bool bitmaps_stale;       /* an extension without its autoclear bit: QEMU ignores and drops it */
+    uint32_t bitmap_count; /* entries that qcbm_bitmap_get() knows, bad ones included */
+    bool bitmaps_stale;    /* an extension without its autoclear bit: QEMU ignores it, and drops it at the next write */
     const char *backing_file; /* NUL-terminated bytes; NULL if none. Strings live until qcbm_close(). */
     const char *backing_format;
     const char *data_file;
     uint64_t crypt_header_offset, crypt_header_length; /* LUKS area, 0 if none */
     bool is_device;                                    /* the image lies on a block device */
     uint32_t extent_size_hint;                         /* of the file (XFS), bytes; 0 if none */
+    uint32_t stale_bitmap_count;                       /* entries that qcbm_stale_bitmap_get() knows */
 };
 
 /* Fill @out from what was read at open. @size is sizeof *out of the caller. Cannot fail. */
@@ -184,6 +185,12 @@ struct qcbm_bitmap_info {
 };
 /* @index in 0 .. bitmap_count - 1. Cannot fail. */
 QCBM_API void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size);
+
+/* Stale bitmaps (bitmaps_stale): a program that does not know bitmaps wrote to the image. They cannot be used or edited,
+ * and the next commit gives them up: clusters that are provably theirs are freed, others stay.
+ * @index in 0 .. stale_bitmap_count - 1. Cannot fail. @out->usable is false. */
+QCBM_API void qcbm_stale_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out,
+                                    size_t size);
 
 /* Look at the table of bitmap @index, which opening does not read, as QEMU does when it opens an image.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_INUSE, QCBM_E_CORRUPT. */
@@ -430,6 +437,8 @@ struct qcbm_plan_summary {
     uint64_t clusters_freed;
     uint64_t file_growth; /* bytes */
     uint32_t writes, flushes;
+    uint32_t stale_bitmaps;       /* that are given up */
+    uint64_t stale_clusters_kept; /* that they name, and that are not freed: they may belong to somebody else by now */
 };
 struct qcbm_plan_step {
     uint32_t stage;         /* steps of one stage may reach the disk in any order; a flush follows each stage */

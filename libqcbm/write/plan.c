@@ -128,6 +128,8 @@ void qcbmi_plan_summary(const struct qcbmi_plan *plan, const struct qcbm_image *
     }
     out->clusters_allocated = plan->clusters_allocated;
     out->clusters_freed = plan->clusters_freed;
+    out->stale_bitmaps = plan->stale_bitmaps;
+    out->stale_clusters_kept = plan->stale_clusters_kept;
     out->file_growth = plan->end > img->io.size ? plan->end - img->io.size : 0;
 }
 

@@ -35,6 +35,8 @@ struct qcbmi_plan {
     uint8_t *header; /* the first cluster as it will be after the writes planned so far; see qcbmi_plan_header() */
     uint64_t header_len;
     uint64_t clusters_allocated, clusters_freed;
+    uint64_t stale_clusters_kept; /* of stale bitmaps that are given up, see bitmap_stale.h */
+    uint32_t stale_bitmaps;
     uint64_t end; /* the file is made this long before the first write, if it is shorter */
     bool undoes;  /* instead, a file that is longer is cut to this after the last stage */
 

@@ -142,6 +142,13 @@ scatter snapshots.qcow2
 qemu-img snapshot -c first snapshots.qcow2
 write snapshots.qcow2 "write 0 512"
 
+# Bitmaps that a program without knowledge of them made stale: what is given up with them is freed last.
+create stale.qcow2 cluster_size=4096 16M base.qcow2
+bitmap stale.qcow2 old0 "write 8k 1k"
+bitmap stale.qcow2 old1 "write 12k 1k"
+scatter stale.qcow2
+printf '\0\0\0\0\0\0\0\0' | dd of=stale.qcow2 bs=1 seek=88 conv=notrunc status=none
+
 # External data files, one of them raw.
 create data.qcow2 cluster_size=4096,data_file=data.raw 16M
 bitmap data.qcow2 b0 "write 8k 1k"

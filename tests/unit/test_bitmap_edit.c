@@ -646,28 +646,117 @@ static void unknown_autoclear_bits_go_before_the_flags(void **state)
     build_free(&b);
 }
 
-static void stale_bitmaps_are_no_bitmaps_and_their_clusters_nobodys(void **state)
+/* Two stale bitmaps: "old" with a cluster of data, "empty"; before them a guest cluster. */
+static void build_stale(struct image_builder *b, uint64_t *data)
 {
     struct build_options opt = { .size = KIB(64), .stale_bitmaps = true };
+
+    build_start(b, &opt);
+    build_data(b, 0);
+    *data = build_clusters(b, 1);
+    build_bitmap(b, "old", 9, 0, data, 1);
+    build_bitmap(b, "empty", 9, 0, NULL, 0);
+    build_finish(b);
+}
+
+static void stale_bitmaps_are_there_to_be_told_of_only(void **state)
+{
+    struct qcbm_image_info info;
+    struct qcbm_bitmap_info m;
+    struct qcbm_edit *edit;
     struct image_builder b;
     struct session s;
-    struct qcbm_error err = { 0 };
-    struct qcbm_plan_summary sum;
-    struct qcbm_edit *edit;
+    uint64_t data;
 
     (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "old", 9, 0, NULL, 0);
-    build_finish(&b);
+    build_stale(&b, &data);
     session_open(&s, &b);
+    qcbm_image_get_info(s.img, &info, sizeof(info));
+    assert_true(info.bitmaps_stale);
+    assert_int_equal(info.bitmap_count, 0);
+    assert_int_equal(info.stale_bitmap_count, 2);
+    qcbm_stale_bitmap_get(s.img, 0, &m, sizeof(m));
+    assert_string_equal(m.name, "old");
+    assert_int_equal(m.granularity, 512);
+    assert_false(m.usable);
+    assert_findings(s.img, "bitmaps-stale@112");
     edit = begin(&s);
     assert_int_equal(qcbm_edit_remove(edit, "old", NULL), QCBM_E_NOTFOUND);
+    qcbm_edit_free(edit);
+    session_close(&s);
+    build_free(&b);
+}
+
+/* A new bitmap in the image: @freed clusters of the stale ones are given back, @kept stay. */
+static void assert_stale_given_up(const char *name, const struct image_builder *b, uint64_t freed, uint64_t kept)
+{
+    struct qcbm_plan_summary sum;
+    struct qcbm_error err = { 0 };
+    struct qcbm_edit *edit;
+    struct session s;
+
+    session_open(&s, b);
+    edit = begin(&s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
     assert_ok(qcbm_edit_commit(edit, &sum, &err), &err);
     qcbm_edit_free(edit);
     assert_stored(&s, "n2");
-    assert_int_equal(sum.clusters_freed, 0);
+    if (sum.clusters_freed != freed || sum.stale_clusters_kept != kept || sum.stale_bitmaps != 2)
+        fail_msg("%s: %llu freed, %llu kept", name, (unsigned long long)sum.clusters_freed,
+                 (unsigned long long)sum.stale_clusters_kept);
     session_close(&s);
+}
+
+static void what_is_provably_a_stale_bitmaps_is_freed_with_it(void **state)
+{
+    struct image_builder b;
+    uint64_t data, entry;
+
+    (void)state;
+    build_stale(&b, &data);
+    assert_stale_given_up("all of it", &b, 4, 0);
+    build_set_refcount(&b, b.directory, 2);
+    assert_stale_given_up("the directory may be another's, and then all is", &b, 0, 1);
+    build_set_refcount(&b, b.directory, 0);
+    assert_stale_given_up("the directory was freed", &b, 0, 1);
+    build_set_refcount(&b, b.directory, 1);
+    build_set_refcount(&b, data, 2);
+    assert_stale_given_up("the data may be another's", &b, 3, 1);
+    build_set_refcount(&b, data, 1);
+    build_set_refcount(&b, b.bitmaps[0].table, 0);
+    assert_stale_given_up("the table was freed", &b, 2, 1);
+    build_set_refcount(&b, b.bitmaps[0].table, 1);
+    be64_store(b.bytes + b.bitmaps[0].table, 3);
+    assert_stale_given_up("the table is none", &b, 2, 0);
+    be64_store(b.bytes + b.bitmaps[0].table, data);
+    /* the guest has it by now */
+    entry = build_l2_entry(&b, 0);
+    be64_store(b.bytes + entry, data | BUILD_COPIED);
+    assert_stale_given_up("the data is the guest's", &b, 3, 1);
+    be64_store(b.bytes + entry, b.bitmaps[0].table | BUILD_COPIED);
+    assert_stale_given_up("the table is the guest's", &b, 2, 1);
+    be64_store(b.bytes + entry, b.directory | BUILD_COPIED);
+    assert_stale_given_up("the directory is the guest's", &b, 0, 1);
+    build_free(&b);
+}
+
+/* Whatever lies there by now: neither a finding nor in the way. */
+static void a_stale_directory_that_is_none_is_not_in_the_way(void **state)
+{
+    struct qcbm_image_info info;
+    struct image_builder b;
+    struct qcbm_image *img;
+    uint64_t data;
+
+    (void)state;
+    build_stale(&b, &data);
+    memset(b.bytes + b.directory, 0xff, 64);
+    img = build_open(&b, 0);
+    qcbm_image_get_info(img, &info, sizeof(info));
+    assert_true(info.bitmaps_stale);
+    assert_int_equal(info.stale_bitmap_count, 0);
+    assert_findings(img, "bitmaps-stale@112");
+    qcbm_close(img);
     build_free(&b);
 }
 
@@ -963,7 +1052,9 @@ int main(void)
         cmocka_unit_test(flags_in_one_sector_are_one_write_and_in_two_a_new_directory),
         cmocka_unit_test(changes_that_cancel_out_write_nothing),
         cmocka_unit_test(unknown_autoclear_bits_go_before_the_flags),
-        cmocka_unit_test(stale_bitmaps_are_no_bitmaps_and_their_clusters_nobodys),
+        cmocka_unit_test(stale_bitmaps_are_there_to_be_told_of_only),
+        cmocka_unit_test(what_is_provably_a_stale_bitmaps_is_freed_with_it),
+        cmocka_unit_test(a_stale_directory_that_is_none_is_not_in_the_way),
         cmocka_unit_test(the_plan_tells_every_write_of_the_commit),
         cmocka_unit_test(a_reading_handle_does_not_commit),
         cmocka_unit_test(a_first_cluster_that_changed_meanwhile_stops_the_commit),

@@ -1,0 +1,114 @@
+/* bitmap_stale.c - stale bitmaps: which of their clusters are provably theirs, and are freed when they are given up
+ * SPDX-License-Identifier: MIT */
+#include "bitmap/bitmap_stale.h"
+
+#include "base/checked.h"
+#include "bitmap/bitmap_load.h"
+
+struct search {
+    struct qcbmi_stale *s;
+    struct qcbmi_alloc *alloc;
+    const struct qcbmi_owners *owners;
+    uint64_t kept; /* clusters that they name, and that are not theirs */
+};
+
+static int is_theirs(struct search *x, uint64_t cluster, bool *out, struct qcbm_error *err)
+{
+    const struct qcbmi_owners *o = x->owners;
+    struct qcbmi_refcounts *refs = &x->alloc->refs;
+    uint64_t value = 0;
+    int ret = 0;
+
+    *out = false;
+    if (cluster >= o->n_clusters || qcbmi_bitset_get(&o->meta, cluster) || qcbmi_bitset_get(&o->l2, cluster) ||
+        qcbmi_bitset_get(&o->data, cluster) ||
+        !qcbmi_refcounts_has_block(refs, cluster / x->alloc->img->g.refblock_entries))
+        return 0;
+    ret = qcbmi_refcounts_get(refs, cluster, &value, err);
+    *out = value == 1;
+    return ret;
+}
+
+/* All clusters of the structure at [@off, @off + @len), or none. */
+static int claim(struct search *x, uint64_t off, uint64_t len, bool *all, struct qcbm_error *err)
+{
+    uint64_t first = off >> x->alloc->img->g.cluster_bits, end = div_up(off + len, x->alloc->img->g.cluster_size);
+    int ret = 0;
+
+    *all = true;
+    for (uint64_t c = first; ret == 0 && *all && c < end; c++)
+        ret = is_theirs(x, c, all, err);
+    if (ret == 0 && *all)
+        return qcbmi_bitset_set(&x->s->theirs, first, end, err);
+    x->kept += end - first;
+    return ret;
+}
+
+static int look_on(void *opaque, uint64_t offset, struct qcbm_error *err)
+{
+    (void)opaque, (void)offset, (void)err;
+    return 0;
+}
+
+static int claim_data(void *opaque, uint64_t offset, struct qcbm_error *err)
+{
+    struct search *x = opaque;
+    bool all;
+
+    return claim(x, offset, x->alloc->img->g.cluster_size, &all, err);
+}
+
+/* A table that no program can have written is none by now, and what it names is anything. */
+static int claim_bitmap(struct search *x, const struct qcbmi_bitmap *b, struct qcbm_error *err)
+{
+    struct qcbm_image *img = x->alloc->img;
+    uint64_t n_bad = 0;
+    bool all = false;
+    int ret;
+
+    if (b->bad || b->shared || !qcbmi_bitmap_table_in_file(img, b))
+        return 0;
+    ret = qcbmi_bitmap_clusters(img, b, look_on, NULL, &n_bad, err);
+    if (ret == 0 && n_bad == 0)
+        ret = claim(x, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, &all, err);
+    return ret == 0 && all ? qcbmi_bitmap_clusters(img, b, claim_data, x, &n_bad, err) : ret;
+}
+
+int qcbmi_stale_find(struct qcbmi_stale *s, struct qcbmi_alloc *alloc, const struct qcbmi_owners *owners,
+                     struct qcbmi_plan *plan, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap_list *was = alloc->img->bitmaps->was;
+    struct search x = { .s = s, .alloc = alloc, .owners = owners };
+    bool all;
+    int ret;
+
+    if (!was)
+        return 0;
+    ret = qcbmi_bitset_init(&s->theirs, owners->n_clusters, err);
+    if (ret == 0)
+        ret = claim(&x, was->ext.directory_offset, was->ext.directory_size, &all, err);
+    for (uint32_t i = 0; ret == 0 && all && i < was->n; i++)
+        ret = claim_bitmap(&x, &was->list[i], err);
+    plan->stale_bitmaps = was->n;
+    plan->stale_clusters_kept = x.kept;
+    return ret;
+}
+
+int qcbmi_stale_release(const struct qcbmi_stale *s, struct qcbmi_alloc *alloc, struct qcbmi_plan *plan,
+                        struct qcbm_error *err)
+{
+    unsigned cb = alloc->img->g.cluster_bits;
+    uint64_t end;
+    int ret = 0;
+
+    for (uint64_t c = 0; ret == 0 && (c = qcbmi_bitset_next_set(&s->theirs, c)) < s->theirs.n_bits; c = end) {
+        end = qcbmi_bitset_next_clear(&s->theirs, c);
+        ret = qcbmi_alloc_release(alloc, plan, c << cb, (end - c) << cb, err);
+    }
+    return ret;
+}
+
+void qcbmi_stale_free(struct qcbmi_stale *s)
+{
+    qcbmi_bitset_free(&s->theirs);
+}
