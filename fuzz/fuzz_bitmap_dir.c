@@ -22,16 +22,20 @@ static void check_identity(const struct q2_bitmap_dirent *d, const uint8_t *from
     free(stored);
 }
 
-__extension__ typedef unsigned __int128 wide; /* cannot overflow where the library's 64 bits might */
+/* Cannot overflow, where adding before dividing might. */
+static uint64_t quotient_up(uint64_t a, uint64_t b)
+{
+    return a / b + (a % b != 0);
+}
 
 /* What passes is what QEMU would open. */
 static void check_rules(const struct q2_bitmap_dirent *d, const struct q2_geometry *g)
 {
-    wide size = g->size / 512 * 512, gran = (wide)1 << d->granularity_bits;
-    wide bytes = ((size + gran - 1) / gran + 7) / 8;
-    wide entries = (bytes + g->cluster_size - 1) / g->cluster_size;
+    uint64_t granules, entries;
 
     fuzz_require(d->granularity_bits >= 9 && d->granularity_bits <= 31, "bitmap entry", "granularity");
+    granules = quotient_up(g->size / 512 * 512, UINT64_C(1) << d->granularity_bits);
+    entries = quotient_up(quotient_up(granules, 8), g->cluster_size);
     fuzz_require(d->table_offset && d->table_offset % g->cluster_size == 0, "bitmap entry", "place of the table");
     fuzz_require((uint64_t)d->table_entries * g->cluster_size <= 512u << 20, "bitmap entry", "table too large");
     fuzz_require(d->table_entries > 0 && d->extra_len == 0 && d->flags <= 3 && d->type == 1, "bitmap entry", "field");

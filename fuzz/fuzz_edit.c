@@ -156,8 +156,8 @@ static void guard_start(struct guard *g, const uint8_t *bytes, size_t len, struc
     g->n_clusters = (len + g->cs - 1) / g->cs;
     g->extended = img->g.extended_l2;
     g->data_file = img->g.data_file;
-    g->keep = calloc(g->n_clusters + 1, 1);
-    g->seen = calloc(g->n_clusters + 1, 1);
+    g->keep = calloc((size_t)g->n_clusters + 1, 1);
+    g->seen = calloc((size_t)g->n_clusters + 1, 1);
     if (!g->keep || !g->seen)
         abort();
     keep_l1(g, img->h.l1_offset, img->h.l1_entries);

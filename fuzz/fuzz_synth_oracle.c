@@ -103,7 +103,7 @@ static bool oracle_start(struct oracle *o, const struct fuzz_file *f)
     o->data_file = incompatible & 4;
     if (o->size / 512 >= MAX_PARTS)
         return false;
-    o->dirty = calloc(o->size / 512 + 1, 1);
+    o->dirty = calloc((size_t)(o->size / 512) + 1, 1);
     if (!o->dirty)
         abort();
     return true;

@@ -571,7 +571,7 @@ static void mend_refcounts(struct shape *s)
 
     if (s->refcount_order > 6)
         return;
-    c.of = calloc(c.n + 1, sizeof(*c.of));
+    c.of = calloc((size_t)c.n + 1, sizeof(*c.of));
     if (!c.of)
         return;
     count_all(s, &c);

@@ -49,7 +49,7 @@ scripts/install-deps.sh build demo
 meson=meson
 [ ! -x /usr/bin/meson ] || meson=/usr/bin/meson
 if [ ! -f build-demo/build.ninja ]; then
-    log=$("$meson" setup -Dtests=false -Dman=false build-demo 2>&1) || fail "meson setup: $log"
+    log=$("$meson" setup -Dtests=disabled -Dman=false build-demo 2>&1) || fail "meson setup: $log"
 fi
 echo "building ..."
 log=$("$meson" compile -C build-demo 2>&1) || fail "meson compile: $log"
@@ -121,5 +121,12 @@ cat <<REMARKS
 * $dirty_bytes bytes copied over a copy of the base gave the guest's disk of 268435456 bytes, byte for byte.
   Recipes with QEMU's and libvirt's own backup jobs are in docs/recipes.md.
 REMARKS
+
+title "To keep it"
+cat <<KEEP
+The command is build-demo/tools/qcbm. To install it with library, manual pages and completion (below /usr/local):
+
+  meson setup build && meson compile -C build && sudo meson install -C build && sudo ldconfig
+KEEP
 echo
 echo "demo: all as it should be"

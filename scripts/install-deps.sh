@@ -3,22 +3,24 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# PURPOSE: build (library and tool), demo (scripts/demo.sh), test (scripts/test.sh), ci (.ci/run), fuzz (fuzz/README.md).
+# PURPOSE: cross-s390x, cross-i386, cross-armhf (scripts/cross.sh), build (library and tool), demo (scripts/demo.sh), test (scripts/test.sh), ci (.ci/run), fuzz (fuzz/README.md).
 # Nothing is fetched, and no root is needed, when all is there. QCBM_NO_INSTALL=1 leaves the system alone.
 set -euo pipefail
 
 packages_of() {
     case "$1" in
-        build) echo gcc libc6-dev meson ninja-build pkg-config python3 zlib1g-dev libxxhash-dev libzstd-dev \
-            libjson-c-dev libseccomp-dev ;;
+        build) echo gcc libc6-dev meson ninja-build pkg-config python3 libxxhash-dev libjson-c-dev libseccomp-dev ;;
         demo) echo qemu-utils libnbd-bin ;;
         # g++: the public headers must compile as C++.
         test) echo qemu-utils qemu-system-common libnbd-bin libcmocka-dev python3 strace g++ zsh fish virtnbdbackup ;;
         ci) echo clang clang-format libclang-rt-dev cppcheck shellcheck git ;;
+        cross-s390x) echo gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static ;;
+        cross-i386) echo gcc-i686-linux-gnu libc6-dev-i386-cross qemu-user-static ;;
+        cross-armhf) echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static ;;
         # llvm: llvm-cov and llvm-profdata. libFuzzer is in libclang-rt-dev.
         fuzz) echo clang llvm libclang-rt-dev afl++ qemu-utils ;;
         *)
-            echo "install-deps.sh: no such purpose: $1 (build, demo, test, ci, fuzz)" >&2
+            echo "install-deps.sh: no such purpose: $1 (see the head of this file)" >&2
             return 1
             ;;
     esac
@@ -66,6 +68,14 @@ for package in "${wanted[@]}"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-echo "installing: ${missing[*]}"
-as_root apt-get -q -o DPkg::Lock::Timeout=300 update </dev/null
-as_root apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "${missing[@]}" </dev/null
+# What apt and the packages' scripts say matters when it fails.
+quietly() {
+    local log status=0
+    log=$(as_root "$@" </dev/null 2>&1) || status=$?
+    [ "$status" -eq 0 ] || printf '%s\n' "$log" >&2
+    return "$status"
+}
+
+echo "installing ${#missing[@]} packages and what they need: ${missing[*]}"
+quietly apt-get -q -o DPkg::Lock::Timeout=300 update
+quietly apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "${missing[@]}"

@@ -400,7 +400,7 @@ static int store_chunk(struct qcbmi_bitset *set, uint64_t index, size_t skip, co
     chunk = make_mixed(set, index, err);
     if (!chunk)
         return QCBM_E_NOMEM;
-    memcpy(chunk + skip, in, div_up(n_bits, 8));
+    memcpy(chunk + skip, in, (size_t)div_up(n_bits, 8));
     if (uniform && skip * 8 + n_bits == bits && find_bit(chunk, 0, !ones) >= bits)
         make_uniform(set, index, ones);
     return 0;

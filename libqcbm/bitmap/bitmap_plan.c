@@ -146,7 +146,7 @@ static int plan_flags(struct qcbm_edit *edit, uint64_t off, uint64_t end, struct
     uint8_t bytes[Q2_SECTOR];
     int ret;
 
-    memcpy(bytes, list->directory + (off - list->ext.directory_offset), end - off);
+    memcpy(bytes, list->directory + (off - list->ext.directory_offset), (size_t)(end - off));
     for (size_t i = 0; i < edit->list.n; i++) {
         uint64_t at = edit->list.at[i]->stored->entry_offset + Q2_BITMAP_DIRENT_FLAGS_OFF;
 

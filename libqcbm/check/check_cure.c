@@ -44,7 +44,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct text *t, const char
     n = vsnprintf(t->to + t->len, t->size - t->len, fmt, args);
     va_end(args);
     if (n > 0)
-        t->len = u64_min(t->len + (size_t)n, t->size - 1);
+        t->len = (size_t)u64_min(t->len + (size_t)n, t->size - 1);
 }
 
 /* ---- the image ---- */

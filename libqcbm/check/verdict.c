@@ -308,7 +308,7 @@ static void begin(struct verdict *v, struct qcbm_image *img, const struct qcbm_v
     v->img = img;
     v->o = (struct qcbm_verdict_options)QCBM_VERDICT_OPTIONS_INIT;
     if (options)
-        memcpy(&v->o, options, u64_min(options->struct_size, sizeof(v->o)));
+        memcpy(&v->o, options, (size_t)u64_min(options->struct_size, sizeof(v->o)));
 }
 
 static int tell(struct verdict *v, struct qcbm_verdict *out, size_t size, struct qcbm_error *err)
@@ -322,7 +322,7 @@ static int tell(struct verdict *v, struct qcbm_verdict *out, size_t size, struct
             return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
     }
     v->r.harmless = v->r.reasons == 0;
-    memcpy(out, &v->r, u64_min(size, sizeof(v->r)));
+    memcpy(out, &v->r, (size_t)u64_min(size, sizeof(v->r)));
     return 0;
 }
 

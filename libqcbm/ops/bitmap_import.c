@@ -244,11 +244,11 @@ int qcbm_edit_import(struct qcbm_edit *edit, const char *name, const struct qcbm
     in->edit = edit;
     in->opt = (struct qcbm_import_options)QCBM_IMPORT_OPTIONS_INIT;
     if (options)
-        memcpy(&in->opt, options, u64_min(options->struct_size, sizeof(in->opt)));
+        memcpy(&in->opt, options, (size_t)u64_min(options->struct_size, sizeof(in->opt)));
     ret = import(in, name, err);
     if (ret == 0 && out) {
         memset(out, 0, out_size);
-        memcpy(out, &in->result, u64_min(out_size, sizeof(in->result)));
+        memcpy(out, &in->result, (size_t)u64_min(out_size, sizeof(in->result)));
     }
     qcbmi_dirtymap_free(&in->map);
     free(in);

@@ -86,7 +86,7 @@ static int note_l2_tables(struct qcbmi_owners *o, struct qcbmi_l2_ref *refs, uin
     unsigned cb = o->img->g.cluster_bits;
     int ret = 0;
 
-    qsort(refs, n, sizeof(*refs), qcbmi_l2_ref_compare);
+    qsort(refs, (size_t)n, sizeof(*refs), qcbmi_l2_ref_compare);
     for (uint64_t i = 0; ret == 0 && i < n; i++) {
         uint64_t cluster = refs[i].offset >> cb;
 

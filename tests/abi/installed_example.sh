@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# installed_example.sh ROOT CC... - build and run an example against the tree installed below ROOT, with pkg-config, once
-# with the shared library and once with the archive
+# installed_example.sh ROOT CC... - build and run an example against the tree installed below ROOT, with pkg-config: with
+# the shared library, with the archive, and (but for sanitizers) as a static program
 #
 # SPDX-License-Identifier: MIT
 set -euo pipefail
@@ -20,13 +20,22 @@ libdir=$(cd "$(dirname "$pc")/.." && pwd)
 pkgconf() {
     PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_PATH=$libdir/pkgconfig pkg-config "$@" libqcbm
 }
-read -r -a cflags <<<"$(pkgconf --cflags)"
-read -r -a shared <<<"$(pkgconf --libs)"
+# What the library needs itself is no matter of those who link its shared form: no other .pc file is looked at.
+alone() {
+    PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR=$libdir/pkgconfig pkg-config "$@" libqcbm
+}
+read -r -a cflags <<<"$(alone --cflags)"
+read -r -a shared <<<"$(alone --libs)"
 read -r -a static <<<"$(pkgconf --static --libs)"
 
 "${cc[@]}" -std=c11 -Wall -Wextra -Werror "${cflags[@]}" -o "$work/shared" "$source" "${shared[@]}"
 "${cc[@]}" -std=c11 -Wall -Wextra -Werror "${cflags[@]}" -o "$work/static" "$source" \
     "${static[@]/#-lqcbm/-l:libqcbm.a}"
+kinds=(shared static)
+if [[ ${cc[*]} != *-fsanitize* ]]; then
+    "${cc[@]}" -std=c11 -Wall -Wextra -Werror "${cflags[@]}" -static -o "$work/all-static" "$source" "${static[@]}"
+    kinds+=(all-static)
+fi
 
 ! readelf -d "$work/static" | grep -q 'NEEDED.*libqcbm' || {
     echo "the static build needs libqcbm.so"
@@ -40,7 +49,7 @@ soname=$(readelf -d "$work/shared" | sed -n 's/.*NEEDED.*\[\(libqcbm[^]]*\)\].*/
 }
 
 cd "$work"
-for kind in shared static; do
+for kind in "${kinds[@]}"; do
     qemu-img create -q -f qcow2 base.qcow2 1M
     qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2
     qemu-io -f qcow2 -c 'write 64k 4k' overlay.qcow2 >/dev/null

@@ -723,6 +723,7 @@ def arguments(description, **counts):
     parser.add_argument('--full', action='store_true', help='run many more cases')
     parser.add_argument('--seed', type=int, default=20731, help='seed of the random choices (default %(default)s)')
     parser.add_argument('--jobs', type=int, default=2, help='cases at a time (default %(default)s)')
+    parser.add_argument('--shard', metavar='I/N', help='of all cases each Nth, from the Ith on')
     parser.add_argument('--keep', metavar='DIR', help='work in DIR and leave the images there')
     for name, default in counts.items():
         parser.add_argument('--' + name, type=int, default=default, metavar='N', help='default %(default)s')
@@ -739,6 +740,9 @@ def run_cases(args, function_cases):
     """function_cases: list of (function, name, params). Prints ok/not ok; exits 0 or 1."""
     chosen = [c for c in function_cases
               if (not args.case or c[1] in args.case) and (not args.match or re.search(args.match, c[1]))]
+    if args.shard:
+        first, step = (int(number) for number in args.shard.split('/'))
+        chosen = chosen[first - 1::step]
     if not args.case and not args.match:
         chosen = part_of(chosen)
     if args.list:

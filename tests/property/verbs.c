@@ -138,7 +138,7 @@ static int64_t get(void *opaque, void *to, size_t len)
     size_t n = b->len - b->at < len ? b->len - b->at : len;
 
     if (n > 1)
-        n = 1 + below(n);
+        n = 1 + (size_t)below(n);
     memcpy(to, b->bytes + b->at, n);
     b->at += n;
     return (int64_t)n;
@@ -524,7 +524,7 @@ static void draw_range(struct change *c, uint64_t size)
 
 static void change_once(struct change *c)
 {
-    size_t k = below(N_CHANGES);
+    size_t k = (size_t)below(N_CHANGES);
     struct model before = c->side->now;
     int want;
 

@@ -342,7 +342,7 @@ static void an_l1_table_that_the_file_cuts_is_an_error(void **state)
     (void)state;
     build_start(&b, &kinds[V3]);
     build_finish(&b);
-    build_resize(&b, b.l1 + 7);
+    build_resize(&b, (size_t)b.l1 + 7);
     img = build_open(&b, 0);
     assert_int_equal(qcbmi_dirtymap_init(&map, KIB(512), 9, NULL), 0);
     assert_failure(qcbmi_allocation_mark(img, &map, &a, NULL, &err), &err, QCBM_E_CORRUPT, 40, "active L1 table");

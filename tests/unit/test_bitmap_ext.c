@@ -175,7 +175,7 @@ static void run_plan(const struct qcbmi_plan *plan, uint8_t *cluster, size_t len
             memcpy(now, cluster, len);
             for (size_t k = 0; k < n; k++)
                 if (set >> k & 1)
-                    memcpy(now + pieces[k].off, pieces[k].bytes, pieces[k].len);
+                    memcpy(now + pieces[k].off, pieces[k].bytes, (size_t)pieces[k].len);
             check_state(before, now, len, &view);
             if (!(allowed >> view & 1))
                 fail_msg("stage %zu, pieces 0x%x of %zu: view %d", i, set, n, view);

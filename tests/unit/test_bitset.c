@@ -35,7 +35,7 @@ static void pair_init(struct pair *p, uint64_t n)
 {
     p->n = n;
     assert_int_equal(qcbmi_bitset_init(&p->set, n, NULL), 0);
-    p->naive = calloc(n + 1, sizeof(bool));
+    p->naive = calloc((size_t)n + 1, sizeof(bool));
     assert_non_null(p->naive);
 }
 
@@ -168,7 +168,7 @@ static void do_or(struct pair *p, uint64_t *seed)
     for (int i = 0; i < 4; i++) {
         some_range(p, seed, &first, &end);
         assert_int_equal(qcbmi_bitset_set(&other.set, first, end, NULL), 0);
-        memset(other.naive + first, 1, end - first);
+        memset(other.naive + first, 1, (size_t)(end - first));
     }
     assert_int_equal(qcbmi_bitset_or(&p->set, &other.set, NULL), 0);
     for (uint64_t i = 0; i < p->n; i++)
@@ -185,17 +185,17 @@ static void do_something(struct pair *p, uint64_t *seed)
     some_range(p, seed, &first, &end);
     if (op < 6) {
         assert_int_equal(qcbmi_bitset_set(&p->set, first, end, NULL), 0);
-        memset(p->naive + first, 1, end - first);
+        memset(p->naive + first, 1, (size_t)(end - first));
     } else if (op < 11) {
         assert_int_equal(qcbmi_bitset_clear(&p->set, first, end, NULL), 0);
-        memset(p->naive + first, 0, end - first);
+        memset(p->naive + first, 0, (size_t)(end - first));
     } else if (op < 14) {
         do_store(p, first / 8, (size_t)((end - first) / 8 + next_random(seed) % 4), op - 11, seed);
     } else if (op == 14) {
         do_or(p, seed);
     } else if (next_random(seed) % 8 == 0) {
         qcbmi_bitset_clear_all(&p->set);
-        memset(p->naive, 0, p->n);
+        memset(p->naive, 0, (size_t)p->n);
     }
 }
 

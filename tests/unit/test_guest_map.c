@@ -465,7 +465,7 @@ static void make_layer(struct model *l, uint64_t *seed)
 
     opt.size = 512 * (1 + random_below(seed, 600)) + (random_below(seed, 4) == 0 ? random_below(seed, 512) : 0);
     l->sectors = opt.size / 512; /* QEMU rounds down */
-    l->cells = calloc(l->sectors, sizeof(*l->cells));
+    l->cells = calloc((size_t)l->sectors, sizeof(*l->cells));
     assert_non_null(l->cells);
     note(l, 0, 512 * l->sectors, (struct cell){ Q2_UNALLOCATED, QCBM_NO_OFFSET, false });
     build_start(&l->b, &opt);
@@ -507,7 +507,7 @@ static void random_chains_are_as_the_oracle_has_them(void **state)
     (void)state;
     for (uint64_t round = 0; round < 300; round++) {
         uint64_t seed = 4711 + round, entries = 0;
-        size_t n = 1 + random_below(&seed, 6);
+        size_t n = 1 + (size_t)random_below(&seed, 6);
         struct stack s = { 0 };
         struct qcbmi_guest_map m = { 0 };
         struct qcbm_error err = { 0 };

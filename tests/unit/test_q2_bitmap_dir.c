@@ -169,7 +169,7 @@ static void store_of_parse_is_the_bytes(void **state)
         uint8_t *p, *out;
         size_t len;
 
-        memset(name, 'n', next_random(&seed) % 65);
+        memset(name, 'n', (size_t)(next_random(&seed) % 65));
         len = make_entry(buf, (uint32_t)(next_random(&seed) % 65), name);
         for (size_t i = 0; i < 18; i++)
             buf[i] = (uint8_t)next_random(&seed);

@@ -76,7 +76,7 @@ static void set_leaves_the_neighbours_alone(void **state)
     (void)state;
     for (uint32_t order = 0; order <= 6; order++) {
         uint64_t n = BLOCK * 8 >> order, max = q2_refcount_max(order), seed = 77 + order;
-        uint64_t *naive = calloc(n, sizeof(*naive));
+        uint64_t *naive = calloc((size_t)n, sizeof(*naive));
         uint8_t zeros[BLOCK] = { 0 };
         uint8_t *block = exact_copy(zeros, BLOCK);
 

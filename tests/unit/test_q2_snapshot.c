@@ -200,7 +200,7 @@ static void store_of_parse_is_the_bytes(void **state)
         uint8_t *p, *out;
         size_t len;
 
-        memset(name, 'n', next_random(&seed) % 65);
+        memset(name, 'n', (size_t)(next_random(&seed) % 65));
         len = (make_entry(buf, extra, name) + 7) & ~(size_t)7;
         for (size_t i = 0; i < 36; i++)
             if (i < 12 || i > 15) /* not the lengths */

@@ -36,7 +36,7 @@ static void the_l1_table_is_read_once_as_far_as_it_maps_the_disk(void **state)
     (void)state;
     build_start(&b, &opt);
     build_finish(&b);
-    build_resize(&b, b.l1 + 16); /* what maps VM state may be missing */
+    build_resize(&b, (size_t)b.l1 + 16); /* what maps VM state may be missing */
     img = open_counting(&b);
     assert_int_equal(qcbmi_l1_load(img, NULL), 0);
     assert_int_equal(qcbmi_l1_load(img, NULL), 0);
@@ -56,7 +56,7 @@ static void an_l1_table_that_the_file_cuts_is_refused(void **state)
     (void)state;
     build_start(&b, &opt);
     build_finish(&b);
-    build_resize(&b, b.l1 + 15);
+    build_resize(&b, (size_t)b.l1 + 15);
     img = build_open(&b, 0);
     assert_failure(qcbmi_l1_load(img, &err), &err, QCBM_E_CORRUPT, 40, "pass the end of the file");
     assert_null(img->l1);
@@ -95,7 +95,7 @@ static int see(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_t *tabl
     (void)err;
     assert_true(s->n == 0 || ref->offset > s->last);
     s->last = ref->offset;
-    assert_memory_equal(table, s->b->bytes + ref->offset, inside);
+    assert_memory_equal(table, s->b->bytes + ref->offset, (size_t)inside);
     for (uint64_t i = inside; i < s->b->cluster_size; i++)
         assert_int_equal(table[i], 0);
     return ++s->n == s->stop_at ? QCBM_E_ABORTED : 0;

@@ -487,7 +487,7 @@ static void records_out_of_order_are_damage(void **state)
         h.file_len = at + 32;
         qcbmi_undo_header_store(bytes, &h);
         qcbmi_undo_end_store(bytes + at, bytes);
-        write_file(g->undo, bytes, at + 32);
+        write_file(g->undo, bytes, (size_t)at + 32);
         expect_refused(g, g->changed, g->changed_len, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "does not fit");
     }
 }
