@@ -17,7 +17,7 @@
 #include "qemu_text.h"
 #include "verdict_out.h"
 
-enum { EXIT_CORRUPT = 2, EXIT_LEAKS = 3, EXIT_NO_CHECK = 63, MAX_LISTED = 1000, MAX_KINDS = 128 };
+enum { EXIT_CORRUPT = 2, EXIT_LEAKS = 3, EXIT_NO_CHECK = 63, MAX_LISTED = 4096 /* of a kind */, MAX_KINDS = 128 };
 
 struct check_args {
     const char *path, *format, *repair, *cache;
@@ -69,8 +69,10 @@ struct report {
     const struct check_args *args;
     struct qcbm_check_result result;
     struct listed *listed; /* for JSON */
-    size_t n_listed;
+    size_t n_listed, listed_capacity;
     uint64_t left_out;
+    struct kind seen[MAX_KINDS]; /* so far, without their cures */
+    size_t n_seen;
     struct kind kinds[MAX_KINDS]; /* that occurred */
     size_t n_kinds;
     bool stays_silent; /* QEMU gives up here: findings on stderr, but no totals */
@@ -105,25 +107,44 @@ static int on_kind(void *opaque, const struct qcbm_check_kind *kind)
     return 0;
 }
 
-/* Keep it for the JSON, which begins with the totals. */
+/* How many findings of the kind there were before. */
+static uint64_t number_of(struct report *r, const struct qcbm_check_problem *problem)
+{
+    size_t i = 0;
+
+    while (i < r->n_seen && r->seen[i].problem != problem)
+        i++;
+    if (i == MAX_KINDS)
+        return MAX_LISTED;
+    if (i == r->n_seen)
+        r->seen[r->n_seen++].problem = problem;
+    return r->seen[i].count++;
+}
+
+static bool make_room(struct report *r)
+{
+    size_t capacity = r->listed_capacity ? 2 * r->listed_capacity : 64;
+    struct listed *grown;
+
+    if (r->n_listed < r->listed_capacity)
+        return true;
+    grown = realloc(r->listed, capacity * sizeof grown[0]);
+    if (!grown)
+        return false;
+    r->listed = grown;
+    r->listed_capacity = capacity;
+    return true;
+}
+
+/* Keep it for the JSON, which begins with the totals. Very many of one kind do not push out the others. */
 static void list_finding(struct report *r, const struct qcbm_check_finding *f)
 {
-    struct listed *to;
+    char *message = number_of(r, f->problem) < MAX_LISTED && make_room(r) ? strdup(f->message) : NULL;
 
-    if (!r->listed)
-        r->listed = calloc(MAX_LISTED, sizeof r->listed[0]);
-    if (!r->listed || r->n_listed == MAX_LISTED) {
+    if (message)
+        r->listed[r->n_listed++] = (struct listed){ *f, message };
+    else
         r->left_out++;
-        return;
-    }
-    to = &r->listed[r->n_listed];
-    to->message = strdup(f->message);
-    if (!to->message) {
-        r->left_out++;
-        return;
-    }
-    to->f = *f;
-    r->n_listed++;
 }
 
 /* In qemu-img's words, of which the first says how bad it is. */
@@ -164,6 +185,12 @@ static int show_progress(void *opaque, uint64_t done, uint64_t total)
     return progress_show(&r->progress, done, total);
 }
 
+/* May the leaks be somebody's data? */
+static bool keep_leaks(const struct qcbm_check_result *r)
+{
+    return r->lost_tables || r->suspicious_leaks;
+}
+
 static void print_text(const struct qcbm_check_result *r)
 {
     if (r->corruptions + r->leaks + r->check_errors == 0)
@@ -173,9 +200,9 @@ static void print_text(const struct qcbm_check_result *r)
                "Data may be corrupted, or further writes to the image may corrupt it.\n",
                r->corruptions);
     if (r->leaks)
-        printf("\n%" PRIu64 " leaked clusters were found on the image.\n"
-               "This means waste of disk space, but no harm to data.\n",
-               r->leaks);
+        printf("\n%" PRIu64 " leaked clusters were found on the image.\n%s\n", r->leaks,
+               keep_leaks(r) ? "They may be data behind a lost table: do not free them."
+                             : "This means waste of disk space, but no harm to data.");
     if (r->check_errors)
         printf("\n%" PRIu64 " internal errors have occurred during the check.\n", r->check_errors);
     if (r->total_clusters && r->allocated_clusters)

@@ -30,7 +30,7 @@ static const struct opt synth_opts[] = {
     FLAG("replace", 0, replace, "NAME may exist: put the new bitmap in its place"),
     FLAG("merge", 0, merge, "NAME may exist: add the dirty parts to it"),
     FLAG("dirty-tail", 0, dirty_tail, "also mark what lies past the end of the backing file"),
-    FLAG("force", 0, force, "raw external data file: mark everything dirty"),
+    FLAG("force", 0, force, "go on with a lost table, or a raw external data file"),
     FLAG("dry-run", 0, dry_run, "print what would be written, and write nothing"),
     OPT_COMMON_UNDO(synth_args),
     OPT_COMMON_FORMAT(synth_args),

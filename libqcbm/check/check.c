@@ -70,7 +70,8 @@ int qcbmi_check_problem(struct check *c, enum check_id id, uint64_t weight, cons
     char message[1024];
     va_list args;
 
-    if (c->search || (c->only_overflow && id != P_REFCOUNT_OVERFLOW))
+    if (c->search || (c->only_overflow && id != P_REFCOUNT_OVERFLOW) ||
+        (c->o.lost_only && id != P_LOST_TABLE && id != P_LOST_TABLE_SUSPECTED))
         return 0;
     c->noise = c->met[id] = true;
     if (c->tally)
@@ -459,15 +460,22 @@ static int tell_kinds(struct check *c)
     return 0;
 }
 
-static int run(struct check *c)
+static int count_all(struct check *c)
 {
     int ret = qcbmi_check_load_snapshots(c);
 
     if (ret == 0)
         ret = prepare(c);
-    if (ret == 0)
-        ret = run_passes(c);
+    return ret < 0 ? ret : run_passes(c);
+}
+
+static int run(struct check *c)
+{
+    int ret = count_all(c);
+
     c->tally = c->tell = true;
+    if (ret == 0 && c->o.lost_only)
+        return qcbmi_check_tell_lost(c);
     if (ret == 0 && (c->l1_copied || qcbmi_bitset_next_set(&c->l2_copied, 0) < c->l2_copied.n_bits))
         ret = qcbmi_check_tell_copied(c);
     c->tally = c->tell = true;
@@ -477,6 +485,8 @@ static int run(struct check *c)
         ret = warn_of_header(c);
     if (ret == 0)
         ret = qcbmi_check_bitmap_health(c);
+    if (ret == 0)
+        ret = qcbmi_check_tell_lost(c);
     if (ret == 0)
         ret = warn_of_repair(c);
     if (ret == 0)
@@ -497,6 +507,7 @@ static void free_check(struct check *c)
     free(c->snapshots);
     free(c->snapshot_bytes);
     qcbmi_check_suspects_free(c->suspects);
+    qcbmi_check_lost_free(&c->lost);
 }
 
 int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,

@@ -38,6 +38,21 @@ struct check_snapshot {
     uint16_t id_len, name_len;
 };
 
+/* Leaks, and what may be missing because of them: check_lost.c */
+struct check_run {
+    uint64_t first, end;
+};
+struct check_runs {
+    struct check_run *list;
+    size_t n, capacity;
+};
+struct check_lost {
+    struct check_runs leaked; /* clusters */
+    struct check_runs shared; /* of them those that a snapshot still refers to */
+    struct check_runs blank;  /* active L1 entries whose L2 table is all zeros */
+    uint64_t n_leaked;
+};
+
 struct check_suspects;
 
 struct check {
@@ -92,6 +107,7 @@ struct check {
     bool snapshots_unknown; /* some of them: what has no reference here may be theirs */
 
     struct check_suspects *suspects;
+    struct check_lost lost;
     uint64_t work_done, work_total;
     bool hole_data; /* the last extent asked for */
     uint64_t hole_start, hole_end;
@@ -157,6 +173,12 @@ void qcbmi_check_suspect(struct check *c, uint64_t cluster);
 void qcbmi_check_owner_found(struct check *c, uint64_t first, uint64_t end, const struct check_owner *owner);
 int qcbmi_check_name_owners(struct check *c);
 void qcbmi_check_suspects_free(struct check_suspects *s);
+
+/* check_lost.c */
+int qcbmi_check_note_leak(struct check *c, uint64_t cluster, uint64_t stored, uint64_t found);
+int qcbmi_check_note_blank(struct check *c, uint64_t l1_index);
+int qcbmi_check_tell_lost(struct check *c);
+void qcbmi_check_lost_free(struct check_lost *l);
 
 /* check.c: header, L1 tables, snapshots, tables of refcounts, LUKS, bitmaps; the refcount blocks come after it */
 int qcbmi_check_walk(struct check *c);

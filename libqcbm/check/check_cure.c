@@ -83,6 +83,7 @@ static bool is_beyond_repair(enum check_id id)
     switch (id) {
     case P_SNAPSHOT_TABLE:
     case P_SNAPSHOT_LOST:
+    case P_LOST_TABLE_SUSPECTED:
     case P_REFTABLE_RESERVED:
     case P_REFBLOCK_UNALIGNED:
     case P_REFBLOCK_OUTSIDE: /* the file would be made as long as that */

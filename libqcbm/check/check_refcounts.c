@@ -174,6 +174,8 @@ static int compare_cluster(struct check *c, uint64_t k)
         return 0;
     if (id != P_CLUSTER_LEAKED && found > 1)
         qcbmi_check_suspect(c, k);
+    if (id == P_CLUSTER_LEAKED && qcbmi_check_note_leak(c, k, stored, found) < 0)
+        return QCBM_E_NOMEM;
     return qcbmi_check_problem(c, id, 1, &at, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
                                id == P_CLUSTER_LEAKED ? "Leaked" : "ERROR", k, stored, found);
 }
@@ -185,7 +187,7 @@ static int compare_range(struct check *c, uint64_t first, uint64_t end)
 
     for (uint64_t k = first; ret == 0; k++) {
         k = qcbmi_counts_next_difference(&c->refs, &c->stored, k, end);
-        if (k >= end || (c->messages == 0 && !qcbmi_check_afford(c, COST_OF_DIFFERENCE)))
+        if (k >= end || ((c->messages == 0 || c->o.lost_only) && !qcbmi_check_afford(c, COST_OF_DIFFERENCE)))
             break;
         ret = compare_cluster(c, k);
     }

@@ -114,6 +114,13 @@ static const struct qcbm_check_problem rules[P_COUNT] = {
     ROW(TABLE_CUT, "table-cut", DAMAGE, NONE, false,
         "QEMU reads zeros behind the end of the file, and makes them the truth when the file grows",
         "the file was cut short: restore its end from a copy, write nothing before"),
+    ROW(LOST_TABLE, "lost-table", DAMAGE, NONE, false,
+        "a pointer to the table is lost: what it maps reads as never written, and its data looks like leaks",
+        "do not write to the image, do not free leaks; restore the pointer, or what is missing, from a copy (a snapshot "
+        "whose deletion was cut short leaves the same: then nothing is missing)"),
+    ROW(LOST_TABLE_SUSPECTED, "lost-table-suspected", WARNING, NONE, false,
+        "the leaks may be data behind a lost table, or what a crash left behind before it was mapped",
+        "compare the guest ranges with a backup before leaks are freed"),
     ROW(CLUSTER_TWO_OWNERS, "cluster-two-owners", DAMAGE, NONE, false,
         "one of the owners reads the bytes of the other; repairing refcounts keeps that as it is and hides it",
         "restore the owner whose content is wrong from a backup; copy one of them out before writing"),

@@ -65,6 +65,7 @@ static size_t merge(struct l2_ref *refs, size_t n)
         if (refs[i].offset == refs[kept].offset) {
             refs[kept].weight += refs[i].weight;
             refs[kept].active += refs[i].active;
+            refs[kept].index = u64_max(refs[kept].index, refs[i].index); /* 0 of those that are not active */
         } else {
             refs[++kept] = refs[i];
         }
@@ -102,6 +103,14 @@ static int count_l2(struct check *c, const struct l2_ref *ref, const uint8_t *by
     return ret;
 }
 
+/* A table of the active state that is all zeros: it may be what is left of one. */
+static int note_blank(struct check *c, const struct l2_ref *ref, const uint8_t *bytes)
+{
+    if (ref->active != 1 || c->again || (bytes && !bytes_are_zero(bytes, c->g->cluster_size)))
+        return 0;
+    return qcbmi_check_note_blank(c, ref->index);
+}
+
 /* How many of @refs go into one read, and its length. Tables inside clusters are nobody's neighbours. */
 static size_t piece_of(const struct check *c, const struct l2_ref *refs, size_t n, uint64_t *len)
 {
@@ -132,8 +141,13 @@ static int count_batch(struct sweep *s)
         if (!is_aligned(s->refs[i].offset, c->g->cluster_size) && !qcbmi_check_afford(c, len))
             continue;
         ret = qcbmi_check_read(c, s->refs[i].offset, s->buf, len, &zeros);
-        for (size_t j = i; ret == 0 && !zeros && j < i + k; j++)
-            ret = count_l2(c, &s->refs[j], s->buf + (s->refs[j].offset - s->refs[i].offset));
+        for (size_t j = i; ret == 0 && j < i + k; j++) {
+            const uint8_t *bytes = zeros ? NULL : s->buf + (s->refs[j].offset - s->refs[i].offset);
+
+            ret = note_blank(c, &s->refs[j], bytes);
+            if (ret == 0 && bytes)
+                ret = count_l2(c, &s->refs[j], bytes);
+        }
         if (ret == 0)
             ret = qcbmi_check_step(c, len);
     }

@@ -559,8 +559,8 @@ enum qcbm_synth_flag {
     QCBM_SYNTH_DISABLED = 1u << 0,     /* a frozen bitmap; default is enabled */
     QCBM_SYNTH_REPLACE = 1u << 1,      /* NAME may exist: swap it in the same commit */
     QCBM_SYNTH_MERGE = 1u << 2,        /* NAME may exist: OR into it (its granularity stays) */
-    QCBM_SYNTH_FORCE = 1u << 3,        /* raw external data file: mark everything dirty instead of refusing */
-    QCBM_SYNTH_ALLOW_DAMAGE = 1u << 4, /* report damage in the result instead of failing; for dry runs */
+    QCBM_SYNTH_FORCE = 1u << 3,        /* mark everything dirty with a raw external data file; go on with lost tables */
+    QCBM_SYNTH_ALLOW_DAMAGE = 1u << 4, /* report damage and loss in the result, do not fail; for dry runs */
     QCBM_SYNTH_FORCE_SHARE = 1u << 5,  /* open layers of the chain as QCBM_OPEN_FORCE_SHARE does */
     QCBM_SYNTH_DIRTY_TAIL = 1u << 6    /* mark dirty what lies past the end of the backing file (follows the chain) */
 };
@@ -586,7 +586,8 @@ struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() *
  * past the end of that image are refused. Only @overlay is read, unless options->since or DIRTY_TAIL ask for its chain.
  * *@out (may be NULL) gets the figures.
  * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (raw data file), QCBM_E_UNSAFE
- * (damaged entries), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_LOCKED, QCBM_E_ABORTED. */
+ * (damaged entries, lost mapping tables), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_LOCKED,
+ * QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,
                              const struct qcbm_synth_options *options, struct qcbm_synth_result **out,
                              struct qcbm_error *err);
@@ -668,10 +669,11 @@ struct qcbm_check_options {
     int (*progress)(void *opaque, uint64_t done, uint64_t total);
     void *opaque;
     qcbm_check_kind_fn *kind; /* may be NULL */
+    bool lost_only; /* look for lost mapping tables, and give no other finding: one pass over tables and refcounts */
 };
 #define QCBM_CHECK_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(struct qcbm_check_options), UINT64_C(256) << 20, NULL, NULL, NULL, NULL                                 \
+        sizeof(struct qcbm_check_options), UINT64_C(256) << 20, NULL, NULL, NULL, NULL, false                          \
     }
 
 struct qcbm_check_result {
@@ -679,7 +681,9 @@ struct qcbm_check_result {
     uint64_t damages, warnings;                /* beyond them */
     uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
     uint64_t image_end_offset;
-    uint32_t passes; /* walks over the metadata that the memory made necessary */
+    uint32_t passes;           /* walks over the metadata that the memory made necessary */
+    uint64_t lost_tables;      /* leaked clusters that are mapping tables of others: leaks must not be freed */
+    uint64_t suspicious_leaks; /* leaked clusters, if they may be the data of a lost table; else 0 */
 };
 
 /* Check the whole image: what qemu-img check checks, in its order, and the bitmaps. Writes nothing, opens no other file,

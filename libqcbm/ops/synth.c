@@ -11,6 +11,7 @@
 #include "image/chain.h"
 #include "io/open.h"
 #include "ops/allocation.h"
+#include "ops/lost_tables.h"
 
 struct layer_figures {
     char *filename;
@@ -244,6 +245,46 @@ static int mark_all(struct synth *s, struct qcbm_error *err)
     return ret;
 }
 
+/* ---- lost tables ---- */
+
+/* What a lost table maps is missing here. With evidence that is refused; a suspicion, which a crash can raise as well, is
+ * a note. */
+static int treat_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbm_error *err)
+{
+    struct qcbmi_lost_tables lost;
+    char name[256], where[280] = "";
+    int ret = qcbmi_lost_tables_look(l->img, &lost, err);
+
+    if (l->img != s->overlay)
+        snprintf(where, sizeof(where),
+                 "layer '%s': ", qcbmi_printable(name, sizeof(name), l->filename, strlen(l->filename)));
+    if (ret == 0 && lost.tables && !(s->opt.flags & (QCBM_SYNTH_FORCE | QCBM_SYNTH_ALLOW_DAMAGE)))
+        return qcbmi_fail(
+            err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+            "%sa mapping table is lost, and what it maps would be missing: %s; 'qcbm check --explain' tells "
+            "more, force goes on",
+            where, lost.evidence);
+    if (ret == 0 && lost.tables)
+        ret = add_note(s->result, err, "%s%" PRIu64 " mapping tables are lost, what they map is missing here: %s",
+                       where, lost.tables, lost.evidence);
+    if (ret == 0 && lost.suspicion[0])
+        ret = add_note(s->result, err, "%sif a mapping table is lost, what it maps is missing here: %s", where,
+                       lost.suspicion);
+    if (ret == 0 && lost.unknown[0])
+        ret = add_note(s->result, err, "%swhether a mapping table is lost cannot be told: %s", where, lost.unknown);
+    return ret;
+}
+
+static int treat_lost_in_all(struct synth *s, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < s->n_scanned; i++)
+        if (!s->chain.layers[i].img->g.raw_data_file) /* all of that is dirty */
+            ret = treat_lost(s, &s->chain.layers[i], err);
+    return ret;
+}
+
 static bool is_live(const struct synth *s)
 {
     return (s->overlay->open_flags & QCBM_OPEN_FORCE_SHARE) || (s->opt.flags & QCBM_SYNTH_FORCE_SHARE);
@@ -374,6 +415,8 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
         ret = mark_all(s, err);
     if (ret == 0)
         ret = judge_damage(s, err);
+    if (ret == 0)
+        ret = treat_lost_in_all(s, err);
     if (ret == 0)
         ret = note_sharing(s, err);
     if (ret == 0)

@@ -38,6 +38,14 @@ def theirs(text):
     return [line for line in text.splitlines() if not OWN_LINE.match(line)]
 
 
+def said_of_leaks(text, ours):
+    """qemu-img's totals, in our words where leaks may be what a lost table mapped."""
+    if {'lost-table', 'lost-table-suspected'} & set(own_codes(ours)):
+        return text.replace('This means waste of disk space, but no harm to data.',
+                            'They may be data behind a lost table: do not free them.')
+    return text
+
+
 def compare(work, name, *options, codes=None, same_text=True):
     """Both tools on one image. codes: what qcbm must say on its own, in any order; None: do not look."""
     ours = work.qcbm('check', *options, name, rc=None)
@@ -47,7 +55,7 @@ def compare(work, name, *options, codes=None, same_text=True):
         require_equal(ours.code, 2, what + ': exit code')
         return ours
     require_equal(ours.code, other.code, what + ': exit code\n' + ours.err)
-    require_equal(ours.out, other.out, what + ': stdout')
+    require_equal(ours.out, said_of_leaks(other.out, ours), what + ': stdout')
     if same_text:
         require_equal(theirs(ours.err), other.err.replace('qemu-img: ', 'qcbm: ').splitlines(), what + ': stderr')
     if codes is not None:

@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+# lost_tables.py - leaked clusters that a lost L1 or L2 table mapped: "check" names them and calls them no waste, "synth"
+# refuses or says what may be missing; leaks that an ordinary crash leaves stay what they are
+#
+# SPDX-License-Identifier: MIT
+#
+# Environment: QCBM = path of the tool. qemu-img makes the images, a few bytes are then overwritten.
+
+import json
+import re
+import struct
+
+import qtool
+from qtool import MiB, Qcow2, patch, require, require_equal
+
+
+
+def make(work, options='', size='2G', writes=('write -q -P 1 0 4M', 'write -q -P 2 600M 32M')):
+    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'base.qcow2', size)
+    back = [] if 'data_file' in options else ['-b', 'base.qcow2', '-F', 'qcow2']
+    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', *(['-o', options] if options else []), *back, 'a.qcow2', size)
+    work.run('qemu-io', '-f', 'qcow2', *[part for write in writes for part in ('-c', write)], 'a.qcow2')
+    return Qcow2(work.path('a.qcow2'))
+
+
+def l2_offset(image, index):
+    return image.words(image.l1_offset + 8 * index, 1)[0] & 0xfffffffffffe00
+
+
+def zero_l2(image, index=1):
+    patch(image.path, l2_offset(image, index), bytes(image.cluster_size))
+
+
+def zero_l1_entry(image, index=1):
+    patch(image.path, image.l1_offset + 8 * index, bytes(8))
+
+
+def zero_l1_entry_2(image):
+    """With subclusters a table maps half as much."""
+    zero_l1_entry(image, 2)
+
+
+def zero_l1(image):
+    patch(image.path, image.l1_offset, bytes(8 * image.l1_size))
+
+
+def check(work, code=3):
+    """Codes of what was found, and what was printed."""
+    result = work.qcbm('check', 'a.qcow2', rc=code)
+    fields = json.loads(work.qcbm('check', '--output=json', 'a.qcow2', rc=code).out)
+    explained = work.qcbm('check', '--explain', 'a.qcow2', rc=code).err
+    codes = {finding['code']: finding['message'] for finding in fields.get('findings', [])}
+    if 'lost-table' in codes or 'lost-table-suspected' in codes:
+        require('no harm' not in result.out, result.out)
+        require('check -r leaks' not in explained, explained)
+        require('do not free' in result.out, result.out)
+    return codes, result
+
+
+def dry_run(work, name='a.qcow2', *options):
+    done = json.loads(work.qcbm('synth', '--output=json', '--dry-run', *options, name, 'new', rc=0).out)
+    return done['dirty-bytes'], [note for note in done['notes'] if 'mapping table' in note]
+
+
+def suspicion(work, index=1):
+    """The table is there and says nothing: a note with the figures, and the bitmap is made."""
+    image = make(work)
+    zero_l2(image, index)
+    codes, _ = check(work)
+    require_equal(sorted(codes), ['cluster-leaked', 'lost-table-suspected'], 'codes')
+    message = codes['lost-table-suspected']
+    require('512 leaked clusters (33554432 bytes)' in message and '0x20000000 - 0x40000000' in message, message)
+    work.qcbm('check', '--strict', 'a.qcow2', rc=None)
+    done = work.qcbm('synth', 'a.qcow2', 'new', rc=0)
+    require(message in done.out, done.out)
+    require_equal(len(dry_run(work, 'a.qcow2', '--replace')[1]), 1, 'notes')
+
+
+def evidence(work, lose, tables, options='', writes=None, dirty=4 * MiB):
+    """The pointer is lost, the table is there: refused; a dry run and --force go on, and say it."""
+    image = make(work, options, **({'writes': writes} if writes else {}))
+    lose(image)
+    codes, result = check(work)
+    require('lost-table' in codes, str(codes))
+    require_equal(len(re.findall(r'\[lost-table\]', result.err)), tables, 'tables named\n' + result.err)
+    work.qcbm('check', '--strict', 'a.qcow2', rc=2)
+    before = qtool.digest(image.path)
+    refused = work.qcbm('synth', 'a.qcow2', 'new', rc=1)
+    require('mapping table is lost' in refused.err and '--explain' in refused.err, refused.err)
+    require_equal(qtool.digest(image.path), before, 'the image after a refusal')
+    figures, notes = dry_run(work)
+    require_equal(figures, dirty, 'dirty bytes of the dry run')
+    require('%d mapping tables are lost' % tables in notes[0], str(notes))
+    done = work.qcbm('synth', '--force', 'a.qcow2', 'new', rc=0)
+    require('mapping tables are lost' in done.out, done.out)
+
+
+def snapshots(work):
+    """The active L1 is zeros, but a snapshot refers to the same tables: they count once too often."""
+    image = make(work)
+    work.run('qemu-img', 'snapshot', '-c', 's', 'a.qcow2')
+    require_equal(check(work, 0)[0], {}, 'codes of the sound image')
+    require_equal(dry_run(work)[1], [], 'notes of the sound image')
+    zero_l1(image)
+    codes, _ = check(work)
+    require('lost-table' in codes, str(codes))
+    work.qcbm('synth', 'a.qcow2', 'new', rc=1)
+
+
+def snapshot_table(work):
+    """The header has forgotten a snapshot, the only one that has some clusters."""
+    image = make(work)
+    work.run('qemu-img', 'snapshot', '-c', 's', 'a.qcow2')
+    work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q -P 3 600M 32M', 'a.qcow2')
+    patch(image.path, 60, bytes(12))
+    codes, _ = check(work)
+    require('lost-table' in codes or 'lost-table-suspected' in codes, str(codes))
+
+
+def snapshot_being_made(work, before):
+    """A crash while a snapshot is made: everything counts once more, and nothing is lost."""
+    image = make(work)
+    for k in range(before + 1):
+        work.run('qemu-img', 'snapshot', '-c', 's%d' % k, 'a.qcow2')
+    patch(image.path, 60, struct.pack('>I', before))
+    codes, result = check(work)
+    require('lost-table' not in codes, result.err)
+    work.qcbm('synth', 'a.qcow2', 'new', rc=0)
+
+
+def few_leaks(work):
+    """Clusters that were allocated and not yet mapped: the words of qemu-img."""
+    image = make(work)
+    end = -(-image.file_size // image.cluster_size) * image.cluster_size
+    with open(image.path, 'ab') as f:
+        f.truncate(end + 15 * image.cluster_size)
+    block = image.words(image.reftable_offset, 1)[0]
+    patch(image.path, block + 2 * (end // image.cluster_size), b'\0\1' * 15)
+    codes, result = check(work)
+    require_equal(sorted(codes), ['cluster-leaked'], 'codes')
+    require_equal(result.out, work.run('qemu-img', 'check', 'a.qcow2', rc=3).out, 'stdout')
+    require_equal(dry_run(work)[1], [], 'notes')
+
+
+def dirty_bit(work):
+    """Refcounts that may be old raise no suspicion; what is proved stays proved."""
+    image = make(work)
+    zero_l2(image)
+    qtool.set_feature_bits(image.path, 'incompatible', 1)
+    require('lost-table-suspected' not in check(work)[0], 'a suspicion')
+    zero_l1_entry(image, 0)
+    require('lost-table' in check(work)[0], 'no evidence')
+
+
+def middle_layer(work):
+    image = make(work)
+    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'a.qcow2', '-F', 'qcow2', 'top.qcow2')
+    require_equal(dry_run(work, 'top.qcow2', '--since', 'base.qcow2')[1], [], 'notes')
+    zero_l1_entry(image)
+    notes = dry_run(work, 'top.qcow2', '--since', 'base.qcow2')[1]
+    require("layer 'a.qcow2'" in notes[0].replace(work.dir + '/', ''), str(notes))
+    work.qcbm('synth', '--since', 'base.qcow2', 'top.qcow2', 'new', rc=1)
+    work.qcbm('synth', 'top.qcow2', 'new', rc=0)
+
+
+def bitmaps_of_layers(work):
+    """Bitmaps have clusters too, in each layer: nothing is lost."""
+    make(work)
+    for k in range(3):
+        work.run('qemu-img', 'bitmap', '--add', '-g', '4k', 'a.qcow2', 'b%d' % k)
+    work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q 0 1M', '-c', 'write -q 1G 1M', 'a.qcow2')
+    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'a.qcow2', '-F', 'qcow2', 'top.qcow2')
+    require_equal(dry_run(work, 'top.qcow2', '--since', 'base.qcow2')[1], [], 'notes')
+    require_equal(dry_run(work)[1], [], 'notes')
+
+
+def unfinished_bitmap(work):
+    """What a crash leaves of a bitmap looks like a table, and is none of the disk."""
+    image = make(work, options='cluster_size=4k', size='256M', writes=('write -q 0 4M',))
+    work.run('qemu-img', 'snapshot', '-c', 's', 'a.qcow2')
+    work.run('qemu-img', 'bitmap', '--add', '-g', '512', 'a.qcow2', 'b')
+    work.run('qemu-io', '-f', 'qcow2', *[part for k in range(8) for part in ('-c', 'write -q %dM 4k' % (20 * k))],
+             'a.qcow2')
+    image = Qcow2(image.path)
+    patch(image.path, image.bitmaps_offset(), struct.pack('>I', 0x12345678))
+    qtool.clear_feature_bits(image.path, 'autoclear', 1)
+    codes, result = check(work)
+    require('lost-table' not in codes, result.err)
+    work.qcbm('synth', 'a.qcow2', 'new', rc=0)
+
+
+def live_guest(work):
+    """What a running program writes meanwhile is no leak."""
+    image = make(work)
+    zero_l2(image)
+    require_equal(dry_run(work, 'a.qcow2', '-U')[1], [], 'notes')
+
+
+def many_tables(work):
+    """Each of very many leaked tables is read once, and told."""
+    image = make(work, options='cluster_size=4k', size='64M', writes=('write -q 0 64M',))
+    zero_l1(image)
+    codes, result = check(work)
+    require_equal(len(re.findall(r'\[lost-table\]', result.err)), 32, 'tables named')
+    fields = json.loads(work.qcbm('check', '--output=json', 'a.qcow2', rc=3).out)
+    require_equal(sum(f['code'] == 'lost-table' for f in fields['findings']), 32, 'tables in the JSON')
+    require_equal(sorted(work.qcbm('check', '--memory=4k', 'a.qcow2', rc=3).err.splitlines()),
+                  sorted(result.err.splitlines()), 'with little memory')
+    require(codes, 'nothing found')
+
+
+def main():
+    args = qtool.arguments(__doc__ or 'lost mapping tables')
+    qtool.need_tools('qemu-img', 'qemu-io')
+    zeros = tuple('write -q -z %dM 64k' % (600 + k) for k in range(8)) + ('write -q 600M 64k', 'write -q 0 4M')
+    compressed = tuple('write -q -c %dk 64k' % (600 * 1024 + 64 * k) for k in range(8)) + ('write -q 0 4M',)
+    qtool.run_cases(args, [
+        (suspicion, 'an L2 table of zeros', {}),
+        (evidence, 'an L1 entry', {'lose': zero_l1_entry, 'tables': 1}),
+        (evidence, 'the L1 table', {'lose': zero_l1, 'tables': 2, 'dirty': 0}),
+        (evidence, 'an L1 entry, of zeros mostly', {'lose': zero_l1_entry, 'tables': 1, 'writes': zeros}),
+        (evidence, 'an L1 entry, compressed', {'lose': zero_l1_entry, 'tables': 1, 'writes': compressed}),
+        (evidence, 'an L1 entry, one cluster', {'lose': zero_l1_entry, 'tables': 1,
+                                                'writes': ('write -q 0 4M', 'write -q 600M 1k')}),
+        (evidence, 'an L1 entry, subclusters', {'lose': zero_l1_entry_2, 'tables': 1, 'options': 'extended_l2=on'}),
+        (evidence, 'an L1 entry, data file', {'lose': zero_l1_entry, 'tables': 1, 'options': 'data_file=data.raw'}),
+        (snapshots, 'snapshots', {}),
+        (snapshot_table, 'a snapshot', {}),
+        (snapshot_being_made, 'a first snapshot being made', {'before': 0}),
+        (snapshot_being_made, 'a third snapshot being made', {'before': 2}),
+        (few_leaks, 'few leaks', {}),
+        (dirty_bit, 'dirty bit', {}),
+        (middle_layer, 'a layer of the chain', {}),
+        (bitmaps_of_layers, 'bitmaps of layers', {}),
+        (unfinished_bitmap, 'an unfinished bitmap', {}),
+        (live_guest, 'a live guest', {}),
+        (many_tables, 'many tables', {}),
+    ])
+
+
+if __name__ == '__main__':
+    main()
