@@ -46,8 +46,8 @@ virtnbdbackup() {
     mkdir -p backup
     command virtnbdbackup -U "test://$PWD/node.xml" -n -f "$PWD/sock" "$@"
     mv backup/vda.copy.data backup/vda.full.data
-    mv backup/vda.copy.qcow.json backup/vda.full.qcow.json
-    mv backup/vmconfig.copy.xml backup/vmconfig.full.xml
+    mv backup/vda.copy.qcow.json backup/vda.virtnbdbackup.0.qcow.json
+    mv backup/vmconfig.copy.xml backup/vmconfig.virtnbdbackup.0.xml
     echo '["virtnbdbackup.0"]' >backup/vm.cpt
     qemu-img bitmap --add base.qcow2 virtnbdbackup.0
 }

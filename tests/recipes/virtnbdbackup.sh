@@ -8,7 +8,7 @@
 # The domain is one of libvirt's test driver, which lives in the calling program: virtnbdbackup does all it does for a domain
 # that is off. Only a full backup of a running domain makes a checkpoint, which that driver has not: the script takes
 # virtnbdbackup's backup of the domain that is off, gives its files the names of a full backup, and adds the bitmap
-# that libvirt would have added.
+# that libvirt would have added. virtnbdbackup-libvirt.sh does it all with a libvirt, by hand.
 # Exits 0 only if every step does what the recipe says.
 set -euo pipefail
 exec 2>&1 # messages in order with the output
@@ -77,8 +77,8 @@ define base.qcow2
 mkdir backup
 backup full
 mv backup/vda.copy.data backup/vda.full.data
-mv backup/vda.copy.qcow.json backup/vda.full.qcow.json
-mv backup/vmconfig.copy.xml backup/vmconfig.full.xml
+mv backup/vda.copy.qcow.json backup/vda.virtnbdbackup.0.qcow.json
+mv backup/vmconfig.copy.xml backup/vmconfig.virtnbdbackup.0.xml
 echo '["virtnbdbackup.0"]' > backup/vm.cpt
 run qemu-img bitmap --add base.qcow2 virtnbdbackup.0
 
