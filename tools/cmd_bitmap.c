@@ -36,6 +36,8 @@ static const struct opt bitmap_opts[] = {
       "write NAME to the file OUT, '-' for stdout" },
     { "format", 0, OPT_STRING, offsetof(struct bitmap_args, file_format), "qcbm|raw|json",
       "of OUT and IN: with digest (default), bits, or extents" },
+    { "bit-order", 0, OPT_STRING, offsetof(struct bitmap_args, bit_order), "lsb|msb",
+      "of raw bits: the first bit is the lowest of a byte (default),\nor the highest" },
     { "copy-to", 0, OPT_STRING, offsetof(struct bitmap_args, copy_to), "IMAGE",
       "put a copy of NAME into IMAGE, of the same virtual size" },
     { "as", 0, OPT_STRING, offsetof(struct bitmap_args, as), "NEW", "name of that copy (default: NAME)" },
@@ -88,6 +90,30 @@ bool bitmap_is_format(const struct bitmap_args *args, const char *format)
     return strcmp(args->file_format ? args->file_format : "qcbm", format) == 0;
 }
 
+const char *bitmap_bit_order(const struct bitmap_args *args)
+{
+    if (!bitmap_is_format(args, "raw"))
+        return NULL;
+    return args->bit_order ? args->bit_order : "lsb";
+}
+
+const char *bitmap_bit_order_text(const char *bit_order)
+{
+    return strcmp(bit_order, "msb") == 0 ? "the highest bit of a byte first" : "the lowest bit of a byte first";
+}
+
+enum qcbm_transfer_format bitmap_transfer(const struct bitmap_args *args)
+{
+    const char *order = bitmap_bit_order(args);
+
+    return !order ? QCBM_TRANSFER_QCBM : strcmp(order, "msb") == 0 ? QCBM_TRANSFER_RAW_MSB : QCBM_TRANSFER_RAW;
+}
+
+static bool bit_order_known(const struct bitmap_args *args)
+{
+    return !args->bit_order || strcmp(args->bit_order, "lsb") == 0 || strcmp(args->bit_order, "msb") == 0;
+}
+
 static bool format_known(const struct bitmap_args *args)
 {
     return bitmap_is_format(args, "qcbm") || bitmap_is_format(args, "raw") || bitmap_is_format(args, "json");
@@ -110,6 +136,10 @@ static int check_own_usage(const struct cmd *cmd, const struct bitmap_args *args
         return cmd_usage_error(cmd, "--format and --force go with --export or --import");
     if (!format_known(args))
         return cmd_usage_error(cmd, "--format knows qcbm, raw and json, not '%s'", args->file_format);
+    if (args->bit_order && !bitmap_is_format(args, "raw"))
+        return cmd_usage_error(cmd, "--bit-order goes with --format=raw");
+    if (!bit_order_known(args))
+        return cmd_usage_error(cmd, "--bit-order knows lsb and msb, not '%s'", args->bit_order);
     return EXIT_DONE;
 }
 

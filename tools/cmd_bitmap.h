@@ -15,13 +15,19 @@ struct bitmap_args {
     uint64_t granularity, keep;
     const char *format, *source, *source_format, *undo;
     const char *copy_to, *as, *export_to, *prune; /* each a job of its own */
-    const char *file_format;                      /* of --export and --import */
+    const char *file_format, *bit_order;          /* of --export and --import */
     enum opt_output output;
     bool list, chain, progress, dry_run, quiet, force, force_share, no_lock, no_sandbox;
 };
 
 /* Is the file of --export and --import of this format? */
 bool bitmap_is_format(const struct bitmap_args *args, const char *format);
+
+/* The library's name for that format and the order of bits. */
+enum qcbm_transfer_format bitmap_transfer(const struct bitmap_args *args);
+/* "lsb" or "msb" of raw bits, NULL of other formats; and in words. */
+const char *bitmap_bit_order(const struct bitmap_args *args);
+const char *bitmap_bit_order_text(const char *bit_order);
 
 /* Flags for an image that is only read; for one that is to be changed. */
 unsigned bitmap_reading(const struct bitmap_args *args);
@@ -44,6 +50,7 @@ struct bitmap_result {
     struct qcbm_edit_bitmap_info figures;
     bool has_fingerprint; /* --import of our own format */
     enum qcbm_fingerprint fingerprint;
+    const char *bit_order; /* --import of raw bits, else NULL */
 };
 
 struct bitmap_job {

@@ -195,6 +195,8 @@ static void print_result(const struct bitmap_result *r)
     if (r->has_fingerprint && r->fingerprint != QCBM_FINGERPRINT_EQUAL)
         printf("; %s", r->fingerprint == QCBM_FINGERPRINT_DIFFERENT ? "the disk begins differently, as forced"
                                                                     : "whether it is the same disk could not be told");
+    if (r->bit_order)
+        printf("; %s", bitmap_bit_order_text(r->bit_order));
     putchar('\n');
 }
 
@@ -221,6 +223,8 @@ static void write_result(const struct bitmap_result *r, struct json_writer *w)
     }
     if (r->has_fingerprint)
         json_string(w, "fingerprint", fingerprints[r->fingerprint]);
+    if (r->bit_order)
+        json_string(w, "bit-order", r->bit_order);
     json_end_object(w);
 }
 

@@ -88,7 +88,6 @@ static uint64_t bits_size(struct qcbm_image *img, const char *name)
 
 static int write_bitmap(struct job *job, struct qcbm_image *img, struct qcbm_error *err)
 {
-    bool raw = bitmap_is_format(job->args, "raw");
     int ret;
 
     job->progress.wanted = job->args->progress && !job->args->quiet;
@@ -96,7 +95,7 @@ static int write_bitmap(struct job *job, struct qcbm_image *img, struct qcbm_err
     if (bitmap_is_format(job->args, "json"))
         ret = write_extents(job, img, err);
     else
-        ret = qcbm_bitmap_export(img, job->name, raw ? QCBM_TRANSFER_RAW : QCBM_TRANSFER_QCBM, write_out, job, err);
+        ret = qcbm_bitmap_export(img, job->name, bitmap_transfer(job->args), write_out, job, err);
     progress_end(&job->progress, ret == 0);
     return ret;
 }
@@ -135,13 +134,14 @@ static int export_shut_in(void *arg)
 static void tell_export(const struct bitmap_args *args, const char *path, const char *name)
 {
     struct json_writer w = JSON_WRITER_INIT(stdout);
+    const char *order = bitmap_bit_order(args);
 
     if (args->output == OUTPUT_HUMAN) {
         printf("export: '");
         print_escaped(stdout, name, strlen(name));
         printf("' to '");
         print_escaped(stdout, args->export_to, strlen(args->export_to));
-        printf("'\n");
+        printf("'%s%s\n", order ? "; " : "", order ? bitmap_bit_order_text(order) : "");
         return;
     }
     json_begin_object(&w, NULL);
@@ -149,6 +149,8 @@ static void tell_export(const struct bitmap_args *args, const char *path, const 
     json_string(&w, "bitmap", name);
     json_string(&w, "file", args->export_to);
     json_string(&w, "format", args->file_format ? args->file_format : "qcbm");
+    if (order)
+        json_string(&w, "bit-order", order);
     json_bool(&w, "dry-run", args->dry_run);
     json_end_object(&w);
     json_finish(&w);

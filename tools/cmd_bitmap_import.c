@@ -44,7 +44,7 @@ static int import_own(struct bitmap_job *job, FILE *in, struct bitmap_result *re
     struct qcbm_import_result imported = { .fingerprint = QCBM_FINGERPRINT_UNKNOWN };
     int ret;
 
-    opt.format = bitmap_is_format(job->args, "raw") ? QCBM_TRANSFER_RAW : QCBM_TRANSFER_QCBM;
+    opt.format = bitmap_transfer(job->args);
     opt.granularity = job->args->granularity;
     opt.flags = job->args->force ? QCBM_IMPORT_FORCE : 0;
     ret = qcbm_edit_import(job->edit, job->name, &opt, read_in, in, &imported, sizeof imported, err);
@@ -52,6 +52,7 @@ static int import_own(struct bitmap_job *job, FILE *in, struct bitmap_result *re
         return bitmap_fail(err, QCBM_E_IO, "could not read the bitmap: %s", strerror(errno));
     result->has_fingerprint = ret == 0 && opt.format == QCBM_TRANSFER_QCBM;
     result->fingerprint = imported.fingerprint;
+    result->bit_order = bitmap_bit_order(job->args);
     return ret;
 }
 

@@ -57,4 +57,16 @@ static inline void be64_store(uint8_t *p, uint64_t v)
     be32_store(p + 4, (uint32_t)v);
 }
 
+/* The bits of each byte in the other order. */
+static inline void bytes_turn_bits(uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned b = bytes[i];
+
+        b = (b & 0xf0u) >> 4 | (b & 0x0fu) << 4;
+        b = (b & 0xccu) >> 2 | (b & 0x33u) << 2;
+        bytes[i] = (uint8_t)((b & 0xaau) >> 1 | (b & 0x55u) << 1);
+    }
+}
+
 #endif

@@ -464,8 +464,9 @@ QCBM_API int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *
 
 /* So that a bitmap can travel beside a migration that moves the data only. */
 enum qcbm_transfer_format {
-    QCBM_TRANSFER_QCBM, /* with size, granularity, state, digest: docs/bitmap-format.md */
-    QCBM_TRANSFER_RAW   /* the bits alone, as many bytes as they need; bit b is bit b % 8 of byte b / 8 */
+    QCBM_TRANSFER_QCBM,   /* with size, granularity, state, digest: docs/bitmap-format.md */
+    QCBM_TRANSFER_RAW,    /* the bits alone, as many bytes as they need; bit b is bit b % 8 of byte b / 8 */
+    QCBM_TRANSFER_RAW_MSB /* the same, but the highest bit of a byte comes first: bit b is bit 7 - b % 8 */
 };
 
 /* A non-zero return stops with QCBM_E_ABORTED. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/checked.h"
 #include "bitmap/bitmap_load.h"
 #include "format/bitmap_file.h"
@@ -14,15 +15,29 @@
 struct out {
     qcbm_write_fn *fn;
     void *opaque;
-    bool raw;
+    bool raw, msb; /* bits alone; the highest one of a byte first */
     uint64_t n_bits;
     struct bmf_record run; /* clean or dirty, not yet written; granules 0 = none */
     struct qcbmi_digest_state digest;
-    uint8_t piece[PIECE];
+    uint8_t piece[PIECE], turned[PIECE];
 };
+
+static int put_turned(struct out *o, const uint8_t *bytes, size_t len, struct qcbm_error *err)
+{
+    for (size_t done = 0, n; done < len; done += n) {
+        n = (size_t)u64_min(len - done, PIECE);
+        memcpy(o->turned, bytes + done, n);
+        bytes_turn_bits(o->turned, n);
+        if (o->fn(o->opaque, o->turned, n))
+            return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+    }
+    return 0;
+}
 
 static int put(struct out *o, const void *bytes, size_t len, struct qcbm_error *err)
 {
+    if (o->msb)
+        return put_turned(o, bytes, len, err);
     if (!o->raw)
         qcbmi_digest_add(&o->digest, bytes, len);
     if (o->fn(o->opaque, bytes, len))
@@ -172,7 +187,8 @@ int qcbm_bitmap_export(struct qcbm_image *img, const char *name, enum qcbm_trans
         return QCBM_E_NOMEM;
     o->fn = fn;
     o->opaque = opaque;
-    o->raw = format == QCBM_TRANSFER_RAW;
+    o->raw = format != QCBM_TRANSFER_QCBM;
+    o->msb = format == QCBM_TRANSFER_RAW_MSB;
     o->n_bits = size.bits;
     ret = put_all(o, img, b, err);
     free(o);

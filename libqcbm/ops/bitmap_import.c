@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/checked.h"
 #include "bitmap/bitmap_edit.h"
 #include "format/bitmap_file.h"
@@ -115,6 +116,8 @@ static int read_raw(struct in *in, struct qcbm_error *err)
         n = u64_min(left, 8 * PIECE);
         ret =
             read_all(in, in->piece, (size_t)div_up(n, 8), "the bits (or they are of another size or granularity)", err);
+        if (ret == 0 && in->opt.format == QCBM_TRANSFER_RAW_MSB)
+            bytes_turn_bits(in->piece, (size_t)div_up(n, 8));
         if (ret == 0)
             ret = store_bits(in, in->map.bits.n_bits - left, n, err);
     }
@@ -224,7 +227,7 @@ static int import(struct in *in, const char *name, struct qcbm_error *err)
     int ret;
 
     in->flags = in->opt.flags & QCBM_IMPORT_DISABLED ? 0 : Q2_BITMAP_AUTO;
-    ret = in->opt.format == QCBM_TRANSFER_RAW ? read_raw(in, err) : read_own(in, err);
+    ret = in->opt.format == QCBM_TRANSFER_QCBM ? read_own(in, err) : read_raw(in, err);
     if (ret == 0)
         ret = qcbmi_edit_insert(in->edit, name, in->gran_bits, in->flags, false, &in->map, err);
     return ret;

@@ -120,6 +120,10 @@ static void the_file_is_as_documented(void **state)
     assert_int_equal(f.len, 26);
     assert_int_equal(f.bytes[0], 9);
     assert_int_equal(f.bytes[25], 1);
+    export_b(&b, QCBM_TRANSFER_RAW_MSB, &f);
+    assert_int_equal(f.len, 26);
+    assert_int_equal(f.bytes[0], 0x90);
+    assert_int_equal(f.bytes[25], 0x80);
     build_free(&b);
 }
 
@@ -146,7 +150,9 @@ static void runs_are_joined(void **state)
     build_free(&b);
 }
 
-static void both_formats_come_back_in_pieces_of_any_length(void **state)
+static const enum qcbm_transfer_format formats[] = { QCBM_TRANSFER_QCBM, QCBM_TRANSFER_RAW, QCBM_TRANSFER_RAW_MSB };
+
+static void all_formats_come_back_in_pieces_of_any_length(void **state)
 {
     struct qcbm_import_options opt = QCBM_IMPORT_OPTIONS_INIT;
     struct qcbm_import_result result;
@@ -156,9 +162,11 @@ static void both_formats_come_back_in_pieces_of_any_length(void **state)
 
     (void)state;
     build(&b, NULL);
-    for (int raw = 0; raw < 2; raw++) {
-        export_b(&b, raw ? QCBM_TRANSFER_RAW : QCBM_TRANSFER_QCBM, &f);
-        opt.format = raw ? QCBM_TRANSFER_RAW : QCBM_TRANSFER_QCBM;
+    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        bool raw = formats[i] != QCBM_TRANSFER_QCBM;
+
+        export_b(&b, formats[i], &f);
+        opt.format = formats[i];
         opt.granularity = raw ? 512 : 0;
         for (f.piece = 0; f.piece < 40; f.piece += 3) {
             assert_ok(try_import(&b, &f, &opt, &result, &err), &err);
@@ -180,8 +188,10 @@ static void a_file_that_was_cut_or_goes_on_is_refused(void **state)
 
     (void)state;
     build(&b, NULL);
-    for (int raw = 0; raw < 2; raw++) {
-        opt.format = raw ? QCBM_TRANSFER_RAW : QCBM_TRANSFER_QCBM;
+    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        bool raw = formats[i] != QCBM_TRANSFER_QCBM;
+
+        opt.format = formats[i];
         opt.granularity = raw ? 512 : 0;
         export_b(&b, opt.format, &f);
         whole = f.len;
@@ -433,7 +443,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_file_is_as_documented),
         cmocka_unit_test(runs_are_joined),
-        cmocka_unit_test(both_formats_come_back_in_pieces_of_any_length),
+        cmocka_unit_test(all_formats_come_back_in_pieces_of_any_length),
         cmocka_unit_test(a_file_that_was_cut_or_goes_on_is_refused),
         cmocka_unit_test(any_byte_that_changed_is_noticed),
         cmocka_unit_test(a_forged_file_is_parsed_safely),
