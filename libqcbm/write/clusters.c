@@ -206,8 +206,8 @@ static bool entries_share_sector(const struct qcbmi_alloc *a)
 {
     uint64_t sector = UINT64_MAX;
 
-    for (size_t i = 0; i < a->refs.n_blocks; i++) {
-        uint64_t index = a->refs.blocks[i].index;
+    for (size_t i = 0; i < a->refs.n_fresh; i++) {
+        uint64_t index = a->refs.fresh[i].index;
 
         if (index < a->refs.n_table && a->refs.table[index])
             continue;
@@ -263,8 +263,8 @@ static int emit_new_table(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t
         return QCBM_E_NOMEM;
     for (uint64_t i = 0; i < a->refs.n_table; i++)
         be64_store(table + 8 * i, a->refs.table[i]);
-    for (size_t i = 0; i < a->refs.n_blocks; i++)
-        be64_store(table + 8 * a->refs.blocks[i].index, a->refs.blocks[i].offset);
+    for (size_t i = 0; i < a->refs.n_fresh; i++)
+        be64_store(table + 8 * a->refs.fresh[i].index, a->refs.fresh[i].offset);
     ret =
         qcbmi_plan_write_owned(plan, "refcount table", a->new_table.first << a->img->g.cluster_bits, table, bytes, err);
     if (ret < 0)
@@ -283,14 +283,14 @@ static int emit_table_entries(struct qcbmi_alloc *a, struct qcbmi_plan *plan, st
     uint64_t first = UINT64_MAX, last = 0;
     uint8_t raw[Q2_SECTOR];
 
-    for (size_t i = 0; i < a->refs.n_blocks; i++) {
-        uint64_t index = a->refs.blocks[i].index;
+    for (size_t i = 0; i < a->refs.n_fresh; i++) {
+        uint64_t index = a->refs.fresh[i].index;
 
         if (a->refs.table[index])
             continue;
         first = u64_min(first, index);
         last = u64_max(last, index);
-        a->refs.table[index] = a->refs.blocks[i].offset;
+        a->refs.table[index] = a->refs.fresh[i].offset;
     }
     if (first > last)
         return 0;

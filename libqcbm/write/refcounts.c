@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "write/refcounts.h"
 
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,36 +52,61 @@ int qcbmi_reftable_read(struct qcbm_image *img, uint64_t **table, uint64_t *n, s
     return 0;
 }
 
+/* ---- blocks and sectors ---- */
+
+struct qcbmi_refsector {
+    uint64_t index;  /* of its block in the refcount table */
+    uint32_t sector; /* of the block */
+    bool dirty;      /* not in the plan yet */
+    uint8_t bytes[Q2_SECTOR];
+};
+
 int qcbmi_refcounts_init(struct qcbmi_refcounts *r, struct qcbm_image *img, struct qcbm_error *err)
 {
     r->img = img;
     return qcbmi_reftable_read(img, &r->table, &r->n_table, err);
 }
 
-static void free_block(struct qcbmi_refblock *b)
+static void leave(void *unused)
 {
-    free(b->bytes);
-    free(b->dirty);
+    (void)unused;
 }
 
 void qcbmi_refcounts_free(struct qcbmi_refcounts *r)
 {
-    for (size_t i = 0; i < r->n_blocks; i++)
-        free_block(&r->blocks[i]);
-    free(r->blocks);
+    tdestroy(r->by_place, leave);
+    for (size_t i = 0; i < r->n_sectors; i++)
+        free(r->sectors[i]);
+    free(r->sectors);
+    free(r->fresh);
     free(r->table);
+    qcbmi_window_free(&r->window);
     memset(r, 0, sizeof(*r));
 }
 
-/* Place of block @index in the sorted array: where it is, or where it would go. */
+static int by_place(const void *a, const void *b)
+{
+    const struct qcbmi_refsector *x = a, *y = b;
+
+    if (x->index != y->index)
+        return x->index < y->index ? -1 : 1;
+    return (x->sector > y->sector) - (x->sector < y->sector);
+}
+
+static int by_place_indirect(const void *a, const void *b)
+{
+    return by_place(*(struct qcbmi_refsector *const *)a, *(struct qcbmi_refsector *const *)b);
+}
+
+/* Place of block @index among the fresh ones: where it is, or where it would go. */
 static size_t place_of(const struct qcbmi_refcounts *r, uint64_t index)
 {
-    size_t lo = 0, hi = r->n_blocks;
+    size_t lo = 0, hi = r->n_fresh;
 
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
 
-        if (r->blocks[mid].index < index)
+        if (r->fresh[mid].index < index)
             lo = mid + 1;
         else
             hi = mid;
@@ -88,122 +114,207 @@ static size_t place_of(const struct qcbmi_refcounts *r, uint64_t index)
     return lo;
 }
 
-static bool is_touched(const struct qcbmi_refcounts *r, uint64_t index)
+static const struct qcbmi_refblock *fresh_block(const struct qcbmi_refcounts *r, uint64_t index)
 {
     size_t at = place_of(r, index);
 
-    return at < r->n_blocks && r->blocks[at].index == index;
+    return at < r->n_fresh && r->fresh[at].index == index ? &r->fresh[at] : NULL;
 }
 
 bool qcbmi_refcounts_has_block(const struct qcbmi_refcounts *r, uint64_t index)
 {
-    return (index < r->n_table && r->table[index]) || is_touched(r, index);
-}
-
-/* Insert a zeroed block; *@out is valid until the next insertion. */
-static int insert_block(struct qcbmi_refcounts *r, uint64_t index, uint64_t offset, struct qcbmi_refblock **out,
-                        struct qcbm_error *err)
-{
-    size_t at = place_of(r, index);
-    struct qcbmi_refblock b = { .index = index, .offset = offset };
-
-    b.bytes = qcbmi_alloc_array(r->img->g.cluster_size, 1, err);
-    b.dirty = qcbmi_alloc_array(r->img->g.cluster_size / Q2_SECTOR, 1, err);
-    if (!b.bytes || !b.dirty || qcbmi_grow_array(&r->blocks, &r->capacity, r->n_blocks, sizeof(b), err) < 0) {
-        free_block(&b);
-        return QCBM_E_NOMEM;
-    }
-    memmove(r->blocks + at + 1, r->blocks + at, (r->n_blocks - at) * sizeof(b));
-    r->blocks[at] = b;
-    r->n_blocks++;
-    *out = &r->blocks[at];
-    return 0;
+    return (index < r->n_table && r->table[index]) || fresh_block(r, index);
 }
 
 int qcbmi_refcounts_add_block(struct qcbmi_refcounts *r, uint64_t index, uint64_t offset, struct qcbm_error *err)
 {
-    struct qcbmi_refblock *b;
-    int ret = insert_block(r, index, offset, &b, err);
+    size_t at = place_of(r, index);
 
-    if (ret == 0)
-        b->fresh = true;
-    return ret;
+    if (qcbmi_grow_array(&r->fresh, &r->fresh_capacity, r->n_fresh, sizeof(*r->fresh), err) < 0)
+        return QCBM_E_NOMEM;
+    memmove(r->fresh + at + 1, r->fresh + at, (r->n_fresh - at) * sizeof(*r->fresh));
+    r->fresh[at] = (struct qcbmi_refblock){ .index = index, .offset = offset };
+    r->n_fresh++;
+    return 0;
 }
 
-static int touch_block(struct qcbmi_refcounts *r, uint64_t index, struct qcbmi_refblock **out, struct qcbm_error *err)
+/* Where @cluster is counted: in which sector, and at which entry of that. */
+static uint64_t locate(const struct qcbmi_refcounts *r, uint64_t cluster, struct qcbmi_refsector *key)
 {
-    int ret;
+    uint64_t per_sector = Q2_SECTOR * 8 / r->img->g.refcount_bits, entry = cluster % r->img->g.refblock_entries;
 
-    if (is_touched(r, index)) {
-        *out = &r->blocks[place_of(r, index)];
+    key->index = cluster / r->img->g.refblock_entries;
+    key->sector = (uint32_t)(entry / per_sector);
+    return entry % per_sector;
+}
+
+static struct qcbmi_refsector *changed_sector(const struct qcbmi_refcounts *r, const struct qcbmi_refsector *key)
+{
+    struct qcbmi_refsector **node = tfind(key, (void *const *)&r->by_place, by_place);
+
+    return node ? *node : NULL;
+}
+
+/* The bytes of a sector that has not changed. */
+static int look_at(struct qcbmi_refcounts *r, const struct qcbmi_refsector *key, const uint8_t **out,
+                   struct qcbm_error *err)
+{
+    static const uint8_t zeros[Q2_SECTOR];
+    uint64_t at = (uint64_t)key->sector * Q2_SECTOR;
+
+    if (fresh_block(r, key->index)) {
+        *out = zeros;
         return 0;
     }
-    if (index >= r->n_table || !r->table[index])
-        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "refcount block %" PRIu64 " does not exist", index);
-    ret = insert_block(r, index, r->table[index], out, err);
-    if (ret == 0)
-        ret = qcbmi_io_read_slack(&r->img->io, (*out)->offset, (*out)->bytes, r->img->g.cluster_size,
-                                  r->img->g.cluster_size, "refcount block", err);
-    return ret;
+    if (key->index >= r->n_table || !r->table[key->index])
+        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "refcount block %" PRIu64 " does not exist", key->index);
+    return qcbmi_window_at(&r->window, &r->img->io, r->table[key->index] + at, Q2_SECTOR, r->img->g.cluster_size - at,
+                           out, err);
 }
 
 int qcbmi_refcounts_get(struct qcbmi_refcounts *r, uint64_t cluster, uint64_t *value, struct qcbm_error *err)
 {
-    uint64_t per = r->img->g.refblock_entries;
-    struct qcbmi_refblock *b;
-    int ret = touch_block(r, cluster / per, &b, err);
+    struct qcbmi_refsector key, *changed;
+    uint64_t entry = locate(r, cluster, &key);
+    const uint8_t *bytes;
+    int ret = 0;
 
+    changed = changed_sector(r, &key);
+    if (changed)
+        bytes = changed->bytes;
+    else
+        ret = look_at(r, &key, &bytes, err);
     if (ret == 0)
-        *value = q2_refcount_get(b->bytes, cluster % per, r->img->g.refcount_order);
+        *value = q2_refcount_get(bytes, entry, r->img->g.refcount_order);
+    return ret;
+}
+
+static int keep(struct qcbmi_refcounts *r, struct qcbmi_refsector *sector, struct qcbm_error *err)
+{
+    if (qcbmi_grow_array(&r->sectors, &r->sector_capacity, r->n_sectors, sizeof(sector), err) < 0)
+        return QCBM_E_NOMEM;
+    if (!tsearch(sector, &r->by_place, by_place))
+        return qcbmi_fail_nomem(err);
+    r->sectors[r->n_sectors++] = sector;
+    return 0;
+}
+
+static int begin_change(struct qcbmi_refcounts *r, const struct qcbmi_refsector *key, struct qcbmi_refsector **out,
+                        struct qcbm_error *err)
+{
+    struct qcbmi_refsector *sector;
+    const uint8_t *bytes;
+    int ret;
+
+    if (r->n_sectors == QCBMI_MAX_REFSECTORS)
+        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET,
+                          "refcounts in more than %u sectors of the file would change at once: change fewer bitmaps in "
+                          "one go",
+                          QCBMI_MAX_REFSECTORS);
+    ret = look_at(r, key, &bytes, err);
+    if (ret < 0)
+        return ret;
+    sector = qcbmi_alloc_array(1, sizeof(*sector), err);
+    if (!sector)
+        return QCBM_E_NOMEM;
+    sector->index = key->index;
+    sector->sector = key->sector;
+    memcpy(sector->bytes, bytes, Q2_SECTOR);
+    ret = keep(r, sector, err);
+    if (ret < 0)
+        free(sector);
+    *out = sector;
     return ret;
 }
 
 int qcbmi_refcounts_set(struct qcbmi_refcounts *r, uint64_t cluster, uint64_t value, struct qcbm_error *err)
 {
-    uint64_t per = r->img->g.refblock_entries, entry = cluster % per;
-    struct qcbmi_refblock *b;
-    int ret = touch_block(r, cluster / per, &b, err);
+    struct qcbmi_refsector key, *sector;
+    uint64_t entry = locate(r, cluster, &key);
+    int ret = 0;
 
+    sector = changed_sector(r, &key);
+    if (!sector)
+        ret = begin_change(r, &key, &sector, err);
     if (ret < 0)
         return ret;
-    q2_refcount_set(b->bytes, entry, r->img->g.refcount_order, value);
-    b->dirty[(entry * r->img->g.refcount_bits / 8) / Q2_SECTOR] = 1;
+    q2_refcount_set(sector->bytes, entry, r->img->g.refcount_order, value);
+    sector->dirty = true;
     return 0;
+}
+
+/* ---- into the plan ---- */
+
+static void sort_sectors(struct qcbmi_refcounts *r)
+{
+    if (r->n_sectors)
+        qsort(r->sectors, r->n_sectors, sizeof(struct qcbmi_refsector *), by_place_indirect);
+}
+
+/* The whole of a fresh block; its sectors stand from *@at on. */
+static int write_block(struct qcbmi_refcounts *r, const struct qcbmi_refblock *b, size_t *at, struct qcbmi_plan *plan,
+                       struct qcbm_error *err)
+{
+    uint8_t *bytes = qcbmi_alloc_array(r->img->g.cluster_size, 1, err);
+
+    if (!bytes)
+        return QCBM_E_NOMEM;
+    while (*at < r->n_sectors && r->sectors[*at]->index < b->index)
+        ++*at;
+    for (; *at < r->n_sectors && r->sectors[*at]->index == b->index; ++*at) {
+        memcpy(bytes + (size_t)r->sectors[*at]->sector * Q2_SECTOR, r->sectors[*at]->bytes, Q2_SECTOR);
+        r->sectors[*at]->dirty = false;
+    }
+    return qcbmi_plan_write_owned(plan, "refcount block", b->offset, bytes, r->img->g.cluster_size, err);
 }
 
 int qcbmi_refcounts_emit_fresh(struct qcbmi_refcounts *r, struct qcbmi_plan *plan, struct qcbm_error *err)
 {
-    size_t cs = r->img->g.cluster_size;
+    size_t at = 0;
     int ret = 0;
 
-    for (size_t i = 0; ret == 0 && i < r->n_blocks; i++) {
-        struct qcbmi_refblock *b = &r->blocks[i];
-
-        if (!b->fresh)
+    sort_sectors(r);
+    for (size_t i = 0; ret == 0 && i < r->n_fresh; i++) {
+        if (r->fresh[i].written)
             continue;
-        ret = qcbmi_plan_write(plan, "refcount block", b->offset, b->bytes, cs, err);
-        memset(b->dirty, 0, cs / Q2_SECTOR);
-        b->fresh = false;
+        ret = write_block(r, &r->fresh[i], &at, plan, err);
+        r->fresh[i].written = true;
     }
     return ret;
 }
 
+/* @n sectors from @first on, neighbours in one block. */
+static int write_sectors(struct qcbmi_refcounts *r, size_t first, size_t n, struct qcbmi_plan *plan,
+                         struct qcbm_error *err)
+{
+    const struct qcbmi_refsector *sector = r->sectors[first];
+    const struct qcbmi_refblock *fresh = fresh_block(r, sector->index);
+    uint64_t block = fresh ? fresh->offset : r->table[sector->index];
+    uint8_t *bytes = qcbmi_alloc_array(n, Q2_SECTOR, err);
+
+    if (!bytes)
+        return QCBM_E_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(bytes + i * Q2_SECTOR, r->sectors[first + i]->bytes, Q2_SECTOR);
+        r->sectors[first + i]->dirty = false;
+    }
+    return qcbmi_plan_write_owned(plan, "refcount block", block + (uint64_t)sector->sector * Q2_SECTOR, bytes,
+                                  n * Q2_SECTOR, err);
+}
+
 int qcbmi_refcounts_emit_changes(struct qcbmi_refcounts *r, struct qcbmi_plan *plan, struct qcbm_error *err)
 {
-    size_t n = r->img->g.cluster_size / Q2_SECTOR;
     int ret = 0;
 
-    for (size_t i = 0; ret == 0 && i < r->n_blocks; i++) {
-        struct qcbmi_refblock *b = &r->blocks[i];
-
-        for (size_t s = 0, e; ret == 0 && s < n; s = e) {
-            for (e = s + 1; b->dirty[s] && e < n && b->dirty[e];)
-                e++;
-            if (b->dirty[s])
-                ret = qcbmi_plan_write(plan, "refcount block", b->offset + s * Q2_SECTOR, b->bytes + s * Q2_SECTOR,
-                                       (e - s) * Q2_SECTOR, err);
-        }
-        memset(b->dirty, 0, n);
+    sort_sectors(r);
+    for (size_t i = 0, end; ret == 0 && i < r->n_sectors; i = end) {
+        end = i + 1;
+        if (!r->sectors[i]->dirty)
+            continue;
+        while (end < r->n_sectors && r->sectors[end]->dirty && r->sectors[end]->index == r->sectors[i]->index &&
+               r->sectors[end]->sector == r->sectors[end - 1]->sector + 1)
+            end++;
+        ret = write_sectors(r, i, end - i, plan, err);
     }
     return ret;
 }
