@@ -52,6 +52,17 @@ void cmd_warning(const char *fmt, ...)
     va_end(args);
 }
 
+void cmd_warn_of_lost_tables(const struct qcbm_image *img, const char *path)
+{
+    struct qcbm_finding f;
+
+    for (uint32_t i = 0; img && i < qcbm_finding_count(img); i++) {
+        qcbm_finding_get(img, i, &f, sizeof f);
+        if (strcmp(f.code, "l1-table-past-eof") == 0 || strcmp(f.code, "l2-table-past-eof") == 0)
+            cmd_warning("%s: %s", path, f.message);
+    }
+}
+
 void cmd_hint(const char *fmt, ...)
 {
     va_list args;

@@ -39,6 +39,8 @@ void cmd_name_help(const struct cmd *cmd);
 void cmd_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* One line on stderr that does not end the command. */
 void cmd_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* After a map of @img was made: what of its mapping tables lies past the end of the file, which the map shows as empty. */
+void cmd_warn_of_lost_tables(const struct qcbm_image *img, const char *path);
 
 /* Open @path; @format is what -f said, NULL for nothing. Prints the error. */
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags);

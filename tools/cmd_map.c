@@ -82,17 +82,6 @@ static int print_entry(void *opaque, const struct qcbm_map_entry *e)
     return failed;
 }
 
-static void warn_of_lost(const struct qcbm_image *img, const char *path)
-{
-    struct qcbm_finding f;
-
-    for (uint32_t i = 0; i < qcbm_finding_count(img); i++) {
-        qcbm_finding_get(img, i, &f, sizeof f);
-        if (strcmp(f.code, "l2-table-past-eof") == 0)
-            cmd_warning("%s: %s", path, f.message);
-    }
-}
-
 static uint64_t length_of(struct qcbm_image *img, const struct map_args *args)
 {
     struct qcbm_image_info info;
@@ -129,7 +118,7 @@ static int print_map(struct qcbm_image *img, const char *path, const struct map_
     }
     if (p.json)
         printf("]\n");
-    warn_of_lost(img, path);
+    cmd_warn_of_lost_tables(img, path);
     return EXIT_DONE;
 }
 

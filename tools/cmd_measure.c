@@ -158,6 +158,7 @@ static int measure_qcow2(struct qcbm_image *img, const struct measure_args *args
     if (ret < 0)
         return img ? cmd_lib_error(&err, "Could not measure '%s'", path) : cmd_error("%s", err.message);
     print_measure(&m, args->output);
+    cmd_warn_of_lost_tables(img, path);
     return EXIT_DONE;
 }
 

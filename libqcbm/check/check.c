@@ -201,7 +201,7 @@ static int count_clusters(struct check *c, uint64_t first, uint64_t end, uint64_
 }
 
 /* QEMU allows the last cluster to be cut. It writes tables whole, so one that is cut lacks entries. */
-static int tell_cut(struct check *c, uint64_t off, uint64_t len, const struct check_owner *owner,
+int qcbmi_check_cut(struct check *c, uint64_t off, uint64_t len, const struct check_owner *owner,
                     const struct check_place *at)
 {
     uint64_t size = c->img->io.size;
@@ -232,7 +232,7 @@ int qcbmi_check_reference(struct check *c, uint64_t off, uint64_t len, uint64_t 
         qcbmi_check_owner_found(c, first, end, owner);
         return 0;
     }
-    if (tell_cut(c, off, len, owner, at) < 0)
+    if (qcbmi_check_cut(c, off, len, owner, at) < 0)
         return QCBM_E_ABORTED;
     return c->count ? count_clusters(c, first, end, weight, exclusive, at) : tell_clusters(c, first, end, at);
 }

@@ -121,6 +121,10 @@ int qcbmi_check_problem(struct check *c, enum check_id id, uint64_t weight, cons
 int qcbmi_check_reference(struct check *c, uint64_t off, uint64_t len, uint64_t weight, uint64_t exclusive,
                           const struct check_owner *owner, const struct check_place *at);
 
+/* Is a table of @owner cut by the end of the file? Then that is a problem. */
+int qcbmi_check_cut(struct check *c, uint64_t off, uint64_t len, const struct check_owner *owner,
+                    const struct check_place *at);
+
 /* Read; what lies past the end of the file is zeros. *@zeros (may be NULL): all of it is a hole, nothing was read. */
 int qcbmi_check_read(struct check *c, uint64_t off, void *buf, uint64_t len, bool *zeros);
 /* Take @bytes from the budget. False, and the problem noted, when it is used up. */

@@ -339,21 +339,22 @@ static int read_l1(struct search *s)
     return ret;
 }
 
-/* The clusters of stale bitmaps leak, and a bitmap's table has the look of an L2 table. */
-static int leave_out_bitmaps(struct search *s)
+/* The clusters of stale bitmaps leak, and a bitmap's table has the look of an L2 table. *@n is how many they may be. */
+static int leave_out_bitmaps(struct search *s, uint64_t *n)
 {
-    const struct qcbmi_bitmap_list *list = s->c->img->bitmaps;
+    const struct qcbmi_bitmap_list *was = s->c->img->bitmaps->was;
     unsigned cb = s->c->g->cluster_bits;
     struct check_runs r = { 0 };
     int ret = 0;
 
-    for (uint32_t i = 0; ret == 0 && list->stale && i < list->n; i++) {
-        uint64_t first = list->list[i].d.table_offset >> cb;
+    *n = was ? (was->ext.directory_size >> cb) + 1 : 0;
+    for (uint32_t i = 0; ret == 0 && was && i < was->n; i++) {
+        uint64_t entries = was->list[i].d.table_entries, first = was->list[i].d.table_offset >> cb;
 
+        *n += entries + (8 * entries >> cb) + 1;
         ret = qcbmi_grow_array(&r.list, &r.capacity, r.n, sizeof(r.list[0]), s->c->err);
         if (ret == 0)
-            r.list[r.n++] =
-                (struct check_run){ first, first + (8 * (uint64_t)list->list[i].d.table_entries >> cb) + 1 };
+            r.list[r.n++] = (struct check_run){ first, first + (8 * entries >> cb) + 1 };
     }
     sort_runs(&r);
     for (size_t i = 0; i < s->n; i++)
@@ -435,10 +436,11 @@ static int tell_suspicion(struct search *s, uint64_t unowned)
                                c->lost.blank.n ? "whose L2 table is all zeros" : "without an L2 table", guest);
 }
 
-static int judge(struct search *s)
+/* @of_bitmaps: leaks that stale bitmaps account for, at most. */
+static int judge(struct search *s, uint64_t of_bitmaps)
 {
     struct check *c = s->c;
-    bool many = c->lost.n_leaked >= FEW && (c->lost.blank.n || s->empty.n);
+    bool many = c->lost.n_leaked >= FEW + of_bitmaps && (c->lost.blank.n || s->empty.n);
     uint64_t unowned = 0;
     int ret;
 
@@ -465,6 +467,7 @@ static int tell_nothing(struct check *c)
 int qcbmi_check_tell_lost(struct check *c)
 {
     struct search s = { .c = c, .budget = CONTENT_BUDGET };
+    uint64_t of_bitmaps = 0;
     int ret;
 
     if (c->exhausted || c->snapshots_unknown)
@@ -476,9 +479,9 @@ int qcbmi_check_tell_lost(struct check *c)
     if (ret == 0)
         ret = read_l1(&s);
     if (ret == 0)
-        ret = leave_out_bitmaps(&s);
+        ret = leave_out_bitmaps(&s, &of_bitmaps);
     if (ret == 0)
-        ret = judge(&s);
+        ret = judge(&s, of_bitmaps);
     free(s.tables);
     free(s.by_target);
     free(s.empty.list);

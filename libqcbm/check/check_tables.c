@@ -263,11 +263,15 @@ static void add_range(struct sweep *s, uint64_t off, uint64_t entries, bool whol
     s->ends[s->n++] = whole_clusters ? align_up(end, s->c->g->cluster_size) : end;
 }
 
-/* Does the table pass the end of the file? Then the problem is noted, and its clusters do not count. */
+/* Does the table pass the end of the file? Then the problem is noted, and its clusters do not count. Does it by less than
+ * a cluster, then QEMU is silent. */
 static int l1_past_end(struct check *c, uint64_t off, uint64_t entries, bool *past)
 {
+    struct check_owner owner = { OWNER_META, "", 0, 0 }; /* its name is told in the walk that tells */
+
     *past = entries && (int64_t)(off + 8 * entries - c->file_len) >= (int64_t)c->g->cluster_size;
-    return *past ? qcbmi_check_reference(c, off, 8 * entries, 1, 1, NULL, &CHECK_NOWHERE) : 0;
+    return *past ? qcbmi_check_reference(c, off, 8 * entries, 1, 1, NULL, &CHECK_NOWHERE)
+                 : qcbmi_check_cut(c, off, 8 * entries, &owner, &CHECK_NOWHERE);
 }
 
 static int list_tables(struct sweep *s, bool whole_clusters)

@@ -266,6 +266,14 @@ static int layer_failed(const struct qcbmi_guest_map *m, size_t i, int ret, stru
     return qcbmi_prefix(err, ret, "layer '%s': ", qcbmi_printable(text, sizeof(text), name, strlen(name)));
 }
 
+/* Entries of the active L1 that a cut of the file took away. */
+static uint64_t count_lost_entries(const struct qcbm_image *img)
+{
+    uint64_t off = img->h.l1_offset, size = img->io.size, there = off < size ? (size - off) / 8 : 0;
+
+    return img->g.l1_used > there ? img->g.l1_used - there : 0;
+}
+
 static int init_layer(struct qcbmi_guest_layer *l, struct qcbmi_layer *layer, unsigned flags, struct qcbm_error *err)
 {
     struct qcbm_image *img = layer->img;
@@ -274,6 +282,7 @@ static int init_layer(struct qcbmi_guest_layer *l, struct qcbmi_layer *layer, un
     l->layer = layer;
     l->end = align_down(layer->size, Q2_SECTOR);
     l->entry_cluster = NO_CLUSTER;
+    l->lost_entries = img ? count_lost_entries(img) : 0;
     qcbmi_holes_init(&l->holes, img ? &img->io : &layer->raw);
     l->l1.holes = l->l2.holes = &l->holes;
     if (img && (flags & QCBMI_GUEST_ALL))
@@ -342,7 +351,7 @@ static int look_at(struct qcbmi_guest_map *m, size_t i, struct qcbm_error *err)
             l->run = (struct qcbmi_guest_piece){ 0 };
             return layer_failed(m, i, ret, err);
         }
-        m->lost = m->lost || l->lost_tables;
+        m->lost = m->lost || l->lost_entries || l->lost_tables;
     }
     if (reads_through(l->run.kind)) {
         qcbmi_min_tree_set(&m->through, i, l->run.end);

@@ -42,10 +42,11 @@ struct qcbmi_guest_layer {
     uint64_t entry_cluster;                /* of this guest cluster; UINT64_MAX: none */
     uint64_t entry_at;                     /* at this place of the file */
     struct qcbmi_guest_piece run;
-    uint64_t lost_tables; /* L2 tables past the end of the file, which read as unallocated */
-    uint64_t first_lost;  /* L1 index of the first of them */
-    uint64_t last_lost;   /* L2 table that was counted last */
-    uint64_t entries;     /* how many were parsed */
+    uint64_t lost_entries; /* of the L1 table, past the end of the file: they read as "no table" */
+    uint64_t lost_tables;  /* L2 tables past the end of the file, which read as unallocated */
+    uint64_t first_lost;   /* L1 index of the first of them */
+    uint64_t last_lost;    /* L2 table that was counted last */
+    uint64_t entries;      /* how many were parsed */
 };
 
 struct qcbmi_guest_map {
@@ -53,7 +54,7 @@ struct qcbmi_guest_map {
     struct qcbmi_guest_layer *layers; /* as many as the chain has */
     size_t visible;                   /* of them, at @at: a layer that has ended hides all below it */
     uint64_t at;                      /* asked last */
-    bool lost;                        /* a layer has lost_tables */
+    bool lost;                        /* a layer has lost_entries or lost_tables */
     struct qcbmi_min_tree through;    /* up to where each layer is known to read through, from @at on */
     uint64_t doubtful[(QCBMI_CHAIN_MAX_DEPTH + 63) / 64]; /* bits: layers that do, by an entry that breaks a rule */
 };

@@ -42,6 +42,10 @@ static int check_lost(const struct qcbmi_guest_map *map, struct qcbm_error *err)
     for (size_t i = 0; map->lost && i < map->chain->n; i++) {
         const struct qcbmi_guest_layer *l = &map->layers[i];
 
+        if (l->lost_entries)
+            return qcbmi_fail(err, QCBM_E_CORRUPT, 40,
+                              "active L1 table: %" PRIu64 " entries lie past the end of the file at 0x%" PRIx64,
+                              l->lost_entries, l->layer->img->io.size);
         if (l->lost_tables)
             return qcbmi_fail(err, QCBM_E_CORRUPT, l->layer->img->h.l1_offset + 8 * l->first_lost,
                               "L1 entry %" PRIu64 ": L2 table at 0x%" PRIx64

@@ -1,5 +1,6 @@
 /* map.c - where the guest's bytes are in the chain, as qemu-img map tells it
  * SPDX-License-Identifier: MIT */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,22 +113,32 @@ static int walk(struct map_walk *w, uint64_t start, uint64_t end, struct qcbm_er
     return ret;
 }
 
+static void report_lost_of(struct qcbm_image *img, const struct qcbmi_guest_layer *l, const char *layer)
+{
+    bool own = l->layer->img == img;
+
+    if (l->lost_entries)
+        qcbmi_finding_add(img, "l1-table-past-eof", QCBM_SEV_ERROR, own ? 40 : QCBM_NO_OFFSET, UINT32_MAX,
+                          "%s%" PRIu64 " entries of the L1 table, from %" PRIu64
+                          " on, lie past the end of the file; they read as unallocated",
+                          layer, l->lost_entries, l->layer->img->g.l1_used - l->lost_entries);
+    if (l->lost_tables)
+        qcbmi_finding_add(img, "l2-table-past-eof", QCBM_SEV_ERROR,
+                          own ? img->h.l1_offset + 8 * l->first_lost : QCBM_NO_OFFSET, UINT32_MAX,
+                          "%s%" PRIu64 " L2 tables lie past the end of the file, the first is that of L1 entry %" PRIu64
+                          "; they read as unallocated",
+                          layer, l->lost_tables, l->first_lost);
+}
+
 static void report_lost(struct qcbm_image *img, const struct map_walk *w)
 {
-    char text[128];
-
     for (size_t i = 0; w->map.layers && i < w->chain.n; i++) {
-        const struct qcbmi_guest_layer *l = &w->map.layers[i];
         const char *name = w->chain.layers[i].filename;
+        char text[128], layer[144] = "";
 
-        if (l->lost_tables)
-            qcbmi_finding_add(img, "l2-table-past-eof", QCBM_SEV_ERROR,
-                              i == 0 ? img->h.l1_offset + 8 * l->first_lost : QCBM_NO_OFFSET, UINT32_MAX,
-                              "%s%s%" PRIu64
-                              " L2 tables lie past the end of the file, the first is that of L1 entry %" PRIu64
-                              "; they read as unallocated",
-                              i ? qcbmi_printable(text, sizeof(text), name, strlen(name)) : "", i ? ": " : "",
-                              l->lost_tables, l->first_lost);
+        if (i)
+            snprintf(layer, sizeof(layer), "%s: ", qcbmi_printable(text, sizeof(text), name, strlen(name)));
+        report_lost_of(img, &w->map.layers[i], layer);
     }
 }
 

@@ -404,6 +404,28 @@ def table_cut(work):
     work.qcbm_refused('bitmap', '--add', 'a.qcow2', 'b', says=["qcbm check --explain a.qcow2"])
 
 
+def l1_cut(work):
+    """An L1 table in the last cluster, the active one or that of a snapshot: qemu-img reads zeros behind the end."""
+    for snapshots in (0, 1):
+        image = make(work, 'a.qcow2', size='40G', snapshots=snapshots)
+        end = -(-image.file_size // image.cluster_size) * image.cluster_size
+        patch(image.path, end, image.read(image.l1_offset, 8 * image.l1_size))
+        set_refcount(image, image.l1_offset, 0)
+        set_refcount(image, end, 1)
+        if snapshots:
+            set_refcount(image, image.words(image.snapshots_offset, 1)[0], 0)
+            set_refcount(image, image.l1_offset, 1)
+            put(image, image.snapshots_offset, end)
+        else:
+            put(image, 40, end)
+        require('table-cut' not in own_codes(compare(work, 'a.qcow2')), 'whole, and told as cut')
+        with open(image.path, 'r+b') as f:
+            f.truncate(end + 80)
+        result = compare(work, 'a.qcow2')
+        require('table-cut' in own_codes(result), result.err)
+        require('L1 table of snapshot' in result.err if snapshots else 'active L1 table' in result.err, result.err)
+
+
 def tail_bits(work):
     image = make(work, bitmaps=1)
     table = image.bitmaps()[0].table
@@ -587,7 +609,8 @@ def cases(full):
         ('count', 0, u32(0)), ('more', 0, u32(3)), ('reserved', 4, u32(1)), ('size', 8, u64(48)),
         ('offset', 16, u64(1 << 40)), ('unaligned', 16, u64(0x30100)))]
     out += [(function, function.__name__.replace('_', ' '), {}) for function in (
-        bitmap_table, table_cut, in_use, autoclear, bitmap_data_lost, tail_bits, unreachable_name, victims, lies_in_l2, shared_l2,
+        bitmap_table, table_cut, l1_cut, in_use, autoclear, bitmap_data_lost, tail_bits, unreachable_name, victims,
+        lies_in_l2, shared_l2,
         shared_snapshots, sparse_giant, bitmaps_one_table, no_other_file)]
     return out
 
