@@ -12,6 +12,7 @@
 # and takes no notice of any other libvirtd. Run as root, it gives libvirtd, virsh and qemu the user "nobody". The domain has
 # 64 MiB, no network and no system; it is only ever started paused, qemu-io stands in for the guest's writes. No KVM needed.
 # Exits 0 only if every step does what the recipe says; removes all it made.
+# shellcheck source=tests/recipes/libvirtd.sh
 . "$(dirname "$0")/libvirtd.sh"
 
 # --- the recipe ---------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #   QCBM=path/to/qcbm tests/recipes/virtnbdbackup-libvirt.sh          QCBM: environment, else the one in PATH
 #
 # What libvirt.sh says of its libvirtd holds here.
+# shellcheck source=tests/recipes/libvirtd.sh
 . "$(dirname "$0")/libvirtd.sh"
 
 # quietly COMMAND...: as run, but what it says goes to log, and is shown if it fails

@@ -306,15 +306,11 @@ static void an_extent_goes_on_behind_the_end_only_as_a_hole(void **state)
         bool data;
         uint64_t end, want;
     } cases[] = {
-        { 0, true, 50, 50 },
-        { 49, true, 50, 50 },
-        { 0, false, 50, 50 },
-        { 0, true, 100, 100 },
+        { 0, true, 50, 50 },           { 49, true, 50, 50 },
+        { 0, false, 50, 50 },          { 0, true, 100, 100 },
         { 0, true, 101, 100 }, /* the file grew, or the backend rounds up */
-        { 0, true, UINT64_MAX, 100 },
-        { 0, false, 99, 99 },
-        { 0, false, 100, UINT64_MAX },
-        { 99, false, UINT64_MAX, UINT64_MAX },
+        { 0, true, UINT64_MAX, 100 },  { 0, false, 99, 99 },
+        { 0, false, 100, UINT64_MAX }, { 99, false, UINT64_MAX, UINT64_MAX },
     };
 
     (void)state;
