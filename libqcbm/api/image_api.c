@@ -43,6 +43,21 @@ int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct 
     return ret < 0 ? ret : open_on(&io, path, flags, out, err);
 }
 
+int qcbm_open_fd(int fd, unsigned flags, struct qcbm_image **out, struct qcbm_error *err)
+{
+    struct qcbmi_io io;
+    int ret = qcbmi_open_fd(&io, fd, flags & QCBM_OPEN_WRITE, err);
+
+    *out = NULL;
+    if (ret == 0)
+        ret = check_flags(flags, err);
+    if (ret < 0) {
+        qcbmi_io_close(&io);
+        return ret;
+    }
+    return open_on(&io, NULL, flags, out, err);
+}
+
 int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_image **out,
                  struct qcbm_error *err)
 {
@@ -56,6 +71,12 @@ int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, stru
     }
     ret = qcbmi_io_init(&io, ops, self, flags & QCBM_OPEN_WRITE, err);
     return ret < 0 ? ret : open_on(&io, NULL, flags, out, err);
+}
+
+void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque)
+{
+    img->trace = (struct qcbmi_trace){ fn, opaque };
+    qcbmi_io_trace_as(&img->io, &img->trace, img->path ? img->path : "");
 }
 
 void qcbm_close(struct qcbm_image *img)

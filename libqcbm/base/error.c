@@ -77,9 +77,23 @@ static const char *errno_text(int sys_errno, char *buf, size_t size)
 #endif
 }
 
+static int code_of(int sys_errno)
+{
+    switch (sys_errno) {
+    case ENOSPC:
+    case EDQUOT:
+        return QCBM_E_NOSPACE;
+    case ENOENT:
+    case ENOTDIR:
+        return QCBM_E_NOTFOUND;
+    default:
+        return QCBM_E_IO;
+    }
+}
+
 int qcbmi_fail_errno(struct qcbm_error *err, int sys_errno, uint64_t offset, const char *fmt, ...)
 {
-    int code = sys_errno == ENOSPC || sys_errno == EDQUOT ? QCBM_E_NOSPACE : QCBM_E_IO;
+    int code = code_of(sys_errno);
     char buf[128];
     size_t used;
     va_list args;

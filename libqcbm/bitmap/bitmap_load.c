@@ -20,6 +20,8 @@ struct walk {
     uint8_t *data;
     uint64_t bytes; /* of the whole payload */
     bool table_only;
+    uint64_t first_entry, end_entry; /* those to be walked; an end behind the table is that of the table */
+    uint64_t window;                 /* the first entry in @table */
     struct qcbmi_bitmap_walk_stats stats;
 };
 
@@ -67,7 +69,7 @@ static int walk_run(struct walk *w, uint64_t first_entry, uint32_t n, enum q2_bi
     if (kind == Q2_BME_BAD)
         return qcbmi_fail(err, QCBM_E_CORRUPT, w->b->d.table_offset + 8 * first_entry,
                           "bitmap table entry %" PRIu64 ": 0x%016" PRIx64 " is not 0, 1 or the offset of a cluster",
-                          first_entry, be64_load(w->table + 8 * (size_t)(first_entry % TABLE_WINDOW)));
+                          first_entry, be64_load(w->table + 8 * (size_t)(first_entry - w->window)));
     if (w->table_only)
         return 0;
     /* A hostile file is sparse, and names its holes. */
@@ -81,8 +83,11 @@ static int walk_run(struct walk *w, uint64_t first_entry, uint32_t n, enum q2_bi
 
 static int walk_window(struct walk *w, uint64_t first_entry, uint32_t n, struct qcbm_error *err)
 {
-    int ret = qcbmi_io_read_slack(&w->img->io, w->b->d.table_offset + 8 * first_entry, w->table, 8 * (uint64_t)n,
-                                  w->img->g.cluster_size, "bitmap table", err);
+    int ret;
+
+    w->window = first_entry;
+    ret = qcbmi_io_read_slack(&w->img->io, w->b->d.table_offset + 8 * first_entry, w->table, 8 * (uint64_t)n,
+                              w->img->g.cluster_size, "bitmap table", err);
 
     for (uint32_t i = 0; ret == 0 && i < n;) {
         enum q2_bitmap_entry_kind kind;
@@ -104,6 +109,7 @@ static int walk_all(struct walk *w, struct qcbm_error *err)
     const struct qcbmi_bitmap *b = w->b;
     struct qcbm_image *img = w->img;
     struct q2_bitmap_size size;
+    uint64_t end;
     int ret;
 
     ret = q2_bitmap_size(img->g.sector_size_down, b->d.granularity_bits, img->g.cluster_size, &size, err);
@@ -120,8 +126,9 @@ static int walk_all(struct walk *w, struct qcbm_error *err)
     w->data = qcbmi_alloc_array(u64_max(u64_min(DATA_PIECE, size.entries * img->g.cluster_size), img->g.cluster_size),
                                 1, err);
     ret = w->table && w->data ? 0 : QCBM_E_NOMEM;
-    for (uint64_t i = 0; ret == 0 && i < size.entries; i += TABLE_WINDOW)
-        ret = walk_window(w, i, (uint32_t)u64_min(TABLE_WINDOW, size.entries - i), err);
+    end = u64_min(w->end_entry, size.entries);
+    for (uint64_t i = w->first_entry; ret == 0 && i < end; i += TABLE_WINDOW)
+        ret = walk_window(w, i, (uint32_t)u64_min(TABLE_WINDOW, end - i), err);
     free(w->table);
     free(w->data);
     return ret;
@@ -130,7 +137,7 @@ static int walk_all(struct walk *w, struct qcbm_error *err)
 int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
                       struct qcbmi_bitmap_walk_stats *stats, struct qcbm_error *err)
 {
-    struct walk w = { .img = img, .b = b, .fn = fn, .opaque = opaque };
+    struct walk w = { .img = img, .b = b, .fn = fn, .opaque = opaque, .end_entry = UINT64_MAX };
     int ret = walk_all(&w, err);
 
     if (stats)
@@ -138,9 +145,20 @@ int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbm
     return ret;
 }
 
+int qcbmi_bitmap_walk_part(struct qcbm_image *img, const struct qcbmi_bitmap *b, uint64_t first_bit, uint64_t end_bit,
+                           qcbmi_bitmap_walk_fn *fn, void *opaque, struct qcbm_error *err)
+{
+    uint64_t per = 8 * (uint64_t)img->g.cluster_size;
+    struct walk w = { .img = img, .b = b, .fn = fn, .opaque = opaque };
+
+    w.first_entry = first_bit / per;
+    w.end_entry = div_up(end_bit, per);
+    return walk_all(&w, err);
+}
+
 int qcbmi_bitmap_check_table(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
 {
-    struct walk w = { .img = img, .b = b, .table_only = true };
+    struct walk w = { .img = img, .b = b, .table_only = true, .end_entry = UINT64_MAX };
 
     return walk_all(&w, err);
 }

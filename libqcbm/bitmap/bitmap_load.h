@@ -19,6 +19,9 @@ struct qcbmi_bitmap_walk_stats {
  * bounded size. @stats may be NULL. Bits at the end that are no granule are as stored: the caller masks them. */
 int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
                       struct qcbmi_bitmap_walk_stats *stats, struct qcbm_error *err);
+/* Only the clusters of the payload that bits [@first_bit, @end_bit) lie in; a table that is a hole is given as a whole. */
+int qcbmi_bitmap_walk_part(struct qcbm_image *img, const struct qcbmi_bitmap *b, uint64_t first_bit, uint64_t end_bit,
+                           qcbmi_bitmap_walk_fn *fn, void *opaque, struct qcbm_error *err);
 
 /* Walk the table alone: the first malformed entry is QCBM_E_CORRUPT. For callers that give out as they read. */
 int qcbmi_bitmap_check_table(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err);

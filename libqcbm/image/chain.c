@@ -61,7 +61,7 @@ static unsigned layer_flags(const struct qcbmi_chain *chain, const struct qcbmi_
 
 /* Open l->filename as @format says; without one, guessing would let a guest choose what its disk is taken for. */
 static int open_layer(struct qcbmi_layer *l, const char *format, const struct qcbmi_chain_options *options,
-                      unsigned flags, struct qcbm_error *err)
+                      unsigned flags, const struct qcbmi_trace *trace, struct qcbm_error *err)
 {
     bool qcow2 = format && strcmp(format, "qcow2") == 0;
     struct qcbm_image *known = options->known;
@@ -79,6 +79,7 @@ static int open_layer(struct qcbmi_layer *l, const char *format, const struct qc
     if (ret < 0)
         return ret;
     l->id = l->raw.id;
+    qcbmi_io_trace_as(&l->raw, trace, l->filename);
     if (known && qcow2 && qcbmi_same_file(&l->id, &known->io.id)) {
         qcbmi_io_close(&l->raw);
         l->img = known; /* its own locks would refuse us a second time */
@@ -136,7 +137,8 @@ static int next_layer(struct qcbm_image *above, struct qcbmi_chain *chain, const
     if (ret == 0)
         ret = check_loop(chain, &l, err);
     if (ret == 0)
-        ret = open_layer(&l, above->backing_format, options, layer_flags(chain, options), err);
+        ret = open_layer(&l, above->backing_format, options, layer_flags(chain, options),
+                         chain->layers[0].img->io.trace, err);
     if (ret < 0 && ret != QCBM_E_NOMEM) {
         ret = qcbmi_prefix(err, ret == QCBM_E_LOCKED ? ret : QCBM_E_CHAIN,
                            "backing file '%s': ", printable(text, above->backing_file));

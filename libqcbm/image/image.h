@@ -19,6 +19,7 @@ struct qcbmi_findings {
 
 struct qcbm_image {
     struct qcbmi_io io;
+    struct qcbmi_trace trace; /* of this image, of the layers below it and of its undo files */
     unsigned open_flags;
     char *path; /* NULL with a backend of the caller */
 

@@ -87,9 +87,15 @@ enum qcbm_open_flag {
 
 /* Open the qcow2 image @path. Opens no other file, whatever the image names. With QCBM_OPEN_WRITE nothing is written
  * before a commit. The locks are held until qcbm_close().
- * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ARG, QCBM_E_NOT_QCOW2, QCBM_E_UNSUPPORTED, QCBM_E_CORRUPT,
- * QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_NOLOCKS. A damaged bitmap is a finding, not an error. */
+ * Returns 0, QCBM_E_NOTFOUND (no such file), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ARG, QCBM_E_NOT_QCOW2, QCBM_E_UNSUPPORTED,
+ * QCBM_E_CORRUPT, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_NOLOCKS. A damaged bitmap is a finding, not an error. */
 QCBM_API int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
+
+/* As qcbm_open(), on a file or block device that is open as @fd: for those who get descriptors, not names. The library
+ * takes @fd over, and closes it on failure too. QCBM_OPEN_WRITE needs O_RDWR; O_APPEND (with it), O_DIRECT and O_PATH are
+ * refused with QCBM_E_ARG. A duplicate of @fd that stays open keeps the locks alive. The image has no name: a relative name
+ * of a backing file is looked for in the working directory, and options->since of qcbm_synth() is refused. */
+QCBM_API int qcbm_open_fd(int fd, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
 
 /* As qcbm_open(), on a backend of the caller. @ops and @self must outlive the image; @ops->close is called by
  * qcbm_close(), and by this function when it fails. */
@@ -98,6 +104,31 @@ QCBM_API int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned fl
 
 /* Close @img and drop its locks. NULL is fine. */
 QCBM_API void qcbm_close(struct qcbm_image *img);
+
+/* ---- trace --------------------------------------------------------------------------------------------- */
+
+enum qcbm_trace_kind {
+    QCBM_TRACE_OPEN, /* a file is open: the image (at once), a layer of its chain, an undo file; length is that of it */
+    QCBM_TRACE_READ, /* bytes were read; what says of which structure */
+    QCBM_TRACE_STAGE, /* a commit begins a stage of its plan; length counts the bytes that it will write */
+    QCBM_TRACE_WRITE, /* bytes were written */
+    QCBM_TRACE_FLUSH, /* all before is durable */
+    QCBM_TRACE_RESIZE /* the file got the length @length */
+};
+
+struct qcbm_trace_event { /* its strings live until the callback returns */
+    enum qcbm_trace_kind kind;
+    const char *file; /* name as it was opened; "" for an image without one */
+    const char *what; /* "L2 table", "bitmap directory", name of a stage ...; may be empty */
+    uint64_t offset, length;
+    int result; /* 0, or the code with which it failed */
+};
+typedef void qcbm_trace_fn(void *opaque, const struct qcbm_trace_event *event);
+
+/* From now on tell @fn (NULL: nobody) what is done with the files of @img, each when it has been done, on the thread that
+ * did it. What the file was asked before, to open the image, is not told. Without a trace the cost is a test of a pointer.
+ * The callback must not call the library with @img. */
+QCBM_API void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque);
 
 /* ---- look ---------------------------------------------------------------------------------------------- */
 
@@ -226,6 +257,22 @@ enum qcbm_extents_flag {
  * Returns 0, QCBM_E_NOTFOUND, QCBM_E_INUSE, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CHAIN, QCBM_E_ABORTED. */
 QCBM_API int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags, qcbm_extent_fn *fn,
                                  void *opaque, struct qcbm_error *err);
+
+struct qcbm_extents_options {
+    size_t struct_size;
+    unsigned flags;          /* enum qcbm_extents_flag */
+    uint64_t offset, length; /* guest bytes; what passes the virtual size is left out */
+};
+#define QCBM_EXTENTS_OPTIONS_INIT                                                                                      \
+    {                                                                                                                  \
+        sizeof(struct qcbm_extents_options), 0, 0, UINT64_MAX                                                          \
+    }
+
+/* As qcbm_bitmap_extents(), for a part of the disk: the first and the last run are cut at its ends. Data of the bitmap
+ * outside of the part is not read. */
+QCBM_API int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name,
+                                    const struct qcbm_extents_options *options, qcbm_extent_fn *fn, void *opaque,
+                                    struct qcbm_error *err);
 
 /* ---- the chain ------------------------------------------------------------------------------------------ */
 

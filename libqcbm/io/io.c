@@ -30,6 +30,22 @@ static int finish(int ret, const char *call, struct qcbm_error *local, struct qc
     return ret;
 }
 
+void qcbmi_io_tell(const struct qcbmi_io *io, enum qcbm_trace_kind kind, const char *what, uint64_t off, uint64_t len,
+                   int result)
+{
+    struct qcbm_trace_event event = { kind, io->trace_name, what ? what : "", off, len, result };
+
+    if (io->trace && io->trace->fn)
+        io->trace->fn(io->trace->opaque, &event);
+}
+
+void qcbmi_io_trace_as(struct qcbmi_io *io, const struct qcbmi_trace *trace, const char *name)
+{
+    io->trace = trace;
+    io->trace_name = name;
+    qcbmi_io_tell(io, QCBM_TRACE_OPEN, NULL, 0, io->size, 0);
+}
+
 static int check_ops(const struct qcbm_io_ops *ops, bool writable, struct qcbm_error *err)
 {
     if (!ops->read_at || !ops->size || !ops->close)
@@ -92,6 +108,7 @@ static int read_inside(struct qcbmi_io *io, uint64_t off, void *buf, size_t len,
     if (len == 0)
         return 0;
     ret = finish(io->ops->read_at(io->self, off, buf, len, &local), "read_at", &local, err);
+    qcbmi_io_tell(io, QCBM_TRACE_READ, what, off, len, ret);
     return ret < 0 ? qcbmi_prefix(err, ret, "%s: ", what) : 0;
 }
 
@@ -114,12 +131,12 @@ int qcbmi_io_read_slack(struct qcbmi_io *io, uint64_t off, void *buf, uint64_t l
     uint64_t inside;
     int ret = 0;
 
+    if (!range_fits(off, len, cluster ? align_up(io->size, cluster) : io->size))
+        return fail_past_end(io, off, len, what, err);
     if (len > SIZE_MAX)
         return qcbmi_fail(err, QCBM_E_LIMIT, off, "%s: %" PRIu64 " bytes do not fit into memory", what, len);
     if (range_fits(off, len, io->size))
         return read_inside(io, off, buf, (size_t)len, what, err);
-    if (cluster == 0 || !range_fits(off, len, align_up(io->size, cluster)))
-        return fail_past_end(io, off, len, what, err);
     inside = off < io->size ? io->size - off : 0;
     if (inside)
         ret = read_inside(io, off, buf, (size_t)inside, what, err);
@@ -148,6 +165,7 @@ int qcbmi_io_write(struct qcbmi_io *io, uint64_t off, const void *buf, uint64_t 
     if (len > SIZE_MAX)
         return qcbmi_fail(err, QCBM_E_LIMIT, off, "%" PRIu64 " bytes do not fit into memory", len);
     ret = finish(io->ops->write_at(io->self, off, buf, (size_t)len, &local), "write_at", &local, err);
+    qcbmi_io_tell(io, QCBM_TRACE_WRITE, io->doing, off, len, ret);
     if (ret == 0)
         io->size = u64_max(io->size, off + len);
     return ret;
@@ -156,10 +174,13 @@ int qcbmi_io_write(struct qcbmi_io *io, uint64_t off, const void *buf, uint64_t 
 int qcbmi_io_flush(struct qcbmi_io *io, struct qcbm_error *err)
 {
     struct qcbm_error local = { 0 };
+    int ret;
 
     if (!io->writable)
         return 0; /* nothing was written that could be lost */
-    return finish(io->ops->flush(io->self, &local), "flush", &local, err);
+    ret = finish(io->ops->flush(io->self, &local), "flush", &local, err);
+    qcbmi_io_tell(io, QCBM_TRACE_FLUSH, NULL, 0, 0, ret);
+    return ret;
 }
 
 int qcbmi_io_grow(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err)
@@ -170,6 +191,7 @@ int qcbmi_io_grow(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *er
     if (ret < 0 || len_bytes <= io->size)
         return ret;
     ret = finish(io->ops->grow(io->self, len_bytes, &local), "grow", &local, err);
+    qcbmi_io_tell(io, QCBM_TRACE_RESIZE, NULL, 0, len_bytes, ret);
     if (ret == 0)
         io->size = len_bytes;
     return ret;
@@ -192,6 +214,7 @@ int qcbmi_io_cut(struct qcbmi_io *io, uint64_t len_bytes, struct qcbm_error *err
     if (ret < 0 || len_bytes >= io->size)
         return ret;
     ret = finish(io->ops->cut(io->self, len_bytes, &local), "cut", &local, err);
+    qcbmi_io_tell(io, QCBM_TRACE_RESIZE, NULL, 0, len_bytes, ret);
     if (ret == 0)
         io->size = len_bytes;
     return ret;

@@ -17,6 +17,11 @@ struct qcbmi_file_traits {
     uint32_t extent_size_hint; /* bytes, 0 if none */
 };
 
+struct qcbmi_trace {
+    qcbm_trace_fn *fn; /* NULL: nobody listens */
+    void *opaque;
+};
+
 struct qcbmi_io {
     const struct qcbm_io_ops *ops;
     void *self;
@@ -24,7 +29,15 @@ struct qcbmi_io {
     bool writable;
     struct qcbmi_file_id id;
     struct qcbmi_file_traits traits;
+    const struct qcbmi_trace *trace; /* borrowed; NULL, or who is told of all that is done here */
+    const char *trace_name;          /* borrowed: the file, for the trace */
+    const char *doing;               /* what the next writes are, for the trace */
 };
+
+/* Tell @trace from now on, and first that the file @name is open. */
+void qcbmi_io_trace_as(struct qcbmi_io *io, const struct qcbmi_trace *trace, const char *name);
+void qcbmi_io_tell(const struct qcbmi_io *io, enum qcbm_trace_kind kind, const char *what, uint64_t off, uint64_t len,
+                   int result);
 
 /* Takes over (@ops, @self): on failure too, @ops->close has been called. Asks for the size. Checks that the ops that
  * cannot be missing are there (struct_size first). */

@@ -137,6 +137,36 @@ int qcbmi_file_open(const char *path, bool writable, void **self, struct qcbm_er
     return fd < 0 ? fd : file_new(fd, writable, self, err);
 }
 
+/* Why a descriptor with the status flags @flags does not do, or NULL. Writes of O_APPEND go to the end whatever offset is
+ * asked for; O_DIRECT wants an alignment that nobody here keeps. */
+static const char *wrong_status(int flags, bool writable)
+{
+    if (flags & O_PATH)
+        return "it was opened with O_PATH";
+    if (flags & O_DIRECT)
+        return "it was opened with O_DIRECT";
+    if ((flags & O_ACCMODE) == O_WRONLY)
+        return "it was not opened for reading";
+    if (writable && (flags & O_ACCMODE) != O_RDWR)
+        return "it was not opened for writing";
+    return writable && (flags & O_APPEND) ? "it was opened with O_APPEND" : NULL;
+}
+
+int qcbmi_file_take_fd(int fd, bool writable, void **self, struct qcbm_error *err)
+{
+    int flags = fcntl(fd, F_GETFL);
+    const char *wrong;
+
+    *self = NULL;
+    if (flags < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "file descriptor %d", fd);
+    wrong = wrong_status(flags, writable);
+    if (!wrong)
+        return file_new(fd, writable, self, err);
+    close(fd);
+    return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "file descriptor %d: %s", fd, wrong);
+}
+
 int qcbmi_file_create(const char *path, void **self, struct qcbm_error *err)
 {
     int fd;

@@ -9,8 +9,11 @@ struct stat;
 
 /* Open @path; regular files and block devices only, never blocks on a FIFO, close-on-exec. *@self goes with
  * qcbmi_file_ops(). Messages do not repeat the path.
- * Returns 0, QCBM_E_IO (with sys_errno, e.g. "Could not open: No such file or directory"), QCBM_E_UNSUPPORTED, QCBM_E_NOMEM. */
+ * Returns 0, QCBM_E_NOTFOUND ("Could not open: No such file or directory"), QCBM_E_IO (with sys_errno), QCBM_E_UNSUPPORTED,
+ * QCBM_E_NOMEM. */
 int qcbmi_file_open(const char *path, bool writable, void **self, struct qcbm_error *err);
+/* The same of a descriptor, which is taken over, on failure too. QCBM_E_ARG: it is open in a way that does not do. */
+int qcbmi_file_take_fd(int fd, bool writable, void **self, struct qcbm_error *err);
 /* Make a new, empty file, open for writing, for its owner alone. QCBM_E_EXISTS if there is one of that name. */
 int qcbmi_file_create(const char *path, void **self, struct qcbm_error *err);
 /* Make the entry of @path in its folder durable. */

@@ -32,6 +32,15 @@ int qcbmi_open(struct qcbmi_io *io, const char *path, bool writable, struct qcbm
     return ret < 0 ? ret : take_file(io, self, writable, err);
 }
 
+int qcbmi_open_fd(struct qcbmi_io *io, int fd, bool writable, struct qcbm_error *err)
+{
+    void *self;
+    int ret = qcbmi_file_take_fd(fd, writable, &self, err);
+
+    *io = (struct qcbmi_io){ 0 };
+    return ret < 0 ? ret : take_file(io, self, writable, err);
+}
+
 int qcbmi_create(struct qcbmi_io *io, const char *path, struct qcbm_error *err)
 {
     void *self;

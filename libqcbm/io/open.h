@@ -6,8 +6,10 @@
 #include "io/io.h"
 
 /* Open the local file or block device @path: operations, identity and traits go into @io.
- * Returns 0, QCBM_E_IO (with sys_errno), QCBM_E_UNSUPPORTED (not a regular file or block device), QCBM_E_NOMEM. */
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_IO (with sys_errno), QCBM_E_UNSUPPORTED (not a regular file or block device), QCBM_E_NOMEM. */
 int qcbmi_open(struct qcbmi_io *io, const char *path, bool writable, struct qcbm_error *err);
+/* The same of a descriptor, which is taken over, on failure too. */
+int qcbmi_open_fd(struct qcbmi_io *io, int fd, bool writable, struct qcbm_error *err);
 /* Make a new, empty file, open for writing, for its owner alone. QCBM_E_EXISTS if there is one of that name. */
 int qcbmi_create(struct qcbmi_io *io, const char *path, struct qcbm_error *err);
 

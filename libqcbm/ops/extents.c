@@ -1,5 +1,7 @@
 /* extents.c - the dirty extents of a stored bitmap, streamed
  * SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include "base/checked.h"
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
@@ -10,7 +12,7 @@ struct emit {
     void *opaque;
     struct qcbmi_guest_map *map; /* tells zeros; NULL = not asked for */
     unsigned gran_bits;
-    uint64_t size;
+    uint64_t start, end;    /* guest bytes that are asked for */
     struct qcbm_extent run; /* not yet given out; length 0 = none */
 };
 
@@ -58,7 +60,7 @@ static int check_lost(const struct qcbmi_guest_map *map, struct qcbm_error *err)
 /* Granules [@first, @last) are all dirty or all clean. */
 static int add_granules(struct emit *e, uint64_t first, uint64_t last, bool dirty, struct qcbm_error *err)
 {
-    uint64_t start = first << e->gran_bits, end = u64_min(last << e->gran_bits, e->size);
+    uint64_t start = u64_max(first << e->gran_bits, e->start), end = u64_min(last << e->gran_bits, e->end);
 
     if (!e->map)
         return start < end ? add_piece(e, start, end, dirty, false, err) : 0;
@@ -104,7 +106,7 @@ static int extents_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t 
 {
     struct emit *e = opaque;
     uint64_t first = 8 * first_byte,
-             end = u64_min(8 * (first_byte + n_bytes), div_up(e->size, UINT64_C(1) << e->gran_bits));
+             end = u64_min(8 * (first_byte + n_bytes), div_up(e->end, UINT64_C(1) << e->gran_bits));
 
     if (first >= end)
         return 0;
@@ -113,33 +115,61 @@ static int extents_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t 
     return add_granules(e, first, end, kind == Q2_BME_ONES, err);
 }
 
-int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags, qcbm_extent_fn *fn, void *opaque,
-                        struct qcbm_error *err)
+/* The part of the disk that is asked for. */
+static void clip(struct emit *e, const struct qcbm_extents_options *o, uint64_t size)
 {
-    struct emit e = { .fn = fn, .opaque = opaque, .size = img->g.sector_size_down };
-    struct qcbmi_chain_options options = { .force_share = flags & QCBM_EXTENTS_FORCE_SHARE };
+    e->start = u64_min(o->offset, size);
+    e->end = e->start + u64_min(o->length, size - e->start);
+}
+
+static int walk(struct emit *e, struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
+{
+    uint64_t end_bit = div_up(e->end, UINT64_C(1) << e->gran_bits);
+    int ret = 0;
+
+    if (e->start < e->end)
+        ret = qcbmi_bitmap_walk_part(img, b, e->start >> e->gran_bits, end_bit, extents_piece, e, err);
+    return ret < 0 ? ret : give_out(e, err);
+}
+
+int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name, const struct qcbm_extents_options *options,
+                           qcbm_extent_fn *fn, void *opaque, struct qcbm_error *err)
+{
+    struct qcbm_extents_options o = QCBM_EXTENTS_OPTIONS_INIT;
+    struct emit e = { .fn = fn, .opaque = opaque };
+    struct qcbmi_chain_options chain_options = { 0 };
     struct qcbmi_chain chain = { 0 };
     struct qcbmi_guest_map map = { 0 };
     const struct qcbmi_bitmap *b;
     int ret = qcbmi_bitmap_find_readable(img, name, &b, err);
 
+    if (options)
+        memcpy(&o, options, options->struct_size < sizeof(o) ? options->struct_size : sizeof(o));
+    if (ret == 0)
+        ret = qcbmi_bitmap_check_table(img, b, err); /* before the first extent is given out */
     if (ret < 0)
         return ret;
-    ret = qcbmi_bitmap_check_table(img, b, err); /* before the first extent is given out */
-    if (ret < 0)
-        return ret;
+    clip(&e, &o, img->g.sector_size_down);
     e.gran_bits = b->d.granularity_bits;
-    if (flags & QCBM_EXTENTS_ZERO) {
-        ret = qcbmi_chain_open(img, &options, &chain, err);
+    chain_options.force_share = o.flags & QCBM_EXTENTS_FORCE_SHARE;
+    if (o.flags & QCBM_EXTENTS_ZERO) {
+        ret = qcbmi_chain_open(img, &chain_options, &chain, err);
         if (ret == 0)
             ret = qcbmi_guest_map_init(&map, &chain, QCBMI_GUEST_ALL, err);
         e.map = &map;
     }
     if (ret == 0)
-        ret = qcbmi_bitmap_walk(img, b, extents_piece, &e, NULL, err);
-    if (ret == 0)
-        ret = give_out(&e, err);
+        ret = walk(&e, img, b, err);
     qcbmi_guest_map_free(&map);
     qcbmi_chain_close(&chain);
     return ret;
+}
+
+int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags, qcbm_extent_fn *fn, void *opaque,
+                        struct qcbm_error *err)
+{
+    struct qcbm_extents_options o = QCBM_EXTENTS_OPTIONS_INIT;
+
+    o.flags = flags;
+    return qcbm_bitmap_extents_of(img, name, &o, fn, opaque, err);
 }

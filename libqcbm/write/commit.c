@@ -36,6 +36,15 @@ static uint8_t *alloc_piece(const struct qcbmi_plan *plan, struct qcbm_error *er
     return qcbmi_alloc_array(u64_min(largest, PIECE), 1, err);
 }
 
+static void tell_stage(const struct qcbm_image *img, const struct qcbmi_plan_stage *stage)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < stage->n; i++)
+        bytes += stage->writes[i].len;
+    qcbmi_io_tell(&img->io, QCBM_TRACE_STAGE, stage->name, 0, bytes, 0);
+}
+
 static int run_stage(struct qcbm_image *img, const struct qcbmi_plan_stage *stage, uint8_t *buf, struct qcbm_error *err)
 {
     int ret = 0;
@@ -43,6 +52,7 @@ static int run_stage(struct qcbm_image *img, const struct qcbmi_plan_stage *stag
     for (size_t i = 0; ret == 0 && i < stage->n; i++) {
         const struct qcbmi_plan_write *w = &stage->writes[i];
 
+        img->io.doing = w->what;
         ret = w->bits ? write_bits(img, w, buf, err) : qcbmi_io_write(&img->io, w->off, w->bytes, w->len, err);
         if (ret < 0)
             return qcbmi_prefix(err, ret, "writing %s at 0x%" PRIx64 ": ", w->what, w->off);
@@ -161,6 +171,7 @@ int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbm_image *img, str
         if (plan->stages[i].n == 0)
             continue;
         switched |= plan->stages[i].switches;
+        tell_stage(img, &plan->stages[i]);
         ret = run_stage(img, &plan->stages[i], buf, err);
     }
     if (ret == 0)

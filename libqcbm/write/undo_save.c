@@ -262,8 +262,11 @@ int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbm_image *img, struc
 
     s.h.len_before = img->io.size;
     s.h.len_after = u64_max(img->io.size, plan->end);
-    if (ret == 0)
+    if (ret == 0) {
+        qcbmi_io_trace_as(&s.file, img->io.trace, plan->undo_path);
+        s.file.doing = "undo file";
         ret = save_all(&s, err);
+    }
     qcbmi_io_close(&s.file);
     if (ret < 0 && created)
         qcbmi_file_remove(plan->undo_path);

@@ -24,6 +24,12 @@ for name in bash-completion/completions/qcbm zsh/site-functions/_qcbm fish/vendo
         exit 1
     }
 done
+for name in README.md docs/library.md docs/recipes.md examples/own_backend.c; do
+    [ -n "$(find "$root" -path "*/doc/qcbm/$name")" ] || {
+        echo "not installed: $name"
+        exit 1
+    }
+done
 # Nothing internal goes out.
 extra=$(find "$root" -name '*.h' ! -name qcbm.h ! -name qcbm-io.h)
 [ -z "$extra" ] || {

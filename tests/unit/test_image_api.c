@@ -3,6 +3,8 @@
 #include "image_unit.h"
 #include "temp_dir.h"
 
+#include <fcntl.h>
+
 static void the_info_is_what_the_header_says(void **state)
 {
     struct build_options opt = {
@@ -199,10 +201,61 @@ static void a_file_that_cannot_be_opened_leaves_no_handle(void **state)
 
     (void)state;
     temp_dir_make(&d);
-    assert_failure(qcbm_open(temp_path(&d, "missing"), 0, &img, &err), &err, QCBM_E_IO, QCBM_NO_OFFSET, "No such file");
+    assert_failure(qcbm_open(temp_path(&d, "missing"), 0, &img, &err), &err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
+                   "No such file");
     assert_true(err.sys_errno != 0);
     assert_null(img);
-    assert_int_equal(qcbm_open(temp_path(&d, "missing"), 0, &img, NULL), QCBM_E_IO);
+    assert_int_equal(qcbm_open(temp_path(&d, "missing"), 0, &img, NULL), QCBM_E_NOTFOUND);
+    temp_dir_remove(&d);
+}
+
+static void a_descriptor_is_taken_over(void **state)
+{
+    static const struct {
+        int flags;
+        unsigned open;
+        int code;
+        const char *text;
+    } cases[] = {
+        { O_RDONLY, 0, 0, NULL },
+        { O_RDWR, QCBM_OPEN_WRITE, 0, NULL },
+        { O_RDONLY | O_APPEND, 0, 0, NULL },
+        { O_RDONLY, QCBM_OPEN_WRITE, QCBM_E_ARG, "not opened for writing" },
+        { O_WRONLY, 0, QCBM_E_ARG, "not opened for reading" },
+        { O_RDWR | O_APPEND, QCBM_OPEN_WRITE, QCBM_E_ARG, "O_APPEND" },
+        { O_PATH, 0, QCBM_E_ARG, "O_PATH" },
+        { O_RDWR, QCBM_OPEN_WRITE | QCBM_OPEN_FORCE_SHARE, QCBM_E_ARG, "force-share" },
+    };
+    struct build_options opt = { .size = KIB(64) };
+    struct image_builder b;
+    struct temp_dir d;
+
+    (void)state;
+    temp_dir_make(&d);
+    build_start(&b, &opt);
+    build_finish(&b);
+    build_write_file(&b, temp_path(&d, "image"));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int fd = open(temp_path(&d, "image"), cases[i].flags);
+        struct qcbm_error err = { 0 };
+        struct qcbm_image *img;
+
+        assert_true(fd >= 0);
+        if (cases[i].code == 0)
+            assert_ok(qcbm_open_fd(fd, cases[i].open, &img, &err), &err);
+        else
+            assert_failure(qcbm_open_fd(fd, cases[i].open, &img, &err), &err, cases[i].code, QCBM_NO_OFFSET,
+                           cases[i].text);
+        if (cases[i].open == QCBM_OPEN_WRITE && cases[i].code == 0) { /* its locks keep others out */
+            struct qcbm_image *other;
+
+            assert_int_equal(qcbm_open(temp_path(&d, "image"), 0, &other, NULL), QCBM_E_LOCKED);
+        }
+        qcbm_close(img);
+        assert_int_equal(fcntl(fd, F_GETFD), -1); /* closed, whatever happened */
+    }
+    assert_int_equal(qcbm_open_fd(-1, 0, &(struct qcbm_image *){ NULL }, NULL), QCBM_E_IO);
+    build_free(&b);
     temp_dir_remove(&d);
 }
 
@@ -253,6 +306,7 @@ int main(void)
         cmocka_unit_test(usage_counts_bits_bytes_and_clusters),
         cmocka_unit_test(flags_that_exclude_each_other_are_refused),
         cmocka_unit_test(a_file_that_cannot_be_opened_leaves_no_handle),
+        cmocka_unit_test(a_descriptor_is_taken_over),
         cmocka_unit_test(success_does_not_touch_the_error),
         cmocka_unit_test(close_takes_null),
     };

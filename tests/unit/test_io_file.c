@@ -171,10 +171,10 @@ static void open_reports_a_missing_file(void **state)
 {
     (void)state;
     for (int writable = 0; writable < 2; writable++) {
-        expect_open_fails("/tmp/no such/image", writable, QCBM_E_IO, ENOENT,
+        expect_open_fails("/tmp/no such/image", writable, QCBM_E_NOTFOUND, ENOENT,
                           "Could not open: No such file or directory");
-        expect_open_fails("", writable, QCBM_E_IO, ENOENT, "Could not open: ");
-        expect_open_fails("/dev/null/image", writable, QCBM_E_IO, ENOTDIR, "Could not open: Not a directory");
+        expect_open_fails("", writable, QCBM_E_NOTFOUND, ENOENT, "Could not open: ");
+        expect_open_fails("/dev/null/image", writable, QCBM_E_NOTFOUND, ENOTDIR, "Could not open: Not a directory");
     }
 }
 
@@ -207,9 +207,9 @@ static void create_says_why_it_cannot(void **state)
     void *self;
 
     (void)state;
-    assert_int_equal(qcbmi_file_create("/tmp/no such/file", &self, &err), QCBM_E_IO);
+    assert_int_equal(qcbmi_file_create("/tmp/no such/file", &self, &err), QCBM_E_NOTFOUND);
     assert_string_equal(err.message, "Could not create: No such file or directory");
-    assert_int_equal(qcbmi_file_sync_folder("/tmp/no such/file", &err), QCBM_E_IO);
+    assert_int_equal(qcbmi_file_sync_folder("/tmp/no such/file", &err), QCBM_E_NOTFOUND);
     assert_int_equal(err.sys_errno, ENOENT);
     assert_int_equal(qcbmi_file_sync_folder("file", &err), 0); /* of the current folder */
 }

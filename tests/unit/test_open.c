@@ -102,7 +102,8 @@ static void identity_tells_files_apart_and_names_of_one_file_together(void **sta
     b = id_of(temp_path(&d, "other"));
     assert_false(qcbmi_same_file(&a, &b));
     assert_false(qcbmi_same_file(&none, &none)); /* of two that nobody knows */
-    assert_failure(qcbmi_identify(temp_path(&d, "missing"), &b, &err), &err, QCBM_E_IO, QCBM_NO_OFFSET, "No such file");
+    assert_failure(qcbmi_identify(temp_path(&d, "missing"), &b, &err), &err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
+                   "No such file");
     assert_int_equal(err.sys_errno, ENOENT);
     temp_dir_remove(&d);
 }
@@ -130,7 +131,8 @@ static void a_file_that_cannot_be_opened_leaves_nothing_to_close(void **state)
     (void)state;
     temp_dir_make(&d);
     memset(&io, 0xff, sizeof(io));
-    assert_failure(qcbmi_open(&io, temp_path(&d, "missing"), false, &err), &err, QCBM_E_IO, QCBM_NO_OFFSET, "No such");
+    assert_failure(qcbmi_open(&io, temp_path(&d, "missing"), false, &err), &err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
+                   "No such");
     qcbmi_io_close(&io);
     memset(&io, 0xff, sizeof(io));
     assert_failure(qcbmi_open(&io, d.path, false, &err), &err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "is a directory");

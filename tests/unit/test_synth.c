@@ -618,7 +618,7 @@ static void a_base_that_is_none_is_refused(void **state)
     } cases[] = {
         { "top", QCBM_E_ARG, "is the overlay itself" },
         { "other", QCBM_E_CHAIN, "is not in the backing chain" },
-        { "missing", QCBM_E_IO, "No such file" },
+        { "missing", QCBM_E_NOTFOUND, "No such file" },
     };
     struct qcbm_synth_summary sum;
     char dirty[512], note[512];

@@ -325,7 +325,7 @@ static void a_folder_that_is_not_there_is_told(void **state)
     (void)state;
     build_ab(&b);
     session_open(&s, &b);
-    assert_failure(change_with_undo(&s, change_synth, "/nonexistent/a\nb", &err), &err, QCBM_E_IO, QCBM_NO_OFFSET,
+    assert_failure(change_with_undo(&s, change_synth, "/nonexistent/a\nb", &err), &err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
                    "nothing was written: undo file '/nonexistent/a\\x0ab': Could not create: No such file");
     assert_untouched(&s, &b);
     session_close(&s);
