@@ -102,7 +102,8 @@ def describe(name, mutant, text):
 def choose(args, texts):
     """The same mutants for the same seed; a file gets its share by the number that it has."""
     all_of = [(name, m) for name in TESTS if args.only in name for m in mutants_of(texts[name])]
-    return random.Random(args.seed).sample(all_of, min(args.count, len(all_of)))
+    chosen = random.Random(args.seed).sample(range(len(all_of)), min(args.count, len(all_of)))
+    return [all_of[i] for i in sorted(chosen)]  # file by file: less is compiled
 
 
 def limit():
