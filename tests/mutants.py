@@ -152,8 +152,11 @@ class Tree:
             return hashlib.sha256(f.read()).hexdigest()
 
     def make(self, name=None):
-        programs = [os.path.relpath(arg, self.build) for arg in (self.tests[name]['cmd'] if name else [])
-                    if arg.startswith(self.build + '/') and os.access(arg, os.X_OK)]
+        paths = [os.path.join(self.build, arg) for arg in (self.tests[name]['cmd'] if name else [])]
+        programs = [os.path.relpath(path, self.build) for path in paths
+                    if path.startswith(self.build + '/') and os.path.isfile(path) and os.access(path, os.X_OK)]
+        if name and not programs:
+            raise RuntimeError('which program is the test %s?' % name)
         return run(['ninja', '-C', self.build, 'libqcbm/libqcbm.a', *programs]).returncode == 0
 
     def fails(self, name):

@@ -404,6 +404,43 @@ static void new_blocks_on_both_sides_of_a_sector_of_the_table(void **state)
     build_free(&b);
 }
 
+/* Where one write within a sector shows all of them, the table stays where it is. */
+static void new_blocks_in_one_sector_need_no_new_table(void **state)
+{
+    struct image_builder b;
+    struct job j;
+
+    (void)state;
+    build_width(&b, 10, 6, 5);
+    begin_ok(&j, &b, 300);
+    take(&j, 300);
+    emit(&j);
+    check_file(&j, &b);
+    assert_int_equal(j.alloc.new_table.n, 0);
+    assert_int_equal(j.plan.stages[VISIBLE].n, 1);
+    assert_true(j.plan.stages[VISIBLE].writes[0].off >= b.reftable);
+    end(&j);
+    build_free(&b);
+}
+
+/* One refcount in a block of eight sectors: the others are not written again. */
+static void only_the_sector_that_changed_is_written(void **state)
+{
+    struct image_builder b;
+    struct job j;
+
+    (void)state;
+    build_width(&b, 12, 4, 3);
+    begin_ok(&j, &b, 1);
+    take(&j, 1);
+    emit(&j);
+    assert_int_equal(j.plan.stages[PREPARE].n, 1);
+    assert_int_equal(j.plan.stages[PREPARE].writes[0].off, b.refblock);
+    assert_int_equal(j.plan.stages[PREPARE].writes[0].len, 512);
+    end(&j);
+    build_free(&b);
+}
+
 static void a_full_last_block_and_holes_elsewhere(void **state)
 {
     struct image_builder b;
@@ -545,7 +582,8 @@ static void release_leaves_alone_what_has_no_block(void **state)
 
 static void bad_refcount_table_entries_block_writing(void **state)
 {
-    static const uint64_t bad[] = { 0x200 | 1, UINT64_C(1) << 40, UINT64_MAX };
+    /* reserved bits, in the middle of a cluster, behind the end, all of it */
+    static const uint64_t bad[] = { 0x400 | 1, 0x600, UINT64_C(1) << 40, UINT64_MAX };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -554,7 +592,7 @@ static void bad_refcount_table_entries_block_writing(void **state)
         struct qcbmi_owners owners = { 0 };
         struct qcbm_image *img;
 
-        build_width(&b, 9, 4, 0);
+        build_width(&b, 10, 4, 2);
         be64_store(b.bytes + b.reftable + 8 * 5, bad[i]);
         img = build_open(&b, 0);
         assert_failure(qcbmi_owners_scan_metadata(img, &owners, &err), &err, QCBM_E_UNSAFE, b.reftable + 8 * 5,
@@ -579,6 +617,8 @@ int main(void)
         cmocka_unit_test(more_than_there_can_be_is_refused),
         cmocka_unit_test(new_blocks_at_every_width),
         cmocka_unit_test(new_blocks_on_both_sides_of_a_sector_of_the_table),
+        cmocka_unit_test(new_blocks_in_one_sector_need_no_new_table),
+        cmocka_unit_test(only_the_sector_that_changed_is_written),
         cmocka_unit_test(a_full_last_block_and_holes_elsewhere),
         cmocka_unit_test(a_new_table_at_every_width),
         cmocka_unit_test(the_table_is_switched_by_one_write_of_12_bytes),
