@@ -1,4 +1,4 @@
-/* bitset.c - sparse set of bits: chunks all clear or all set take no memory
+/* bitset.c - sparse set of bits: chunks all clear or all set take no memory, those with few bits little
  * SPDX-License-Identifier: MIT
  *
  * Bit i of a chunk is bit i % 8 of its byte i / 8, which is also the order of bitmap data on disk. What the last chunk
@@ -16,11 +16,52 @@
 #define CHUNK_BYTES (QCBMI_BITSET_CHUNK_BITS / 8)
 
 /* Only its address counts; it is never read or written. */
-static uint8_t qcbmi_bitset_full[1];
+static uint8_t qcbmi_bitset_full[2] __attribute__((aligned(2)));
 
+/* A chunk with few bits set is a list of them, in order: a hostile file is sparse and long, and names one cluster in each
+ * stretch of it, so that 4 KiB for each would make gigabytes of a few megabytes. A list is told by its address. */
+#define MAX_LISTED 512u /* 1 KiB: no more than what named so many things took in the file */
+
+struct listed {
+    uint16_t n, capacity;
+    uint16_t at[];
+};
+
+static bool is_listed(const uint8_t *chunk)
+{
+    return (uintptr_t)chunk & 1;
+}
+
+static struct listed *list_of(const uint8_t *chunk)
+{
+    return (struct listed *)((uintptr_t)chunk & ~(uintptr_t)1);
+}
+
+static uint8_t *chunk_of(struct listed *list)
+{
+    return (uint8_t *)((uintptr_t)list | 1);
+}
+
+/* Neither all clear nor all set, and not a list: CHUNK_BYTES of bits. */
 static bool is_mixed(const uint8_t *chunk)
 {
-    return chunk && chunk != qcbmi_bitset_full;
+    return chunk && chunk != qcbmi_bitset_full && !is_listed(chunk);
+}
+
+/* How many of the list come before bit @lo. */
+static uint32_t listed_before(const struct listed *list, uint32_t lo)
+{
+    uint32_t first = 0, end = list->n;
+
+    while (first < end) {
+        uint32_t mid = first + (end - first) / 2;
+
+        if (list->at[mid] < lo)
+            first = mid + 1;
+        else
+            end = mid;
+    }
+    return first;
 }
 
 /* Bits of chunk @index that the set has. */
@@ -31,7 +72,9 @@ static uint32_t chunk_bits(const struct qcbmi_bitset *set, uint64_t index)
 
 static void make_uniform(struct qcbmi_bitset *set, uint64_t index, bool value)
 {
-    if (is_mixed(set->chunks[index]))
+    if (is_listed(set->chunks[index]))
+        free(list_of(set->chunks[index]));
+    else if (is_mixed(set->chunks[index]))
         free(set->chunks[index]);
     set->chunks[index] = value ? qcbmi_bitset_full : NULL;
 }
@@ -39,18 +82,65 @@ static void make_uniform(struct qcbmi_bitset *set, uint64_t index, bool value)
 /* The bytes of chunk @index, to be written to; NULL without memory. */
 static uint8_t *make_mixed(struct qcbmi_bitset *set, uint64_t index, struct qcbm_error *err)
 {
-    uint8_t *chunk = set->chunks[index];
+    uint8_t *old = set->chunks[index], *chunk;
 
-    if (is_mixed(chunk))
-        return chunk;
+    if (is_mixed(old))
+        return old;
     chunk = malloc(CHUNK_BYTES);
     if (!chunk) {
         (void)qcbmi_fail_nomem(err);
         return NULL;
     }
-    memset(chunk, set->chunks[index] ? 0xff : 0, CHUNK_BYTES);
+    memset(chunk, old == qcbmi_bitset_full ? 0xff : 0, CHUNK_BYTES);
+    for (uint32_t i = 0; is_listed(old) && i < list_of(old)->n; i++)
+        chunk[list_of(old)->at[i] / 8] |= (uint8_t)(1u << (list_of(old)->at[i] % 8));
+    make_uniform(set, index, false);
     set->chunks[index] = chunk;
     return chunk;
+}
+
+/* Room for @more bits in the list of chunk @index, which is a list or all clear. */
+static struct listed *make_room(struct qcbmi_bitset *set, uint64_t index, uint32_t more, struct qcbm_error *err)
+{
+    struct listed *list = set->chunks[index] ? list_of(set->chunks[index]) : NULL, *grown;
+    uint32_t n = list ? list->n : 0, capacity = list ? list->capacity : 0;
+
+    if (n + more <= capacity)
+        return list;
+    capacity = n + more <= 6 ? 6 : n + more + n / 2; /* 16 bytes at least */
+    grown = realloc(list, sizeof(*list) + capacity * sizeof(list->at[0]));
+    if (!grown) {
+        (void)qcbmi_fail_nomem(err);
+        return NULL;
+    }
+    grown->n = (uint16_t)n;
+    grown->capacity = (uint16_t)capacity;
+    set->chunks[index] = chunk_of(grown);
+    return grown;
+}
+
+/* Can bits [@lo, @hi) be set, or cleared, in a list? */
+static bool fits_list(const struct qcbmi_bitset *set, uint64_t index, uint32_t lo, uint32_t hi, bool value)
+{
+    const uint8_t *chunk = set->chunks[index];
+
+    if (chunk && !is_listed(chunk))
+        return false;
+    return !value || (chunk ? list_of(chunk)->n : 0) + (hi - lo) <= MAX_LISTED;
+}
+
+/* Whatever of [@lo, @hi) is in the list goes; then all of it comes, in order. make_room() has been. */
+static void change_list(struct qcbmi_bitset *set, uint64_t index, uint32_t lo, uint32_t hi, bool value)
+{
+    struct listed *list = list_of(set->chunks[index]);
+    uint32_t first = listed_before(list, lo), behind = listed_before(list, hi), more = value ? hi - lo : 0;
+
+    memmove(list->at + first + more, list->at + behind, (list->n - behind) * sizeof(list->at[0]));
+    list->n = (uint16_t)(list->n - (behind - first) + more);
+    for (uint32_t i = 0; i < more; i++)
+        list->at[first + i] = (uint16_t)(lo + i);
+    if (list->n == 0)
+        make_uniform(set, index, false);
 }
 
 /* Masks of the first and the last byte of the bits [lo, hi) of a chunk, lo < hi. */
@@ -160,16 +250,47 @@ void qcbmi_bitset_clear_all(struct qcbmi_bitset *set)
         make_uniform(set, i, false);
 }
 
+/* Memory for a change of bits [@lo, @hi) of a chunk, which then cannot fail. */
+static int reserve(struct qcbmi_bitset *set, uint64_t index, uint32_t lo, uint32_t hi, bool value,
+                   struct qcbm_error *err)
+{
+    if (fits_list(set, index, lo, hi, value))
+        return !value || make_room(set, index, hi - lo, err) ? 0 : QCBM_E_NOMEM;
+    return make_mixed(set, index, err) ? 0 : QCBM_E_NOMEM;
+}
+
 /* Of a range only the first and the last chunk can need memory. The last one gets it before the first is changed, so that
  * all of the range changes or nothing. */
 static int reserve_last(struct qcbmi_bitset *set, uint64_t first, uint64_t end, bool value, struct qcbm_error *err)
 {
     uint64_t index = (end - 1) / QCBMI_BITSET_CHUNK_BITS;
+    uint32_t hi = (uint32_t)(end - index * QCBMI_BITSET_CHUNK_BITS);
 
-    if (first / QCBMI_BITSET_CHUNK_BITS == index || end == index * QCBMI_BITSET_CHUNK_BITS + chunk_bits(set, index) ||
+    if (first / QCBMI_BITSET_CHUNK_BITS == index || hi == chunk_bits(set, index) ||
         set->chunks[index] == (value ? qcbmi_bitset_full : NULL))
         return 0;
-    return make_mixed(set, index, err) ? 0 : QCBM_E_NOMEM;
+    return reserve(set, index, 0, hi, value, err);
+}
+
+/* Bits [@lo, @hi) of a chunk, not all that it has, and some of them are not @value yet. */
+static int change_part(struct qcbmi_bitset *set, uint64_t index, uint32_t lo, uint32_t hi, bool value,
+                       struct qcbm_error *err)
+{
+    uint32_t bits = chunk_bits(set, index);
+
+    if (reserve(set, index, lo, hi, value, err) < 0)
+        return QCBM_E_NOMEM;
+    if (!is_mixed(set->chunks[index])) {
+        change_list(set, index, lo, hi, value);
+        if (value && list_of(set->chunks[index])->n == bits) /* a short last chunk */
+            make_uniform(set, index, true);
+        return 0;
+    }
+    put_bits(set->chunks[index], lo, hi, value);
+    /* Whoever fills a chunk from front to back leaves it uniform here; one look gives its memory back. */
+    if (hi == bits && find_bit(set->chunks[index], 0, !value) >= bits)
+        make_uniform(set, index, value);
+    return 0;
 }
 
 static int change_range(struct qcbmi_bitset *set, uint64_t first, uint64_t end, bool value, struct qcbm_error *err)
@@ -183,22 +304,14 @@ static int change_range(struct qcbmi_bitset *set, uint64_t first, uint64_t end, 
         uint32_t bits = chunk_bits(set, index);
         uint32_t lo = (uint32_t)(first - base);
         uint32_t hi = (uint32_t)u64_min(end - base, bits);
-        uint8_t *chunk;
 
         first = base + hi;
         if (set->chunks[index] == (value ? qcbmi_bitset_full : NULL))
             continue;
-        if (lo == 0 && hi == bits) {
+        if (lo == 0 && hi == bits)
             make_uniform(set, index, value);
-            continue;
-        }
-        chunk = make_mixed(set, index, err);
-        if (!chunk)
+        else if (change_part(set, index, lo, hi, value, err) < 0)
             return QCBM_E_NOMEM;
-        put_bits(chunk, lo, hi, value);
-        /* Whoever fills a chunk from front to back leaves it uniform here; one look gives its memory back. */
-        if (hi == bits && find_bit(chunk, 0, !value) >= bits)
-            make_uniform(set, index, value);
     }
     return 0;
 }
@@ -221,6 +334,12 @@ bool qcbmi_bitset_get(const struct qcbmi_bitset *set, uint64_t bit)
     if (bit >= set->n_bits)
         return false;
     chunk = set->chunks[bit / QCBMI_BITSET_CHUNK_BITS];
+    if (is_listed(chunk)) {
+        const struct listed *list = list_of(chunk);
+        uint32_t i = listed_before(list, at);
+
+        return i < list->n && list->at[i] == at;
+    }
     return is_mixed(chunk) ? chunk[at / 8] >> (at & 7) & 1 : chunk != NULL;
 }
 
@@ -241,13 +360,29 @@ uint64_t qcbmi_bitset_count_range(const struct qcbmi_bitset *set, uint64_t first
         uint32_t hi = (uint32_t)u64_min(end - base, QCBMI_BITSET_CHUNK_BITS);
         const uint8_t *chunk = set->chunks[index];
 
-        if (is_mixed(chunk))
+        if (is_listed(chunk))
+            n += listed_before(list_of(chunk), hi) - listed_before(list_of(chunk), lo);
+        else if (is_mixed(chunk))
             n += count_bits(chunk, lo, hi);
         else if (chunk)
             n += hi - lo;
         first = base + hi;
     }
     return n;
+}
+
+/* As find_bit(), in a list. */
+static uint32_t find_listed(const struct listed *list, uint32_t lo, bool value)
+{
+    uint32_t i = listed_before(list, lo);
+
+    if (value)
+        return i < list->n ? list->at[i] : QCBMI_BITSET_CHUNK_BITS;
+    while (i < list->n && list->at[i] == lo) {
+        i++;
+        lo++;
+    }
+    return lo;
 }
 
 /* First bit in [from, end) that equals @value, else @end; from <= end <= n_bits. */
@@ -259,7 +394,9 @@ static uint64_t find(const struct qcbmi_bitset *set, uint64_t from, uint64_t end
         const uint8_t *chunk = set->chunks[index];
         uint32_t at = QCBMI_BITSET_CHUNK_BITS;
 
-        if (is_mixed(chunk))
+        if (is_listed(chunk))
+            at = find_listed(list_of(chunk), (uint32_t)(from - base), value);
+        else if (is_mixed(chunk))
             at = find_bit(chunk, (uint32_t)(from - base), value);
         else if ((chunk != NULL) == value)
             return from;
@@ -310,10 +447,22 @@ static bool or_chunk(uint8_t *dst, const uint8_t *src)
     return all == UINT64_MAX;
 }
 
+static int or_listed(struct qcbmi_bitset *to, uint64_t index, const struct listed *from, struct qcbm_error *err)
+{
+    uint64_t base = index * QCBMI_BITSET_CHUNK_BITS;
+    int ret = 0;
+
+    for (uint32_t i = 0; ret == 0 && i < from->n && base + from->at[i] < to->n_bits; i++)
+        ret = change_range(to, base + from->at[i], base + from->at[i] + 1, true, err);
+    return ret;
+}
+
 int qcbmi_bitset_or(struct qcbmi_bitset *to, const struct qcbmi_bitset *from, struct qcbm_error *err)
 {
+    int ret = 0;
+
     assert(to->n_bits == from->n_bits);
-    for (uint64_t i = 0; i < to->n_chunks; i++) {
+    for (uint64_t i = 0; ret == 0 && i < to->n_chunks; i++) {
         uint8_t *chunk;
 
         if (!from->chunks[i] || to->chunks[i] == qcbmi_bitset_full)
@@ -322,13 +471,17 @@ int qcbmi_bitset_or(struct qcbmi_bitset *to, const struct qcbmi_bitset *from, st
             make_uniform(to, i, true);
             continue;
         }
+        if (is_listed(from->chunks[i])) {
+            ret = or_listed(to, i, list_of(from->chunks[i]), err);
+            continue;
+        }
         chunk = make_mixed(to, i, err);
         if (!chunk)
             return QCBM_E_NOMEM;
         if (or_chunk(chunk, from->chunks[i]))
             make_uniform(to, i, true);
     }
-    return 0;
+    return ret;
 }
 
 /* Zero what lies at and past n_bits in @out, whose first byte is byte @first_byte of the set. */
@@ -349,6 +502,14 @@ static void mask_tail(const struct qcbmi_bitset *set, uint64_t first_byte, uint8
     memset(out + keep, 0, len - (size_t)keep);
 }
 
+/* Bytes [@skip, @skip + @n) of the chunk that @list is. */
+static void load_listed(const struct listed *list, size_t skip, uint8_t *out, size_t n)
+{
+    memset(out, 0, n);
+    for (uint32_t i = listed_before(list, (uint32_t)skip * 8); i < list->n && list->at[i] / 8 < skip + n; i++)
+        out[list->at[i] / 8 - skip] |= (uint8_t)(1u << (list->at[i] % 8));
+}
+
 void qcbmi_bitset_load_bytes(const struct qcbmi_bitset *set, uint64_t first_byte, uint8_t *out, size_t len)
 {
     uint64_t at = first_byte;
@@ -359,7 +520,9 @@ void qcbmi_bitset_load_bytes(const struct qcbmi_bitset *set, uint64_t first_byte
         size_t skip = (size_t)(at % CHUNK_BYTES);
         size_t n = (size_t)u64_min(CHUNK_BYTES - skip, len - done);
 
-        if (is_mixed(chunk))
+        if (is_listed(chunk))
+            load_listed(list_of(chunk), skip, out + done, n);
+        else if (is_mixed(chunk))
             memcpy(out + done, chunk + skip, n);
         else
             memset(out + done, chunk ? 0xff : 0, n);

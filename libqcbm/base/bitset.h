@@ -1,8 +1,8 @@
-/* bitset.h - sparse set of bits: chunks all clear or all set take no memory
+/* bitset.h - sparse set of bits: chunks all clear or all set take no memory, those with few bits little
  * SPDX-License-Identifier: MIT
  *
- * Ground of the dirty map and of the map of used clusters. Memory is a pointer per chunk of 32768 bits, and 4 KiB for
- * each chunk that is neither empty nor full. */
+ * Ground of the dirty map and of the map of used clusters. Memory is a pointer per chunk of 32768 bits; 2 bytes
+ * for each bit of a chunk with at most 512 of them; and 4 KiB for each other chunk that is neither empty nor full. */
 #ifndef QCBMI_BITSET_H
 #define QCBMI_BITSET_H
 
@@ -17,7 +17,7 @@
 struct qcbmi_bitset {
     uint64_t n_bits;
     uint64_t n_chunks;
-    uint8_t **chunks; /* NULL = all clear, qcbmi_bitset_full = all set (tail bits too, never shown) */
+    uint8_t **chunks; /* NULL = all clear, qcbmi_bitset_full = all set (tail bits too, never shown); see bitset.c */
 };
 
 /* All clear. QCBM_E_LIMIT above QCBMI_BITSET_MAX_BITS. @set is valid for _clear_all() and _free() afterwards. */

@@ -189,7 +189,9 @@ def look(work, reasons, answers=None, strace=False):
                       (['bitmap', '--list', IMAGE], 'list'), (['snapshot', '-l', IMAGE], 'snapshots'),
                       (['dump', IMAGE, 'header'], 'dump'), (['dump', IMAGE, 'extensions'], None),
                       (['dump', IMAGE, 'bitmaps'], None), (['dump', IMAGE, 'l2'], None),
-                      (['synth', '--dry-run', IMAGE, 'n'], None)):
+                      (['synth', '--dry-run', IMAGE, 'n'], None),
+                      (['bitmap', '--add', '--dry-run', IMAGE, 'n'], None),
+                      (['bitmap', '--prune', '*', '--dry-run', '-q', IMAGE], None)):
         if large and (argv in (['info', '--output=json', '--usage', IMAGE], ['map', IMAGE]) or
                       argv[0] in ('check', 'dump') and '--output=json' not in argv and argv[-1] != 'bitmaps'):
             continue
@@ -560,6 +562,91 @@ def case_bitmaps_in_holes(work, full):
     bounded(work, 'extents', IMAGE, 'b7', rc=0)
 
 
+class Raw:
+    """A file by hand, mostly holes: header, refcount table and L1 are set; the rest is put where the case says."""
+
+    def __init__(self, work, bits, size, l1, reftable, refcount_order=4):
+        self.path, self.cs = work.path(IMAGE), 1 << bits
+        header = struct.pack('>4sIQIIQIIQQIIQQQQII', b'QFI\xfb', 3, 0, 0, bits, size, 0, l1[1], l1[0], reftable[0],
+                             reftable[1], 0, 0, 0, 0, 0, refcount_order, 104)
+        with open(self.path, 'wb') as f:
+            f.write(header)
+
+    def put(self, at, data):
+        patch(self.path, at, data)
+
+    def bitmaps(self, entries, at):
+        raw = b''.join(entries)
+        self.put(at, raw)
+        self.put(88, words(1))
+        self.put(104, struct.pack('>IIIIQQ', EXT_BITMAPS, 24, len(entries), 0, len(raw), at))
+
+
+def case_tables_scattered(work):
+    """Each L2 table lies in a hole in another stretch of 16 MiB: half a megabyte of L1, a file of a terabyte."""
+    n, stretch = 65000, 16 * MiB
+    raw = Raw(work, 9, n * 32 * KiB, (MiB, n), (512, 1))
+    raw.put(MiB, words(*[COPIED | (i + 1) * stretch for i in range(n)]))
+    os.truncate(raw.path, (n + 2) * stretch)
+    look(work, [], {'check': 2})
+
+
+def scattered_bitmaps(work, bits, order, n, each, blocks):
+    """Bitmaps whose clusters of data are each counted by another refcount block; all else is counted by the first one.
+    n: bitmaps; each: clusters of data of one; blocks: of refcounts, enough for them and for what is there."""
+    cs, per = 1 << bits, (1 << bits) * 8 >> order
+    size = each * cs * 8 << 9
+    table = -(-8 * blocks // cs)  # clusters of the refcount table
+    l1 = -(-size * 8 // cs // cs)  # entries
+    tables = 1 + table + -(-8 * l1 // cs)  # the first table of a bitmap, in clusters; L1 before it
+    room = -(-8 * each // cs)
+    directory = tables + n * room
+    first = directory + -(-32 * n // cs)  # the first refcount block
+    own = -(-(first + blocks) // per)  # blocks that count what is there
+    raw = Raw(work, bits, size, ((1 + table) * cs, l1), (cs, table), order)
+    raw.put(cs, words(*[(first + i) * cs for i in range(blocks)]))
+    for i in range(n):
+        raw.put((tables + i * room) * cs, words(*[(own + i * each + k) * per * cs for k in range(each)]))
+    raw.bitmaps([dirent(b'b%05d' % i, (tables + i * room) * cs, each, 9) for i in range(n)], directory * cs)
+    one = struct.pack({4: '>H', 6: '>Q'}[order], 1)
+    raw.put(first * cs, one * (first + blocks))
+    for i in range(blocks - own):
+        raw.put((first + own + i) * cs, one)
+    os.truncate(raw.path, (blocks * per + 1) * cs)
+
+
+def case_refblocks_scattered(work):
+    """8193 refcount blocks of 64 KiB, of all but one a few bytes: half a gigabyte of blocks, terabytes of file."""
+    scattered_bitmaps(work, 16, 6, 32, 256, 8195)
+    result = bounded(work, 'bitmap', '--prune', '*', '--dry-run', IMAGE, rc=0)
+    require_equal(re.search(r'(\d+) freed', result.out).group(1), str(32 * (256 + 1) + 1), 'clusters freed')
+    bounded(work, 'bitmap', '--add', '--dry-run', IMAGE, 'n', rc=0)
+
+
+def case_refcounts_scattered(work):
+    """More places of refcounts would change than are kept in memory; fewer bitmaps at once are no matter."""
+    scattered_bitmaps(work, 9, 6, 70, 1000, 72000)
+    told = bounded(work, 'bitmap', '--prune', '*', '--dry-run', IMAGE, rc=1).err
+    require('fewer' in told, told)
+    bounded(work, 'bitmap', '--prune', 'b0000*', '--dry-run', '-q', IMAGE, rc=0)
+
+
+def case_names_alike(work):
+    """16000 names that begin with the same 952 bytes, with extra data, which QEMU refuses and qcbm keeps."""
+    n = 16000
+    raw = Raw(work, 9, MiB, (200 * KiB, 32), (512, 3))
+    entries = [struct.pack('>QIIBBHI', 512 * (1000 + i), 1, 6, 1, 16, 960, 8) + bytes(8) + b'a' * 952 + b'%08d' % i
+               for i in range(n)]
+    clusters = 1000 + n + len(entries[0]) * n // 512 + 1
+    raw.put(512, words(*[512 * (10 + i) for i in range(-(-clusters // 256))]))
+    raw.put(512 * 10, b'\0\1' * clusters)
+    raw.bitmaps(entries, 512 * (1000 + n))
+    os.truncate(raw.path, 512 * clusters)
+    bounded(work, 'bitmap', '--add', '--dry-run', '-q', IMAGE, 'n', rc=0)
+    bounded(work, 'bitmap', '--prune', '*', '--keep=1', '--dry-run', '-q', IMAGE, rc=0)
+    bounded(work, 'bitmap', '--remove', '--dry-run', '-q', IMAGE, 'a' * 952 + '00015999', rc=0)
+
+
 def case_directory_largest(work):
     """64 MiB of directory: names and extra data as long as may be, and none valid."""
     path = plain(work, io=())
@@ -730,7 +817,9 @@ def cases_of(full):
               for k, v in (('2^51', 1 << 51), ('2^45', 1 << 45)) for f in (3, 2)]
     cases += [(case_bitmaps_one_table, 'bitmaps-one-table-8192', {'entries': 8192}),
               (case_bitmaps_one_data, 'bitmaps-one-data', {'count': 20000}), *[(case_bitmaps_in_holes, 'bitmaps-in-holes-%d' % f, {'full': f}) for f in (False, True)],
-              (case_directory_largest, 'directory-largest', {})]
+              (case_directory_largest, 'directory-largest', {}), (case_tables_scattered, 'tables-scattered', {}),
+              (case_refblocks_scattered, 'refblocks-scattered', {}), (case_refcounts_scattered, 'refcounts-scattered', {}),
+              (case_names_alike, 'names-alike', {})]
     cases += [(case_dirent_extra, 'dirent-extra-' + k, {'extra': v}) for k, v in EXTRA.items()]
     cases += [(case_overlap, 'overlap-' + k, {'name': k}) for k in OVERLAPS]
     cases += [(case_strings, 'name-%s-%s' % (where, k), {'where': where, 'name': v}) for k, v in STRINGS.items()

@@ -217,6 +217,27 @@ static void random_operations_equal_an_array_of_bool(void **state)
     }
 }
 
+/* Chunks with few bits are lists, up to some number of them: bits come and go around it. */
+static void few_bits_equal_an_array_of_bool(void **state)
+{
+    uint64_t seed = 7;
+    struct pair p;
+
+    (void)state;
+    pair_init(&p, CHUNK + 1000);
+    for (int i = 0; i < 6000; i++) {
+        bool value = next_random(&seed) % 10 < (i / 1500 % 2 ? 2 : 8);
+        uint64_t first = next_random(&seed) % (p.n - 3), end = first + 1 + next_random(&seed) % 3;
+
+        assert_int_equal((value ? qcbmi_bitset_set : qcbmi_bitset_clear)(&p.set, first, end, NULL), 0);
+        for (; first < end; first++)
+            p.naive[first] = value;
+        check_some(&p, &seed);
+    }
+    check_all(&p);
+    pair_free(&p);
+}
+
 /* Every pair of edges within the first, around the inner, and at the last chunk boundary. */
 static void ranges_at_every_edge(void **state)
 {
@@ -423,6 +444,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_operations_equal_an_array_of_bool),
+        cmocka_unit_test(few_bits_equal_an_array_of_bool),
         cmocka_unit_test(ranges_at_every_edge),
         cmocka_unit_test(uniform_chunks_take_no_memory),
         cmocka_unit_test(filling_front_to_back_leaves_full_chunks),
