@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cmd.h"
 #include "colour.h"
@@ -105,14 +104,9 @@ int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
     return EXIT_FAILED;
 }
 
-/* qemu-img says "Could not open 'X': Could not open 'X': ..."; once will do. */
-static void drop_repetition(struct qcbm_error *err)
+static void fail_open(const char *path, const struct qcbm_error *err)
 {
-    static const char repeated[] = "Could not open: ";
-    size_t len = sizeof repeated - 1;
-
-    if (strncmp(err->message, repeated, len) == 0)
-        memmove(err->message, err->message + len, strlen(err->message + len) + 1);
+    cmd_lib_error(err, "Could not open '%s'", path);
 }
 
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags)
@@ -120,13 +114,64 @@ struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags
     struct qcbm_image *img = NULL;
     struct qcbm_error err;
 
-    if (format && strcmp(format, "qcow2") != 0) {
-        cmd_error("Could not open '%s': format '%s' is not supported, only qcow2 is", path, format);
-    } else if (qcbm_open(path, flags, &img, &err) < 0) {
-        drop_repetition(&err);
-        cmd_lib_error(&err, "Could not open '%s'", path);
-    }
+    if (format && strcmp(format, "qcow2") != 0)
+        cmd_error("Could not open '%s': format '%s' is not supported here, only qcow2 is", path, format);
+    else if (qcbm_open(path, flags, &img, &err) < 0)
+        fail_open(path, &err);
     return img;
+}
+
+/* What @path is, if it is one of ours; NULL, and an error, else. */
+static const char *find_format(const char *path)
+{
+    const char *format;
+    struct qcbm_error err;
+
+    if (qcbm_probe(path, &format, &err) < 0) {
+        fail_open(path, &err);
+        return NULL;
+    }
+    if (strcmp(format, "qcow2") == 0 || strcmp(format, "raw") == 0)
+        return format;
+    cmd_error("Could not open '%s': format '%s' is not supported, qcow2 and raw are", path, format);
+    return NULL;
+}
+
+bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct cmd_disk *out)
+{
+    struct qcbm_error err;
+    int ret;
+
+    *out = (struct cmd_disk){ NULL, NULL };
+    if (!format)
+        format = find_format(path);
+    if (!format)
+        return false;
+    if (strcmp(format, "raw") == 0)
+        ret = qcbm_chain_open_raw(path, flags, &out->raw, &err);
+    else
+        ret = qcbm_open(path, flags, &out->img, &err);
+    if (ret < 0)
+        fail_open(path, &err);
+    return ret == 0;
+}
+
+uint64_t cmd_disk_size(const struct cmd_disk *disk)
+{
+    struct qcbm_image_info info;
+    struct qcbm_chain_layer layer;
+
+    if (disk->img) {
+        qcbm_image_get_info(disk->img, &info, sizeof info);
+        return info.virtual_size & ~UINT64_C(511);
+    }
+    return qcbm_chain_get(disk->raw, 0, &layer, sizeof layer, NULL) < 0 ? 0 : layer.virtual_size;
+}
+
+void cmd_close_disk(struct cmd_disk *disk)
+{
+    qcbm_close(disk->img);
+    qcbm_chain_close(disk->raw);
 }
 
 void cmd_shut_in(bool off, bool chain, const char *path, const char *other)
@@ -135,21 +180,4 @@ void cmd_shut_in(bool off, bool chain, const char *path, const char *other)
 
     if (!off)
         sandbox_enter(files, 2, chain);
-}
-
-char *cmd_full_name(const char *path, const char *name)
-{
-    const char *slash = strrchr(path, '/');
-    bool own = name[0] == '\0' || name[0] == '/' || name[strcspn(name, ":/")] == ':';
-    int folder = own || !slash ? 0 : (int)(slash + 1 - path);
-    char *full = NULL;
-
-    return asprintf(&full, "%.*s%s", folder, path, name) < 0 ? NULL : full;
-}
-
-bool cmd_same_file(const char *a, const char *b)
-{
-    struct stat sa, sb;
-
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }

@@ -45,15 +45,20 @@ void cmd_warn_of_lost_tables(const struct qcbm_image *img, const char *path);
 /* Open @path; @format is what -f said, NULL for nothing. Prints the error. */
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags);
 
+/* A disk that is only read: one of the two. */
+struct cmd_disk {
+    struct qcbm_image *img;
+    struct qcbm_chain *raw; /* of one layer */
+};
+/* As cmd_open(), for commands to which a raw image is as good: without @format its first bytes tell what it is. Only for
+ * names that were typed. */
+bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct cmd_disk *out);
+/* In whole sectors, as QEMU has it. */
+uint64_t cmd_disk_size(const struct cmd_disk *disk);
+void cmd_close_disk(struct cmd_disk *disk);
+
 /* Before the first image is opened by a command that only reads: shut the process in, unless @off (--no-sandbox). Of all
  * files it can then read @path and @other (may be NULL), or any if it has to follow the backing @chain. */
 void cmd_shut_in(bool off, bool chain, const char *path, const char *other);
-
-/* What the image @path means by a file's @name, by qemu's rule: a name with a protocol or from the root stands for itself,
- * any other starts in the folder of @path. From malloc(); NULL without memory. */
-char *cmd_full_name(const char *path, const char *name);
-
-/* Do both names lead to the same file? */
-bool cmd_same_file(const char *a, const char *b);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmd_bitmap.h"
+#include "image_name.h"
 #include "plan_out.h"
 
 /* ---- options ------------------------------------------------------------------------------------------- */
@@ -67,7 +68,7 @@ static const struct opt bitmap_opts[] = {
     OPT_COMMON_OUTPUT(bitmap_args),
     OPT_COMMON_NO_LOCK(bitmap_args),
     OPT_COMMON_NO_SANDBOX(bitmap_args),
-    OPT_COMMON_REFUSED,
+    OPT_COMMON_IMAGE_OPTS(bitmap_args),
     OPT_END,
 };
 
@@ -193,6 +194,20 @@ unsigned bitmap_writing(const struct bitmap_args *args)
     return args->dry_run ? bitmap_reading(args) : (args->no_lock ? QCBM_OPEN_NO_LOCK : 0) | QCBM_OPEN_WRITE;
 }
 
+/* Of the image itself nothing has to be opened for SRC, and its own locks would refuse that. */
+static bool is_itself(const struct bitmap_args *args, const char *path)
+{
+    if (!args->source)
+        return true;
+    return (!args->source_format || strcmp(args->source_format, "qcow2") == 0) && qcbm_same_file(args->source, path);
+}
+
+static bool take_names(struct bitmap_args *args)
+{
+    return image_name_take(&args->path, &args->format, args->image_opts) &&
+           image_name_take(&args->source, &args->source_format, false) && image_name_take(&args->copy_to, NULL, false);
+}
+
 static int open_images(struct bitmap_job *job)
 {
     const struct bitmap_args *args = job->args;
@@ -200,7 +215,7 @@ static int open_images(struct bitmap_job *job)
     job->img = cmd_open(job->path, args->format, bitmap_writing(args));
     if (!job->img)
         return EXIT_FAILED;
-    if (!args->source || (!args->source_format && cmd_same_file(args->source, job->path)))
+    if (is_itself(args, job->path))
         return EXIT_DONE;
     job->source = cmd_open(args->source, args->source_format, bitmap_reading(args));
     return job->source ? EXIT_DONE : EXIT_FAILED;
@@ -327,7 +342,7 @@ static int run_list(const struct bitmap_args *args)
 }
 
 /* --list, --copy-to, --export, --prune */
-static int run_alone(const struct cmd *cmd, const struct bitmap_args *args)
+static int run_alone(const struct cmd *cmd, struct bitmap_args *args)
 {
     bool with_name = args->copy_to || args->export_to;
     const char *what = args->list ? "list" : args->copy_to ? "copy-to" : args->export_to ? "export" : "prune";
@@ -337,6 +352,8 @@ static int run_alone(const struct cmd *cmd, const struct bitmap_args *args)
         return code;
     if (args->list && args->dry_run)
         return cmd_usage_error(cmd, "--list cannot be combined with an operation or its options");
+    if (!take_names(args))
+        return EXIT_FAILED;
     if (args->list)
         return run_list(args);
     if (!args->export_to)
@@ -346,7 +363,7 @@ static int run_alone(const struct cmd *cmd, const struct bitmap_args *args)
     return args->prune ? bitmap_prune(args, args->path) : bitmap_export(args, args->path, args->name);
 }
 
-static int run_parsed(const struct cmd *cmd, const struct bitmap_args *args)
+static int run_parsed(const struct cmd *cmd, struct bitmap_args *args)
 {
     int code = check_own_usage(cmd, args);
 
@@ -357,7 +374,7 @@ static int run_parsed(const struct cmd *cmd, const struct bitmap_args *args)
     code = check_usage(cmd, args);
     if (code != EXIT_DONE)
         return code;
-    return run_job(args);
+    return take_names(args) ? run_job(args) : EXIT_FAILED;
 }
 
 static int run_bitmap(const struct cmd *cmd, int argc, char **argv)

@@ -17,7 +17,8 @@ struct bitmap_args {
     const char *copy_to, *as, *export_to, *prune; /* each a job of its own */
     const char *file_format, *bit_order;          /* of --export and --import */
     enum opt_output output;
-    bool list, chain, progress, dry_run, quiet, force, force_share, no_lock, no_sandbox;
+    const char *object; /* without effect */
+    bool image_opts, list, chain, progress, dry_run, quiet, force, force_share, no_lock, no_sandbox;
 };
 
 /* Is the file of --export and --import of this format? */

@@ -19,7 +19,7 @@ struct copy {
 
 static int open_both(struct copy *c)
 {
-    if (!cmd_same_file(c->path, c->args->copy_to)) {
+    if (!qcbm_same_file(c->path, c->args->copy_to)) {
         c->source = cmd_open(c->path, c->args->format, bitmap_reading(c->args));
         if (!c->source)
             return EXIT_FAILED;

@@ -37,14 +37,12 @@ static int write_out(void *opaque, const void *bytes, size_t len)
     return 1;
 }
 
-static bool is_named(const char *path, const char *named, const char *name)
+/* @named: by an image, or NULL. */
+static bool is_named(const char *named, const char *name)
 {
-    bool file = named && strncmp(named, "file:", 5) == 0; /* then relative to the working directory */
-    char *full = !named ? NULL : file ? strdup(named + 5) : cmd_full_name(path, named);
-    bool same = full && cmd_same_file(full, name);
+    const char *local = named ? qcbm_local_name(named) : NULL;
 
-    free(full);
-    return same;
+    return local && qcbm_same_file(local, name);
 }
 
 /* Somebody's disk, which --force does not mean; qcow2 images have been refused already. */
@@ -54,9 +52,9 @@ static int check_disk(const struct job *job, struct qcbm_image *img)
     struct qcbm_image_info info;
 
     qcbm_image_get_info(img, &info, sizeof info);
-    what = is_named(job->path, info.data_file, name)      ? "the image's data file"
-           : is_named(job->path, info.backing_file, name) ? "the image's backing file"
-                                                          : NULL;
+    what = is_named(info.full_data_file, name) ? "the image's data file"
+           : is_named(info.full_backing, name) ? "the image's backing file"
+                                               : NULL;
     return what ? cmd_error("'%s' is %s: it is not replaced", name, what) : EXIT_DONE;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "colour.h"
+#include "image_name.h"
 #include "json_write.h"
 #include "opt_parse.h"
 #include "progress.h"
@@ -23,7 +24,8 @@ struct check_args {
     const char *path, *format, *repair, *cache;
     uint64_t memory;
     enum opt_output output;
-    bool force_share, no_lock, no_sandbox, quiet, progress, explain, strict, untrusted;
+    const char *object; /* without effect */
+    bool image_opts, force_share, no_lock, no_sandbox, quiet, progress, explain, strict, untrusted;
 };
 
 #define FLAG(name, letter, field, help)                                                                                \
@@ -33,7 +35,7 @@ struct check_args {
 
 static const struct opt check_opts[] = {
     OPT_COMMON_FILE(check_args),
-    OPT_COMMON_FORMAT(check_args),
+    OPT_COMMON_FORMAT_OR_RAW(check_args),
     FLAG("force-share", 'U', force_share, "read while a writer is active"),
     FLAG("quiet", 'q', quiet, "print nothing on stdout"),
     FLAG("progress", 'p', progress, "show progress on stderr"),
@@ -49,7 +51,7 @@ static const struct opt check_opts[] = {
     OPT_COMMON_NO_SANDBOX(check_args),
     { NULL, 'T', OPT_STRING, offsetof(struct check_args, cache), "CACHE", "cache mode of qemu-img; without effect" },
     { "repair", 'r', OPT_STRING, offsetof(struct check_args, repair), "leaks|all", "not yet: check only reports" },
-    OPT_COMMON_REFUSED,
+    OPT_COMMON_IMAGE_OPTS(check_args),
     OPT_END,
 };
 
@@ -361,20 +363,22 @@ static int no_checks(void)
 static struct qcbm_image *open_image(const char *path, const struct check_args *args, int *code)
 {
     unsigned flags = open_flags(args);
-    bool raw = args->format && strcmp(args->format, "raw") == 0;
-    struct qcbm_image *img = NULL;
-    struct qcbm_error err;
+    const char *found = NULL;
+    struct cmd_disk disk;
 
     *code = EXIT_FAILED;
-    if (args->format && !raw)
-        return cmd_open(path, args->format, flags);
-    int ret = qcbm_open(path, flags, &img, &err);
-    if (ret == QCBM_E_NOT_QCOW2 || (raw && ret != QCBM_E_IO && ret != QCBM_E_NOTFOUND && ret != QCBM_E_LOCKED)) {
+    /* Other formats have checks, but not here. */
+    if (!args->format && qcbm_probe(path, &found, NULL) == 0 && strcmp(found, "qcow2") != 0 &&
+        strcmp(found, "raw") != 0) {
         *code = no_checks();
-        qcbm_close(img);
         return NULL;
     }
-    return ret < 0 ? cmd_open(path, NULL, flags) : img; /* once more, for the words that all commands use */
+    if (!cmd_open_disk(path, args->format, flags, &disk))
+        return NULL;
+    if (disk.raw)
+        *code = no_checks();
+    qcbm_chain_close(disk.raw);
+    return disk.img;
 }
 
 static int judge(const char *path, const struct check_args *args)
@@ -425,11 +429,13 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
             args.path);
     if (args.cache && !is_cache_mode(args.cache))
         return cmd_error("Invalid source cache option: %s", args.cache);
-    report.path = args.path;
-    cmd_shut_in(args.no_sandbox, false, report.path, NULL);
+    report.path = args.path; /* as it was typed, which is what qemu-img calls it */
+    if (!image_name_take(&args.path, &args.format, args.image_opts))
+        return EXIT_FAILED;
+    cmd_shut_in(args.no_sandbox, false, args.path, NULL);
     if (args.untrusted)
-        return judge(report.path, &args);
-    struct qcbm_image *img = open_image(report.path, &args, &code);
+        return judge(args.path, &args);
+    struct qcbm_image *img = open_image(args.path, &args, &code);
     if (!img)
         return code;
     code = check(img, &report);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "colour.h"
+#include "image_name.h"
 #include "json_write.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
@@ -178,6 +179,8 @@ static int run_dump(const struct cmd *cmd, int argc, char **argv)
         return cmd_usage_error(cmd, "%s is shown whole, without a range", part->name);
     if (args.range && !parse_range(args.range, &begin, &last))
         return cmd_usage_error(cmd, "Invalid range '%s'", args.range);
+    if (!image_name_take(&args.path, NULL, false))
+        return EXIT_FAILED;
     cmd_shut_in(args.no_sandbox, false, args.path, NULL);
     unsigned flags = (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
     if (qcbm_dump_open(args.path, flags, &dump, &err) < 0)

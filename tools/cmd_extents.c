@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "extents_out.h"
+#include "image_name.h"
 #include "opt_parse.h"
 
 struct extents_args {
     const char *path, *name, *format, *with;
     enum opt_output output;
-    bool force_share, no_lock, no_sandbox, progress;
+    const char *object; /* without effect */
+    bool image_opts, force_share, no_lock, no_sandbox, progress;
 };
 
 static const struct opt extents_opts[] = {
@@ -23,7 +25,7 @@ static const struct opt extents_opts[] = {
     OPT_COMMON_OUTPUT(extents_args),
     OPT_COMMON_NO_LOCK(extents_args),
     OPT_COMMON_NO_SANDBOX(extents_args),
-    OPT_COMMON_REFUSED,
+    OPT_COMMON_IMAGE_OPTS(extents_args),
     OPT_END,
 };
 
@@ -49,6 +51,8 @@ static int run_extents(const struct cmd *cmd, int argc, char **argv)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     if (args.with && strcmp(args.with, "zero") != 0)
         return cmd_usage_error(cmd, "--with knows 'zero' only, not '%s'", args.with);
+    if (!image_name_take(&args.path, &args.format, args.image_opts))
+        return EXIT_FAILED;
     cmd_shut_in(args.no_sandbox, args.with != NULL, args.path, NULL);
     struct qcbm_image *img =
         cmd_open(args.path, args.format,

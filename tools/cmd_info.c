@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "file_node.h"
+#include "image_name.h"
 #include "luks_header.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
@@ -18,12 +19,13 @@
 struct info_args {
     const char *path, *format;
     enum opt_output output;
-    bool force_share, no_lock, no_sandbox, backing_chain, usage;
+    const char *object; /* without effect */
+    bool image_opts, force_share, no_lock, no_sandbox, backing_chain, usage;
 };
 
 static const struct opt info_opts[] = {
     OPT_COMMON_FILE(info_args),
-    OPT_COMMON_FORMAT(info_args),
+    OPT_COMMON_FORMAT_OR_RAW(info_args),
     { "force-share", 'U', OPT_FLAG, offsetof(struct info_args, force_share), NULL, "read while a writer is active" },
     OPT_COMMON_OUTPUT(info_args),
     OPT_COMMON_NO_LOCK(info_args),
@@ -32,7 +34,7 @@ static const struct opt info_opts[] = {
       "also show the images below it; opens them" },
     { "usage", 0, OPT_FLAG, offsetof(struct info_args, usage), NULL,
       "also show how much of the file is in use; reads all tables" },
-    OPT_COMMON_REFUSED,
+    OPT_COMMON_IMAGE_OPTS(info_args),
     OPT_END,
 };
 
@@ -42,7 +44,6 @@ struct info {
     struct qcbm_image_info image;
     struct file_node file;
     uint32_t snapshots;
-    char *full_backing; /* as qemu would look for it; NULL without backing file */
     struct luks_header luks;
     bool has_luks;
     struct qcbm_image_usage usage;
@@ -162,9 +163,9 @@ static void print_backing(const struct info *info)
         return;
     printf("backing file: ");
     print_escaped(stdout, name, strlen(name));
-    if (strcmp(name, info->full_backing) != 0) {
+    if (strcmp(name, info->image.full_backing) != 0) {
         printf(" (actual path: ");
-        print_escaped(stdout, info->full_backing, strlen(info->full_backing));
+        print_escaped(stdout, info->image.full_backing, strlen(info->image.full_backing));
         putchar(')');
     }
     putchar('\n');
@@ -284,7 +285,7 @@ static void write_json(struct json_writer *w, const struct info *info)
         json_u64(w, "actual-size", image->disk_size);
     write_format_specific(w, info);
     if (image->backing_file) {
-        json_string(w, "full-backing-filename", info->full_backing);
+        json_string(w, "full-backing-filename", info->image.full_backing);
         json_string(w, "backing-filename", image->backing_file);
     }
     if (image->crypt_method != 0)
@@ -374,11 +375,6 @@ static int collect(struct info *info, bool usage)
     info->file =
         (struct file_node){ info->path, image->file_size, image->disk_size, image->extent_size_hint, image->is_device };
     collect_snapshots(info);
-    if (info->image.backing_file) {
-        info->full_backing = cmd_full_name(info->path, info->image.backing_file);
-        if (!info->full_backing)
-            return cmd_error("no memory");
-    }
     if (info->image.crypt_method == 2) {
         const char *wrong = luks_header_read(info->path, info->image.crypt_header_offset, &info->luks);
 
@@ -400,7 +396,6 @@ static int show_image(struct qcbm_image *img, const char *path, bool usage, stru
         write_json(w, &info);
     else if (code == EXIT_DONE)
         print_text(&info);
-    free(info.full_backing);
     return code;
 }
 
@@ -465,28 +460,51 @@ static int show_chain(struct qcbm_image *img, const char *path, bool usage, stru
     return code;
 }
 
+/* A raw image has nothing below it. */
+static int show_raw_image(struct qcbm_chain *raw, const struct info_args *args, struct json_writer *w)
+{
+    bool array = w && args->backing_chain;
+    int code;
+
+    if (args->usage)
+        return cmd_error("--usage is for qcow2 images: '%s' is raw", args->path);
+    if (array)
+        json_begin_array(w, NULL);
+    code = show_layers(raw, args->path, false, w);
+    if (array)
+        json_end_array(w);
+    return code;
+}
+
+static int show(const struct cmd_disk *disk, const struct info_args *args, struct json_writer *w)
+{
+    if (disk->raw)
+        return show_raw_image(disk->raw, args, w);
+    return (args->backing_chain ? show_chain : show_image)(disk->img, args->path, args->usage, w);
+}
+
 static int run_info(const struct cmd *cmd, int argc, char **argv)
 {
     struct json_writer json = JSON_WRITER_INIT(stdout);
     struct info_args args = { 0 };
     enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
     struct json_writer *w = args.output == OUTPUT_JSON ? &json : NULL;
+    struct cmd_disk disk;
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    cmd_shut_in(args.no_sandbox, args.backing_chain, args.path, NULL);
-    struct qcbm_image *img = cmd_open(args.path, args.format,
-                                      QCBM_OPEN_INFO | (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) |
-                                          (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
-    if (!img)
+    if (!image_name_take(&args.path, &args.format, args.image_opts))
         return EXIT_FAILED;
-    int code =
-        args.backing_chain ? show_chain(img, args.path, args.usage, w) : show_image(img, args.path, args.usage, w);
+    unsigned flags =
+        QCBM_OPEN_INFO | (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
+    cmd_shut_in(args.no_sandbox, args.backing_chain, args.path, NULL);
+    if (!cmd_open_disk(args.path, args.format, flags, &disk))
+        return EXIT_FAILED;
+    int code = show(&disk, &args, w);
     if (code == EXIT_DONE && w)
         json_finish(w);
-    qcbm_close(img);
+    cmd_close_disk(&disk);
     return code;
 }
 
-const struct cmd cmd_info = { "info",    NULL,     "Show what qemu-img info shows for a qcow2 image.",
-                              info_opts, run_info, NULL };
+const struct cmd cmd_info = { "info", NULL, "Show what qemu-img info shows for an image.", info_opts, run_info, NULL };

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "image_name.h"
 #include "opt_parse.h"
 #include "progress.h"
 #include "qemu_text.h"
@@ -14,12 +15,13 @@ struct map_args {
     const char *path, *format;
     uint64_t start, length;
     enum opt_output output;
-    bool force_share, no_lock, no_sandbox, progress;
+    const char *object; /* without effect */
+    bool image_opts, force_share, no_lock, no_sandbox, progress;
 };
 
 static const struct opt map_opts[] = {
     OPT_COMMON_FILE(map_args),
-    OPT_COMMON_FORMAT(map_args),
+    OPT_COMMON_FORMAT_OR_RAW(map_args),
     { "start-offset", 's', OPT_SIZE, offsetof(struct map_args, start), "OFFSET", "begin there (default: 0)" },
     { "max-length", 'l', OPT_SIZE, offsetof(struct map_args, length), "LEN", "end after so many bytes" },
     { "force-share", 'U', OPT_FLAG, offsetof(struct map_args, force_share), NULL, "read while a writer is active" },
@@ -27,7 +29,7 @@ static const struct opt map_opts[] = {
     OPT_COMMON_OUTPUT(map_args),
     OPT_COMMON_NO_LOCK(map_args),
     OPT_COMMON_NO_SANDBOX(map_args),
-    OPT_COMMON_REFUSED,
+    OPT_COMMON_IMAGE_OPTS(map_args),
     OPT_END,
 };
 
@@ -82,27 +84,33 @@ static int print_entry(void *opaque, const struct qcbm_map_entry *e)
     return failed;
 }
 
-static uint64_t length_of(struct qcbm_image *img, const struct map_args *args)
+static uint64_t length_of(const struct cmd_disk *disk, const struct map_args *args)
 {
-    struct qcbm_image_info info;
-    uint64_t rest;
+    uint64_t size = cmd_disk_size(disk), rest = size > args->start ? size - args->start : 0;
 
-    qcbm_image_get_info(img, &info, sizeof info);
-    rest = info.virtual_size > args->start ? info.virtual_size - args->start : 0;
     return args->length < rest ? args->length : rest;
 }
 
-static int print_map(struct qcbm_image *img, const char *path, const struct map_args *args)
+static int walk(const struct cmd_disk *disk, const struct map_args *args, struct printer *p, struct qcbm_error *err)
+{
+    unsigned flags = args->force_share ? QCBM_MAP_FORCE_SHARE : 0;
+
+    if (disk->raw)
+        return qcbm_chain_map(disk->raw, args->start, args->length, print_entry, p, err);
+    return qcbm_map(disk->img, args->start, args->length, flags, print_entry, p, err);
+}
+
+static int print_map(const struct cmd_disk *disk, const char *path, const struct map_args *args)
 {
     struct printer p = { .json = args->output == OUTPUT_JSON, .progress.wanted = args->progress };
     struct qcbm_error err;
     int ret;
 
     p.start = args->start;
-    p.length = length_of(img, args);
+    p.length = length_of(disk, args);
     if (!p.json)
         printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
-    ret = qcbm_map(img, args->start, args->length, args->force_share ? QCBM_MAP_FORCE_SHARE : 0, print_entry, &p, &err);
+    ret = walk(disk, args, &p, &err);
     progress_end(&p.progress, ret == 0);
     if (ret < 0) {
         if (p.no_place)
@@ -118,7 +126,7 @@ static int print_map(struct qcbm_image *img, const char *path, const struct map_
     }
     if (p.json)
         printf("]\n");
-    cmd_warn_of_lost_tables(img, path);
+    cmd_warn_of_lost_tables(disk->img, path);
     return EXIT_DONE;
 }
 
@@ -129,14 +137,15 @@ static int run_map(const struct cmd *cmd, int argc, char **argv)
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    cmd_shut_in(args.no_sandbox, true, args.path, NULL);
-    struct qcbm_image *img =
-        cmd_open(args.path, args.format,
-                 (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
-    if (!img)
+    if (!image_name_take(&args.path, &args.format, args.image_opts))
         return EXIT_FAILED;
-    int code = print_map(img, args.path, &args);
-    qcbm_close(img);
+    cmd_shut_in(args.no_sandbox, true, args.path, NULL);
+    unsigned flags = (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
+    struct cmd_disk disk;
+    if (!cmd_open_disk(args.path, args.format, flags, &disk))
+        return EXIT_FAILED;
+    int code = print_map(&disk, args.path, &args);
+    cmd_close_disk(&disk);
     return code;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image_name.h"
 #include "json_write.h"
 #include "opt_parse.h"
 #include "progress.h"
@@ -17,13 +18,14 @@ struct measure_args {
     struct opt_actions options; /* each -o: qemu-img takes them together */
     uint64_t size;
     enum opt_output output;
-    bool force_share, no_lock, no_sandbox, progress;
+    const char *object; /* without effect */
+    bool image_opts, force_share, no_lock, no_sandbox, progress;
 };
 
 static const struct opt measure_opts[] = {
     { NULL, 0, OPT_ARG_PERHAPS, offsetof(struct measure_args, path), "FILE", "one image file name" },
     { NULL, 0, OPT_ARG_SURPLUS, offsetof(struct measure_args, surplus), NULL, NULL },
-    OPT_COMMON_FORMAT(measure_args),
+    OPT_COMMON_FORMAT_OR_RAW(measure_args),
     { NULL, 'O', OPT_STRING, offsetof(struct measure_args, target), "FMT",
       "format of the copy: raw (default) or qcow2" },
     { NULL, 'o', OPT_ACTION, offsetof(struct measure_args, options), "OPTIONS",
@@ -36,7 +38,7 @@ static const struct opt measure_opts[] = {
     OPT_COMMON_NO_LOCK(measure_args),
     OPT_COMMON_NO_SANDBOX(measure_args),
     { NULL, 'l', OPT_REFUSED, 0, "SNAPSHOT", "qcbm measures the active state only" },
-    OPT_COMMON_REFUSED,
+    OPT_COMMON_IMAGE_OPTS(measure_args),
     OPT_END,
 };
 
@@ -123,22 +125,17 @@ static void print_measure(const struct qcbm_measure *m, enum opt_output output)
 }
 
 /* A raw file is as long as the disk, in whole sectors. */
-static int measure_raw(struct qcbm_image *img, const struct measure_args *args)
+static int measure_raw(const struct cmd_disk *disk, const struct measure_args *args)
 {
     struct qcbm_measure m = { 0 };
-    struct qcbm_image_info info;
-    uint64_t size = args->size;
+    uint64_t size = disk->img || disk->raw ? cmd_disk_size(disk) : args->size;
 
-    if (img) {
-        qcbm_image_get_info(img, &info, sizeof info);
-        size = info.virtual_size & ~UINT64_C(511);
-    }
     m.required = m.fully_allocated = (size + 511) & ~UINT64_C(511);
     print_measure(&m, args->output);
     return EXIT_DONE;
 }
 
-static int measure_qcow2(struct qcbm_image *img, const struct measure_args *args, const char *path)
+static int measure_qcow2(const struct cmd_disk *disk, const struct measure_args *args, const char *path)
 {
     struct qcbm_measure_options options = QCBM_MEASURE_OPTIONS_INIT;
     struct progress progress = { .wanted = args->progress };
@@ -153,12 +150,13 @@ static int measure_qcow2(struct qcbm_image *img, const struct measure_args *args
     options.flags |= args->force_share ? QCBM_MEASURE_FORCE_SHARE : 0;
     options.progress = progress_show;
     options.opaque = &progress;
-    ret = qcbm_measure(img, args->size, &options, &m, sizeof m, &err);
+    ret = disk->raw ? qcbm_chain_measure(disk->raw, &options, &m, sizeof m, &err)
+                    : qcbm_measure(disk->img, args->size, &options, &m, sizeof m, &err);
     progress_end(&progress, ret == 0);
     if (ret < 0)
-        return img ? cmd_lib_error(&err, "Could not measure '%s'", path) : cmd_error("%s", err.message);
+        return path ? cmd_lib_error(&err, "Could not measure '%s'", path) : cmd_error("%s", err.message);
     print_measure(&m, args->output);
-    cmd_warn_of_lost_tables(img, path);
+    cmd_warn_of_lost_tables(disk->img, path);
     return EXIT_DONE;
 }
 
@@ -167,7 +165,7 @@ static int check_args(const struct measure_args *args)
 {
     if (args->surplus)
         return cmd_error("At most one filename argument is allowed.");
-    if (!args->path && args->format)
+    if (!args->path && (args->format || args->image_opts))
         return cmd_error("--image-opts, -f, and -l require a filename argument.");
     if (!args->path && args->size == UINT64_MAX)
         return cmd_error("Either --size N or one filename must be specified.");
@@ -183,16 +181,14 @@ static int check_args(const struct measure_args *args)
 static int measure(const struct measure_args *args)
 {
     const char *path = args->path;
-    struct qcbm_image *img = NULL;
+    unsigned flags = (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args->no_lock ? QCBM_OPEN_NO_LOCK : 0);
+    struct cmd_disk disk = { NULL, NULL };
 
     cmd_shut_in(args->no_sandbox, true, path, NULL);
-    if (path)
-        img = cmd_open(path, args->format,
-                       (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args->no_lock ? QCBM_OPEN_NO_LOCK : 0));
-    if (path && !img)
+    if (path && !cmd_open_disk(path, args->format, flags, &disk))
         return EXIT_FAILED;
-    int code = strcmp(args->target, "raw") == 0 ? measure_raw(img, args) : measure_qcow2(img, args, path);
-    qcbm_close(img);
+    int code = strcmp(args->target, "raw") == 0 ? measure_raw(&disk, args) : measure_qcow2(&disk, args, path);
+    cmd_close_disk(&disk);
     return code;
 }
 
@@ -204,6 +200,8 @@ static int run_measure(const struct cmd *cmd, int argc, char **argv)
 
     if (parsed == OPT_GO_ON)
         code = check_args(&args);
+    if (parsed == OPT_GO_ON && code == EXIT_DONE && !image_name_take(&args.path, &args.format, args.image_opts))
+        code = EXIT_FAILED;
     if (parsed == OPT_GO_ON && code == EXIT_DONE)
         code = measure(&args);
     free(args.options.list);

@@ -5,12 +5,14 @@
  */
 #include <stdint.h>
 
+#include "image_name.h"
 #include "opt_parse.h"
 #include "snapshots_out.h"
 
 struct snapshot_args {
     const char *path, *format;
-    bool list, quiet, force_share, no_lock, no_sandbox;
+    const char *object; /* without effect */
+    bool image_opts, list, quiet, force_share, no_lock, no_sandbox;
 };
 
 #define ONLY_LIST "qcbm only lists snapshots (-l); qemu-img makes, applies and deletes them"
@@ -18,7 +20,7 @@ struct snapshot_args {
 static const struct opt snapshot_opts[] = {
     OPT_COMMON_FILE(snapshot_args),
     { NULL, 'l', OPT_FLAG, offsetof(struct snapshot_args, list), NULL, "list the snapshots" },
-    OPT_COMMON_FORMAT(snapshot_args),
+    OPT_COMMON_FORMAT_OR_RAW(snapshot_args),
     { "force-share", 'U', OPT_FLAG, offsetof(struct snapshot_args, force_share), NULL,
       "read while a writer is active" },
     { "quiet", 'q', OPT_FLAG, offsetof(struct snapshot_args, quiet), NULL,
@@ -28,7 +30,7 @@ static const struct opt snapshot_opts[] = {
     { NULL, 'a', OPT_REFUSED, 0, "SNAPSHOT", ONLY_LIST },
     { NULL, 'c', OPT_REFUSED, 0, "SNAPSHOT", ONLY_LIST },
     { NULL, 'd', OPT_REFUSED, 0, "SNAPSHOT", ONLY_LIST },
-    OPT_COMMON_REFUSED,
+    OPT_COMMON_IMAGE_OPTS(snapshot_args),
     OPT_END,
 };
 
@@ -52,14 +54,15 @@ static int run_snapshot(const struct cmd *cmd, int argc, char **argv)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     if (!args.list)
         return cmd_usage_error(cmd, "Expecting -l: %s", ONLY_LIST);
-    cmd_shut_in(args.no_sandbox, false, args.path, NULL);
-    struct qcbm_image *img =
-        cmd_open(args.path, args.format,
-                 (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
-    if (!img)
+    if (!image_name_take(&args.path, &args.format, args.image_opts))
         return EXIT_FAILED;
-    int code = list_snapshots(img, args.path);
-    qcbm_close(img);
+    cmd_shut_in(args.no_sandbox, false, args.path, NULL);
+    unsigned flags = (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
+    struct cmd_disk disk;
+    if (!cmd_open_disk(args.path, args.format, flags, &disk))
+        return EXIT_FAILED;
+    int code = disk.raw ? EXIT_DONE : list_snapshots(disk.img, args.path); /* a raw image has none */
+    cmd_close_disk(&disk);
     return code;
 }
 

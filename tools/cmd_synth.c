@@ -8,6 +8,7 @@
 
 #include "cmd_synth.h"
 #include "colour.h"
+#include "image_name.h"
 #include "qemu_text.h"
 
 #define FLAG(name, letter, member, help)                                                                               \
@@ -40,7 +41,7 @@ static const struct opt synth_opts[] = {
     OPT_COMMON_OUTPUT(synth_args),
     OPT_COMMON_NO_LOCK(synth_args),
     OPT_COMMON_NO_SANDBOX(synth_args),
-    OPT_COMMON_REFUSED,
+    OPT_COMMON_IMAGE_OPTS(synth_args),
     OPT_END,
 };
 
@@ -60,7 +61,7 @@ static int open_images(struct synth_job *job)
     unsigned no_lock = args->no_lock ? QCBM_OPEN_NO_LOCK : 0;
     unsigned reading = no_lock | (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0);
     unsigned changing = args->dry_run ? reading : no_lock | QCBM_OPEN_WRITE;
-    bool other = args->into && !cmd_same_file(args->into, job->args->path);
+    bool other = args->into && !qcbm_same_file(args->into, job->args->path);
 
     job->target_path = other ? args->into : job->args->path;
     job->overlay = cmd_open(job->args->path, args->format, other ? reading : changing);
@@ -335,6 +336,9 @@ static int run_synth(const struct cmd *cmd, int argc, char **argv)
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
     if (check_usage(cmd, &args) != EXIT_DONE)
+        return EXIT_FAILED;
+    if (!image_name_take(&args.path, &args.format, args.image_opts) || !image_name_take(&args.into, NULL, false) ||
+        !image_name_take(&args.since, NULL, false) || !image_name_take(&args.like, NULL, false))
         return EXIT_FAILED;
     struct synth_job job = { .args = &args, .progress.wanted = args.progress && !args.quiet };
     if (args.dry_run)

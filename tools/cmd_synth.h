@@ -13,7 +13,9 @@ struct synth_args {
     uint64_t granularity;
     const char *format, *since, *like, *into, *undo;
     enum opt_output output;
-    bool disabled, replace, merge, dry_run, force, dirty_tail, quiet, progress, force_share, no_lock, no_sandbox;
+    const char *object; /* without effect */
+    bool image_opts, disabled, replace, merge, dry_run, force, dirty_tail, quiet, progress, force_share, no_lock,
+        no_sandbox;
 };
 
 struct synth_job {

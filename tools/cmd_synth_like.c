@@ -153,7 +153,7 @@ static uint32_t find_base(struct qcbm_chain *chain, const char *base, struct qcb
     for (uint32_t i = 1; i < qcbm_chain_count(chain); i++) {
         if (qcbm_chain_get(chain, i, layer, sizeof *layer, err) < 0)
             return 0;
-        if (cmd_same_file(layer->filename, base))
+        if (qcbm_same_file(layer->filename, base))
             return i;
     }
     return 0;
@@ -211,7 +211,7 @@ static int look(struct synth_job *job, struct synth_like *like)
     struct qcbm_error err;
     int code;
 
-    if (cmd_same_file(job->args->path, job->args->like))
+    if (qcbm_same_file(job->args->path, job->args->like))
         return cmd_error("'%s' is the overlay itself", job->args->like);
     if (qcbm_chain_open(job->overlay, &chain, &err) < 0)
         return cmd_lib_error(&err, "Could not open the backing chain of '%s'", job->args->path);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "image_name.h"
 #include "opt_parse.h"
 #include "plan_out.h"
 #include "qemu_text.h"
@@ -11,7 +12,8 @@
 struct undo_args {
     const char *path, *undo_path, *format;
     enum opt_output output;
-    bool dry_run, quiet, no_lock, no_sandbox;
+    const char *object; /* without effect */
+    bool image_opts, dry_run, quiet, no_lock, no_sandbox;
 };
 
 static const struct opt undo_opts[] = {
@@ -24,7 +26,7 @@ static const struct opt undo_opts[] = {
     OPT_COMMON_OUTPUT(undo_args),
     OPT_COMMON_NO_LOCK(undo_args),
     OPT_COMMON_NO_SANDBOX(undo_args),
-    OPT_COMMON_REFUSED,
+    OPT_COMMON_IMAGE_OPTS(undo_args),
     OPT_END,
 };
 
@@ -101,6 +103,8 @@ static int run_undo(const struct cmd *cmd, int argc, char **argv)
 
     if (parsed != OPT_GO_ON)
         return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (!image_name_take(&args.path, &args.format, args.image_opts))
+        return EXIT_FAILED;
     struct job job = { .args = &args, .path = args.path, .undo_path = args.undo_path };
     if (args.dry_run)
         cmd_shut_in(args.no_sandbox, false, job.path, job.undo_path);

@@ -49,6 +49,8 @@ bool opt_is_argument(const struct opt *opt);
 /* clang-format off */
 #define OPT_COMMON_FORMAT(type) { NULL, 'f', OPT_STRING, offsetof(struct type, format), "FMT", \
                                   "format of the image: qcow2, found without this option too" }
+#define OPT_COMMON_FORMAT_OR_RAW(type) { NULL, 'f', OPT_STRING, offsetof(struct type, format), "FMT", \
+                                         "format of the image: qcow2 or raw (default: by its first bytes)" }
 #define OPT_COMMON_FILE(type) { NULL, 0, OPT_ARG, offsetof(struct type, path), "FILE", "one image file name" }
 #define OPT_COMMON_OUTPUT(type) { "output", 0, OPT_OUTPUT, offsetof(struct type, output), "human|json", \
                                   "how to print (default: human)" }
@@ -60,9 +62,10 @@ bool opt_is_argument(const struct opt *opt);
                                 "save what is overwritten to this new file, for qcbm undo" }
 #define OPT_COMMON_NO_SANDBOX(type) { "no-sandbox", 0, OPT_FLAG, offsetof(struct type, no_sandbox), NULL, \
                                       "do not shut the process in before the image is read" }
-#define OPT_COMMON_REFUSED \
-    { "image-opts", 0, OPT_REFUSED, 0, NULL, "qcbm takes names of local files only" }, \
-    { "object", 0, OPT_REFUSED, 0, "OBJECT", "qcbm takes names of local files only, and needs no secrets" }
+#define OPT_COMMON_IMAGE_OPTS(type) \
+    { "image-opts", 0, OPT_FLAG, offsetof(struct type, image_opts), NULL, \
+      "the image is named by options, as driver=qcow2,file.filename=F" }, \
+    { "object", 0, OPT_STRING, offsetof(struct type, object), "OBJECT", "accepted without effect: no key is needed" }
 /* clang-format on */
 
 struct opt_action {

@@ -7,6 +7,8 @@
 #include "base/checked.h"
 #include "bitmap/bitmap_list.h"
 #include "image/chain.h"
+#include "ops/map.h"
+#include "ops/measure.h"
 
 struct qcbm_chain {
     struct qcbmi_chain chain;
@@ -61,6 +63,26 @@ int qcbm_chain_open_partial(struct qcbm_image *img, struct qcbm_chain **out, str
     return open_chain(img, true, out, err);
 }
 
+int qcbm_chain_open_raw(const char *path, unsigned flags, struct qcbm_chain **out, struct qcbm_error *err)
+{
+    struct qcbm_chain *chain;
+    int ret;
+
+    *out = NULL;
+    if (flags & QCBM_OPEN_WRITE)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a raw file is opened for reading only");
+    chain = qcbmi_alloc_array(1, sizeof(*chain), err);
+    if (!chain)
+        return QCBM_E_NOMEM;
+    ret = qcbmi_chain_open_raw(path, flags, &chain->chain, err);
+    if (ret < 0) {
+        qcbm_chain_close(chain);
+        return ret;
+    }
+    *out = chain;
+    return 0;
+}
+
 uint32_t qcbm_chain_count(const struct qcbm_chain *chain)
 {
     return (uint32_t)chain->chain.n;
@@ -101,4 +123,16 @@ int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_l
     layer.extent_size_hint = io->traits.extent_size_hint;
     give(out, size, &layer, sizeof(layer));
     return 0;
+}
+
+int qcbm_chain_map(struct qcbm_chain *chain, uint64_t start, uint64_t length, qcbm_map_fn *fn, void *opaque,
+                   struct qcbm_error *err)
+{
+    return qcbmi_map_chain(&chain->chain, start, length, fn, opaque, err);
+}
+
+int qcbm_chain_measure(struct qcbm_chain *chain, const struct qcbm_measure_options *options, struct qcbm_measure *out,
+                       size_t out_size, struct qcbm_error *err)
+{
+    return qcbmi_measure_chain(&chain->chain, options, out, out_size, err);
 }

@@ -7,6 +7,7 @@
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
+#include "format/probe.h"
 #include "image/snapshots.h"
 #include "io/open.h"
 
@@ -56,6 +57,31 @@ int qcbm_open_fd(int fd, unsigned flags, struct qcbm_image **out, struct qcbm_er
         return ret;
     }
     return open_on(&io, NULL, flags, out, err);
+}
+
+int qcbm_probe(const char *path, const char **format, struct qcbm_error *err)
+{
+    uint8_t head[QCBMI_PROBE_BYTES] = { 0 };
+    struct qcbmi_io io;
+    int ret = qcbmi_open(&io, path, false, err);
+
+    if (ret == 0)
+        ret = qcbmi_io_read(&io, 0, head, u64_min(io.size, sizeof(head)), "first sector", err);
+    qcbmi_io_close(&io);
+    *format = ret == 0 ? qcbmi_probe(head, path) : NULL;
+    return ret;
+}
+
+bool qcbm_same_file(const char *a, const char *b)
+{
+    struct qcbmi_file_id id_a, id_b;
+
+    return qcbmi_identify(a, &id_a, NULL) == 0 && qcbmi_identify(b, &id_b, NULL) == 0 && qcbmi_same_file(&id_a, &id_b);
+}
+
+const char *qcbm_local_name(const char *name)
+{
+    return qcbmi_name_local(name);
 }
 
 int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_image **out,
@@ -124,6 +150,8 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
     i.backing_file = img->backing_file;
     i.backing_format = img->backing_format;
     i.data_file = img->data_file;
+    i.full_backing = img->full_backing;
+    i.full_data_file = img->full_data_file;
     if (crypto) {
         i.crypt_header_offset = be64_load(crypto->data);
         i.crypt_header_length = be64_load(crypto->data + 8);

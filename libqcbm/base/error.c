@@ -103,7 +103,8 @@ int qcbmi_fail_errno(struct qcbm_error *err, int sys_errno, uint64_t offset, con
         fill(err, code, sys_errno, offset, fmt, args);
         va_end(args);
         used = strlen(err->message);
-        (void)snprintf(err->message + used, MESSAGE_SIZE - used, ": %s", errno_text(sys_errno, buf, sizeof(buf)));
+        (void)snprintf(err->message + used, MESSAGE_SIZE - used, "%s%s", used ? ": " : "",
+                       errno_text(sys_errno, buf, sizeof(buf)));
     }
     return code;
 }

@@ -169,17 +169,27 @@ const struct q2_extension *q2_extension_find(const struct q2_extensions *exts, u
     return NULL;
 }
 
-bool q2_feature_name(const struct q2_extensions *exts, unsigned kind, unsigned bit, char to[48])
+bool q2_feature_get(const struct q2_extensions *exts, uint32_t index, struct q2_feature *out)
 {
     const struct q2_extension *table = q2_extension_find(exts, Q2_EXT_FEATURE_TABLE);
+    const uint8_t *feature;
 
-    for (uint32_t i = 0; table && i < table->len / FEATURE_LEN; i++) {
-        const uint8_t *feature = table->data + (size_t)i * FEATURE_LEN;
+    if (!table || index >= table->len / FEATURE_LEN)
+        return false;
+    feature = table->data + (size_t)index * FEATURE_LEN;
+    *out = (struct q2_feature){ .kind = feature[0], .bit = feature[1] };
+    memcpy(out->name, feature + 2, FEATURE_NAME_LEN);
+    return true;
+}
 
-        if (feature[0] != kind || feature[1] != bit || feature[2] == '\0')
+bool q2_feature_name(const struct q2_extensions *exts, unsigned kind, unsigned bit, char to[48])
+{
+    struct q2_feature f;
+
+    for (uint32_t i = 0; q2_feature_get(exts, i, &f); i++) {
+        if (f.kind != kind || f.bit != bit || !*f.name)
             continue;
-        memcpy(to, feature + 2, FEATURE_NAME_LEN);
-        to[FEATURE_NAME_LEN] = '\0';
+        memcpy(to, f.name, sizeof(f.name));
         return true;
     }
     return false;

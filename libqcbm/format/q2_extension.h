@@ -49,6 +49,12 @@ void q2_extensions_free(struct q2_extensions *exts);
 /* The last one of @type (QEMU: the last instance wins), or NULL. */
 const struct q2_extension *q2_extension_find(const struct q2_extensions *exts, uint32_t type);
 
+/* An entry of the feature table; false behind the last one. */
+struct q2_feature {
+    unsigned kind, bit; /* kind: 0 incompatible, 1 compatible, 2 autoclear */
+    char name[47];      /* what is stored, and a NUL */
+};
+bool q2_feature_get(const struct q2_extensions *exts, uint32_t index, struct q2_feature *out);
 /* Name of feature @bit of @kind (0 incompatible, 1 compatible, 2 autoclear) from the feature table, into @to (48 bytes);
  * false if it has none. */
 bool q2_feature_name(const struct q2_extensions *exts, unsigned kind, unsigned bit, char to[48]);

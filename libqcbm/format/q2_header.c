@@ -106,7 +106,8 @@ static int check_start(const uint8_t *bytes, size_t len, struct qcbm_error *err)
     uint32_t version, least;
 
     if (len < 4 || be32_load(bytes + Q2_OFF_MAGIC) != Q2_MAGIC)
-        return qcbmi_fail(err, QCBM_E_NOT_QCOW2, Q2_OFF_MAGIC, "not a qcow2 image: the magic bytes are missing");
+        return qcbmi_fail(err, QCBM_E_NOT_QCOW2, Q2_OFF_MAGIC, "Image is not in qcow2 format: %s",
+                          len ? "the magic bytes are missing" : "the file is empty");
     if (len < 8)
         return fail_short(err, len, Q2_V2_HEADER_LENGTH);
     version = be32_load(bytes + Q2_OFF_VERSION);
@@ -144,14 +145,15 @@ static int check_compression(const struct q2_header *h, struct qcbm_error *err)
     bool flagged = h->incompatible & QCBM_INCOMPAT_COMPRESSION;
 
     if (h->compression_type > COMPRESSION_ZSTD)
-        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_COMPRESSION_TYPE, "unknown compression type: %u",
+        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_COMPRESSION_TYPE, "qcow2: unknown compression type: %u",
                           h->compression_type);
     if (flagged && h->compression_type == 0)
         return qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_INCOMPATIBLE,
-                          "Compression type incompatible feature bit must not be set: the type is 0 (deflate)");
+                          "qcow2: Compression type incompatible feature bit must not be set: the type is 0 (deflate)");
     if (!flagged && h->compression_type != 0)
         return qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_INCOMPATIBLE,
-                          "Compression type incompatible feature bit must be set: the type is %u", h->compression_type);
+                          "qcow2: Compression type incompatible feature bit must be set: the type is %u",
+                          h->compression_type);
     return 0;
 }
 
@@ -161,24 +163,23 @@ static int check_features(const struct q2_header *h, struct qcbm_error *err)
 
     if ((h->autoclear & QCBM_AUTOCLEAR_RAW_DATA_FILE) && !(h->incompatible & QCBM_INCOMPAT_DATA_FILE))
         return qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_AUTOCLEAR,
-                          "autoclear features 0x%" PRIx64 ": raw external data without an external data file",
+                          "data-file-raw requires a data file: autoclear features 0x%" PRIx64 " without one",
                           h->autoclear);
     ret = check_compression(h, err);
     if (ret < 0)
         return ret;
     if ((h->incompatible & QCBM_INCOMPAT_EXTENDED_L2) && h->cluster_bits < Q2_MIN_CLUSTER_BITS_EXTL2)
         return qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_CLUSTER_BITS,
-                          "Extended L2 entries are only supported with cluster sizes of at least 16384 bytes, "
-                          "not %" PRIu64,
-                          cluster_size(h));
+                          "Unsupported subcluster size: %" PRIu64 " (extended L2 entries need clusters of 16384 bytes)",
+                          cluster_size(h) / 32);
     if (h->refcount_order > Q2_MAX_REFCOUNT_ORDER)
         return qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_REFCOUNT_ORDER,
                           "Reference count entry width too large; may not exceed 64 bits: refcount_order %" PRIu32
                           ", at most 6",
                           h->refcount_order);
     if (h->crypt_method > CRYPT_LUKS)
-        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_CRYPT_METHOD, "Unsupported encryption method %" PRIu32,
-                          h->crypt_method);
+        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_CRYPT_METHOD, "Unsupported encryption method %" PRId32,
+                          (int32_t)h->crypt_method); /* signed, as QEMU prints it */
     return 0;
 }
 
@@ -217,6 +218,10 @@ static int check_tables(const struct q2_header *h, struct qcbm_error *err)
     if (h->size > Q2_MAX_OFFSET)
         return qcbmi_fail(err, QCBM_E_LIMIT, Q2_OFF_SIZE, "Image is too big: size 0x%" PRIx64 " is above 2^63 - 1",
                           h->size);
+    if (div_up(h->size, l2_span) > INT32_MAX)
+        return qcbmi_fail(err, QCBM_E_LIMIT, Q2_OFF_SIZE,
+                          "Image is too big: size %" PRIu64 " needs %" PRIu64 " L2 tables", h->size,
+                          div_up(h->size, l2_span));
     if (h->l1_entries < div_up(h->size, l2_span))
         return qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_L1_ENTRIES,
                           "L1 table is too small: %" PRIu32 " entries, size %" PRIu64 " needs %" PRIu64, h->l1_entries,

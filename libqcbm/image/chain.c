@@ -18,7 +18,6 @@ static const char *printable(char text[256], const char *name)
 static int resolve(const char *image_path, const char *name, char **out, struct qcbm_error *err)
 {
     const char *local;
-    char text[256];
     char *full = qcbmi_name_full(image_path, name, err);
 
     *out = NULL;
@@ -28,7 +27,7 @@ static int resolve(const char *image_path, const char *name, char **out, struct 
     if (!local) {
         free(full);
         return qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
-                          "'%s' is not a plain file name: protocols and json: are not followed", printable(text, name));
+                          "not a plain file name: protocols and json: are not followed");
     }
     memmove(full, local, strlen(local) + 1);
     *out = full;
@@ -59,6 +58,14 @@ static unsigned layer_flags(const struct qcbmi_chain *chain, const struct qcbmi_
     return (top & (QCBM_OPEN_INFO | QCBM_OPEN_NO_LOCK)) | (options->force_share ? QCBM_OPEN_FORCE_SHARE : 0);
 }
 
+/* The size may have changed before the lock was there. */
+static int lock_raw(struct qcbmi_layer *l, unsigned flags, struct qcbm_error *err)
+{
+    int ret = qcbmi_lock(&l->raw, flags, err);
+
+    return ret < 0 ? ret : qcbmi_io_refresh_size(&l->raw, err);
+}
+
 /* Open l->filename as @format says; without one, guessing would let a guest choose what its disk is taken for. */
 static int open_layer(struct qcbmi_layer *l, const char *format, const struct qcbmi_chain_options *options,
                       unsigned flags, const struct qcbmi_trace *trace, struct qcbm_error *err)
@@ -86,7 +93,7 @@ static int open_layer(struct qcbmi_layer *l, const char *format, const struct qc
         l->borrowed = true;
         return 0;
     }
-    return qcow2 ? qcbmi_image_open(&l->raw, l->filename, flags, &l->img, err) : qcbmi_lock(&l->raw, flags, err);
+    return qcow2 ? qcbmi_image_open(&l->raw, l->filename, flags, &l->img, err) : lock_raw(l, flags, err);
 }
 
 static int add_layer(struct qcbmi_chain *chain, const struct qcbmi_layer *l, struct qcbm_error *err)
@@ -107,6 +114,19 @@ static int add_top(struct qcbm_image *top, struct qcbmi_chain *chain, struct qcb
         return 0;
     free(l.filename);
     return QCBM_E_NOMEM;
+}
+
+static int drop_layer(struct qcbmi_layer *l, int ret)
+{
+    close_layer(l);
+    return ret;
+}
+
+/* @l is open. */
+static int take_layer(struct qcbmi_chain *chain, struct qcbmi_layer *l, struct qcbm_error *err)
+{
+    l->size = l->img ? l->img->g.size : align_up(l->raw.size, Q2_SECTOR);
+    return add_layer(chain, l, err) < 0 ? drop_layer(l, QCBM_E_NOMEM) : 0;
 }
 
 static int check_loop(const struct qcbmi_chain *chain, const struct qcbmi_layer *l, struct qcbm_error *err)
@@ -143,13 +163,7 @@ static int next_layer(struct qcbm_image *above, struct qcbmi_chain *chain, const
         ret = qcbmi_prefix(err, ret == QCBM_E_LOCKED ? ret : QCBM_E_CHAIN,
                            "backing file '%s': ", printable(text, above->backing_file));
     }
-    if (ret == 0) {
-        l.size = l.img ? l.img->g.size : align_up(l.raw.size, Q2_SECTOR);
-        ret = add_layer(chain, &l, err);
-    }
-    if (ret < 0)
-        close_layer(&l);
-    return ret;
+    return ret == 0 ? take_layer(chain, &l, err) : drop_layer(&l, ret);
 }
 
 int qcbmi_chain_open(struct qcbm_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,
@@ -169,4 +183,15 @@ int qcbmi_chain_open(struct qcbm_image *top, const struct qcbmi_chain_options *o
         ret = next_layer(last->img, chain, options, err);
     }
     return ret;
+}
+
+int qcbmi_chain_open_raw(const char *path, unsigned flags, struct qcbmi_chain *chain, struct qcbm_error *err)
+{
+    struct qcbmi_layer l = { .filename = qcbmi_memdup_nul(path, strlen(path), err) };
+    int ret = l.filename ? qcbmi_open(&l.raw, path, false, err) : QCBM_E_NOMEM;
+
+    l.id = l.raw.id;
+    if (ret == 0)
+        ret = lock_raw(&l, flags, err);
+    return ret == 0 ? take_layer(chain, &l, err) : drop_layer(&l, ret);
 }

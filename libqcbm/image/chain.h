@@ -35,6 +35,8 @@ struct qcbmi_chain_options {
  * QCBM_E_CHAIN: a name that is not followed, no format, a loop, too deep, or a layer that cannot be opened. */
 int qcbmi_chain_open(struct qcbm_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,
                      struct qcbm_error *err);
+/* A chain of one raw layer, locked as @flags (enum qcbm_open_flag) say. */
+int qcbmi_chain_open_raw(const char *path, unsigned flags, struct qcbmi_chain *chain, struct qcbm_error *err);
 void qcbmi_chain_close(struct qcbmi_chain *chain); /* fine on a zeroed struct */
 
 #endif

@@ -16,22 +16,36 @@
 #define MAX_FINDINGS 4096u
 #define SPARSE_PIECE (UINT64_C(64) << 10)
 
-/* An incompatible bit that is not ours to know: name it as the image does, else by its mask (QEMU's wording). */
+/* Behind what @text has, with a comma between names; a text that is too long is cut. */
+__attribute__((format(printf, 2, 3))) static void append(char text[256], const char *fmt, ...)
+{
+    size_t used = strlen(text);
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text + used, 256 - used, fmt, args);
+    va_end(args);
+}
+
+/* Incompatible bits that are not ours to know: named by the image's table in its order, up to an entry without a name, the
+ * rest by its mask. QEMU's wording. */
 static int check_incompatible(const struct qcbm_image *img, struct qcbm_error *err)
 {
     uint64_t unknown = img->h.incompatible & ~Q2_INCOMPAT_KNOWN;
-    char name[48], text[256];
-    unsigned bit = 0;
+    char text[256] = "", name[200];
+    struct q2_feature f;
 
     if (!unknown)
         return 0;
-    while (!(unknown >> bit & 1))
-        bit++;
-    if (q2_feature_name(&img->exts, 0, bit, name))
-        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 72, "Unsupported qcow2 feature(s): %s (incompatible feature bit %u)",
-                          qcbmi_printable(text, sizeof(text), name, strnlen(name, sizeof(name))), bit);
-    return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 72,
-                      "Unsupported qcow2 feature(s): Unknown incompatible feature: %" PRIx64, unknown);
+    for (uint32_t i = 0; q2_feature_get(&img->exts, i, &f) && *f.name; i++) {
+        if (f.kind != 0 || f.bit > 63 || !(unknown >> f.bit & 1))
+            continue;
+        unknown &= ~(UINT64_C(1) << f.bit);
+        append(text, "%s%s", *text ? ", " : "", qcbmi_printable(name, sizeof(name), f.name, strlen(f.name)));
+    }
+    if (unknown)
+        append(text, "%sUnknown incompatible feature: %" PRIx64, *text ? ", " : "", unknown);
+    return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 72, "Unsupported qcow2 feature(s): %s", text);
 }
 
 static int dup_extension(const struct qcbm_image *img, uint32_t type, char **out, struct qcbm_error *err)
@@ -54,11 +68,23 @@ static void drop_empty(char **name)
     *name = NULL;
 }
 
+/* Where QEMU looks for the files that the image names. A name for the data file is literal. */
+static int load_full_names(struct qcbm_image *img, struct qcbm_error *err)
+{
+    const char *data_file = img->data_file ? img->data_file : img->g.data_file ? "" : NULL;
+
+    if (img->backing_file)
+        img->full_backing = qcbmi_name_full(img->path, img->backing_file, err);
+    if (data_file)
+        img->full_data_file = qcbmi_name_beside(img->path, data_file, err);
+    return (img->backing_file && !img->full_backing) || (data_file && !img->full_data_file) ? QCBM_E_NOMEM : 0;
+}
+
 static int load_names(struct qcbm_image *img, struct qcbm_error *err)
 {
     int ret = dup_extension(img, Q2_EXT_BACKING_FORMAT, &img->backing_format, err);
 
-    if (ret == 0 && img->g.data_file)
+    if (ret == 0)
         ret = dup_extension(img, Q2_EXT_DATA_FILE, &img->data_file, err);
     if (ret == 0 && img->h.backing_offset && img->h.backing_size) {
         img->backing_file = qcbmi_memdup_nul(img->cluster0 + img->h.backing_offset, img->h.backing_size, err);
@@ -66,19 +92,22 @@ static int load_names(struct qcbm_image *img, struct qcbm_error *err)
     }
     drop_empty(&img->backing_format);
     drop_empty(&img->backing_file);
-    return ret;
+    return ret < 0 ? ret : load_full_names(img, err);
 }
 
 static void forget_header(struct qcbm_image *img)
 {
+    char **const names[] = { &img->backing_file, &img->backing_format, &img->data_file, &img->full_backing,
+                             &img->full_data_file };
+
     free(img->cluster0);
+    img->cluster0 = NULL;
     q2_extensions_free(&img->exts);
     memset(&img->exts, 0, sizeof(img->exts));
-    free(img->backing_file);
-    free(img->backing_format);
-    free(img->data_file);
-    img->cluster0 = NULL;
-    img->backing_file = img->backing_format = img->data_file = NULL;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        free(*names[i]);
+        *names[i] = NULL;
+    }
 }
 
 /* Zeros are not copied: memory from calloc that nobody has touched costs nothing, and a chain has up to 200 first

@@ -97,6 +97,19 @@ QCBM_API int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out
  * of a backing file is looked for in the working directory, and options->since of qcbm_synth() is refused. */
 QCBM_API int qcbm_open_fd(int fd, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
 
+/* Which format do the first bytes of @path show, by QEMU's rules? "qcow2"; "raw" where no other is seen; the names of
+ * those that this library does not read are QEMU's, as "vmdk". Only for files that a person named: a guest chooses what
+ * its disk begins with, so what an image names must not be guessed.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_IO, QCBM_E_UNSUPPORTED (not a regular file or block device), QCBM_E_NOMEM. */
+QCBM_API int qcbm_probe(const char *path, const char **format, struct qcbm_error *err);
+
+/* Do both names lead to the same file? False if one of them leads to none. */
+QCBM_API bool qcbm_same_file(const char *a, const char *b);
+
+/* The local file that a name for QEMU stands for, a part of @name: what is behind "file:", or all of it. NULL for other
+ * protocols and for json:. */
+QCBM_API const char *qcbm_local_name(const char *name);
+
 /* As qcbm_open(), on a backend of the caller. @ops and @self must outlive the image; @ops->close is called by
  * qcbm_close(), and by this function when it fails. */
 QCBM_API int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_image **out,
@@ -159,11 +172,14 @@ struct qcbm_image_info {
     bool bitmaps_stale;    /* an extension without its autoclear bit: QEMU ignores it, and drops it at the next write */
     const char *backing_file; /* NUL-terminated bytes; NULL if none. Strings live until qcbm_close(). */
     const char *backing_format;
-    const char *data_file;
+    const char *data_file;                             /* may be there without the feature bit; then nobody opens it */
     uint64_t crypt_header_offset, crypt_header_length; /* LUKS area, 0 if none */
     bool is_device;                                    /* the image lies on a block device */
     uint32_t extent_size_hint;                         /* of the file (XFS), bytes; 0 if none */
     uint32_t stale_bitmap_count;                       /* entries that qcbm_stale_bitmap_get() knows */
+    const char *full_backing;                          /* where QEMU looks for backing_file: a relative name starts in
+                                                        * the folder of the image */
+    const char *full_data_file;
 };
 
 /* Fill @out from what was read at open. @size is sizeof *out of the caller. Cannot fail. */
@@ -297,6 +313,9 @@ QCBM_API int qcbm_chain_open(struct qcbm_image *img, struct qcbm_chain **out, st
 /* As qcbm_chain_open(), but a layer that cannot be opened does not hide those above it: returns 1 then, @err says which
  * and why, and *@out has the layers above it. Returns 0, 1, QCBM_E_NOMEM. */
 QCBM_API int qcbm_chain_open_partial(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err);
+/* A chain of one layer: @path as a raw file, whatever is in it. @flags: QCBM_OPEN_FORCE_SHARE, QCBM_OPEN_INFO,
+ * QCBM_OPEN_NO_LOCK. Returns 0, QCBM_E_ARG, and what qcbm_open() returns. */
+QCBM_API int qcbm_chain_open_raw(const char *path, unsigned flags, struct qcbm_chain **out, struct qcbm_error *err);
 QCBM_API uint32_t qcbm_chain_count(const struct qcbm_chain *chain);
 /* @index in 0 .. count - 1, from the top down. Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,
@@ -340,6 +359,10 @@ enum qcbm_map_flag { QCBM_MAP_FORCE_SHARE = 1u << 0 /* open backing layers as QC
 QCBM_API int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, unsigned flags, qcbm_map_fn *fn,
                       void *opaque, struct qcbm_error *err);
 
+/* The same of a chain that is open. */
+QCBM_API int qcbm_chain_map(struct qcbm_chain *chain, uint64_t start, uint64_t length, qcbm_map_fn *fn, void *opaque,
+                            struct qcbm_error *err);
+
 enum qcbm_measure_flag {
     QCBM_MEASURE_FORCE_SHARE = 1u << 0, /* as QCBM_MAP_FORCE_SHARE */
     QCBM_MEASURE_PREALLOCATED = 1u << 1 /* the copy gets all its data clusters at once */
@@ -372,6 +395,10 @@ struct qcbm_measure {
  * Returns 0, QCBM_E_ARG, QCBM_E_LIMIT (too large a disk for the cluster size), and what qcbm_map() returns. */
 QCBM_API int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qcbm_measure_options *options,
                           struct qcbm_measure *out, size_t out_size, struct qcbm_error *err);
+
+/* The same of a chain that is open; QCBM_MEASURE_FORCE_SHARE has no effect. */
+QCBM_API int qcbm_chain_measure(struct qcbm_chain *chain, const struct qcbm_measure_options *options,
+                                struct qcbm_measure *out, size_t out_size, struct qcbm_error *err);
 
 /* Structures as they lie on the disk. A dump opens any file, whatever is wrong with it, and shows raw values. */
 struct qcbm_dump;

@@ -59,20 +59,21 @@ static const char *wrong_kind(const struct stat *st)
 
 static int fail_kind(const char *kind, struct qcbm_error *err)
 {
-    return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET,
-                      "Could not open: %s, an image must be a regular file or a block device", kind);
+    return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "%s, an image must be a regular file or a block device",
+                      kind);
 }
 
 static int fail_open(const char *path, bool writable, int sys_errno, struct qcbm_error *err)
 {
     struct stat st;
 
-    /* Opening a directory for writing, or a socket, fails with an errno that does not tell. */
-    if ((sys_errno == EISDIR || sys_errno == ENXIO) && stat(path, &st) == 0 && wrong_kind(&st))
+    /* Opening a directory for writing, or a socket, fails with an errno that does not tell; where only some files may
+     * be read a folder is among those that may not. */
+    if (stat(path, &st) == 0 && wrong_kind(&st))
         return fail_kind(wrong_kind(&st), err);
     if (writable && (sys_errno == EACCES || sys_errno == EPERM || sys_errno == EROFS || sys_errno == ETXTBSY))
-        return qcbmi_fail_errno(err, sys_errno, QCBM_NO_OFFSET, "Could not open for writing");
-    return qcbmi_fail_errno(err, sys_errno, QCBM_NO_OFFSET, "Could not open");
+        return qcbmi_fail_errno(err, sys_errno, QCBM_NO_OFFSET, "it cannot be written to");
+    return qcbmi_fail_errno(err, sys_errno, QCBM_NO_OFFSET, "%s", "");
 }
 
 static int open_fd(const char *path, bool writable, struct qcbm_error *err)
@@ -97,7 +98,7 @@ static int check_fd(int fd, bool writable, struct stat *st, struct qcbm_error *e
         return fail_kind(wrong_kind(st), err);
     /* The kernel lets root open a read-only device for writing; every write would fail then. */
     if (writable && S_ISBLK(st->st_mode) && ioctl(fd, BLKROGET, &read_only) == 0 && read_only)
-        return qcbmi_fail_errno(err, EROFS, QCBM_NO_OFFSET, "Could not open for writing");
+        return qcbmi_fail_errno(err, EROFS, QCBM_NO_OFFSET, "it cannot be written to");
     flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
         return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "fcntl failed");

@@ -9,7 +9,7 @@ struct stat;
 
 /* Open @path; regular files and block devices only, never blocks on a FIFO, close-on-exec. *@self goes with
  * qcbmi_file_ops(). Messages do not repeat the path.
- * Returns 0, QCBM_E_NOTFOUND ("Could not open: No such file or directory"), QCBM_E_IO (with sys_errno), QCBM_E_UNSUPPORTED,
+ * Returns 0, QCBM_E_NOTFOUND ("No such file or directory"), QCBM_E_IO (with sys_errno), QCBM_E_UNSUPPORTED,
  * QCBM_E_NOMEM. */
 int qcbmi_file_open(const char *path, bool writable, void **self, struct qcbm_error *err);
 /* The same of a descriptor, which is taken over, on failure too. QCBM_E_ARG: it is open in a way that does not do. */

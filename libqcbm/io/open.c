@@ -77,7 +77,7 @@ int qcbmi_identify(const char *path, struct qcbmi_file_id *out, struct qcbm_erro
 
     *out = (struct qcbmi_file_id){ 0 };
     if (stat(path, &st) < 0)
-        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "Could not open");
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "%s", "");
     *out = qcbmi_file_id_of(&st);
     return 0;
 }

@@ -4,55 +4,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "base/checked.h"
 #include "image/guest_map.h"
-#include "io/open.h"
+#include "ops/map.h"
 
 struct map_walk {
-    struct qcbmi_chain chain;
+    const struct qcbmi_chain *chain;
     struct qcbmi_guest_map map;
-    char **data_files; /* name of the external data file of a layer, or NULL */
     qcbm_map_fn *fn;
     void *opaque;
     struct qcbm_map_entry run; /* not yet given out; length 0 = none */
 };
 
-static void walk_free(struct map_walk *w)
+/* Where the bytes of a layer lie. A data file is not opened. */
+static const char *file_of(const struct qcbmi_layer *l)
 {
-    for (size_t i = 0; w->data_files && i < w->chain.n; i++)
-        free(w->data_files[i]);
-    free(w->data_files);
-    qcbmi_guest_map_free(&w->map);
-    qcbmi_chain_close(&w->chain);
-}
-
-static int walk_init(struct map_walk *w, struct qcbm_image *img, unsigned flags, struct qcbm_error *err)
-{
-    struct qcbmi_chain_options options = { .force_share = flags & QCBM_MAP_FORCE_SHARE };
-    int ret = qcbmi_chain_open(img, &options, &w->chain, err);
-
-    if (ret < 0)
-        return ret;
-    w->data_files = qcbmi_alloc_array(w->chain.n, sizeof(*w->data_files), err);
-    if (!w->data_files)
-        return QCBM_E_NOMEM;
-    for (size_t i = 0; i < w->chain.n; i++) {
-        const struct qcbmi_layer *l = &w->chain.layers[i];
-
-        if (!l->img || !l->img->g.data_file)
-            continue;
-        /* literal, and relative to the image; the file is not opened */
-        w->data_files[i] = qcbmi_name_beside(l->filename, l->img->data_file ? l->img->data_file : "", err);
-        if (!w->data_files[i])
-            return QCBM_E_NOMEM;
-    }
-    return qcbmi_guest_map_init(&w->map, &w->chain, QCBMI_GUEST_ALL | QCBMI_GUEST_HOLES, err);
+    return l->img && l->img->g.data_file ? l->img->full_data_file : l->filename;
 }
 
 static void fill_entry(struct map_walk *w, const struct qcbmi_guest_piece *p, struct qcbm_map_entry *e)
 {
-    const struct qcbmi_layer *l = &w->chain.layers[p->layer];
+    const struct qcbmi_layer *l = &w->chain->layers[p->layer];
     /* An encrypted cluster cannot be read where it lies, so QEMU gives no place. */
     bool placed = p->host != QCBM_NO_OFFSET && p->kind != Q2_COMPRESSED && !(l->img && l->img->h.crypt_method);
 
@@ -63,7 +35,7 @@ static void fill_entry(struct map_walk *w, const struct qcbmi_guest_piece *p, st
     e->zero = p->hole || !e->data; /* what no layer has reads as zeros */
     e->offset = placed ? p->host : QCBM_NO_OFFSET;
     if (placed)
-        e->filename = w->data_files[p->layer] ? w->data_files[p->layer] : l->filename;
+        e->filename = file_of(l);
 }
 
 static bool mergeable(const struct qcbm_map_entry *a, const struct qcbm_map_entry *b)
@@ -130,10 +102,12 @@ static void report_lost_of(struct qcbm_image *img, const struct qcbmi_guest_laye
                           layer, l->lost_tables, l->first_lost);
 }
 
-static void report_lost(struct qcbm_image *img, const struct map_walk *w)
+static void report_lost(const struct map_walk *w)
 {
-    for (size_t i = 0; w->map.layers && i < w->chain.n; i++) {
-        const char *name = w->chain.layers[i].filename;
+    struct qcbm_image *img = w->chain->layers[0].img;
+
+    for (size_t i = 0; img && w->map.layers && i < w->chain->n; i++) {
+        const char *name = w->chain->layers[i].filename;
         char text[128], layer[144] = "";
 
         if (i)
@@ -142,16 +116,29 @@ static void report_lost(struct qcbm_image *img, const struct map_walk *w)
     }
 }
 
-int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, unsigned flags, qcbm_map_fn *fn, void *opaque,
-             struct qcbm_error *err)
+int qcbmi_map_chain(const struct qcbmi_chain *chain, uint64_t start, uint64_t length, qcbm_map_fn *fn, void *opaque,
+                    struct qcbm_error *err)
 {
-    struct map_walk w = { .fn = fn, .opaque = opaque };
-    uint64_t size = img->g.sector_size_down;
-    int ret = walk_init(&w, img, flags, err);
+    struct map_walk w = { .chain = chain, .fn = fn, .opaque = opaque };
+    uint64_t size = align_down(chain->layers[0].size, Q2_SECTOR);
+    int ret = qcbmi_guest_map_init(&w.map, chain, QCBMI_GUEST_ALL | QCBMI_GUEST_HOLES, err);
 
     if (ret == 0 && start < size)
         ret = walk(&w, start, start + u64_min(length, size - start), err);
-    report_lost(img, &w);
-    walk_free(&w);
+    report_lost(&w);
+    qcbmi_guest_map_free(&w.map);
+    return ret;
+}
+
+int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, unsigned flags, qcbm_map_fn *fn, void *opaque,
+             struct qcbm_error *err)
+{
+    struct qcbmi_chain_options options = { .force_share = flags & QCBM_MAP_FORCE_SHARE };
+    struct qcbmi_chain chain = { 0 };
+    int ret = qcbmi_chain_open(img, &options, &chain, err);
+
+    if (ret == 0)
+        ret = qcbmi_map_chain(&chain, start, length, fn, opaque, err);
+    qcbmi_chain_close(&chain);
     return ret;
 }

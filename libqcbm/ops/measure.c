@@ -4,6 +4,8 @@
 
 #include "base/checked.h"
 #include "bitmap/bitmap_list.h"
+#include "ops/map.h"
+#include "ops/measure.h"
 
 struct target {
     uint64_t cluster_size, l2_entry_size, refcount_bits;
@@ -123,40 +125,78 @@ static uint64_t bitmaps_bytes(const struct qcbm_image *img, const struct target 
     return bytes + align_up(directory, t->cluster_size);
 }
 
-static int measure_source(struct qcbm_image *img, const struct target *t, const struct qcbm_measure_options *options,
-                          struct qcbm_measure *m, struct qcbm_error *err)
+static int measure_source(const struct qcbmi_chain *chain, const struct target *t, struct qcbm_measure *m,
+                          struct qcbm_error *err)
 {
-    unsigned flags = options && (options->flags & QCBM_MEASURE_FORCE_SHARE) ? QCBM_MAP_FORCE_SHARE : 0;
-    struct count c = { .cluster_size = t->cluster_size, .size = img->g.sector_size_down, .target = t };
-    int ret = qcbm_map(img, 0, UINT64_MAX, flags, count_entry, &c, err);
+    const struct qcbm_image *img = chain->layers[0].img;
+    struct count c = { .cluster_size = t->cluster_size,
+                       .size = align_down(chain->layers[0].size, Q2_SECTOR),
+                       .target = t };
+    int ret = qcbmi_map_chain(chain, 0, UINT64_MAX, count_entry, &c, err);
 
     m->required = c.clusters * t->cluster_size;
-    m->has_bitmaps = t->version >= 3 && img->g.version >= 3;
+    m->has_bitmaps = img && t->version >= 3 && img->g.version >= 3;
     if (m->has_bitmaps)
         m->bitmaps = bitmaps_bytes(img, t);
+    return ret;
+}
+
+/* @chain: NULL for a new image of @size bytes. */
+static int measure(const struct qcbmi_chain *chain, uint64_t size, const struct qcbm_measure_options *options,
+                   struct qcbm_measure *m, struct qcbm_error *err)
+{
+    uint64_t virtual_size = 0, metadata;
+    struct target t;
+    int ret = read_options(options, &t, err);
+
+    if (ret == 0)
+        ret = check_size(size, &t, &virtual_size, err);
+    if (ret == 0 && chain)
+        ret = measure_source(chain, &t, m, err);
+    if (ret < 0)
+        return ret;
+    if (options && (options->flags & QCBM_MEASURE_PREALLOCATED))
+        m->required = virtual_size;
+    metadata = metadata_bytes(virtual_size, &t);
+    m->required += metadata;
+    m->fully_allocated = metadata + virtual_size;
+    return 0;
+}
+
+static void give(void *out, size_t out_size, const struct qcbm_measure *m)
+{
+    memset(out, 0, out_size);
+    memcpy(out, m, out_size < sizeof(*m) ? out_size : sizeof(*m));
+}
+
+int qcbmi_measure_chain(const struct qcbmi_chain *chain, const struct qcbm_measure_options *options,
+                        struct qcbm_measure *out, size_t out_size, struct qcbm_error *err)
+{
+    struct qcbm_measure m = { 0 };
+    int ret = measure(chain, align_down(chain->layers[0].size, Q2_SECTOR), options, &m, err);
+
+    if (ret == 0)
+        give(out, out_size, &m);
     return ret;
 }
 
 int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qcbm_measure_options *options,
                  struct qcbm_measure *out, size_t out_size, struct qcbm_error *err)
 {
+    struct qcbmi_chain_options how = { .force_share = options && (options->flags & QCBM_MEASURE_FORCE_SHARE) };
+    struct qcbmi_chain chain = { 0 };
     struct qcbm_measure m = { 0 };
-    uint64_t virtual_size = 0, metadata;
-    struct target t;
-    int ret = read_options(options, &t, err);
+    int ret;
 
-    if (ret == 0)
-        ret = check_size(img ? img->g.sector_size_down : size, &t, &virtual_size, err);
-    if (ret == 0 && img)
-        ret = measure_source(img, &t, options, &m, err);
-    if (ret < 0)
+    if (!img) {
+        ret = measure(NULL, size, options, &m, err);
+        if (ret == 0)
+            give(out, out_size, &m);
         return ret;
-    if (options && (options->flags & QCBM_MEASURE_PREALLOCATED))
-        m.required = virtual_size;
-    metadata = metadata_bytes(virtual_size, &t);
-    m.required += metadata;
-    m.fully_allocated = metadata + virtual_size;
-    memset(out, 0, out_size);
-    memcpy(out, &m, out_size < sizeof(m) ? out_size : sizeof(m));
-    return 0;
+    }
+    ret = qcbmi_chain_open(img, &how, &chain, err);
+    if (ret == 0)
+        ret = qcbmi_measure_chain(&chain, options, out, out_size, err);
+    qcbmi_chain_close(&chain);
+    return ret;
 }

@@ -149,7 +149,7 @@ static void what_cannot_be_followed_is_refused(void **state)
         { "nbd:localhost:1", "raw", "not followed" },
         { "json:{}", "raw", "not followed" },
         { "a:b", "raw", "not followed" },
-        { "notqcow2", "qcow2", "not a qcow2 image" },
+        { "notqcow2", "qcow2", "Image is not in qcow2 format: the file is empty" },
         { ".", "raw", "backing file '.'" },
         { "pipe", "raw", "backing file 'pipe'" },
     };

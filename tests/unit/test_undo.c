@@ -457,7 +457,7 @@ static void what_is_no_undo_file_is_told(void **state)
     write_file(g->undo, g->b.bytes, g->b.len);
     expect_refused(g, g->changed, g->changed_len, QCBM_E_ARG, QCBM_NO_OFFSET, "no undo file: the magic is missing");
     unlink(g->undo);
-    expect_refused(g, g->changed, g->changed_len, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Could not open: No such file");
+    expect_refused(g, g->changed, g->changed_len, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "No such file");
     snprintf(g->undo, sizeof(g->undo), "%s", g->dir.path);
     expect_refused(g, g->changed, g->changed_len, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "is a directory");
 }

@@ -8,5 +8,4 @@ same_as_qemu_img info -f
 same_as_qemu_img info --frob image.qcow2
 same_as_qemu_img info -q image.qcow2
 same_as_qemu_img info --output
-fails qcbm info --image-opts driver=qcow2,file.filename=image.qcow2
-fails qcbm info -f raw image.qcow2
+same_as_qemu_img info --image-opts -f qcow2 driver=qcow2,file.filename=image.qcow2

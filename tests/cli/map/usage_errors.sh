@@ -7,4 +7,3 @@ same_as_qemu_img map -s x image.qcow2
 same_as_qemu_img map --max-length 9E image.qcow2
 same_as_qemu_img map --output=xml image.qcow2
 same_as_qemu_img map -q image.qcow2
-fails qcbm map -f raw image.qcow2

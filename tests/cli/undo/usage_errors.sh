@@ -6,4 +6,3 @@ for arguments in '' 'a' 'a b c' '--frob a b'; do
     if qcbm undo $arguments; then complain "accepted: $arguments"; fi
 done
 fails qcbm undo -f raw image.qcow2 undo
-fails qcbm undo --image-opts image.qcow2 undo
