@@ -191,16 +191,21 @@ static int read_run(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_err
 }
 
 /* QEMU reads zeros behind the end of the file: such a table says "unallocated" to it. The caller reports it. */
-static bool is_lost(struct qcbmi_guest_layer *l, uint64_t index, uint64_t l2_offset)
+static int lose_table(struct qcbmi_guest_layer *l, uint64_t index, struct qcbm_error *err)
 {
-    if (l2_offset < l->layer->img->io.size)
-        return false;
-    if (l2_offset == l->last_lost)
-        return true;
+    uint64_t offset = l->table, size = l->layer->img->io.size;
+
+    l->table = 0;
+    if (l->strict)
+        return qcbmi_fail(err, QCBM_E_CORRUPT, l->layer->img->h.l1_offset + 8 * index,
+                          "L1 entry %" PRIu64 ": L2 table at 0x%" PRIx64 " lies past the end of the file at 0x%" PRIx64,
+                          index, offset, size);
+    if (offset == l->last_lost)
+        return 0;
     if (l->lost_tables++ == 0)
         l->first_lost = index;
-    l->last_lost = l2_offset;
-    return true;
+    l->last_lost = offset;
+    return 0;
 }
 
 /* The table of @guest becomes l->table, with 0 for none; l->table_end is up to where that holds. */
@@ -220,11 +225,15 @@ static int enter_table(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_
                           "L1 entry %" PRIu64 ": L2 table offset 0x%" PRIx64 " is not cluster-aligned", index,
                           e.l2_offset);
     l->table = index == first ? e.l2_offset : 0;
-    l->table_from = guest;
-    index += index == first;
-    l->table_end = index < end ? index * g->l2_span : l->end;
-    if (l->table && (is_lost(l, first, l->table) || qcbmi_window_is_zero(&l->l2, l->table, g->cluster_size)))
+    if (l->table >= img->io.size)
+        ret = lose_table(l, index, err);
+    if (ret < 0)
+        return ret;
+    if (l->table && qcbmi_window_is_zero(&l->l2, l->table, g->cluster_size))
         l->table = 0;
+    index += index == first;
+    l->table_from = guest;
+    l->table_end = index < end ? index * g->l2_span : l->end;
     return 0;
 }
 
@@ -285,7 +294,12 @@ static int init_layer(struct qcbmi_guest_layer *l, struct qcbmi_layer *layer, un
     l->lost_entries = img ? count_lost_entries(img) : 0;
     qcbmi_holes_init(&l->holes, img ? &img->io : &layer->raw);
     l->l1.holes = l->l2.holes = &l->holes;
-    if (img && (flags & QCBMI_GUEST_ALL))
+    l->strict = flags & QCBMI_GUEST_STRICT;
+    if (l->strict && l->lost_entries)
+        ret = qcbmi_fail(err, QCBM_E_CORRUPT, 40,
+                         "active L1 table: %" PRIu64 " entries lie past the end of the file at 0x%" PRIx64,
+                         l->lost_entries, img->io.size);
+    if (ret == 0 && img && (flags & QCBMI_GUEST_ALL))
         ret = check_sharing(l, err);
     /* With an external data file the holes would be those of that file, which is not opened. */
     if (ret == 0 && img && (flags & QCBMI_GUEST_HOLES) && !img->g.data_file && !img->h.crypt_method)
@@ -351,7 +365,6 @@ static int look_at(struct qcbmi_guest_map *m, size_t i, struct qcbm_error *err)
             l->run = (struct qcbmi_guest_piece){ 0 };
             return layer_failed(m, i, ret, err);
         }
-        m->lost = m->lost || l->lost_entries || l->lost_tables;
     }
     if (reads_through(l->run.kind)) {
         qcbmi_min_tree_set(&m->through, i, l->run.end);

@@ -13,8 +13,9 @@
 #include "image/window.h"
 
 enum qcbmi_guest_flag {
-    QCBMI_GUEST_ALL = 1u << 0,  /* all of the disk will be asked for: refuse tables that are shared out of all bounds */
-    QCBMI_GUEST_HOLES = 1u << 1 /* find holes of the file in allocated clusters, where QEMU would look for them */
+    QCBMI_GUEST_ALL = 1u << 0, /* all of the disk will be asked for: refuse tables that are shared out of all bounds */
+    QCBMI_GUEST_HOLES = 1u << 1, /* find holes of the file in allocated clusters, where QEMU would look for them */
+    QCBMI_GUEST_STRICT = 1u << 2 /* a table past the end of the file is an error; QEMU takes it for zeros */
 };
 
 struct qcbmi_guest_piece {
@@ -36,7 +37,7 @@ struct qcbmi_guest_layer {
     uint64_t end; /* of what can be seen of it: no layer above is shorter */
     struct qcbmi_holes holes;
     struct qcbmi_window l1, l2;
-    bool ask_holes;
+    bool ask_holes, strict;
     uint64_t table, table_from, table_end; /* the L2 table that was found last, and the guest bytes under it */
     struct q2_l2_entry entry;              /* the one that was parsed last: */
     uint64_t entry_cluster;                /* of this guest cluster; UINT64_MAX: none */
@@ -54,20 +55,19 @@ struct qcbmi_guest_map {
     struct qcbmi_guest_layer *layers; /* as many as the chain has */
     size_t visible;                   /* of them, at @at: a layer that has ended hides all below it */
     uint64_t at;                      /* asked last */
-    bool lost;                        /* a layer has lost_entries or lost_tables */
     struct qcbmi_min_tree through;    /* up to where each layer is known to read through, from @at on */
     uint64_t doubtful[(QCBMI_CHAIN_MAX_DEPTH + 63) / 64]; /* bits: layers that do, by an entry that breaks a rule */
 };
 
 /* @chain must outlive the map. Free it on failure too.
  * QCBM_E_CORRUPT: with QCBMI_GUEST_ALL, so many L1 entries share L2 tables that following them costs more than the file
- * is worth. */
+ * is worth; with QCBMI_GUEST_STRICT, an L1 table that passes the end of the file. */
 int qcbmi_guest_map_init(struct qcbmi_guest_map *m, const struct qcbmi_chain *chain, unsigned flags,
                          struct qcbm_error *err);
 void qcbmi_guest_map_free(struct qcbmi_guest_map *m); /* fine on a zeroed struct */
 
 /* What is at @guest, below the size of the top layer rounded down to 512: a piece that begins there.
- * QCBM_E_CORRUPT: an L1 entry that leads nowhere. */
+ * QCBM_E_CORRUPT: an L1 entry that leads nowhere; with QCBMI_GUEST_STRICT, past the end of the file. */
 int qcbmi_guest_map_at(struct qcbmi_guest_map *m, uint64_t guest, struct qcbmi_guest_piece *out,
                        struct qcbm_error *err);
 

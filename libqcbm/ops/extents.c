@@ -38,25 +38,6 @@ static int add_piece(struct emit *e, uint64_t start, uint64_t end, bool dirty, b
     return ret;
 }
 
-/* A table that the file lost says nothing about what the guest wrote: that its zeros are true is not to be told. */
-static int check_lost(const struct qcbmi_guest_map *map, struct qcbm_error *err)
-{
-    for (size_t i = 0; map->lost && i < map->chain->n; i++) {
-        const struct qcbmi_guest_layer *l = &map->layers[i];
-
-        if (l->lost_entries)
-            return qcbmi_fail(err, QCBM_E_CORRUPT, 40,
-                              "active L1 table: %" PRIu64 " entries lie past the end of the file at 0x%" PRIx64,
-                              l->lost_entries, l->layer->img->io.size);
-        if (l->lost_tables)
-            return qcbmi_fail(err, QCBM_E_CORRUPT, l->layer->img->h.l1_offset + 8 * l->first_lost,
-                              "L1 entry %" PRIu64 ": L2 table at 0x%" PRIx64
-                              " lies past the end of the file at 0x%" PRIx64,
-                              l->first_lost, l->last_lost, l->layer->img->io.size);
-    }
-    return 0;
-}
-
 /* Granules [@first, @last) are all dirty or all clean. */
 static int add_granules(struct emit *e, uint64_t first, uint64_t last, bool dirty, struct qcbm_error *err)
 {
@@ -68,8 +49,6 @@ static int add_granules(struct emit *e, uint64_t first, uint64_t last, bool dirt
         struct qcbmi_guest_piece p;
         int ret = qcbmi_guest_map_at(e->map, start, &p, err);
 
-        if (ret == 0)
-            ret = check_lost(e->map, err);
         if (ret == 0)
             ret = add_piece(e, start, u64_min(p.end, end), dirty, qcbmi_guest_piece_is_zero(&p), err);
         if (ret < 0)
@@ -155,7 +134,7 @@ int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name, const struc
     if (o.flags & QCBM_EXTENTS_ZERO) {
         ret = qcbmi_chain_open(img, &chain_options, &chain, err);
         if (ret == 0)
-            ret = qcbmi_guest_map_init(&map, &chain, QCBMI_GUEST_ALL, err);
+            ret = qcbmi_guest_map_init(&map, &chain, QCBMI_GUEST_ALL | QCBMI_GUEST_STRICT, err);
         e.map = &map;
     }
     if (ret == 0)

@@ -36,7 +36,7 @@ static int read_head(struct qcbm_image *img, uint8_t *to, uint64_t len, bool *kn
     int ret = qcbmi_chain_open(img, &this_layer, &chain, err);
 
     if (ret == 0)
-        ret = qcbmi_guest_map_init(&map, &chain, 0, err);
+        ret = qcbmi_guest_map_init(&map, &chain, QCBMI_GUEST_STRICT, err);
     *known = true;
     while (ret == 0 && *known && piece.end < len) {
         ret = qcbmi_guest_map_at(&map, piece.end, &piece, err);

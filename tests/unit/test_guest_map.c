@@ -340,6 +340,8 @@ static void a_table_past_the_end_is_counted_once(void **state)
     struct build_options opt = { .size = KIB(96), .cluster_bits = 9 }; /* 32 KiB under each table */
     struct stack s = { 0 };
     struct qcbmi_guest_map m = { 0 };
+    struct qcbm_error err = { 0 };
+    struct qcbmi_guest_piece p;
     struct image_builder b;
 
     (void)state;
@@ -351,10 +353,38 @@ static void a_table_past_the_end_is_counted_once(void **state)
     stack_push(&s, build_open(&b, 0));
     assert_int_equal(qcbmi_guest_map_init(&m, &s.chain, QCBMI_GUEST_ALL, NULL), 0);
     assert_int_equal(piece_at(&m, 0).kind, Q2_NORMAL);
-    assert_false(m.lost);
     for (uint64_t at = KIB(32); at < KIB(96); at += 512)
         assert_int_equal(piece_at(&m, at).kind, Q2_UNALLOCATED);
-    assert_true(m.lost && m.layers[0].lost_tables == 2 && m.layers[0].first_lost == 1);
+    assert_true(m.layers[0].lost_tables == 2 && m.layers[0].first_lost == 1);
+    qcbmi_guest_map_free(&m);
+    assert_int_equal(qcbmi_guest_map_init(&m, &s.chain, QCBMI_GUEST_STRICT, NULL), 0);
+    assert_failure(qcbmi_guest_map_at(&m, KIB(40), &p, &err), &err, QCBM_E_CORRUPT, b.l1 + 8,
+                   "L1 entry 1: L2 table at 0x100000 lies past the end of the file");
+    assert_int_equal(piece_at(&m, 0).kind, Q2_NORMAL); /* the rest can be read */
+    assert_failure(qcbmi_guest_map_at(&m, KIB(64), &p, &err), &err, QCBM_E_CORRUPT, b.l1 + 16, "L1 entry 2");
+    qcbmi_guest_map_free(&m);
+    qcbm_close(s.layers[0].img);
+    build_free(&b);
+}
+
+static void an_l1_table_past_the_end_is_no_empty_disk_where_it_matters(void **state)
+{
+    struct build_options opt = { .size = KIB(96), .cluster_bits = 9 };
+    struct stack s = { 0 };
+    struct qcbmi_guest_map m = { 0 };
+    struct qcbm_error err = { 0 };
+    struct image_builder b;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_finish(&b);
+    build_resize(&b, b.l1 + 16); /* of 24 bytes */
+    stack_push(&s, build_open(&b, 0));
+    assert_failure(qcbmi_guest_map_init(&m, &s.chain, QCBMI_GUEST_STRICT, &err), &err, QCBM_E_CORRUPT, 40,
+                   "active L1 table: 1 entries lie past the end of the file at 0x610");
+    qcbmi_guest_map_free(&m);
+    assert_int_equal(qcbmi_guest_map_init(&m, &s.chain, QCBMI_GUEST_ALL, NULL), 0);
+    assert_int_equal(piece_at(&m, 0).kind, Q2_UNALLOCATED); /* to QEMU */
     qcbmi_guest_map_free(&m);
     qcbm_close(s.layers[0].img);
     build_free(&b);
@@ -714,6 +744,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_read_is_an_error_only_where_it_is_seen),
         cmocka_unit_test(a_damaged_l1_entry_is_an_error_not_zeros),
         cmocka_unit_test(a_table_past_the_end_is_counted_once),
+        cmocka_unit_test(an_l1_table_past_the_end_is_no_empty_disk_where_it_matters),
         cmocka_unit_test(free_takes_a_zeroed_struct),
         cmocka_unit_test(random_chains_are_as_the_oracle_has_them),
         cmocka_unit_test(a_run_of_an_upper_layer_is_read_once),
