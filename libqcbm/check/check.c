@@ -223,7 +223,8 @@ int qcbmi_check_reference(struct check *c, uint64_t off, uint64_t len, uint64_t 
         return 0;
     /* Signed, as QEMU computes it: a last cluster may be cut short, but a byte of it must be there. */
     if ((int64_t)(off + len - c->file_len) >= (int64_t)c->g->cluster_size)
-        return qcbmi_check_problem(c, P_REFERENCE_PAST_END, weight, at,
+        return qcbmi_check_problem(c, qcbmi_check_is_plausible(c, off) ? P_REFERENCE_PAST_END : P_REFERENCE_NOWHERE,
+                                   weight, at,
                                    "ERROR: counting reference for region exceeding the end of the file by one cluster "
                                    "or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
                                    off, len);

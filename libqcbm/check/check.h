@@ -153,6 +153,22 @@ int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_
 /* Entries of one table with the same compressed data. */
 int qcbmi_check_shared_data(struct check *c, const struct check_table *t, const uint8_t *bytes);
 
+/* check_overwritten.c: tables of which most entries make no sense */
+struct check_look {
+    uint64_t used, bad;     /* entries that are not 0; of them those that make no sense, */
+    uint64_t first;         /* the first of which is this, */
+    bool same, small, text; /* and which are all the same, small numbers, text */
+};
+/* Could a file of this disk ever have been so long? */
+bool qcbmi_check_is_plausible(const struct check *c, uint64_t off);
+bool qcbmi_check_is_bad_l1_entry(const struct check *c, uint64_t raw);
+bool qcbmi_check_is_bad_l2_entry(const struct check *c, const uint8_t *bytes);
+void qcbmi_check_look_at(struct check_look *l, uint64_t raw, bool bad);
+bool qcbmi_check_is_overwritten(const struct check_look *l);
+bool qcbmi_check_l2_overwritten(const struct check *c, const uint8_t *bytes, struct check_look *l);
+int qcbmi_check_tell_l2_overwritten(struct check *c, const struct check_table *t, const struct check_look *l);
+int qcbmi_check_tell_l1_overwritten(struct check *c, uint64_t off, uint32_t state, const struct check_look *l);
+
 /* check_tables.c */
 int qcbmi_check_by_value(const void *a, const void *b); /* for qsort() of uint64_t */
 int qcbmi_check_count_tables(struct check *c);

@@ -58,26 +58,49 @@ static int for_each_entry(struct check *c, uint32_t bitmap, entry_fn *fn, void *
     return ret;
 }
 
+struct bad_entries {
+    uint64_t n;
+    uint64_t index, raw; /* the first */
+};
+
 static int refer_to_data(struct check *c, uint32_t bitmap, uint64_t index, uint64_t raw, void *opaque)
 {
     const struct qcbmi_bitmap *b = &c->img->bitmaps->list[bitmap];
     struct check_owner owner = { OWNER_META, "data of bitmap", 0, bitmap };
     struct check_place at = { b->d.table_offset + 8 * index, "bitmap table", index, bitmap };
+    struct bad_entries *bad = opaque;
     uint64_t off;
-    char name[128];
 
-    (void)opaque;
     switch (q2_bitmap_table_entry(raw, c->g->cluster_size, &off)) {
     case Q2_BME_BAD:
-        return qcbmi_check_problem(c, P_BITMAP_TABLE_ENTRY, 1, &at,
-                                   "bitmap '%s': table entry %" PRIu64 " is 0x%016" PRIx64
-                                   ", not 0, 1 or the offset of a cluster",
-                                   name_of(b, name, sizeof(name)), index, raw);
+        if (bad->n++ == 0) {
+            bad->index = index;
+            bad->raw = raw;
+        }
+        return 0;
     case Q2_BME_DATA:
         return qcbmi_check_reference(c, off, c->g->cluster_size, 1, 1, &owner, &at);
     default:
         return 0;
     }
+}
+
+/* All of them in one line: a table that was overwritten has thousands. */
+static int refer_to_all_data(struct check *c, uint32_t bitmap)
+{
+    const struct qcbmi_bitmap *b = &c->img->bitmaps->list[bitmap];
+    struct bad_entries bad = { 0 };
+    struct check_place at;
+    char name[128];
+    int ret = for_each_entry(c, bitmap, refer_to_data, &bad);
+
+    if (ret < 0 || bad.n == 0)
+        return ret;
+    at = (struct check_place){ b->d.table_offset + 8 * bad.index, "bitmap table", bad.index, bitmap };
+    return qcbmi_check_problem(c, P_BITMAP_TABLE_ENTRY, bad.n, &at,
+                               "bitmap '%s': %" PRIu64 " of %" PRIu32 " table entries are not 0, 1 or the offset of a "
+                               "cluster, the first is entry %" PRIu64 ", 0x%016" PRIx64,
+                               name_of(b, name, sizeof(name)), bad.n, b->d.table_entries, bad.index, bad.raw);
 }
 
 int qcbmi_check_bitmap_references(struct check *c)
@@ -101,7 +124,7 @@ int qcbmi_check_bitmap_references(struct check *c)
         owner.index = i;
         ret = qcbmi_check_reference(c, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, 1, 1, &owner, &at);
         if (ret == 0)
-            ret = for_each_entry(c, i, refer_to_data, NULL);
+            ret = refer_to_all_data(c, i);
     }
     return ret;
 }

@@ -429,11 +429,11 @@ static int tell_suspicion(struct search *s, uint64_t unowned)
     if (unowned)
         snprintf(tables, sizeof(tables), "; %" PRIu64 " of them look like mapping tables", unowned);
     c->r.suspicious_leaks = c->lost.n_leaked;
-    return qcbmi_check_problem(c, P_LOST_TABLE_SUSPECTED, 1, &CHECK_NOWHERE,
-                               "%" PRIu64 " leaked clusters (%" PRIu64
-                               " bytes) may belong to a lost mapping table%s; guest ranges %s: %s",
-                               c->lost.n_leaked, c->lost.n_leaked << c->g->cluster_bits, tables,
-                               c->lost.blank.n ? "whose L2 table is all zeros" : "without an L2 table", guest);
+    return qcbmi_check_problem(
+        c, P_LOST_TABLE_SUSPECTED, 1, &CHECK_NOWHERE,
+        "%" PRIu64 " leaked clusters (%" PRIu64 " bytes) may belong to a lost mapping table%s; guest ranges %s: %s",
+        c->lost.n_leaked, c->lost.n_leaked << c->g->cluster_bits, tables,
+        c->lost.blank.n ? "whose L2 table is all zeros or overwritten" : "without an L2 table", guest);
 }
 
 /* @of_bitmaps: leaks that stale bitmaps account for, at most. */

@@ -39,6 +39,9 @@ static const struct qcbm_check_problem rules[P_COUNT] = {
     ROW(REFERENCE_PAST_END, "reference-past-end", CORRUPTION, NONE, true,
         "what should lie there reads as zeros; what hung below it looks like leaks",
         "find out whether the file was cut short; restore it, do not free leaks"),
+    ROW(REFERENCE_NOWHERE, "reference-nowhere", CORRUPTION, NONE, true,
+        "no file of this disk was ever so long: the entry was overwritten, and what it mapped looks like leaks",
+        "restore the entry, or what it mapped, from a copy; do not free leaks"),
     ROW(REFCOUNT_OVERFLOW, "refcount-overflow", CORRUPTION, NONE, true,
         "the refcount cannot tell all users of the cluster: freeing one can free it for all",
         BY_IMAGE),
@@ -114,6 +117,10 @@ static const struct qcbm_check_problem rules[P_COUNT] = {
     ROW(TABLE_CUT, "table-cut", DAMAGE, NONE, false,
         "QEMU reads zeros behind the end of the file, and makes them the truth when the file grows",
         "the file was cut short: restore its end from a copy, write nothing before"),
+    ROW(TABLE_OVERWRITTEN, "table-overwritten", CORRUPTION, NONE, false,
+        "something else was written over the table, by a program that used the file at the same time, or by the storage: "
+        "what it mapped cannot be found any more, and looks like leaks",
+        "do not write to the image, do not free leaks; restore the table, or the guest range, from a copy"),
     ROW(LOST_TABLE, "lost-table", DAMAGE, NONE, false,
         "a pointer to the table is lost: what it maps reads as never written, and its data looks like leaks",
         "do not write to the image, do not free leaks; restore the pointer, or what is missing, from a copy (a snapshot "

@@ -90,6 +90,7 @@ static int refer_to_l2(struct check *c, const struct l2_ref *ref)
 static int count_l2(struct check *c, const struct l2_ref *ref, const uint8_t *bytes)
 {
     struct check_table t = { .offset = ref->offset, .weight = ref->weight, .active = ref->active };
+    struct check_look look;
     bool noise = c->noise;
     int ret;
 
@@ -99,6 +100,8 @@ static int count_l2(struct check *c, const struct l2_ref *ref, const uint8_t *by
     ret = qcbmi_check_count_table(c, &t, bytes);
     if (ret == 0 && c->noise)
         ret = put_in_set(&c->l2_noisy, ref->offset >> c->g->cluster_bits, c->err);
+    if (ret == 0 && c->noise && t.has_guest && !c->again && qcbmi_check_l2_overwritten(c, bytes, &look))
+        ret = qcbmi_check_note_blank(c, ref->index);
     c->noise |= noise;
     return ret;
 }
@@ -327,17 +330,34 @@ int qcbmi_check_count_tables(struct check *c)
 
 /* ---- in QEMU's order ----------------------------------------------------------------------------------- */
 
+/* Entries of an overwritten table are told if they make sense, and counted as before. */
+static int tell_entry(struct check *c, struct check_table *t, uint32_t i, const uint8_t *bytes, bool overwritten)
+{
+    bool before = c->only_overflow;
+    int ret;
+
+    c->only_overflow |= overwritten && qcbmi_check_is_bad_l2_entry(c, bytes);
+    ret = qcbmi_check_entry(c, t, i, bytes);
+    c->only_overflow = before;
+    return ret;
+}
+
 static int tell_l2(struct check *c, struct check_table *t, uint8_t *buf)
 {
-    bool zeros;
+    bool zeros, overwritten = false;
+    struct check_look look;
     int ret;
 
     if (!qcbmi_check_afford(c, c->g->cluster_size))
         return 0;
     ret = qcbmi_check_read(c, t->offset, buf, c->g->cluster_size, &zeros);
+    if (ret == 0 && !zeros && !c->search)
+        overwritten = qcbmi_check_l2_overwritten(c, buf, &look);
+    if (overwritten)
+        ret = qcbmi_check_tell_l2_overwritten(c, t, &look);
     for (uint32_t i = 0; ret == 0 && !zeros && i < c->g->l2_entries; i++)
-        ret = qcbmi_check_entry(c, t, i, buf + (size_t)i * c->g->l2_entry_size);
-    return ret < 0 || zeros || c->search ? ret : qcbmi_check_shared_data(c, t, buf);
+        ret = tell_entry(c, t, i, buf + (size_t)i * c->g->l2_entry_size, overwritten);
+    return ret < 0 || zeros || c->search || overwritten ? ret : qcbmi_check_shared_data(c, t, buf);
 }
 
 static int tell_l1_word(struct check *c, uint64_t raw, uint64_t off, uint64_t index, uint32_t state, uint8_t *buf)
@@ -359,31 +379,76 @@ static int tell_l1_word(struct check *c, uint64_t raw, uint64_t off, uint64_t in
     return ret;
 }
 
+struct l1_walk {
+    struct check *c;
+    uint64_t off; /* of the table */
+    uint32_t state;
+    uint8_t *buf; /* a cluster */
+    struct check_look look;
+    bool overwritten;
+};
+
+typedef int l1_word_fn(struct l1_walk *w, uint64_t raw, uint64_t at);
+
+/* Call @fn for each entry that is not 0. */
+static int walk_l1(struct l1_walk *w, uint64_t entries, bool from_budget, l1_word_fn *fn)
+{
+    struct check *c = w->c;
+    uint64_t inside = w->off < c->img->io.size ? align_up(c->img->io.size - w->off, 8) : 0;
+    uint64_t end = w->off + u64_min(8 * entries, inside);
+    int ret = 0;
+
+    for (uint64_t piece = w->off; ret == 0 && piece < end; piece += L1_PIECE) {
+        uint64_t len = u64_min(L1_PIECE, end - piece);
+        uint8_t bytes[L1_PIECE];
+        bool zeros;
+
+        if (from_budget && !qcbmi_check_afford(c, len))
+            break;
+        ret = qcbmi_check_read(c, piece, bytes, len, &zeros);
+        for (uint64_t i = 0; ret == 0 && !zeros && i < len; i += 8)
+            if (be64_load(bytes + i))
+                ret = fn(w, be64_load(bytes + i), piece + i);
+    }
+    return ret;
+}
+
+static int look_at_l1_word(struct l1_walk *w, uint64_t raw, uint64_t at)
+{
+    (void)at;
+    qcbmi_check_look_at(&w->look, raw, qcbmi_check_is_bad_l1_entry(w->c, raw));
+    return 0;
+}
+
+static int tell_word(struct l1_walk *w, uint64_t raw, uint64_t at)
+{
+    bool before = w->c->only_overflow;
+    int ret;
+
+    w->c->only_overflow |= w->overwritten && qcbmi_check_is_bad_l1_entry(w->c, raw);
+    ret = tell_l1_word(w->c, raw, at, (at - w->off) / 8, w->state, w->buf);
+    w->c->only_overflow = before;
+    return ret;
+}
+
 int qcbmi_check_tell_l1(struct check *c, uint64_t off, uint64_t entries, uint32_t state)
 {
     struct check_owner owner = { OWNER_META, state ? "the L1 table of snapshot" : "the active L1 table", 0,
                                  state ? state - 1 : UINT64_MAX };
     struct check_place at = { off, "L1 table", UINT64_MAX, UINT32_MAX };
-    uint64_t end = off + u64_min(8 * entries, off < c->img->io.size ? align_up(c->img->io.size - off, 8) : 0);
-    uint8_t *buf = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
-    int ret = buf ? qcbmi_check_reference(c, off, 8 * entries, 1, 1, &owner, &at) : QCBM_E_NOMEM;
+    struct l1_walk w = { .c = c, .off = off, .state = state };
+    int ret;
 
-    for (uint64_t piece = off; ret == 0 && piece < end; piece += L1_PIECE) {
-        uint64_t len = u64_min(L1_PIECE, end - piece);
-        uint8_t bytes[L1_PIECE];
-        bool zeros;
-
-        if (!qcbmi_check_afford(c, len))
-            break;
-        ret = qcbmi_check_read(c, piece, bytes, len, &zeros);
-        for (uint64_t i = 0; ret == 0 && !zeros && i < len; i += 8) {
-            uint64_t raw = be64_load(bytes + i);
-
-            if (raw)
-                ret = tell_l1_word(c, raw, piece + i, (piece + i - off) / 8, state, buf);
-        }
-    }
-    free(buf);
+    w.buf = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
+    ret = w.buf ? qcbmi_check_reference(c, off, 8 * entries, 1, 1, &owner, &at) : QCBM_E_NOMEM;
+    if (ret == 0 && !c->search)
+        ret = walk_l1(&w, entries, true, look_at_l1_word);
+    w.overwritten = qcbmi_check_is_overwritten(&w.look);
+    if (ret == 0 && w.overwritten)
+        ret = qcbmi_check_tell_l1_overwritten(c, off, state, &w.look);
+    if (ret == 0)
+        ret = walk_l1(&w, entries, true, tell_word);
+    free(w.buf);
     return ret;
 }
 
@@ -406,48 +471,56 @@ static int tell_copied_entry(struct check *c, uint64_t l2_off, uint32_t i, const
                                "ERROR OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount=%" PRIu64, raw, value);
 }
 
-static int tell_copied_l1(struct check *c, uint64_t raw, uint64_t off, uint32_t index, uint8_t *buf)
+/* Counted, but not told, where the table says that it was overwritten. */
+static int tell_copied_l2(struct check *c, uint64_t l2_off, const uint8_t *bytes)
 {
-    uint64_t l2_off = raw & Q2_ENTRY_OFFSET_MASK, value;
-    struct check_place at = { off, "L1 table", index, UINT32_MAX };
+    struct check_look look;
+    bool overwritten = qcbmi_check_l2_overwritten(c, bytes, &look);
+    int ret = 0;
+
+    for (uint32_t i = 0; ret == 0 && i < c->g->l2_entries; i++) {
+        const uint8_t *at = bytes + (size_t)i * c->g->l2_entry_size;
+
+        c->tell = !overwritten || !qcbmi_check_is_bad_l2_entry(c, at);
+        ret = tell_copied_entry(c, l2_off, i, at);
+    }
+    c->tell = true;
+    return ret;
+}
+
+static int tell_copied_word(struct l1_walk *w, uint64_t raw, uint64_t at)
+{
+    uint64_t l2_off = raw & Q2_ENTRY_OFFSET_MASK, index = (at - w->off) / 8, value;
+    struct check_place place = { at, "L1 table", index, UINT32_MAX };
+    struct check *c = w->c;
     bool zeros;
     int ret = 0;
 
     if (!l2_off || !qcbmi_check_stored(c, l2_off >> c->g->cluster_bits, &value))
         return 0;
+    c->tell = !w->overwritten || !qcbmi_check_is_bad_l1_entry(c, raw);
     if ((value == 1) != !!(raw & Q2_ENTRY_COPIED))
-        ret = qcbmi_check_problem(c, P_COPIED_L1, 1, &at,
-                                  "ERROR OFLAG_COPIED L2 cluster: l1_index=%" PRIu32 " l1_entry=%" PRIx64
+        ret = qcbmi_check_problem(c, P_COPIED_L1, 1, &place,
+                                  "ERROR OFLAG_COPIED L2 cluster: l1_index=%" PRIu64 " l1_entry=%" PRIx64
                                   " refcount=%" PRIu64,
                                   index, raw, value);
+    c->tell = true;
     if (ret < 0 || !in_set(&c->l2_copied, l2_off >> c->g->cluster_bits) || !qcbmi_check_afford(c, c->g->cluster_size))
         return ret;
-    ret = qcbmi_check_read(c, l2_off, buf, c->g->cluster_size, &zeros);
-    for (uint32_t i = 0; ret == 0 && !zeros && i < c->g->l2_entries; i++)
-        ret = tell_copied_entry(c, l2_off, i, buf + (size_t)i * c->g->l2_entry_size);
-    return ret;
+    ret = qcbmi_check_read(c, l2_off, w->buf, c->g->cluster_size, &zeros);
+    return ret < 0 || zeros ? ret : tell_copied_l2(c, l2_off, w->buf);
 }
 
 int qcbmi_check_tell_copied(struct check *c)
 {
-    uint64_t off = c->img->h.l1_offset, end = off + 8 * (uint64_t)c->img->h.l1_entries;
-    uint8_t *buf = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
-    int ret = buf ? 0 : QCBM_E_NOMEM;
+    struct l1_walk w = { .c = c, .off = c->img->h.l1_offset };
+    int ret;
 
-    end = u64_min(end, align_up(c->img->io.size, 8));
-    for (uint64_t piece = off; ret == 0 && piece < end; piece += L1_PIECE) {
-        uint64_t len = u64_min(L1_PIECE, end - piece);
-        uint8_t bytes[L1_PIECE];
-        bool zeros;
-
-        ret = qcbmi_check_read(c, piece, bytes, len, &zeros);
-        for (uint64_t i = 0; ret == 0 && !zeros && i < len; i += 8) {
-            uint64_t raw = be64_load(bytes + i);
-
-            if (raw)
-                ret = tell_copied_l1(c, raw, piece + i, (uint32_t)((piece + i - off) / 8), buf);
-        }
-    }
-    free(buf);
+    w.buf = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
+    ret = w.buf ? walk_l1(&w, c->img->h.l1_entries, false, look_at_l1_word) : QCBM_E_NOMEM;
+    w.overwritten = qcbmi_check_is_overwritten(&w.look);
+    if (ret == 0)
+        ret = walk_l1(&w, c->img->h.l1_entries, false, tell_copied_word);
+    free(w.buf);
     return ret;
 }

@@ -805,9 +805,9 @@ def cases_of(full):
     cases += [(case_refblock_far, 'refblock-' + k, {'offset': v, 'codes': c}) for k, v, c in
               (('far', 1 << 40, ['refblock-outside']), ('unaligned', 65536 * 3 + 512, ['refblock-unaligned']),
                ('2^63', 1 << 63, ['refblock-outside']), ('reserved', 1, ['reftable-reserved-bits']))]
-    past = ['reference-past-end']
     cases += [(case_far_entries, 'entry-' + k, {'word': v, 'answers': {'check': 2}, 'codes': c}) for k, v, c in
-              (('far', COPIED | 1 << 55, past), ('all-bits', (1 << 64) - 1, []), ('reserved', 1 << 57 | 1 << 20, []),
+              (('past-the-end', COPIED | 1 << 39, ['reference-past-end']),
+               ('far', COPIED | 1 << 55, ['reference-nowhere']), ('all-bits', (1 << 64) - 1, []), ('reserved', 1 << 57 | 1 << 20, []),
                ('largest', (1 << 56) - 512, []))]
     cases += [(case_sparse, 'sparse-%s' % k, {'length': v, 'codes': c, 'cluster': s}) for k, v, c, s in
               (('512-byte-clusters', 15 * TiB, ['too-many-clusters', 'file-size'], 512),
