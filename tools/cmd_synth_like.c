@@ -14,7 +14,8 @@
 #include "colour.h"
 #include "qemu_text.h"
 
-enum { MAX_BYTES = 256 << 20 }; /* of bits in memory */
+/* Memory for bits, and what a bitmap takes however few they are. With the rest it stays below 256 MiB. */
+enum { MAX_BYTES = 192 << 20, EACH_BYTES = 5 << 10 };
 
 enum outcome { MADE, REPLACED, KEPT, SKIPPED };
 
@@ -260,7 +261,7 @@ static int make_all(struct synth_job *job, struct synth_like *like)
         if (item->outcome != MADE && item->outcome != REPLACED)
             continue;
         code = make_item(job, item, first);
-        bytes += item->figures.granules / 8;
+        bytes += item->figures.granules / 8 + EACH_BYTES;
         if (code == EXIT_DONE && i > 0 && bytes > MAX_BYTES)
             code = cmd_error("the bitmaps of '%s' take more than %s of memory: make them one by one, with "
                              "'qcbm synth --since BASE OVERLAY NAME'",

@@ -11,11 +11,12 @@ import json
 import os
 import random
 import shutil
+import struct
 import subprocess
 
 from chain import Layer, build, expected_ranges, raw_view
-from qtool import (KiB, MiB, arguments, differing_ranges, digest, need_tools, ranges_minus, ranges_or, ranges_outward,
-                   require, require_equal, run_cases, served_dirty)
+from qtool import (KiB, MiB, arguments, differing_ranges, digest, need_tools, qcbm_path, ranges_minus, ranges_or,
+                   ranges_outward, require, require_equal, run_cases, served_dirty)
 
 
 def bitmap(work, image, *names, options=()):
@@ -201,6 +202,39 @@ def case_undo(work):
     require_equal(digest(work.path('top.qcow2')), before, 'undone')
 
 
+def many_bitmaps(path, n):
+    """A base of 1 MiB with n bitmaps, each with its own table in a hole of the file."""
+    cs = 64 * KiB
+    first = 20 + -(-n * 32 // cs)
+    directory = b''.join(struct.pack('>QIIBBHI', (first + i) * cs, 1, 2, 1, 16, 8, 0) + b'%08d' % i for i in range(n))
+    header = bytearray(cs)
+    struct.pack_into('>4sIQIIQIIQQIIQQQQII', header, 0, b'QFI\xfb', 3, 0, 0, 16, MiB, 0, 1, 3 * cs, cs, 1, 0, 0, 0, 0, 1, 4,
+                     104)
+    struct.pack_into('>IIIIQQ', header, 104, 0x23852875, 24, n, 0, len(directory), 16 * cs)
+    with open(path, 'wb') as f:
+        f.write(header)
+        f.write(struct.pack('>Q', 2 * cs).ljust(cs, b'\0'))
+        f.write((b'\0\1' * 16).ljust(cs, b'\0'))
+        f.seek(16 * cs)
+        f.write(directory)
+        f.truncate((first + n) * cs)
+
+
+def case_many(work):
+    """Thousands of bitmaps take time in proportion; so many that memory would not be bounded are refused."""
+    work.create('top.qcow2', MiB)
+    work.io('top.qcow2', 'write 0 64k')
+    for n in 20000, 65535:
+        many_bitmaps(work.path('many.qcow2'), n)
+        work.run('qemu-img', 'rebase', '-u', '-f', 'qcow2', '-b', 'many.qcow2', '-F', 'qcow2', 'top.qcow2')
+        done = subprocess.run(['bash', '-c', 'ulimit -t 30; exec "$0" synth --like many.qcow2 --dry-run top.qcow2',
+                               qcbm_path()], cwd=work.dir, capture_output=True, text=True, check=False)
+        if n == 20000:
+            require(done.returncode == 0 and 'to be made: 20000, left out: 0' in done.stdout, done.stderr)
+        else:
+            require(done.returncode == 1 and 'one by one' in done.stderr and not done.stdout, done.stderr)
+
+
 def case_random(work, seed):
     """Chains in which each overlay is mended from the one below, from the bottom up, are what libvirt wants."""
     rng = random.Random(seed)
@@ -234,6 +268,7 @@ CASES = [
     (case_deeper, 'deeper', {'short': False}),
     (case_deeper, 'deeper-short-layer', {'short': True}),
     (case_in_use, 'in-use', {}),
+    (case_many, 'many', {}),
     (case_refused, 'refused', {}),
     (case_undo, 'undo', {}),
 ]
