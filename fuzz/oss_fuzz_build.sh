@@ -3,7 +3,7 @@
 # $LIB_FUZZING_ENGINE
 # SPDX-License-Identifier: MIT
 #
-# Needs libxxhash and json-c with their static archives (scripts/install-deps.sh build). To try it:
+# Needs zlib, libxxhash, libzstd and json-c with their static archives (scripts/install-deps.sh build). To try it:
 #   OUT=/tmp/out CC=clang CXX=clang++ CFLAGS="-g -O1 -fsanitize=address,fuzzer-no-link" fuzz/oss_fuzz_build.sh
 set -euo pipefail
 source=${SRC:+$SRC/qcbm}
@@ -16,8 +16,8 @@ work=${WORK:-$(mktemp -d)}
 mkdir -p "$out" "$work"
 cd "$source"
 
-cflags+=(-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Ifuzz -Itools -Itests/support -Ilibqcbm -Ilibqcbm/include)
-libs=(-pthread "-Wl,-Bstatic" -lxxhash -ljson-c "-Wl,-Bdynamic")
+cflags+=(-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DQCBM_HAVE_ZSTD -Ifuzz -Itools -Itests/support -Ilibqcbm -Ilibqcbm/include)
+libs=(-pthread "-Wl,-Bstatic" -lz -lxxhash -lzstd -ljson-c "-Wl,-Bdynamic")
 
 compile() { # FOLDER SOURCE...: objects into $work/FOLDER
     mkdir -p "$work/$1"

@@ -8,6 +8,7 @@
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
 #include "format/probe.h"
+#include "image/data.h"
 #include "image/snapshots.h"
 #include "io/open.h"
 
@@ -109,6 +110,7 @@ void qcbm_close(struct qcbm_image *img)
 {
     if (!img)
         return;
+    qcbmi_data_close(img->data);
     qcbmi_bitmap_list_free(img->bitmaps);
     qcbmi_image_free(img);
 }

@@ -11,6 +11,7 @@
 #include "io/io.h"
 
 struct qcbmi_bitmap_list; /* bitmap/bitmap_list.h; loaded by the layer above */
+struct qcbmi_data;        /* image/data.h; opened and closed by the public face */
 
 struct qcbmi_findings {
     struct qcbm_finding *list;
@@ -39,6 +40,7 @@ struct qcbm_image {
     uint64_t snapshot_table_bytes;
 
     struct qcbmi_bitmap_list *bitmaps;
+    struct qcbmi_data *data; /* of qcbm_read(); NULL until it is called */
     struct qcbmi_findings findings;
     uint64_t generation; /* counts commits, failed ones too: an edit that began before one is void */
     bool failed;         /* a commit failed: what is in memory may be neither state */

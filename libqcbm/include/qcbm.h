@@ -363,6 +363,21 @@ QCBM_API int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, u
 QCBM_API int qcbm_chain_map(struct qcbm_chain *chain, uint64_t start, uint64_t length, qcbm_map_fn *fn, void *opaque,
                             struct qcbm_error *err);
 
+enum qcbm_read_flag {
+    QCBM_READ_LAYER = 1u << 0,      /* of this image alone: what it has not reads as zeros, no backing file is opened */
+    QCBM_READ_DATA_FILE = 1u << 1,  /* open the external data file that an image names, as it is named */
+    QCBM_READ_FORCE_SHARE = 1u << 2 /* open other files as QCBM_OPEN_FORCE_SHARE does */
+};
+
+/* The bytes that the guest reads at [@offset, @offset + @length), which lies below the virtual size (rounded down to 512
+ * as QEMU does). Follows the backing chain (local qcow2 and raw files); the files it opens stay open, and locked, until
+ * qcbm_close(). Cheapest in guest order. What cannot be read is an error, never zeros: compressed data that is damaged,
+ * a cluster or a table past the end of the file, an encrypted one. @buf holds nothing of use then.
+ * Returns 0, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (encrypted; zstd, in a build without; an external data file
+ * without QCBM_READ_DATA_FILE), QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_UNSAFE (a commit failed), QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_read(struct qcbm_image *img, uint64_t offset, void *buf, size_t length, unsigned flags,
+                       struct qcbm_error *err);
+
 enum qcbm_measure_flag {
     QCBM_MEASURE_FORCE_SHARE = 1u << 0, /* as QCBM_MAP_FORCE_SHARE */
     QCBM_MEASURE_PREALLOCATED = 1u << 1 /* the copy gets all its data clusters at once */
