@@ -5,6 +5,7 @@
 #include "fuzz.h"
 
 #define MAX_BITMAPS 8u
+#define READ_BYTES (256u << 10)
 #define MAX_CALLS 100000u /* of a callback; a disk may be sparse and huge */
 
 /* Bytes that are read of a file, whatever it says. A table may be read once for each entry that names it, of which as
@@ -116,6 +117,25 @@ static void look_at_findings(const struct qcbm_image *img)
     }
 }
 
+/* Bytes at the start of the disk, at once and in odd pieces. */
+static void look_at_bytes(struct fuzz_file *f, struct qcbm_image *img, uint64_t size)
+{
+    static uint8_t whole[READ_BYTES], part[READ_BYTES];
+    size_t len = size / 512 * 512 < READ_BYTES ? (size_t)(size / 512 * 512) : READ_BYTES;
+    struct qcbm_error err;
+    int ret, again = 0;
+
+    fuzz_file_reset(f);
+    ret = qcbm_read(img, 0, whole, len, QCBM_READ_LAYER, &err);
+    if (ret < 0)
+        fuzz_check_error(&err, ret);
+    for (size_t at = 0; again == 0 && at < len; at += 5001)
+        again = qcbm_read(img, at, part + at, len - at < 5001 ? len - at : 5001, QCBM_READ_LAYER, &err);
+    fuzz_require(ret == again, "read", "pieces fail otherwise than the whole");
+    fuzz_require(ret < 0 || memcmp(whole, part, len) == 0, "read", "pieces are not the whole");
+    fuzz_file_budget(f, 2 * map_budget(f), "read");
+}
+
 static void measure(struct qcbm_image *img)
 {
     struct qcbm_measure m;
@@ -145,6 +165,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         look_at_map(&f, img, &info);
         if (!info.backing_file)
             measure(img);
+        look_at_bytes(&f, img, info.virtual_size);
         look_at_findings(img);
         qcbm_close(img);
     }

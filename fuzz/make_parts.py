@@ -43,6 +43,18 @@ def extensions(d):
         at += 8 + (u32(d, at + 4) + 7) // 8 * 8
 
 
+def streams(d):
+    """The compressed streams, up to the end of their last sector; each once."""
+    bits, wide, cs = u32(d, 20), bool(u64(d, 72) & 16), 1 << u32(d, 20)
+    shift, table, seen = 62 - (bits - 8), u64(d, u64(d, 40)) & 0x00FFFFFFFFFFFE00, set()
+    for i in range(cs // (16 if wide else 8)):
+        entry = u64(d, table + i * (16 if wide else 8))
+        host = entry & ((1 << shift) - 1)
+        if entry >> 62 & 1 and host not in seen:
+            seen.add(host)
+            yield host % 512 // 2, d[host : (host // 512 + 1 + ((entry & ((1 << 62) - 1)) >> shift)) * 512]
+
+
 def entries(d):
     """Triples of entry, subcluster word, guest offset."""
     cs, wide = 1 << u32(d, 20), bool(u64(d, 72) & 16)
@@ -60,6 +72,10 @@ for name in ("bitmaps", "in_use", "bitmap_full", "larger"):
     payload = dict(extensions(d))[0x23852875]
     size, offset = struct.unpack(">QQ", payload[8:24])
     save("bitmap_dir", name, geometry(d) + d[offset : offset + size])
+for zstd, name in enumerate(("compressed_zlib", "compressed_zstd")):
+    d = image(name)
+    for number, (at, stream) in enumerate(list(streams(d))[:8]):
+        save("inflate", "%s_%d" % (name, number), bytes([zstd | (u32(d, 20) - 9) << 1, at]) + stream)
 d = image("snapshots")
 save("snapshot", "two", d[u64(d, 64) : u64(d, 64) + 200])
 for order, name in enumerate(("refcount_1", "refcount_2", "refcount_4", "refcount_8", "v3", "refcount_32", "refcount_64")):
