@@ -68,7 +68,7 @@ static void read_through_image(uint32_t type, const uint8_t *in, size_t len, siz
     build_finish(&b);
     memcpy(b.bytes + host, in, len);
     b.bytes[104] = (uint8_t)type;
-    fuzz_file_init(&f, b.bytes, host + len);
+    fuzz_file_init(&f, b.bytes, (size_t)(host + len));
     img = fuzz_file_open(&f, 0);
     fuzz_require(img, "image", "does not open");
     memset(got, 0x3c, 2 * cluster);

@@ -47,7 +47,7 @@ for file in fuzz/fuzz_*.c; do
     case "$name" in
         fuzz_cli_json) extra+=("$work"/json/*.o) ;;
         fuzz_extents) extra+=("$work"/json/*.o "$work"/extents/*.o) ;;
-        fuzz_bitmap_file) extra+=("$work"/builder/*.o) ;;
+        fuzz_bitmap_file | fuzz_inflate) extra+=("$work"/builder/*.o) ;;
         fuzz_luks) extra+=("$work"/luks/*.o) ;;
         fuzz_chain) flags=("-Wl,--wrap=open64" "-Wl,--wrap=open") ;;
     esac

@@ -38,7 +38,8 @@ fetch() {
     mkdir -p "$sysroot" "$state/lists/partial" "$state/cache/archives/partial"
     : >"$state/status"
     "${apt[@]}" update || echo "cross.sh: not every list was fetched; going on with those that were"
-    (cd "$state/cache" && "${apt[@]}" download zlib1g zlib1g-dev libzstd1 libzstd-dev libxxhash0 libxxhash-dev libcmocka0 libcmocka-dev libjson-c5 libjson-c-dev)
+    (cd "$state/cache" && "${apt[@]}" download zlib1g zlib1g-dev libzstd1 libzstd-dev libxxhash0 libxxhash-dev \
+        libcmocka0 libcmocka-dev libjson-c5 libjson-c-dev)
     for package in "$state"/cache/*.deb; do
         dpkg -x "$package" "$sysroot"
     done
