@@ -123,9 +123,11 @@ int qcbmi_map_chain(const struct qcbmi_chain *chain, uint64_t start, uint64_t le
     uint64_t size = align_down(chain->layers[0].size, Q2_SECTOR);
     int ret = qcbmi_guest_map_init(&w.map, chain, QCBMI_GUEST_ALL | QCBMI_GUEST_HOLES, err);
 
-    if (ret == 0 && start < size)
-        ret = walk(&w, start, start + u64_min(length, size - start), err);
-    report_lost(&w);
+    if (ret == 0) { /* else some layers are not even begun */
+        if (start < size)
+            ret = walk(&w, start, start + u64_min(length, size - start), err);
+        report_lost(&w);
+    }
     qcbmi_guest_map_free(&w.map);
     return ret;
 }
