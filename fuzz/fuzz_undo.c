@@ -217,13 +217,15 @@ static void write_undo(const char *path, const uint8_t *bytes, size_t len)
 /* Set all digests right, as far as the records can be told apart. */
 static void reseal(uint8_t *bytes, size_t len)
 {
-    size_t at = QCBMI_UNDO_HEADER_BYTES, end = len - QCBMI_UNDO_END_BYTES;
+    size_t at = QCBMI_UNDO_HEADER_BYTES, end = len - QCBMI_UNDO_END_BYTES - QCBMI_UNDO_SEAL_BYTES;
+    const struct qcbmi_undo_seal seal = { QCBMI_UNDO_SEALED, { false, { 0, 0 } } };
     struct qcbmi_undo_header h;
     struct qcbmi_undo_record r;
 
     qcbmi_digest(bytes, QCBMI_UNDO_HEADER_BYTES - QCBMI_DIGEST_BYTES,
                  bytes + QCBMI_UNDO_HEADER_BYTES - QCBMI_DIGEST_BYTES);
     qcbmi_undo_end_store(bytes + end, bytes);
+    qcbmi_undo_seal_store(bytes + end + QCBMI_UNDO_END_BYTES, &seal, bytes);
     if (qcbmi_undo_header_parse(bytes, &h, NULL) < 0)
         return;
     for (uint64_t i = 0; i < h.n_records && end - at >= QCBMI_UNDO_RECORD_FIXED; i++) {

@@ -13,7 +13,7 @@ struct undo_args {
     const char *path, *undo_path, *format;
     enum opt_output output;
     const char *object; /* without effect */
-    bool image_opts, dry_run, quiet, no_lock, no_sandbox;
+    bool image_opts, dry_run, force, quiet, no_lock, no_sandbox;
 };
 
 static const struct opt undo_opts[] = {
@@ -21,6 +21,8 @@ static const struct opt undo_opts[] = {
     { NULL, 0, OPT_ARG, offsetof(struct undo_args, undo_path), "UNDOFILE", "undo file" },
     { "dry-run", 0, OPT_FLAG, offsetof(struct undo_args, dry_run), NULL,
       "compare image and undo file, print what would be\nwritten, and write nothing" },
+    { "force", 0, OPT_FLAG, offsetof(struct undo_args, force), NULL,
+      "undo it though the image was written since: bitmaps that\nrecord writes lack these then" },
     OPT_COMMON_FORMAT(undo_args),
     { "quiet", 'q', OPT_FLAG, offsetof(struct undo_args, quiet), NULL, "print errors only" },
     OPT_COMMON_OUTPUT(undo_args),
@@ -41,6 +43,12 @@ static const char *const found_names[] = {
     [QCBM_UNDO_FOUND_AFTER] = "after",
     [QCBM_UNDO_FOUND_BETWEEN] = "between",
     [QCBM_UNDO_FOUND_BEFORE] = "before",
+};
+
+static const char *const writer_names[] = {
+    [QCBM_UNDO_WRITER_NONE] = "none",
+    [QCBM_UNDO_WRITER_UNKNOWN] = "unknown",
+    [QCBM_UNDO_WRITER_SEEN] = "seen",
 };
 
 static void print_text(const struct job *job)
@@ -68,6 +76,7 @@ static void print_json(const struct job *job)
     json_string(&w, "undo-file", job->undo_path);
     json_bool(&w, "dry-run", job->args->dry_run);
     json_string(&w, "found", found_names[r->found]);
+    json_string(&w, "writer", writer_names[r->writer]);
     json_u64(&w, "bytes-written", r->bytes_written);
     json_u64(&w, "writes", r->writes);
     json_u64(&w, "flushes", r->flushes);
@@ -79,16 +88,26 @@ static void print_json(const struct job *job)
     json_finish(&w);
 }
 
+static void warn_of_writer(const struct qcbm_undo_result *r)
+{
+    if (r->writer == QCBM_UNDO_WRITER_SEEN)
+        cmd_warning("the image was written since: bitmaps that record writes may lack these");
+    else if (r->writer == QCBM_UNDO_WRITER_UNKNOWN)
+        cmd_warning("whether a guest has run since cannot be told: if so, bitmaps that record writes lack its writes");
+}
+
 static int undo(struct job *job, struct qcbm_image *img)
 {
     struct qcbm_undo_options options = QCBM_UNDO_OPTIONS_INIT;
     struct qcbm_error err;
 
     options.dry_run = job->args->dry_run;
+    options.force = job->args->force;
     options.step = job->args->dry_run ? plan_collect : NULL;
     options.opaque = &job->plan;
     if (qcbm_undo(img, job->undo_path, &options, &job->result, sizeof job->result, &err) < 0)
         return cmd_lib_error(&err, "Could not undo the change of '%s'", job->path);
+    warn_of_writer(&job->result);
     if (job->args->output == OUTPUT_JSON)
         print_json(job);
     else if (!job->args->quiet)

@@ -351,6 +351,18 @@ static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, s
     return ret;
 }
 
+/* Are there bitmaps that record what a guest writes? One that is in use is of no use already. */
+static bool is_recording(const struct qcbmi_bitmap_list *list)
+{
+    for (uint32_t i = 0; i < list->n; i++) {
+        uint32_t flags = list->list[i].d.flags;
+
+        if ((flags & Q2_BITMAP_AUTO) && !(flags & Q2_BITMAP_IN_USE))
+            return true;
+    }
+    return false;
+}
+
 int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
 {
     struct qcbmi_owners owners = { 0 };
@@ -362,6 +374,7 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
     flags_only = only_flags(edit, &off, &end);
     if ((flags_only && end == 0) || (edit->list.n == 0 && edit->img->bitmaps->n == 0))
         return 0; /* nothing changes */
+    edit->plan.gives_up_recording = is_recording(edit->img->bitmaps);
     ret = qcbmi_edit_check_writable(edit->img, err);
     for (size_t i = 0; ret == 0 && i < edit->list.n; i++)
         ret = check_kept(edit, edit->list.at[i], err);

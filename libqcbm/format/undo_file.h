@@ -4,11 +4,12 @@
 #define QCBMI_UNDO_FILE_H
 
 #include "base/digest.h"
-#include "qcbm.h"
+#include "qcbm-io.h"
 
-#define QCBMI_UNDO_VERSION 1u
+#define QCBMI_UNDO_VERSION 2u /* version 1 has no seal, and does not tell what the seal is needed for */
 #define QCBMI_UNDO_HEADER_BYTES 128u
 #define QCBMI_UNDO_END_BYTES 32u
+#define QCBMI_UNDO_SEAL_BYTES 64u              /* behind the end mark, from version 2 on */
 #define QCBMI_UNDO_RECORD_FIXED 32u            /* in front of a record's digests */
 #define QCBMI_UNDO_MAX_LEN (UINT32_C(1) << 20) /* bytes of the image that one record is about */
 #define QCBMI_UNDO_MAX_STAGES 63u              /* stages are bits of a word when the image is compared */
@@ -17,12 +18,33 @@
 #define QCBMI_UNDO_MAX_RECORD_BYTES                                                                                    \
     (QCBMI_UNDO_RECORD_FIXED + (QCBMI_UNDO_MAX_SECTORS + 1) * QCBMI_DIGEST_BYTES + QCBMI_UNDO_MAX_LEN)
 
+/* A time, if it is known. */
+struct qcbmi_undo_time {
+    bool known;
+    struct qcbm_io_time time;
+};
+
 struct qcbmi_undo_header {
+    uint32_t version;
     uint32_t n_stages;
     uint64_t len_before, len_after; /* of the image file */
     uint64_t n_records;
     uint64_t file_len;                    /* of the undo file, end mark included */
     uint8_t identity[QCBMI_DIGEST_BYTES]; /* of what no change of bitmaps touches in the image's header */
+    bool recording;                       /* there were bitmaps that record writes; version 1 does not say: true */
+    uint32_t first_switch;          /* stage in which the header begins to change, n_stages if none; version 1: 0 */
+    struct qcbmi_undo_time written; /* the image, before the change */
+};
+
+/* Written into a complete undo file: how far image and file have come together. */
+enum qcbmi_undo_seal_kind {
+    QCBMI_UNDO_OPEN,   /* zeros: the change is under way, or was cut short */
+    QCBMI_UNDO_SEALED, /* it is complete, and at .written the image was written last */
+    QCBMI_UNDO_BEGUN   /* as above, but then an undo began */
+};
+struct qcbmi_undo_seal {
+    enum qcbmi_undo_seal_kind kind;
+    struct qcbmi_undo_time written;
 };
 
 enum qcbmi_undo_kind {
@@ -49,6 +71,16 @@ int qcbmi_undo_header_parse(const uint8_t *from, struct qcbmi_undo_header *out, 
 void qcbmi_undo_end_store(uint8_t *to, const uint8_t *header);
 /* Returns 0 or QCBM_E_CORRUPT (incomplete: zeros; or damaged). */
 int qcbmi_undo_end_check(const uint8_t *from, const uint8_t *header, struct qcbm_error *err);
+
+/* Behind the records: where the end mark lies, if they end at @at; bytes of the file from there on. */
+uint64_t qcbmi_undo_end_offset(const struct qcbmi_undo_header *h, uint64_t at);
+uint64_t qcbmi_undo_tail_bytes(const struct qcbmi_undo_header *h);
+
+/* Bound to the header @header as well. It lies in one sector, so it is written whole or not at all.
+ * The latter returns 0 or QCBM_E_CORRUPT. */
+void qcbmi_undo_seal_store(uint8_t *to, const struct qcbmi_undo_seal *seal, const uint8_t *header);
+int qcbmi_undo_seal_parse(const uint8_t *from, const uint8_t *header, struct qcbmi_undo_seal *out,
+                          struct qcbm_error *err);
 
 /* Sectors that a record touches, and its bytes in the file with the digest over all of it at the end. */
 uint64_t qcbmi_undo_sectors(const struct qcbmi_undo_record *r);

@@ -20,6 +20,12 @@ enum qcbm_lock_mode {
     QCBM_LOCK_WRITE        /* excludes everyone */
 };
 
+/* When a file was written, by the clock of its storage. */
+struct qcbm_io_time {
+    int64_t seconds; /* since 1970, UTC */
+    uint32_t nanoseconds;
+};
+
 /* Every call returns 0 or a negative enum qcbm_code, with @err filled as in qcbm.h. Transfers are whole or failed. */
 struct qcbm_io_ops {
     size_t struct_size;
@@ -45,6 +51,12 @@ struct qcbm_io_ops {
      * the file system has none. Released by ->close(). */
     int (*lock)(void *self, enum qcbm_lock_mode mode, struct qcbm_error *err);
     void (*close)(void *self);
+    /* Optional: when the content was last written, by whomever. With @settled what was written is durable first, time and
+     * all, and no later write will have this time. QCBM_E_UNSUPPORTED if the storage does not tell, as block devices. NULL:
+     * nobody else writes, or the caller looks after that. */
+    int (*written)(void *self, bool settled, struct qcbm_io_time *out, struct qcbm_error *err);
+    /* Optional: give that time back. Called by qcbm_undo() alone, when the content is what it was at that time. */
+    int (*set_written)(void *self, const struct qcbm_io_time *time, struct qcbm_error *err);
 };
 
 /* An image in memory. @data is copied. The backend belongs to the caller until qcbm_open_io() takes it over. */

@@ -612,10 +612,11 @@ struct qcbm_undo_options {
     bool dry_run;       /* compare, write nothing; the image may be open for reading */
     qcbm_plan_fn *step; /* called for each write in order, before the first; may be NULL */
     void *opaque;
+    bool force; /* undo it though somebody has, or may have, written to the image since */
 };
 #define QCBM_UNDO_OPTIONS_INIT                                                                                         \
     {                                                                                                                  \
-        sizeof(struct qcbm_undo_options), false, NULL, NULL                                                            \
+        sizeof(struct qcbm_undo_options), false, NULL, NULL, false                                                     \
     }
 
 enum qcbm_undo_found {
@@ -624,18 +625,28 @@ enum qcbm_undo_found {
     QCBM_UNDO_FOUND_BEFORE   /* nothing to undo */
 };
 
+/* Bitmaps that record writes come back as they were before the change, so they lack what was written after it. */
+enum qcbm_undo_writer {
+    QCBM_UNDO_WRITER_NONE,    /* nobody wrote, or no bitmap comes back that would lack it */
+    QCBM_UNDO_WRITER_UNKNOWN, /* the change, or an undo of it, had been cut short; or the backend does not tell */
+    QCBM_UNDO_WRITER_SEEN     /* somebody did; only with .force */
+};
+
 struct qcbm_undo_result {
     enum qcbm_undo_found found;
     uint32_t writes, flushes;
     uint64_t bytes_written;
     uint64_t file_size; /* of the image, once it is undone */
     uint64_t bytes_cut; /* by which the file gets shorter */
+    enum qcbm_undo_writer writer;
 };
 
-/* Take back what was recorded in the file @path: content and length of @img are again what they were, byte for byte.
- * Stage by stage in reverse, so that a crash leaves a valid image, and the undo can be repeated. @path is only read. What
- * the change touched, and what its old state relies on, must be as the operation left it, or partly as it was before.
- * (A guest that ran in between and wrote only to clusters that it had leaves no trace in the metadata: do not undo then.)
+/* Take back what was recorded in the file @path: content and length of @img are again what they were, byte for byte, and
+ * the time of its last write if nobody else wrote since.
+ * Stage by stage in reverse, so that a crash leaves a valid image, and the undo can be repeated; that it has begun is noted
+ * in @path. What the change touched, and what its old state relies on, must be as the operation left it, or partly as it was
+ * before. A guest that wrote only to clusters that it had leaves no trace there, but another time of the last write: where
+ * bitmaps that record writes would come back, the undo is refused then, and where a block device does not tell that time.
  * @options NULL = defaults. @out (may be NULL; @size is sizeof *out of the caller) is filled on success.
  * Returns 0, QCBM_E_ARG (no undo file, or of another image), QCBM_E_UNSUPPORTED (a later version), QCBM_E_CORRUPT
  * (the undo file is damaged or incomplete), QCBM_E_UNSAFE (the image has changed since), QCBM_E_READONLY, QCBM_E_IO,

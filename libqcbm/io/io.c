@@ -250,6 +250,26 @@ int qcbmi_io_lock(struct qcbmi_io *io, enum qcbm_lock_mode mode, struct qcbm_err
     return finish(io->ops->lock(io->self, mode, &local), "lock", &local, err);
 }
 
+/* Does the table reach to the end of a member that came after the first release? */
+#define HAS(ops, member)                                                                                               \
+    ((ops)->struct_size >= offsetof(struct qcbm_io_ops, member) + sizeof((ops)->member) && (ops)->member)
+
+bool qcbmi_io_written(struct qcbmi_io *io, bool settled, struct qcbm_io_time *out, bool *told)
+{
+    struct qcbm_error local = { 0 };
+
+    *told = HAS(io->ops, written);
+    return *told && finish(io->ops->written(io->self, settled, out, &local), "written", &local, NULL) == 0;
+}
+
+void qcbmi_io_set_written(struct qcbmi_io *io, const struct qcbm_io_time *time)
+{
+    struct qcbm_error local = { 0 };
+
+    if (io->writable && HAS(io->ops, set_written))
+        (void)finish(io->ops->set_written(io->self, time, &local), "set_written", &local, NULL);
+}
+
 int qcbmi_io_extent(struct qcbmi_io *io, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err)
 {
     struct qcbm_error local = { 0 };

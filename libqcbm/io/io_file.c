@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -450,6 +451,52 @@ static int file_extent(void *self, uint64_t off, bool *is_data, uint64_t *end, s
     return 0;
 }
 
+/* ---- who wrote --------------------------------------------------------------------------------------- */
+
+/* A write gets the time of the clock's last tick, so one that follows at once may get the same. Ticks are 10 ms at most; a
+ * file system without fractions has 2 s at most. */
+static void wait_for_next_tick(const struct timespec *written)
+{
+    const int64_t tick = written->tv_nsec ? 10000000 : 2000000000;
+    struct timespec now, left = { 0 };
+    int64_t since;
+
+    if (clock_gettime(CLOCK_REALTIME, &now) < 0 || now.tv_sec - written->tv_sec > 2 || now.tv_sec < written->tv_sec)
+        return;
+    since = (now.tv_sec - written->tv_sec) * INT64_C(1000000000) + now.tv_nsec - written->tv_nsec;
+    if (since < 0 || since >= tick)
+        return;
+    left.tv_sec = (tick - since) / 1000000000;
+    left.tv_nsec = (tick - since) % 1000000000;
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        ;
+}
+
+static int file_written(void *self, bool settled, struct qcbm_io_time *out, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+    struct stat st;
+
+    if (f->is_device)
+        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "a block device does not say when it was written");
+    if ((settled && fsync(f->fd) < 0) || fstat(f->fd, &st) < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "could not get the time of the last write");
+    if (settled)
+        wait_for_next_tick(&st.st_mtim);
+    *out = (struct qcbm_io_time){ st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec };
+    return 0;
+}
+
+static int file_set_written(void *self, const struct qcbm_io_time *time, struct qcbm_error *err)
+{
+    const struct qcbmi_file *f = self;
+    const struct timespec times[2] = { { 0, UTIME_OMIT }, { time->seconds, time->nanoseconds } };
+
+    if (futimens(f->fd, times) < 0 || fsync(f->fd) < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "could not set the time of the last write");
+    return 0;
+}
+
 static int file_lock(void *self, enum qcbm_lock_mode mode, struct qcbm_error *err)
 {
     const struct qcbmi_file *f = self;
@@ -472,6 +519,8 @@ const struct qcbm_io_ops *qcbmi_file_ops(void)
         .extent = file_extent,
         .lock = file_lock,
         .close = file_close,
+        .written = file_written,
+        .set_written = file_set_written,
     };
 
     return &ops;

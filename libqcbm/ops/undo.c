@@ -12,7 +12,9 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "bitmap/session.h"
+#include "ops/undo_writer.h"
 #include "write/undo_load.h"
+#include "write/undo_seal.h"
 
 #define SECTOR QCBMI_UNDO_SECTOR
 
@@ -239,7 +241,33 @@ static void tell(const struct undo *u, struct qcbm_undo_result *r)
         r->found = QCBM_UNDO_FOUND_BETWEEN;
 }
 
-static int run(struct undo *u, const struct qcbm_undo_options *o, struct qcbm_undo_result *r, struct qcbm_error *err)
+static int look_for_writer(struct undo *u, const struct qcbm_undo_options *o, struct qcbm_undo_result *r,
+                           struct qcbm_error *err)
+{
+    uint32_t last_stage = 63 - (uint32_t)__builtin_clzll(u->possible);
+    int ret;
+
+    if (r->found == QCBM_UNDO_FOUND_BEFORE)
+        return 0;
+    ret = qcbmi_undo_find_writer(&u->file, u->img, last_stage, &r->writer, err);
+    return o->force ? 0 : ret;
+}
+
+/* An undo of the change before this one finds the time that it knows. */
+static int carry_out(struct undo *u, const char *path, struct qcbm_error *err)
+{
+    bool alone = u->file.h.written.known && qcbmi_undo_is_last_writer(&u->file, u->img);
+    int ret;
+
+    qcbmi_undo_begin(path, &u->file.seal);
+    ret = qcbmi_commit_and_reload(&u->plan, u->img, err);
+    if (ret == 0 && alone)
+        qcbmi_io_set_written(&u->img->io, &u->file.h.written.time);
+    return ret;
+}
+
+static int run(struct undo *u, const char *path, const struct qcbm_undo_options *o, struct qcbm_undo_result *r,
+               struct qcbm_error *err)
 {
     int ret = compare(u, err);
 
@@ -248,11 +276,12 @@ static int run(struct undo *u, const struct qcbm_undo_options *o, struct qcbm_un
     if (ret < 0)
         return ret;
     tell(u, r);
-    if (o->step)
+    ret = look_for_writer(u, o, r, err);
+    if (ret == 0 && o->step)
         ret = qcbmi_plan_each(&u->plan, o->step, o->opaque, err);
     if (ret < 0 || o->dry_run || r->found == QCBM_UNDO_FOUND_BEFORE)
         return ret;
-    return qcbmi_commit_and_reload(&u->plan, u->img, err);
+    return carry_out(u, path, err);
 }
 
 /* No record is about more than the image has. */
@@ -284,7 +313,7 @@ int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_o
     if (ret == 0)
         ret = alloc_buffers(&u, err);
     if (ret == 0)
-        ret = run(&u, &o, &result, err);
+        ret = run(&u, path, &o, &result, err);
     if (ret == 0 && out) {
         memset(out, 0, size);
         memcpy(out, &result, size < sizeof(result) ? size : sizeof(result));

@@ -8,6 +8,7 @@
 #include "io/io_file.h"
 #include "write/plan.h"
 #include "write/undo_save.h"
+#include "write/undo_seal.h"
 
 #define PIECE (UINT64_C(1) << 20) /* bytes of bitmap payload in memory at once */
 
@@ -176,6 +177,8 @@ int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbm_image *img, str
     }
     if (ret == 0)
         ret = cut(plan, img, err);
+    if (ret == 0 && plan->undo_path)
+        qcbmi_undo_seal(plan->undo_path, img);
     if (ret < 0)
         explain(plan, switched, ret, err);
 out:

@@ -14,7 +14,8 @@
 /* Header, length and end mark: is it an undo file, and complete? */
 static int load_frame(struct qcbmi_undo_file *u, struct qcbm_error *err)
 {
-    uint8_t header[QCBMI_UNDO_HEADER_BYTES] = { 0 }, end[END];
+    uint8_t header[QCBMI_UNDO_HEADER_BYTES] = { 0 }, tail[END + QCBMI_UNDO_SEAL_BYTES];
+    uint64_t n_tail;
     int ret = qcbmi_io_read(&u->io, 0, header, u64_min(u->io.size, sizeof(header)), "header", err);
 
     if (ret == 0)
@@ -30,8 +31,13 @@ static int load_frame(struct qcbmi_undo_file *u, struct qcbm_error *err)
         return qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET,
                           "the undo file is damaged: it has %" PRIu64 " bytes and should have %" PRIu64, u->io.size,
                           u->h.file_len);
-    ret = qcbmi_io_read(&u->io, u->h.file_len - END, end, END, "end mark", err);
-    return ret < 0 ? ret : qcbmi_undo_end_check(end, header, err);
+    n_tail = qcbmi_undo_tail_bytes(&u->h);
+    ret = qcbmi_io_read(&u->io, u->h.file_len - n_tail, tail, n_tail, "end mark", err);
+    if (ret == 0)
+        ret = qcbmi_undo_end_check(tail, header, err);
+    if (ret == 0 && n_tail > END)
+        ret = qcbmi_undo_seal_parse(tail + END, header, &u->seal, err);
+    return ret;
 }
 
 int qcbmi_undo_file_record(struct qcbmi_undo_file *u, size_t i, struct qcbm_error *err)
@@ -60,7 +66,7 @@ static int load_record(struct qcbmi_undo_file *u, uint64_t *at, struct qcbm_erro
 {
     struct qcbmi_undo_place p = { .at = *at };
     uint8_t fixed[QCBMI_UNDO_RECORD_FIXED];
-    uint64_t end = u->h.file_len - END;
+    uint64_t end = u->h.file_len - qcbmi_undo_tail_bytes(&u->h);
     int ret = QCBM_E_CORRUPT;
 
     if (range_fits(*at, sizeof(fixed), end)) {
@@ -91,7 +97,7 @@ static int load_records(struct qcbmi_undo_file *u, struct qcbm_error *err)
         return QCBM_E_NOMEM;
     while (ret == 0 && u->n < u->h.n_records)
         ret = load_record(u, &at, err);
-    if (ret == 0 && align_up(at, END) + END != u->h.file_len)
+    if (ret == 0 && qcbmi_undo_end_offset(&u->h, at) + qcbmi_undo_tail_bytes(&u->h) != u->h.file_len)
         ret = qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "the undo file is damaged: its records end at 0x%" PRIx64,
                          at);
     return ret;

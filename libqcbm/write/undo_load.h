@@ -8,6 +8,7 @@
 struct qcbmi_undo_file {
     struct qcbmi_io io;
     struct qcbmi_undo_header h;
+    struct qcbmi_undo_seal seal;
     struct qcbmi_undo_place *places; /* those that changed, sorted; then those that are only relied on */
     size_t n_changed, n, capacity;
     uint8_t *record; /* the one that was read last */

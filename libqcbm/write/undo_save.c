@@ -16,6 +16,7 @@
 #include "io/open.h"
 
 #define MAX_LEN ((uint64_t)QCBMI_UNDO_MAX_LEN)
+#define NO_SWITCH UINT32_MAX
 
 struct save {
     const struct qcbmi_plan *plan;
@@ -123,6 +124,8 @@ static int collect_places(struct save *s, struct qcbm_error *err)
         if (s->h.n_stages == QCBMI_UNDO_MAX_STAGES)
             return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "an undo file has at most %u stages",
                               QCBMI_UNDO_MAX_STAGES);
+        if (s->plan->stages[i].switches && s->h.first_switch == NO_SWITCH)
+            s->h.first_switch = s->h.n_stages;
         for (size_t j = 0; ret == 0 && j < s->plan->stages[i].n; j++)
             ret = add_write(s, &s->plan->stages[i].writes[j], s->h.n_stages, err);
         s->h.n_stages++;
@@ -217,22 +220,23 @@ static int save_records(struct save *s, struct qcbm_error *err)
  * touched. */
 static int save_frame(struct save *s, struct qcbm_error *err)
 {
-    uint8_t header[QCBMI_UNDO_HEADER_BYTES], end[QCBMI_UNDO_END_BYTES] = { 0 };
-    uint64_t at = align_up(s->at, sizeof(end)); /* so that it does not cross a sector */
+    uint8_t header[QCBMI_UNDO_HEADER_BYTES], tail[128] = { 0 };
+    uint64_t at = qcbmi_undo_end_offset(&s->h, s->at), n_tail = qcbmi_undo_tail_bytes(&s->h);
     int ret;
 
     qcbmi_undo_identity(s->img, s->h.identity);
-    s->h.file_len = at + sizeof(end);
+    s->h.file_len = at + n_tail;
+    s->h.first_switch = (uint32_t)u64_min(s->h.first_switch, s->h.n_stages);
     qcbmi_undo_header_store(header, &s->h);
-    ret = append(s, end, at - s->at, err);
+    ret = append(s, tail, at - s->at, err);
     if (ret == 0)
         ret = qcbmi_io_write(&s->file, 0, header, sizeof(header), err);
     if (ret == 0)
         ret = qcbmi_io_flush(&s->file, err);
     if (ret < 0)
         return ret;
-    qcbmi_undo_end_store(end, header);
-    ret = append(s, end, sizeof(end), err);
+    qcbmi_undo_end_store(tail, header);
+    ret = append(s, tail, n_tail, err); /* the place of the seal, too */
     return ret < 0 ? ret : qcbmi_io_flush(&s->file, err);
 }
 
@@ -257,9 +261,14 @@ int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbm_image *img, struc
 {
     struct save s = { .plan = plan, .img = img };
     char text[256];
+    bool told;
     int ret = qcbmi_create(&s.file, plan->undo_path, err);
     bool created = ret == 0;
 
+    s.h.version = QCBMI_UNDO_VERSION;
+    s.h.recording = plan->gives_up_recording;
+    s.h.first_switch = NO_SWITCH;
+    s.h.written.known = qcbmi_io_written(&img->io, false, &s.h.written.time, &told);
     s.h.len_before = img->io.size;
     s.h.len_after = u64_max(img->io.size, plan->end);
     if (ret == 0) {

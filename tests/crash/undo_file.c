@@ -14,6 +14,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "look.h"
 #include "ops.h"
 #include "states.h"
@@ -113,7 +114,10 @@ static void write_file(const char *path, const uint8_t *bytes, size_t len)
 static int judge_one(void *opaque, const uint8_t *bytes, size_t len, const char *what)
 {
     struct run *r = opaque;
-    bool whole = len == r->end_len && memcmp(bytes, r->end, len) == 0;
+    size_t unsealed = r->end_len - QCBMI_UNDO_SEAL_BYTES; /* whole without, too: the change is under way then */
+    bool whole = len == r->end_len && memcmp(bytes, r->end, unsealed) == 0 &&
+                 (memcmp(bytes + unsealed, r->end + unsealed, QCBMI_UNDO_SEAL_BYTES) == 0 ||
+                  bytes_are_zero(bytes + unsealed, QCBMI_UNDO_SEAL_BYTES));
     struct qcbmi_undo_file file = { 0 };
     struct qcbm_error err;
     int ret;

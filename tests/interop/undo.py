@@ -146,7 +146,7 @@ def case_killed(work, folder, shape, operation, step):
         restart(work, image)
     require(kills['pwrite64'] > 3 and kills['fdatasync'] > 2 and kills['fsync'] > 0, 'few kills: %r' % kills)
     work.qcbm(*argv)
-    shutil.copy(work.path(image), work.path('changed'))
+    shutil.copy2(work.path(image), work.path('changed'))  # with the time, by which an undo sees that nobody wrote since
     undo_killed(work, image, before, step)
 
 
@@ -158,11 +158,11 @@ def undo_killed(work, image, before, step):
             if number % 2:  # once more, and again not to the end
                 killed_at(work, call, 1, undo)
             undo_whatever(work, image, before)
-            shutil.copy(work.path('changed'), work.path(image))
+            shutil.copy2(work.path('changed'), work.path(image))
             number += step
         require(number > 1 or (call == 'ftruncate' and not grown), 'not killed at ' + call)
         require_equal(digest(work.path(image)), before, 'image, undone in peace')
-        shutil.copy(work.path('changed'), work.path(image))
+        shutil.copy2(work.path('changed'), work.path(image))
 
 
 def restart(work, image):

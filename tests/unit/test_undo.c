@@ -394,7 +394,7 @@ static void every_byte_of_the_undo_file_is_guarded(void **state)
         record_free(rec);
         bytes[i] ^= 4;
     }
-    assert_true(padding < 32); /* between the last record and the end mark */
+    assert_true(padding < 128); /* between the last record and the end mark */
     free(bytes);
 }
 
@@ -426,13 +426,13 @@ static void an_undo_file_without_its_frame_is_incomplete(void **state)
     uint8_t *bytes = read_file(g->undo, &len), *part = exact_copy(bytes, len);
 
     memset(part, 0, QCBMI_UNDO_HEADER_BYTES);
-    write_file(g->undo, part, len - 32);
+    write_file(g->undo, part, len - 96);
     expect_refused(g, g->b.bytes, g->b.len, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "is incomplete: the operation was stopped");
     memcpy(part, bytes, len);
-    memset(part + len - 32, 0, 32);
+    memset(part + len - 96, 0, 96);
     write_file(g->undo, part, len);
     expect_refused(g, g->b.bytes, g->b.len, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "is incomplete: the operation was stopped");
-    write_file(g->undo, bytes, len - 32);
+    write_file(g->undo, bytes, len - 96);
     expect_refused(g, g->b.bytes, g->b.len, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "is incomplete, it has");
     free(bytes);
     free(part);
@@ -475,7 +475,9 @@ static void records_out_of_order_are_damage(void **state)
     struct ground *g = *state;
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct qcbmi_undo_header h = { .n_stages = 2, .len_before = 512, .len_after = 4096, .n_records = 2 };
+        struct qcbmi_undo_header h = {
+            .version = 1, .n_stages = 2, .len_before = 512, .len_after = 4096, .n_records = 2
+        };
         uint8_t bytes[1024] = { 0 };
         uint64_t at = QCBMI_UNDO_HEADER_BYTES;
 

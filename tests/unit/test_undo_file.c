@@ -7,9 +7,16 @@
 
 #define H QCBMI_UNDO_HEADER_BYTES
 
-static const struct qcbmi_undo_header sound = {
-    .n_stages = 3, .len_before = 4096, .len_after = 8192, .n_records = 2, .file_len = 1024, .identity = { 1, 2, 3 }
-};
+static const struct qcbmi_undo_header sound = { .version = 2,
+                                                .recording = true,
+                                                .first_switch = 1,
+                                                .written = { true, { 1700000000, 123456789 } },
+                                                .n_stages = 3,
+                                                .len_before = 4096,
+                                                .len_after = 8192,
+                                                .n_records = 2,
+                                                .file_len = 1024,
+                                                .identity = { 1, 2, 3 } };
 
 static void reseal_header(uint8_t *bytes)
 {
@@ -25,7 +32,7 @@ static void a_header_comes_back(void **state)
     (void)state;
     assert_non_null(bytes);
     qcbmi_undo_header_store(bytes, &sound);
-    assert_memory_equal(bytes, "QCBMUNDO\0\0\0\1\0\0\0\3", 16);
+    assert_memory_equal(bytes, "QCBMUNDO\0\0\0\2\0\0\0\3", 16);
     assert_int_equal(qcbmi_undo_header_parse(bytes, &h, &err), 0);
     assert_int_equal(h.n_stages, 3);
     assert_int_equal(h.len_before, 4096);
@@ -33,6 +40,8 @@ static void a_header_comes_back(void **state)
     assert_int_equal(h.n_records, 2);
     assert_int_equal(h.file_len, 1024);
     assert_memory_equal(h.identity, sound.identity, sizeof(h.identity));
+    assert_true(h.version == 2 && h.recording && h.first_switch == 1 && h.written.known);
+    assert_true(h.written.time.seconds == 1700000000 && h.written.time.nanoseconds == 123456789);
     free(bytes);
 }
 
@@ -59,8 +68,10 @@ static void bad_headers_are_told_apart(void **state)
     bytes[0] = 'X';
     expect_header_fails(bytes, QCBM_E_ARG, "no undo file");
     qcbmi_undo_header_store(bytes, &sound);
-    be32_store(bytes + 8, 2);
-    expect_header_fails(bytes, QCBM_E_UNSUPPORTED, "version 2");
+    be32_store(bytes + 8, 3);
+    expect_header_fails(bytes, QCBM_E_UNSUPPORTED, "version 3");
+    be32_store(bytes + 8, 0);
+    expect_header_fails(bytes, QCBM_E_UNSUPPORTED, "version 0");
     for (size_t i = 12; i < H; i++) {
         qcbmi_undo_header_store(bytes, &sound);
         bytes[i] ^= 1;
@@ -74,14 +85,17 @@ static void numbers_of_a_header_have_bounds(void **state)
         size_t at;
         uint64_t value;
     } cases[] = {
-        { 16, 8193 },               /* longer before than after */
-        { 24, UINT64_C(1) << 63 },  /* no length of a file */
-        { 32, 1024 / 64 + 1 },      /* more records than fit */
-        { 40, 159 },                /* no room for header and end mark */
-        { 40, UINT64_C(1) << 63 },  /* no length of a file */
-        { 64, 1 },                  /* reserved */
-        { 104, UINT64_C(1) << 63 }, /* reserved */
-        { 12, UINT64_C(64) << 32 }, /* stages */
+        { 16, 8193 },                       /* longer before than after */
+        { 24, UINT64_C(1) << 63 },          /* no length of a file */
+        { 32, 1024 / 64 + 1 },              /* more records than fit */
+        { 40, 128 + 32 + 63 },              /* no room for header, end mark and seal */
+        { 40, UINT64_C(1) << 63 },          /* no length of a file */
+        { 64, UINT64_C(4) << 32 },          /* a flag that is not known */
+        { 64, 4 },                          /* the switch behind the last stage */
+        { 80, UINT64_C(1000000000) << 32 }, /* a second has no more */
+        { 84, 1 },                          /* reserved */
+        { 104, UINT64_C(1) << 63 },         /* reserved */
+        { 12, UINT64_C(64) << 32 },         /* stages */
     };
     uint8_t bytes[H];
 
@@ -109,12 +123,61 @@ static void an_end_mark_belongs_to_one_header(void **state)
     for (size_t i = 0; i < sizeof(end); i++) {
         end[i] ^= 1;
         assert_failure(qcbmi_undo_end_check(end, header, &err), &err, QCBM_E_CORRUPT, QCBM_NO_OFFSET,
-                       "damaged: end mark at 0x3e0");
+                       "damaged: end mark at 0x3a0");
         end[i] ^= 1;
     }
     other.len_before--;
     qcbmi_undo_header_store(header, &other);
     assert_int_equal(qcbmi_undo_end_check(end, header, &err), QCBM_E_CORRUPT);
+}
+
+/* As the first release has written it: all the same but for what came with version 2. */
+static void version_1_is_read(void **state)
+{
+    struct qcbmi_undo_header old = sound, h;
+    struct qcbm_error err = { 0 };
+    uint8_t bytes[H], end[QCBMI_UNDO_END_BYTES] = { 1 };
+
+    (void)state;
+    old.version = 1;
+    qcbmi_undo_header_store(bytes, &old);
+    assert_memory_equal(bytes, "QCBMUNDO\0\0\0\1\0\0\0\3", 16);
+    assert_true(bytes_are_zero(bytes + 64, 48));
+    assert_int_equal(qcbmi_undo_header_parse(bytes, &h, &err), 0);
+    assert_true(h.recording && h.first_switch == 0 && !h.written.known); /* what is not known is taken for the worst */
+    assert_int_equal(qcbmi_undo_tail_bytes(&h), 32);
+    assert_int_equal(qcbmi_undo_end_offset(&h, 129), 160);
+    assert_failure(qcbmi_undo_end_check(end, bytes, &err), &err, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "end mark at 0x3e0");
+    bytes[70] = 1;
+    reseal_header(bytes);
+    expect_header_fails(bytes, QCBM_E_CORRUPT, "impossible numbers");
+}
+
+static void a_seal_belongs_to_one_header(void **state)
+{
+    const struct qcbmi_undo_seal seal = { QCBMI_UNDO_SEALED, { true, { 1700000001, 7 } } };
+    struct qcbmi_undo_header other = sound;
+    uint8_t header[H], bytes[QCBMI_UNDO_SEAL_BYTES] = { 0 };
+    struct qcbm_error err = { 0 };
+    struct qcbmi_undo_seal got;
+
+    (void)state;
+    qcbmi_undo_header_store(header, &sound);
+    assert_int_equal(qcbmi_undo_seal_parse(bytes, header, &got, &err), 0);
+    assert_true(got.kind == QCBMI_UNDO_OPEN && !got.written.known);
+    qcbmi_undo_seal_store(bytes, &seal, header);
+    assert_int_equal(qcbmi_undo_seal_parse(bytes, header, &got, &err), 0);
+    assert_true(got.kind == QCBMI_UNDO_SEALED && got.written.known);
+    assert_true(got.written.time.seconds == 1700000001 && got.written.time.nanoseconds == 7);
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] ^= 1;
+        assert_failure(qcbmi_undo_seal_parse(bytes, header, &got, &err), &err, QCBM_E_CORRUPT, QCBM_NO_OFFSET,
+                       "damaged: seal at 0x3c0");
+        bytes[i] ^= 1;
+    }
+    other.len_before--;
+    qcbmi_undo_header_store(header, &other);
+    assert_int_equal(qcbmi_undo_seal_parse(bytes, header, &got, &err), QCBM_E_CORRUPT);
 }
 
 static void records_have_room_for_what_is_in_them(void **state)
@@ -208,6 +271,8 @@ int main(void)
         cmocka_unit_test(bad_headers_are_told_apart),
         cmocka_unit_test(numbers_of_a_header_have_bounds),
         cmocka_unit_test(an_end_mark_belongs_to_one_header),
+        cmocka_unit_test(version_1_is_read),
+        cmocka_unit_test(a_seal_belongs_to_one_header),
         cmocka_unit_test(records_have_room_for_what_is_in_them),
         cmocka_unit_test(a_record_comes_back),
         cmocka_unit_test(a_record_keeps_the_rules),

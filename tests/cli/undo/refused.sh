@@ -15,7 +15,7 @@ cp undo damaged
 poke damaged 140 ff
 refused image.qcow2 damaged
 cp undo later
-poke later 8 00000002
+poke later 8 00000003
 refused image.qcow2 later
 qemu-io -c 'write -q 512k 64k' image.qcow2
 refused image.qcow2 undo
