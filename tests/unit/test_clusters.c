@@ -423,6 +423,28 @@ static void new_blocks_in_one_sector_need_no_new_table(void **state)
     build_free(&b);
 }
 
+/* A free cluster may have any bytes: of a block that comes to lie there all are written. */
+static void a_new_block_in_a_used_place_is_written_as_a_whole(void **state)
+{
+    struct image_builder b;
+    uint64_t hole;
+    struct job j;
+
+    (void)state;
+    build_width(&b, 10, 6, 128 - 5); /* 128 clusters per block */
+    assert_int_equal(b.len, 127 * KIB(1));
+    hole = 100 * KIB(1);
+    build_set_refcount(&b, hole, 0);
+    memset(b.bytes + hole, 0xff, 1024);
+    begin_ok(&j, &b, 4);
+    assert_int_equal(take(&j, 2), b.len); /* one of them behind the first block */
+    emit(&j);
+    check_file(&j, &b);
+    assert_int_equal(be64_load(j.file + b.reftable + 8), hole);
+    end(&j);
+    build_free(&b);
+}
+
 /* One refcount in a block of eight sectors: the others are not written again. */
 static void only_the_sector_that_changed_is_written(void **state)
 {
@@ -618,6 +640,7 @@ int main(void)
         cmocka_unit_test(new_blocks_at_every_width),
         cmocka_unit_test(new_blocks_on_both_sides_of_a_sector_of_the_table),
         cmocka_unit_test(new_blocks_in_one_sector_need_no_new_table),
+        cmocka_unit_test(a_new_block_in_a_used_place_is_written_as_a_whole),
         cmocka_unit_test(only_the_sector_that_changed_is_written),
         cmocka_unit_test(a_full_last_block_and_holes_elsewhere),
         cmocka_unit_test(a_new_table_at_every_width),
