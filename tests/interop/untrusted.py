@@ -315,6 +315,7 @@ def case_bad_header(work, fields):
     code = 'feature-incompatible' if fields.get('incompatible', 0) > 31 else 'header'
     require_equal([r['code'] for r in data['reasons']], [code], 'reason')
     for argv in (['info', IMAGE], ['check', IMAGE], ['map', IMAGE], ['bitmap', '--list', IMAGE], ['snapshot', '-l', IMAGE]):
+        argv += ['-f', 'qcow2']  # version 0 would be raw
         require_equal(bounded(work, *argv, rc=1).err.count('\n'), 1, 'lines of ' + argv[0])
     bounded(work, 'dump', IMAGE, 'header', rc=(0, 1))
 
@@ -323,7 +324,8 @@ def case_not_qcow2(work, content):
     with open(work.path(IMAGE), 'wb') as f:
         f.write(content)
     bounded(work, 'check', '--untrusted', IMAGE, rc=2 if content[:4] == b'QFI\xfb' else 63)
-    bounded(work, 'info', IMAGE, rc=1)
+    bounded(work, 'info', '-f', 'qcow2', IMAGE, rc=1)
+    bounded(work, 'info', IMAGE, rc=1 if len(content) == 8 else 0)  # without a version it is raw, for QEMU too
 
 
 def case_no_verdict(work):
