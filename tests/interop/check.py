@@ -29,8 +29,12 @@ def u32(value):
     return struct.pack('>I', value)
 
 
+def codes_in(err):
+    return [m.group(2) for m in map(OWN_LINE.match, err.splitlines()) if m]
+
+
 def own_codes(result):
-    return [m.group(2) for m in map(OWN_LINE.match, result.err.splitlines()) if m]
+    return codes_in(result.err)
 
 
 def theirs(text):
@@ -38,9 +42,9 @@ def theirs(text):
     return [line for line in text.splitlines() if not OWN_LINE.match(line)]
 
 
-def said_of_leaks(text, ours):
+def said_of_leaks(text, our_err):
     """qemu-img's totals, in our words where leaks may be what a lost table mapped."""
-    if {'lost-table', 'lost-table-suspected'} & set(own_codes(ours)):
+    if {'lost-table', 'lost-table-suspected'} & set(codes_in(our_err)):
         return text.replace('This means waste of disk space, but no harm to data.',
                             'They may be data behind a lost table: do not free them.')
     return text
@@ -55,7 +59,7 @@ def compare(work, name, *options, codes=None, same_text=True):
         require_equal(ours.code, 2, what + ': exit code')
         return ours
     require_equal(ours.code, other.code, what + ': exit code\n' + ours.err)
-    require_equal(ours.out, said_of_leaks(other.out, ours), what + ': stdout')
+    require_equal(ours.out, said_of_leaks(other.out, ours.err), what + ': stdout')
     lines = other.err.replace('qemu-img: ', 'qcbm: ').splitlines()
     if same_text and 'table-overwritten' in own_codes(ours):
         rest = iter(lines)  # without those of the entries that make no sense

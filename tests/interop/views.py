@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 import older
-from check import OWN_FIELDS
+from check import OWN_FIELDS, said_of_leaks
 import qtool
 
 QCBM = os.path.abspath(os.environ['QCBM'])
@@ -119,6 +119,8 @@ def check(what, name):
         if is_json and ours and theirs:
             theirs, ours = json.loads(theirs), json.loads(ours)
             ours = {key: value for key, value in ours.items() if key not in OWN_FIELDS}
+        elif not is_json:
+            theirs = said_of_leaks(theirs, error)
         if (their_code, theirs) != (our_code, ours):
             faults.append('%s: check\n  qemu-img %d %s\n  qcbm     %d %s\n  %s' % (what, their_code, theirs, our_code,
                                                                                ours, error))
