@@ -708,7 +708,7 @@ static void a_huge_empty_disk_costs_nothing(void **state)
 /* Holes between the clusters of a preallocated image cut a run, and do not make it be read again. */
 static void a_run_that_is_cut_by_holes_is_read_once(void **state)
 {
-    struct build_options opt = { .size = MIB(32), .cluster_bits = 12 };
+    struct build_options opt = { .size = MIB(4), .cluster_bits = 12 };
     uint64_t n = opt.size >> 12;
     struct image_builder b;
     struct counted c;
