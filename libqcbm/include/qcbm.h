@@ -2,7 +2,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Read top to bottom: version, errors, open and close, look, change, synthesise, check.
+ * Read top to bottom. The main job comes first: version, errors, open and close, synthesise, dirty extents. Then looking:
+ * image, bitmaps, findings, snapshots. Then changing: change, bitmaps in files of their own, undo. Then the whole image and
+ * its disk: check, untrusted images, the chain, guest bytes, map, measure. Last the low level, which most programs do not
+ * need: other ways to open, trace, dump. Each group has a manual page; libqcbm(3) lists them.
  *
  * Rules that hold for every call:
  *  - 0 is success, a negative value is one of enum qcbm_code; a positive value is documented where it occurs.
@@ -28,7 +31,7 @@ extern "C" {
 #define QCBM_API
 #endif
 
-/* ---- version ------------------------------------------------------------------------------------------- */
+/* ---- version ----------------------------------------------------------------------------------------------------- */
 
 #define QCBM_VERSION_MAJOR 0
 #define QCBM_VERSION_MINOR 1
@@ -37,7 +40,7 @@ extern "C" {
 /* "MAJOR.MINOR.PATCH" of the library that is linked. */
 QCBM_API const char *qcbm_version(void);
 
-/* ---- errors -------------------------------------------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 enum qcbm_code {
     QCBM_OK = 0,
@@ -73,10 +76,9 @@ struct qcbm_error {
 /* Name of a code, "QCBM_E_IO" for QCBM_E_IO; "QCBM_E_?" for a value that is none. */
 QCBM_API const char *qcbm_code_name(int code);
 
-/* ---- open and close ------------------------------------------------------------------------------------ */
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
 
-struct qcbm_image;  /* an open qcow2 image */
-struct qcbm_io_ops; /* see qcbm-io.h */
+struct qcbm_image; /* an open qcow2 image */
 
 enum qcbm_open_flag {
     QCBM_OPEN_WRITE = 1u << 0,       /* take the writer's locks; needed by qcbm_edit_commit() */
@@ -91,59 +93,105 @@ enum qcbm_open_flag {
  * QCBM_E_CORRUPT, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_NOLOCKS. A damaged bitmap is a finding, not an error. */
 QCBM_API int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
 
-/* As qcbm_open(), on a file or block device that is open as @fd: for those who get descriptors, not names. The library
- * takes @fd over, and closes it on failure too. QCBM_OPEN_WRITE needs O_RDWR; O_APPEND (with it), O_DIRECT and O_PATH are
- * refused with QCBM_E_ARG. A duplicate of @fd that stays open keeps the locks alive. The image has no name: a relative name
- * of a backing file is looked for in the working directory, and options->since of qcbm_synth() is refused. */
-QCBM_API int qcbm_open_fd(int fd, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
-
-/* Which format do the first bytes of @path show, by QEMU's rules? "qcow2"; "raw" where no other is seen; the names of
- * those that this library does not read are QEMU's, as "vmdk". Only for files that a person named: a guest chooses what
- * its disk begins with, so what an image names must not be guessed.
- * Returns 0, QCBM_E_NOTFOUND, QCBM_E_IO, QCBM_E_UNSUPPORTED (not a regular file or block device), QCBM_E_NOMEM. */
-QCBM_API int qcbm_probe(const char *path, const char **format, struct qcbm_error *err);
-
-/* Do both names lead to the same file? False if one of them leads to none. */
-QCBM_API bool qcbm_same_file(const char *a, const char *b);
-
-/* The local file that a name for QEMU stands for, a part of @name: what is behind "file:", or all of it. NULL for other
- * protocols and for json:. */
-QCBM_API const char *qcbm_local_name(const char *name);
-
-/* As qcbm_open(), on a backend of the caller. @ops and @self must outlive the image; @ops->close is called by
- * qcbm_close(), and by this function when it fails. */
-QCBM_API int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_image **out,
-                          struct qcbm_error *err);
-
 /* Close @img and drop its locks. NULL is fine. */
 QCBM_API void qcbm_close(struct qcbm_image *img);
 
-/* ---- trace --------------------------------------------------------------------------------------------- */
+/* ---- synthesise -------------------------------------------------------------------------------------------------- */
 
-enum qcbm_trace_kind {
-    QCBM_TRACE_OPEN, /* a file is open: the image (at once), a layer of its chain, an undo file; length is that of it */
-    QCBM_TRACE_READ, /* bytes were read; what says of which structure */
-    QCBM_TRACE_STAGE, /* a commit begins a stage of its plan; length counts the bytes that it will write */
-    QCBM_TRACE_WRITE, /* bytes were written */
-    QCBM_TRACE_FLUSH, /* all before is durable */
-    QCBM_TRACE_RESIZE /* the file got the length @length */
+enum qcbm_synth_flag {
+    QCBM_SYNTH_DISABLED = 1u << 0,     /* a frozen bitmap; default is enabled */
+    QCBM_SYNTH_REPLACE = 1u << 1,      /* NAME may exist: swap it in the same commit */
+    QCBM_SYNTH_MERGE = 1u << 2,        /* NAME may exist: OR into it (its granularity stays) */
+    QCBM_SYNTH_FORCE = 1u << 3,        /* mark everything dirty with a raw external data file; go on with lost tables */
+    QCBM_SYNTH_ALLOW_DAMAGE = 1u << 4, /* report damage and loss in the result, do not fail; for dry runs */
+    QCBM_SYNTH_FORCE_SHARE = 1u << 5,  /* open layers of the chain as QCBM_OPEN_FORCE_SHARE does */
+    QCBM_SYNTH_DIRTY_TAIL = 1u << 6    /* mark dirty what lies past the end of the backing file (follows the chain) */
 };
 
-struct qcbm_trace_event { /* its strings live until the callback returns */
-    enum qcbm_trace_kind kind;
-    const char *file; /* name as it was opened; "" for an image without one */
-    const char *what; /* "L2 table", "bitmap directory", name of a stage ...; may be empty */
-    uint64_t offset, length;
-    int result; /* 0, or the code with which it failed */
+struct qcbm_synth_options {
+    size_t struct_size;
+    uint64_t granularity; /* 0 = QEMU's default for the image that gets the bitmap */
+    const char *since;    /* path of the chain's image to compare against; NULL = the overlay's backing file */
+    unsigned flags;
+    /* Called now and then with metadata bytes read and expected; non-zero stops with QCBM_E_ABORTED. May be NULL. */
+    int (*progress)(void *opaque, uint64_t done, uint64_t total);
+    void *opaque;
 };
-typedef void qcbm_trace_fn(void *opaque, const struct qcbm_trace_event *event);
+#define QCBM_SYNTH_OPTIONS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL                                                      \
+    }
 
-/* From now on tell @fn (NULL: nobody) what is done with the files of @img, each when it has been done, on the thread that
- * did it. What the file was asked before, to open the image, is not told. Without a trace the cost is a test of a pointer.
- * The callback must not call the library with @img. */
-QCBM_API void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque);
+struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() */
 
-/* ---- look ---------------------------------------------------------------------------------------------- */
+/* Write into @img a bitmap @name with a bit for each granule that @img changed: everything allocated in it (or in it and
+ * the layers above options->since), in one commit as of qcbm_edit_commit(). Only @img is read, unless options->since or
+ * DIRTY_TAIL ask for its chain. @options NULL = defaults. *@out (may be NULL) gets the figures, on success alone.
+ * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (version 2, raw data file),
+ * QCBM_E_UNSAFE (damaged entries, lost mapping tables, dirty or corrupt bit), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_NOSPACE, QCBM_E_LOCKED, QCBM_E_READONLY, QCBM_E_ABORTED. */
+QCBM_API int qcbm_synth(struct qcbm_image *img, const char *name, const struct qcbm_synth_options *options,
+                        struct qcbm_synth_result **out, struct qcbm_error *err);
+
+struct qcbm_synth_summary {
+    uint64_t virtual_size, granularity;
+    uint64_t granules, dirty_granules, dirty_bytes; /* of the bitmap as it will be stored */
+    uint64_t damaged_entries;                       /* counted as dirty */
+    uint32_t layers, notes;
+    bool says_nothing; /* all is dirty, whatever was changed: a raw data file, with QCBM_SYNTH_FORCE */
+};
+struct qcbm_synth_layer {
+    const char *filename; /* live until qcbm_synth_result_free() */
+    const char *format;   /* "qcow2" */
+    uint64_t virtual_size, cluster_size, allocated_bytes;
+};
+QCBM_API void qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size);
+/* @index in 0 .. layers - 1, from the overlay down. */
+QCBM_API void qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
+                                      size_t size);
+/* @index in 0 .. notes - 1: one line for people, e.g. a grown tail. Lives as long as the result. */
+QCBM_API const char *qcbm_synth_result_note(const struct qcbm_synth_result *r, uint32_t index);
+QCBM_API void qcbm_synth_result_free(struct qcbm_synth_result *r);
+
+/* ---- dirty extents ----------------------------------------------------------------------------------------------- */
+
+struct qcbm_extent {
+    uint64_t offset, length; /* guest bytes */
+    bool dirty;
+    bool zero; /* the guest reads zeros there; only with QCBM_EXTENTS_ZERO, else false */
+};
+/* A non-zero return stops the walk with QCBM_E_ABORTED. */
+typedef int qcbm_extent_fn(void *opaque, const struct qcbm_extent *extent);
+
+enum qcbm_extents_flag {
+    QCBM_EXTENTS_ZERO = 1u << 0,       /* fill .zero; follows the backing chain (local qcow2 and raw files) */
+    QCBM_EXTENTS_FORCE_SHARE = 1u << 1 /* open backing layers as QCBM_OPEN_FORCE_SHARE does */
+};
+
+/* Call @fn for each run of equal state, in guest order, without gaps, from 0 to the virtual size (rounded down to 512
+ * as QEMU does). Memory does not depend on the size of the bitmap. Bits that cannot be read because the data lies
+ * past the end of the file count as dirty.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_INUSE, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CHAIN, QCBM_E_ABORTED. */
+QCBM_API int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags, qcbm_extent_fn *fn,
+                                 void *opaque, struct qcbm_error *err);
+
+struct qcbm_extents_options {
+    size_t struct_size;
+    unsigned flags;          /* enum qcbm_extents_flag */
+    uint64_t offset, length; /* guest bytes; what passes the virtual size is left out */
+};
+#define QCBM_EXTENTS_OPTIONS_INIT                                                                                      \
+    {                                                                                                                  \
+        sizeof(struct qcbm_extents_options), 0, 0, UINT64_MAX                                                          \
+    }
+
+/* As qcbm_bitmap_extents(), for a part of the disk: the first and the last run are cut at its ends. Data of the bitmap
+ * outside of the part is not read. */
+QCBM_API int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name,
+                                    const struct qcbm_extents_options *options, qcbm_extent_fn *fn, void *opaque,
+                                    struct qcbm_error *err);
+
+/* ---- image ------------------------------------------------------------------------------------------------------- */
 
 enum { /* bits of the three feature words, qcow2 specification, "Header" */
        QCBM_INCOMPAT_DIRTY = 1u << 0,
@@ -185,36 +233,19 @@ struct qcbm_image_info {
 /* Fill @out from what was read at open. @size is sizeof *out of the caller. Cannot fail. */
 QCBM_API void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *out, size_t size);
 
-struct qcbm_snapshot_info {
-    const char *id, *name; /* bytes as stored, NUL-terminated; live until qcbm_close() */
-    uint64_t l1_offset;
-    uint32_t l1_entries;
-    uint32_t date_sec, date_nsec;
-    uint64_t vm_clock_nsec, vm_state_size;
-    uint64_t disk_size;    /* virtual size when it was taken */
-    uint64_t icount;       /* UINT64_MAX = off */
-    uint64_t entry_offset; /* where its entry lies in the image file */
+struct qcbm_image_usage {
+    uint64_t allocated_bytes; /* clusters that have a refcount or are referred to, or QCBM_UNKNOWN */
+    uint64_t end_offset;      /* end of the last of them: no byte behind it is in use; or QCBM_UNKNOWN */
+    uint64_t bad_entries;     /* of the refcount table */
+    char why_unknown[512];    /* one line, empty if the first two are known */
 };
+/* From refcounts and all references: after a crash, or in a damaged image, refcounts may say less than what is in use.
+ * Reads as much as qcbm_check() does. Where damage hides references, the figures are unknown.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size,
+                              struct qcbm_error *err);
 
-/* Read the table of internal snapshots; afterwards qcbm_snapshot_get() serves entries 0 .. *@count - 1, which on failure
- * are those before the bad one.
- * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT, QCBM_E_LIMIT. */
-QCBM_API int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_error *err);
-QCBM_API void qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, struct qcbm_snapshot_info *out,
-                                size_t size);
-
-/* Findings: what is wrong but did not keep the image from opening. */
-enum qcbm_severity { QCBM_SEV_WARNING, QCBM_SEV_ERROR };
-
-struct qcbm_finding {
-    const char *code; /* stable, e.g. "bitmap-entry-constraint" */
-    enum qcbm_severity severity;
-    uint64_t offset; /* in the image file, or QCBM_NO_OFFSET */
-    uint32_t bitmap; /* index for qcbm_bitmap_get(), or UINT32_MAX */
-    char message[256];
-};
-QCBM_API uint32_t qcbm_finding_count(const struct qcbm_image *img);
-QCBM_API void qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_finding *out, size_t size);
+/* ---- bitmaps ----------------------------------------------------------------------------------------------------- */
 
 struct qcbm_bitmap_info {
     const char *name; /* bytes, NUL-terminated as well; live until the next commit or qcbm_close() */
@@ -254,207 +285,42 @@ struct qcbm_bitmap_usage {
 QCBM_API int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out,
                                struct qcbm_error *err);
 
-struct qcbm_extent {
-    uint64_t offset, length; /* guest bytes */
-    bool dirty;
-    bool zero; /* the guest reads zeros there; only with QCBM_EXTENTS_ZERO, else false */
+/* ---- findings ---------------------------------------------------------------------------------------------------- */
+
+/* Findings: what is wrong but did not keep the image from opening. */
+enum qcbm_severity { QCBM_SEV_WARNING, QCBM_SEV_ERROR };
+
+struct qcbm_finding {
+    const char *code; /* stable, e.g. "bitmap-entry-constraint" */
+    enum qcbm_severity severity;
+    uint64_t offset; /* in the image file, or QCBM_NO_OFFSET */
+    uint32_t bitmap; /* index for qcbm_bitmap_get(), or UINT32_MAX */
+    char message[256];
 };
-/* A non-zero return stops the walk with QCBM_E_ABORTED. */
-typedef int qcbm_extent_fn(void *opaque, const struct qcbm_extent *extent);
+QCBM_API uint32_t qcbm_finding_count(const struct qcbm_image *img);
+QCBM_API void qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_finding *out, size_t size);
 
-enum qcbm_extents_flag {
-    QCBM_EXTENTS_ZERO = 1u << 0,       /* fill .zero; follows the backing chain (local qcow2 and raw files) */
-    QCBM_EXTENTS_FORCE_SHARE = 1u << 1 /* open backing layers as QCBM_OPEN_FORCE_SHARE does */
-};
+/* ---- snapshots --------------------------------------------------------------------------------------------------- */
 
-/* Call @fn for each run of equal state, in guest order, without gaps, from 0 to the virtual size (rounded down to 512
- * as QEMU does). Memory does not depend on the size of the bitmap. Bits that cannot be read because the data lies
- * past the end of the file count as dirty.
- * Returns 0, QCBM_E_NOTFOUND, QCBM_E_INUSE, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CHAIN, QCBM_E_ABORTED. */
-QCBM_API int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags, qcbm_extent_fn *fn,
-                                 void *opaque, struct qcbm_error *err);
-
-struct qcbm_extents_options {
-    size_t struct_size;
-    unsigned flags;          /* enum qcbm_extents_flag */
-    uint64_t offset, length; /* guest bytes; what passes the virtual size is left out */
-};
-#define QCBM_EXTENTS_OPTIONS_INIT                                                                                      \
-    {                                                                                                                  \
-        sizeof(struct qcbm_extents_options), 0, 0, UINT64_MAX                                                          \
-    }
-
-/* As qcbm_bitmap_extents(), for a part of the disk: the first and the last run are cut at its ends. Data of the bitmap
- * outside of the part is not read. */
-QCBM_API int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name,
-                                    const struct qcbm_extents_options *options, qcbm_extent_fn *fn, void *opaque,
-                                    struct qcbm_error *err);
-
-/* ---- the chain ------------------------------------------------------------------------------------------ */
-
-/* The backing chain of an image: local qcow2 and raw files. Protocol names and json: are not followed, formats not
- * guessed; loops and more than 200 layers are refused. */
-struct qcbm_chain;
-
-struct qcbm_chain_layer {
-    const char *filename;     /* as it was opened; lives until qcbm_chain_close() */
-    const char *format;       /* "qcow2" or "raw" */
-    uint64_t virtual_size;    /* a raw file's length is rounded up to 512, as QEMU does */
-    uint64_t file_size;       /* length of the file (or device) */
-    uint64_t disk_size;       /* bytes allocated for it, or QCBM_NO_OFFSET */
-    struct qcbm_image *image; /* NULL for a raw layer; lives until the next qcbm_chain_get(). Do not close it. */
-    bool is_device;           /* as in struct qcbm_image_info */
-    uint32_t extent_size_hint;
+struct qcbm_snapshot_info {
+    const char *id, *name; /* bytes as stored, NUL-terminated; live until qcbm_close() */
+    uint64_t l1_offset;
+    uint32_t l1_entries;
+    uint32_t date_sec, date_nsec;
+    uint64_t vm_clock_nsec, vm_state_size;
+    uint64_t disk_size;    /* virtual size when it was taken */
+    uint64_t icount;       /* UINT64_MAX = off */
+    uint64_t entry_offset; /* where its entry lies in the image file */
 };
 
-/* Open all layers, with the kind of locks and the sharing that @img was opened with. @img is layer 0, and must outlive
- * the chain. Returns 0, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOMEM. */
-QCBM_API int qcbm_chain_open(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err);
-/* As qcbm_chain_open(), but a layer that cannot be opened does not hide those above it: returns 1 then, @err says which
- * and why, and *@out has the layers above it. Returns 0, 1, QCBM_E_NOMEM. */
-QCBM_API int qcbm_chain_open_partial(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err);
-/* A chain of one layer: @path as a raw file, whatever is in it. @flags: QCBM_OPEN_FORCE_SHARE, QCBM_OPEN_INFO,
- * QCBM_OPEN_NO_LOCK. Returns 0, QCBM_E_ARG, and what qcbm_open() returns. */
-QCBM_API int qcbm_chain_open_raw(const char *path, unsigned flags, struct qcbm_chain **out, struct qcbm_error *err);
-QCBM_API uint32_t qcbm_chain_count(const struct qcbm_chain *chain);
-/* @index in 0 .. count - 1, from the top down. Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
-QCBM_API int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,
-                            struct qcbm_error *err);
-QCBM_API void qcbm_chain_close(struct qcbm_chain *chain);
+/* Read the table of internal snapshots; afterwards qcbm_snapshot_get() serves entries 0 .. *@count - 1, which on failure
+ * are those before the bad one.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT, QCBM_E_LIMIT. */
+QCBM_API int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_error *err);
+QCBM_API void qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, struct qcbm_snapshot_info *out,
+                                size_t size);
 
-struct qcbm_image_usage {
-    uint64_t allocated_bytes; /* clusters that have a refcount or are referred to, or QCBM_UNKNOWN */
-    uint64_t end_offset;      /* end of the last of them: no byte behind it is in use; or QCBM_UNKNOWN */
-    uint64_t bad_entries;     /* of the refcount table */
-    char why_unknown[512];    /* one line, empty if the first two are known */
-};
-/* From refcounts and all references: after a crash, or in a damaged image, refcounts may say less than what is in use.
- * Reads as much as qcbm_check() does. Where damage hides references, the figures are unknown.
- * Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
-QCBM_API int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size,
-                              struct qcbm_error *err);
-
-/* A run of guest bytes as qemu-img map tells it. */
-struct qcbm_map_entry {
-    uint64_t start, length; /* guest bytes */
-    uint32_t depth;         /* layer of the chain that says so; 0 is the image itself */
-    bool present;           /* some layer has it; else it reads as zeros */
-    bool zero;              /* known to read as zeros */
-    bool data;              /* clusters are there for it; with .zero they are a hole of the file */
-    uint64_t offset;        /* in the file @filename, or QCBM_NO_OFFSET (compressed, encrypted, no cluster) */
-    const char *filename;   /* NULL without offset; lives until qcbm_map() returns */
-    bool compressed;        /* the data is stored compressed */
-};
-/* A non-zero return stops the walk with QCBM_E_ABORTED. */
-typedef int qcbm_map_fn(void *opaque, const struct qcbm_map_entry *entry);
-
-enum qcbm_map_flag { QCBM_MAP_FORCE_SHARE = 1u << 0 /* open backing layers as QCBM_OPEN_FORCE_SHARE does */ };
-
-/* Call @fn for each run of equal state of guest range [@start, @start + @length), clipped at the virtual size, in guest
- * order and without gaps. Follows the backing chain (local qcow2 and raw files); a data file is not opened. Memory does
- * not depend on the size of the image. Where QEMU reads zeros because a table lies past the end of the file, so does
- * this, and adds a finding.
- * Returns 0, QCBM_E_CORRUPT (an entry that cannot be read; what comes before it has been given), QCBM_E_IO,
- * QCBM_E_NOMEM, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_ABORTED. */
-QCBM_API int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, unsigned flags, qcbm_map_fn *fn,
-                      void *opaque, struct qcbm_error *err);
-
-/* The same of a chain that is open. */
-QCBM_API int qcbm_chain_map(struct qcbm_chain *chain, uint64_t start, uint64_t length, qcbm_map_fn *fn, void *opaque,
-                            struct qcbm_error *err);
-
-enum qcbm_read_flag {
-    QCBM_READ_LAYER = 1u << 0,      /* of this image alone: what it has not reads as zeros, no backing file is opened */
-    QCBM_READ_DATA_FILE = 1u << 1,  /* open the external data file that an image names, as it is named */
-    QCBM_READ_FORCE_SHARE = 1u << 2 /* open other files as QCBM_OPEN_FORCE_SHARE does */
-};
-
-/* The bytes that the guest reads at [@offset, @offset + @length), which lies below the virtual size (rounded down to 512
- * as QEMU does). Follows the backing chain (local qcow2 and raw files); the files it opens stay open, and locked, until
- * qcbm_close(). Cheapest in guest order. What cannot be read is an error, never zeros: compressed data that is damaged,
- * a cluster or a table past the end of the file, an encrypted one. @buf holds nothing of use then.
- * Returns 0, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (encrypted; zstd, in a build without; an external data file
- * without QCBM_READ_DATA_FILE), QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_UNSAFE (a commit failed), QCBM_E_IO, QCBM_E_NOMEM. */
-QCBM_API int qcbm_read(struct qcbm_image *img, uint64_t offset, void *buf, size_t length, unsigned flags,
-                       struct qcbm_error *err);
-
-enum qcbm_measure_flag {
-    QCBM_MEASURE_FORCE_SHARE = 1u << 0, /* as QCBM_MAP_FORCE_SHARE */
-    QCBM_MEASURE_PREALLOCATED = 1u << 1 /* the copy gets all its data clusters at once */
-};
-
-struct qcbm_measure_options { /* of the copy; 0 = QEMU's default */
-    size_t struct_size;
-    uint32_t cluster_size, refcount_bits, version;
-    unsigned flags;
-    bool extended_l2;
-    /* Called for each run of the disk with the bytes that were looked at and all of them; non-zero stops with
-     * QCBM_E_ABORTED. May be NULL. */
-    int (*progress)(void *opaque, uint64_t done, uint64_t total);
-    void *opaque;
-};
-#define QCBM_MEASURE_OPTIONS_INIT                                                                                      \
-    {                                                                                                                  \
-        sizeof(struct qcbm_measure_options), 0, 0, 0, 0, false, NULL, NULL                                             \
-    }
-
-struct qcbm_measure {
-    uint64_t required;        /* bytes of a copy of what is data now */
-    uint64_t fully_allocated; /* bytes once all of the disk has been written */
-    uint64_t bitmaps;         /* bytes on top for copies of the bitmaps, those in use included */
-    bool has_bitmaps;
-};
-
-/* How large would a qcow2 copy of @img and its chain be, without a backing file? With @img NULL: a new image of @size
- * bytes, else @size is not looked at. Reads metadata only.
- * Returns 0, QCBM_E_ARG, QCBM_E_LIMIT (too large a disk for the cluster size), and what qcbm_map() returns. */
-QCBM_API int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qcbm_measure_options *options,
-                          struct qcbm_measure *out, size_t out_size, struct qcbm_error *err);
-
-/* The same of a chain that is open; QCBM_MEASURE_FORCE_SHARE has no effect. */
-QCBM_API int qcbm_chain_measure(struct qcbm_chain *chain, const struct qcbm_measure_options *options,
-                                struct qcbm_measure *out, size_t out_size, struct qcbm_error *err);
-
-/* Structures as they lie on the disk. A dump opens any file, whatever is wrong with it, and shows raw values. */
-struct qcbm_dump;
-
-enum qcbm_dump_kind {
-    QCBM_DUMP_HEADER,
-    QCBM_DUMP_EXTENSIONS,
-    QCBM_DUMP_L1,        /* range: guest bytes */
-    QCBM_DUMP_L2,        /* range: guest bytes */
-    QCBM_DUMP_REFCOUNTS, /* range: bytes of the file */
-    QCBM_DUMP_SNAPSHOTS, /* range: entries */
-    QCBM_DUMP_BITMAPS    /* range: entries; tables and bits are shown if the range has an end */
-};
-
-struct qcbm_dump_item {
-    uint64_t offset, length; /* where it lies in the file */
-    const char *name;        /* of the field or entry */
-    uint64_t index;          /* in its table, or QCBM_NO_OFFSET */
-    uint64_t value;          /* as stored; a count for runs */
-    const uint8_t *bytes;    /* in place of a value, or NULL. Valid during the call, as the strings */
-    size_t n_bytes;
-    const char *meaning; /* for people; may be empty */
-    const char *problem; /* the rule that it breaks, or NULL */
-};
-/* A non-zero return stops with QCBM_E_ABORTED. */
-typedef int qcbm_dump_fn(void *opaque, const struct qcbm_dump_item *item);
-
-/* @flags: QCBM_OPEN_FORCE_SHARE, QCBM_OPEN_NO_LOCK. Locks as qemu-img info does.
- * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_UNSUPPORTED (no file or block device), QCBM_E_LOCKED, QCBM_E_NOLOCKS. */
-QCBM_API int qcbm_dump_open(const char *path, unsigned flags, struct qcbm_dump **out, struct qcbm_error *err);
-QCBM_API int qcbm_dump_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_dump **out,
-                               struct qcbm_error *err);
-/* Entries @first to @last (UINT64_MAX: to the end) of @part; entries that are zero are left out. A table that several
- * entries name is shown once.
- * Returns 0, QCBM_E_CORRUPT (nothing can be shown: the header does not say how large tables are), QCBM_E_IO,
- * QCBM_E_NOMEM, QCBM_E_ABORTED. */
-QCBM_API int qcbm_dump_part(struct qcbm_dump *dump, enum qcbm_dump_kind part, uint64_t first, uint64_t last,
-                            qcbm_dump_fn *fn, void *opaque, struct qcbm_error *err);
-QCBM_API void qcbm_dump_close(struct qcbm_dump *dump);
-
-/* ---- change -------------------------------------------------------------------------------------------- */
+/* ---- change ------------------------------------------------------------------------------------------------------ */
 
 /* An edit collects changes of one image's bitmaps and makes all of them in one commit: a crash at any point leaves the
  * state before or after it, and at worst leaked clusters. The image must outlive the edit. On an image opened for
@@ -549,7 +415,16 @@ QCBM_API int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *ou
  * Returns what qcbm_edit_plan() returns, QCBM_E_READONLY, and QCBM_E_UNSAFE. */
 QCBM_API int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err);
 
-/* ---- bitmaps in files of their own ------------------------------------------------------------------------ */
+/* What qcbm_synth() does, staged in @edit beside other changes. @edit may be of @overlay itself, or of another image, which
+ * gets the bitmap; dirty ranges past the end of that image are refused.
+ * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (raw data file), QCBM_E_UNSAFE
+ * (damaged entries, lost mapping tables), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_LOCKED,
+ * QCBM_E_ABORTED. */
+QCBM_API int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,
+                             const struct qcbm_synth_options *options, struct qcbm_synth_result **out,
+                             struct qcbm_error *err);
+
+/* ---- bitmaps in files of their own ------------------------------------------------------------------------------- */
 
 /* So that a bitmap can travel beside a migration that moves the data only. */
 enum qcbm_transfer_format {
@@ -600,12 +475,13 @@ struct qcbm_import_result {
 QCBM_API int qcbm_edit_import(struct qcbm_edit *edit, const char *name, const struct qcbm_import_options *options,
                               qcbm_read_fn *fn, void *opaque, struct qcbm_import_result *out, size_t out_size,
                               struct qcbm_error *err);
+
+/* ---- undo -------------------------------------------------------------------------------------------------------- */
+
 /* Have the commit of @edit make the file @path, from which qcbm_undo() can take the change back. It is durable before the
  * image is touched, and is there whenever the image was changed; a commit that fails before its first write removes it.
  * A file that exists is not overwritten: the commit then returns QCBM_E_EXISTS. Returns 0, QCBM_E_NOMEM. */
 QCBM_API int qcbm_edit_set_undo(struct qcbm_edit *edit, const char *path, struct qcbm_error *err);
-
-/* ---- undo ---------------------------------------------------------------------------------------------- */
 
 struct qcbm_undo_options {
     size_t struct_size;
@@ -654,70 +530,7 @@ struct qcbm_undo_result {
 QCBM_API int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_options *options,
                        struct qcbm_undo_result *out, size_t size, struct qcbm_error *err);
 
-/* ---- synthesise ---------------------------------------------------------------------------------------- */
-
-enum qcbm_synth_flag {
-    QCBM_SYNTH_DISABLED = 1u << 0,     /* a frozen bitmap; default is enabled */
-    QCBM_SYNTH_REPLACE = 1u << 1,      /* NAME may exist: swap it in the same commit */
-    QCBM_SYNTH_MERGE = 1u << 2,        /* NAME may exist: OR into it (its granularity stays) */
-    QCBM_SYNTH_FORCE = 1u << 3,        /* mark everything dirty with a raw external data file; go on with lost tables */
-    QCBM_SYNTH_ALLOW_DAMAGE = 1u << 4, /* report damage and loss in the result, do not fail; for dry runs */
-    QCBM_SYNTH_FORCE_SHARE = 1u << 5,  /* open layers of the chain as QCBM_OPEN_FORCE_SHARE does */
-    QCBM_SYNTH_DIRTY_TAIL = 1u << 6    /* mark dirty what lies past the end of the backing file (follows the chain) */
-};
-
-struct qcbm_synth_options {
-    size_t struct_size;
-    uint64_t granularity; /* 0 = QEMU's default for the image that gets the bitmap */
-    const char *since;    /* path of the chain's image to compare against; NULL = the overlay's backing file */
-    unsigned flags;
-    /* Called now and then with metadata bytes read and expected; non-zero stops with QCBM_E_ABORTED. May be NULL. */
-    int (*progress)(void *opaque, uint64_t done, uint64_t total);
-    void *opaque;
-};
-#define QCBM_SYNTH_OPTIONS_INIT                                                                                        \
-    {                                                                                                                  \
-        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL                                                      \
-    }
-
-struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() */
-
-/* Stage in @edit a bitmap @name with a bit for each granule that @overlay changed: everything allocated in it (or in
- * the layers above options->since). @edit may be of @overlay itself, or of another image (--into); dirty ranges
- * past the end of that image are refused. Only @overlay is read, unless options->since or DIRTY_TAIL ask for its chain.
- * *@out (may be NULL) gets the figures.
- * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (raw data file), QCBM_E_UNSAFE
- * (damaged entries, lost mapping tables), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_LOCKED,
- * QCBM_E_ABORTED. */
-QCBM_API int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,
-                             const struct qcbm_synth_options *options, struct qcbm_synth_result **out,
-                             struct qcbm_error *err);
-
-/* The whole job for one image: begin, qcbm_edit_synth(), commit. */
-QCBM_API int qcbm_synth(struct qcbm_image *img, const char *name, const struct qcbm_synth_options *options,
-                        struct qcbm_synth_result **out, struct qcbm_error *err);
-
-struct qcbm_synth_summary {
-    uint64_t virtual_size, granularity;
-    uint64_t granules, dirty_granules, dirty_bytes; /* of the bitmap as it will be stored */
-    uint64_t damaged_entries;                       /* counted as dirty */
-    uint32_t layers, notes;
-    bool says_nothing; /* all is dirty, whatever was changed: a raw data file, with QCBM_SYNTH_FORCE */
-};
-struct qcbm_synth_layer {
-    const char *filename; /* live until qcbm_synth_result_free() */
-    const char *format;   /* "qcow2" */
-    uint64_t virtual_size, cluster_size, allocated_bytes;
-};
-QCBM_API void qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size);
-/* @index in 0 .. layers - 1, from the overlay down. */
-QCBM_API void qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
-                                      size_t size);
-/* @index in 0 .. notes - 1: one line for people, e.g. a grown tail. Lives as long as the result. */
-QCBM_API const char *qcbm_synth_result_note(const struct qcbm_synth_result *r, uint32_t index);
-QCBM_API void qcbm_synth_result_free(struct qcbm_synth_result *r);
-
-/* ---- check --------------------------------------------------------------------------------------------- */
+/* ---- check ------------------------------------------------------------------------------------------------------- */
 
 enum qcbm_check_severity {
     QCBM_CHECK_WARNING,    /* worth knowing; nothing is lost by it */
@@ -793,7 +606,7 @@ struct qcbm_check_result {
 QCBM_API int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,
                         size_t size, struct qcbm_error *err);
 
-/* ---- untrusted images ---------------------------------------------------------------------------------- */
+/* ---- untrusted images -------------------------------------------------------------------------------------------- */
 
 struct qcbm_verdict_reason { /* its strings live until the callback returns */
     const char *code;        /* stable, e.g. "backing-file"; for what qcbm_check() finds the code of the problem */
@@ -833,6 +646,221 @@ QCBM_API int qcbm_verdict(struct qcbm_image *img, const struct qcbm_verdict_opti
  * else the code of @why (no qcow2 image, locked, no such file ...). */
 QCBM_API int qcbm_verdict_refused(const struct qcbm_error *why, const struct qcbm_verdict_options *options,
                                   struct qcbm_verdict *out, size_t size, struct qcbm_error *err);
+
+/* ---- the chain --------------------------------------------------------------------------------------------------- */
+
+/* The backing chain of an image: local qcow2 and raw files. Protocol names and json: are not followed, formats not
+ * guessed; loops and more than 200 layers are refused. */
+struct qcbm_chain;
+
+struct qcbm_chain_layer {
+    const char *filename;     /* as it was opened; lives until qcbm_chain_close() */
+    const char *format;       /* "qcow2" or "raw" */
+    uint64_t virtual_size;    /* a raw file's length is rounded up to 512, as QEMU does */
+    uint64_t file_size;       /* length of the file (or device) */
+    uint64_t disk_size;       /* bytes allocated for it, or QCBM_NO_OFFSET */
+    struct qcbm_image *image; /* NULL for a raw layer; lives until the next qcbm_chain_get(). Do not close it. */
+    bool is_device;           /* as in struct qcbm_image_info */
+    uint32_t extent_size_hint;
+};
+
+/* Open all layers, with the kind of locks and the sharing that @img was opened with. @img is layer 0, and must outlive
+ * the chain. Returns 0, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOMEM. */
+QCBM_API int qcbm_chain_open(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err);
+/* As qcbm_chain_open(), but a layer that cannot be opened does not hide those above it: returns 1 then, @err says which
+ * and why, and *@out has the layers above it. Returns 0, 1, QCBM_E_NOMEM. */
+QCBM_API int qcbm_chain_open_partial(struct qcbm_image *img, struct qcbm_chain **out, struct qcbm_error *err);
+/* A chain of one layer: @path as a raw file, whatever is in it. @flags: QCBM_OPEN_FORCE_SHARE, QCBM_OPEN_INFO,
+ * QCBM_OPEN_NO_LOCK. Returns 0, QCBM_E_ARG, and what qcbm_open() returns. */
+QCBM_API int qcbm_chain_open_raw(const char *path, unsigned flags, struct qcbm_chain **out, struct qcbm_error *err);
+QCBM_API uint32_t qcbm_chain_count(const struct qcbm_chain *chain);
+/* @index in 0 .. count - 1, from the top down. Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,
+                            struct qcbm_error *err);
+QCBM_API void qcbm_chain_close(struct qcbm_chain *chain);
+
+/* ---- guest bytes ------------------------------------------------------------------------------------------------- */
+
+enum qcbm_read_flag {
+    QCBM_READ_LAYER = 1u << 0,      /* of this image alone: what it has not reads as zeros, no backing file is opened */
+    QCBM_READ_DATA_FILE = 1u << 1,  /* open the external data file that an image names, as it is named */
+    QCBM_READ_FORCE_SHARE = 1u << 2 /* open other files as QCBM_OPEN_FORCE_SHARE does */
+};
+
+/* The bytes that the guest reads at [@offset, @offset + @length), which lies below the virtual size (rounded down to 512
+ * as QEMU does). Follows the backing chain (local qcow2 and raw files); the files it opens stay open, and locked, until
+ * qcbm_close(). Cheapest in guest order. What cannot be read is an error, never zeros: compressed data that is damaged,
+ * a cluster or a table past the end of the file, an encrypted one. @buf holds nothing of use then.
+ * Returns 0, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (encrypted; zstd, in a build without; an external data file
+ * without QCBM_READ_DATA_FILE), QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_UNSAFE (a commit failed), QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_read(struct qcbm_image *img, uint64_t offset, void *buf, size_t length, unsigned flags,
+                       struct qcbm_error *err);
+
+/* ---- map --------------------------------------------------------------------------------------------------------- */
+
+/* A run of guest bytes as qemu-img map tells it. */
+struct qcbm_map_entry {
+    uint64_t start, length; /* guest bytes */
+    uint32_t depth;         /* layer of the chain that says so; 0 is the image itself */
+    bool present;           /* some layer has it; else it reads as zeros */
+    bool zero;              /* known to read as zeros */
+    bool data;              /* clusters are there for it; with .zero they are a hole of the file */
+    uint64_t offset;        /* in the file @filename, or QCBM_NO_OFFSET (compressed, encrypted, no cluster) */
+    const char *filename;   /* NULL without offset; lives until qcbm_map() returns */
+    bool compressed;        /* the data is stored compressed */
+};
+/* A non-zero return stops the walk with QCBM_E_ABORTED. */
+typedef int qcbm_map_fn(void *opaque, const struct qcbm_map_entry *entry);
+
+enum qcbm_map_flag { QCBM_MAP_FORCE_SHARE = 1u << 0 /* open backing layers as QCBM_OPEN_FORCE_SHARE does */ };
+
+/* Call @fn for each run of equal state of guest range [@start, @start + @length), clipped at the virtual size, in guest
+ * order and without gaps. Follows the backing chain (local qcow2 and raw files); a data file is not opened. Memory does
+ * not depend on the size of the image. Where QEMU reads zeros because a table lies past the end of the file, so does
+ * this, and adds a finding.
+ * Returns 0, QCBM_E_CORRUPT (an entry that cannot be read; what comes before it has been given), QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_ABORTED. */
+QCBM_API int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, unsigned flags, qcbm_map_fn *fn,
+                      void *opaque, struct qcbm_error *err);
+
+/* The same of a chain that is open. */
+QCBM_API int qcbm_chain_map(struct qcbm_chain *chain, uint64_t start, uint64_t length, qcbm_map_fn *fn, void *opaque,
+                            struct qcbm_error *err);
+
+/* ---- measure ----------------------------------------------------------------------------------------------------- */
+
+enum qcbm_measure_flag {
+    QCBM_MEASURE_FORCE_SHARE = 1u << 0, /* as QCBM_MAP_FORCE_SHARE */
+    QCBM_MEASURE_PREALLOCATED = 1u << 1 /* the copy gets all its data clusters at once */
+};
+
+struct qcbm_measure_options { /* of the copy; 0 = QEMU's default */
+    size_t struct_size;
+    uint32_t cluster_size, refcount_bits, version;
+    unsigned flags;
+    bool extended_l2;
+    /* Called for each run of the disk with the bytes that were looked at and all of them; non-zero stops with
+     * QCBM_E_ABORTED. May be NULL. */
+    int (*progress)(void *opaque, uint64_t done, uint64_t total);
+    void *opaque;
+};
+#define QCBM_MEASURE_OPTIONS_INIT                                                                                      \
+    {                                                                                                                  \
+        sizeof(struct qcbm_measure_options), 0, 0, 0, 0, false, NULL, NULL                                             \
+    }
+
+struct qcbm_measure {
+    uint64_t required;        /* bytes of a copy of what is data now */
+    uint64_t fully_allocated; /* bytes once all of the disk has been written */
+    uint64_t bitmaps;         /* bytes on top for copies of the bitmaps, those in use included */
+    bool has_bitmaps;
+};
+
+/* How large would a qcow2 copy of @img and its chain be, without a backing file? With @img NULL: a new image of @size
+ * bytes, else @size is not looked at. Reads metadata only.
+ * Returns 0, QCBM_E_ARG, QCBM_E_LIMIT (too large a disk for the cluster size), and what qcbm_map() returns. */
+QCBM_API int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qcbm_measure_options *options,
+                          struct qcbm_measure *out, size_t out_size, struct qcbm_error *err);
+
+/* The same of a chain that is open; QCBM_MEASURE_FORCE_SHARE has no effect. */
+QCBM_API int qcbm_chain_measure(struct qcbm_chain *chain, const struct qcbm_measure_options *options,
+                                struct qcbm_measure *out, size_t out_size, struct qcbm_error *err);
+
+/* ======== low level: storage of your own, and a close look at what lies in the file ================================== */
+
+/* ---- other ways to open ------------------------------------------------------------------------------------------ */
+
+/* As qcbm_open(), on a file or block device that is open as @fd: for those who get descriptors, not names. The library
+ * takes @fd over, and closes it on failure too. QCBM_OPEN_WRITE needs O_RDWR; O_APPEND (with it), O_DIRECT and O_PATH are
+ * refused with QCBM_E_ARG. A duplicate of @fd that stays open keeps the locks alive. The image has no name: a relative name
+ * of a backing file is looked for in the working directory, and options->since of qcbm_synth() is refused. */
+QCBM_API int qcbm_open_fd(int fd, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
+
+struct qcbm_io_ops; /* see qcbm-io.h */
+
+/* As qcbm_open(), on a backend of the caller. @ops and @self must outlive the image; @ops->close is called by
+ * qcbm_close(), and by this function when it fails. */
+QCBM_API int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_image **out,
+                          struct qcbm_error *err);
+
+/* Which format do the first bytes of @path show, by QEMU's rules? "qcow2"; "raw" where no other is seen; the names of
+ * those that this library does not read are QEMU's, as "vmdk". Only for files that a person named: a guest chooses what
+ * its disk begins with, so what an image names must not be guessed.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_IO, QCBM_E_UNSUPPORTED (not a regular file or block device), QCBM_E_NOMEM. */
+QCBM_API int qcbm_probe(const char *path, const char **format, struct qcbm_error *err);
+
+/* Do both names lead to the same file? False if one of them leads to none. */
+QCBM_API bool qcbm_same_file(const char *a, const char *b);
+
+/* The local file that a name for QEMU stands for, a part of @name: what is behind "file:", or all of it. NULL for other
+ * protocols and for json:. */
+QCBM_API const char *qcbm_local_name(const char *name);
+
+/* ---- trace ------------------------------------------------------------------------------------------------------- */
+
+enum qcbm_trace_kind {
+    QCBM_TRACE_OPEN, /* a file is open: the image (at once), a layer of its chain, an undo file; length is that of it */
+    QCBM_TRACE_READ, /* bytes were read; what says of which structure */
+    QCBM_TRACE_STAGE, /* a commit begins a stage of its plan; length counts the bytes that it will write */
+    QCBM_TRACE_WRITE, /* bytes were written */
+    QCBM_TRACE_FLUSH, /* all before is durable */
+    QCBM_TRACE_RESIZE /* the file got the length @length */
+};
+
+struct qcbm_trace_event { /* its strings live until the callback returns */
+    enum qcbm_trace_kind kind;
+    const char *file; /* name as it was opened; "" for an image without one */
+    const char *what; /* "L2 table", "bitmap directory", name of a stage ...; may be empty */
+    uint64_t offset, length;
+    int result; /* 0, or the code with which it failed */
+};
+typedef void qcbm_trace_fn(void *opaque, const struct qcbm_trace_event *event);
+
+/* From now on tell @fn (NULL: nobody) what is done with the files of @img, each when it has been done, on the thread that
+ * did it. What the file was asked before, to open the image, is not told. Without a trace the cost is a test of a pointer.
+ * The callback must not call the library with @img. */
+QCBM_API void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque);
+
+/* ---- dump -------------------------------------------------------------------------------------------------------- */
+
+/* Structures as they lie on the disk. A dump opens any file, whatever is wrong with it, and shows raw values. */
+struct qcbm_dump;
+
+enum qcbm_dump_kind {
+    QCBM_DUMP_HEADER,
+    QCBM_DUMP_EXTENSIONS,
+    QCBM_DUMP_L1,        /* range: guest bytes */
+    QCBM_DUMP_L2,        /* range: guest bytes */
+    QCBM_DUMP_REFCOUNTS, /* range: bytes of the file */
+    QCBM_DUMP_SNAPSHOTS, /* range: entries */
+    QCBM_DUMP_BITMAPS    /* range: entries; tables and bits are shown if the range has an end */
+};
+
+struct qcbm_dump_item {
+    uint64_t offset, length; /* where it lies in the file */
+    const char *name;        /* of the field or entry */
+    uint64_t index;          /* in its table, or QCBM_NO_OFFSET */
+    uint64_t value;          /* as stored; a count for runs */
+    const uint8_t *bytes;    /* in place of a value, or NULL. Valid during the call, as the strings */
+    size_t n_bytes;
+    const char *meaning; /* for people; may be empty */
+    const char *problem; /* the rule that it breaks, or NULL */
+};
+/* A non-zero return stops with QCBM_E_ABORTED. */
+typedef int qcbm_dump_fn(void *opaque, const struct qcbm_dump_item *item);
+
+/* @flags: QCBM_OPEN_FORCE_SHARE, QCBM_OPEN_NO_LOCK. Locks as qemu-img info does.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_UNSUPPORTED (no file or block device), QCBM_E_LOCKED, QCBM_E_NOLOCKS. */
+QCBM_API int qcbm_dump_open(const char *path, unsigned flags, struct qcbm_dump **out, struct qcbm_error *err);
+QCBM_API int qcbm_dump_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_dump **out,
+                               struct qcbm_error *err);
+/* Entries @first to @last (UINT64_MAX: to the end) of @part; entries that are zero are left out. A table that several
+ * entries name is shown once.
+ * Returns 0, QCBM_E_CORRUPT (nothing can be shown: the header does not say how large tables are), QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_dump_part(struct qcbm_dump *dump, enum qcbm_dump_kind part, uint64_t first, uint64_t last,
+                            qcbm_dump_fn *fn, void *opaque, struct qcbm_error *err);
+QCBM_API void qcbm_dump_close(struct qcbm_dump *dump);
 
 #ifdef __cplusplus
 }
