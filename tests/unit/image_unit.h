@@ -10,6 +10,7 @@
 #include "image/image.h"
 #include "image_builder.h"
 #include "io_record.h"
+#include "temp_dir.h"
 
 #define KIB(n) ((uint64_t)(n) << 10)
 #define MIB(n) ((uint64_t)(n) << 20)
@@ -39,6 +40,73 @@ static inline void session_close(struct session *s)
 {
     qcbm_close(s->img);
     record_free(s->rec);
+}
+
+/* What most tests of images start from: an image that is built, a session on it, a folder. A test that is listed with
+ * image_test() finds an empty one in its state, and what it put in is closed, freed and removed behind it. */
+struct bench {
+    struct image_builder b;
+    struct session s;
+    struct temp_dir dir;
+};
+
+typedef void build_fn(struct image_builder *b);
+
+static inline int bench_make(void **state)
+{
+    *state = calloc(1, sizeof(struct bench));
+    return *state ? 0 : -1;
+}
+
+static inline int bench_remove(void **state)
+{
+    struct bench *t = *state;
+
+    qcbm_close(t->s.img);
+    if (t->s.rec)
+        record_free(t->s.rec);
+    build_free(&t->b);
+    if (t->dir.path[0])
+        temp_dir_remove(&t->dir);
+    free(t);
+    return 0;
+}
+
+#define image_test(name) cmocka_unit_test_setup_teardown(name, bench_make, bench_remove)
+
+/* What @build makes, opened for writing. */
+static inline struct bench *bench_open(void **state, build_fn *build)
+{
+    struct bench *t = *state;
+
+    build(&t->b);
+    session_open(&t->s, &t->b);
+    return t;
+}
+
+/* For a test that builds its own. */
+static inline struct image_builder *bench_builder(void **state)
+{
+    return &((struct bench *)*state)->b;
+}
+
+/* What has been built there, opened without a record of writes. */
+static inline struct qcbm_image *bench_image(void **state, unsigned flags)
+{
+    struct bench *t = *state;
+
+    t->s.img = build_open(&t->b, flags);
+    return t->s.img;
+}
+
+/* The folder of the test, made when it is first asked for. */
+static inline const struct temp_dir *bench_dir(void **state)
+{
+    struct bench *t = *state;
+
+    if (!t->dir.path[0])
+        temp_dir_make(&t->dir);
+    return &t->dir;
 }
 
 static inline const uint8_t *session_bytes(const struct session *s, size_t *len)

@@ -251,24 +251,21 @@ static void nothing_behind_the_virtual_size_counts(void **state)
 
 static void a_map_of_another_size_is_filled_as_far_as_it_goes(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbmi_allocation a = { 0 };
     struct qcbmi_dirtymap map;
-    struct image_builder b;
     struct qcbm_image *img;
 
-    (void)state;
-    build_start(&b, &kinds[V3]);
-    build_data(&b, KIB(4));
-    build_data(&b, KIB(64));
-    build_finish(&b);
-    img = build_open(&b, 0);
+    build_start(b, &kinds[V3]);
+    build_data(b, KIB(4));
+    build_data(b, KIB(64));
+    build_finish(b);
+    img = bench_image(state, 0);
     assert_int_equal(qcbmi_dirtymap_init(&map, KIB(6), 9, NULL), 0);
     assert_int_equal(qcbmi_allocation_mark(img, &map, &a, NULL, NULL), 0);
     assert_int_equal(qcbmi_dirtymap_dirty_bytes(&map), KIB(2));
     assert_int_equal(a.allocated_bytes, KIB(8));
     qcbmi_dirtymap_free(&map);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 /* ---- L1 entries ---- */
@@ -333,41 +330,35 @@ static void a_table_that_the_file_cuts_makes_all_dirty_that_it_maps(void **state
 
 static void an_l1_table_that_the_file_cuts_is_an_error(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbmi_allocation a = { 0 };
     struct qcbmi_dirtymap map;
-    struct image_builder b;
     struct qcbm_image *img;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_start(&b, &kinds[V3]);
-    build_finish(&b);
-    build_resize(&b, (size_t)b.l1 + 7);
-    img = build_open(&b, 0);
+    build_start(b, &kinds[V3]);
+    build_finish(b);
+    build_resize(b, (size_t)b->l1 + 7);
+    img = bench_image(state, 0);
     assert_int_equal(qcbmi_dirtymap_init(&map, KIB(512), 9, NULL), 0);
     assert_failure(qcbmi_allocation_mark(img, &map, &a, NULL, &err), &err, QCBM_E_CORRUPT, 40, "active L1 table");
     qcbmi_dirtymap_free(&map);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 static void the_cost_is_that_of_the_tables(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = MIB(6), .cluster_bits = 12 };
-    struct image_builder b;
     struct qcbm_image *img;
     uint64_t bytes;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_data(&b, 0);
-    build_data(&b, MIB(4));
-    build_finish(&b);
-    img = build_open(&b, 0);
+    build_start(b, &opt);
+    build_data(b, 0);
+    build_data(b, MIB(4));
+    build_finish(b);
+    img = bench_image(state, 0);
     assert_int_equal(qcbmi_allocation_cost(img, &bytes, NULL), 0);
     assert_int_equal(bytes, 2 * 4096);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 int main(void)
@@ -377,11 +368,11 @@ int main(void)
         cmocka_unit_test(entries_side_by_side),
         cmocka_unit_test(a_last_cluster_that_is_cut_short_is_no_damage),
         cmocka_unit_test(nothing_behind_the_virtual_size_counts),
-        cmocka_unit_test(a_map_of_another_size_is_filled_as_far_as_it_goes),
+        image_test(a_map_of_another_size_is_filled_as_far_as_it_goes),
         cmocka_unit_test(a_damaged_l1_entry_makes_all_dirty_that_it_maps),
         cmocka_unit_test(a_table_that_the_file_cuts_makes_all_dirty_that_it_maps),
-        cmocka_unit_test(an_l1_table_that_the_file_cuts_is_an_error),
-        cmocka_unit_test(the_cost_is_that_of_the_tables),
+        image_test(an_l1_table_that_the_file_cuts_is_an_error),
+        image_test(the_cost_is_that_of_the_tables),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

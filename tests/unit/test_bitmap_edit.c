@@ -235,88 +235,68 @@ static void begin_refuses_images_that_must_not_be_written(void **state)
 
 static void begin_refuses_a_directory_that_cannot_be_rewritten(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = *state;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
 
-    (void)state;
-    build_abc(&b);
-    be32_store(b.bytes + b.bitmaps[1].entry + 20, 0xffffff); /* extra data far past the end */
-    session_open(&s, &b);
-    assert_failure(qcbm_edit_begin(s.img, &edit, &err), &err, QCBM_E_CORRUPT, b.bitmaps[1].entry,
+    build_abc(&t->b);
+    be32_store(t->b.bytes + t->b.bitmaps[1].entry + 20, 0xffffff); /* extra data far past the end */
+    session_open(&t->s, &t->b);
+    assert_failure(qcbm_edit_begin(t->s.img, &edit, &err), &err, QCBM_E_CORRUPT, t->b.bitmaps[1].entry,
                    "cannot be rewritten without losing something");
     assert_null(edit);
-    session_close(&s);
-    build_free(&b);
 }
 
 static void a_bitmap_that_qemu_refuses_can_only_be_removed(void **state)
 {
+    struct bench *t = *state;
     static verb *const verbs[] = { do_clear, do_enable, do_disable, do_merge_into, do_merge_from };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
 
-    (void)state;
-    build_abc(&b);
-    b.bytes[b.bitmaps[1].entry + 16] = 9; /* type */
-    session_open(&s, &b);
-    edit = begin(&s);
+    build_abc(&t->b);
+    t->b.bytes[t->b.bitmaps[1].entry + 16] = 9; /* type */
+    session_open(&t->s, &t->b);
+    edit = begin(&t->s);
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-        assert_failure(verbs[i](edit, "b", 0, &err), &err, QCBM_E_CORRUPT, b.bitmaps[1].entry + 16, "type 9");
+        assert_failure(verbs[i](edit, "b", 0, &err), &err, QCBM_E_CORRUPT, t->b.bitmaps[1].entry + 16, "type 9");
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err); /* another change, with the bad one kept */
     assert_true(qcbm_edit_commit(edit, NULL, &err) < 0);
     assert_non_null(strstr(err.message, "must be removed first"));
-    assert_untouched(&s, &b);
+    assert_untouched(&t->s, &t->b);
     assert_ok(qcbm_edit_remove(edit, "b", &err), &err);
     commit(edit);
-    assert_stored(&s, "a2 c3 n2");
-    session_close(&s);
-    build_free(&b);
+    assert_stored(&t->s, "a2 c3 n2");
 }
 
 /* ---- changes ---- */
 
 static void add_appends_a_clean_bitmap(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = bench_open(state, build_abc);
+    struct qcbm_edit *edit = begin(&t->s);
     struct qcbm_error err = { 0 };
-    struct qcbm_edit *edit;
     struct qcbm_bitmap_info m;
 
-    (void)state;
-    build_abc(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
     assert_ok(qcbm_edit_add(edit, "m", 1024, QCBM_BITMAP_DISABLED, &err), &err);
     commit(edit);
-    assert_stored(&s, "a2 b0 c3 n2 m0");
-    qcbm_bitmap_get(s.img, 3, &m, sizeof(m));
+    assert_stored(&t->s, "a2 b0 c3 n2 m0");
+    qcbm_bitmap_get(t->s.img, 3, &m, sizeof(m));
     assert_int_equal(m.granularity, 4096);
-    qcbm_bitmap_get(s.img, 4, &m, sizeof(m));
+    qcbm_bitmap_get(t->s.img, 4, &m, sizeof(m));
     assert_int_equal(m.granularity, 1024);
-    assert_dirty(s.img, "n", "");
-    assert_dirty(s.img, "a", "1536-2048");
-    assert_dirty(s.img, "b", "8192-12288");
-    session_close(&s);
-    build_free(&b);
+    assert_dirty(t->s.img, "n", "");
+    assert_dirty(t->s.img, "a", "1536-2048");
+    assert_dirty(t->s.img, "b", "8192-12288");
 }
 
 static void several_changes_are_one_commit(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = bench_open(state, build_abc);
+    struct qcbm_edit *edit = begin(&t->s);
     struct qcbm_error err = { 0 };
-    struct qcbm_edit *edit;
 
-    (void)state;
-    build_abc(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
     assert_ok(qcbm_edit_remove(edit, "c", &err), &err);
     assert_ok(qcbm_edit_add(edit, "n", 512, 0, &err), &err);
     assert_ok(qcbm_edit_merge(edit, "n", NULL, "a", &err), &err);
@@ -326,142 +306,115 @@ static void several_changes_are_one_commit(void **state)
     assert_ok(qcbm_edit_disable(edit, "a", &err), &err);
     assert_ok(qcbm_edit_enable(edit, "b", &err), &err);
     commit(edit);
-    assert_stored(&s, "a0 b2 n2");
-    assert_dirty(s.img, "a", "");
-    assert_dirty(s.img, "b", "0-4096 8192-12288");
-    assert_dirty(s.img, "n", "1536-2048 8192-12288");
-    session_close(&s);
-    build_free(&b);
+    assert_stored(&t->s, "a0 b2 n2");
+    assert_dirty(t->s.img, "a", "");
+    assert_dirty(t->s.img, "b", "0-4096 8192-12288");
+    assert_dirty(t->s.img, "n", "1536-2048 8192-12288");
 }
 
 static void a_name_removed_can_be_added_again(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = bench_open(state, build_abc);
+    struct qcbm_edit *edit = begin(&t->s);
     struct qcbm_error err = { 0 };
-    struct qcbm_edit *edit;
 
-    (void)state;
-    build_abc(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
     assert_ok(qcbm_edit_remove(edit, "a", &err), &err);
     assert_ok(qcbm_edit_add(edit, "a", 8192, 0, &err), &err);
     commit(edit);
-    assert_stored(&s, "b0 c3 a2"); /* it is a new one, at the end */
-    assert_dirty(s.img, "a", "");
-    session_close(&s);
-    build_free(&b);
+    assert_stored(&t->s, "b0 c3 a2"); /* it is a new one, at the end */
+    assert_dirty(t->s.img, "a", "");
 }
 
 static void removing_the_last_takes_the_extension_away(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
-    struct session s, again;
+    struct session again;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
     struct qcbm_image_info info;
     size_t len;
     const uint8_t *now;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "a", 9, 0, NULL, 0);
-    build_finish(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
+    build_start(&t->b, &opt);
+    build_bitmap(&t->b, "a", 9, 0, NULL, 0);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_remove(edit, "a", &err), &err);
     commit(edit);
-    qcbm_image_get_info(s.img, &info, sizeof(info));
+    qcbm_image_get_info(t->s.img, &info, sizeof(info));
     assert_int_equal(info.bitmap_count, 0);
     assert_int_equal(info.autoclear_features, 0);
-    now = session_bytes(&s, &len);
+    now = session_bytes(&t->s, &len);
     assert_int_equal(be64_load(now + 112), 0); /* END stands where the extension did */
-    assert_int_equal(be16_load(now + b.refblock + 2 * (b.bitmaps[0].table / 512)), 0);
-    assert_int_equal(be16_load(now + b.refblock + 2 * (b.directory / 512)), 0);
+    assert_int_equal(be16_load(now + t->b.refblock + 2 * (t->b.bitmaps[0].table / 512)), 0);
+    assert_int_equal(be16_load(now + t->b.refblock + 2 * (t->b.directory / 512)), 0);
     session_on(&again, now, len, 0);
     assert_findings(again.img, "");
     session_close(&again);
-    session_close(&s);
-    build_free(&b);
 }
 
 static void a_removed_bitmap_gives_its_clusters_back(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = bench_open(state, build_abc);
+    struct qcbm_edit *edit = begin(&t->s);
     struct qcbm_error err = { 0 };
     struct qcbm_plan_summary sum;
-    struct qcbm_edit *edit;
     const uint8_t *now;
     size_t len;
 
-    (void)state;
-    build_abc(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
     assert_ok(qcbm_edit_remove(edit, "b", &err), &err);
     assert_ok(qcbm_edit_commit(edit, &sum, &err), &err);
     qcbm_edit_free(edit);
     assert_int_equal(sum.clusters_freed, 3); /* old directory, table, data */
     assert_int_equal(sum.clusters_allocated, 1);
-    now = session_bytes(&s, &len);
-    assert_int_equal(be16_load(now + b.refblock + 2 * (b.bitmaps[1].table / 512)), 0);
-    assert_int_equal(be16_load(now + b.refblock + 2 * (b.bitmaps[1].table / 512 - 1)), 0); /* data */
-    assert_int_equal(be16_load(now + b.refblock + 2 * (b.bitmaps[0].table / 512)), 1);
-    assert_memory_equal(now + b.bitmaps[0].table, b.bytes + b.bitmaps[0].table, 512); /* the others have not moved */
-    session_close(&s);
-    build_free(&b);
+    now = session_bytes(&t->s, &len);
+    assert_int_equal(be16_load(now + t->b.refblock + 2 * (t->b.bitmaps[1].table / 512)), 0);
+    assert_int_equal(be16_load(now + t->b.refblock + 2 * (t->b.bitmaps[1].table / 512 - 1)), 0); /* data */
+    assert_int_equal(be16_load(now + t->b.refblock + 2 * (t->b.bitmaps[0].table / 512)), 1);
+    assert_memory_equal(now + t->b.bitmaps[0].table, t->b.bytes + t->b.bitmaps[0].table,
+                        512); /* the others have not moved */
 }
 
 static void extra_data_is_kept_until_its_bitmap_goes(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
     struct qcbm_bitmap_info m;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "x", 9, 4, NULL, 0)->extra_len = 5;
-    build_finish(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
+    build_start(&t->b, &opt);
+    build_bitmap(&t->b, "x", 9, 4, NULL, 0)->extra_len = 5;
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
     commit(edit);
-    assert_stored(&s, "x4 n2");
-    qcbm_bitmap_get(s.img, 0, &m, sizeof(m));
+    assert_stored(&t->s, "x4 n2");
+    qcbm_bitmap_get(t->s.img, 0, &m, sizeof(m));
     assert_int_equal(m.extra_data_size, 5);
     assert_memory_equal(m.extra_data, "\xe0\xe0\xe0\xe0\xe0", 5);
-    session_close(&s);
-    build_free(&b);
 }
 
 /* ---- merge ---- */
 
 static void merge_takes_bits_of_another_image(void **state)
 {
-    struct image_builder b;
-    struct session s, from;
+    struct bench *t = bench_open(state, build_abc);
+    struct session from;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
 
-    (void)state;
-    build_abc(&b);
-    session_open(&s, &b);
-    session_open(&from, &b);
-    edit = begin(&s);
+    session_open(&from, &t->b);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_merge(edit, "a", from.img, "b", &err), &err);
     assert_ok(qcbm_edit_merge(edit, "a", from.img, "a", &err), &err); /* the same name, another image */
     commit(edit);
-    assert_dirty(s.img, "a", "1536-2048 8192-12288");
-    assert_untouched(&from, &b);
+    assert_dirty(t->s.img, "a", "1536-2048 8192-12288");
+    assert_untouched(&from, &t->b);
     session_close(&from);
-    session_close(&s);
-    build_free(&b);
 }
 
 static void merge_refuses_a_source_that_does_not_fit(void **state)
@@ -508,82 +461,70 @@ static void merge_refuses_a_source_that_does_not_fit(void **state)
 
 static void merge_of_nothing_and_of_itself_change_nothing(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "a", 9, AUTO, NULL, 0);
-    build_bitmap(&b, "b", 9, AUTO, NULL, 0);
-    build_finish(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
+    build_start(&t->b, &opt);
+    build_bitmap(&t->b, "a", 9, AUTO, NULL, 0);
+    build_bitmap(&t->b, "b", 9, AUTO, NULL, 0);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_merge(edit, "a", NULL, "a", &err), &err);
-    assert_ok(qcbm_edit_merge(edit, "a", s.img, "a", &err), &err);
+    assert_ok(qcbm_edit_merge(edit, "a", t->s.img, "a", &err), &err);
     assert_ok(qcbm_edit_merge(edit, "a", NULL, "b", &err), &err);
     commit(edit);
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    assert_untouched(&t->s, &t->b);
 }
 
 /* ---- what is written ---- */
 
 static void a_change_of_flags_writes_4_bytes_with_one_flush(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = bench_open(state, build_abc);
+    struct qcbm_edit *edit = begin(&t->s);
     struct qcbm_error err = { 0 };
-    struct qcbm_edit *edit;
     const uint8_t *now;
     size_t len;
 
-    (void)state;
-    build_abc(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
     assert_ok(qcbm_edit_enable(edit, "b", &err), &err);
     commit(edit);
-    assert_int_equal(s.rec->n, 2);
-    assert_int_equal(s.rec->events[0].kind, RECORD_WRITE);
-    assert_int_equal(s.rec->events[0].off, b.bitmaps[1].entry + 12);
-    assert_int_equal(s.rec->events[0].len, 4);
-    assert_int_equal(s.rec->events[1].kind, RECORD_FLUSH);
-    now = session_bytes(&s, &len);
-    be32_store(b.bytes + b.bitmaps[1].entry + 12, AUTO);
-    assert_int_equal(len, b.len);
-    assert_memory_equal(now, b.bytes, len);
-    assert_stored(&s, "a2 b2 c3");
-    session_close(&s);
-    build_free(&b);
+    assert_int_equal(t->s.rec->n, 2);
+    assert_int_equal(t->s.rec->events[0].kind, RECORD_WRITE);
+    assert_int_equal(t->s.rec->events[0].off, t->b.bitmaps[1].entry + 12);
+    assert_int_equal(t->s.rec->events[0].len, 4);
+    assert_int_equal(t->s.rec->events[1].kind, RECORD_FLUSH);
+    now = session_bytes(&t->s, &len);
+    be32_store(t->b.bytes + t->b.bitmaps[1].entry + 12, AUTO);
+    assert_int_equal(len, t->b.len);
+    assert_memory_equal(now, t->b.bytes, len);
+    assert_stored(&t->s, "a2 b2 c3");
 }
 
 /* A write of flags may be short and still cross a sector: torn, it would leave one of two bitmaps enabled. */
 static void flags_in_one_sector_are_one_write_and_in_two_a_new_directory(void **state)
 {
     static const unsigned pairs[][2] = { { 0, 5 }, { 0, 6 }, { 5, 6 } };
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64), .cluster_bits = 12 };
-    struct image_builder b;
     struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
     char name[64];
 
-    (void)state;
-    build_start(&b, &opt);
+    build_start(b, &opt);
     for (int i = 0; i < 8; i++) { /* 88 bytes each: 0 to 5 have their flags in the first sector */
         snprintf(name, sizeof(name), "bitmap-with-a-name-of-sixty-bytes-to-fill-the-directory-000%d", i);
-        build_bitmap(&b, name, 12, 0, NULL, 0);
+        build_bitmap(b, name, 12, 0, NULL, 0);
     }
-    build_finish(&b);
+    build_finish(b);
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
-        session_open(&s, &b);
+        session_open(&s, b);
         edit = begin(&s);
-        assert_ok(qcbm_edit_enable(edit, b.bitmaps[pairs[i][0]].name, &err), &err);
-        assert_ok(qcbm_edit_enable(edit, b.bitmaps[pairs[i][1]].name, &err), &err);
+        assert_ok(qcbm_edit_enable(edit, b->bitmaps[pairs[i][0]].name, &err), &err);
+        assert_ok(qcbm_edit_enable(edit, b->bitmaps[pairs[i][1]].name, &err), &err);
         commit(edit);
         assert_int_equal(session_count(&s, RECORD_FLUSH) == 1, i == 0);
         assert_int_equal(session_count(&s, RECORD_WRITE) == 1, i == 0);
@@ -591,59 +532,47 @@ static void flags_in_one_sector_are_one_write_and_in_two_a_new_directory(void **
             struct qcbm_bitmap_info m;
 
             qcbm_bitmap_get(s.img, k, &m, sizeof(m));
-            assert_string_equal(m.name, b.bitmaps[k].name);
+            assert_string_equal(m.name, b->bitmaps[k].name);
             assert_int_equal(m.enabled, k == pairs[i][0] || k == pairs[i][1]);
         }
         session_close(&s);
     }
-    build_free(&b);
 }
 
 static void changes_that_cancel_out_write_nothing(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = bench_open(state, build_abc);
+    struct qcbm_edit *edit = begin(&t->s);
     struct qcbm_error err = { 0 };
-    struct qcbm_edit *edit;
 
-    (void)state;
-    build_abc(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
     assert_ok(qcbm_edit_enable(edit, "a", &err), &err);
     assert_ok(qcbm_edit_enable(edit, "b", &err), &err);
     assert_ok(qcbm_edit_disable(edit, "b", &err), &err);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
     assert_ok(qcbm_edit_remove(edit, "n", &err), &err);
     commit(edit);
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    assert_untouched(&t->s, &t->b);
 }
 
 static void unknown_autoclear_bits_go_before_the_flags(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64), .autoclear = UINT64_C(1) << 40 };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "a", 9, 0, NULL, 0);
-    build_finish(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
+    build_start(&t->b, &opt);
+    build_bitmap(&t->b, "a", 9, 0, NULL, 0);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_enable(edit, "a", &err), &err);
     commit(edit);
-    assert_int_equal(s.rec->n, 4); /* write, flush, write, flush */
-    assert_int_equal(s.rec->events[0].off, 88);
-    assert_int_equal(be64_load(s.rec->events[0].bytes), 1);
-    assert_int_equal(s.rec->events[1].kind, RECORD_FLUSH);
-    assert_int_equal(s.rec->events[2].off, b.bitmaps[0].entry + 12);
-    session_close(&s);
-    build_free(&b);
+    assert_int_equal(t->s.rec->n, 4); /* write, flush, write, flush */
+    assert_int_equal(t->s.rec->events[0].off, 88);
+    assert_int_equal(be64_load(t->s.rec->events[0].bytes), 1);
+    assert_int_equal(t->s.rec->events[1].kind, RECORD_FLUSH);
+    assert_int_equal(t->s.rec->events[2].off, t->b.bitmaps[0].entry + 12);
 }
 
 /* Two stale bitmaps: "old" with a cluster of data, "empty"; before them a guest cluster. */
@@ -661,30 +590,26 @@ static void build_stale(struct image_builder *b, uint64_t *data)
 
 static void stale_bitmaps_are_there_to_be_told_of_only(void **state)
 {
+    struct bench *t = *state;
     struct qcbm_image_info info;
     struct qcbm_bitmap_info m;
     struct qcbm_edit *edit;
-    struct image_builder b;
-    struct session s;
     uint64_t data;
 
-    (void)state;
-    build_stale(&b, &data);
-    session_open(&s, &b);
-    qcbm_image_get_info(s.img, &info, sizeof(info));
+    build_stale(&t->b, &data);
+    session_open(&t->s, &t->b);
+    qcbm_image_get_info(t->s.img, &info, sizeof(info));
     assert_true(info.bitmaps_stale);
     assert_int_equal(info.bitmap_count, 0);
     assert_int_equal(info.stale_bitmap_count, 2);
-    qcbm_stale_bitmap_get(s.img, 0, &m, sizeof(m));
+    qcbm_stale_bitmap_get(t->s.img, 0, &m, sizeof(m));
     assert_string_equal(m.name, "old");
     assert_int_equal(m.granularity, 512);
     assert_false(m.usable);
-    assert_findings(s.img, "bitmaps-stale@112");
-    edit = begin(&s);
+    assert_findings(t->s.img, "bitmaps-stale@112");
+    edit = begin(&t->s);
     assert_int_equal(qcbm_edit_remove(edit, "old", NULL), QCBM_E_NOTFOUND);
     qcbm_edit_free(edit);
-    session_close(&s);
-    build_free(&b);
 }
 
 /* A new bitmap in the image: @freed clusters of the stale ones are given back, @kept stay. */
@@ -709,55 +634,50 @@ static void assert_stale_given_up(const char *name, const struct image_builder *
 
 static void what_is_provably_a_stale_bitmaps_is_freed_with_it(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     uint64_t data, entry;
 
-    (void)state;
-    build_stale(&b, &data);
-    assert_stale_given_up("all of it", &b, 4, 0);
-    build_set_refcount(&b, b.directory, 2);
-    assert_stale_given_up("the directory may be another's, and then all is", &b, 0, 1);
-    build_set_refcount(&b, b.directory, 0);
-    assert_stale_given_up("the directory was freed", &b, 0, 1);
-    build_set_refcount(&b, b.directory, 1);
-    build_set_refcount(&b, data, 2);
-    assert_stale_given_up("the data may be another's", &b, 3, 1);
-    build_set_refcount(&b, data, 1);
-    build_set_refcount(&b, b.bitmaps[0].table, 0);
-    assert_stale_given_up("the table was freed", &b, 2, 1);
-    build_set_refcount(&b, b.bitmaps[0].table, 1);
-    be64_store(b.bytes + b.bitmaps[0].table, 3);
-    assert_stale_given_up("the table is none", &b, 2, 0);
-    be64_store(b.bytes + b.bitmaps[0].table, data);
+    build_stale(b, &data);
+    assert_stale_given_up("all of it", b, 4, 0);
+    build_set_refcount(b, b->directory, 2);
+    assert_stale_given_up("the directory may be another's, and then all is", b, 0, 1);
+    build_set_refcount(b, b->directory, 0);
+    assert_stale_given_up("the directory was freed", b, 0, 1);
+    build_set_refcount(b, b->directory, 1);
+    build_set_refcount(b, data, 2);
+    assert_stale_given_up("the data may be another's", b, 3, 1);
+    build_set_refcount(b, data, 1);
+    build_set_refcount(b, b->bitmaps[0].table, 0);
+    assert_stale_given_up("the table was freed", b, 2, 1);
+    build_set_refcount(b, b->bitmaps[0].table, 1);
+    be64_store(b->bytes + b->bitmaps[0].table, 3);
+    assert_stale_given_up("the table is none", b, 2, 0);
+    be64_store(b->bytes + b->bitmaps[0].table, data);
     /* the guest has it by now */
-    entry = build_l2_entry(&b, 0);
-    be64_store(b.bytes + entry, data | BUILD_COPIED);
-    assert_stale_given_up("the data is the guest's", &b, 3, 1);
-    be64_store(b.bytes + entry, b.bitmaps[0].table | BUILD_COPIED);
-    assert_stale_given_up("the table is the guest's", &b, 2, 1);
-    be64_store(b.bytes + entry, b.directory | BUILD_COPIED);
-    assert_stale_given_up("the directory is the guest's", &b, 0, 1);
-    build_free(&b);
+    entry = build_l2_entry(b, 0);
+    be64_store(b->bytes + entry, data | BUILD_COPIED);
+    assert_stale_given_up("the data is the guest's", b, 3, 1);
+    be64_store(b->bytes + entry, b->bitmaps[0].table | BUILD_COPIED);
+    assert_stale_given_up("the table is the guest's", b, 2, 1);
+    be64_store(b->bytes + entry, b->directory | BUILD_COPIED);
+    assert_stale_given_up("the directory is the guest's", b, 0, 1);
 }
 
 /* Whatever lies there by now: neither a finding nor in the way. */
 static void a_stale_directory_that_is_none_is_not_in_the_way(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbm_image_info info;
-    struct image_builder b;
     struct qcbm_image *img;
     uint64_t data;
 
-    (void)state;
-    build_stale(&b, &data);
-    memset(b.bytes + b.directory, 0xff, 64);
-    img = build_open(&b, 0);
+    build_stale(b, &data);
+    memset(b->bytes + b->directory, 0xff, 64);
+    img = bench_image(state, 0);
     qcbm_image_get_info(img, &info, sizeof(info));
     assert_true(info.bitmaps_stale);
     assert_int_equal(info.stale_bitmap_count, 0);
     assert_findings(img, "bitmaps-stale@112");
-    qcbm_close(img);
-    build_free(&b);
 }
 
 /* ---- plan and commit ---- */
@@ -781,22 +701,17 @@ static int see_step(void *opaque, const struct qcbm_plan_step *step)
 
 static void the_plan_tells_every_write_of_the_commit(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = bench_open(state, build_abc);
+    struct qcbm_edit *edit = begin(&t->s);
     struct qcbm_error err = { 0 };
     struct qcbm_plan_summary sum, done;
     struct steps steps = { 0 }, stopped = { .stop_at = 2 };
-    struct qcbm_edit *edit;
     uint64_t bytes = 0;
     size_t writes = 0;
 
-    (void)state;
-    build_abc(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
     assert_ok(qcbm_edit_clear(edit, "a", &err), &err);
     assert_ok(qcbm_edit_plan(edit, &sum, see_step, &steps, &err), &err);
-    assert_untouched(&s, &b);
+    assert_untouched(&t->s, &t->b);
     assert_failure(qcbm_edit_plan(edit, NULL, see_step, &stopped, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET,
                    "stopped");
     assert_failure(qcbm_edit_add(edit, "n", 0, 0, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "has been planned");
@@ -804,225 +719,189 @@ static void the_plan_tells_every_write_of_the_commit(void **state)
     assert_ok(qcbm_edit_commit(edit, &done, &err), &err);
     qcbm_edit_free(edit);
     assert_memory_equal(&sum, &done, sizeof(sum));
-    for (size_t i = 0; i < s.rec->n; i++)
-        if (s.rec->events[i].kind == RECORD_WRITE) {
+    for (size_t i = 0; i < t->s.rec->n; i++)
+        if (t->s.rec->events[i].kind == RECORD_WRITE) {
             writes++;
-            bytes += s.rec->events[i].len;
+            bytes += t->s.rec->events[i].len;
         }
     assert_int_equal(sum.writes, writes);
     assert_int_equal(steps.n, writes);
     assert_int_equal(sum.bytes_written, bytes);
     assert_int_equal(steps.bytes, bytes);
-    assert_int_equal(sum.flushes, session_count(&s, RECORD_FLUSH));
+    assert_int_equal(sum.flushes, session_count(&t->s, RECORD_FLUSH));
     assert_int_equal(sum.flushes, steps.last_stage + 1);
-    session_close(&s);
-    build_free(&b);
 }
 
 static void a_reading_handle_does_not_commit(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = *state;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
 
-    (void)state;
-    build_abc(&b);
-    session_on(&s, b.bytes, b.len, 0);
-    edit = begin(&s);
+    build_abc(&t->b);
+    session_on(&t->s, t->b.bytes, t->b.len, 0);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_clear(edit, "a", &err), &err);
     assert_failure(qcbm_edit_commit(edit, NULL, &err), &err, QCBM_E_READONLY, QCBM_NO_OFFSET, "for reading");
     qcbm_edit_free(edit);
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    assert_untouched(&t->s, &t->b);
 }
 
 static void a_first_cluster_that_changed_meanwhile_stops_the_commit(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = bench_open(state, build_abc);
+    struct qcbm_edit *edit = begin(&t->s);
     struct qcbm_error err = { 0 };
-    struct qcbm_edit *edit;
 
-    (void)state;
-    build_abc(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
     assert_ok(qcbm_edit_clear(edit, "a", &err), &err);
-    b.bytes[511] ^= 1;
-    assert_int_equal(qcbm_mem_ops()->write_at(s.rec->mem, 511, b.bytes + 511, 1, NULL), 0);
+    t->b.bytes[511] ^= 1;
+    assert_int_equal(qcbm_mem_ops()->write_at(t->s.rec->mem, 511, t->b.bytes + 511, 1, NULL), 0);
     assert_failure(qcbm_edit_commit(edit, NULL, &err), &err, QCBM_E_UNSAFE, 0, "nothing was written");
     qcbm_edit_free(edit);
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    assert_untouched(&t->s, &t->b);
 }
 
 /* It would repeat its writes over what came after them. */
 static void a_second_commit_of_one_edit_writes_nothing(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
     size_t n;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    session_open(&s, &b);
-    assert_ok(qcbm_edit_begin(s.img, &edit, &err), &err);
+    build_start(&t->b, &opt);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    assert_ok(qcbm_edit_begin(t->s.img, &edit, &err), &err);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
     assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
-    n = s.rec->n;
+    n = t->s.rec->n;
     assert_int_equal(qcbm_edit_commit(edit, NULL, &err), QCBM_E_ARG);
-    assert_int_equal(s.rec->n, n);
+    assert_int_equal(t->s.rec->n, n);
     qcbm_edit_free(edit);
-    session_close(&s);
-    build_free(&b);
 }
 
 /* It knows a directory that is gone. */
 static void an_edit_that_another_commit_overtook_is_refused(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *one, *two;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "a", 9, 2, NULL, 0);
-    build_finish(&b);
-    session_open(&s, &b);
-    assert_ok(qcbm_edit_begin(s.img, &one, &err), &err);
-    assert_ok(qcbm_edit_begin(s.img, &two, &err), &err);
+    build_start(&t->b, &opt);
+    build_bitmap(&t->b, "a", 9, 2, NULL, 0);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    assert_ok(qcbm_edit_begin(t->s.img, &one, &err), &err);
+    assert_ok(qcbm_edit_begin(t->s.img, &two, &err), &err);
     assert_ok(qcbm_edit_add(one, "one", 0, 0, &err), &err);
     assert_ok(qcbm_edit_add(two, "two", 0, 0, &err), &err);
     assert_ok(qcbm_edit_commit(one, NULL, &err), &err);
     assert_int_equal(qcbm_edit_commit(two, NULL, &err), QCBM_E_ARG);
     qcbm_edit_free(one);
     qcbm_edit_free(two);
-    assert_int_equal(bitmap_count(s.img), 2);
-    session_close(&s);
-    build_free(&b);
+    assert_int_equal(bitmap_count(t->s.img), 2);
 }
 
 static void without_room_in_the_first_cluster_nothing_is_written(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_extension(&b, 0x12345678, NULL, 360);
-    build_finish(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
+    build_start(&t->b, &opt);
+    build_extension(&t->b, 0x12345678, NULL, 360);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
-    assert_failure(qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err, QCBM_E_NOSPACE, b.end_ext, "no room");
-    assert_failure(qcbm_edit_commit(edit, NULL, &err), &err, QCBM_E_NOSPACE, b.end_ext, "nothing was written");
+    assert_failure(qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err, QCBM_E_NOSPACE, t->b.end_ext, "no room");
+    assert_failure(qcbm_edit_commit(edit, NULL, &err), &err, QCBM_E_NOSPACE, t->b.end_ext, "nothing was written");
     qcbm_edit_free(edit);
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    assert_untouched(&t->s, &t->b);
 }
 
 static void bits_in_clusters_past_the_end_go_with_their_bitmap(void **state)
 {
     static const uint64_t far[] = { UINT64_C(1) << 40 };
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "lost", 9, 0, far, 1);
-    build_finish(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
+    build_start(&t->b, &opt);
+    build_bitmap(&t->b, "lost", 9, 0, far, 1);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
     assert_int_equal(qcbm_edit_commit(edit, NULL, &err),
                      QCBM_E_UNSAFE); /* growing would make clean what is not known */
-    assert_untouched(&s, &b);
+    assert_untouched(&t->s, &t->b);
     assert_ok(qcbm_edit_remove(edit, "lost", &err), &err);
     commit(edit);
-    assert_stored(&s, "n2");
-    session_close(&s);
-    build_free(&b);
+    assert_stored(&t->s, "n2");
 }
 
 /* Two of one name: QEMU refuses the image, so the second must not be written again. With the first gone it is good. */
 static void a_namesake_is_not_kept(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "a", 9, AUTO, NULL, 0);
-    build_bitmap(&b, "a", 10, 0, NULL, 0);
-    build_finish(&b);
-    session_open(&s, &b);
-    edit = begin(&s);
+    build_start(&t->b, &opt);
+    build_bitmap(&t->b, "a", 9, AUTO, NULL, 0);
+    build_bitmap(&t->b, "a", 10, 0, NULL, 0);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
     assert_int_equal(qcbm_edit_commit(edit, NULL, &err), QCBM_E_UNSAFE);
     assert_non_null(strstr(err.message, "must be removed first"));
-    assert_untouched(&s, &b);
+    assert_untouched(&t->s, &t->b);
     qcbm_edit_free(edit);
-    edit = begin(&s);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_remove(edit, "a", &err), &err);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
     commit(edit);
-    assert_stored(&s, "a0 n2");
-    session_close(&s);
-    build_free(&b);
+    assert_stored(&t->s, "a0 n2");
 }
 
 /* A file that grows makes zeros of what its end cut off: of a bitmap that stays, those would be clean granules. */
 static void bits_that_the_end_cuts_go_with_their_bitmap(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_plan_summary sum;
     struct qcbm_edit *edit;
     uint64_t data;
 
-    (void)state;
-    build_start(&b, &opt);
-    data = build_clusters(&b, 2);
-    build_bitmap(&b, "cut", 9, 0, &data, 1);
-    build_finish(&b);
-    be64_store(b.bytes + b.bitmaps[0].table, b.len); /* into a cluster behind the end, of which a part is there */
-    build_set_refcount(&b, b.len, 1);
-    build_resize(&b, b.len + 100);
-    session_open(&s, &b);
-    edit = begin(&s);
+    build_start(&t->b, &opt);
+    data = build_clusters(&t->b, 2);
+    build_bitmap(&t->b, "cut", 9, 0, &data, 1);
+    build_finish(&t->b);
+    be64_store(t->b.bytes + t->b.bitmaps[0].table,
+               t->b.len); /* into a cluster behind the end, of which a part is there */
+    build_set_refcount(&t->b, t->b.len, 1);
+    build_resize(&t->b, t->b.len + 100);
+    session_open(&t->s, &t->b);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
     assert_int_equal(qcbm_edit_commit(edit, NULL, &err), QCBM_E_UNSAFE);
-    assert_untouched(&s, &b);
+    assert_untouched(&t->s, &t->b);
     qcbm_edit_free(edit);
-    edit = begin(&s);
+    edit = begin(&t->s);
     assert_ok(qcbm_edit_remove(edit, "cut", &err), &err);
     assert_ok(qcbm_edit_commit(edit, &sum, &err), &err);
     qcbm_edit_free(edit);
-    assert_stored(&s, "");
+    assert_stored(&t->s, "");
     assert_int_equal(sum.clusters_freed, 3); /* directory, table, data */
-    session_close(&s);
-    build_free(&b);
 }
 
 static void free_takes_null(void **state)
@@ -1037,33 +916,33 @@ int main(void)
         cmocka_unit_test(every_refusal_of_a_verb),
         cmocka_unit_test(add_is_limited_by_name_and_size),
         cmocka_unit_test(begin_refuses_images_that_must_not_be_written),
-        cmocka_unit_test(begin_refuses_a_directory_that_cannot_be_rewritten),
-        cmocka_unit_test(a_bitmap_that_qemu_refuses_can_only_be_removed),
-        cmocka_unit_test(add_appends_a_clean_bitmap),
-        cmocka_unit_test(several_changes_are_one_commit),
-        cmocka_unit_test(a_name_removed_can_be_added_again),
-        cmocka_unit_test(removing_the_last_takes_the_extension_away),
-        cmocka_unit_test(a_removed_bitmap_gives_its_clusters_back),
-        cmocka_unit_test(extra_data_is_kept_until_its_bitmap_goes),
-        cmocka_unit_test(merge_takes_bits_of_another_image),
+        image_test(begin_refuses_a_directory_that_cannot_be_rewritten),
+        image_test(a_bitmap_that_qemu_refuses_can_only_be_removed),
+        image_test(add_appends_a_clean_bitmap),
+        image_test(several_changes_are_one_commit),
+        image_test(a_name_removed_can_be_added_again),
+        image_test(removing_the_last_takes_the_extension_away),
+        image_test(a_removed_bitmap_gives_its_clusters_back),
+        image_test(extra_data_is_kept_until_its_bitmap_goes),
+        image_test(merge_takes_bits_of_another_image),
         cmocka_unit_test(merge_refuses_a_source_that_does_not_fit),
-        cmocka_unit_test(merge_of_nothing_and_of_itself_change_nothing),
-        cmocka_unit_test(a_change_of_flags_writes_4_bytes_with_one_flush),
-        cmocka_unit_test(flags_in_one_sector_are_one_write_and_in_two_a_new_directory),
-        cmocka_unit_test(changes_that_cancel_out_write_nothing),
-        cmocka_unit_test(unknown_autoclear_bits_go_before_the_flags),
-        cmocka_unit_test(stale_bitmaps_are_there_to_be_told_of_only),
-        cmocka_unit_test(what_is_provably_a_stale_bitmaps_is_freed_with_it),
-        cmocka_unit_test(a_stale_directory_that_is_none_is_not_in_the_way),
-        cmocka_unit_test(the_plan_tells_every_write_of_the_commit),
-        cmocka_unit_test(a_reading_handle_does_not_commit),
-        cmocka_unit_test(a_first_cluster_that_changed_meanwhile_stops_the_commit),
-        cmocka_unit_test(a_second_commit_of_one_edit_writes_nothing),
-        cmocka_unit_test(an_edit_that_another_commit_overtook_is_refused),
-        cmocka_unit_test(without_room_in_the_first_cluster_nothing_is_written),
-        cmocka_unit_test(bits_in_clusters_past_the_end_go_with_their_bitmap),
-        cmocka_unit_test(a_namesake_is_not_kept),
-        cmocka_unit_test(bits_that_the_end_cuts_go_with_their_bitmap),
+        image_test(merge_of_nothing_and_of_itself_change_nothing),
+        image_test(a_change_of_flags_writes_4_bytes_with_one_flush),
+        image_test(flags_in_one_sector_are_one_write_and_in_two_a_new_directory),
+        image_test(changes_that_cancel_out_write_nothing),
+        image_test(unknown_autoclear_bits_go_before_the_flags),
+        image_test(stale_bitmaps_are_there_to_be_told_of_only),
+        image_test(what_is_provably_a_stale_bitmaps_is_freed_with_it),
+        image_test(a_stale_directory_that_is_none_is_not_in_the_way),
+        image_test(the_plan_tells_every_write_of_the_commit),
+        image_test(a_reading_handle_does_not_commit),
+        image_test(a_first_cluster_that_changed_meanwhile_stops_the_commit),
+        image_test(a_second_commit_of_one_edit_writes_nothing),
+        image_test(an_edit_that_another_commit_overtook_is_refused),
+        image_test(without_room_in_the_first_cluster_nothing_is_written),
+        image_test(bits_in_clusters_past_the_end_go_with_their_bitmap),
+        image_test(a_namesake_is_not_kept),
+        image_test(bits_that_the_end_cuts_go_with_their_bitmap),
         cmocka_unit_test(free_takes_null),
     };
 

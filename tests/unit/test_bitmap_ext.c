@@ -573,20 +573,17 @@ static void unknown_autoclear_bits_go_and_known_ones_stay(void **state)
 
 static void without_unknown_bits_nothing_is_written(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct layout l = { .opt = { .size = 65536, .data_file = "d", .raw_data_file = true }, .bitmap = true };
-    struct image_builder b;
     struct qcbmi_plan plan;
     struct qcbm_image *img;
 
-    (void)state;
-    build(&b, &l);
-    img = build_open(&b, QCBM_OPEN_WRITE);
+    build(b, &l);
+    img = bench_image(state, QCBM_OPEN_WRITE);
     start_plan(&plan, img);
     assert_int_equal(qcbmi_ext_plan_clear_unknown(img, &plan, NULL), 0);
     assert_int_equal(plan.stages[0].n, 0);
     qcbmi_plan_free(&plan);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 int main(void)
@@ -603,7 +600,7 @@ int main(void)
         cmocka_unit_test(padding_of_the_right_size_is_used_again),
         cmocka_unit_test(removal_never_leaves_the_bit_alone),
         cmocka_unit_test(unknown_autoclear_bits_go_and_known_ones_stay),
-        cmocka_unit_test(without_unknown_bits_nothing_is_written),
+        image_test(without_unknown_bits_nothing_is_written),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

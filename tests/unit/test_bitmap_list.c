@@ -45,73 +45,65 @@ static void assert_one_finding(const struct qcbm_image *img, const char *code, u
 
 static void entries_come_in_file_order_with_their_places(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct qcbm_image *img;
 
-    (void)state;
-    build_abc(&b);
-    img = build_open(&b, 0);
+    build_abc(b);
+    img = bench_image(state, 0);
     assert_names(img, "a bb ccc");
     assert_findings(img, "");
     for (uint32_t i = 0; i < 3; i++) {
         struct qcbm_bitmap_info m;
 
         qcbm_bitmap_get(img, i, &m, sizeof(m));
-        assert_int_equal(m.entry_offset, b.bitmaps[i].entry);
-        assert_int_equal(m.table_offset, b.bitmaps[i].table);
+        assert_int_equal(m.entry_offset, b->bitmaps[i].entry);
+        assert_int_equal(m.table_offset, b->bitmaps[i].table);
         assert_int_equal(m.table_entries, 1);
-        assert_int_equal(m.granularity, UINT64_C(1) << b.bitmaps[i].gran_bits);
+        assert_int_equal(m.granularity, UINT64_C(1) << b->bitmaps[i].gran_bits);
         assert_int_equal(m.name_len, i + 1);
         assert_int_equal(m.enabled, i > 0);
         assert_false(m.in_use);
-        assert_ptr_equal(qcbmi_bitmap_find(img->bitmaps, b.bitmaps[i].name), &img->bitmaps->list[i]);
+        assert_ptr_equal(qcbmi_bitmap_find(img->bitmaps, b->bitmaps[i].name), &img->bitmaps->list[i]);
     }
     assert_null(qcbmi_bitmap_find(img->bitmaps, "b"));
     assert_null(qcbmi_bitmap_find(img->bitmaps, ""));
-    qcbm_close(img);
-    build_free(&b);
 }
 
 static void without_an_extension_the_list_is_empty(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
     struct qcbm_image *img;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    img = build_open(&b, 0);
+    build_start(b, &opt);
+    build_finish(b);
+    img = build_open(b, 0);
     assert_int_equal(bitmap_count(img), 0);
     assert_false(img->bitmaps->has_ext);
     assert_findings(img, "");
     qcbm_close(img);
-    be64_store(b.bytes + 88, 1);
-    img = build_open(&b, 0);
+    be64_store(b->bytes + 88, 1);
+    img = build_open(b, 0);
     assert_one_finding(img, "bitmaps-autoclear-alone", 88, UINT32_MAX);
     qcbm_close(img);
-    build_free(&b);
 }
 
 static void a_stale_extension_is_not_looked_into(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64), .stale_bitmaps = true };
-    struct image_builder b;
     struct qcbm_image *img;
     struct qcbm_image_info info;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "a", 9, 0, NULL, 0);
-    build_finish(&b);
-    be64_store(b.bytes + b.exts[0].offset + 24, UINT64_MAX); /* the directory would lie nowhere */
-    img = build_open(&b, 0);
+    build_start(b, &opt);
+    build_bitmap(b, "a", 9, 0, NULL, 0);
+    build_finish(b);
+    be64_store(b->bytes + b->exts[0].offset + 24, UINT64_MAX); /* the directory would lie nowhere */
+    img = bench_image(state, 0);
     qcbm_image_get_info(img, &info, sizeof(info));
     assert_true(info.bitmaps_stale);
     assert_int_equal(info.bitmap_count, 0);
-    assert_one_finding(img, "bitmaps-stale", b.exts[0].offset, UINT32_MAX);
-    qcbm_close(img);
-    build_free(&b);
+    assert_one_finding(img, "bitmaps-stale", b->exts[0].offset, UINT32_MAX);
 }
 
 static void a_bad_entry_hides_no_other(void **state)
@@ -148,19 +140,18 @@ static void a_bad_entry_hides_no_other(void **state)
 
 static void of_two_entries_with_one_name_the_first_is_good(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
     struct qcbm_image *img;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "x", 9, 0, NULL, 0);
-    build_bitmap(&b, "xy", 9, 0, NULL, 0); /* begins alike */
-    build_bitmap(&b, "w", 9, 0, NULL, 0);
-    build_bitmap(&b, "x", 12, 0, NULL, 0);
-    build_bitmap(&b, "x", 13, 0, NULL, 0);
-    build_finish(&b);
-    img = build_open(&b, 0);
+    build_start(b, &opt);
+    build_bitmap(b, "x", 9, 0, NULL, 0);
+    build_bitmap(b, "xy", 9, 0, NULL, 0); /* begins alike */
+    build_bitmap(b, "w", 9, 0, NULL, 0);
+    build_bitmap(b, "x", 12, 0, NULL, 0);
+    build_bitmap(b, "x", 13, 0, NULL, 0);
+    build_finish(b);
+    img = bench_image(state, 0);
     assert_names(img, "x xy w x! x!");
     assert_int_equal(qcbm_finding_count(img), 2);
     for (uint32_t i = 0; i < 2; i++) {
@@ -169,43 +160,37 @@ static void of_two_entries_with_one_name_the_first_is_good(void **state)
         qcbm_finding_get(img, i, &f, sizeof(f));
         assert_string_equal(f.code, "bitmap-name-duplicate");
         assert_int_equal(f.bitmap, 3 + i);
-        assert_int_equal(f.offset, b.bitmaps[3 + i].entry);
+        assert_int_equal(f.offset, b->bitmaps[3 + i].entry);
     }
     assert_ptr_equal(qcbmi_bitmap_find(img->bitmaps, "x"), &img->bitmaps->list[0]);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 static void overlapping_tables_are_found(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct qcbm_image *img;
 
-    (void)state;
-    build_abc(&b);
-    be64_store(b.bytes + b.bitmaps[2].entry, b.bitmaps[0].table);
-    img = build_open(&b, 0);
+    build_abc(b);
+    be64_store(b->bytes + b->bitmaps[2].entry, b->bitmaps[0].table);
+    img = bench_image(state, 0);
     assert_names(img, "a bb ccc!");
-    assert_one_finding(img, "bitmap-table-shared", b.bitmaps[2].entry, 2);
-    qcbm_close(img);
-    build_free(&b);
+    assert_one_finding(img, "bitmap-table-shared", b->bitmaps[2].entry, 2);
 }
 
 static void bitmaps_in_use_are_listed_whatever_their_table(void **state)
 {
     static const uint64_t entries[] = { 0, 0, 0 };
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
     struct qcbm_image *img;
     struct qcbm_error err = { 0 };
     struct qcbm_bitmap_info m;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "a", 9, 3, NULL, 0);
-    build_bitmap(&b, "long", 9, 1, entries, 3);
-    build_finish(&b);
-    img = build_open(&b, 0);
+    build_start(b, &opt);
+    build_bitmap(b, "a", 9, 3, NULL, 0);
+    build_bitmap(b, "long", 9, 1, entries, 3);
+    build_finish(b);
+    img = bench_image(state, 0);
     assert_names(img, "a! long!");
     assert_int_equal(qcbm_finding_count(img), 2);
     qcbm_bitmap_get(img, 0, &m, sizeof(m));
@@ -214,27 +199,22 @@ static void bitmaps_in_use_are_listed_whatever_their_table(void **state)
                    QCBM_NO_OFFSET, "is inconsistent");
     assert_int_equal(qcbmi_bitmap_check_readable(img, &img->bitmaps->list[0], true, &err), 0);
     assert_failure(qcbmi_bitmap_check_readable(img, &img->bitmaps->list[1], true, &err), &err, QCBM_E_CORRUPT,
-                   b.bitmaps[1].entry, "has 3 entries, 1 are needed");
-    qcbm_close(img);
-    build_free(&b);
+                   b->bitmaps[1].entry, "has 3 entries, 1 are needed");
 }
 
 /* ---- a directory that breaks off ---- */
 
 static void a_broken_tail_leaves_what_stands_before_it(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct qcbm_image *img;
 
-    (void)state;
-    build_abc(&b);
-    be16_store(b.bytes + b.bitmaps[2].entry + 18, 60000); /* a name past the end */
-    img = build_open(&b, 0);
+    build_abc(b);
+    be16_store(b->bytes + b->bitmaps[2].entry + 18, 60000); /* a name past the end */
+    img = bench_image(state, 0);
     assert_names(img, "a bb");
     assert_true(img->bitmaps->broken);
-    assert_one_finding(img, "bitmap-directory-broken", b.bitmaps[2].entry, UINT32_MAX);
-    qcbm_close(img);
-    build_free(&b);
+    assert_one_finding(img, "bitmap-directory-broken", b->bitmaps[2].entry, UINT32_MAX);
 }
 
 static void count_and_size_must_agree(void **state)
@@ -306,20 +286,17 @@ static void a_directory_that_cannot_be_read_is_one_finding(void **state)
 
 static void a_name_that_is_not_found_may_be_behind_the_break(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct qcbm_image *img;
     struct extent_text text = { "" };
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_abc(&b);
-    be16_store(b.bytes + b.bitmaps[2].entry + 18, 60000);
-    img = build_open(&b, 0);
+    build_abc(b);
+    be16_store(b->bytes + b->bitmaps[2].entry + 18, 60000);
+    img = bench_image(state, 0);
     assert_dirty(img, "bb", "");
     assert_failure(qcbm_bitmap_extents(img, "ccc", 0, add_extent_text, &text, &err), &err, QCBM_E_CORRUPT,
-                   b.bitmaps[2].entry, "not among the readable entries");
-    qcbm_close(img);
-    build_free(&b);
+                   b->bitmaps[2].entry, "not among the readable entries");
 }
 
 static void free_takes_null(void **state)
@@ -331,17 +308,17 @@ static void free_takes_null(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(entries_come_in_file_order_with_their_places),
-        cmocka_unit_test(without_an_extension_the_list_is_empty),
-        cmocka_unit_test(a_stale_extension_is_not_looked_into),
+        image_test(entries_come_in_file_order_with_their_places),
+        image_test(without_an_extension_the_list_is_empty),
+        image_test(a_stale_extension_is_not_looked_into),
         cmocka_unit_test(a_bad_entry_hides_no_other),
-        cmocka_unit_test(of_two_entries_with_one_name_the_first_is_good),
-        cmocka_unit_test(overlapping_tables_are_found),
-        cmocka_unit_test(bitmaps_in_use_are_listed_whatever_their_table),
-        cmocka_unit_test(a_broken_tail_leaves_what_stands_before_it),
+        image_test(of_two_entries_with_one_name_the_first_is_good),
+        image_test(overlapping_tables_are_found),
+        image_test(bitmaps_in_use_are_listed_whatever_their_table),
+        image_test(a_broken_tail_leaves_what_stands_before_it),
         cmocka_unit_test(count_and_size_must_agree),
         cmocka_unit_test(a_directory_that_cannot_be_read_is_one_finding),
-        cmocka_unit_test(a_name_that_is_not_found_may_be_behind_the_break),
+        image_test(a_name_that_is_not_found_may_be_behind_the_break),
         cmocka_unit_test(free_takes_null),
     };
 

@@ -129,13 +129,12 @@ static void bytes_of_a_partial_sector_belong_to_the_last_granule(void **state)
 
 static void other_images_must_have_the_same_size_to_the_byte(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct qcbm_image *img;
     struct test t;
 
-    (void)state;
-    build(&b, 4096 + 512 + 100);
-    img = build_open(&b, 0);
+    build(b, 4096 + 512 + 100);
+    img = bench_image(state, 0);
     start(&t, 4096 + 512);
     assert_ok(qcbm_edit_merge(t.edit, "g", img, "f", &t.err), &t.err); /* as QEMU, which rounds */
     assert_failure(qcbm_edit_subtract(t.edit, "g", img, "f", &t.err), &t.err, QCBM_E_ARG, QCBM_NO_OFFSET,
@@ -143,27 +142,22 @@ static void other_images_must_have_the_same_size_to_the_byte(void **state)
     assert_failure(qcbm_edit_intersect(t.edit, "g", img, "f", &t.err), &t.err, QCBM_E_ARG, QCBM_NO_OFFSET, "4708");
     assert_failure(qcbm_edit_copy(t.edit, "new", img, "f", &t.err), &t.err, QCBM_E_ARG, QCBM_NO_OFFSET, "4708");
     end(&t);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 static void what_was_read_with_force_share_is_not_written(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct qcbm_image *img;
     struct test t;
 
-    (void)state;
-    build(&b, 0);
-    img = build_open(&b, QCBM_OPEN_FORCE_SHARE);
+    build(b, 0);
+    img = bench_image(state, QCBM_OPEN_FORCE_SHARE);
     start(&t, 0);
     assert_ok(qcbm_edit_copy(t.edit, "new", img, "f", &t.err), &t.err);
     assert_ok(qcbm_edit_plan(t.edit, NULL, NULL, NULL, &t.err), &t.err);
     assert_failure(qcbm_edit_commit(t.edit, NULL, &t.err), &t.err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "force-share");
     assert_untouched(&t.s, &t.b);
     end(&t);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 static void bitmaps_in_use_are_refused_on_either_side(void **state)
@@ -267,8 +261,8 @@ int main(void)
         cmocka_unit_test(intersecting_keeps_granules_that_are_touched),
         cmocka_unit_test(ranges_round_outward_to_set_and_inward_to_clear),
         cmocka_unit_test(bytes_of_a_partial_sector_belong_to_the_last_granule),
-        cmocka_unit_test(other_images_must_have_the_same_size_to_the_byte),
-        cmocka_unit_test(what_was_read_with_force_share_is_not_written),
+        image_test(other_images_must_have_the_same_size_to_the_byte),
+        image_test(what_was_read_with_force_share_is_not_written),
         cmocka_unit_test(bitmaps_in_use_are_refused_on_either_side),
         cmocka_unit_test(names_keep_their_rules),
         cmocka_unit_test(renaming_moves_no_bits),

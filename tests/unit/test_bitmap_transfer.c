@@ -101,13 +101,12 @@ static void the_file_is_as_documented(void **state)
 {
     static const uint8_t head[] = { 0x89, 'Q', 'C', 'B', 'M',  'A', 'P', '\n', 0, 0, 0, 1, 0, 0, 0, 72, 0, 0,
                                     0,    0,   0,   1,   0x92, 0,   0,   0,    0, 3, 0, 0, 0, 9, 0, 0,  0, 1 };
+    struct image_builder *b = bench_builder(state);
     uint8_t bytes[8 + 65536] = { [5] = 1, [6] = 0x92 }, digest[16];
-    struct image_builder b;
     struct file f;
 
-    (void)state;
-    build(&b, NULL);
-    export_b(&b, QCBM_TRANSFER_QCBM, &f);
+    build(b, NULL);
+    export_b(b, QCBM_TRANSFER_QCBM, &f);
     assert_int_equal(f.len, 72 + 16 + 26 + 16 + 16);
     assert_memory_equal(f.bytes, head, sizeof(head));
     qcbmi_digest(bytes, sizeof(bytes), digest); /* the fingerprint: size and 64 KiB of zeros */
@@ -116,130 +115,119 @@ static void the_file_is_as_documented(void **state)
     assert_memory_equal(f.bytes + 72, "\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\xc9\x09", 17); /* 201 bits */
     assert_int_equal(f.bytes[88 + 25], 1);                                           /* not the bit behind the end */
     assert_true(qcbmi_digest_is(f.bytes, f.len - 16, f.bytes + f.len - 16));
-    export_b(&b, QCBM_TRANSFER_RAW, &f);
+    export_b(b, QCBM_TRANSFER_RAW, &f);
     assert_int_equal(f.len, 26);
     assert_int_equal(f.bytes[0], 9);
     assert_int_equal(f.bytes[25], 1);
-    export_b(&b, QCBM_TRANSFER_RAW_MSB, &f);
+    export_b(b, QCBM_TRANSFER_RAW_MSB, &f);
     assert_int_equal(f.len, 26);
     assert_int_equal(f.bytes[0], 0x90);
     assert_int_equal(f.bytes[25], 0x80);
-    build_free(&b);
 }
 
 static void runs_are_joined(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = 4 * 4096 * 512 + 512 };
-    struct image_builder b;
     uint64_t entries[5] = { 0, 1, 1, 0, 0 };
     struct file f = { .len = 0 };
     struct qcbm_image *img;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_start(&b, &opt);
-    build_bitmap(&b, "b", 9, 0, entries, 5);
-    build_finish(&b);
-    img = build_open(&b, 0);
+    build_start(b, &opt);
+    build_bitmap(b, "b", 9, 0, entries, 5);
+    build_finish(b);
+    img = bench_image(state, 0);
     assert_ok(qcbm_bitmap_export(img, "b", QCBM_TRANSFER_QCBM, put, &f, &err), &err);
     assert_int_equal(f.len, 72 + 4 * 16 + 16);
     assert_memory_equal(f.bytes + 72, "\0\0\0\1\0\0\0\0\0\0\0\0\0\0\x10\0", 16);
     assert_memory_equal(f.bytes + 88, "\0\0\0\2\0\0\0\0\0\0\0\0\0\0\x20\0", 16);
     assert_memory_equal(f.bytes + 104, "\0\0\0\1\0\0\0\0\0\0\0\0\0\0\x10\1", 16);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 static const enum qcbm_transfer_format formats[] = { QCBM_TRANSFER_QCBM, QCBM_TRANSFER_RAW, QCBM_TRANSFER_RAW_MSB };
 
 static void all_formats_come_back_in_pieces_of_any_length(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbm_import_options opt = QCBM_IMPORT_OPTIONS_INIT;
     struct qcbm_import_result result;
     struct qcbm_error err = { 0 };
-    struct image_builder b;
     struct file f;
 
-    (void)state;
-    build(&b, NULL);
+    build(b, NULL);
     for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
         bool raw = formats[i] != QCBM_TRANSFER_QCBM;
 
-        export_b(&b, formats[i], &f);
+        export_b(b, formats[i], &f);
         opt.format = formats[i];
         opt.granularity = raw ? 512 : 0;
         for (f.piece = 0; f.piece < 40; f.piece += 3) {
-            assert_ok(try_import(&b, &f, &opt, &result, &err), &err);
+            assert_ok(try_import(b, &f, &opt, &result, &err), &err);
             assert_string_equal(result.name, raw ? "" : "b");
             assert_int_equal(result.fingerprint, raw ? QCBM_FINGERPRINT_UNKNOWN : QCBM_FINGERPRINT_EQUAL);
         }
     }
-    build_free(&b);
 }
 
 static void a_file_that_was_cut_or_goes_on_is_refused(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbm_import_options opt = QCBM_IMPORT_OPTIONS_INIT;
     struct qcbm_import_result result;
     struct qcbm_error err = { 0 };
-    struct image_builder b;
     struct file f;
     size_t whole;
 
-    (void)state;
-    build(&b, NULL);
+    build(b, NULL);
     for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
         bool raw = formats[i] != QCBM_TRANSFER_QCBM;
 
         opt.format = formats[i];
         opt.granularity = raw ? 512 : 0;
-        export_b(&b, opt.format, &f);
+        export_b(b, opt.format, &f);
         whole = f.len;
         for (f.len = 0; f.len < whole; f.len++)
-            assert_failure(try_import(&b, &f, &opt, &result, &err), &err, QCBM_E_CORRUPT, f.len, "ends within");
+            assert_failure(try_import(b, &f, &opt, &result, &err), &err, QCBM_E_CORRUPT, f.len, "ends within");
         f.len = whole + 1;
-        assert_failure(try_import(&b, &f, &opt, &result, &err), &err, QCBM_E_CORRUPT, whole, "goes on");
+        assert_failure(try_import(b, &f, &opt, &result, &err), &err, QCBM_E_CORRUPT, whole, "goes on");
     }
-    build_free(&b);
 }
 
 static void any_byte_that_changed_is_noticed(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbm_import_result result;
     struct qcbm_error err = { 0 };
-    struct image_builder b;
     struct file f;
 
-    (void)state;
-    build(&b, NULL);
-    export_b(&b, QCBM_TRANSFER_QCBM, &f);
+    build(b, NULL);
+    export_b(b, QCBM_TRANSFER_QCBM, &f);
     for (size_t i = 0; i < f.len; i++)
         for (unsigned bit = 0; bit < 8; bit++) {
             f.bytes[i] ^= (uint8_t)(1u << bit);
-            assert_true(try_import(&b, &f, NULL, &result, &err) < 0);
+            assert_true(try_import(b, &f, NULL, &result, &err) < 0);
             f.bytes[i] ^= (uint8_t)(1u << bit);
         }
-    assert_ok(try_import(&b, &f, NULL, &result, &err), &err);
-    build_free(&b);
+    assert_ok(try_import(b, &f, NULL, &result, &err), &err);
 }
 
 /* As above, but whoever changed it made the digest fit: anything but a crash, and never more than the file says. */
 static void a_forged_file_is_parsed_safely(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbm_import_options opt = QCBM_IMPORT_OPTIONS_INIT;
-    struct image_builder b;
     unsigned taken = 0, tried = 0;
     struct file f;
 
-    (void)state;
     opt.flags = QCBM_IMPORT_FORCE;
-    build(&b, NULL);
-    export_b(&b, QCBM_TRANSFER_QCBM, &f);
+    build(b, NULL);
+    export_b(b, QCBM_TRANSFER_QCBM, &f);
     for (size_t i = 0; i + 16 < f.len; i++)
         for (unsigned value = 0; value < 256; value += 5) {
             uint8_t was = f.bytes[i];
             struct qcbm_error err = { 0 };
-            struct qcbm_image *img = build_open(&b, 0);
+            struct qcbm_image *img = build_open(b, 0);
             struct qcbm_edit *edit;
             int ret;
 
@@ -256,29 +244,26 @@ static void a_forged_file_is_parsed_safely(void **state)
             f.bytes[i] = was;
         }
     assert_true(taken > 50 && taken < tried / 2); /* names, bits, fingerprint; not lengths and kinds */
-    build_free(&b);
 }
 
 static void set_bits_behind_the_end_are_refused(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbm_import_options opt = QCBM_IMPORT_OPTIONS_INIT;
     struct qcbm_import_result result;
     struct qcbm_error err = { 0 };
-    struct image_builder b;
     struct file f;
 
-    (void)state;
-    build(&b, NULL);
-    export_b(&b, QCBM_TRANSFER_QCBM, &f);
+    build(b, NULL);
+    export_b(b, QCBM_TRANSFER_QCBM, &f);
     f.bytes[88 + 25] = 3;
     fix_digest(&f);
-    assert_failure(try_import(&b, &f, NULL, &result, &err), &err, QCBM_E_CORRUPT, 88 + 25, "behind the end");
-    export_b(&b, QCBM_TRANSFER_RAW, &f);
+    assert_failure(try_import(b, &f, NULL, &result, &err), &err, QCBM_E_CORRUPT, 88 + 25, "behind the end");
+    export_b(b, QCBM_TRANSFER_RAW, &f);
     f.bytes[25] = 0x81;
     opt.format = QCBM_TRANSFER_RAW;
     opt.granularity = 512;
-    assert_failure(try_import(&b, &f, &opt, &result, &err), &err, QCBM_E_CORRUPT, 25, "behind the end");
-    build_free(&b);
+    assert_failure(try_import(b, &f, &opt, &result, &err), &err, QCBM_E_CORRUPT, 25, "behind the end");
 }
 
 static void size_granularity_and_name_are_checked(void **state)
@@ -310,17 +295,15 @@ static void size_granularity_and_name_are_checked(void **state)
 
 static void a_failed_read_is_not_the_end(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbm_import_result result;
     struct qcbm_error err = { 0 };
-    struct image_builder b;
     struct file f;
 
-    (void)state;
-    build(&b, NULL);
-    export_b(&b, QCBM_TRANSFER_QCBM, &f);
+    build(b, NULL);
+    export_b(b, QCBM_TRANSFER_QCBM, &f);
     for (f.fails_at = 1; f.fails_at <= f.len; f.fails_at += 7)
-        assert_failure(try_import(&b, &f, NULL, &result, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped");
-    build_free(&b);
+        assert_failure(try_import(b, &f, NULL, &result, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped");
 }
 
 /* ---- the fingerprint ---- */
@@ -400,13 +383,12 @@ static int refuse(void *opaque, const void *bytes, size_t len)
 
 static void an_export_that_is_stopped_says_so(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct qcbm_image *img;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build(&b, NULL);
-    img = build_open(&b, 0);
+    build(b, NULL);
+    img = bench_image(state, 0);
     for (size_t room = 0; room < 146; room += 9) {
         size_t left = room;
 
@@ -415,44 +397,39 @@ static void an_export_that_is_stopped_says_so(void **state)
     }
     assert_failure(qcbm_bitmap_export(img, "x", QCBM_TRANSFER_RAW, put, NULL, &err), &err, QCBM_E_NOTFOUND,
                    QCBM_NO_OFFSET, "not found");
-    qcbm_close(img);
-    build_free(&b);
 }
 
 static void a_head_that_cannot_be_read_leaves_no_error(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .cluster_bits = 12 };
-    struct image_builder b;
     struct qcbm_error err = { 0 };
     struct qcbm_image *img;
     struct file f = { 0 };
 
-    (void)state;
-    build(&b, &opt);
-    be64_store(b.bytes + b.l1, 0x200); /* the L2 table is not cluster-aligned */
-    img = build_open(&b, 0);
+    build(b, &opt);
+    be64_store(b->bytes + b->l1, 0x200); /* the L2 table is not cluster-aligned */
+    img = bench_image(state, 0);
     assert_int_equal(qcbm_bitmap_export(img, "b", QCBM_TRANSFER_QCBM, put, &f, &err), 0);
     assert_int_equal(err.code, 0);
     assert_string_equal(err.message, "");
-    qcbm_close(img);
-    build_free(&b);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_file_is_as_documented),
-        cmocka_unit_test(runs_are_joined),
-        cmocka_unit_test(all_formats_come_back_in_pieces_of_any_length),
-        cmocka_unit_test(a_file_that_was_cut_or_goes_on_is_refused),
-        cmocka_unit_test(any_byte_that_changed_is_noticed),
-        cmocka_unit_test(a_forged_file_is_parsed_safely),
-        cmocka_unit_test(set_bits_behind_the_end_are_refused),
+        image_test(the_file_is_as_documented),
+        image_test(runs_are_joined),
+        image_test(all_formats_come_back_in_pieces_of_any_length),
+        image_test(a_file_that_was_cut_or_goes_on_is_refused),
+        image_test(any_byte_that_changed_is_noticed),
+        image_test(a_forged_file_is_parsed_safely),
+        image_test(set_bits_behind_the_end_are_refused),
         cmocka_unit_test(size_granularity_and_name_are_checked),
-        cmocka_unit_test(a_failed_read_is_not_the_end),
+        image_test(a_failed_read_is_not_the_end),
         cmocka_unit_test(the_fingerprint_is_of_content_and_unknown_where_that_is_not_at_hand),
-        cmocka_unit_test(an_export_that_is_stopped_says_so),
-        cmocka_unit_test(a_head_that_cannot_be_read_leaves_no_error),
+        image_test(an_export_that_is_stopped_says_so),
+        image_test(a_head_that_cannot_be_read_leaves_no_error),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

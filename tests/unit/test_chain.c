@@ -1,12 +1,12 @@
 /* test_chain.c - the backing chain: loops, depth, formats, names that are not followed
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
-#include "temp_dir.h"
 
 #include "image/chain.h"
 #include "io/open.h"
 
-static void write_image(struct temp_dir *d, const char *name, const char *backing, const char *format, uint64_t size)
+static void write_image(const struct temp_dir *d, const char *name, const char *backing, const char *format,
+                        uint64_t size)
 {
     struct build_options opt = { .size = size, .backing = backing, .backing_format = format };
     struct image_builder b;
@@ -22,8 +22,8 @@ struct opened {
     struct qcbmi_chain chain;
 };
 
-static int open_chain(struct opened *o, struct temp_dir *d, const char *top, const struct qcbmi_chain_options *options,
-                      struct qcbm_error *err)
+static int open_chain(struct opened *o, const struct temp_dir *d, const char *top,
+                      const struct qcbmi_chain_options *options, struct qcbm_error *err)
 {
     static const struct qcbmi_chain_options defaults = { 0 };
 
@@ -40,100 +40,88 @@ static void close_chain(struct opened *o)
 
 static void layers_come_from_the_top_down(void **state)
 {
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     struct qcbm_error err = { 0 };
     struct opened o;
     FILE *raw;
 
-    (void)state;
-    temp_dir_make(&d);
-    raw = fopen(temp_path(&d, "raw"), "wb");
+    raw = fopen(temp_path(d, "raw"), "wb");
     assert_non_null(raw);
     assert_int_equal(fwrite("abc", 1, 3, raw), 3);
     fclose(raw);
-    write_image(&d, "base", "raw", "raw", KIB(32));
-    write_image(&d, "top", temp_path(&d, "base"), "qcow2", KIB(64)); /* an absolute name */
-    assert_ok(open_chain(&o, &d, "top", NULL, &err), &err);
+    write_image(d, "base", "raw", "raw", KIB(32));
+    write_image(d, "top", temp_path(d, "base"), "qcow2", KIB(64)); /* an absolute name */
+    assert_ok(open_chain(&o, d, "top", NULL, &err), &err);
     assert_int_equal(o.chain.n, 3);
-    assert_string_equal(o.chain.layers[0].filename, temp_path(&d, "top"));
-    assert_string_equal(o.chain.layers[1].filename, temp_path(&d, "base"));
-    assert_string_equal(o.chain.layers[2].filename, temp_path(&d, "raw"));
+    assert_string_equal(o.chain.layers[0].filename, temp_path(d, "top"));
+    assert_string_equal(o.chain.layers[1].filename, temp_path(d, "base"));
+    assert_string_equal(o.chain.layers[2].filename, temp_path(d, "raw"));
     assert_int_equal(o.chain.layers[0].size, KIB(64));
     assert_int_equal(o.chain.layers[1].size, KIB(32));
     assert_int_equal(o.chain.layers[2].size, 512); /* rounded up, as QEMU does */
     assert_ptr_equal(o.chain.layers[0].img, o.top);
     assert_null(o.chain.layers[2].img);
     close_chain(&o);
-    temp_dir_remove(&d);
 }
 
 static void the_chain_ends_where_it_is_told(void **state)
 {
     struct qcbmi_chain_options options = { 0 };
     struct qcbmi_file_id id;
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     struct qcbm_error err = { 0 };
     struct opened o;
 
-    (void)state;
-    temp_dir_make(&d);
-    write_image(&d, "base", NULL, NULL, KIB(64));
-    write_image(&d, "mid", "base", "qcow2", KIB(64));
-    write_image(&d, "top", "mid", "qcow2", KIB(64));
+    write_image(d, "base", NULL, NULL, KIB(64));
+    write_image(d, "mid", "base", "qcow2", KIB(64));
+    write_image(d, "top", "mid", "qcow2", KIB(64));
     for (size_t max = 1; max <= 4; max++) {
         options.max_layers = max;
-        assert_ok(open_chain(&o, &d, "top", &options, &err), &err);
+        assert_ok(open_chain(&o, d, "top", &options, &err), &err);
         assert_int_equal(o.chain.n, max < 3 ? max : 3);
         close_chain(&o);
     }
     options.max_layers = 0;
-    assert_int_equal(qcbmi_identify(temp_path(&d, "mid"), &id, NULL), 0);
+    assert_int_equal(qcbmi_identify(temp_path(d, "mid"), &id, NULL), 0);
     options.stop = &id;
-    assert_ok(open_chain(&o, &d, "top", &options, &err), &err);
+    assert_ok(open_chain(&o, d, "top", &options, &err), &err);
     assert_int_equal(o.chain.n, 2);
     close_chain(&o);
-    temp_dir_remove(&d);
 }
 
 static void loops_are_found_before_anything_is_opened_twice(void **state)
 {
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     struct qcbm_error err = { 0 };
     struct opened o;
 
-    (void)state;
-    temp_dir_make(&d);
-    write_image(&d, "self", "self", "qcow2", KIB(64));
-    assert_failure(open_chain(&o, &d, "self", NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "has a loop");
+    write_image(d, "self", "self", "qcow2", KIB(64));
+    assert_failure(open_chain(&o, d, "self", NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "has a loop");
     close_chain(&o);
-    write_image(&d, "one", "two", "qcow2", KIB(64));
-    write_image(&d, "two", "./three", "qcow2", KIB(64));
-    assert_int_equal(symlink("one", temp_path(&d, "three")), 0); /* another name of the same file */
-    assert_failure(open_chain(&o, &d, "one", NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "has a loop");
+    write_image(d, "one", "two", "qcow2", KIB(64));
+    write_image(d, "two", "./three", "qcow2", KIB(64));
+    assert_int_equal(symlink("one", temp_path(d, "three")), 0); /* another name of the same file */
+    assert_failure(open_chain(&o, d, "one", NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "has a loop");
     close_chain(&o);
-    temp_dir_remove(&d);
 }
 
 static void too_many_layers_are_refused(void **state)
 {
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     struct qcbm_error err = { 0 };
     struct opened o;
     char name[16] = "", below[16];
 
-    (void)state;
-    temp_dir_make(&d);
     for (unsigned i = 0; i <= QCBMI_CHAIN_MAX_DEPTH; i++) {
         snprintf(below, sizeof(below), "%s", name);
         snprintf(name, sizeof(name), "layer%u", i);
-        write_image(&d, name, i ? below : NULL, i ? "qcow2" : NULL, KIB(64));
+        write_image(d, name, i ? below : NULL, i ? "qcow2" : NULL, KIB(64));
     }
-    assert_failure(open_chain(&o, &d, name, NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "deeper than 200 layers");
+    assert_failure(open_chain(&o, d, name, NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "deeper than 200 layers");
     close_chain(&o);
-    assert_ok(open_chain(&o, &d, below, NULL, &err), &err); /* one less */
+    assert_ok(open_chain(&o, d, below, NULL, &err), &err); /* one less */
     assert_int_equal(o.chain.n, QCBMI_CHAIN_MAX_DEPTH);
     close_chain(&o);
-    temp_dir_remove(&d);
 }
 
 static void what_cannot_be_followed_is_refused(void **state)
@@ -179,41 +167,35 @@ static void what_cannot_be_followed_is_refused(void **state)
 
 static void a_name_in_a_message_cannot_steer_a_terminal(void **state)
 {
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     struct qcbm_error err = { 0 };
     struct opened o;
 
-    (void)state;
-    temp_dir_make(&d);
-    write_image(&d, "top", "nbd:\x1b[31m\n", "raw", KIB(64));
-    assert_failure(open_chain(&o, &d, "top", NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "'nbd:\\x1b[31m\\x0a'");
+    write_image(d, "top", "nbd:\x1b[31m\n", "raw", KIB(64));
+    assert_failure(open_chain(&o, d, "top", NULL, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "'nbd:\\x1b[31m\\x0a'");
     close_chain(&o);
-    temp_dir_remove(&d);
 }
 
 static void an_image_that_is_open_already_is_borrowed(void **state)
 {
     struct qcbmi_chain_options options = { 0 };
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     struct qcbm_error err = { 0 };
     struct opened o;
     struct qcbm_image *base;
 
-    (void)state;
-    temp_dir_make(&d);
-    write_image(&d, "base", NULL, NULL, KIB(64));
-    write_image(&d, "top", "base", "qcow2", KIB(64));
-    assert_ok(qcbm_open(temp_path(&d, "base"), QCBM_OPEN_WRITE, &base, &err), &err);
-    assert_int_equal(open_chain(&o, &d, "top", NULL, &err), QCBM_E_LOCKED); /* our own locks are in the way */
+    write_image(d, "base", NULL, NULL, KIB(64));
+    write_image(d, "top", "base", "qcow2", KIB(64));
+    assert_ok(qcbm_open(temp_path(d, "base"), QCBM_OPEN_WRITE, &base, &err), &err);
+    assert_int_equal(open_chain(&o, d, "top", NULL, &err), QCBM_E_LOCKED); /* our own locks are in the way */
     assert_non_null(strstr(err.message, "backing file 'base'"));
     close_chain(&o);
     options.known = base;
-    assert_ok(open_chain(&o, &d, "top", &options, &err), &err);
+    assert_ok(open_chain(&o, d, "top", &options, &err), &err);
     assert_ptr_equal(o.chain.layers[1].img, base);
     close_chain(&o);
     assert_int_equal(bitmap_count(base), 0); /* still open */
     qcbm_close(base);
-    temp_dir_remove(&d);
 }
 
 static void close_takes_a_zeroed_struct(void **state)
@@ -230,41 +212,38 @@ static void what_is_above_a_broken_layer_can_be_had(void **state)
     struct qcbm_chain_layer layer;
     struct qcbm_chain *chain;
     struct qcbm_image *top;
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    temp_dir_make(&d);
-    write_image(&d, "mid", "missing", "qcow2", KIB(32));
-    write_image(&d, "top", "mid", "qcow2", KIB(64));
-    assert_ok(qcbm_open(temp_path(&d, "top"), 0, &top, &err), &err);
+    write_image(d, "mid", "missing", "qcow2", KIB(32));
+    write_image(d, "top", "mid", "qcow2", KIB(64));
+    assert_ok(qcbm_open(temp_path(d, "top"), 0, &top, &err), &err);
     assert_int_equal(qcbm_chain_open(top, &chain, &err), QCBM_E_CHAIN);
     assert_null(chain);
     assert_int_equal(qcbm_chain_open_partial(top, &chain, &err), 1);
     assert_non_null(strstr(err.message, "backing file 'missing'"));
     assert_int_equal(qcbm_chain_count(chain), 2);
     assert_ok(qcbm_chain_get(chain, 1, &layer, sizeof(layer), &err), &err);
-    assert_string_equal(layer.filename, temp_path(&d, "mid"));
+    assert_string_equal(layer.filename, temp_path(d, "mid"));
     qcbm_chain_close(chain);
-    write_image(&d, "missing", NULL, NULL, KIB(32));
+    write_image(d, "missing", NULL, NULL, KIB(32));
     assert_int_equal(qcbm_chain_open_partial(top, &chain, &err), 0);
     assert_int_equal(qcbm_chain_count(chain), 3);
     qcbm_chain_close(chain);
     qcbm_close(top);
-    temp_dir_remove(&d);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layers_come_from_the_top_down),
-        cmocka_unit_test(the_chain_ends_where_it_is_told),
-        cmocka_unit_test(what_is_above_a_broken_layer_can_be_had),
-        cmocka_unit_test(loops_are_found_before_anything_is_opened_twice),
-        cmocka_unit_test(too_many_layers_are_refused),
+        image_test(layers_come_from_the_top_down),
+        image_test(the_chain_ends_where_it_is_told),
+        image_test(what_is_above_a_broken_layer_can_be_had),
+        image_test(loops_are_found_before_anything_is_opened_twice),
+        image_test(too_many_layers_are_refused),
         cmocka_unit_test(what_cannot_be_followed_is_refused),
-        cmocka_unit_test(a_name_in_a_message_cannot_steer_a_terminal),
-        cmocka_unit_test(an_image_that_is_open_already_is_borrowed),
+        image_test(a_name_in_a_message_cannot_steer_a_terminal),
+        image_test(an_image_that_is_open_already_is_borrowed),
         cmocka_unit_test(close_takes_a_zeroed_struct),
     };
 

@@ -139,39 +139,37 @@ static void check_stages(const struct job *j, const struct image_builder *b)
 
 static void the_lowest_free_clusters_are_taken(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = 65536 };
-    struct image_builder b;
     uint64_t off[4], got, hole1, hole2;
     struct job j;
 
-    (void)state;
-    build_start(&b, &opt);
-    hole1 = build_clusters(&b, 1);
-    build_data(&b, 0);
-    hole2 = build_clusters(&b, 3);
-    build_data(&b, 512);
-    build_finish(&b);
-    build_set_refcount(&b, hole1, 0);
+    build_start(b, &opt);
+    hole1 = build_clusters(b, 1);
+    build_data(b, 0);
+    hole2 = build_clusters(b, 3);
+    build_data(b, 512);
+    build_finish(b);
+    build_set_refcount(b, hole1, 0);
     for (uint64_t i = 0; i < 3; i++)
-        build_set_refcount(&b, hole2 + i * 512, 0);
-    begin_ok(&j, &b, 8);
+        build_set_refcount(b, hole2 + i * 512, 0);
+    begin_ok(&j, b, 8);
     off[0] = take(&j, 2);
     off[1] = take(&j, 2);
     off[2] = take(&j, 1);
     assert_int_equal(qcbmi_alloc_take_some(&j.alloc, 5, &off[3], &got, NULL), 0);
-    assert_int_equal(off[0], hole2); /* two in a row: the first hole is too small */
-    assert_int_equal(off[1], b.len); /* two in a row again */
+    assert_int_equal(off[0], hole2);  /* two in a row: the first hole is too small */
+    assert_int_equal(off[1], b->len); /* two in a row again */
     assert_int_equal(off[2], hole1);
     assert_int_equal(off[3], hole2 + 1024);
     assert_int_equal(got, 1);
     assert_int_equal(qcbmi_alloc_take_some(&j.alloc, 2, &off[3], &got, NULL), 0);
-    assert_int_equal(off[3], b.len + 1024);
+    assert_int_equal(off[3], b->len + 1024);
     assert_int_equal(got, 2);
     emit(&j);
-    check_file(&j, &b);
-    assert_int_equal(j.plan.end, b.len + 4 * 512);
+    check_file(&j, b);
+    assert_int_equal(j.plan.end, b->len + 4 * 512);
     end(&j);
-    build_free(&b);
 }
 
 static void a_used_cluster_with_refcount_0_blocks_writing(void **state)
@@ -203,40 +201,37 @@ static void a_used_cluster_with_refcount_0_blocks_writing(void **state)
 
 static void a_used_cluster_without_a_refcount_block_blocks_writing(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = 65536, .refcount_bits = 64 }; /* 64 clusters per block */
-    struct image_builder b;
     struct qcbm_error err = { 0 };
     uint64_t data;
     struct job j;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_clusters(&b, 64);
-    data = build_data(&b, 0);
-    build_finish(&b);
-    build_set_refcount(&b, be64_load(b.bytes + b.reftable + 8), 0); /* else the block itself is the first to be found */
-    be64_store(b.bytes + b.reftable + 8, 0);
-    assert_failure(begin(&j, &b, 1, &err), &err, QCBM_E_UNSAFE, data - 512, "used as an L2 table but has refcount 0");
+    build_start(b, &opt);
+    build_clusters(b, 64);
+    data = build_data(b, 0);
+    build_finish(b);
+    build_set_refcount(b, be64_load(b->bytes + b->reftable + 8),
+                       0); /* else the block itself is the first to be found */
+    be64_store(b->bytes + b->reftable + 8, 0);
+    assert_failure(begin(&j, b, 1, &err), &err, QCBM_E_UNSAFE, data - 512, "used as an L2 table but has refcount 0");
     end(&j);
-    build_free(&b);
 }
 
 /* 64 table entries for 64 clusters each: what lies at 2 MiB has no refcount, and could have none. */
 static void a_used_cluster_behind_the_refcount_table_blocks_writing(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = 65536, .refcount_bits = 64 };
-    struct image_builder b;
     struct qcbm_error err = { 0 };
     struct job j;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_map(&b, 0, MIB(2) | BUILD_COPIED, 0);
-    build_finish(&b);
-    build_resize(&b, MIB(2) + 512);
-    assert_failure(begin(&j, &b, 1, &err), &err, QCBM_E_UNSAFE, MIB(2), "used as guest data but has refcount 0");
+    build_start(b, &opt);
+    build_map(b, 0, MIB(2) | BUILD_COPIED, 0);
+    build_finish(b);
+    build_resize(b, MIB(2) + 512);
+    assert_failure(begin(&j, b, 1, &err), &err, QCBM_E_UNSAFE, MIB(2), "used as guest data but has refcount 0");
     end(&j);
-    build_free(&b);
 }
 
 /* Each byte of a refcount counts: 256 is not 0, for a cluster in use and for a leaked one. */
@@ -267,81 +262,73 @@ static void any_bit_of_a_refcount_makes_a_cluster_used(void **state)
 
 static void stray_refcounts_past_the_end_are_skipped(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = 65536 };
-    struct image_builder b;
     uint64_t end_off;
     struct job j;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    end_off = b.len;
-    build_set_refcount(&b, end_off, 1);
-    build_set_refcount(&b, end_off + 2 * 512, 3);
-    begin_ok(&j, &b, 8);
+    build_start(b, &opt);
+    build_finish(b);
+    end_off = b->len;
+    build_set_refcount(b, end_off, 1);
+    build_set_refcount(b, end_off + 2 * 512, 3);
+    begin_ok(&j, b, 8);
     assert_int_equal(take(&j, 1), end_off + 512);
     assert_int_equal(take(&j, 2), end_off + 3 * 512);
     emit(&j);
-    carry_out(&j, &b);
-    assert_int_equal(refcount_after(&j, &b, end_off / 512), 1);
-    assert_int_equal(refcount_after(&j, &b, end_off / 512 + 1), 1);
-    assert_int_equal(refcount_after(&j, &b, end_off / 512 + 2), 3);
-    assert_int_equal(refcount_after(&j, &b, end_off / 512 + 3), 1);
+    carry_out(&j, b);
+    assert_int_equal(refcount_after(&j, b, end_off / 512), 1);
+    assert_int_equal(refcount_after(&j, b, end_off / 512 + 1), 1);
+    assert_int_equal(refcount_after(&j, b, end_off / 512 + 2), 3);
+    assert_int_equal(refcount_after(&j, b, end_off / 512 + 3), 1);
     end(&j);
-    build_free(&b);
 }
 
 static void a_leaked_cluster_is_not_taken(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = 65536 };
-    struct image_builder b;
     struct job j;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_clusters(&b, 1);
-    build_finish(&b);
-    begin_ok(&j, &b, 1);
-    assert_int_equal(take(&j, 1), b.len);
+    build_start(b, &opt);
+    build_clusters(b, 1);
+    build_finish(b);
+    begin_ok(&j, b, 1);
+    assert_int_equal(take(&j, 1), b->len);
     end(&j);
-    build_free(&b);
 }
 
 static void a_file_that_ends_inside_its_last_cluster_keeps_it(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = 65536 };
-    struct image_builder b;
     struct job j;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_data(&b, 0);
-    build_finish(&b);
-    build_resize(&b, b.len - 500);
-    begin_ok(&j, &b, 1);
-    assert_int_equal(take(&j, 1), b.len + 500);
+    build_start(b, &opt);
+    build_data(b, 0);
+    build_finish(b);
+    build_resize(b, b->len - 500);
+    begin_ok(&j, b, 1);
+    assert_int_equal(take(&j, 1), b->len + 500);
     emit(&j);
-    assert_int_equal(j.plan.end, b.len + 500 + 512);
+    assert_int_equal(j.plan.end, b->len + 500 + 512);
     end(&j);
-    build_free(&b);
 }
 
 static void more_than_there_can_be_is_refused(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = 65536 };
-    struct image_builder b;
     struct qcbm_error err = { 0 };
     uint64_t off;
     struct job j;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    begin_ok(&j, &b, 1);
+    build_start(b, &opt);
+    build_finish(b);
+    begin_ok(&j, b, 1);
     assert_failure(qcbmi_alloc_take(&j.alloc, UINT64_MAX, &off, &err), &err, QCBM_E_LIMIT, QCBM_NO_OFFSET,
                    "no free clusters");
     end(&j);
-    build_free(&b);
 }
 
 /* ---- new blocks and tables ---- */
@@ -394,94 +381,84 @@ static void new_blocks_at_every_width(void **state)
  * write within a sector, so the table is a new one. */
 static void new_blocks_on_both_sides_of_a_sector_of_the_table(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
 
-    (void)state;
-    build_width(&b, 10, 6, 62 * 128 - 40);
-    assert_true(b.len > 62 * 128 * KIB(1) && b.len < (62 * 128 + 40) * KIB(1)); /* in block 62 */
-    take_and_check(&b, 200, true);                                              /* into block 63 */
-    take_and_check(&b, 250, true);                                              /* and into 64 */
-    build_free(&b);
+    build_width(b, 10, 6, 62 * 128 - 40);
+    assert_true(b->len > 62 * 128 * KIB(1) && b->len < (62 * 128 + 40) * KIB(1)); /* in block 62 */
+    take_and_check(b, 200, true);                                                 /* into block 63 */
+    take_and_check(b, 250, true);                                                 /* and into 64 */
 }
 
 /* Where one write within a sector shows all of them, the table stays where it is. */
 static void new_blocks_in_one_sector_need_no_new_table(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct job j;
 
-    (void)state;
-    build_width(&b, 10, 6, 5);
-    begin_ok(&j, &b, 300);
+    build_width(b, 10, 6, 5);
+    begin_ok(&j, b, 300);
     take(&j, 300);
     emit(&j);
-    check_file(&j, &b);
+    check_file(&j, b);
     assert_int_equal(j.alloc.new_table.n, 0);
     assert_int_equal(j.plan.stages[VISIBLE].n, 1);
-    assert_true(j.plan.stages[VISIBLE].writes[0].off >= b.reftable);
+    assert_true(j.plan.stages[VISIBLE].writes[0].off >= b->reftable);
     end(&j);
-    build_free(&b);
 }
 
 /* A free cluster may have any bytes: of a block that comes to lie there all are written. */
 static void a_new_block_in_a_used_place_is_written_as_a_whole(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     uint64_t hole;
     struct job j;
 
-    (void)state;
-    build_width(&b, 10, 6, 128 - 5); /* 128 clusters per block */
-    assert_int_equal(b.len, 127 * KIB(1));
+    build_width(b, 10, 6, 128 - 5); /* 128 clusters per block */
+    assert_int_equal(b->len, 127 * KIB(1));
     hole = 100 * KIB(1);
-    build_set_refcount(&b, hole, 0);
-    memset(b.bytes + hole, 0xff, 1024);
-    begin_ok(&j, &b, 4);
-    assert_int_equal(take(&j, 2), b.len); /* one of them behind the first block */
+    build_set_refcount(b, hole, 0);
+    memset(b->bytes + hole, 0xff, 1024);
+    begin_ok(&j, b, 4);
+    assert_int_equal(take(&j, 2), b->len); /* one of them behind the first block */
     emit(&j);
-    check_file(&j, &b);
-    assert_int_equal(be64_load(j.file + b.reftable + 8), hole);
+    check_file(&j, b);
+    assert_int_equal(be64_load(j.file + b->reftable + 8), hole);
     end(&j);
-    build_free(&b);
 }
 
 /* One refcount in a block of eight sectors: the others are not written again. */
 static void only_the_sector_that_changed_is_written(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct job j;
 
-    (void)state;
-    build_width(&b, 12, 4, 3);
-    begin_ok(&j, &b, 1);
+    build_width(b, 12, 4, 3);
+    begin_ok(&j, b, 1);
     take(&j, 1);
     emit(&j);
     assert_int_equal(j.plan.stages[PREPARE].n, 1);
-    assert_int_equal(j.plan.stages[PREPARE].writes[0].off, b.refblock);
+    assert_int_equal(j.plan.stages[PREPARE].writes[0].off, b->refblock);
     assert_int_equal(j.plan.stages[PREPARE].writes[0].len, 512);
     end(&j);
-    build_free(&b);
 }
 
 static void a_full_last_block_and_holes_elsewhere(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct job j;
 
-    (void)state;
-    build_width(&b, 9, 6, 128 - 6); /* 64 clusters per block; 127 in use, the third block is not there */
-    assert_int_equal(b.len, 127 * 512);
-    build_set_refcount(&b, 100 * 512, 0);
-    begin_ok(&j, &b, 4);
+    build_width(b, 9, 6, 128 - 6); /* 64 clusters per block; 127 in use, the third block is not there */
+    assert_int_equal(b->len, 127 * 512);
+    build_set_refcount(b, 100 * 512, 0);
+    begin_ok(&j, b, 4);
     assert_int_equal(take(&j, 1), 100 * 512);
     assert_int_equal(take(&j, 1), 127 * 512);
     assert_int_equal(take(&j, 1), 128 * 512); /* needs a block, which goes behind */
     emit(&j);
-    check_file(&j, &b);
-    check_stages(&j, &b);
+    check_file(&j, b);
+    check_stages(&j, b);
     assert_int_equal(j.plan.end, 130 * 512);
     end(&j);
-    build_free(&b);
 }
 
 /* 64 table entries at cluster size 512: clusters past 64 blocks need a longer table. */
@@ -503,19 +480,18 @@ static void a_new_table_at_every_width(void **state)
 
 static void the_table_is_switched_by_one_write_of_12_bytes(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct job j;
     unsigned switches = 0;
 
-    (void)state;
-    build_width(&b, 9, 6, 3);
-    begin_ok(&j, &b, 64 * 64);
+    build_width(b, 9, 6, 3);
+    begin_ok(&j, b, 64 * 64);
     take(&j, 64 * 64);
     emit(&j);
     for (size_t i = 0; i < j.plan.stages[VISIBLE].n; i++) {
         const struct qcbmi_plan_write *w = &j.plan.stages[VISIBLE].writes[i];
 
-        if (w->off >= b.cluster_size)
+        if (w->off >= b->cluster_size)
             continue;
         assert_int_equal(w->off, 48);
         assert_int_equal(w->len, 12);
@@ -523,15 +499,14 @@ static void the_table_is_switched_by_one_write_of_12_bytes(void **state)
     }
     assert_int_equal(switches, 1);
     for (size_t i = 0; i < j.plan.stages[PREPARE].n; i++)
-        assert_true(j.plan.stages[PREPARE].writes[i].off >= b.cluster_size);
+        assert_true(j.plan.stages[PREPARE].writes[i].off >= b->cluster_size);
     /* the old table is given up with the rest */
     j.plan.current = RECLAIM;
     assert_int_equal(qcbmi_alloc_emit_released(&j.alloc, &j.plan, NULL), 0);
-    carry_out(&j, &b);
-    assert_int_equal(refcount_after(&j, &b, b.reftable / 512), 0);
+    carry_out(&j, b);
+    assert_int_equal(refcount_after(&j, b, b->reftable / 512), 0);
     assert_int_equal(j.plan.clusters_freed, 1);
     end(&j);
-    build_free(&b);
 }
 
 static void large_clusters(void **state)
@@ -584,12 +559,11 @@ static void released_clusters_lose_one_reference_each(void **state)
 
 static void release_leaves_alone_what_has_no_block(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct job j;
 
-    (void)state;
-    build_width(&b, 9, 6, 3);
-    begin_ok(&j, &b, 0);
+    build_width(b, 9, 6, 3);
+    begin_ok(&j, b, 0);
     emit(&j);
     j.plan.current = RECLAIM;
     assert_int_equal(qcbmi_alloc_release(&j.alloc, &j.plan, 64 * 512, 5 * 512, NULL), 0);
@@ -597,7 +571,6 @@ static void release_leaves_alone_what_has_no_block(void **state)
     assert_int_equal(j.plan.stages[RECLAIM].n, 0);
     assert_int_equal(j.plan.clusters_freed, 0);
     end(&j);
-    build_free(&b);
 }
 
 /* ---- tables that cannot be trusted ---- */
@@ -628,26 +601,26 @@ static void bad_refcount_table_entries_block_writing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_lowest_free_clusters_are_taken),
+        image_test(the_lowest_free_clusters_are_taken),
         cmocka_unit_test(a_used_cluster_with_refcount_0_blocks_writing),
-        cmocka_unit_test(a_used_cluster_without_a_refcount_block_blocks_writing),
-        cmocka_unit_test(a_used_cluster_behind_the_refcount_table_blocks_writing),
+        image_test(a_used_cluster_without_a_refcount_block_blocks_writing),
+        image_test(a_used_cluster_behind_the_refcount_table_blocks_writing),
         cmocka_unit_test(any_bit_of_a_refcount_makes_a_cluster_used),
-        cmocka_unit_test(stray_refcounts_past_the_end_are_skipped),
-        cmocka_unit_test(a_leaked_cluster_is_not_taken),
-        cmocka_unit_test(a_file_that_ends_inside_its_last_cluster_keeps_it),
-        cmocka_unit_test(more_than_there_can_be_is_refused),
+        image_test(stray_refcounts_past_the_end_are_skipped),
+        image_test(a_leaked_cluster_is_not_taken),
+        image_test(a_file_that_ends_inside_its_last_cluster_keeps_it),
+        image_test(more_than_there_can_be_is_refused),
         cmocka_unit_test(new_blocks_at_every_width),
-        cmocka_unit_test(new_blocks_on_both_sides_of_a_sector_of_the_table),
-        cmocka_unit_test(new_blocks_in_one_sector_need_no_new_table),
-        cmocka_unit_test(a_new_block_in_a_used_place_is_written_as_a_whole),
-        cmocka_unit_test(only_the_sector_that_changed_is_written),
-        cmocka_unit_test(a_full_last_block_and_holes_elsewhere),
+        image_test(new_blocks_on_both_sides_of_a_sector_of_the_table),
+        image_test(new_blocks_in_one_sector_need_no_new_table),
+        image_test(a_new_block_in_a_used_place_is_written_as_a_whole),
+        image_test(only_the_sector_that_changed_is_written),
+        image_test(a_full_last_block_and_holes_elsewhere),
         cmocka_unit_test(a_new_table_at_every_width),
-        cmocka_unit_test(the_table_is_switched_by_one_write_of_12_bytes),
+        image_test(the_table_is_switched_by_one_write_of_12_bytes),
         cmocka_unit_test(large_clusters),
         cmocka_unit_test(released_clusters_lose_one_reference_each),
-        cmocka_unit_test(release_leaves_alone_what_has_no_block),
+        image_test(release_leaves_alone_what_has_no_block),
         cmocka_unit_test(bad_refcount_table_entries_block_writing),
     };
 

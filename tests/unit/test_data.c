@@ -3,7 +3,6 @@
  *
  * That the bytes are those of QEMU is for tests/interop/read.py to say. */
 #include "image_unit.h"
-#include "temp_dir.h"
 
 static void fill_cluster(struct image_builder *b, uint64_t host, int with)
 {
@@ -71,23 +70,20 @@ static void layers_are_read_from_the_top_down(void **state)
 
 static void a_range_past_the_disk_is_an_argument_that_is_wrong(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(4) + 100, .cluster_bits = 12 }; /* 100 bytes that QEMU does not show */
-    struct image_builder b;
     struct qcbm_error err = { 0 };
     struct qcbm_image *img;
     uint8_t buf[512];
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    img = build_open(&b, 0);
+    build_start(b, &opt);
+    build_finish(b);
+    img = bench_image(state, 0);
     assert_ok(qcbm_read(img, KIB(4) - 512, buf, 512, 0, &err), &err);
     assert_failure(qcbm_read(img, KIB(4), buf, 1, 0, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET,
                    "pass the end of the disk");
     assert_failure(qcbm_read(img, KIB(4) - 511, buf, 512, 0, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "pass the end");
     assert_failure(qcbm_read(img, UINT64_MAX, buf, 512, 0, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "pass the end");
-    qcbm_close(img);
-    build_free(&b);
 }
 
 /* Each is an error where it lies, and the rest of the disk can be read before and after. */
@@ -147,40 +143,36 @@ static void what_cannot_be_read_is_never_zeros(void **state)
 
 static void a_commit_makes_the_next_read_look_again(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64), .cluster_bits = 12 };
-    struct image_builder b;
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit = NULL;
-    struct session s;
     uint8_t buf[4096];
 
-    (void)state;
-    build_start(&b, &opt);
-    fill_cluster(&b, build_data(&b, 0), 7);
-    build_finish(&b);
-    session_open(&s, &b);
-    assert_ok(qcbm_read(s.img, 0, buf, sizeof(buf), 0, &err), &err);
-    assert_ok(qcbm_edit_begin(s.img, &edit, &err), &err);
+    build_start(&t->b, &opt);
+    fill_cluster(&t->b, build_data(&t->b, 0), 7);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    assert_ok(qcbm_read(t->s.img, 0, buf, sizeof(buf), 0, &err), &err);
+    assert_ok(qcbm_edit_begin(t->s.img, &edit, &err), &err);
     assert_ok(qcbm_edit_add(edit, "new", 0, 0, &err), &err);
     assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
     qcbm_edit_free(edit);
     memset(buf, 0, sizeof(buf));
-    assert_ok(qcbm_read(s.img, 0, buf, sizeof(buf), 0, &err), &err);
+    assert_ok(qcbm_read(t->s.img, 0, buf, sizeof(buf), 0, &err), &err);
     assert_all(buf, sizeof(buf), 7);
-    s.img->failed = true;
-    assert_failure(qcbm_read(s.img, 0, buf, sizeof(buf), 0, &err), &err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+    t->s.img->failed = true;
+    assert_failure(qcbm_read(t->s.img, 0, buf, sizeof(buf), 0, &err), &err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                    "a commit failed");
-    session_close(&s);
-    build_free(&b);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layers_are_read_from_the_top_down),
-        cmocka_unit_test(a_range_past_the_disk_is_an_argument_that_is_wrong),
+        image_test(a_range_past_the_disk_is_an_argument_that_is_wrong),
         cmocka_unit_test(what_cannot_be_read_is_never_zeros),
-        cmocka_unit_test(a_commit_makes_the_next_read_look_again),
+        image_test(a_commit_makes_the_next_read_look_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,14 +59,13 @@ static void a_part_is_what_the_whole_says_there(void **state)
     static const uint64_t places[] = { 0,      1,           511,          512,          700,    MIB(2) - 1,
                                        MIB(2), MIB(4) - 64, MIB(4) + 513, MIB(6) - 512, MIB(8), MIB(8) + 1024,
                                        SIZE,   GIB(1) };
+    struct image_builder *b = bench_builder(state);
     static struct picture all;
-    struct image_builder b;
     struct qcbm_image *img;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build(&b);
-    img = build_open(&b, 0);
+    build(b);
+    img = bench_image(state, 0);
     assert_ok(qcbm_bitmap_extents(img, "b", 0, draw, &all, &err), &err);
     assert_int_equal(all.next, SIZE);
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
@@ -75,8 +74,6 @@ static void a_part_is_what_the_whole_says_there(void **state)
         for (size_t k = 0; k < ARRAY_LEN(lengths); k++)
             check_part(img, &all, places[i], lengths[k]);
     }
-    qcbm_close(img);
-    build_free(&b);
 }
 
 static void count_data(void *opaque, const struct qcbm_trace_event *e)
@@ -86,16 +83,15 @@ static void count_data(void *opaque, const struct qcbm_trace_event *e)
 
 static void bits_outside_of_the_part_are_not_read(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     static struct picture part;
     struct qcbm_extents_options o = QCBM_EXTENTS_OPTIONS_INIT;
-    struct image_builder b;
     struct qcbm_image *img;
     struct qcbm_error err = { 0 };
     unsigned reads = 0;
 
-    (void)state;
-    build(&b);
-    img = build_open(&b, 0);
+    build(b);
+    img = bench_image(state, 0);
     qcbm_set_trace(img, count_data, &reads);
     o.length = MIB(3); /* the first two clusters of bits: zeros and ones */
     part.next = 0;
@@ -104,15 +100,13 @@ static void bits_outside_of_the_part_are_not_read(void **state)
     o.offset = part.next = MIB(5);
     assert_ok(qcbm_bitmap_extents_of(img, "b", &o, draw, &part, &err), &err);
     assert_int_equal(reads, 1);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_part_is_what_the_whole_says_there),
-        cmocka_unit_test(bits_outside_of_the_part_are_not_read),
+        image_test(a_part_is_what_the_whole_says_there),
+        image_test(bits_outside_of_the_part_are_not_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

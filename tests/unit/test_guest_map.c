@@ -1,14 +1,13 @@
 /* test_guest_map.c - what is at a guest offset: layers, kinds and places, beside a slow oracle; and what it costs
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
-#include "temp_dir.h"
 
 #include "base/checked.h"
 #include "image/guest_map.h"
 
 /* One layer of 8 clusters of 4 KiB, a character each: n data, z zero, Z zero with a cluster kept, c compressed,
  * . unallocated, x damaged. Fewer characters make a shorter layer. */
-static void write_layer(struct temp_dir *d, const char *name, const char *pattern, const char *backing)
+static void write_layer(const struct temp_dir *d, const char *name, const char *pattern, const char *backing)
 {
     struct build_options opt = { .size = strlen(pattern) * 4096, .cluster_bits = 12, .backing = backing };
     struct image_builder b;
@@ -192,19 +191,18 @@ static struct qcbmi_guest_piece piece_at(struct qcbmi_guest_map *m, uint64_t gue
 
 static void subclusters_are_told_apart(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(32), .cluster_bits = 14, .extended_l2 = true };
     struct stack s = { 0 };
     struct qcbmi_guest_map m = { 0 };
     struct qcbmi_guest_piece p;
-    struct image_builder b;
     uint64_t host;
 
-    (void)state;
-    build_start(&b, &opt);
-    host = build_data(&b, 0);
-    build_map(&b, 0, host | BUILD_COPIED, 0x2 | UINT64_C(0x4) << 32); /* read through, data, zero, ... */
-    build_finish(&b);
-    stack_push(&s, build_open(&b, 0));
+    build_start(b, &opt);
+    host = build_data(b, 0);
+    build_map(b, 0, host | BUILD_COPIED, 0x2 | UINT64_C(0x4) << 32); /* read through, data, zero, ... */
+    build_finish(b);
+    stack_push(&s, build_open(b, 0));
     assert_int_equal(qcbmi_guest_map_init(&m, &s.chain, 0, NULL), 0);
     p = piece_at(&m, 0);
     assert_true(p.kind == Q2_UNALLOCATED_ALLOC && p.end == 512 && p.host == host);
@@ -218,25 +216,23 @@ static void subclusters_are_told_apart(void **state)
     assert_true(p.kind == Q2_UNALLOCATED && p.end == KIB(32) && p.host == QCBM_NO_OFFSET);
     qcbmi_guest_map_free(&m);
     qcbm_close(s.layers[0].img);
-    build_free(&b);
 }
 
 static void compressed_clusters_come_one_by_one_with_their_bytes(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(16), .cluster_bits = 12 };
     struct stack s = { 0 };
     struct qcbmi_guest_map m = { 0 };
     struct qcbmi_guest_piece p;
-    struct image_builder b;
     uint64_t host;
 
-    (void)state;
-    build_start(&b, &opt);
-    host = build_clusters(&b, 1);
+    build_start(b, &opt);
+    host = build_clusters(b, 1);
     for (uint64_t i = 0; i < 3; i++) /* 2 sectors each, from the middle of a sector on */
-        build_map(&b, 4096 * i, BUILD_COMPRESSED | UINT64_C(1) << (62 - 4) | (host + 1024 * i + 100), 0);
-    build_finish(&b);
-    stack_push(&s, build_open(&b, 0));
+        build_map(b, 4096 * i, BUILD_COMPRESSED | UINT64_C(1) << (62 - 4) | (host + 1024 * i + 100), 0);
+    build_finish(b);
+    stack_push(&s, build_open(b, 0));
     assert_int_equal(qcbmi_guest_map_init(&m, &s.chain, 0, NULL), 0);
     for (uint64_t i = 0; i < 3; i++) {
         p = piece_at(&m, 4096 * i + (i == 1 ? 512 : 0));
@@ -245,34 +241,30 @@ static void compressed_clusters_come_one_by_one_with_their_bytes(void **state)
     }
     qcbmi_guest_map_free(&m);
     qcbm_close(s.layers[0].img);
-    build_free(&b);
 }
 
 static void a_raw_layer_is_data_or_hole_and_zero_behind_its_end(void **state)
 {
     struct build_options opt = { .size = KIB(8), .cluster_bits = 12, .backing = "raw", .backing_format = "raw" };
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     struct qcbm_error err = { 0 };
     struct image_builder b;
     struct qcbm_image *top;
     char got[16];
     FILE *f;
 
-    (void)state;
-    temp_dir_make(&d);
-    f = fopen(temp_path(&d, "raw"), "wb");
+    f = fopen(temp_path(d, "raw"), "wb");
     assert_non_null(f);
     assert_int_equal(fwrite("data", 1, 4, f), 4);
     fclose(f);
     build_start(&b, &opt);
     build_finish(&b);
-    build_write_file(&b, temp_path(&d, "top"));
+    build_write_file(&b, temp_path(d, "top"));
     build_free(&b);
-    assert_ok(qcbm_open(temp_path(&d, "top"), 0, &top, &err), &err);
+    assert_ok(qcbm_open(temp_path(d, "top"), 0, &top, &err), &err);
     read_map(top, got); /* 512 bytes of data; the rest of the first cluster is zero: the last word counts */
     assert_int_equal(got[1], '0');
     qcbm_close(top);
-    temp_dir_remove(&d);
 }
 
 static void what_cannot_be_read_is_an_error_only_where_it_is_seen(void **state)
@@ -315,42 +307,39 @@ static void what_cannot_be_read_is_an_error_only_where_it_is_seen(void **state)
 
 static void a_damaged_l1_entry_is_an_error_not_zeros(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64), .cluster_bits = 12 };
     struct stack s = { 0 };
     struct qcbmi_guest_map m = { 0 };
     struct qcbm_error err = { 0 };
     struct qcbmi_guest_piece p;
-    struct image_builder b;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    be64_store(b.bytes + b.l1, 0x1200);
-    stack_push(&s, build_open(&b, 0));
+    build_start(b, &opt);
+    build_finish(b);
+    be64_store(b->bytes + b->l1, 0x1200);
+    stack_push(&s, build_open(b, 0));
     assert_ok(qcbmi_guest_map_init(&m, &s.chain, 0, &err), &err);
-    assert_failure(qcbmi_guest_map_at(&m, 0, &p, &err), &err, QCBM_E_CORRUPT, b.l1, "not cluster-aligned");
-    assert_failure(qcbmi_guest_map_at(&m, 512, &p, &err), &err, QCBM_E_CORRUPT, b.l1, "not cluster-aligned");
+    assert_failure(qcbmi_guest_map_at(&m, 0, &p, &err), &err, QCBM_E_CORRUPT, b->l1, "not cluster-aligned");
+    assert_failure(qcbmi_guest_map_at(&m, 512, &p, &err), &err, QCBM_E_CORRUPT, b->l1, "not cluster-aligned");
     qcbmi_guest_map_free(&m);
     qcbm_close(s.layers[0].img);
-    build_free(&b);
 }
 
 static void a_table_past_the_end_is_counted_once(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(96), .cluster_bits = 9 }; /* 32 KiB under each table */
     struct stack s = { 0 };
     struct qcbmi_guest_map m = { 0 };
     struct qcbm_error err = { 0 };
     struct qcbmi_guest_piece p;
-    struct image_builder b;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_data(&b, 0);
-    build_finish(&b);
-    be64_store(b.bytes + b.l1 + 8, MIB(1));
-    be64_store(b.bytes + b.l1 + 16, MIB(2));
-    stack_push(&s, build_open(&b, 0));
+    build_start(b, &opt);
+    build_data(b, 0);
+    build_finish(b);
+    be64_store(b->bytes + b->l1 + 8, MIB(1));
+    be64_store(b->bytes + b->l1 + 16, MIB(2));
+    stack_push(&s, build_open(b, 0));
     assert_int_equal(qcbmi_guest_map_init(&m, &s.chain, QCBMI_GUEST_ALL, NULL), 0);
     assert_int_equal(piece_at(&m, 0).kind, Q2_NORMAL);
     for (uint64_t at = KIB(32); at < KIB(96); at += 512)
@@ -358,28 +347,26 @@ static void a_table_past_the_end_is_counted_once(void **state)
     assert_true(m.layers[0].lost_tables == 2 && m.layers[0].first_lost == 1);
     qcbmi_guest_map_free(&m);
     assert_int_equal(qcbmi_guest_map_init(&m, &s.chain, QCBMI_GUEST_STRICT, NULL), 0);
-    assert_failure(qcbmi_guest_map_at(&m, KIB(40), &p, &err), &err, QCBM_E_CORRUPT, b.l1 + 8,
+    assert_failure(qcbmi_guest_map_at(&m, KIB(40), &p, &err), &err, QCBM_E_CORRUPT, b->l1 + 8,
                    "L1 entry 1: L2 table at 0x100000 lies past the end of the file");
     assert_int_equal(piece_at(&m, 0).kind, Q2_NORMAL); /* the rest can be read */
-    assert_failure(qcbmi_guest_map_at(&m, KIB(64), &p, &err), &err, QCBM_E_CORRUPT, b.l1 + 16, "L1 entry 2");
+    assert_failure(qcbmi_guest_map_at(&m, KIB(64), &p, &err), &err, QCBM_E_CORRUPT, b->l1 + 16, "L1 entry 2");
     qcbmi_guest_map_free(&m);
     qcbm_close(s.layers[0].img);
-    build_free(&b);
 }
 
 static void an_l1_table_past_the_end_is_no_empty_disk_where_it_matters(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(96), .cluster_bits = 9 };
     struct stack s = { 0 };
     struct qcbmi_guest_map m = { 0 };
     struct qcbm_error err = { 0 };
-    struct image_builder b;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    build_resize(&b, b.l1 + 16); /* of 24 bytes */
-    stack_push(&s, build_open(&b, 0));
+    build_start(b, &opt);
+    build_finish(b);
+    build_resize(b, b->l1 + 16); /* of 24 bytes */
+    stack_push(&s, build_open(b, 0));
     assert_failure(qcbmi_guest_map_init(&m, &s.chain, QCBMI_GUEST_STRICT, &err), &err, QCBM_E_CORRUPT, 40,
                    "active L1 table: 1 entries lie past the end of the file at 0x610");
     qcbmi_guest_map_free(&m);
@@ -387,7 +374,6 @@ static void an_l1_table_past_the_end_is_no_empty_disk_where_it_matters(void **st
     assert_int_equal(piece_at(&m, 0).kind, Q2_UNALLOCATED); /* to QEMU */
     qcbmi_guest_map_free(&m);
     qcbm_close(s.layers[0].img);
-    build_free(&b);
 }
 
 static void free_takes_a_zeroed_struct(void **state)
@@ -663,95 +649,89 @@ static void deep_chains_cost_what_is_in_them(void **state)
 /* Tables all over a huge hole, in an order that is none: the hole is asked for once, and nothing of it is read. */
 static void tables_in_holes_are_not_read(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = GIB(64), .cluster_bits = 16 }; /* 512 MiB under each table */
     uint64_t n = opt.size >> 29, size = UINT64_C(1) << 45;
-    struct image_builder b;
     struct counted c;
     struct walk_cost cost;
     struct stack s = { 0 };
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
+    build_start(b, &opt);
+    build_finish(b);
     for (uint64_t i = 0; i < n; i++)
-        be64_store(b.bytes + b.l1 + 8 * i, BUILD_COPIED | (size / 2 - (i * 37 % n + 1) * GIB(1)));
-    stack_push(&s, open_counted(&c, &b, size));
+        be64_store(b->bytes + b->l1 + 8 * i, BUILD_COPIED | (size / 2 - (i * 37 % n + 1) * GIB(1)));
+    stack_push(&s, open_counted(&c, b, size));
     cost = walk_all(&s, QCBMI_GUEST_ALL);
     assert_int_equal(cost.entries, 1); /* by which it was found */
     assert_true(c.reads <= 4 && c.bytes_read <= 4 * 65536 && c.extents <= 4);
     qcbm_close(s.layers[0].img);
-    build_free(&b);
 }
 
 /* 2 EiB, the largest disk that an L1 table can describe; the table is a hole, too. */
 static void a_huge_empty_disk_costs_nothing(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = UINT64_C(1) << 60, .cluster_bits = 21, .l1_entries = 1 };
-    struct image_builder b;
     struct counted c;
     struct stack s = { 0 };
     struct walk_cost cost;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    be32_store(b.bytes + 36, (uint32_t)(opt.size >> 39));
-    be64_store(b.bytes + 40, align_up(b.len, b.cluster_size)); /* behind all that is there */
-    stack_push(&s, open_counted(&c, &b, b.len + MIB(64)));
+    build_start(b, &opt);
+    build_finish(b);
+    be32_store(b->bytes + 36, (uint32_t)(opt.size >> 39));
+    be64_store(b->bytes + 40, align_up(b->len, b->cluster_size)); /* behind all that is there */
+    stack_push(&s, open_counted(&c, b, b->len + MIB(64)));
     cost = walk_all(&s, QCBMI_GUEST_ALL | QCBMI_GUEST_HOLES);
     assert_int_equal(cost.pieces, 1);
     assert_true(c.reads <= 4 && c.extents <= 4);
     qcbm_close(s.layers[0].img);
-    build_free(&b);
 }
 
 /* Holes between the clusters of a preallocated image cut a run, and do not make it be read again. */
 static void a_run_that_is_cut_by_holes_is_read_once(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = MIB(4), .cluster_bits = 12 };
     uint64_t n = opt.size >> 12;
-    struct image_builder b;
     struct counted c;
     struct stack s = { 0 };
     struct qcbmi_guest_map m = { 0 };
     uint64_t pieces = 0;
 
-    (void)state;
-    build_start(&b, &opt);
+    build_start(b, &opt);
     for (uint64_t i = 0; i < n; i++)
-        build_data(&b, i << 12);
-    build_finish(&b);
-    stack_push(&s, open_counted(&c, &b, 0));
+        build_data(b, i << 12);
+    build_finish(b);
+    stack_push(&s, open_counted(&c, b, 0));
     c.extent_step = 1024;
     assert_int_equal(qcbmi_guest_map_init(&m, &s.chain, QCBMI_GUEST_ALL, NULL), 0);
     m.layers[0].ask_holes = true;
     for (uint64_t at = 0; at < opt.size; pieces++)
         at = piece_at(&m, at).end;
     assert_true(pieces == opt.size / 1024 && m.layers[0].entries == n);
-    assert_true(c.extents <= b.len / 1024 + 2); /* in file order, each once */
+    assert_true(c.extents <= b->len / 1024 + 2); /* in file order, each once */
     qcbmi_guest_map_free(&m);
     qcbm_close(s.layers[0].img);
-    build_free(&b);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_layer_that_says_something_counts),
-        cmocka_unit_test(subclusters_are_told_apart),
-        cmocka_unit_test(compressed_clusters_come_one_by_one_with_their_bytes),
-        cmocka_unit_test(a_raw_layer_is_data_or_hole_and_zero_behind_its_end),
+        image_test(subclusters_are_told_apart),
+        image_test(compressed_clusters_come_one_by_one_with_their_bytes),
+        image_test(a_raw_layer_is_data_or_hole_and_zero_behind_its_end),
         cmocka_unit_test(what_cannot_be_read_is_an_error_only_where_it_is_seen),
-        cmocka_unit_test(a_damaged_l1_entry_is_an_error_not_zeros),
-        cmocka_unit_test(a_table_past_the_end_is_counted_once),
-        cmocka_unit_test(an_l1_table_past_the_end_is_no_empty_disk_where_it_matters),
+        image_test(a_damaged_l1_entry_is_an_error_not_zeros),
+        image_test(a_table_past_the_end_is_counted_once),
+        image_test(an_l1_table_past_the_end_is_no_empty_disk_where_it_matters),
         cmocka_unit_test(free_takes_a_zeroed_struct),
         cmocka_unit_test(random_chains_are_as_the_oracle_has_them),
         cmocka_unit_test(a_run_of_an_upper_layer_is_read_once),
         cmocka_unit_test(deep_chains_cost_what_is_in_them),
-        cmocka_unit_test(tables_in_holes_are_not_read),
-        cmocka_unit_test(a_huge_empty_disk_costs_nothing),
-        cmocka_unit_test(a_run_that_is_cut_by_holes_is_read_once),
+        image_test(tables_in_holes_are_not_read),
+        image_test(a_huge_empty_disk_costs_nothing),
+        image_test(a_run_that_is_cut_by_holes_is_read_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

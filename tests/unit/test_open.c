@@ -1,7 +1,6 @@
 /* test_open.c - from names to files: what a name means for QEMU, which names lead to one file, traits, locks
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
-#include "temp_dir.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -81,31 +80,28 @@ static void identity_tells_files_apart_and_names_of_one_file_together(void **sta
 {
     struct qcbmi_file_id a, b, none = { 0 };
     struct qcbm_error err = { 0 };
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     struct qcbmi_io io;
 
-    (void)state;
-    temp_dir_make(&d);
-    assert_ok(qcbmi_create(&io, temp_path(&d, "image"), &err), &err);
+    assert_ok(qcbmi_create(&io, temp_path(d, "image"), &err), &err);
     a = io.id;
     qcbmi_io_close(&io);
-    assert_int_equal(symlink("image", temp_path(&d, "symlink")), 0);
-    assert_int_equal(link(temp_path(&d, "image"), temp_path(&d, "link")), 0);
-    assert_ok(qcbmi_create(&io, temp_path(&d, "other"), &err), &err);
+    assert_int_equal(symlink("image", temp_path(d, "symlink")), 0);
+    assert_int_equal(link(temp_path(d, "image"), temp_path(d, "link")), 0);
+    assert_ok(qcbmi_create(&io, temp_path(d, "other"), &err), &err);
     qcbmi_io_close(&io);
-    b = id_of(temp_path(&d, "image"));
+    b = id_of(temp_path(d, "image"));
     assert_true(qcbmi_same_file(&a, &b));
-    b = id_of(temp_path(&d, "symlink"));
+    b = id_of(temp_path(d, "symlink"));
     assert_true(qcbmi_same_file(&a, &b));
-    b = id_of(temp_path(&d, "link"));
+    b = id_of(temp_path(d, "link"));
     assert_true(qcbmi_same_file(&a, &b));
-    b = id_of(temp_path(&d, "other"));
+    b = id_of(temp_path(d, "other"));
     assert_false(qcbmi_same_file(&a, &b));
     assert_false(qcbmi_same_file(&none, &none)); /* of two that nobody knows */
-    assert_failure(qcbmi_identify(temp_path(&d, "missing"), &b, &err), &err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
+    assert_failure(qcbmi_identify(temp_path(d, "missing"), &b, &err), &err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
                    "No such file");
     assert_int_equal(err.sys_errno, ENOENT);
-    temp_dir_remove(&d);
 }
 
 static void a_backend_of_the_caller_has_no_identity(void **state)
@@ -125,19 +121,16 @@ static void a_backend_of_the_caller_has_no_identity(void **state)
 static void a_file_that_cannot_be_opened_leaves_nothing_to_close(void **state)
 {
     struct qcbm_error err = { 0 };
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     struct qcbmi_io io;
 
-    (void)state;
-    temp_dir_make(&d);
     memset(&io, 0xff, sizeof(io));
-    assert_failure(qcbmi_open(&io, temp_path(&d, "missing"), false, &err), &err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
+    assert_failure(qcbmi_open(&io, temp_path(d, "missing"), false, &err), &err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
                    "No such");
     qcbmi_io_close(&io);
     memset(&io, 0xff, sizeof(io));
-    assert_failure(qcbmi_open(&io, d.path, false, &err), &err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "is a directory");
+    assert_failure(qcbmi_open(&io, d->path, false, &err), &err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "is a directory");
     qcbmi_io_close(&io);
-    temp_dir_remove(&d);
 }
 
 static void flags_choose_the_lock(void **state)
@@ -154,24 +147,21 @@ static void flags_choose_the_lock(void **state)
     };
     struct qcbm_error err = { 0 };
     struct qcbmi_io first, io;
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
 
-    (void)state;
-    temp_dir_make(&d);
-    assert_ok(qcbmi_create(&first, temp_path(&d, "image"), &err), &err);
+    assert_ok(qcbmi_create(&first, temp_path(d, "image"), &err), &err);
     qcbmi_io_close(&first);
     for (unsigned writer = 0; writer < 2; writer++) {
-        assert_ok(qcbmi_open(&first, temp_path(&d, "image"), writer, &err), &err);
+        assert_ok(qcbmi_open(&first, temp_path(d, "image"), writer, &err), &err);
         assert_ok(qcbmi_lock(&first, writer ? QCBM_OPEN_WRITE : 0, &err), &err);
         for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-            assert_ok(qcbmi_open(&io, temp_path(&d, "image"), cases[i].flags & QCBM_OPEN_WRITE, &err), &err);
+            assert_ok(qcbmi_open(&io, temp_path(d, "image"), cases[i].flags & QCBM_OPEN_WRITE, &err), &err);
             assert_int_equal(qcbmi_lock(&io, cases[i].flags, NULL),
                              writer ? cases[i].beside_writer : cases[i].beside_reader);
             qcbmi_io_close(&io);
         }
         qcbmi_io_close(&first);
     }
-    temp_dir_remove(&d);
 }
 
 int main(void)
@@ -179,10 +169,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_resolved_as_qemu_does),
         cmocka_unit_test(a_literal_name_has_no_protocol),
-        cmocka_unit_test(identity_tells_files_apart_and_names_of_one_file_together),
+        image_test(identity_tells_files_apart_and_names_of_one_file_together),
         cmocka_unit_test(a_backend_of_the_caller_has_no_identity),
-        cmocka_unit_test(a_file_that_cannot_be_opened_leaves_nothing_to_close),
-        cmocka_unit_test(flags_choose_the_lock),
+        image_test(a_file_that_cannot_be_opened_leaves_nothing_to_close),
+        image_test(flags_choose_the_lock),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

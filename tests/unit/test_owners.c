@@ -40,24 +40,23 @@ static void build_all(struct image_builder *b)
 
 static void each_cluster_has_its_owner(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct qcbm_error err = { 0 };
     struct scan s;
     uint64_t data, l2, leaked;
 
-    (void)state;
-    build_all(&b);
-    l2 = build_l2_entry(&b, 0) / 512;
-    data = (be64_load(b.bytes + l2 * 512) & 0xfffffe00) / 512;
-    leaked = b.len / 512;
-    build_resize(&b, b.len + 512);
-    assert_ok(scan(&s, &b, &err), &err);
+    build_all(b);
+    l2 = build_l2_entry(b, 0) / 512;
+    data = (be64_load(b->bytes + l2 * 512) & 0xfffffe00) / 512;
+    leaked = b->len / 512;
+    build_resize(b, b->len + 512);
+    assert_ok(scan(&s, b, &err), &err);
     assert_true(qcbmi_bitset_get(&s.o.meta, 0));
-    assert_true(qcbmi_bitset_get(&s.o.meta, b.reftable / 512));
-    assert_true(qcbmi_bitset_get(&s.o.meta, b.refblock / 512));
-    assert_true(qcbmi_bitset_get(&s.o.meta, b.l1 / 512));
-    assert_true(qcbmi_bitset_get(&s.o.meta, b.snapshots[0].l1 / 512));
-    assert_true(qcbmi_bitset_get(&s.o.meta, b.snapshot_table / 512));
+    assert_true(qcbmi_bitset_get(&s.o.meta, b->reftable / 512));
+    assert_true(qcbmi_bitset_get(&s.o.meta, b->refblock / 512));
+    assert_true(qcbmi_bitset_get(&s.o.meta, b->l1 / 512));
+    assert_true(qcbmi_bitset_get(&s.o.meta, b->snapshots[0].l1 / 512));
+    assert_true(qcbmi_bitset_get(&s.o.meta, b->snapshot_table / 512));
     assert_int_equal(qcbmi_bitset_count(&s.o.meta), 6);
     assert_int_equal(qcbmi_bitset_count(&s.o.l2), 3); /* one is the snapshot's alone */
     assert_true(qcbmi_bitset_get(&s.o.l2, l2));
@@ -66,66 +65,59 @@ static void each_cluster_has_its_owner(void **state)
     assert_false(qcbmi_bitset_get(&s.o.meta, leaked) || qcbmi_bitset_get(&s.o.l2, leaked) ||
                  qcbmi_bitset_get(&s.o.data, leaked));
     end(&s);
-    build_free(&b);
 }
 
 static void two_states_may_share_tables_and_data(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
     struct qcbm_error err = { 0 };
     struct scan s;
     uint64_t host;
 
-    (void)state;
-    build_start(&b, &opt);
-    host = build_data(&b, 0);
-    build_snapshot(&b, "1", "s");
-    build_snapshot(&b, "2", "t");
-    build_map(&b, 1024, host, 0); /* one cluster for two guest clusters */
-    build_finish(&b);
-    assert_ok(scan(&s, &b, &err), &err);
+    build_start(b, &opt);
+    host = build_data(b, 0);
+    build_snapshot(b, "1", "s");
+    build_snapshot(b, "2", "t");
+    build_map(b, 1024, host, 0); /* one cluster for two guest clusters */
+    build_finish(b);
+    assert_ok(scan(&s, b, &err), &err);
     assert_int_equal(qcbmi_bitset_count(&s.o.data), 1);
     end(&s);
-    build_free(&b);
 }
 
 static void data_of_a_data_file_is_not_in_this_file(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64), .data_file = "d" };
-    struct image_builder b;
     struct qcbm_error err = { 0 };
     struct scan s;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_map(&b, 512, 512 | BUILD_COPIED, 0); /* the number of a cluster that is metadata here */
-    build_finish(&b);
-    assert_ok(scan(&s, &b, &err), &err);
+    build_start(b, &opt);
+    build_map(b, 512, 512 | BUILD_COPIED, 0); /* the number of a cluster that is metadata here */
+    build_finish(b);
+    assert_ok(scan(&s, b, &err), &err);
     assert_int_equal(qcbmi_bitset_count(&s.o.data), 0);
     end(&s);
-    build_free(&b);
 }
 
 static void compressed_data_owns_every_cluster_it_touches(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
     struct qcbm_error err = { 0 };
     struct scan s;
     uint64_t host;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_l2_entry(&b, 0);
-    host = build_clusters(&b, 3);
-    build_map(&b, 0, BUILD_COMPRESSED | UINT64_C(1) << 61 | (host + 100), 0); /* one more sector */
-    build_map(&b, 512, BUILD_COMPRESSED | (host + 1024), 0);
-    build_finish(&b);
-    assert_ok(scan(&s, &b, &err), &err);
+    build_start(b, &opt);
+    build_l2_entry(b, 0);
+    host = build_clusters(b, 3);
+    build_map(b, 0, BUILD_COMPRESSED | UINT64_C(1) << 61 | (host + 100), 0); /* one more sector */
+    build_map(b, 512, BUILD_COMPRESSED | (host + 1024), 0);
+    build_finish(b);
+    assert_ok(scan(&s, b, &err), &err);
     assert_int_equal(qcbmi_bitset_count_range(&s.o.data, host / 512, host / 512 + 3), 3);
     end(&s);
-    build_free(&b);
 }
 
 /* ---- two owners ---- */
@@ -248,22 +240,20 @@ static void guest_data_on_metadata_is_named_by_its_entry(void **state)
 
 static void further_metadata_meets_what_is_there(void **state)
 {
-    struct image_builder b;
+    struct image_builder *b = bench_builder(state);
     struct qcbm_error err = { 0 };
     struct scan s;
     uint64_t l2;
 
-    (void)state;
-    build_all(&b);
-    l2 = cluster_of(&b, C_L2);
-    assert_ok(scan(&s, &b, &err), &err);
-    assert_failure(qcbmi_owners_add(&s.o, b.l1 + 8, 8, "table of bitmap", 3, &err), &err, QCBM_E_UNSAFE, b.l1,
+    build_all(b);
+    l2 = cluster_of(b, C_L2);
+    assert_ok(scan(&s, b, &err), &err);
+    assert_failure(qcbmi_owners_add(&s.o, b->l1 + 8, 8, "table of bitmap", 3, &err), &err, QCBM_E_UNSAFE, b->l1,
                    "is used as table of bitmap 3 and as other metadata");
     assert_failure(qcbmi_owners_add(&s.o, l2 + 511, 1, "data of bitmap", 3, &err), &err, QCBM_E_UNSAFE, l2,
                    "is used as data of bitmap 3 and as an L2 table");
-    assert_int_equal(qcbmi_owners_add(&s.o, b.l1, 0, "nothing", 0, &err), 0);
+    assert_int_equal(qcbmi_owners_add(&s.o, b->l1, 0, "nothing", 0, &err), 0);
     end(&s);
-    build_free(&b);
 }
 
 /* ---- damage that is met on the way ---- */
@@ -334,13 +324,13 @@ static void free_takes_a_zeroed_struct(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_cluster_has_its_owner),
-        cmocka_unit_test(two_states_may_share_tables_and_data),
-        cmocka_unit_test(data_of_a_data_file_is_not_in_this_file),
-        cmocka_unit_test(compressed_data_owns_every_cluster_it_touches),
+        image_test(each_cluster_has_its_owner),
+        image_test(two_states_may_share_tables_and_data),
+        image_test(data_of_a_data_file_is_not_in_this_file),
+        image_test(compressed_data_owns_every_cluster_it_touches),
         cmocka_unit_test(each_kind_of_double_ownership_is_named),
         cmocka_unit_test(guest_data_on_metadata_is_named_by_its_entry),
-        cmocka_unit_test(further_metadata_meets_what_is_there),
+        image_test(further_metadata_meets_what_is_there),
         cmocka_unit_test(damaged_entries_are_named_where_they_stand),
         cmocka_unit_test(tables_that_the_file_cuts_stop_writing),
         cmocka_unit_test(free_takes_a_zeroed_struct),

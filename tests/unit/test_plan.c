@@ -27,15 +27,11 @@ static void stages_are_written_in_order_with_a_flush_behind_each(void **state)
 {
     static const enum record_kind kinds[] = { RECORD_GROW,  RECORD_WRITE, RECORD_WRITE,
                                               RECORD_FLUSH, RECORD_WRITE, RECORD_FLUSH };
+    struct bench *t = bench_open(state, build_plain);
     struct qcbmi_plan plan = { 0 };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_plan_summary sum;
 
-    (void)state;
-    build_plain(&b);
-    session_open(&s, &b);
     stage(&plan, "one", false);
     write_text(&plan, 2048, "first");
     stage(&plan, "empty", false);
@@ -43,37 +39,33 @@ static void stages_are_written_in_order_with_a_flush_behind_each(void **state)
     write_text(&plan, 3072, "third");
     plan.current = 0; /* back to the first stage */
     write_text(&plan, 2560, "second");
-    plan.end = b.len + 1000;
-    qcbmi_plan_summary(&plan, s.img, &sum);
+    plan.end = t->b.len + 1000;
+    qcbmi_plan_summary(&plan, t->s.img, &sum);
     assert_int_equal(sum.writes, 3);
     assert_int_equal(sum.flushes, 2);
     assert_int_equal(sum.bytes_written, 16);
     assert_int_equal(sum.file_growth, 1000);
-    assert_ok(qcbmi_plan_commit(&plan, s.img, &err), &err);
-    assert_int_equal(s.rec->n, ARRAY_LEN(kinds));
+    assert_ok(qcbmi_plan_commit(&plan, t->s.img, &err), &err);
+    assert_int_equal(t->s.rec->n, ARRAY_LEN(kinds));
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-        assert_int_equal(s.rec->events[i].kind, kinds[i]);
-    assert_int_equal(s.rec->events[0].off, b.len + 1000);
-    assert_memory_equal(s.rec->events[1].bytes, "first", 5);
-    assert_memory_equal(s.rec->events[2].bytes, "second", 6);
-    assert_memory_equal(s.rec->events[4].bytes, "third", 5);
+        assert_int_equal(t->s.rec->events[i].kind, kinds[i]);
+    assert_int_equal(t->s.rec->events[0].off, t->b.len + 1000);
+    assert_memory_equal(t->s.rec->events[1].bytes, "first", 5);
+    assert_memory_equal(t->s.rec->events[2].bytes, "second", 6);
+    assert_memory_equal(t->s.rec->events[4].bytes, "third", 5);
     qcbmi_plan_free(&plan);
-    session_close(&s);
-    build_free(&b);
 }
 
 static void payload_comes_from_the_bits_and_zeros_behind_them(void **state)
 {
+    struct bench *t = *state;
     struct qcbmi_plan plan = { 0 };
     struct qcbmi_bitset bits;
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_plain(&b);
-    memset(b.bytes + 2048, 0xaa, 2048);
-    session_open(&s, &b);
+    build_plain(&t->b);
+    memset(t->b.bytes + 2048, 0xaa, 2048);
+    session_open(&t->s, &t->b);
     assert_int_equal(qcbmi_bitset_init(&bits, 4100, NULL), 0);
     assert_int_equal(qcbmi_bitset_set(&bits, 8, 4100, NULL), 0);
     stage(&plan, "s", false);
@@ -82,15 +74,13 @@ static void payload_comes_from_the_bits_and_zeros_behind_them(void **state)
     assert_int_equal(plan.stages[0].n, 1);
     assert_int_equal(qcbmi_plan_write_bits(&plan, "bits", 3584, 512, &bits, 1024, NULL), 0); /* a gap in the file */
     assert_int_equal(plan.stages[0].n, 2);
-    assert_ok(qcbmi_plan_commit(&plan, s.img, &err), &err);
-    assert_int_equal(s.rec->events[0].len, 1024);
-    assert_memory_equal(s.rec->events[0].bytes, "\x00\xff\xff", 3);
-    assert_memory_equal(s.rec->events[0].bytes + 511, "\xff\x0f\x00", 3);
-    assert_int_equal(s.rec->events[1].bytes[0], 0);
+    assert_ok(qcbmi_plan_commit(&plan, t->s.img, &err), &err);
+    assert_int_equal(t->s.rec->events[0].len, 1024);
+    assert_memory_equal(t->s.rec->events[0].bytes, "\x00\xff\xff", 3);
+    assert_memory_equal(t->s.rec->events[0].bytes + 511, "\xff\x0f\x00", 3);
+    assert_int_equal(t->s.rec->events[1].bytes[0], 0);
     qcbmi_bitset_free(&bits);
     qcbmi_plan_free(&plan);
-    session_close(&s);
-    build_free(&b);
 }
 
 static void header_writes_show_all_patches_so_far(void **state)
@@ -276,8 +266,8 @@ static void free_takes_a_zeroed_struct(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stages_are_written_in_order_with_a_flush_behind_each),
-        cmocka_unit_test(payload_comes_from_the_bits_and_zeros_behind_them),
+        image_test(stages_are_written_in_order_with_a_flush_behind_each),
+        image_test(payload_comes_from_the_bits_and_zeros_behind_them),
         cmocka_unit_test(header_writes_show_all_patches_so_far),
         cmocka_unit_test(a_failure_says_which_state_is_in_place),
         cmocka_unit_test(too_little_space_is_known_before_the_first_write),

@@ -1,7 +1,6 @@
 /* test_synth.c - allocated clusters into a bitmap: options, other images, chains, damage
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
-#include "temp_dir.h"
 
 #define AUTO 2u
 #define IN_USE 1u
@@ -46,21 +45,19 @@ static void check_bitmap(struct session *s, uint32_t index, const char *name, ui
 
 static void what_is_allocated_becomes_dirty(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = *state;
     struct qcbm_error err = { 0 };
     struct qcbm_synth_summary sum;
 
-    (void)state;
-    build_overlay(&b, KIB(64));
-    build_data(&b, KIB(4));
-    build_data(&b, KIB(40));
-    build_map(&b, KIB(63), BUILD_ZERO, 0);
-    build_finish(&b);
-    session_open(&s, &b);
-    assert_ok(synth(&s, "new", 512, 0, &sum, &err), &err);
-    check_bitmap(&s, 0, "new", 512, AUTO);
-    assert_dirty(s.img, "new", "4096-4608 40960-41472 64512-65024");
+    build_overlay(&t->b, KIB(64));
+    build_data(&t->b, KIB(4));
+    build_data(&t->b, KIB(40));
+    build_map(&t->b, KIB(63), BUILD_ZERO, 0);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    assert_ok(synth(&t->s, "new", 512, 0, &sum, &err), &err);
+    check_bitmap(&t->s, 0, "new", 512, AUTO);
+    assert_dirty(t->s.img, "new", "4096-4608 40960-41472 64512-65024");
     assert_int_equal(sum.virtual_size, KIB(64));
     assert_int_equal(sum.granularity, 512);
     assert_int_equal(sum.granules, 128);
@@ -69,8 +66,6 @@ static void what_is_allocated_becomes_dirty(void **state)
     assert_int_equal(sum.damaged_entries, 0);
     assert_int_equal(sum.layers, 1);
     assert_int_equal(sum.notes, 0);
-    session_close(&s);
-    build_free(&b);
 }
 
 static void defaults_are_those_of_qemu(void **state)
@@ -99,63 +94,53 @@ static void defaults_are_those_of_qemu(void **state)
 
 static void the_end_of_the_disk_clips_the_last_cluster(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) + 512, .cluster_bits = 16, .backing = "base" };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_synth_summary sum;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_data(&b, KIB(64));
-    build_finish(&b);
-    session_open(&s, &b);
-    assert_ok(synth(&s, "n", 65536, 0, &sum, &err), &err);
+    build_start(&t->b, &opt);
+    build_data(&t->b, KIB(64));
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    assert_ok(synth(&t->s, "n", 65536, 0, &sum, &err), &err);
     assert_int_equal(sum.granules, 2);
     assert_int_equal(sum.dirty_granules, 1);
     assert_int_equal(sum.dirty_bytes, 512);
-    assert_dirty(s.img, "n", "65536-66048");
-    session_close(&s);
-    build_free(&b);
+    assert_dirty(t->s.img, "n", "65536-66048");
 }
 
 static void snapshots_say_nothing_about_the_active_state(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64), .backing = "base" };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_start(&b, &opt);
-    build_data(&b, 0);
-    build_snapshot(&b, "1", "s");
-    build_map(&b, 0, 0, 0); /* in the active state it is not allocated any more */
-    build_data(&b, KIB(1));
-    b.refs[4 + 1] = 1; /* the data is the snapshot's alone */
-    build_finish(&b);
-    session_open(&s, &b);
-    assert_ok(synth(&s, "n", 512, 0, NULL, &err), &err);
-    assert_dirty(s.img, "n", "1024-1536");
-    session_close(&s);
-    build_free(&b);
+    build_start(&t->b, &opt);
+    build_data(&t->b, 0);
+    build_snapshot(&t->b, "1", "s");
+    build_map(&t->b, 0, 0, 0); /* in the active state it is not allocated any more */
+    build_data(&t->b, KIB(1));
+    t->b.refs[4 + 1] = 1; /* the data is the snapshot's alone */
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    assert_ok(synth(&t->s, "n", 512, 0, NULL, &err), &err);
+    assert_dirty(t->s.img, "n", "1024-1536");
 }
 
 static void an_image_without_backing_file_gets_a_note(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
     struct qcbm_synth_result *r;
     struct qcbm_synth_layer l;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_data(&b, KIB(2));
-    build_finish(&b);
-    session_open(&s, &b);
-    assert_ok(qcbm_synth(s.img, "n", NULL, &r, &err), &err);
+    build_start(&t->b, &opt);
+    build_data(&t->b, KIB(2));
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    assert_ok(qcbm_synth(t->s.img, "n", NULL, &r, &err), &err);
     assert_non_null(strstr(qcbm_synth_result_note(r, 0), "no backing file"));
     qcbm_synth_result_layer(r, 0, &l, sizeof(l));
     assert_string_equal(l.format, "qcow2");
@@ -163,8 +148,6 @@ static void an_image_without_backing_file_gets_a_note(void **state)
     assert_int_equal(l.cluster_size, 512);
     assert_int_equal(l.allocated_bytes, 512);
     qcbm_synth_result_free(r);
-    session_close(&s);
-    build_free(&b);
 }
 
 /* ---- a name that exists ---- */
@@ -186,17 +169,13 @@ static void build_three(struct image_builder *b, uint32_t flags)
 
 static void an_existing_name_is_refused(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = *state;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_three(&b, 0);
-    session_open(&s, &b);
-    assert_failure(synth(&s, "b", 0, 0, NULL, &err), &err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "already exists: b");
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    build_three(&t->b, 0);
+    session_open(&t->s, &t->b);
+    assert_failure(synth(&t->s, "b", 0, 0, NULL, &err), &err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "already exists: b");
+    assert_untouched(&t->s, &t->b);
 }
 
 static void replace_swaps_it_in_its_place(void **state)
@@ -248,18 +227,14 @@ static void merge_adds_to_it_and_keeps_granularity_and_flags(void **state)
 
 static void merge_of_a_name_that_does_not_exist_adds_it(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = *state;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_three(&b, 0);
-    session_open(&s, &b);
-    assert_ok(synth(&s, "d", 1024, QCBM_SYNTH_MERGE | QCBM_SYNTH_DISABLED, NULL, &err), &err);
-    check_bitmap(&s, 3, "d", 1024, 0);
-    assert_dirty(s.img, "d", "1024-2048");
-    session_close(&s);
-    build_free(&b);
+    build_three(&t->b, 0);
+    session_open(&t->s, &t->b);
+    assert_ok(synth(&t->s, "d", 1024, QCBM_SYNTH_MERGE | QCBM_SYNTH_DISABLED, NULL, &err), &err);
+    check_bitmap(&t->s, 3, "d", 1024, 0);
+    assert_dirty(t->s.img, "d", "1024-2048");
 }
 
 static void merge_refuses_what_it_cannot_keep(void **state)
@@ -322,25 +297,23 @@ static void granularities_outside_the_limits_are_refused(void **state)
 
 static void an_older_callers_options_are_read_as_far_as_they_go(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
-    struct image_builder b;
     struct session s;
     struct qcbm_error err = { 0 };
     void *short_copy;
 
-    (void)state;
-    build_overlay(&b, KIB(64));
-    build_data(&b, 1024);
-    build_finish(&b);
+    build_overlay(b, KIB(64));
+    build_data(b, 1024);
+    build_finish(b);
     opt.struct_size = offsetof(struct qcbm_synth_options, since); /* knows the granularity only */
     opt.granularity = 1024;
     short_copy = exact_copy(&opt, opt.struct_size);
-    session_open(&s, &b);
+    session_open(&s, b);
     assert_ok(qcbm_synth(s.img, "n", short_copy, NULL, &err), &err);
     check_bitmap(&s, 0, "n", 1024, AUTO);
     session_close(&s);
     free(short_copy);
-    build_free(&b);
 }
 
 /* ---- into another image ---- */
@@ -433,7 +406,7 @@ static void dirty_ranges_past_the_end_are_refused(void **state)
 /* ---- chains: files in a folder ---- */
 
 /* Layer @name of @size with data at @guest (none if UINT64_MAX). */
-static void write_layer(struct temp_dir *d, const char *name, uint64_t size, const char *backing, uint64_t guest)
+static void write_layer(const struct temp_dir *d, const char *name, uint64_t size, const char *backing, uint64_t guest)
 {
     struct build_options opt = { .size = size, .backing = backing, .backing_format = backing ? "qcow2" : NULL };
     struct image_builder b;
@@ -446,7 +419,7 @@ static void write_layer(struct temp_dir *d, const char *name, uint64_t size, con
     build_free(&b);
 }
 
-static int synth_file(struct temp_dir *d, const char *top, const char *since, unsigned flags, char *dirty,
+static int synth_file(const struct temp_dir *d, const char *top, const char *since, unsigned flags, char *dirty,
                       struct qcbm_synth_summary *sum, char note[512], struct qcbm_error *err)
 {
     struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
@@ -579,14 +552,12 @@ static void a_tail_past_the_base_is_clean_with_a_note_or_dirty_on_request(void *
 static void what_was_read_while_others_may_write_is_not_committed(void **state)
 {
     struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
 
-    (void)state;
-    temp_dir_make(&d);
-    write_layer(&d, "base", KIB(64), NULL, 0);
-    write_layer(&d, "mid", KIB(64), "base", KIB(4));
-    write_layer(&d, "top", KIB(64), "mid", KIB(8));
-    opt.since = temp_path(&d, "base");
+    write_layer(d, "base", KIB(64), NULL, 0);
+    write_layer(d, "mid", KIB(64), "base", KIB(4));
+    write_layer(d, "top", KIB(64), "mid", KIB(8));
+    opt.since = temp_path(d, "base");
     for (unsigned i = 0; i < 2; i++) { /* the overlay, then the layers below it */
         struct qcbm_error err = { 0 };
         struct qcbm_image *target, *top;
@@ -594,8 +565,8 @@ static void what_was_read_while_others_may_write_is_not_committed(void **state)
         struct qcbm_edit *edit;
 
         opt.flags = i ? QCBM_SYNTH_FORCE_SHARE : 0;
-        assert_ok(qcbm_open(temp_path(&d, "mid"), QCBM_OPEN_WRITE, &target, &err), &err);
-        assert_ok(qcbm_open(temp_path(&d, "top"), i ? 0 : QCBM_OPEN_FORCE_SHARE, &top, &err), &err);
+        assert_ok(qcbm_open(temp_path(d, "mid"), QCBM_OPEN_WRITE, &target, &err), &err);
+        assert_ok(qcbm_open(temp_path(d, "top"), i ? 0 : QCBM_OPEN_FORCE_SHARE, &top, &err), &err);
         assert_ok(qcbm_edit_begin(target, &edit, &err), &err);
         assert_ok(qcbm_edit_synth(edit, top, "n", &opt, NULL, &err), &err);
         assert_ok(qcbm_edit_plan(edit, &sum, NULL, NULL, &err), &err);
@@ -606,7 +577,6 @@ static void what_was_read_while_others_may_write_is_not_committed(void **state)
         qcbm_close(top);
         qcbm_close(target);
     }
-    temp_dir_remove(&d);
 }
 
 static void a_base_that_is_none_is_refused(void **state)
@@ -641,19 +611,15 @@ static void a_base_that_is_none_is_refused(void **state)
 
 static void a_base_needs_an_image_in_a_file(void **state)
 {
+    struct bench *t = *state;
     struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_overlay(&b, KIB(64));
-    build_finish(&b);
-    session_open(&s, &b);
+    build_overlay(&t->b, KIB(64));
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
     opt.since = "base";
-    assert_failure(qcbm_synth(s.img, "n", &opt, NULL, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "in a file");
-    session_close(&s);
-    build_free(&b);
+    assert_failure(qcbm_synth(t->s.img, "n", &opt, NULL, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "in a file");
 }
 
 /* The image that gets the bitmap is open for writing, and is a layer of the chain that is read. */
@@ -663,102 +629,87 @@ static void the_target_may_be_a_layer_of_the_chain(void **state)
     struct qcbm_image *top, *mid;
     struct qcbm_edit *edit;
     struct qcbm_error err = { 0 };
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
 
-    (void)state;
-    temp_dir_make(&d);
-    write_layer(&d, "base", KIB(64), NULL, 0);
-    write_layer(&d, "mid", KIB(64), "base", KIB(4));
-    write_layer(&d, "top", KIB(64), "mid", KIB(8));
-    assert_ok(qcbm_open(temp_path(&d, "mid"), QCBM_OPEN_WRITE, &mid, &err), &err);
-    assert_ok(qcbm_open(temp_path(&d, "top"), 0, &top, &err), &err);
+    write_layer(d, "base", KIB(64), NULL, 0);
+    write_layer(d, "mid", KIB(64), "base", KIB(4));
+    write_layer(d, "top", KIB(64), "mid", KIB(8));
+    assert_ok(qcbm_open(temp_path(d, "mid"), QCBM_OPEN_WRITE, &mid, &err), &err);
+    assert_ok(qcbm_open(temp_path(d, "top"), 0, &top, &err), &err);
     assert_ok(qcbm_edit_begin(mid, &edit, &err), &err);
     opt.granularity = 512;
-    opt.since = temp_path(&d, "base");
+    opt.since = temp_path(d, "base");
     assert_ok(qcbm_edit_synth(edit, top, "n", &opt, NULL, &err), &err);
     assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
     assert_dirty(mid, "n", "4096-4608 8192-8704");
     qcbm_edit_free(edit);
     qcbm_close(top);
     qcbm_close(mid);
-    temp_dir_remove(&d);
 }
 
 /* ---- what allocation cannot tell ---- */
 
 static void a_raw_data_file_is_refused_or_all_dirty(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64), .data_file = "d", .raw_data_file = true };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    session_open(&s, &b);
-    assert_failure(synth(&s, "n", 512, 0, NULL, &err), &err, QCBM_E_UNSUPPORTED, 88, "raw external data file");
-    assert_untouched(&s, &b);
-    assert_ok(synth(&s, "n", 512, QCBM_SYNTH_FORCE, NULL, &err), &err);
-    assert_dirty(s.img, "n", "0-65536");
-    session_close(&s);
-    build_free(&b);
+    build_start(&t->b, &opt);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    assert_failure(synth(&t->s, "n", 512, 0, NULL, &err), &err, QCBM_E_UNSUPPORTED, 88, "raw external data file");
+    assert_untouched(&t->s, &t->b);
+    assert_ok(synth(&t->s, "n", 512, QCBM_SYNTH_FORCE, NULL, &err), &err);
+    assert_dirty(t->s.img, "n", "0-65536");
 }
 
 static void damage_is_refused_with_its_count(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64), .backing = "base" };
-    struct image_builder b;
-    struct session s;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_start(&b, &opt);
-    build_map(&b, KIB(2), 0x4, 0);               /* a reserved bit */
-    build_map(&b, KIB(3), UINT64_C(1) << 40, 0); /* past the end */
-    build_finish(&b);
-    session_open(&s, &b);
-    assert_int_equal(qcbm_synth(s.img, "n", NULL, NULL, NULL), QCBM_E_UNSAFE);
-    assert_failure(qcbm_synth(s.img, "n", NULL, NULL, &err), &err, QCBM_E_UNSAFE, build_l2_entry(&b, KIB(2)),
+    build_start(&t->b, &opt);
+    build_map(&t->b, KIB(2), 0x4, 0);               /* a reserved bit */
+    build_map(&t->b, KIB(3), UINT64_C(1) << 40, 0); /* past the end */
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
+    assert_int_equal(qcbm_synth(t->s.img, "n", NULL, NULL, NULL), QCBM_E_UNSAFE);
+    assert_failure(qcbm_synth(t->s.img, "n", NULL, NULL, &err), &err, QCBM_E_UNSAFE, build_l2_entry(&t->b, KIB(2)),
                    "in 2 places");
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    assert_untouched(&t->s, &t->b);
 }
 
 static void allowed_damage_is_counted_and_dirty(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = *state;
     struct qcbm_edit *edit;
     struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
     struct qcbm_synth_result *r;
     struct qcbm_synth_summary sum;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_overlay(&b, KIB(64));
-    build_map(&b, KIB(2), 0x4, 0);               /* a reserved bit */
-    build_map(&b, KIB(3), UINT64_C(1) << 40, 0); /* past the end */
-    build_data(&b, KIB(8));
-    build_finish(&b);
-    session_open(&s, &b);
+    build_overlay(&t->b, KIB(64));
+    build_map(&t->b, KIB(2), 0x4, 0);               /* a reserved bit */
+    build_map(&t->b, KIB(3), UINT64_C(1) << 40, 0); /* past the end */
+    build_data(&t->b, KIB(8));
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
     opt.flags = QCBM_SYNTH_ALLOW_DAMAGE;
     opt.granularity = 512;
-    assert_ok(qcbm_edit_begin(s.img, &edit, &err), &err);
-    assert_ok(qcbm_edit_synth(edit, s.img, "n", &opt, &r, &err), &err);
+    assert_ok(qcbm_edit_begin(t->s.img, &edit, &err), &err);
+    assert_ok(qcbm_edit_synth(edit, t->s.img, "n", &opt, &r, &err), &err);
     qcbm_synth_result_summary(r, &sum, sizeof(sum));
     assert_int_equal(sum.damaged_entries, 2);
     assert_int_equal(sum.dirty_bytes, 3 * 512);
     assert_non_null(strstr(qcbm_synth_result_note(r, 0), "2 damaged entries"));
     qcbm_synth_result_free(r);
     /* an image like that is not written to all the same */
-    assert_failure(qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err, QCBM_E_UNSAFE, build_l2_entry(&b, KIB(2)),
+    assert_failure(qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err, QCBM_E_UNSAFE, build_l2_entry(&t->b, KIB(2)),
                    "L2 entry is damaged");
     qcbm_edit_free(edit);
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    assert_untouched(&t->s, &t->b);
 }
 
 /* QEMU rounds the size down to 512: the last bytes of some odd sizes would have no bit. */
@@ -807,22 +758,18 @@ static void odd_sizes_are_written_only_where_every_byte_has_a_bit(void **state)
 /* The bitmap has no bit for the last bytes, and they are dirty. */
 static void merging_into_a_bitmap_loses_no_dirty_byte_past_its_end(void **state)
 {
+    struct bench *t = *state;
     struct build_options opt = { .size = KIB(64) + 100, .backing = "base" };
     struct qcbm_synth_options synth = QCBM_SYNTH_OPTIONS_INIT;
-    struct image_builder b;
-    struct session s;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_data(&b, KIB(64)); /* the last 100 bytes */
-    build_bitmap(&b, "n", 9, 2, NULL, 0);
-    build_finish(&b);
-    session_open(&s, &b);
+    build_start(&t->b, &opt);
+    build_data(&t->b, KIB(64)); /* the last 100 bytes */
+    build_bitmap(&t->b, "n", 9, 2, NULL, 0);
+    build_finish(&t->b);
+    session_open(&t->s, &t->b);
     synth.flags = QCBM_SYNTH_MERGE;
-    assert_true(qcbm_synth(s.img, "n", &synth, NULL, NULL) < 0);
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    assert_true(qcbm_synth(t->s.img, "n", &synth, NULL, NULL) < 0);
+    assert_untouched(&t->s, &t->b);
 }
 
 /* ---- who may, and who wants to stop ---- */
@@ -858,26 +805,22 @@ static void images_that_must_not_be_written_are_refused(void **state)
 
 static void a_reading_handle_can_plan_but_not_commit(void **state)
 {
-    struct image_builder b;
-    struct session s;
+    struct bench *t = *state;
     struct qcbm_error err = { 0 };
     struct qcbm_plan_summary sum;
     struct qcbm_edit *edit;
 
-    (void)state;
-    build_overlay(&b, KIB(64));
-    build_data(&b, 0);
-    build_finish(&b);
-    session_on(&s, b.bytes, b.len, 0);
-    assert_failure(synth(&s, "n", 0, 0, NULL, &err), &err, QCBM_E_READONLY, QCBM_NO_OFFSET, "for reading");
-    assert_ok(qcbm_edit_begin(s.img, &edit, &err), &err);
-    assert_ok(qcbm_edit_synth(edit, s.img, "n", NULL, NULL, &err), &err);
+    build_overlay(&t->b, KIB(64));
+    build_data(&t->b, 0);
+    build_finish(&t->b);
+    session_on(&t->s, t->b.bytes, t->b.len, 0);
+    assert_failure(synth(&t->s, "n", 0, 0, NULL, &err), &err, QCBM_E_READONLY, QCBM_NO_OFFSET, "for reading");
+    assert_ok(qcbm_edit_begin(t->s.img, &edit, &err), &err);
+    assert_ok(qcbm_edit_synth(edit, t->s.img, "n", NULL, NULL, &err), &err);
     assert_ok(qcbm_edit_plan(edit, &sum, NULL, NULL, &err), &err);
     assert_true(sum.writes > 0 && sum.clusters_allocated == 3);
     qcbm_edit_free(edit);
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    assert_untouched(&t->s, &t->b);
 }
 
 struct watch {
@@ -937,34 +880,34 @@ static void free_takes_null(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_allocated_becomes_dirty),
+        image_test(what_is_allocated_becomes_dirty),
         cmocka_unit_test(defaults_are_those_of_qemu),
-        cmocka_unit_test(the_end_of_the_disk_clips_the_last_cluster),
-        cmocka_unit_test(snapshots_say_nothing_about_the_active_state),
-        cmocka_unit_test(an_image_without_backing_file_gets_a_note),
-        cmocka_unit_test(an_existing_name_is_refused),
+        image_test(the_end_of_the_disk_clips_the_last_cluster),
+        image_test(snapshots_say_nothing_about_the_active_state),
+        image_test(an_image_without_backing_file_gets_a_note),
+        image_test(an_existing_name_is_refused),
         cmocka_unit_test(replace_swaps_it_in_its_place),
         cmocka_unit_test(merge_adds_to_it_and_keeps_granularity_and_flags),
-        cmocka_unit_test(merge_of_a_name_that_does_not_exist_adds_it),
+        image_test(merge_of_a_name_that_does_not_exist_adds_it),
         cmocka_unit_test(merge_refuses_what_it_cannot_keep),
         cmocka_unit_test(granularities_outside_the_limits_are_refused),
-        cmocka_unit_test(an_older_callers_options_are_read_as_far_as_they_go),
+        image_test(an_older_callers_options_are_read_as_far_as_they_go),
         cmocka_unit_test(the_bitmap_has_the_size_of_the_image_it_goes_into),
         cmocka_unit_test(dirty_ranges_past_the_end_are_refused),
         cmocka_unit_test(since_counts_the_layers_above_the_base),
         cmocka_unit_test(a_short_layer_makes_dirty_what_it_hides),
         cmocka_unit_test(a_tail_past_the_base_is_clean_with_a_note_or_dirty_on_request),
-        cmocka_unit_test(what_was_read_while_others_may_write_is_not_committed),
+        image_test(what_was_read_while_others_may_write_is_not_committed),
         cmocka_unit_test(a_base_that_is_none_is_refused),
-        cmocka_unit_test(a_base_needs_an_image_in_a_file),
-        cmocka_unit_test(the_target_may_be_a_layer_of_the_chain),
-        cmocka_unit_test(a_raw_data_file_is_refused_or_all_dirty),
-        cmocka_unit_test(damage_is_refused_with_its_count),
-        cmocka_unit_test(allowed_damage_is_counted_and_dirty),
+        image_test(a_base_needs_an_image_in_a_file),
+        image_test(the_target_may_be_a_layer_of_the_chain),
+        image_test(a_raw_data_file_is_refused_or_all_dirty),
+        image_test(damage_is_refused_with_its_count),
+        image_test(allowed_damage_is_counted_and_dirty),
         cmocka_unit_test(odd_sizes_are_written_only_where_every_byte_has_a_bit),
-        cmocka_unit_test(merging_into_a_bitmap_loses_no_dirty_byte_past_its_end),
+        image_test(merging_into_a_bitmap_loses_no_dirty_byte_past_its_end),
         cmocka_unit_test(images_that_must_not_be_written_are_refused),
-        cmocka_unit_test(a_reading_handle_can_plan_but_not_commit),
+        image_test(a_reading_handle_can_plan_but_not_commit),
         cmocka_unit_test(progress_ends_at_the_total_and_may_stop_the_job),
         cmocka_unit_test(free_takes_null),
     };

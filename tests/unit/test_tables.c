@@ -29,54 +29,46 @@ static struct qcbm_image *open_counting(const struct image_builder *b)
 
 static void the_l1_table_is_read_once_as_far_as_it_maps_the_disk(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(32) + 512, .l1_entries = 60 };
-    struct image_builder b;
     struct qcbm_image *img;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    build_resize(&b, (size_t)b.l1 + 16); /* what maps VM state may be missing */
-    img = open_counting(&b);
+    build_start(b, &opt);
+    build_finish(b);
+    build_resize(b, (size_t)b->l1 + 16); /* what maps VM state may be missing */
+    img = open_counting(b);
     assert_int_equal(qcbmi_l1_load(img, NULL), 0);
     assert_int_equal(qcbmi_l1_load(img, NULL), 0);
     assert_int_equal(n_reads, 1);
-    assert_memory_equal(img->l1, b.bytes + b.l1, 16);
+    assert_memory_equal(img->l1, b->bytes + b->l1, 16);
     qcbm_close(img);
-    build_free(&b);
 }
 
 static void an_l1_table_that_the_file_cuts_is_refused(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
     struct qcbm_image *img;
     struct qcbm_error err = { 0 };
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    build_resize(&b, (size_t)b.l1 + 15);
-    img = build_open(&b, 0);
+    build_start(b, &opt);
+    build_finish(b);
+    build_resize(b, (size_t)b->l1 + 15);
+    img = bench_image(state, 0);
     assert_failure(qcbmi_l1_load(img, &err), &err, QCBM_E_CORRUPT, 40, "pass the end of the file");
     assert_null(img->l1);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 static void an_empty_disk_needs_no_l1_table(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = 0 };
-    struct image_builder b;
     struct qcbm_image *img;
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    img = build_open(&b, 0);
+    build_start(b, &opt);
+    build_finish(b);
+    img = bench_image(state, 0);
     assert_int_equal(qcbmi_l1_load(img, NULL), 0);
-    qcbm_close(img);
-    build_free(&b);
 }
 
 /* ---- many tables ---- */
@@ -141,21 +133,19 @@ static void tables_are_read_in_file_order_in_large_pieces(void **state)
 
 static void a_last_table_that_is_cut_reads_as_zeros_behind(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbmi_l2_ref ref = { 0, 0 };
-    struct image_builder b;
-    struct seen seen = { .b = &b };
+    struct seen seen = { .b = b };
     struct qcbm_image *img;
 
-    (void)state;
-    qcbm_close(open_numbered(&b, 3));
-    memset(b.bytes + b.len - 4096, 0x11, 4096);
-    build_resize(&b, b.len - 4000);
-    ref.offset = b.len - 96;
-    img = open_counting(&b);
+    qcbm_close(open_numbered(b, 3));
+    memset(b->bytes + b->len - 4096, 0x11, 4096);
+    build_resize(b, b->len - 4000);
+    ref.offset = b->len - 96;
+    img = open_counting(b);
     assert_int_equal(qcbmi_l2_read_all(img, &ref, 1, see, &seen, NULL, NULL), 0);
     assert_int_equal(seen.n, 1);
     qcbm_close(img);
-    build_free(&b);
 }
 
 static int count_calls(void *opaque, uint64_t done, uint64_t total)
@@ -168,15 +158,14 @@ static int count_calls(void *opaque, uint64_t done, uint64_t total)
 
 static void a_callback_and_progress_stop_the_reading(void **state)
 {
+    struct image_builder *b = bench_builder(state);
     struct qcbmi_l2_ref refs[3] = { { 4 * 4096, 0 }, { 300 * 4096, 1 }, { 600 * 4096, 2 } };
     unsigned left = 1;
     struct qcbmi_progress progress = { .fn = count_calls, .opaque = &left, .total = 3 * 4096 };
-    struct image_builder b;
-    struct seen seen = { .b = &b, .stop_at = 2 }, all = { .b = &b };
-    struct qcbm_image *img = open_numbered(&b, 700);
+    struct seen seen = { .b = b, .stop_at = 2 }, all = { .b = b };
+    struct qcbm_image *img = open_numbered(b, 700);
     struct qcbm_error err = { 0 };
 
-    (void)state;
     assert_int_equal(qcbmi_l2_read_all(img, refs, 3, see, &seen, NULL, NULL), QCBM_E_ABORTED);
     assert_int_equal(seen.n, 2);
     assert_failure(qcbmi_l2_read_all(img, refs, 3, see, &all, &progress, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET,
@@ -186,7 +175,6 @@ static void a_callback_and_progress_stop_the_reading(void **state)
     assert_int_equal(qcbmi_l2_read_all(img, refs, 0, see, &all, &progress, NULL), 0);
     assert_int_equal(qcbmi_progress_add(NULL, 1, NULL), 0);
     qcbm_close(img);
-    build_free(&b);
 }
 
 static void damage_is_counted_and_the_first_kept(void **state)
@@ -209,18 +197,17 @@ static void host_ranges_may_reach_to_the_end_of_the_last_cluster(void **state)
         uint64_t len;
         bool fits;
     } cases[] = { { 512, 512, true }, { 1, 1, true }, { 512, 513, false }, { 0, 1, false }, { 0, 0, true } };
+    struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64) };
-    struct image_builder b;
     struct qcbm_image *img;
     struct q2_l2_entry e = { 0 };
 
-    (void)state;
-    build_start(&b, &opt);
-    build_finish(&b);
-    build_resize(&b, b.len - 100);
-    img = build_open(&b, 0);
+    build_start(b, &opt);
+    build_finish(b);
+    build_resize(b, b->len - 100);
+    img = bench_image(state, 0);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        e.host_offset = b.len + 100 - cases[i].from_end;
+        e.host_offset = b->len + 100 - cases[i].from_end;
         e.host_len = cases[i].len;
         assert_int_equal(qcbmi_l2_entry_in_file(img, &e), cases[i].fits);
     }
@@ -229,21 +216,19 @@ static void host_ranges_may_reach_to_the_end_of_the_last_cluster(void **state)
     img->g.data_file = true; /* the range lies in another file */
     e.host_len = 512;
     assert_true(qcbmi_l2_entry_in_file(img, &e));
-    qcbm_close(img);
-    build_free(&b);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_l1_table_is_read_once_as_far_as_it_maps_the_disk),
-        cmocka_unit_test(an_l1_table_that_the_file_cuts_is_refused),
-        cmocka_unit_test(an_empty_disk_needs_no_l1_table),
+        image_test(the_l1_table_is_read_once_as_far_as_it_maps_the_disk),
+        image_test(an_l1_table_that_the_file_cuts_is_refused),
+        image_test(an_empty_disk_needs_no_l1_table),
         cmocka_unit_test(tables_are_read_in_file_order_in_large_pieces),
-        cmocka_unit_test(a_last_table_that_is_cut_reads_as_zeros_behind),
-        cmocka_unit_test(a_callback_and_progress_stop_the_reading),
+        image_test(a_last_table_that_is_cut_reads_as_zeros_behind),
+        image_test(a_callback_and_progress_stop_the_reading),
         cmocka_unit_test(damage_is_counted_and_the_first_kept),
-        cmocka_unit_test(host_ranges_may_reach_to_the_end_of_the_last_cluster),
+        image_test(host_ranges_may_reach_to_the_end_of_the_last_cluster),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,6 @@
 /* test_trace.c - what a trace tells of an image and its chain, and that nothing is told without one
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
-#include "temp_dir.h"
 
 struct told {
     char text[4096]; /* a line for each event: kind, what; of reads only those of L2 tables and bitmap data */
@@ -34,7 +33,7 @@ static void see(void *opaque, const struct qcbm_trace_event *e)
         add(t, kinds[e->kind], e->kind == QCBM_TRACE_OPEN ? strrchr(e->file, '/') + 1 : e->what);
 }
 
-static void write_image(struct temp_dir *d, const char *name, const char *backing)
+static void write_image(const struct temp_dir *d, const char *name, const char *backing)
 {
     struct build_options opt = { .size = KIB(64), .backing = backing, .backing_format = backing ? "qcow2" : NULL };
     struct image_builder b;
@@ -54,12 +53,10 @@ static void a_commit_is_told_stage_by_stage(void **state)
     struct qcbm_plan_summary sum;
     struct qcbm_image *img;
     struct qcbm_edit *edit;
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
 
-    (void)state;
-    temp_dir_make(&d);
-    write_image(&d, "top", NULL);
-    assert_ok(qcbm_open(temp_path(&d, "top"), QCBM_OPEN_WRITE, &img, &err), &err);
+    write_image(d, "top", NULL);
+    assert_ok(qcbm_open(temp_path(d, "top"), QCBM_OPEN_WRITE, &img, &err), &err);
     qcbm_set_trace(img, see, &t);
     assert_ok(qcbm_edit_begin(img, &edit, &err), &err);
     assert_ok(qcbm_edit_disable(edit, "b", &err), &err);
@@ -75,7 +72,6 @@ static void a_commit_is_told_stage_by_stage(void **state)
     assert_dirty(img, "b", "");
     assert_string_equal(t.text, "");
     qcbm_close(img);
-    temp_dir_remove(&d);
 }
 
 static void layers_and_undo_files_are_told_when_they_are_opened(void **state)
@@ -85,20 +81,18 @@ static void layers_and_undo_files_are_told_when_they_are_opened(void **state)
     struct qcbm_error err = { 0 };
     struct qcbm_image *img;
     struct qcbm_edit *edit;
-    struct temp_dir d;
+    const struct temp_dir *d = bench_dir(state);
     const char *saved;
 
-    (void)state;
-    temp_dir_make(&d);
-    write_image(&d, "base", NULL);
-    write_image(&d, "top", "base");
-    assert_ok(qcbm_open(temp_path(&d, "top"), QCBM_OPEN_WRITE, &img, &err), &err);
+    write_image(d, "base", NULL);
+    write_image(d, "top", "base");
+    assert_ok(qcbm_open(temp_path(d, "top"), QCBM_OPEN_WRITE, &img, &err), &err);
     qcbm_set_trace(img, see, &t);
     assert_ok(qcbm_bitmap_extents(img, "b", QCBM_EXTENTS_ZERO, add_extent_text, &text, &err), &err);
     assert_string_equal(t.text, "open:top\nopen:base\n");
     assert_ok(qcbm_edit_begin(img, &edit, &err), &err);
     assert_ok(qcbm_edit_remove(edit, "b", &err), &err);
-    assert_ok(qcbm_edit_set_undo(edit, temp_path(&d, "undo"), &err), &err);
+    assert_ok(qcbm_edit_set_undo(edit, temp_path(d, "undo"), &err), &err);
     assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
     qcbm_edit_free(edit);
     assert_int_equal(t.opens, 3);
@@ -107,14 +101,13 @@ static void layers_and_undo_files_are_told_when_they_are_opened(void **state)
     assert_non_null(saved);
     assert_true(saved < strstr(t.text, "stage:"));
     qcbm_close(img);
-    temp_dir_remove(&d);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_commit_is_told_stage_by_stage),
-        cmocka_unit_test(layers_and_undo_files_are_told_when_they_are_opened),
+        image_test(a_commit_is_told_stage_by_stage),
+        image_test(layers_and_undo_files_are_told_when_they_are_opened),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

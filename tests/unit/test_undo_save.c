@@ -6,23 +6,6 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-static int setup(void **state)
-{
-    struct temp_dir *d = calloc(1, sizeof(*d));
-
-    assert_non_null(d);
-    temp_dir_make(d);
-    *state = d;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    temp_dir_remove(*state);
-    free(*state);
-    return 0;
-}
-
 static void load(struct qcbmi_undo_file *f, const char *path)
 {
     struct qcbm_error err = { 0 };
@@ -61,9 +44,9 @@ static void save_by_hand(const struct image_builder *b, const char *path)
 
 static void writes_are_cut_at_each_other_s_ends_and_at_sectors(void **state)
 {
-    const char *path = temp_path(*state, "undo");
+    struct image_builder *b = bench_builder(state);
+    const char *path = temp_path(bench_dir(state), "undo");
     struct qcbmi_undo_file f;
-    struct image_builder b;
     struct {
         int kind;
         unsigned stage;
@@ -74,15 +57,15 @@ static void writes_are_cut_at_each_other_s_ends_and_at_sectors(void **state)
         { 2, 2, 0, 200 },   { 3, 0, 0, 512 },    { 3, 0, 512, 512 }, { 3, 0, 0, 600 },
     };
 
-    build_ab(&b);
-    want[7].off = b.len - 100;
-    want[8].off = b.len;
-    want[11].off = b.len - 600;
-    save_by_hand(&b, path);
+    build_ab(b);
+    want[7].off = b->len - 100;
+    want[8].off = b->len;
+    want[11].off = b->len - 600;
+    save_by_hand(b, path);
     load(&f, path);
     assert_int_equal(f.h.n_stages, 3); /* empty ones do not count */
-    assert_int_equal(f.h.len_before, b.len);
-    assert_int_equal(f.h.len_after, b.len + 200);
+    assert_int_equal(f.h.len_before, b->len);
+    assert_int_equal(f.h.len_after, b->len + 200);
     assert_int_equal(f.n, ARRAY_LEN(want));
     for (size_t i = 0; i < f.n; i++) {
         assert_int_equal(f.places[i].r.kind, want[i].kind);
@@ -91,53 +74,50 @@ static void writes_are_cut_at_each_other_s_ends_and_at_sectors(void **state)
         assert_int_equal(f.places[i].r.len, want[i].len);
     }
     qcbmi_undo_file_close(&f);
-    build_free(&b);
 }
 
 static void old_bytes_are_those_before_the_stage(void **state)
 {
-    const char *path = temp_path(*state, "undo");
+    struct image_builder *b = bench_builder(state);
+    const char *path = temp_path(bench_dir(state), "undo");
     static const uint8_t ones[4] = { 0x11, 0x11, 0x11, 0x11 };
     uint8_t twos[QCBMI_DIGEST_BYTES];
     struct qcbmi_undo_file f;
-    struct image_builder b;
 
-    build_ab(&b);
+    build_ab(b);
     for (size_t i = 0; i < 600; i++)
-        b.bytes[1000 + i] = (uint8_t)i; /* refcounts and more; nothing is read of it */
-    save_by_hand(&b, path);
+        b->bytes[1000 + i] = (uint8_t)i; /* refcounts and more; nothing is read of it */
+    save_by_hand(b, path);
     load(&f, path);
     assert_int_equal(qcbmi_undo_file_record(&f, 1, NULL), 0); /* stage 0: of the image */
-    assert_memory_equal(qcbmi_undo_record_old(f.record, &f.places[1].r), b.bytes + 1020, 4);
+    assert_memory_equal(qcbmi_undo_record_old(f.record, &f.places[1].r), b->bytes + 1020, 4);
     assert_true(qcbmi_digest_is(ones, 4, qcbmi_undo_record_digest(f.record, 0)));
     assert_int_equal(qcbmi_undo_file_record(&f, 2, NULL), 0); /* stage 1: what stage 0 wrote */
     assert_memory_equal(qcbmi_undo_record_old(f.record, &f.places[2].r), ones, 4);
     qcbmi_digest("\x22\x22\x22\x22", 4, twos);
     assert_memory_equal(qcbmi_undo_record_digest(f.record, 0), twos, sizeof(twos));
     qcbmi_undo_file_close(&f);
-    build_free(&b);
 }
 
 /* 3 MiB of payload over 3 MiB of old bytes: records of at most 1 MiB, and no more memory than for one. */
 static void long_writes_become_several_records(void **state)
 {
-    const char *path = temp_path(*state, "undo");
+    struct bench *t = *state;
+    const char *path = temp_path(bench_dir(state), "undo");
     struct qcbmi_plan plan = { .undo_path = path };
     struct qcbm_error err = { 0 };
     struct qcbmi_bitset bits;
     struct qcbmi_undo_file f;
-    struct image_builder b;
-    struct session s;
     uint64_t total = 0;
 
-    build_ab(&b);
-    build_resize(&b, MIB(4));
-    session_open(&s, &b);
+    build_ab(&t->b);
+    build_resize(&t->b, MIB(4));
+    session_open(&t->s, &t->b);
     assert_int_equal(qcbmi_bitset_init(&bits, MIB(24), NULL), 0);
     assert_int_equal(qcbmi_bitset_set(&bits, 5, MIB(20), NULL), 0);
     assert_ok(qcbmi_plan_stage(&plan, "s", false, &err), &err);
     assert_ok(qcbmi_plan_write_bits(&plan, "bits", 100000, MIB(3), &bits, 0, &err), &err);
-    assert_ok(qcbmi_undo_save(&plan, s.img, &err), &err);
+    assert_ok(qcbmi_undo_save(&plan, t->s.img, &err), &err);
     load(&f, path);
     for (size_t i = 0; i < f.n_changed; i++) {
         const struct qcbmi_undo_record *r = &f.places[i].r;
@@ -150,123 +130,111 @@ static void long_writes_become_several_records(void **state)
     qcbmi_undo_file_close(&f);
     qcbmi_bitset_free(&bits);
     qcbmi_plan_free(&plan);
-    session_close(&s);
-    build_free(&b);
 }
 
 static void too_many_stages_are_refused(void **state)
 {
-    const char *path = temp_path(*state, "undo");
+    struct bench *t = *state;
+    const char *path = temp_path(bench_dir(state), "undo");
     struct qcbmi_plan plan = { .undo_path = path };
     struct qcbm_error err = { 0 };
-    struct image_builder b;
-    struct session s;
 
-    build_ab(&b);
-    session_open(&s, &b);
+    build_ab(&t->b);
+    session_open(&t->s, &t->b);
     for (unsigned i = 0; i < 64; i++) {
         assert_ok(qcbmi_plan_stage(&plan, "s", false, &err), &err);
         assert_ok(qcbmi_plan_write(&plan, "w", 2048 + i, "x", 1, &err), &err);
     }
-    assert_failure(qcbmi_undo_save(&plan, s.img, &err), &err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "at most 63 stages");
+    assert_failure(qcbmi_undo_save(&plan, t->s.img, &err), &err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "at most 63 stages");
     assert_int_equal(access(path, F_OK), -1);
     qcbmi_plan_free(&plan);
-    session_close(&s);
-    build_free(&b);
 }
 
 /* ---- when ---- */
 
 static void a_change_of_nothing_makes_an_undo_file_too(void **state)
 {
-    const char *path = temp_path(*state, "undo");
+    struct bench *t = *state;
+    const char *path = temp_path(bench_dir(state), "undo");
     struct qcbmi_undo_file f;
     struct qcbm_error err = { 0 };
-    struct image_builder b;
-    struct session s;
 
-    build_ab(&b);
-    session_open(&s, &b);
-    assert_ok(change_with_undo(&s, change_nothing, path, &err), &err);
-    assert_untouched(&s, &b);
+    build_ab(&t->b);
+    session_open(&t->s, &t->b);
+    assert_ok(change_with_undo(&t->s, change_nothing, path, &err), &err);
+    assert_untouched(&t->s, &t->b);
     load(&f, path);
     assert_int_equal(f.n_changed, 0);
     qcbmi_undo_file_close(&f);
-    session_close(&s);
-    build_free(&b);
 }
 
 static void a_plan_makes_no_undo_file(void **state)
 {
-    const char *path = temp_path(*state, "undo");
+    struct bench *t = *state;
+    const char *path = temp_path(bench_dir(state), "undo");
     struct qcbm_error err = { 0 };
     struct qcbm_edit *edit;
-    struct image_builder b;
-    struct session s;
 
-    build_ab(&b);
-    session_open(&s, &b);
-    assert_ok(qcbm_edit_begin(s.img, &edit, &err), &err);
-    assert_ok(change_synth(edit, s.img, &err), &err);
+    build_ab(&t->b);
+    session_open(&t->s, &t->b);
+    assert_ok(qcbm_edit_begin(t->s.img, &edit, &err), &err);
+    assert_ok(change_synth(edit, t->s.img, &err), &err);
     assert_ok(qcbm_edit_set_undo(edit, path, &err), &err);
     assert_ok(qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err);
     qcbm_edit_free(edit);
     assert_int_equal(access(path, F_OK), -1);
-    session_close(&s);
-    build_free(&b);
 }
 
 /* ---- failures ---- */
 
 static void a_file_that_is_there_is_not_overwritten(void **state)
 {
-    const char *path = temp_path(*state, "undo");
+    struct image_builder *b = bench_builder(state);
+    const char *path = temp_path(bench_dir(state), "undo");
     struct qcbm_error err = { 0 };
-    struct image_builder b;
     struct session s;
     char text[8] = "";
     int fd = open(path, O_CREAT | O_WRONLY, 0600);
 
     assert_int_equal(write(fd, "mine", 4), 4);
     close(fd);
-    build_ab(&b);
+    build_ab(b);
     for (unsigned i = 0; i < 2; i++) {
-        session_open(&s, &b);
+        session_open(&s, b);
         assert_failure(change_with_undo(&s, i ? change_nothing : change_synth, path, &err), &err, QCBM_E_EXISTS,
                        QCBM_NO_OFFSET, "exists already and is not overwritten");
-        assert_untouched(&s, &b);
+        assert_untouched(&s, b);
         session_close(&s);
     }
     fd = open(path, O_RDONLY);
     assert_int_equal(read(fd, text, sizeof(text)), 4);
     assert_string_equal(text, "mine");
     close(fd);
-    build_free(&b);
 }
 
 /* However much of the file can be written: the image is not touched, and no file is left. */
 static void an_undo_file_that_cannot_be_written_is_removed(void **state)
 {
-    const char *path = temp_path(*state, "undo");
+    struct image_builder *b = bench_builder(state);
+    const char *path = temp_path(bench_dir(state), "undo");
     struct rlimit old, limit;
     struct qcbm_error err = { 0 };
-    struct image_builder b;
     struct session s;
     unsigned failures = 0;
     int ret = -1;
 
-    build_ab(&b);
+    build_ab(b);
     signal(SIGXFSZ, SIG_IGN);
     getrlimit(RLIMIT_FSIZE, &old);
     for (rlim_t max = 0; ret < 0; max += 100) {
-        session_open(&s, &b);
+        session_open(&s, b);
         limit = (struct rlimit){ max, old.rlim_max };
         setrlimit(RLIMIT_FSIZE, &limit);
         ret = change_with_undo(&s, change_synth, path, &err);
         setrlimit(RLIMIT_FSIZE, &old);
         if (ret < 0) {
             assert_failure(ret, &err, QCBM_E_IO, err.offset, "nothing was written: undo file '");
-            assert_untouched(&s, &b);
+            assert_untouched(&s, b);
             assert_int_equal(access(path, F_OK), -1);
             failures++;
         }
@@ -274,7 +242,6 @@ static void an_undo_file_that_cannot_be_written_is_removed(void **state)
     }
     assert_true(failures > 10);
     assert_int_equal(access(path, F_OK), 0);
-    build_free(&b);
 }
 
 /* The memory backend, on a device that is full. */
@@ -293,14 +260,14 @@ static int no_growth(void *self, uint64_t len, struct qcbm_error *err)
 
 static void a_commit_that_ends_before_its_first_write_leaves_no_undo_file(void **state)
 {
-    const char *path = temp_path(*state, "undo");
+    struct image_builder *b = bench_builder(state);
+    const char *path = temp_path(bench_dir(state), "undo");
     struct qcbm_error err = { 0 };
-    struct image_builder b;
 
-    build_ab(&b);
+    build_ab(b);
     for (unsigned i = 0; i < 2; i++) {
         struct qcbm_io_ops ops = *record_ops();
-        struct session s = { record_new(b.bytes, b.len), NULL };
+        struct session s = { record_new(b->bytes, b->len), NULL };
 
         if (i == 0)
             ops.reserve = no_space;
@@ -309,30 +276,24 @@ static void a_commit_that_ends_before_its_first_write_leaves_no_undo_file(void *
         assert_ok(qcbm_open_io(&ops, s.rec, QCBM_OPEN_WRITE, &s.img, &err), &err);
         assert_failure(change_with_undo(&s, change_synth, path, &err), &err, QCBM_E_NOSPACE, QCBM_NO_OFFSET,
                        "no space");
-        assert_untouched(&s, &b);
+        assert_untouched(&s, b);
         assert_int_equal(access(path, F_OK), -1);
         session_close(&s);
     }
-    build_free(&b);
 }
 
 static void a_folder_that_is_not_there_is_told(void **state)
 {
+    struct bench *t = bench_open(state, build_ab);
     struct qcbm_error err = { 0 };
-    struct image_builder b;
-    struct session s;
 
-    (void)state;
-    build_ab(&b);
-    session_open(&s, &b);
-    assert_failure(change_with_undo(&s, change_synth, "/nonexistent/a\nb", &err), &err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
+    assert_failure(change_with_undo(&t->s, change_synth, "/nonexistent/a\nb", &err), &err, QCBM_E_NOTFOUND,
+                   QCBM_NO_OFFSET,
                    "nothing was written: undo file '/nonexistent/a\\x0ab': Could not create: No such file");
-    assert_untouched(&s, &b);
-    session_close(&s);
-    build_free(&b);
+    assert_untouched(&t->s, &t->b);
 }
 
-#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define IN_FOLDER(test) image_test(test)
 
 int main(void)
 {
