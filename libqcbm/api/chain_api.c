@@ -1,10 +1,10 @@
 /* chain_api.c - the backing chain layer by layer
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sized.h"
 #include "bitmap/bitmap_list.h"
 #include "image/chain.h"
 #include "ops/map.h"
@@ -88,12 +88,6 @@ uint32_t qcbm_chain_count(const struct qcbm_chain *chain)
     return (uint32_t)chain->chain.n;
 }
 
-static void give(void *out, size_t out_size, const void *from, size_t from_size)
-{
-    memset(out, 0, out_size);
-    memcpy(out, from, out_size < from_size ? out_size : from_size);
-}
-
 /* A directory can be large: that of one layer at a time is in memory. */
 static int load_bitmaps(struct qcbm_chain *chain, const struct qcbmi_layer *l, struct qcbm_error *err)
 {
@@ -121,7 +115,7 @@ int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_l
         layer.disk_size = QCBM_NO_OFFSET;
     layer.is_device = io->traits.is_device;
     layer.extent_size_hint = io->traits.extent_size_hint;
-    give(out, size, &layer, sizeof(layer));
+    qcbmi_give(out, size, &layer, sizeof(layer));
     return 0;
 }
 

@@ -1,9 +1,9 @@
 /* image_api.c - open, close, and what can be asked of an open image
  * SPDX-License-Identifier: MIT */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/sized.h"
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
@@ -115,13 +115,6 @@ void qcbm_close(struct qcbm_image *img)
     qcbmi_image_free(img);
 }
 
-/* Structs grow at the end: give an older caller as much as it knows. */
-static void give(void *out, size_t out_size, const void *from, size_t from_size)
-{
-    memset(out, 0, out_size);
-    memcpy(out, from, out_size < from_size ? out_size : from_size);
-}
-
 static void features_of(const struct qcbm_image *img, struct qcbm_image_info *i)
 {
     i->version = img->h.version;
@@ -160,7 +153,7 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
     }
     i.is_device = img->io.traits.is_device;
     i.extent_size_hint = img->io.traits.extent_size_hint;
-    give(out, size, &i, sizeof(i));
+    qcbmi_give(out, size, &i, sizeof(i));
 }
 
 int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_error *err)
@@ -186,7 +179,7 @@ void qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, struct qcbm
     i.disk_size = s->disk_size == UINT64_MAX ? img->h.size : s->disk_size;
     i.icount = s->icount;
     i.entry_offset = img->h.snapshots_offset + (uint64_t)(s->extra - Q2_SNAPSHOT_FIXED - img->snapshot_table);
-    give(out, size, &i, sizeof(i));
+    qcbmi_give(out, size, &i, sizeof(i));
 }
 
 uint32_t qcbm_finding_count(const struct qcbm_image *img)
@@ -196,7 +189,7 @@ uint32_t qcbm_finding_count(const struct qcbm_image *img)
 
 void qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_finding *out, size_t size)
 {
-    give(out, size, &img->findings.list[index], sizeof(struct qcbm_finding));
+    qcbmi_give(out, size, &img->findings.list[index], sizeof(struct qcbm_finding));
 }
 
 static struct qcbm_bitmap_info bitmap_info(const struct qcbmi_bitmap *b)
@@ -221,14 +214,14 @@ void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_b
     struct qcbm_bitmap_info i = bitmap_info(b);
 
     i.usable = qcbmi_bitmap_check_readable(img, b, false, NULL) == 0;
-    give(out, size, &i, sizeof(i));
+    qcbmi_give(out, size, &i, sizeof(i));
 }
 
 void qcbm_stale_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size)
 {
     struct qcbm_bitmap_info i = bitmap_info(&img->bitmaps->was->list[index]);
 
-    give(out, size, &i, sizeof(i));
+    qcbmi_give(out, size, &i, sizeof(i));
 }
 
 int qcbm_bitmap_check_table(struct qcbm_image *img, uint32_t index, struct qcbm_error *err)
@@ -325,6 +318,6 @@ int qcbm_edit_look(struct qcbm_edit *edit, const char *name, struct qcbm_edit_bi
         return ret;
     i.granularity = UINT64_C(1) << b->gran_bits;
     i.enabled = b->flags & Q2_BITMAP_AUTO;
-    give(out, size, &i, sizeof(i));
+    qcbmi_give(out, size, &i, sizeof(i));
     return 0;
 }

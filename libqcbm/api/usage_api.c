@@ -4,9 +4,9 @@
  * People size volumes by it. After a crash refcounts may say less than what is in use, so all references are counted as
  * well; where these cannot be known, neither can the figures. */
 #include <stdio.h>
-#include <string.h>
 
 #include "base/checked.h"
+#include "base/sized.h"
 #include "check/check_rules.h"
 #include "image/refscan.h"
 
@@ -85,7 +85,6 @@ int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_
         s.u.allocated_bytes = bytes_of(scan.used_clusters + s.uncounted, &img->g);
         s.u.end_offset = u64_max(bytes_of(scan.end_cluster, &img->g), r.image_end_offset);
     }
-    memset(out, 0, size);
-    memcpy(out, &s.u, size < sizeof(s.u) ? size : sizeof(s.u));
+    qcbmi_give(out, size, &s.u, sizeof(s.u));
     return 0;
 }

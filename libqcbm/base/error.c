@@ -114,6 +114,11 @@ int qcbmi_fail_nomem(struct qcbm_error *err)
     return qcbmi_fail(err, QCBM_E_NOMEM, QCBM_NO_OFFSET, "out of memory");
 }
 
+int qcbmi_fail_stopped(struct qcbm_error *err)
+{
+    return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+}
+
 int qcbmi_prefix(struct qcbm_error *err, int code, const char *fmt, ...)
 {
     char text[MESSAGE_SIZE];

@@ -16,6 +16,8 @@ int qcbmi_fail_errno(struct qcbm_error *err, int sys_errno, uint64_t offset, con
     __attribute__((format(printf, 4, 5)));
 
 int qcbmi_fail_nomem(struct qcbm_error *err);
+/* A callback of the caller has asked for an end. */
+int qcbmi_fail_stopped(struct qcbm_error *err);
 
 /* Put "fmt..." in front of the message that is there, and make @code the code. Returns @code, also where @err is NULL. */
 int qcbmi_prefix(struct qcbm_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sort.h"
 
 static void clear(struct qcbmi_bitmap_list *list)
 {
@@ -56,16 +57,15 @@ static int by_name(const void *a, const void *b)
     const struct qcbmi_bitmap *x = *(struct qcbmi_bitmap *const *)a, *y = *(struct qcbmi_bitmap *const *)b;
     int c = qcbmi_compare_names(x->d.name, x->d.name_len, y->d.name, y->d.name_len);
 
-    return c ? c : (x->entry_offset > y->entry_offset) - (x->entry_offset < y->entry_offset);
+    return c ? c : u64_compare(x->entry_offset, y->entry_offset);
 }
 
 static int by_table(const void *a, const void *b)
 {
     const struct qcbmi_bitmap *x = *(struct qcbmi_bitmap *const *)a, *y = *(struct qcbmi_bitmap *const *)b;
+    int c = u64_compare(x->d.table_offset, y->d.table_offset);
 
-    if (x->d.table_offset != y->d.table_offset)
-        return x->d.table_offset < y->d.table_offset ? -1 : 1;
-    return x->entry_offset < y->entry_offset ? -1 : 1;
+    return c ? c : u64_compare(x->entry_offset, y->entry_offset);
 }
 
 static bool same_name(const struct qcbmi_bitmap *x, const struct qcbmi_bitmap *y)
@@ -75,7 +75,7 @@ static bool same_name(const struct qcbmi_bitmap *x, const struct qcbmi_bitmap *y
 
 static void find_duplicates(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbmi_bitmap **order)
 {
-    qsort(order, list->n, sizeof(struct qcbmi_bitmap *), by_name);
+    qcbmi_sort(order, list->n, sizeof(struct qcbmi_bitmap *), by_name);
     for (uint32_t i = 1; i < list->n; i++) {
         struct qcbmi_bitmap *b = order[i];
 
@@ -94,7 +94,7 @@ static void find_shared(struct qcbm_image *img, struct qcbmi_bitmap_list *list, 
 {
     uint64_t end = 0;
 
-    qsort(order, list->n, sizeof(struct qcbmi_bitmap *), by_table);
+    qcbmi_sort(order, list->n, sizeof(struct qcbmi_bitmap *), by_table);
     for (uint32_t i = 0; i < list->n; i++) {
         struct qcbmi_bitmap *b = order[i];
         uint64_t b_end = b->d.table_offset + 8 * (uint64_t)b->d.table_entries;
@@ -280,22 +280,19 @@ int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err)
     return read_all(img, list, err);
 }
 
+static bool before_name(const void *elem, const void *name)
+{
+    const struct q2_bitmap_dirent *d = &(*(struct qcbmi_bitmap *const *)elem)->d;
+
+    return qcbmi_compare_names(d->name, d->name_len, name, strlen(name)) < 0;
+}
+
 struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, const char *name)
 {
-    size_t len = strlen(name), low = 0, high = list->n;
+    size_t i = qcbmi_lower_bound(list->by_name, list->n, sizeof(struct qcbmi_bitmap *), before_name, name);
+    const struct q2_bitmap_dirent *d = i < list->n ? &list->by_name[i]->d : NULL;
 
-    while (low < high) { /* the first that does not come before it */
-        size_t mid = low + (high - low) / 2;
-        const struct q2_bitmap_dirent *d = &list->by_name[mid]->d;
-
-        if (qcbmi_compare_names(d->name, d->name_len, name, len) < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    if (low == list->n || list->by_name[low]->d.name_len != len || memcmp(list->by_name[low]->d.name, name, len) != 0)
-        return NULL;
-    return list->by_name[low];
+    return d && qcbmi_compare_names(d->name, d->name_len, name, strlen(name)) == 0 ? list->by_name[i] : NULL;
 }
 
 int qcbmi_bitmap_fail_not_found(const struct qcbm_image *img, const char *name, struct qcbm_error *err)

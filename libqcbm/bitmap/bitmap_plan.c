@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sort.h"
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_ext.h"
 #include "bitmap/bitmap_load.h"
@@ -32,20 +33,20 @@ static int note_cluster(void *opaque, uint64_t offset, struct qcbm_error *err)
                             err);
 }
 
+/* Those that are stored come first, in the order of the directory. */
+static bool before_stored(const void *elem, const void *stored)
+{
+    const struct qcbmi_edit_bitmap *b = *(struct qcbmi_edit_bitmap *const *)elem;
+
+    return b->stored && b->stored < (const struct qcbmi_bitmap *)stored;
+}
+
 static bool is_kept(const struct qcbm_edit *edit, const struct qcbmi_bitmap *stored)
 {
     const struct qcbmi_edit_list *list = &edit->list;
-    size_t low = 0, high = list->n;
+    size_t i = qcbmi_lower_bound(list->at, list->n, sizeof(list->at[0]), before_stored, stored);
 
-    while (low < high) { /* those that are stored come first, in the order of the directory */
-        size_t mid = low + (high - low) / 2;
-
-        if (list->at[mid]->stored && list->at[mid]->stored < stored)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low < list->n && list->at[low]->stored == stored && !list->at[low]->bits_changed;
+    return i < list->n && list->at[i]->stored == stored && !list->at[i]->bits_changed;
 }
 
 static int own_bitmap(const struct qcbm_edit *edit, struct qcbmi_owners *owners, uint32_t index, struct qcbm_error *err)

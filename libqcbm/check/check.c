@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sized.h"
 #include "bitmap/bitmap_list.h"
 #include "format/q2_refcount.h"
 
@@ -86,7 +87,7 @@ int qcbmi_check_problem(struct check *c, enum check_id id, uint64_t weight, cons
     va_end(args);
     f.message = message;
     if (c->o.finding(c->o.opaque, &f))
-        return qcbmi_fail(c->err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+        return qcbmi_fail_stopped(c->err);
     return 0;
 }
 
@@ -94,7 +95,7 @@ int qcbmi_check_step(struct check *c, uint64_t bytes)
 {
     c->work_done += bytes;
     if (c->o.progress && c->o.progress(c->o.opaque, u64_min(c->work_done, c->work_total), c->work_total))
-        return qcbmi_fail(c->err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+        return qcbmi_fail_stopped(c->err);
     return 0;
 }
 
@@ -456,7 +457,7 @@ static int tell_kinds(struct check *c)
             continue;
         qcbmi_check_cure(c, id, cure, sizeof(cure));
         if (c->o.kind(c->o.opaque, &kind))
-            return qcbmi_fail(c->err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+            return qcbmi_fail_stopped(c->err);
     }
     return 0;
 }
@@ -519,13 +520,11 @@ int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options,
     };
     int ret;
 
-    if (options)
-        memcpy(&c.o, options, options->struct_size < sizeof(c.o) ? options->struct_size : sizeof(c.o));
+    qcbmi_take_options(&c.o, sizeof(c.o), options);
     c.o.memory = u64_max(c.o.memory, MIN_MEMORY);
     c.file_len = align_up(img->io.size, Q2_SECTOR);
     ret = run(&c);
     free_check(&c);
-    memset(out, 0, size);
-    memcpy(out, &c.r, size < sizeof(c.r) ? size : sizeof(c.r));
+    qcbmi_give(out, size, &c.r, sizeof(c.r));
     return ret;
 }

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sized.h"
 #include "bitmap/bitmap_list.h"
 #include "check/check_rules.h"
 #include "image/chain.h"
@@ -307,8 +308,7 @@ static void begin(struct verdict *v, struct qcbm_image *img, const struct qcbm_v
     memset(v, 0, sizeof(*v));
     v->img = img;
     v->o = (struct qcbm_verdict_options)QCBM_VERDICT_OPTIONS_INIT;
-    if (options)
-        memcpy(&v->o, options, (size_t)u64_min(options->struct_size, sizeof(v->o)));
+    qcbmi_take_options(&v->o, sizeof(v->o), options);
 }
 
 static int tell(struct verdict *v, struct qcbm_verdict *out, size_t size, struct qcbm_error *err)
@@ -319,7 +319,7 @@ static int tell(struct verdict *v, struct qcbm_verdict *out, size_t size, struct
         v->r.reasons += reason->refuse;
         v->r.notes += !reason->refuse;
         if (v->o.reason && v->o.reason(v->o.opaque, reason))
-            return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+            return qcbmi_fail_stopped(err);
     }
     v->r.harmless = v->r.reasons == 0;
     memcpy(out, &v->r, (size_t)u64_min(size, sizeof(v->r)));

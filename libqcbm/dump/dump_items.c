@@ -19,7 +19,7 @@ int qcbmi_dump_give(struct qcbm_dump *d, struct qcbm_dump_item *item, const char
     item->meaning = text;
     item->problem = problem;
     if (d->fn(d->opaque, item))
-        return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+        return qcbmi_fail_stopped(err);
     return 0;
 }
 

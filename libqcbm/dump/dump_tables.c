@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sort.h"
 #include "dump/dump.h"
 #include "format/q2_l1l2.h"
 #include "format/q2_limits.h"
@@ -11,17 +12,8 @@
 
 #define MAX_SHARED_SHOWN 100u
 
-/* Tables that several entries name are shown once: else a small file makes an endless dump. */
-static int by_offset(const void *a, const void *b)
-{
-    const struct qcbmi_dump_ref *x = a, *y = b;
-
-    if (x->offset != y->offset)
-        return x->offset < y->offset ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
-/* All entries of a table that name something, sorted by offset. */
+/* All entries of a table that name something, sorted by offset: tables that several entries name are shown once, else a
+ * small file makes an endless dump. */
 static int collect(struct qcbm_dump *d, uint64_t base, uint64_t n, uint64_t mask, struct qcbmi_dump_ref **refs,
                    size_t *count, struct qcbm_error *err)
 {
@@ -40,25 +32,14 @@ static int collect(struct qcbm_dump *d, uint64_t base, uint64_t n, uint64_t mask
         if (ret == 0)
             (*refs)[(*count)++] = (struct qcbmi_dump_ref){ value & mask, i };
     }
-    if (*count)
-        qsort(*refs, *count, sizeof(**refs), by_offset);
+    qcbmi_sort(*refs, *count, sizeof(**refs), qcbmi_by_two_u64);
     return ret;
 }
 
 /* The first entry that names @offset. */
 static uint64_t first_owner(const struct qcbmi_dump_ref *refs, size_t n, uint64_t offset)
 {
-    size_t lo = 0, hi = n;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (refs[mid].offset < offset)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return refs[lo].index;
+    return refs[qcbmi_lower_bound_u64(refs, n, sizeof(*refs), offset)].index;
 }
 
 static const char *table_problem(const struct qcbm_dump *d, uint64_t value, uint64_t offset, uint64_t reserved)

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/sort.h"
 #include "image/refscan.h"
 
 #define NO_CLUSTER UINT64_MAX
@@ -45,13 +46,6 @@ static int find_table(struct qcbmi_guest_layer *l, uint64_t *index, uint64_t end
     return 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 /* A damaged L1 may name a table twice, which costs nothing; 4 Mi entries that name one table are an attack. */
 static int check_sharing(struct qcbmi_guest_layer *l, struct qcbm_error *err)
 {
@@ -69,7 +63,7 @@ static int check_sharing(struct qcbmi_guest_layer *l, struct qcbm_error *err)
         if (ret == 0 && i < img->g.l1_used)
             offsets[n++] = e.l2_offset;
     }
-    qsort(offsets, n, sizeof(*offsets), by_value);
+    qcbmi_sort(offsets, n, sizeof(*offsets), qcbmi_by_u64);
     for (size_t i = 0; i < n; i++)
         distinct += i == 0 || offsets[i] != offsets[i - 1];
     free(offsets);

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/sort.h"
 #include "format/q2_refcount.h"
 #include "image/window.h"
 
@@ -20,15 +21,6 @@ struct scan {
     struct qcbmi_window window;
     struct qcbmi_refscan *out;
 };
-
-static int by_offset(const void *a, const void *b)
-{
-    const struct block_ref *x = a, *y = b;
-
-    if (x->offset != y->offset)
-        return x->offset < y->offset ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
 
 static int collect_blocks(struct scan *s, bool strict, struct block_ref *refs, size_t *n, struct qcbm_error *err)
 {
@@ -51,7 +43,7 @@ static int collect_blocks(struct scan *s, bool strict, struct block_ref *refs, s
                 break;
         }
     }
-    qsort(refs, *n, sizeof(*refs), by_offset);
+    qcbmi_sort(refs, *n, sizeof(*refs), qcbmi_by_two_u64);
     return 0;
 }
 

@@ -5,11 +5,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/sort.h"
 
 #define READ_PIECE (UINT64_C(1) << 20) /* bytes in one read of neighbouring L2 tables */
 #define READ_GAP (UINT64_C(64) << 10)  /* bytes that are cheaper to read than to skip */
@@ -40,13 +40,6 @@ int qcbmi_l1_load(struct qcbm_image *img, struct qcbm_error *err)
     return 0;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 int qcbmi_l1_check_shared(const struct qcbm_image *img, struct qcbm_error *err)
 {
     uint64_t *offsets = qcbmi_alloc_array(img->g.l1_used, sizeof(*offsets), err);
@@ -61,7 +54,7 @@ int qcbmi_l1_check_shared(const struct qcbm_image *img, struct qcbm_error *err)
         if (off)
             offsets[n++] = off;
     }
-    qsort(offsets, n, sizeof(*offsets), by_value);
+    qcbmi_sort(offsets, n, sizeof(*offsets), qcbmi_by_u64);
     for (size_t i = 1; ret == 0 && i < n; i++)
         if (offsets[i] == offsets[i - 1])
             ret = qcbmi_fail(err, QCBM_E_CORRUPT, img->h.l1_offset,
@@ -86,11 +79,7 @@ void qcbmi_damage_add(struct qcbmi_damage *d, uint64_t offset, const char *fmt, 
 
 int qcbmi_l2_ref_compare(const void *a, const void *b)
 {
-    const struct qcbmi_l2_ref *x = a, *y = b;
-
-    if (x->offset != y->offset)
-        return x->offset < y->offset ? -1 : 1;
-    return x->l1_index < y->l1_index ? -1 : 1;
+    return qcbmi_by_two_u64(a, b);
 }
 
 int qcbmi_progress_add(struct qcbmi_progress *p, uint64_t bytes, struct qcbm_error *err)
@@ -99,7 +88,7 @@ int qcbmi_progress_add(struct qcbmi_progress *p, uint64_t bytes, struct qcbm_err
         return 0;
     p->done += bytes;
     if (p->fn(p->opaque, p->done, p->total))
-        return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+        return qcbmi_fail_stopped(err);
     return 0;
 }
 

@@ -29,7 +29,7 @@ static int put_turned(struct out *o, const uint8_t *bytes, size_t len, struct qc
         memcpy(o->turned, bytes + done, n);
         bytes_turn_bits(o->turned, n);
         if (o->fn(o->opaque, o->turned, n))
-            return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+            return qcbmi_fail_stopped(err);
     }
     return 0;
 }
@@ -41,7 +41,7 @@ static int put(struct out *o, const void *bytes, size_t len, struct qcbm_error *
     if (!o->raw)
         qcbmi_digest_add(&o->digest, bytes, len);
     if (o->fn(o->opaque, bytes, len))
-        return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+        return qcbmi_fail_stopped(err);
     return 0;
 }
 
@@ -164,7 +164,7 @@ static int put_all(struct out *o, struct qcbm_image *img, const struct qcbmi_bit
         ret = put_record(o, BMF_END, 0, err);
     qcbmi_digest_end(&o->digest, digest);
     if (ret == 0 && o->fn(o->opaque, digest, sizeof(digest)))
-        ret = qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+        ret = qcbmi_fail_stopped(err);
     return ret;
 }
 

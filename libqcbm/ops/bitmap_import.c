@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/sized.h"
 #include "bitmap/bitmap_edit.h"
 #include "format/bitmap_file.h"
 #include "ops/fingerprint.h"
@@ -34,7 +35,7 @@ static int read_some(struct in *in, void *to, size_t len, size_t *got, struct qc
         int64_t n = in->fn(in->opaque, (uint8_t *)to + *got, len - *got);
 
         if (n < 0 || (uint64_t)n > len - *got)
-            return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+            return qcbmi_fail_stopped(err);
         if (n == 0)
             break;
         *got += (size_t)n;
@@ -246,13 +247,10 @@ int qcbm_edit_import(struct qcbm_edit *edit, const char *name, const struct qcbm
     in->opaque = opaque;
     in->edit = edit;
     in->opt = (struct qcbm_import_options)QCBM_IMPORT_OPTIONS_INIT;
-    if (options)
-        memcpy(&in->opt, options, (size_t)u64_min(options->struct_size, sizeof(in->opt)));
+    qcbmi_take_options(&in->opt, sizeof(in->opt), options);
     ret = import(in, name, err);
-    if (ret == 0 && out) {
-        memset(out, 0, out_size);
-        memcpy(out, &in->result, (size_t)u64_min(out_size, sizeof(in->result)));
-    }
+    if (ret == 0 && out)
+        qcbmi_give(out, out_size, &in->result, sizeof(in->result));
     qcbmi_dirtymap_free(&in->map);
     free(in);
     return ret;

@@ -1,8 +1,7 @@
 /* extents.c - the dirty extents of a stored bitmap, streamed
  * SPDX-License-Identifier: MIT */
-#include <string.h>
-
 #include "base/checked.h"
+#include "base/sized.h"
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
 #include "image/guest_map.h"
@@ -19,7 +18,7 @@ struct emit {
 static int give_out(struct emit *e, struct qcbm_error *err)
 {
     if (e->run.length && e->fn(e->opaque, &e->run))
-        return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+        return qcbmi_fail_stopped(err);
     e->run.length = 0;
     return 0;
 }
@@ -122,8 +121,7 @@ int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name, const struc
     const struct qcbmi_bitmap *b;
     int ret = qcbmi_bitmap_find_readable(img, name, &b, err);
 
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof(o) ? options->struct_size : sizeof(o));
+    qcbmi_take_options(&o, sizeof(o), options);
     if (ret == 0)
         ret = qcbmi_bitmap_check_table(img, b, err); /* before the first extent is given out */
     if (ret < 0)

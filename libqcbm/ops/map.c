@@ -1,7 +1,6 @@
 /* map.c - where the guest's bytes are in the chain, as qemu-img map tells it
  * SPDX-License-Identifier: MIT */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -48,7 +47,7 @@ static bool mergeable(const struct qcbm_map_entry *a, const struct qcbm_map_entr
 static int give_out(struct map_walk *w, struct qcbm_error *err)
 {
     if (w->run.length && w->fn(w->opaque, &w->run))
-        return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+        return qcbmi_fail_stopped(err);
     w->run.length = 0;
     return 0;
 }

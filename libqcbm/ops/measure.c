@@ -1,11 +1,10 @@
 /* measure.c - how large a copy of an image would be, as qemu-img measure reckons
  * SPDX-License-Identifier: MIT */
-#include <string.h>
-
+#include "ops/measure.h"
 #include "base/checked.h"
+#include "base/sized.h"
 #include "bitmap/bitmap_list.h"
 #include "ops/map.h"
-#include "ops/measure.h"
 
 struct target {
     uint64_t cluster_size, l2_entry_size, refcount_bits;
@@ -28,8 +27,7 @@ static int read_options(const struct qcbm_measure_options *from, struct target *
 {
     struct qcbm_measure_options o = QCBM_MEASURE_OPTIONS_INIT;
 
-    if (from)
-        memcpy(&o, from, from->struct_size < sizeof(o) ? from->struct_size : sizeof(o));
+    qcbmi_take_options(&o, sizeof(o), from);
     t->cluster_size = o.cluster_size ? o.cluster_size : 65536;
     t->refcount_bits = o.refcount_bits ? o.refcount_bits : 16;
     t->version = o.version ? o.version : 3;
@@ -163,12 +161,6 @@ static int measure(const struct qcbmi_chain *chain, uint64_t size, const struct 
     return 0;
 }
 
-static void give(void *out, size_t out_size, const struct qcbm_measure *m)
-{
-    memset(out, 0, out_size);
-    memcpy(out, m, out_size < sizeof(*m) ? out_size : sizeof(*m));
-}
-
 int qcbmi_measure_chain(const struct qcbmi_chain *chain, const struct qcbm_measure_options *options,
                         struct qcbm_measure *out, size_t out_size, struct qcbm_error *err)
 {
@@ -176,7 +168,7 @@ int qcbmi_measure_chain(const struct qcbmi_chain *chain, const struct qcbm_measu
     int ret = measure(chain, align_down(chain->layers[0].size, Q2_SECTOR), options, &m, err);
 
     if (ret == 0)
-        give(out, out_size, &m);
+        qcbmi_give(out, out_size, &m, sizeof(m));
     return ret;
 }
 
@@ -191,7 +183,7 @@ int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qcbm_measur
     if (!img) {
         ret = measure(NULL, size, options, &m, err);
         if (ret == 0)
-            give(out, out_size, &m);
+            qcbmi_give(out, out_size, &m, sizeof(m));
         return ret;
     }
     ret = qcbmi_chain_open(img, &how, &chain, err);

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sized.h"
 #include "bitmap/bitmap_edit.h"
 #include "image/chain.h"
 #include "io/open.h"
@@ -53,15 +54,9 @@ void qcbm_synth_result_free(struct qcbm_synth_result *r)
     free(r);
 }
 
-static void give(void *out, size_t out_size, const void *from, size_t from_size)
-{
-    memset(out, 0, out_size);
-    memcpy(out, from, out_size < from_size ? out_size : from_size);
-}
-
 void qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size)
 {
-    give(out, size, &r->sum, sizeof(r->sum));
+    qcbmi_give(out, size, &r->sum, sizeof(r->sum));
 }
 
 void qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
@@ -70,7 +65,7 @@ void qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, 
     const struct layer_figures *l = &r->layers[index];
     struct qcbm_synth_layer layer = { l->filename, "qcow2", l->virtual_size, l->cluster_size, l->allocated_bytes };
 
-    give(out, size, &layer, sizeof(layer));
+    qcbmi_give(out, size, &layer, sizeof(layer));
 }
 
 const char *qcbm_synth_result_note(const struct qcbm_synth_result *r, uint32_t index)
@@ -430,9 +425,7 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
 static int read_options(const struct qcbm_synth_options *from, struct qcbm_synth_options *to, struct qcbm_error *err)
 {
     *to = (struct qcbm_synth_options)QCBM_SYNTH_OPTIONS_INIT;
-    if (!from)
-        return 0;
-    memcpy(to, from, from->struct_size < sizeof(*to) ? from->struct_size : sizeof(*to));
+    qcbmi_take_options(to, sizeof(*to), from);
     if ((to->flags & QCBM_SYNTH_REPLACE) && (to->flags & QCBM_SYNTH_MERGE))
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "replace and merge exclude each other");
     return 0;

@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/sized.h"
 #include "bitmap/session.h"
 #include "ops/undo_writer.h"
 #include "write/undo_load.h"
@@ -303,8 +304,7 @@ int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_o
     struct undo u = { .img = img };
     int ret = qcbmi_image_check_sound(img, err);
 
-    if (options)
-        memcpy(&o, options, options->struct_size < sizeof(o) ? options->struct_size : sizeof(o));
+    qcbmi_take_options(&o, sizeof(o), options);
     if (ret == 0 && !o.dry_run && !(img->open_flags & QCBM_OPEN_WRITE))
         ret = qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
     if (ret < 0)
@@ -314,10 +314,8 @@ int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_o
         ret = alloc_buffers(&u, err);
     if (ret == 0)
         ret = run(&u, path, &o, &result, err);
-    if (ret == 0 && out) {
-        memset(out, 0, size);
-        memcpy(out, &result, size < sizeof(result) ? size : sizeof(result));
-    }
+    if (ret == 0 && out)
+        qcbmi_give(out, size, &result, sizeof(result));
     qcbmi_plan_free(&u.plan);
     qcbmi_undo_file_close(&u.file);
     free(u.now);

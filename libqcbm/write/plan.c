@@ -145,7 +145,7 @@ int qcbmi_plan_each(const struct qcbmi_plan *plan, qcbm_plan_fn *fn, void *opaqu
             struct qcbm_plan_step step = { number, stage->name, w->what, w->off, w->len };
 
             if (fn(opaque, &step))
-                return qcbmi_fail(err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+                return qcbmi_fail_stopped(err);
         }
         number += stage->n > 0;
     }

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/sort.h"
 
 static int check_table_entry(const struct qcbm_image *img, uint64_t index, uint64_t raw, struct qcbm_error *err)
 {
@@ -88,9 +89,9 @@ static int by_place(const void *a, const void *b)
 {
     const struct qcbmi_refsector *x = a, *y = b;
 
-    if (x->index != y->index)
-        return x->index < y->index ? -1 : 1;
-    return (x->sector > y->sector) - (x->sector < y->sector);
+    int by_index = u64_compare(x->index, y->index);
+
+    return by_index ? by_index : u64_compare(x->sector, y->sector);
 }
 
 static int by_place_indirect(const void *a, const void *b)
@@ -101,17 +102,7 @@ static int by_place_indirect(const void *a, const void *b)
 /* Place of block @index among the fresh ones: where it is, or where it would go. */
 static size_t place_of(const struct qcbmi_refcounts *r, uint64_t index)
 {
-    size_t lo = 0, hi = r->n_fresh;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (r->fresh[mid].index < index)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
+    return qcbmi_lower_bound_u64(r->fresh, r->n_fresh, sizeof(*r->fresh), index);
 }
 
 static const struct qcbmi_refblock *fresh_block(const struct qcbmi_refcounts *r, uint64_t index)
@@ -247,8 +238,7 @@ int qcbmi_refcounts_set(struct qcbmi_refcounts *r, uint64_t cluster, uint64_t va
 
 static void sort_sectors(struct qcbmi_refcounts *r)
 {
-    if (r->n_sectors)
-        qsort(r->sectors, r->n_sectors, sizeof(struct qcbmi_refsector *), by_place_indirect);
+    qcbmi_sort(r->sectors, r->n_sectors, sizeof(struct qcbmi_refsector *), by_place_indirect);
 }
 
 /* The whole of a fresh block; its sectors stand from *@at on. */

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sort.h"
 #include "io/io_file.h"
 #include "io/open.h"
 
@@ -33,13 +34,6 @@ struct save {
 
 /* ---- what is overwritten, in which pieces ---- */
 
-static int compare_u64(const void *a, const void *b)
-{
-    const uint64_t *x = a, *y = b;
-
-    return (*x > *y) - (*x < *y);
-}
-
 static int collect_cuts(struct save *s, struct qcbm_error *err)
 {
     uint64_t n_writes = 0;
@@ -58,24 +52,14 @@ static int collect_cuts(struct save *s, struct qcbm_error *err)
             s->cuts[s->n_cuts++] = w->off + w->len;
             s->h.len_after = u64_max(s->h.len_after, w->off + w->len);
         }
-    qsort(s->cuts, s->n_cuts, sizeof(*s->cuts), compare_u64);
+    qcbmi_sort(s->cuts, s->n_cuts, sizeof(*s->cuts), qcbmi_by_u64);
     return 0;
 }
 
 /* The first cut behind @off; there is one. */
 static uint64_t next_cut(const struct save *s, uint64_t off)
 {
-    size_t low = 0, high = s->n_cuts;
-
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-
-        if (s->cuts[mid] > off)
-            high = mid;
-        else
-            low = mid + 1;
-    }
-    return s->cuts[low];
+    return s->cuts[qcbmi_lower_bound_u64(s->cuts, s->n_cuts, sizeof(*s->cuts), off + 1)];
 }
 
 /* Whole sectors, or a part of one: what of a sector was written at once can be found, and put back, at once. */
@@ -109,9 +93,9 @@ static int compare_places(const void *a, const void *b)
 {
     const struct qcbmi_undo_place *x = a, *y = b;
 
-    if (x->r.off != y->r.off)
-        return x->r.off > y->r.off ? 1 : -1;
-    return (x->r.index > y->r.index) - (x->r.index < y->r.index);
+    int by_off = u64_compare(x->r.off, y->r.off);
+
+    return by_off ? by_off : u64_compare(x->r.index, y->r.index);
 }
 
 static int collect_places(struct save *s, struct qcbm_error *err)
@@ -130,8 +114,8 @@ static int collect_places(struct save *s, struct qcbm_error *err)
             ret = add_write(s, &s->plan->stages[i].writes[j], s->h.n_stages, err);
         s->h.n_stages++;
     }
-    if (ret == 0 && s->n_places)
-        qsort(s->places, s->n_places, sizeof(*s->places), compare_places);
+    if (ret == 0)
+        qcbmi_sort(s->places, s->n_places, sizeof(*s->places), compare_places);
     return ret;
 }
 
@@ -307,21 +291,18 @@ void qcbmi_undo_identity(const struct qcbm_image *img, uint8_t out[QCBMI_DIGEST_
     qcbmi_digest(bytes, n, out);
 }
 
+static bool ends_before(const void *place, const void *off)
+{
+    const struct qcbmi_undo_record *r = &((const struct qcbmi_undo_place *)place)->r;
+
+    return r->off + r->len <= *(const uint64_t *)off;
+}
+
 void qcbmi_undo_mask(const struct qcbmi_undo_place *places, size_t n, uint64_t off, uint8_t *bytes, uint64_t len)
 {
-    size_t low = 0, high = n;
-
-    while (low < high) { /* the first place that ends behind off */
-        size_t mid = low + (high - low) / 2;
-
-        if (places[mid].r.off + places[mid].r.len > off)
-            high = mid;
-        else
-            low = mid + 1;
-    }
-    for (; low < n && places[low].r.off < off + len; low++) {
-        uint64_t from = u64_max(places[low].r.off, off),
-                 end = u64_min(places[low].r.off + places[low].r.len, off + len);
+    for (size_t i = qcbmi_lower_bound(places, n, sizeof(*places), ends_before, &off);
+         i < n && places[i].r.off < off + len; i++) {
+        uint64_t from = u64_max(places[i].r.off, off), end = u64_min(places[i].r.off + places[i].r.len, off + len);
 
         memset(bytes + (from - off), 0, (size_t)(end - from));
     }
