@@ -292,9 +292,9 @@ static void luks_and_its_extension_need_each_other(void **state)
     (void)state;
     build_init(&b, 9);
     b.h.crypt_method = 2;
-    rejects(&b, b.len, 32, "without the CRYPTO header extension");
+    rejects(&b, b.len, 32, "Missing CRYPTO header for crypt method 2");
     add(&b, UNKNOWN, 16);
-    rejects(&b, b.len, 32, "without the CRYPTO header extension");
+    rejects(&b, b.len, 32, "Missing CRYPTO header for crypt method 2");
     add_crypto(&b, 0x400, 0x200);
     parses(&b, 2, true, b.at);
     for (uint32_t method = 0; method < 2; method++) {
