@@ -10,7 +10,6 @@
 
 #include "file_node.h"
 #include "image_name.h"
-#include "luks_header.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
 #include "rows.h"
@@ -44,7 +43,7 @@ struct info {
     struct qcbm_image_info image;
     struct file_node file;
     uint32_t snapshots;
-    struct luks_header luks;
+    struct qcbm_luks_info luks;
     bool has_luks;
     struct qcbm_image_usage usage;
     bool has_usage;
@@ -55,10 +54,10 @@ static const char *encryption_name(uint32_t method)
     return method == 1 ? "aes" : "luks";
 }
 
-static void rows_luks_slots(struct rows *r, const struct luks_slot *slots)
+static void rows_luks_slots(struct rows *r, const struct qcbm_luks_slot *slots)
 {
     rows_list_begin(r, "slots");
-    for (size_t i = 0; i < LUKS_SLOTS; i++) {
+    for (size_t i = 0; i < QCBM_LUKS_SLOTS; i++) {
         rows_begin(r, NULL);
         rows_bool(r, "active", slots[i].active);
         if (slots[i].active)
@@ -73,7 +72,7 @@ static void rows_luks_slots(struct rows *r, const struct luks_slot *slots)
 
 static void rows_encrypt(struct rows *r, const struct info *info)
 {
-    const struct luks_header *luks = info->has_luks ? &info->luks : NULL;
+    const struct qcbm_luks_info *luks = info->has_luks ? &info->luks : NULL;
 
     rows_begin(r, "encrypt");
     if (luks) {
@@ -367,6 +366,17 @@ static int collect_usage(struct info *info)
     return EXIT_DONE;
 }
 
+static void collect_luks(struct info *info)
+{
+    struct qcbm_error err;
+
+    if (info->image.crypt_method != 2)
+        return;
+    info->has_luks = qcbm_image_luks(info->img, &info->luks, sizeof info->luks, &err) == 0;
+    if (!info->has_luks)
+        cmd_warning("%s: %s", info->path, err.message);
+}
+
 static int collect(struct info *info, bool usage)
 {
     const struct qcbm_image_info *image = &info->image;
@@ -375,13 +385,7 @@ static int collect(struct info *info, bool usage)
     info->file =
         (struct file_node){ info->path, image->file_size, image->disk_size, image->extent_size_hint, image->is_device };
     collect_snapshots(info);
-    if (info->image.crypt_method == 2) {
-        const char *wrong = luks_header_read(info->path, info->image.crypt_header_offset, &info->luks);
-
-        info->has_luks = wrong == NULL;
-        if (wrong)
-            cmd_warning("%s: LUKS header at 0x%" PRIx64 ": %s", info->path, info->image.crypt_header_offset, wrong);
-    }
+    collect_luks(info);
     warn_of_findings(info);
     return usage ? collect_usage(info) : EXIT_DONE;
 }

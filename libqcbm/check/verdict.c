@@ -13,6 +13,7 @@
 #include "base/sized.h"
 #include "bitmap/bitmap_list.h"
 #include "check/check_rules.h"
+#include "format/luks_header.h"
 #include "image/chain.h"
 #include "image/snapshots.h"
 #include "io/open.h"
@@ -26,7 +27,6 @@
 /* Tables that are longer than the disk needs: they grow by half at a time, and VM state takes entries too. */
 #define TABLE_SLACK 16u
 #define SMALL_TABLE (UINT64_C(1) << 20)
-#define LUKS_HEADER 592u /* version 1, without key material */
 /* More bits than QEMU lets a bitmap have that is not in use: of one in use it takes the memory before it looks. */
 #define MAX_BITMAP_BITS (8 * Q2_MAX_BITMAP_BYTES)
 
@@ -196,9 +196,9 @@ static void judge_luks(struct verdict *v)
 
     if (!ext)
         say(v, true, "luks-header", 32, "is encrypted with LUKS, but has no header extension for it");
-    else if (be64_load(ext->data + 8) < LUKS_HEADER)
+    else if (be64_load(ext->data + 8) < LUKS_HEADER_BYTES)
         say(v, true, "luks-header", ext->offset, "a LUKS header of %" PRIu64 " bytes: the shortest has %u",
-            be64_load(ext->data + 8), LUKS_HEADER);
+            be64_load(ext->data + 8), (unsigned)LUKS_HEADER_BYTES);
 }
 
 static void judge_features(struct verdict *v)

@@ -245,6 +245,28 @@ struct qcbm_image_usage {
 QCBM_API int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size,
                               struct qcbm_error *err);
 
+enum { QCBM_LUKS_SLOTS = 8 };
+struct qcbm_luks_slot {
+    bool active;                  /* holds a key */
+    uint32_t iterations, stripes; /* of its passphrase; of its key material */
+    uint64_t key_offset;          /* of the key material: bytes from the start of the LUKS header */
+};
+struct qcbm_luks_info {
+    char cipher[48];         /* "aes-256": with the length of a key; strings are terminated, and in QEMU's words */
+    char mode[33];           /* "xts" */
+    char ivgen[33];          /* "plain64" */
+    char ivgen_hash[33];     /* "" if the generator takes none */
+    char hash[33];           /* "sha256" */
+    char uuid[41];           /* bytes that nobody has checked */
+    uint64_t payload_offset; /* bytes from the start of the LUKS header */
+    uint32_t iterations;     /* of the master key's digest */
+    struct qcbm_luks_slot slots[QCBM_LUKS_SLOTS];
+};
+/* The LUKS header (version 1) of an image with crypt_method 2, by the "LUKS On-Disk Format Specification": what can be told
+ * without a key. @size is sizeof *out of the caller; on failure *out is zeros.
+ * Returns 0, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (no LUKS, or another version), QCBM_E_IO. */
+QCBM_API int qcbm_image_luks(struct qcbm_image *img, struct qcbm_luks_info *out, size_t size, struct qcbm_error *err);
+
 /* ---- bitmaps ----------------------------------------------------------------------------------------------------- */
 
 struct qcbm_bitmap_info {
