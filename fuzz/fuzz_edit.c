@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "bitmap/handle.h"
 #include "fuzz.h"
-#include "image/image.h"
 
 #define MAX_BITMAPS 32u
 #define MAX_EXTENTS 20000u
@@ -69,8 +69,8 @@ static uint64_t view_names(struct qcbm_image *img)
     h = fuzz_hash_u64(fuzz_hash_u64(h, info.incompatible_features), info.compatible_features);
     h = fuzz_hash_u64(h, info.autoclear_features & QCBM_AUTOCLEAR_RAW_DATA_FILE);
     h = fuzz_hash_u64(h, info.virtual_size);
-    for (size_t i = 0; i < img->exts.n; i++) {
-        const struct q2_extension *e = &img->exts.list[i];
+    for (size_t i = 0; i < img->image->exts.n; i++) {
+        const struct q2_extension *e = &img->image->exts.list[i];
 
         if (e->type != Q2_EXT_BITMAPS && e->type != Q2_EXT_PADDING)
             h = fuzz_hash(fuzz_hash_u64(h, e->type), e->data, e->len);
@@ -152,15 +152,15 @@ static void guard_start(struct guard *g, const uint8_t *bytes, size_t len, struc
 {
     uint32_t n = 0;
 
-    *g = (struct guard){ .bytes = bytes, .len = len, .cs = img->g.cluster_size };
+    *g = (struct guard){ .bytes = bytes, .len = len, .cs = img->image->g.cluster_size };
     g->n_clusters = (len + g->cs - 1) / g->cs;
-    g->extended = img->g.extended_l2;
-    g->data_file = img->g.data_file;
+    g->extended = img->image->g.extended_l2;
+    g->data_file = img->image->g.data_file;
     g->keep = calloc((size_t)g->n_clusters + 1, 1);
     g->seen = calloc((size_t)g->n_clusters + 1, 1);
     if (!g->keep || !g->seen)
         abort();
-    keep_l1(g, img->h.l1_offset, img->h.l1_entries);
+    keep_l1(g, img->image->h.l1_offset, img->image->h.l1_entries);
     if (qcbm_snapshots_load(img, &n, NULL) < 0)
         n = 0;
     for (uint32_t i = 0; i < n && i < 64; i++) {

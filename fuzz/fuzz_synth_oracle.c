@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "bitmap/handle.h"
 #include "fuzz.h"
 #include "ops/allocation.h"
 
@@ -120,7 +121,7 @@ static uint64_t compare(struct fuzz_file *f, struct qcbm_image *img, const struc
 
     fuzz_require(ret == 0, "dirty map", err.message);
     fuzz_file_reset(f);
-    ret = qcbmi_allocation_mark(img, &map, &a, NULL, &err);
+    ret = qcbmi_allocation_mark(img->image, &map, &a, NULL, &err);
     fuzz_require(ret == 0, "allocation", "fails on an image that opens, and whose L1 is there");
     for (uint64_t start = 0; start < o->size; start += gran) {
         uint64_t first = start / 512, end = (start + gran + 511) / 512;

@@ -12,37 +12,30 @@
 
 struct qcbm_chain {
     struct qcbmi_chain chain;
-    struct qcbm_image *looked_at; /* the layer whose bitmaps are loaded; never the caller's image */
+    struct qcbm_image *top;  /* the caller's; NULL for a raw file */
+    struct qcbm_image lower; /* the layer below it that was looked at last */
 };
-
-static void forget_bitmaps(struct qcbm_chain *chain)
-{
-    if (!chain->looked_at)
-        return;
-    qcbmi_bitmap_list_free(chain->looked_at->bitmaps);
-    chain->looked_at->bitmaps = NULL;
-    chain->looked_at = NULL;
-}
 
 void qcbm_chain_close(struct qcbm_chain *chain)
 {
     if (!chain)
         return;
-    forget_bitmaps(chain);
+    qcbmi_handle_clear(&chain->lower);
     qcbmi_chain_close(&chain->chain);
     free(chain);
 }
 
 static int open_chain(struct qcbm_image *img, bool partial, struct qcbm_chain **out, struct qcbm_error *err)
 {
-    struct qcbmi_chain_options options = { .force_share = img->open_flags & QCBM_OPEN_FORCE_SHARE };
+    struct qcbmi_chain_options options = { .force_share = img->image->open_flags & QCBM_OPEN_FORCE_SHARE };
     struct qcbm_chain *chain = qcbmi_alloc_array(1, sizeof(*chain), err);
     int ret;
 
     *out = NULL;
     if (!chain)
         return QCBM_E_NOMEM;
-    ret = qcbmi_chain_open(img, &options, &chain->chain, err);
+    chain->top = img;
+    ret = qcbmi_chain_open(img->image, &options, &chain->chain, err);
     if (partial && ret < 0 && ret != QCBM_E_NOMEM)
         ret = 1;
     if (ret < 0) {
@@ -89,23 +82,27 @@ uint32_t qcbm_chain_count(const struct qcbm_chain *chain)
 }
 
 /* A directory can be large: that of one layer at a time is in memory. */
-static int load_bitmaps(struct qcbm_chain *chain, const struct qcbmi_layer *l, struct qcbm_error *err)
+static int handle_of(struct qcbm_chain *chain, const struct qcbmi_layer *l, struct qcbm_image **out,
+                     struct qcbm_error *err)
 {
-    forget_bitmaps(chain);
-    if (!l->img || l->img->bitmaps)
+    *out = l->img ? &chain->lower : NULL;
+    qcbmi_handle_clear(&chain->lower);
+    if (chain->top && l->img == chain->top->image)
+        *out = chain->top;
+    if (*out != &chain->lower)
         return 0;
-    chain->looked_at = l->img;
-    return qcbmi_bitmap_list_load(l->img, err);
+    chain->lower.image = l->img;
+    return qcbmi_bitmap_list_load(&chain->lower, err);
 }
 
 int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,
                    struct qcbm_error *err)
 {
     struct qcbmi_layer *l = &chain->chain.layers[index];
-    struct qcbm_chain_layer layer = { .filename = l->filename, .format = l->img ? "qcow2" : "raw", .image = l->img };
+    struct qcbm_chain_layer layer = { .filename = l->filename, .format = l->img ? "qcow2" : "raw" };
     struct qcbmi_io *io = l->img ? &l->img->io : &l->raw;
     uint64_t available;
-    int ret = load_bitmaps(chain, l, err);
+    int ret = handle_of(chain, l, &layer.image, err);
 
     if (ret < 0)
         return ret;
@@ -122,11 +119,11 @@ int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_l
 int qcbm_chain_map(struct qcbm_chain *chain, uint64_t start, uint64_t length, qcbm_map_fn *fn, void *opaque,
                    struct qcbm_error *err)
 {
-    return qcbmi_map_chain(&chain->chain, start, length, fn, opaque, err);
+    return qcbmi_map_chain(chain->top, &chain->chain, start, length, fn, opaque, err);
 }
 
 int qcbm_chain_measure(struct qcbm_chain *chain, const struct qcbm_measure_options *options, struct qcbm_measure *out,
                        size_t out_size, struct qcbm_error *err)
 {
-    return qcbmi_measure_chain(&chain->chain, options, out, out_size, err);
+    return qcbmi_measure_chain(chain->top, &chain->chain, options, out, out_size, err);
 }

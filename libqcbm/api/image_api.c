@@ -1,7 +1,9 @@
 /* image_api.c - open, close, and what can be asked of an open image
  * SPDX-License-Identifier: MIT */
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/checked.h"
 #include "base/sized.h"
 #include "bitmap/bitmap_edit.h"
@@ -15,16 +17,22 @@
 static int open_on(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbm_image **out,
                    struct qcbm_error *err)
 {
-    int ret = qcbmi_image_open(io, path, flags, out, err);
+    struct qcbm_image *img = qcbmi_alloc_array(1, sizeof(*img), err);
+    int ret;
 
-    if (ret < 0)
-        return ret;
-    ret = qcbmi_bitmap_list_load(*out, err);
-    if (ret < 0) {
-        qcbm_close(*out);
-        *out = NULL;
+    if (!img) {
+        qcbmi_io_close(io);
+        return QCBM_E_NOMEM;
     }
-    return ret;
+    ret = qcbmi_image_open(io, path, flags, &img->image, err);
+    if (ret == 0)
+        ret = qcbmi_bitmap_list_load(img, err);
+    if (ret < 0) {
+        qcbm_close(img);
+        return ret;
+    }
+    *out = img;
+    return 0;
 }
 
 static int check_flags(unsigned flags, struct qcbm_error *err)
@@ -102,20 +110,22 @@ int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, stru
 
 void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque)
 {
-    img->trace = (struct qcbmi_trace){ fn, opaque };
-    qcbmi_io_trace_as(&img->io, &img->trace, img->path ? img->path : "");
+    struct qcbmi_image *image = img->image;
+
+    image->trace = (struct qcbmi_trace){ fn, opaque };
+    qcbmi_io_trace_as(&image->io, &image->trace, image->path ? image->path : "");
 }
 
 void qcbm_close(struct qcbm_image *img)
 {
     if (!img)
         return;
-    qcbmi_data_close(img->data);
-    qcbmi_bitmap_list_free(img->bitmaps);
-    qcbmi_image_free(img);
+    qcbmi_handle_clear(img);
+    qcbmi_image_free(img->image);
+    free(img);
 }
 
-static void features_of(const struct qcbm_image *img, struct qcbm_image_info *i)
+static void features_of(const struct qcbmi_image *img, struct qcbm_image_info *i)
 {
     i->version = img->h.version;
     i->cluster_size = img->g.cluster_size;
@@ -128,8 +138,9 @@ static void features_of(const struct qcbm_image *img, struct qcbm_image_info *i)
     i->autoclear_features = img->h.autoclear;
 }
 
-void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *out, size_t size)
+void qcbm_image_get_info(const struct qcbm_image *handle, struct qcbm_image_info *out, size_t size)
 {
+    const struct qcbmi_image *img = handle->image;
     const struct q2_extension *crypto = q2_extension_find(&img->exts, Q2_EXT_CRYPTO);
     struct qcbm_image_info i = { .virtual_size = img->h.size, .file_size = img->io.size };
     struct qcbmi_io io = img->io;
@@ -139,9 +150,9 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
     if (qcbmi_io_space(&io, &available, &i.disk_size, NULL) < 0)
         i.disk_size = QCBM_NO_OFFSET;
     i.snapshot_count = img->h.n_snapshots;
-    i.bitmap_count = img->bitmaps->n;
-    i.bitmaps_stale = img->bitmaps->stale;
-    i.stale_bitmap_count = img->bitmaps->was ? img->bitmaps->was->n : 0;
+    i.bitmap_count = handle->bitmaps->n;
+    i.bitmaps_stale = handle->bitmaps->stale;
+    i.stale_bitmap_count = handle->bitmaps->was ? handle->bitmaps->was->n : 0;
     i.backing_file = img->backing_file;
     i.backing_format = img->backing_format;
     i.data_file = img->data_file;
@@ -158,14 +169,15 @@ void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *o
 
 int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_error *err)
 {
-    int ret = qcbmi_snapshots_load(img, err);
+    int ret = qcbmi_snapshots_load(img->image, err);
 
-    *count = img->n_snapshots_loaded;
+    *count = img->image->n_snapshots_loaded;
     return ret;
 }
 
-void qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, struct qcbm_snapshot_info *out, size_t size)
+void qcbm_snapshot_get(const struct qcbm_image *handle, uint32_t index, struct qcbm_snapshot_info *out, size_t size)
 {
+    const struct qcbmi_image *img = handle->image;
     const struct q2_snapshot *s = &img->snapshots[index];
     struct qcbm_snapshot_info i = { .id = img->snapshot_strings[2 * index],
                                     .name = img->snapshot_strings[2 * index + 1] };
@@ -213,7 +225,7 @@ void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_b
     const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
     struct qcbm_bitmap_info i = bitmap_info(b);
 
-    i.usable = qcbmi_bitmap_check_readable(img, b, false, NULL) == 0;
+    i.usable = qcbmi_bitmap_check_readable(img->image, b, false, NULL) == 0;
     qcbmi_give(out, size, &i, sizeof(i));
 }
 
@@ -227,9 +239,9 @@ void qcbm_stale_bitmap_get(const struct qcbm_image *img, uint32_t index, struct 
 int qcbm_bitmap_check_table(struct qcbm_image *img, uint32_t index, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
-    int ret = qcbmi_bitmap_check_readable(img, b, false, err);
+    int ret = qcbmi_bitmap_check_readable(img->image, b, false, err);
 
-    return ret < 0 ? ret : qcbmi_bitmap_check_table(img, b, err);
+    return ret < 0 ? ret : qcbmi_bitmap_check_table(img->image, b, err);
 }
 
 struct tally {
@@ -262,6 +274,7 @@ static int count_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t fi
 
 int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, struct qcbm_error *err)
 {
+    const struct q2_geometry *g = &img->image->g;
     struct qcbmi_bitmap *b = &img->bitmaps->list[index];
     struct qcbmi_bitmap_walk_stats stats;
     struct q2_bitmap_size size;
@@ -270,13 +283,13 @@ int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
 
     memset(out, 0, sizeof(*out));
     if (ret == 0)
-        ret = qcbmi_bitmap_check_readable(img, b, true, err);
+        ret = qcbmi_bitmap_check_readable(img->image, b, true, err);
     if (ret == 0)
-        ret = q2_bitmap_size(img->g.sector_size_down, b->d.granularity_bits, img->g.cluster_size, &size, err);
+        ret = q2_bitmap_size(g->sector_size_down, b->d.granularity_bits, g->cluster_size, &size, err);
     if (ret < 0)
         return ret;
     t.n_bits = size.bits;
-    ret = qcbmi_bitmap_walk(img, b, count_piece, &t, &stats, err);
+    ret = qcbmi_bitmap_walk(img->image, b, count_piece, &t, &stats, err);
     if (ret < 0)
         return ret;
     if (stats.lost_clusters && !b->loss_told)
@@ -290,9 +303,9 @@ int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
     out->dirty_granules = t.dirty;
     out->dirty_bytes = t.dirty << b->d.granularity_bits;
     if (t.last_dirty)
-        out->dirty_bytes -= (size.bits << b->d.granularity_bits) - img->g.sector_size_down;
-    out->disk_bytes = img->g.cluster_size *
-                      (stats.data_clusters - stats.lost_clusters + div_up(8 * size.entries, img->g.cluster_size));
+        out->dirty_bytes -= (size.bits << b->d.granularity_bits) - g->sector_size_down;
+    out->disk_bytes =
+        g->cluster_size * (stats.data_clusters - stats.lost_clusters + div_up(8 * size.entries, g->cluster_size));
     return 0;
 }
 
@@ -309,7 +322,7 @@ int qcbm_edit_look(struct qcbm_edit *edit, const char *name, struct qcbm_edit_bi
         i.dirty_granules = qcbmi_bitset_count(&b->map.bits);
         i.dirty_bytes = qcbmi_dirtymap_dirty_bytes(&b->map);
     } else if (ret == 0) {
-        ret = qcbm_bitmap_usage(edit->img, (uint32_t)(b->stored - edit->img->bitmaps->list), &usage, err);
+        ret = qcbm_bitmap_usage(edit->handle, (uint32_t)(b->stored - edit->handle->bitmaps->list), &usage, err);
         i.granules = usage.granules;
         i.dirty_granules = usage.dirty_granules;
         i.dirty_bytes = usage.dirty_bytes;

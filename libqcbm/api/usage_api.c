@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/sized.h"
+#include "bitmap/handle.h"
 #include "check/check_rules.h"
 #include "image/refscan.h"
 
@@ -73,7 +74,7 @@ int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_
     struct qcbm_check_result r = { 0 };
     struct usage s = { 0 };
     struct qcbmi_refscan scan;
-    int ret = qcbmi_refscan(img, UINT64_MAX, false, &scan, err);
+    int ret = qcbmi_refscan(img->image, UINT64_MAX, false, &scan, err);
 
     if (ret == 0)
         ret = count_references(img, &s, &r, err);
@@ -82,8 +83,8 @@ int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_
     s.u.bad_entries = scan.bad_entries;
     s.u.allocated_bytes = s.u.end_offset = QCBM_UNKNOWN;
     if (!s.u.why_unknown[0]) {
-        s.u.allocated_bytes = bytes_of(scan.used_clusters + s.uncounted, &img->g);
-        s.u.end_offset = u64_max(bytes_of(scan.end_cluster, &img->g), r.image_end_offset);
+        s.u.allocated_bytes = bytes_of(scan.used_clusters + s.uncounted, &img->image->g);
+        s.u.end_offset = u64_max(bytes_of(scan.end_cluster, &img->image->g), r.image_end_offset);
     }
     qcbmi_give(out, size, &s.u, sizeof(s.u));
     return 0;

@@ -9,18 +9,18 @@
 #include "base/checked.h"
 #include "bitmap/bitmap_load.h"
 
-static int fail_broken(const struct qcbm_image *img, struct qcbm_error *err)
+static int fail_broken(const struct qcbm_image *handle, struct qcbm_error *err)
 {
     if (err)
-        *err = img->bitmaps->why_broken;
+        *err = handle->bitmaps->why_broken;
     return qcbmi_prefix(err, QCBM_E_CORRUPT, "the bitmap directory cannot be rewritten without losing something: ");
 }
 
-int qcbmi_edit_check_writable(const struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_edit_check_writable(const struct qcbm_image *handle, struct qcbm_error *err)
 {
-    int ret = qcbmi_image_check_writable(img, err);
+    int ret = qcbmi_image_check_writable(handle->image, err);
 
-    return ret == 0 && img->bitmaps->broken ? fail_broken(img, err) : ret;
+    return ret == 0 && handle->bitmaps->broken ? fail_broken(handle, err) : ret;
 }
 
 int qcbmi_edit_check_current(const struct qcbm_edit *edit, struct qcbm_error *err)
@@ -47,9 +47,9 @@ static int find(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitm
     *out = ret == 0 ? qcbmi_edit_list_find(&edit->list, name) : NULL;
     if (ret < 0 || *out)
         return ret;
-    if (edit->img->bitmaps->broken) /* it might have the name */
-        return qcbmi_image_refuse(edit->img, fail_broken(edit->img, err), err);
-    return qcbmi_bitmap_fail_not_found(edit->img, name, err);
+    if (edit->handle->bitmaps->broken) /* it might have the name */
+        return qcbmi_image_refuse(edit->img, fail_broken(edit->handle, err), err);
+    return qcbmi_bitmap_fail_not_found(edit->handle, name, err);
 }
 
 int qcbmi_edit_find_consistent(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out,

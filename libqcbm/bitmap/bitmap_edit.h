@@ -7,7 +7,8 @@
 #include "write/clusters.h"
 
 struct qcbm_edit {
-    struct qcbm_image *img;
+    struct qcbm_image *handle;
+    struct qcbmi_image *img; /* of the handle */
     struct qcbmi_edit_list list;
     bool planned;
     bool of_live_data;   /* some of it was read with force-share: never to be written */
@@ -47,7 +48,7 @@ int qcbmi_edit_check_size(const struct qcbm_edit *edit, unsigned gran_bits, stru
 
 /* bitmap_plan.c: fill edit->plan from the list. */
 /* Why no edit of this image can be written, or 0. */
-int qcbmi_edit_check_writable(const struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_edit_check_writable(const struct qcbm_image *handle, struct qcbm_error *err);
 int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err);
 
 /* For an undo file: tables and bits of the bitmaps that stay. A guest that runs in between marks its writes there, when

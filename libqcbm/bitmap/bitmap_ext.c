@@ -48,7 +48,7 @@ static int write_autoclear(struct qcbmi_plan *plan, struct qcbm_error *err)
     return qcbmi_plan_header_write(plan, "header: autoclear bits", Q2_OFF_AUTOCLEAR, 8, err);
 }
 
-int qcbmi_ext_plan_clear_unknown(const struct qcbm_image *img, struct qcbmi_plan *plan, struct qcbm_error *err)
+int qcbmi_ext_plan_clear_unknown(const struct qcbmi_image *img, struct qcbmi_plan *plan, struct qcbm_error *err)
 {
     if (!(img->h.autoclear & ~Q2_AUTOCLEAR_KNOWN))
         return 0;
@@ -85,8 +85,9 @@ static void patch_type(struct qcbmi_plan *plan, uint64_t off, uint32_t type)
 }
 
 /* The last instance counts; earlier ones, which a cut in relocate() may have left, become padding. */
-static int retire_others(const struct qcbm_image *img, struct qcbmi_plan *plan, struct qcbm_error *err)
+static int retire_others(const struct qcbm_image *handle, struct qcbmi_plan *plan, struct qcbm_error *err)
 {
+    const struct qcbmi_image *img = handle->image;
     int ret = 0;
 
     if (img->h.header_length % 8) /* no write would be sure to stay within a sector */
@@ -95,7 +96,7 @@ static int retire_others(const struct qcbm_image *img, struct qcbmi_plan *plan, 
     for (size_t i = 0; ret == 0 && i < img->exts.n; i++) {
         const struct q2_extension *e = &img->exts.list[i];
 
-        if (e->type != Q2_EXT_BITMAPS || e->offset == img->bitmaps->ext_offset)
+        if (e->type != Q2_EXT_BITMAPS || e->offset == handle->bitmaps->ext_offset)
             continue;
         patch_type(plan, e->offset, Q2_EXT_PADDING);
         ret = qcbmi_plan_header_write(plan, "header: unused bitmaps extension becomes padding", e->offset, 4, err);
@@ -144,7 +145,7 @@ static uint64_t ext_at(const struct place *p)
 
 /* A place for the name behind the new extension and behind its present place: two copies exist for a while. It begins
  * where the extension is to be, so in front of it there is no room. */
-static bool place_name(const struct qcbm_image *img, struct place *p)
+static bool place_name(const struct qcbmi_image *img, struct place *p)
 {
     uint64_t len = img->h.backing_size, cs = img->g.cluster_size;
     uint64_t behind = u64_max(p->end, img->h.backing_offset + len);
@@ -161,7 +162,7 @@ static bool place_name(const struct qcbm_image *img, struct place *p)
 
 /* QEMU packs the first cluster whenever it rewrites it: a header of at least 112 bytes, all extensions, the name. Where
  * that does not fit, its next open for writing would fail. It writes a feature table only into clusters above 4 KiB. */
-static bool fits_when_packed(const struct qcbm_image *img)
+static bool fits_when_packed(const struct qcbmi_image *img)
 {
     uint64_t sum = u64_max(img->h.header_length, Q2_HEADER_BYTES) + EXT_HEADER + Q2_BITMAPS_EXT_LEN + EXT_HEADER;
 
@@ -173,7 +174,7 @@ static bool fits_when_packed(const struct qcbm_image *img)
     return sum + img->h.backing_size <= img->g.cluster_size;
 }
 
-static int find_place(const struct qcbm_image *img, struct place *p, struct qcbm_error *err)
+static int find_place(const struct qcbmi_image *img, struct place *p, struct qcbm_error *err)
 {
     const struct q2_extensions *exts = &img->exts;
 
@@ -215,8 +216,8 @@ static void patch_new_ext(struct qcbmi_plan *plan, const struct place *p, const 
 }
 
 /* A copy of the name, then the one field that points to it. */
-static int move_name(const struct qcbm_image *img, struct qcbmi_plan *plan, size_t prepare_stage, const struct place *p,
-                     struct qcbm_error *err)
+static int move_name(const struct qcbmi_image *img, struct qcbmi_plan *plan, size_t prepare_stage,
+                     const struct place *p, struct qcbm_error *err)
 {
     uint8_t raw[8];
     int ret = 0;
@@ -234,7 +235,7 @@ static int move_name(const struct qcbm_image *img, struct qcbmi_plan *plan, size
 }
 
 /* A cluster of one sector, or all of it in the first sector: one write of that sector does everything. */
-static int append_at_once(const struct qcbm_image *img, struct qcbmi_plan *plan, const struct q2_bitmaps_ext *ext,
+static int append_at_once(const struct qcbmi_image *img, struct qcbmi_plan *plan, const struct q2_bitmaps_ext *ext,
                           bool *done, struct qcbm_error *err)
 {
     struct place p = { .at = img->exts.end_offset };
@@ -268,7 +269,7 @@ static int write_body(struct qcbmi_plan *plan, const struct place *p, uint64_t f
 }
 
 /* Put the extension where END stands, with an END behind it; *@head and *@head_len are what makes it visible. */
-static int append_body(const struct qcbm_image *img, struct qcbmi_plan *plan, size_t prepare_stage,
+static int append_body(const struct qcbmi_image *img, struct qcbmi_plan *plan, size_t prepare_stage,
                        const struct place *p, const struct q2_bitmaps_ext *ext, uint64_t *head_len,
                        struct qcbm_error *err)
 {
@@ -290,7 +291,7 @@ static int append_body(const struct qcbm_image *img, struct qcbmi_plan *plan, si
     return ret < 0 ? ret : write_body(plan, p, sector_end, err);
 }
 
-static int append(const struct qcbm_image *img, struct qcbmi_plan *plan, size_t prepare_stage,
+static int append(const struct qcbmi_image *img, struct qcbmi_plan *plan, size_t prepare_stage,
                   const struct q2_bitmaps_ext *ext, struct qcbm_error *err)
 {
     struct place p;
@@ -308,28 +309,28 @@ static int append(const struct qcbm_image *img, struct qcbmi_plan *plan, size_t 
 
 /* A live payload that straddles a sector cannot be switched: give it a second place (both say the same, and the last one
  * counts), make padding of the first, and go on with the second. */
-static int relocate(const struct qcbm_image *img, struct qcbmi_plan *plan, size_t prepare_stage, uint64_t *payload,
+static int relocate(const struct qcbm_image *handle, struct qcbmi_plan *plan, size_t prepare_stage, uint64_t *payload,
                     struct qcbm_error *err)
 {
+    const struct qcbmi_bitmap_list *bitmaps = handle->bitmaps;
     struct place p;
     uint64_t head_len;
-    int ret = find_place(img, &p, err);
+    int ret = find_place(handle->image, &p, err);
 
     if (ret == 0)
-        ret = append_body(img, plan, prepare_stage, &p, &img->bitmaps->ext, &head_len, err);
+        ret = append_body(handle->image, plan, prepare_stage, &p, &bitmaps->ext, &head_len, err);
     if (ret == 0)
         ret = switch_on(plan, p.at, head_len, "header: bitmaps extension, second copy", err);
     if (ret == 0)
         ret = new_stage(plan, err);
-    patch_type(plan, img->bitmaps->ext_offset, Q2_EXT_PADDING);
+    patch_type(plan, bitmaps->ext_offset, Q2_EXT_PADDING);
     *payload = ext_at(&p) + EXT_HEADER;
-    return ret < 0
-               ? ret
-               : qcbmi_plan_header_write(plan, "header: first copy becomes padding", img->bitmaps->ext_offset, 4, err);
+    return ret < 0 ? ret
+                   : qcbmi_plan_header_write(plan, "header: first copy becomes padding", bitmaps->ext_offset, 4, err);
 }
 
 /* Padding that an earlier removal left, in which the extension can stand again. */
-static const struct q2_extension *find_padding(const struct qcbm_image *img)
+static const struct q2_extension *find_padding(const struct qcbmi_image *img)
 {
     for (size_t i = 0; i < img->exts.n; i++) {
         const struct q2_extension *e = &img->exts.list[i];
@@ -354,43 +355,45 @@ static int reuse_padding(struct qcbmi_plan *plan, size_t prepare_stage, const st
     return ret < 0 ? ret : switch_on(plan, pad->offset, 4, "header: bitmaps extension", err);
 }
 
-int qcbmi_ext_plan_set(const struct qcbm_image *img, struct qcbmi_plan *plan, size_t prepare_stage,
+int qcbmi_ext_plan_set(const struct qcbm_image *handle, struct qcbmi_plan *plan, size_t prepare_stage,
                        const struct q2_bitmaps_ext *ext, struct qcbm_error *err)
 {
-    uint64_t payload = img->bitmaps->ext_offset + EXT_HEADER;
+    const struct qcbmi_image *img = handle->image;
+    uint64_t payload = handle->bitmaps->ext_offset + EXT_HEADER;
     int ret;
 
     plan->current = prepare_stage;
-    ret = retire_others(img, plan, err);
+    ret = retire_others(handle, plan, err);
 
     if (ret < 0)
         return ret;
-    if (!img->bitmaps->has_ext && !fits_when_packed(img))
+    if (!handle->bitmaps->has_ext && !fits_when_packed(img))
         return no_room(img->exts.end_offset,
                        "QEMU could not rewrite it, its header, extensions and backing file name do not "
                        "fit together",
                        err);
-    if (!img->bitmaps->has_ext) {
+    if (!handle->bitmaps->has_ext) {
         const struct q2_extension *pad = find_padding(img);
 
         return pad ? reuse_padding(plan, prepare_stage, pad, ext, err) : append(img, plan, prepare_stage, ext, err);
     }
-    if (img->bitmaps->stale) {
+    if (handle->bitmaps->stale) {
         patch_payload(plan, payload, ext);
         return revive(plan, payload, err);
     }
     if (!in_one_sector(payload, Q2_BITMAPS_EXT_LEN))
-        ret = relocate(img, plan, prepare_stage, &payload, err);
+        ret = relocate(handle, plan, prepare_stage, &payload, err);
     patch_payload(plan, payload, ext);
     return ret < 0 ? ret : switch_on(plan, payload, Q2_BITMAPS_EXT_LEN, "header: bitmaps extension", err);
 }
 
-int qcbmi_ext_plan_remove(const struct qcbm_image *img, struct qcbmi_plan *plan, struct qcbm_error *err)
+int qcbmi_ext_plan_remove(const struct qcbm_image *handle, struct qcbmi_plan *plan, struct qcbm_error *err)
 {
+    const struct qcbmi_image *img = handle->image;
     const struct q2_extension *last = img->exts.n ? &img->exts.list[img->exts.n - 1] : NULL;
-    uint64_t at = img->bitmaps->ext_offset, len = EXT_HEADER;
+    uint64_t at = handle->bitmaps->ext_offset, len = EXT_HEADER;
     static const uint8_t end[EXT_HEADER] = { 0 };
-    int ret = retire_others(img, plan, err);
+    int ret = retire_others(handle, plan, err);
 
     if (ret < 0)
         return ret;

@@ -9,16 +9,16 @@
 #include "bitmap/bitmap_list.h"
 #include "write/plan.h"
 
-/* Add to @plan (whose header copy is initialised) what makes @ext the bitmaps extension of @img. Bytes that nobody sees
+/* Add to @plan (whose header copy is initialised) what makes @ext the bitmaps extension of the image. Bytes that nobody sees
  * yet go to @prepare_stage, the rest to new stages at the end.
  * QCBM_E_NOSPACE: no room in the first cluster to do it safely. */
-int qcbmi_ext_plan_set(const struct qcbm_image *img, struct qcbmi_plan *plan, size_t prepare_stage,
+int qcbmi_ext_plan_set(const struct qcbm_image *handle, struct qcbmi_plan *plan, size_t prepare_stage,
                        const struct q2_bitmaps_ext *ext, struct qcbm_error *err);
 
 /* The same for taking the extension out, with the last bitmap. */
-int qcbmi_ext_plan_remove(const struct qcbm_image *img, struct qcbmi_plan *plan, struct qcbm_error *err);
+int qcbmi_ext_plan_remove(const struct qcbm_image *handle, struct qcbmi_plan *plan, struct qcbm_error *err);
 
 /* The format demands that unknown autoclear bits go before anything else changes; no write if there are none. */
-int qcbmi_ext_plan_clear_unknown(const struct qcbm_image *img, struct qcbmi_plan *plan, struct qcbm_error *err);
+int qcbmi_ext_plan_clear_unknown(const struct qcbmi_image *img, struct qcbmi_plan *plan, struct qcbm_error *err);
 
 #endif

@@ -28,19 +28,20 @@ void qcbmi_bitmap_list_free(struct qcbmi_bitmap_list *list)
     free(list);
 }
 
-static void mark_broken(struct qcbm_image *img, struct qcbmi_bitmap_list *list, const struct qcbm_error *why)
+static void mark_broken(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, const struct qcbm_error *why)
 {
     list->broken = true;
     list->why_broken = *why;
     if (!list->stale)
-        qcbmi_finding_add(img, "bitmap-directory-broken", QCBM_SEV_ERROR, why->offset, UINT32_MAX, "%s", why->message);
+        qcbmi_finding_add(handle, "bitmap-directory-broken", QCBM_SEV_ERROR, why->offset, UINT32_MAX, "%s",
+                          why->message);
 }
 
-static void mark_bad(struct qcbm_image *img, struct qcbmi_bitmap_list *list, uint32_t i, const char *code)
+static void mark_bad(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, uint32_t i, const char *code)
 {
     list->list[i].bad = true;
     if (!list->stale)
-        qcbmi_finding_add(img, code, QCBM_SEV_ERROR, list->list[i].why.offset, i, "%s", list->list[i].why.message);
+        qcbmi_finding_add(handle, code, QCBM_SEV_ERROR, list->list[i].why.offset, i, "%s", list->list[i].why.message);
 }
 
 int qcbmi_compare_names(const void *a, size_t a_len, const void *b, size_t b_len)
@@ -73,7 +74,7 @@ static bool same_name(const struct qcbmi_bitmap *x, const struct qcbmi_bitmap *y
     return x->d.name_len == y->d.name_len && memcmp(x->d.name, y->d.name, x->d.name_len) == 0;
 }
 
-static void find_duplicates(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbmi_bitmap **order)
+static void find_duplicates(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct qcbmi_bitmap **order)
 {
     qcbmi_sort(order, list->n, sizeof(struct qcbmi_bitmap *), by_name);
     for (uint32_t i = 1; i < list->n; i++) {
@@ -85,12 +86,12 @@ static void find_duplicates(struct qcbm_image *img, struct qcbmi_bitmap_list *li
                    "bitmap directory entry %u: its name is also that of the entry at 0x%" PRIx64
                    ", names must be unique",
                    (unsigned)(b - list->list), order[i - 1]->entry_offset);
-        mark_bad(img, list, (uint32_t)(b - list->list), "bitmap-name-duplicate");
+        mark_bad(handle, list, (uint32_t)(b - list->list), "bitmap-name-duplicate");
     }
 }
 
 /* Tables that overlap: reading all of them could cost the file's length many times over. */
-static void find_shared(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbmi_bitmap **order)
+static void find_shared(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct qcbmi_bitmap **order)
 {
     uint64_t end = 0;
 
@@ -107,14 +108,14 @@ static void find_shared(struct qcbm_image *img, struct qcbmi_bitmap_list *list, 
                        (unsigned)(b - list->list), b->d.table_offset);
             b->shared = true;
             if (!list->stale)
-                qcbmi_finding_add(img, "bitmap-table-shared", QCBM_SEV_ERROR, b->entry_offset,
+                qcbmi_finding_add(handle, "bitmap-table-shared", QCBM_SEV_ERROR, b->entry_offset,
                                   (uint32_t)(b - list->list), "%s", b->why.message);
         }
         end = u64_max(end, b_end);
     }
 }
 
-static int find_relations(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
+static int find_relations(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
 {
     struct qcbmi_bitmap **order = qcbmi_alloc_array(list->n, sizeof(struct qcbmi_bitmap *), err);
 
@@ -125,13 +126,13 @@ static int find_relations(struct qcbm_image *img, struct qcbmi_bitmap_list *list
     }
     for (uint32_t i = 0; i < list->n; i++)
         order[i] = list->by_name[i] = &list->list[i];
-    find_duplicates(img, list, list->by_name);
-    find_shared(img, list, order);
+    find_duplicates(handle, list, list->by_name);
+    find_shared(handle, list, order);
     free(order);
     return 0;
 }
 
-static int parse_entry(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct q2_cursor *in,
+static int parse_entry(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct q2_cursor *in,
                        struct qcbm_error *err)
 {
     struct qcbmi_bitmap *b = &list->list[list->n];
@@ -140,7 +141,7 @@ static int parse_entry(struct qcbm_image *img, struct qcbmi_bitmap_list *list, s
 
     b->entry_offset = list->ext.directory_offset + (uint64_t)(start - list->directory);
     if (q2_bitmap_dirent_parse(in, b->entry_offset, &b->d, &why) < 0) {
-        mark_broken(img, list, &why);
+        mark_broken(handle, list, &why);
         return 0;
     }
     b->entry_len = (uint64_t)(in->at - start);
@@ -148,18 +149,18 @@ static int parse_entry(struct qcbm_image *img, struct qcbmi_bitmap_list *list, s
     if (!b->name)
         return QCBM_E_NOMEM;
     list->n++;
-    if (q2_bitmap_dirent_check(&b->d, b->entry_offset, &img->g, &b->why) < 0)
-        mark_bad(img, list, list->n - 1, "bitmap-entry-constraint");
+    if (q2_bitmap_dirent_check(&b->d, b->entry_offset, &handle->image->g, &b->why) < 0)
+        mark_bad(handle, list, list->n - 1, "bitmap-entry-constraint");
     if ((b->d.flags & Q2_BITMAP_IN_USE) && !list->stale)
         qcbmi_finding_add(
-            img, "bitmap-in-use", QCBM_SEV_WARNING, b->entry_offset, list->n - 1,
+            handle, "bitmap-in-use", QCBM_SEV_WARNING, b->entry_offset, list->n - 1,
             "bitmap directory entry %u is marked in use: it was not saved when the image was last used, or "
             "the image is in use elsewhere",
             list->n - 1);
     return 0;
 }
 
-static int parse_directory(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
+static int parse_directory(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
 {
     struct qcbm_error why;
     struct q2_cursor in;
@@ -172,7 +173,7 @@ static int parse_directory(struct qcbm_image *img, struct qcbmi_bitmap_list *lis
         return QCBM_E_NOMEM;
     q2_cursor_init(&in, list->directory, (size_t)list->ext.directory_size);
     while (ret == 0 && !list->broken && list->n < list->ext.n_bitmaps && q2_cursor_left(&in) >= Q2_BITMAP_DIRENT_FIXED)
-        ret = parse_entry(img, list, &in, err);
+        ret = parse_entry(handle, list, &in, err);
     if (ret < 0 || list->broken)
         return ret;
     if (list->n < list->ext.n_bitmaps || q2_cursor_left(&in)) {
@@ -181,35 +182,35 @@ static int parse_directory(struct qcbm_image *img, struct qcbmi_bitmap_list *lis
                    " bytes, the header extension says %u entries in %" PRIu64 " bytes",
                    list->n, list->ext.directory_size - q2_cursor_left(&in), list->ext.n_bitmaps,
                    list->ext.directory_size);
-        mark_broken(img, list, &why);
+        mark_broken(handle, list, &why);
     }
     return 0;
 }
 
-static int read_directory(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
+static int read_directory(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
 {
     const struct q2_bitmaps_ext *ext = &list->ext;
     struct qcbm_error why;
     int ret;
 
-    if (q2_bitmaps_ext_check(ext, list->ext_offset + 8, img->g.cluster_size, &why) < 0) {
-        mark_broken(img, list, &why);
+    if (q2_bitmaps_ext_check(ext, list->ext_offset + 8, handle->image->g.cluster_size, &why) < 0) {
+        mark_broken(handle, list, &why);
         return 0;
     }
-    if (!range_fits(ext->directory_offset, ext->directory_size, img->io.size)) {
+    if (!range_fits(ext->directory_offset, ext->directory_size, handle->image->io.size)) {
         qcbmi_fail(&why, QCBM_E_CORRUPT, list->ext_offset + 16,
                    "bitmap directory: %" PRIu64 " bytes at 0x%" PRIx64 " pass the end of the file", ext->directory_size,
                    ext->directory_offset);
-        mark_broken(img, list, &why);
+        mark_broken(handle, list, &why);
         return 0;
     }
     list->directory = qcbmi_alloc_array(ext->directory_size, 1, err);
     if (!list->directory)
         return QCBM_E_NOMEM;
-    ret = qcbmi_io_read_slack(&img->io, ext->directory_offset, list->directory, ext->directory_size,
-                              img->g.cluster_size, "bitmap directory", &why);
+    ret = qcbmi_io_read_slack(&handle->image->io, ext->directory_offset, list->directory, ext->directory_size,
+                              handle->image->g.cluster_size, "bitmap directory", &why);
     if (ret == QCBM_E_CORRUPT) {
-        mark_broken(img, list, &why);
+        mark_broken(handle, list, &why);
         return 0;
     }
     if (ret < 0) {
@@ -217,27 +218,27 @@ static int read_directory(struct qcbm_image *img, struct qcbmi_bitmap_list *list
             *err = why;
         return ret;
     }
-    return parse_directory(img, list, err);
+    return parse_directory(handle, list, err);
 }
 
-static int read_all(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
+static int read_all(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
 {
-    int ret = read_directory(img, list, err);
+    int ret = read_directory(handle, list, err);
 
     if (ret == 0 && list->n)
-        ret = find_relations(img, list, err);
+        ret = find_relations(handle, list, err);
     if (ret < 0) /* nobody is to look for names in half a list */
         clear(list);
     return ret;
 }
 
 /* Any bytes may be there by now. That they cannot be read is no reason not to open the image. */
-static int read_stale(struct qcbm_image *img, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
+static int read_stale(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
 {
     struct qcbmi_bitmap_list *was = qcbmi_alloc_array(1, sizeof(*was), err);
     int ret;
 
-    qcbmi_finding_add(img, "bitmaps-stale", QCBM_SEV_WARNING, list->ext_offset, UINT32_MAX,
+    qcbmi_finding_add(handle, "bitmaps-stale", QCBM_SEV_WARNING, list->ext_offset, UINT32_MAX,
                       "bitmaps extension without autoclear feature bit 0: a program that does not know bitmaps wrote "
                       "to the image, its bitmaps cannot be trusted, and go away with the next change of bitmaps");
     list->stale = true;
@@ -246,7 +247,7 @@ static int read_stale(struct qcbm_image *img, struct qcbmi_bitmap_list *list, st
     was->has_ext = was->stale = true;
     was->ext_offset = list->ext_offset;
     was->ext = list->ext;
-    ret = read_all(img, was, err);
+    ret = read_all(handle, was, err);
     if (ret == 0 && !was->broken) {
         list->was = was;
         return 0;
@@ -255,19 +256,19 @@ static int read_stale(struct qcbm_image *img, struct qcbmi_bitmap_list *list, st
     return ret == QCBM_E_NOMEM ? ret : 0;
 }
 
-int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_bitmap_list_load(struct qcbm_image *handle, struct qcbm_error *err)
 {
-    const struct q2_extension *found = q2_extension_find(&img->exts, Q2_EXT_BITMAPS);
+    const struct q2_extension *found = q2_extension_find(&handle->image->exts, Q2_EXT_BITMAPS);
     struct qcbmi_bitmap_list *list = qcbmi_alloc_array(1, sizeof(*list), err);
 
     if (!list)
         return QCBM_E_NOMEM;
-    qcbmi_bitmap_list_free(img->bitmaps);
-    img->bitmaps = list;
-    img->findings.n = 0;
+    qcbmi_bitmap_list_free(handle->bitmaps);
+    handle->bitmaps = list;
+    handle->findings.n = 0;
     if (!found) {
-        if (img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)
-            qcbmi_finding_add(img, "bitmaps-autoclear-alone", QCBM_SEV_ERROR, Q2_OFF_AUTOCLEAR, UINT32_MAX,
+        if (handle->image->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)
+            qcbmi_finding_add(handle, "bitmaps-autoclear-alone", QCBM_SEV_ERROR, Q2_OFF_AUTOCLEAR, UINT32_MAX,
                               "autoclear feature bit 0 (bitmaps) is set without a bitmaps extension: the next "
                               "allocating write by QEMU would mark the image corrupt");
         return 0;
@@ -275,9 +276,9 @@ int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err)
     list->has_ext = true;
     list->ext_offset = found->offset;
     q2_bitmaps_ext_parse(found->data, &list->ext);
-    if (!(img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS))
-        return read_stale(img, list, err);
-    return read_all(img, list, err);
+    if (!(handle->image->h.autoclear & QCBM_AUTOCLEAR_BITMAPS))
+        return read_stale(handle, list, err);
+    return read_all(handle, list, err);
 }
 
 static bool before_name(const void *elem, const void *name)
@@ -295,9 +296,9 @@ struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, con
     return d && qcbmi_compare_names(d->name, d->name_len, name, strlen(name)) == 0 ? list->by_name[i] : NULL;
 }
 
-int qcbmi_bitmap_fail_not_found(const struct qcbm_image *img, const char *name, struct qcbm_error *err)
+int qcbmi_bitmap_fail_not_found(const struct qcbm_image *handle, const char *name, struct qcbm_error *err)
 {
-    bool stale = img->bitmaps->was && qcbmi_bitmap_find(img->bitmaps->was, name);
+    bool stale = handle->bitmaps->was && qcbmi_bitmap_find(handle->bitmaps->was, name);
     char text[256];
 
     return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "Dirty bitmap '%s' not found%s",
@@ -306,7 +307,7 @@ int qcbmi_bitmap_fail_not_found(const struct qcbm_image *img, const char *name, 
                             : "");
 }
 
-int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
+int qcbmi_bitmap_check_readable(const struct qcbmi_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
                                 struct qcbm_error *err)
 {
     struct q2_bitmap_size want;
@@ -332,18 +333,18 @@ int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi
     return 0;
 }
 
-int qcbmi_bitmap_find_readable(const struct qcbm_image *img, const char *name, const struct qcbmi_bitmap **out,
+int qcbmi_bitmap_find_readable(const struct qcbm_image *handle, const char *name, const struct qcbmi_bitmap **out,
                                struct qcbm_error *err)
 {
     char text[256];
 
-    *out = qcbmi_bitmap_find(img->bitmaps, name);
+    *out = qcbmi_bitmap_find(handle->bitmaps, name);
     if (*out)
-        return qcbmi_bitmap_check_readable(img, *out, false, err);
-    if (img->bitmaps->broken && err) {
-        *err = img->bitmaps->why_broken;
+        return qcbmi_bitmap_check_readable(handle->image, *out, false, err);
+    if (handle->bitmaps->broken && err) {
+        *err = handle->bitmaps->why_broken;
         return qcbmi_prefix(err, QCBM_E_CORRUPT, "bitmap '%s' is not among the readable entries: ",
                             qcbmi_printable(text, sizeof(text), name, strlen(name)));
     }
-    return qcbmi_bitmap_fail_not_found(img, name, err);
+    return qcbmi_bitmap_fail_not_found(handle, name, err);
 }

@@ -3,8 +3,8 @@
 #ifndef QCBMI_BITMAP_LIST_H
 #define QCBMI_BITMAP_LIST_H
 
+#include "bitmap/handle.h"
 #include "format/q2_bitmap_dir.h"
-#include "image/image.h"
 
 struct qcbmi_bitmap {
     struct q2_bitmap_dirent d; /* name and extra data point into the directory of the list */
@@ -34,9 +34,9 @@ struct qcbmi_bitmap_list {
     struct qcbm_error why_broken;
 };
 
-/* Read it into img->bitmaps (an empty list without an extension), replacing what was there. What is wrong goes into
+/* Read it into handle->bitmaps (an empty list without an extension), replacing what was there. What is wrong goes into
  * the findings. Returns 0, QCBM_E_IO or QCBM_E_NOMEM. */
-int qcbmi_bitmap_list_load(struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_bitmap_list_load(struct qcbm_image *handle, struct qcbm_error *err);
 void qcbmi_bitmap_list_free(struct qcbmi_bitmap_list *list);
 
 /* Order of names for sorting, by their bytes. */
@@ -46,14 +46,14 @@ int qcbmi_compare_names(const void *a, size_t a_len, const void *b, size_t b_len
 struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, const char *name);
 
 /* QCBM_E_NOTFOUND: there is no bitmap called @name, in QEMU's words; one that is stale is said to be so. */
-int qcbmi_bitmap_fail_not_found(const struct qcbm_image *img, const char *name, struct qcbm_error *err);
+int qcbmi_bitmap_fail_not_found(const struct qcbm_image *handle, const char *name, struct qcbm_error *err);
 
 /* 0 if the bits of @b can be read: consistent (unless @in_use_ok), not bad, and its table has the right size. */
-int qcbmi_bitmap_check_readable(const struct qcbm_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
+int qcbmi_bitmap_check_readable(const struct qcbmi_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
                                 struct qcbm_error *err);
 
 /* Both in one; QCBM_E_NOTFOUND, or why the directory cannot be read where it might have the name. */
-int qcbmi_bitmap_find_readable(const struct qcbm_image *img, const char *name, const struct qcbmi_bitmap **out,
+int qcbmi_bitmap_find_readable(const struct qcbm_image *handle, const char *name, const struct qcbmi_bitmap **out,
                                struct qcbm_error *err);
 
 #endif

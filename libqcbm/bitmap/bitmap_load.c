@@ -12,7 +12,7 @@
 #define HOLE_WORTH (UINT64_C(32) << 10) /* bytes that are dearer to read than to ask about */
 
 struct walk {
-    struct qcbm_image *img;
+    struct qcbmi_image *img;
     const struct qcbmi_bitmap *b;
     qcbmi_bitmap_walk_fn *fn;
     void *opaque;
@@ -107,7 +107,7 @@ static int walk_window(struct walk *w, uint64_t first_entry, uint32_t n, struct 
 static int walk_all(struct walk *w, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap *b = w->b;
-    struct qcbm_image *img = w->img;
+    struct qcbmi_image *img = w->img;
     struct q2_bitmap_size size;
     uint64_t end;
     int ret;
@@ -134,7 +134,7 @@ static int walk_all(struct walk *w, struct qcbm_error *err)
     return ret;
 }
 
-int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
+int qcbmi_bitmap_walk(struct qcbmi_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
                       struct qcbmi_bitmap_walk_stats *stats, struct qcbm_error *err)
 {
     struct walk w = { .img = img, .b = b, .fn = fn, .opaque = opaque, .end_entry = UINT64_MAX };
@@ -145,7 +145,7 @@ int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbm
     return ret;
 }
 
-int qcbmi_bitmap_walk_part(struct qcbm_image *img, const struct qcbmi_bitmap *b, uint64_t first_bit, uint64_t end_bit,
+int qcbmi_bitmap_walk_part(struct qcbmi_image *img, const struct qcbmi_bitmap *b, uint64_t first_bit, uint64_t end_bit,
                            qcbmi_bitmap_walk_fn *fn, void *opaque, struct qcbm_error *err)
 {
     uint64_t per = 8 * (uint64_t)img->g.cluster_size;
@@ -156,7 +156,7 @@ int qcbmi_bitmap_walk_part(struct qcbm_image *img, const struct qcbmi_bitmap *b,
     return walk_all(&w, err);
 }
 
-int qcbmi_bitmap_check_table(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
+int qcbmi_bitmap_check_table(struct qcbmi_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
 {
     struct walk w = { .img = img, .b = b, .table_only = true, .end_entry = UINT64_MAX };
 
@@ -175,7 +175,7 @@ static int load_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t fir
     return 0;
 }
 
-int qcbmi_bitmap_load(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbmi_dirtymap *map,
+int qcbmi_bitmap_load(struct qcbmi_image *img, const struct qcbmi_bitmap *b, struct qcbmi_dirtymap *map,
                       struct qcbm_error *err)
 {
     int ret = qcbmi_dirtymap_init(map, img->g.sector_size_down, b->d.granularity_bits, err);
@@ -183,13 +183,13 @@ int qcbmi_bitmap_load(struct qcbm_image *img, const struct qcbmi_bitmap *b, stru
     return ret < 0 ? ret : qcbmi_bitmap_walk(img, b, load_piece, map, NULL, err);
 }
 
-bool qcbmi_bitmap_table_in_file(const struct qcbm_image *img, const struct qcbmi_bitmap *b)
+bool qcbmi_bitmap_table_in_file(const struct qcbmi_image *img, const struct qcbmi_bitmap *b)
 {
     return b->d.table_offset && is_aligned(b->d.table_offset, img->g.cluster_size) &&
            range_fits(b->d.table_offset, 8 * (uint64_t)b->d.table_entries, img->io.size);
 }
 
-int qcbmi_bitmap_clusters(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
+int qcbmi_bitmap_clusters(struct qcbmi_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
                           void *opaque, uint64_t *n_bad, struct qcbm_error *err)
 {
     uint32_t cs = img->g.cluster_size;
@@ -237,10 +237,11 @@ static int note_data(void *opaque, uint64_t offset, struct qcbm_error *err)
     return qcbmi_bitset_set(&s->seen, cluster, cluster + 1, err);
 }
 
-int qcbmi_bitmap_find_shared_data(struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_bitmap_find_shared_data(struct qcbm_image *handle, struct qcbm_error *err)
 {
+    struct qcbmi_image *img = handle->image;
     struct sharing s = { .cluster_bits = img->g.cluster_bits };
-    struct qcbmi_bitmap_list *list = img->bitmaps;
+    struct qcbmi_bitmap_list *list = handle->bitmaps;
     uint64_t n_bad;
     int ret = 0;
 
@@ -259,7 +260,7 @@ int qcbmi_bitmap_find_shared_data(struct qcbm_image *img, struct qcbm_error *err
         qcbmi_fail(&b->why, QCBM_E_CORRUPT, b->d.table_offset,
                    "bitmap table of directory entry %u names the cluster at 0x%" PRIx64 ", which was named before", i,
                    s.hit);
-        qcbmi_finding_add(img, "bitmap-data-shared", QCBM_SEV_ERROR, b->d.table_offset, i, "%s", b->why.message);
+        qcbmi_finding_add(handle, "bitmap-data-shared", QCBM_SEV_ERROR, b->d.table_offset, i, "%s", b->why.message);
     }
     qcbmi_bitset_free(&s.seen);
     list->data_checked = ret == 0;

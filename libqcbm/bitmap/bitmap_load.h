@@ -17,29 +17,29 @@ struct qcbmi_bitmap_walk_stats {
 
 /* Walk the payload of @b, which qcbmi_bitmap_check_readable() has passed, from its first byte to its last, in pieces of
  * bounded size. @stats may be NULL. Bits at the end that are no granule are as stored: the caller masks them. */
-int qcbmi_bitmap_walk(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
+int qcbmi_bitmap_walk(struct qcbmi_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
                       struct qcbmi_bitmap_walk_stats *stats, struct qcbm_error *err);
 /* Only the clusters of the payload that bits [@first_bit, @end_bit) lie in; a table that is a hole is given as a whole. */
-int qcbmi_bitmap_walk_part(struct qcbm_image *img, const struct qcbmi_bitmap *b, uint64_t first_bit, uint64_t end_bit,
+int qcbmi_bitmap_walk_part(struct qcbmi_image *img, const struct qcbmi_bitmap *b, uint64_t first_bit, uint64_t end_bit,
                            qcbmi_bitmap_walk_fn *fn, void *opaque, struct qcbm_error *err);
 
 /* Walk the table alone: the first malformed entry is QCBM_E_CORRUPT. For callers that give out as they read. */
-int qcbmi_bitmap_check_table(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err);
+int qcbmi_bitmap_check_table(struct qcbmi_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err);
 
 /* The same into @map, which this function initialises; free it on failure too. */
-int qcbmi_bitmap_load(struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbmi_dirtymap *map,
+int qcbmi_bitmap_load(struct qcbmi_image *img, const struct qcbmi_bitmap *b, struct qcbmi_dirtymap *map,
                       struct qcbm_error *err);
 
 /* Call @fn for each cluster of bitmap data that the table of @b names, in or past the end of the file, whatever the
  * state of the bitmap; *@n_bad counts entries that are malformed. Reads the table only, and nothing if the table itself
  * does not lie in the file. */
 typedef int qcbmi_bitmap_cluster_fn(void *opaque, uint64_t offset, struct qcbm_error *err);
-int qcbmi_bitmap_clusters(struct qcbm_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
+int qcbmi_bitmap_clusters(struct qcbmi_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
                           void *opaque, uint64_t *n_bad, struct qcbm_error *err);
 /* Once for the list: a bitmap whose table names a cluster of data that was named before, by another table or its own, is
  * marked as shared, with a finding. Without this, reading all bitmaps could cost the file's length for each of them. */
-int qcbmi_bitmap_find_shared_data(struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_bitmap_find_shared_data(struct qcbm_image *handle, struct qcbm_error *err);
 /* Does the table lie in the file, aligned, behind the header? */
-bool qcbmi_bitmap_table_in_file(const struct qcbm_image *img, const struct qcbmi_bitmap *b);
+bool qcbmi_bitmap_table_in_file(const struct qcbmi_image *img, const struct qcbmi_bitmap *b);
 
 #endif

@@ -51,7 +51,7 @@ static bool is_kept(const struct qcbm_edit *edit, const struct qcbmi_bitmap *sto
 
 static int own_bitmap(const struct qcbm_edit *edit, struct qcbmi_owners *owners, uint32_t index, struct qcbm_error *err)
 {
-    const struct qcbmi_bitmap *b = &edit->img->bitmaps->list[index];
+    const struct qcbmi_bitmap *b = &edit->handle->bitmaps->list[index];
     struct note note = { owners, index, is_kept(edit, b) };
     uint64_t n_bad = 0;
     int ret;
@@ -79,7 +79,7 @@ static int own_bitmap(const struct qcbm_edit *edit, struct qcbmi_owners *owners,
 /* Everything that the bitmaps occupy. A stale extension may point anywhere, and owns nothing: bitmap_stale.h. */
 static int own_bitmaps(const struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbm_error *err)
 {
-    const struct qcbmi_bitmap_list *list = edit->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = edit->handle->bitmaps;
     int ret = 0;
 
     if (!list->has_ext || list->stale)
@@ -119,7 +119,7 @@ static bool is_renamed(const struct qcbmi_edit_bitmap *b)
 /* Is the new directory the old one but for flags whose bytes share one sector? Then [*@off, *@end) are those bytes. */
 static bool only_flags(const struct qcbm_edit *edit, uint64_t *off, uint64_t *end)
 {
-    const struct qcbmi_bitmap_list *list = edit->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = edit->handle->bitmaps;
 
     *off = UINT64_MAX;
     *end = 0;
@@ -143,7 +143,7 @@ static bool only_flags(const struct qcbm_edit *edit, uint64_t *off, uint64_t *en
 /* One write inside one sector of the directory: old or new, and nothing else is touched. */
 static int plan_flags(struct qcbm_edit *edit, uint64_t off, uint64_t end, struct qcbm_error *err)
 {
-    const struct qcbmi_bitmap_list *list = edit->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = edit->handle->bitmaps;
     uint8_t bytes[Q2_SECTOR];
     int ret;
 
@@ -251,7 +251,7 @@ static int release_cluster(void *opaque, uint64_t offset, struct qcbm_error *err
 static int release_old(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, const struct qcbmi_stale *stale,
                        struct qcbm_error *err)
 {
-    const struct qcbmi_bitmap_list *list = edit->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = edit->handle->bitmaps;
     struct release r = { alloc, &edit->plan };
     uint64_t n_bad;
     int ret = qcbmi_stale_release(stale, alloc, &edit->plan, err);
@@ -287,7 +287,7 @@ int qcbmi_edit_rely_on_bits(struct qcbm_edit *edit, struct qcbm_error *err)
     for (size_t i = 0; ret == 0 && i < edit->list.n; i++) {
         const struct qcbmi_bitmap *b = edit->list.at[i]->stored;
 
-        if (!b || b->bad || edit->img->bitmaps->stale || edit->list.at[i]->bits_changed)
+        if (!b || b->bad || edit->handle->bitmaps->stale || edit->list.at[i]->bits_changed)
             continue;
         ret = qcbmi_plan_relies(&edit->plan, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, err);
         if (ret == 0)
@@ -329,9 +329,9 @@ static int plan_stages(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, const 
     if (ret == 0)
         ret = prepare(edit, alloc, &ext, err);
     if (ret == 0 && edit->list.n)
-        ret = qcbmi_ext_plan_set(edit->img, plan, 0, &ext, err);
+        ret = qcbmi_ext_plan_set(edit->handle, plan, 0, &ext, err);
     else if (ret == 0)
-        ret = qcbmi_ext_plan_remove(edit->img, plan, err);
+        ret = qcbmi_ext_plan_remove(edit->handle, plan, err);
     if (ret == 0)
         ret = qcbmi_plan_stage(plan, "reclaim", true, err); /* cut here: what is given up leaks */
     return ret < 0 ? ret : release_old(edit, alloc, stale, err);
@@ -344,7 +344,7 @@ static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, s
     int ret = qcbmi_alloc_begin(&alloc, owners, clusters_wanted(edit), err);
 
     if (ret == 0)
-        ret = qcbmi_stale_find(&stale, &alloc, owners, &edit->plan, err);
+        ret = qcbmi_stale_find(&stale, edit->handle->bitmaps->was, &alloc, owners, &edit->plan, err);
     if (ret == 0)
         ret = plan_stages(edit, &alloc, &stale, err);
     qcbmi_stale_free(&stale);
@@ -373,10 +373,10 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
 
     qcbmi_edit_list_close_gaps(&edit->list);
     flags_only = only_flags(edit, &off, &end);
-    if ((flags_only && end == 0) || (edit->list.n == 0 && edit->img->bitmaps->n == 0))
+    if ((flags_only && end == 0) || (edit->list.n == 0 && edit->handle->bitmaps->n == 0))
         return 0; /* nothing changes */
-    edit->plan.gives_up_recording = is_recording(edit->img->bitmaps);
-    ret = qcbmi_edit_check_writable(edit->img, err);
+    edit->plan.gives_up_recording = is_recording(edit->handle->bitmaps);
+    ret = qcbmi_edit_check_writable(edit->handle, err);
     for (size_t i = 0; ret == 0 && i < edit->list.n; i++)
         ret = check_kept(edit, edit->list.at[i], err);
     if (ret == 0)

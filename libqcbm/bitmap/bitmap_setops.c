@@ -12,7 +12,7 @@
 
 struct source {
     const struct qcbmi_dirtymap *map;
-    const struct qcbm_image *img;
+    const struct qcbmi_image *img;
     unsigned gran_bits;
     uint32_t flags;
     bool live;                    /* read with force-share */
@@ -34,30 +34,31 @@ static int own_source(struct qcbm_edit *edit, const char *name, struct source *o
     return b->bits_changed ? 0 : qcbmi_bitmap_load(edit->img, b->stored, &out->loaded, err);
 }
 
-static int foreign_source(struct qcbm_image *img, const char *name, struct source *out, struct qcbm_error *err)
+static int foreign_source(struct qcbm_image *handle, const char *name, struct source *out, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap *b;
-    int ret = qcbmi_bitmap_find_readable(img, name, &b, err);
+    int ret = qcbmi_bitmap_find_readable(handle, name, &b, err);
 
     if (ret < 0)
         return ret;
-    out->img = img;
-    out->live = img->open_flags & QCBM_OPEN_FORCE_SHARE;
+    out->img = handle->image;
+    out->live = out->img->open_flags & QCBM_OPEN_FORCE_SHARE;
     out->gran_bits = b->d.granularity_bits;
     out->flags = b->d.flags;
     out->map = &out->loaded;
-    return qcbmi_bitmap_load(img, b, &out->loaded, err);
+    return qcbmi_bitmap_load(handle->image, b, &out->loaded, err);
 }
 
-static int load_source(struct qcbm_edit *edit, struct qcbm_image *img, const char *name, struct source *out,
+static int load_source(struct qcbm_edit *edit, struct qcbm_image *handle, const char *name, struct source *out,
                        struct qcbm_error *err)
 {
-    return !img || img == edit->img ? own_source(edit, name, out, err) : foreign_source(img, name, out, err);
+    return !handle || handle == edit->handle ? own_source(edit, name, out, err)
+                                             : foreign_source(handle, name, out, err);
 }
 
 static bool is_same(const struct qcbm_edit *edit, const char *dst, const struct qcbm_image *src_img, const char *src)
 {
-    return (!src_img || src_img == edit->img) && strcmp(dst, src) == 0;
+    return (!src_img || src_img == edit->handle) && strcmp(dst, src) == 0;
 }
 
 /* QEMU merges bitmaps of disks whose sizes differ by less than a sector. What clears bits must not: it would clear the

@@ -61,7 +61,7 @@ static int claim_data(void *opaque, uint64_t offset, struct qcbm_error *err)
 /* A table that no program can have written is none by now, and what it names is anything. */
 static int claim_bitmap(struct search *x, const struct qcbmi_bitmap *b, struct qcbm_error *err)
 {
-    struct qcbm_image *img = x->alloc->img;
+    struct qcbmi_image *img = x->alloc->img;
     uint64_t n_bad = 0;
     bool all = false;
     int ret;
@@ -74,10 +74,9 @@ static int claim_bitmap(struct search *x, const struct qcbmi_bitmap *b, struct q
     return ret == 0 && all ? qcbmi_bitmap_clusters(img, b, claim_data, x, &n_bad, err) : ret;
 }
 
-int qcbmi_stale_find(struct qcbmi_stale *s, struct qcbmi_alloc *alloc, const struct qcbmi_owners *owners,
-                     struct qcbmi_plan *plan, struct qcbm_error *err)
+int qcbmi_stale_find(struct qcbmi_stale *s, const struct qcbmi_bitmap_list *was, struct qcbmi_alloc *alloc,
+                     const struct qcbmi_owners *owners, struct qcbmi_plan *plan, struct qcbm_error *err)
 {
-    const struct qcbmi_bitmap_list *was = alloc->img->bitmaps->was;
     struct search x = { .s = s, .alloc = alloc, .owners = owners };
     bool all;
     int ret;

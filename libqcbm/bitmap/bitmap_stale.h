@@ -15,10 +15,10 @@ struct qcbmi_stale {
 };
 
 /* Find out before anything is allocated in the plan: afterwards refcounts and owners are those to come. @owners has all
- * metadata and guest data. Nothing is theirs in an image without stale bitmaps. What stays is counted in the plan. Free it
+ * metadata and guest data. @was NULL: the image has no stale bitmaps, and nothing is theirs. What stays is counted in the plan. Free it
  * on failure too. */
-int qcbmi_stale_find(struct qcbmi_stale *s, struct qcbmi_alloc *alloc, const struct qcbmi_owners *owners,
-                     struct qcbmi_plan *plan, struct qcbm_error *err);
+int qcbmi_stale_find(struct qcbmi_stale *s, const struct qcbmi_bitmap_list *was, struct qcbmi_alloc *alloc,
+                     const struct qcbmi_owners *owners, struct qcbmi_plan *plan, struct qcbm_error *err);
 /* Lower their refcounts, as qcbmi_alloc_release() does. */
 int qcbmi_stale_release(const struct qcbmi_stale *s, struct qcbmi_alloc *alloc, struct qcbmi_plan *plan,
                         struct qcbm_error *err);

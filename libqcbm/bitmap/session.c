@@ -38,18 +38,20 @@ int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_
 {
     const struct qcbmi_bitmap_list *list = img->bitmaps;
     struct qcbm_edit *edit;
-    int ret = qcbmi_image_check_sound(img, err);
+    int ret = qcbmi_image_check_sound(img->image, err);
 
     *out = NULL;
-    if (ret == 0 && (img->open_flags & QCBM_OPEN_WRITE)) /* one for reading is planned with: then the plan says it */
+    if (ret == 0 &&
+        (img->image->open_flags & QCBM_OPEN_WRITE)) /* one for reading is planned with: then the plan says it */
         ret = qcbmi_edit_check_writable(img, err);
     if (ret < 0)
-        return qcbmi_image_refuse(img, ret, err);
+        return qcbmi_image_refuse(img->image, ret, err);
     edit = qcbmi_alloc_array(1, sizeof(*edit), err);
     if (!edit)
         return QCBM_E_NOMEM;
-    edit->img = img;
-    edit->generation = img->generation;
+    edit->handle = img;
+    edit->img = img->image;
+    edit->generation = img->image->generation;
     for (uint32_t i = 0; ret == 0 && i < list->n; i++)
         ret = add_stored(edit, &list->list[i], err);
     if (ret < 0) {
@@ -92,30 +94,30 @@ int qcbm_edit_set_undo(struct qcbm_edit *edit, const char *path, struct qcbm_err
 }
 
 /* What was committed is durable; only this handle does not know it if this fails. */
-static int read_back(struct qcbm_image *img, struct qcbm_error *err)
+static int read_back(struct qcbm_image *handle, struct qcbm_error *err)
 {
-    int ret = qcbmi_image_reload_header(img, err);
+    int ret = qcbmi_image_reload_header(handle->image, err);
 
     if (ret == 0)
-        ret = qcbmi_bitmap_list_load(img, err);
+        ret = qcbmi_bitmap_list_load(handle, err);
     return ret < 0 ? qcbmi_prefix(err, ret, "the new state is in place, but could not be read back: ") : 0;
 }
 
-int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *handle, struct qcbm_error *err)
 {
     int ret;
 
-    img->generation++; /* all edits are void */
-    ret = qcbmi_plan_commit(plan, img, err);
+    handle->image->generation++; /* all edits are void */
+    ret = qcbmi_plan_commit(plan, handle->image, err);
     if (ret == 0)
-        ret = read_back(img, err);
-    img->failed = ret < 0;
+        ret = read_back(handle, err);
+    handle->image->failed = ret < 0;
     return ret;
 }
 
 int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err)
 {
-    struct qcbm_image *img = edit->img;
+    struct qcbmi_image *img = edit->img;
     struct qcbm_plan_summary summary;
     int ret;
 
@@ -138,5 +140,5 @@ int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, stru
         return ret;
     if (summary.writes == 0)
         return edit->undo_path ? qcbmi_undo_save(&edit->plan, img, err) : 0;
-    return qcbmi_commit_and_reload(&edit->plan, img, err);
+    return qcbmi_commit_and_reload(&edit->plan, edit->handle, err);
 }

@@ -5,7 +5,7 @@
 
 #include "bitmap/bitmap_edit.h"
 
-/* Run @plan and read header and bitmaps of @img again; a failure makes the handle useless. */
-int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err);
+/* Run @plan and read header and bitmaps of @handle again; a failure makes the handle useless. */
+int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *handle, struct qcbm_error *err);
 
 #endif

@@ -435,7 +435,7 @@ static int prepare(struct check *c)
 
 static int warn_of_repair(struct check *c)
 {
-    const struct qcbmi_bitmap_list *list = c->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = c->handle->bitmaps;
     struct check_place at = { c->img->h.snapshots_offset, "snapshot table", UINT64_MAX, UINT32_MAX };
 
     if (!qcbmi_check_repair_loses_snapshots(c))
@@ -515,14 +515,18 @@ static void free_check(struct check *c)
 int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,
                size_t size, struct qcbm_error *err)
 {
-    struct check c = {
-        .img = img, .g = &img->g, .o = QCBM_CHECK_OPTIONS_INIT, .err = err, .tally = true, .tell = true
-    };
+    struct check c = { .handle = img,
+                       .img = img->image,
+                       .g = &img->image->g,
+                       .o = QCBM_CHECK_OPTIONS_INIT,
+                       .err = err,
+                       .tally = true,
+                       .tell = true };
     int ret;
 
     qcbmi_take_options(&c.o, sizeof(c.o), options);
     c.o.memory = u64_max(c.o.memory, MIN_MEMORY);
-    c.file_len = align_up(img->io.size, Q2_SECTOR);
+    c.file_len = align_up(c.img->io.size, Q2_SECTOR);
     ret = run(&c);
     free_check(&c);
     qcbmi_give(out, size, &c.r, sizeof(c.r));

@@ -8,9 +8,9 @@
 
 #include "base/bitset.h"
 #include "base/counts.h"
+#include "bitmap/handle.h"
 #include "check/check_rules.h"
 #include "format/q2_l1l2.h"
-#include "image/image.h"
 
 struct check_place {
     uint64_t offset; /* of the bad bytes, or QCBM_NO_OFFSET */
@@ -56,7 +56,8 @@ struct check_lost {
 struct check_suspects;
 
 struct check {
-    struct qcbm_image *img;
+    struct qcbm_image *handle;
+    struct qcbmi_image *img; /* of the handle */
     const struct q2_geometry *g;
     struct qcbm_check_options o;
     struct qcbm_check_result r;

@@ -14,7 +14,7 @@
 
 static struct check_place place_of(const struct check *c, uint32_t i)
 {
-    return (struct check_place){ c->img->bitmaps->list[i].entry_offset, "bitmap directory", i, i };
+    return (struct check_place){ c->handle->bitmaps->list[i].entry_offset, "bitmap directory", i, i };
 }
 
 static const char *name_of(const struct qcbmi_bitmap *b, char *to, size_t size)
@@ -36,7 +36,7 @@ typedef int entry_fn(struct check *c, uint32_t bitmap, uint64_t index, uint64_t 
 /* Call @fn for each entry that is not 0. */
 static int for_each_entry(struct check *c, uint32_t bitmap, entry_fn *fn, void *opaque)
 {
-    const struct qcbmi_bitmap *b = &c->img->bitmaps->list[bitmap];
+    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[bitmap];
     uint64_t off = b->d.table_offset, len = 8 * (uint64_t)b->d.table_entries;
     int ret = 0;
 
@@ -65,7 +65,7 @@ struct bad_entries {
 
 static int refer_to_data(struct check *c, uint32_t bitmap, uint64_t index, uint64_t raw, void *opaque)
 {
-    const struct qcbmi_bitmap *b = &c->img->bitmaps->list[bitmap];
+    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[bitmap];
     struct check_owner owner = { OWNER_META, "data of bitmap", 0, bitmap };
     struct check_place at = { b->d.table_offset + 8 * index, "bitmap table", index, bitmap };
     struct bad_entries *bad = opaque;
@@ -88,7 +88,7 @@ static int refer_to_data(struct check *c, uint32_t bitmap, uint64_t index, uint6
 /* All of them in one line: a table that was overwritten has thousands. */
 static int refer_to_all_data(struct check *c, uint32_t bitmap)
 {
-    const struct qcbmi_bitmap *b = &c->img->bitmaps->list[bitmap];
+    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[bitmap];
     struct bad_entries bad = { 0 };
     struct check_place at;
     char name[128];
@@ -105,7 +105,7 @@ static int refer_to_all_data(struct check *c, uint32_t bitmap)
 
 int qcbmi_check_bitmap_references(struct check *c)
 {
-    const struct qcbmi_bitmap_list *list = c->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = c->handle->bitmaps;
     struct check_place at = { list->ext_offset, "header", UINT64_MAX, UINT32_MAX };
     struct check_owner owner = { OWNER_META, "the bitmap directory", 0, UINT64_MAX };
     int ret = 0;
@@ -133,7 +133,7 @@ int qcbmi_check_bitmap_references(struct check *c)
 
 static int check_extension(struct check *c)
 {
-    const struct qcbmi_bitmap_list *list = c->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = c->handle->bitmaps;
     struct check_place at = { list->ext_offset, "header", UINT64_MAX, UINT32_MAX };
 
     if (!list->has_ext && (c->img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)) {
@@ -168,7 +168,7 @@ static enum check_id why_bad(const struct check *c, const struct qcbmi_bitmap *b
 
 static int check_directory_entry(struct check *c, uint32_t i)
 {
-    const struct qcbmi_bitmap *b = &c->img->bitmaps->list[i];
+    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[i];
     struct check_place at = place_of(c, i);
     char name[128];
     int ret = 0;
@@ -226,7 +226,7 @@ static bool has_tail_bits(struct check *c, const struct q2_bitmap_size *size, ui
 /* What the table of a bitmap with a sound entry tells. */
 static int check_content(struct check *c, uint32_t i)
 {
-    const struct qcbmi_bitmap *b = &c->img->bitmaps->list[i];
+    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[i];
     struct check_place at = place_of(c, i);
     struct q2_bitmap_size size;
     struct lost lost = { 0 };
@@ -257,7 +257,7 @@ static int check_content(struct check *c, uint32_t i)
 
 int qcbmi_check_bitmap_health(struct check *c)
 {
-    const struct qcbmi_bitmap_list *list = c->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = c->handle->bitmaps;
     int ret = check_extension(c);
 
     for (uint32_t i = 0; ret == 0 && i < list->n; i++) {

@@ -57,7 +57,7 @@ static bool has_snapshots(const struct check *c)
 /* Bitmaps that QEMU would write, so those in use are none. */
 static bool has_bitmaps(const struct check *c)
 {
-    const struct qcbmi_bitmap_list *list = c->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = c->handle->bitmaps;
 
     for (uint32_t i = 0; !list->stale && i < list->n; i++)
         if (!(list->list[i].d.flags & Q2_BITMAP_IN_USE))
@@ -67,7 +67,7 @@ static bool has_bitmaps(const struct check *c)
 
 static bool has_stale_features(const struct check *c)
 {
-    return c->img->bitmaps->stale || (c->img->h.autoclear & ~Q2_AUTOCLEAR_KNOWN);
+    return c->handle->bitmaps->stale || (c->img->h.autoclear & ~Q2_AUTOCLEAR_KNOWN);
 }
 
 bool qcbmi_check_repair_loses_snapshots(const struct check *c)

@@ -342,7 +342,7 @@ static int read_l1(struct search *s)
 /* The clusters of stale bitmaps leak, and a bitmap's table has the look of an L2 table. *@n is how many they may be. */
 static int leave_out_bitmaps(struct search *s, uint64_t *n)
 {
-    const struct qcbmi_bitmap_list *was = s->c->img->bitmaps->was;
+    const struct qcbmi_bitmap_list *was = s->c->handle->bitmaps->was;
     unsigned cb = s->c->g->cluster_bits;
     struct check_runs r = { 0 };
     int ret = 0;

@@ -39,7 +39,8 @@ struct kept {
 enum { MAX_KEPT = 32 + P_COUNT };
 
 struct verdict {
-    struct qcbm_image *img;
+    struct qcbm_image *handle;
+    struct qcbmi_image *img; /* of the handle */
     struct qcbm_verdict_options o;
     struct qcbm_verdict r;
     size_t n;
@@ -106,7 +107,7 @@ static void judge_target(struct verdict *v, const char *what, const char *name, 
 
 static void judge_backing(struct verdict *v)
 {
-    const struct qcbm_image *img = v->img;
+    const struct qcbmi_image *img = v->img;
     uint64_t offset = img->h.backing_offset;
     char text[TEXT];
 
@@ -165,7 +166,7 @@ static void judge_extensions(struct verdict *v)
 
 static void judge_bitmap_names(struct verdict *v)
 {
-    const struct qcbmi_bitmap_list *list = v->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = v->handle->bitmaps;
 
     for (uint32_t i = 0; i < list->n; i++)
         judge_characters(v, "name of a bitmap", list->list[i].d.name, list->list[i].d.name_len,
@@ -241,7 +242,7 @@ static void judge_sizes(struct verdict *v)
 
 static void judge_bitmap_sizes(struct verdict *v)
 {
-    const struct qcbmi_bitmap_list *list = v->img->bitmaps;
+    const struct qcbmi_bitmap_list *list = v->handle->bitmaps;
     char text[TEXT];
 
     for (uint32_t i = 0; i < list->n; i++) {
@@ -292,7 +293,7 @@ static int judge_by_check(struct verdict *v, struct qcbm_error *err)
     options.finding = keep_finding;
     options.opaque = v;
     options.progress = v->o.progress ? pass_progress : NULL;
-    ret = qcbm_check(v->img, &options, &r, sizeof(r), &why);
+    ret = qcbm_check(v->handle, &options, &r, sizeof(r), &why);
     judge_compression(v, &r);
     if (ret == QCBM_E_LIMIT)
         say(v, true, "too-many-clusters", QCBM_NO_OFFSET, "cannot be checked: %s", why.message);
@@ -303,10 +304,11 @@ static int judge_by_check(struct verdict *v, struct qcbm_error *err)
     return ret;
 }
 
-static void begin(struct verdict *v, struct qcbm_image *img, const struct qcbm_verdict_options *options)
+static void begin(struct verdict *v, struct qcbm_image *handle, const struct qcbm_verdict_options *options)
 {
     memset(v, 0, sizeof(*v));
-    v->img = img;
+    v->handle = handle;
+    v->img = handle ? handle->image : NULL;
     v->o = (struct qcbm_verdict_options)QCBM_VERDICT_OPTIONS_INIT;
     qcbmi_take_options(&v->o, sizeof(v->o), options);
 }

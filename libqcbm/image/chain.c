@@ -71,7 +71,7 @@ static int open_layer(struct qcbmi_layer *l, const char *format, const struct qc
                       unsigned flags, const struct qcbmi_trace *trace, struct qcbm_error *err)
 {
     bool qcow2 = format && strcmp(format, "qcow2") == 0;
-    struct qcbm_image *known = options->known;
+    struct qcbmi_image *known = options->known;
     char text[256];
     int ret;
 
@@ -104,7 +104,7 @@ static int add_layer(struct qcbmi_chain *chain, const struct qcbmi_layer *l, str
     return 0;
 }
 
-static int add_top(struct qcbm_image *top, struct qcbmi_chain *chain, struct qcbm_error *err)
+static int add_top(struct qcbmi_image *top, struct qcbmi_chain *chain, struct qcbm_error *err)
 {
     const char *path = top->path ? top->path : "";
     struct qcbmi_layer l = { .img = top, .id = top->io.id, .size = top->g.size, .borrowed = true };
@@ -144,7 +144,7 @@ static int check_loop(const struct qcbmi_chain *chain, const struct qcbmi_layer 
 }
 
 /* The layer below @above, which has a backing file. */
-static int next_layer(struct qcbm_image *above, struct qcbmi_chain *chain, const struct qcbmi_chain_options *options,
+static int next_layer(struct qcbmi_image *above, struct qcbmi_chain *chain, const struct qcbmi_chain_options *options,
                       struct qcbm_error *err)
 {
     struct qcbmi_layer l = { 0 };
@@ -166,7 +166,7 @@ static int next_layer(struct qcbm_image *above, struct qcbmi_chain *chain, const
     return ret == 0 ? take_layer(chain, &l, err) : drop_layer(&l, ret);
 }
 
-int qcbmi_chain_open(struct qcbm_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,
+int qcbmi_chain_open(struct qcbmi_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,
                      struct qcbm_error *err)
 {
     int ret = add_top(top, chain, err);

@@ -13,10 +13,10 @@
 struct qcbmi_layer {
     char *filename; /* as it was opened */
     struct qcbmi_file_id id;
-    struct qcbm_image *img; /* a qcow2 layer, else NULL */
-    struct qcbmi_io raw;    /* a raw layer */
-    uint64_t size;          /* guest bytes; a raw file rounded up to 512, as QEMU does */
-    bool borrowed;          /* img belongs to the caller */
+    struct qcbmi_image *img; /* a qcow2 layer, else NULL */
+    struct qcbmi_io raw;     /* a raw layer */
+    uint64_t size;           /* guest bytes; a raw file rounded up to 512, as QEMU does */
+    bool borrowed;           /* img belongs to the caller */
 };
 
 struct qcbmi_chain {
@@ -28,12 +28,12 @@ struct qcbmi_chain_options {
     bool force_share;
     const struct qcbmi_file_id *stop; /* the layer with this identity is the last one; NULL = follow to the end */
     size_t max_layers;                /* 0 = no other limit than QCBMI_CHAIN_MAX_DEPTH */
-    struct qcbm_image *known;         /* an image that the caller has open already, e.g. for writing; may be NULL */
+    struct qcbmi_image *known;        /* an image that the caller has open already, e.g. for writing; may be NULL */
 };
 
 /* The chain of @top, which stays the caller's. Free it on failure too.
  * QCBM_E_CHAIN: a name that is not followed, no format, a loop, too deep, or a layer that cannot be opened. */
-int qcbmi_chain_open(struct qcbm_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,
+int qcbmi_chain_open(struct qcbmi_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,
                      struct qcbm_error *err);
 /* A chain of one raw layer, locked as @flags (enum qcbm_open_flag) say. */
 int qcbmi_chain_open_raw(const char *path, unsigned flags, struct qcbmi_chain *chain, struct qcbm_error *err);

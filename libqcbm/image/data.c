@@ -29,7 +29,7 @@ struct qcbmi_data {
     struct packed packed;
 };
 
-int qcbmi_data_open(struct qcbm_image *img, unsigned flags, struct qcbmi_data **out, struct qcbm_error *err)
+int qcbmi_data_open(struct qcbmi_image *img, unsigned flags, struct qcbmi_data **out, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = { .force_share = flags & QCBMI_DATA_FORCE_SHARE };
     struct qcbmi_data *d = qcbmi_alloc_array(1, sizeof(*d), err);
@@ -141,7 +141,7 @@ static int fail_packed(const struct qcbmi_guest_piece *p, uint64_t cluster, int 
 /* The cluster of @p, as a whole, into packed.out. The file may end with the stream, in the middle of a sector. */
 static int unpack(struct qcbmi_data *d, const struct qcbmi_guest_piece *p, struct qcbm_error *err)
 {
-    struct qcbm_image *img = d->chain.layers[p->layer].img;
+    struct qcbmi_image *img = d->chain.layers[p->layer].img;
     uint64_t cs = img->g.cluster_size, cluster = align_down(p->start, cs);
     uint64_t len = u64_min(p->host_len, p->host < img->io.size ? img->io.size - p->host : 0);
     struct packed *k = &d->packed;
@@ -198,7 +198,7 @@ static int read_plain(struct qcbmi_data *d, const struct qcbmi_guest_piece *p, u
 
 static int read_piece(struct qcbmi_data *d, const struct qcbmi_guest_piece *p, uint8_t *to, struct qcbm_error *err)
 {
-    const struct qcbm_image *img = d->chain.layers[p->layer].img;
+    const struct qcbmi_image *img = d->chain.layers[p->layer].img;
 
     if (p->kind == Q2_INVALID)
         return qcbmi_guest_map_fail(&d->map, p, err);

@@ -18,7 +18,7 @@ enum qcbmi_data_flag {
 
 /* @img stays the caller's and must outlive it. Opens the backing files, which are held until qcbmi_data_close().
  * Returns what qcbmi_chain_open() returns. */
-int qcbmi_data_open(struct qcbm_image *img, unsigned flags, struct qcbmi_data **out, struct qcbm_error *err);
+int qcbmi_data_open(struct qcbmi_image *img, unsigned flags, struct qcbmi_data **out, struct qcbm_error *err);
 void qcbmi_data_close(struct qcbmi_data *d); /* NULL is fine */
 
 /* Was it opened with @flags, and has the image not been written to since? */

@@ -24,7 +24,7 @@ static bool reads_through(enum q2_kind kind)
 static int find_table(struct qcbmi_guest_layer *l, uint64_t *index, uint64_t end, struct q2_l1_entry *e,
                       struct qcbm_error *err)
 {
-    struct qcbm_image *img = l->layer->img;
+    struct qcbmi_image *img = l->layer->img;
     const uint8_t *raw;
 
     while (*index < end) {
@@ -49,7 +49,7 @@ static int find_table(struct qcbmi_guest_layer *l, uint64_t *index, uint64_t end
 /* A damaged L1 may name a table twice, which costs nothing; 4 Mi entries that name one table are an attack. */
 static int check_sharing(struct qcbmi_guest_layer *l, struct qcbm_error *err)
 {
-    const struct qcbm_image *img = l->layer->img;
+    const struct qcbmi_image *img = l->layer->img;
     uint64_t *offsets = qcbmi_alloc_array(img->g.l1_used, sizeof(*offsets), err);
     size_t n = 0, distinct = 0;
     int ret = 0;
@@ -85,7 +85,7 @@ static bool is_unreadable(const struct q2_l2_entry *e)
 
 static int load_entry(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
 {
-    struct qcbm_image *img = l->layer->img;
+    struct qcbmi_image *img = l->layer->img;
     const struct q2_geometry *g = &img->g;
     uint64_t cluster = guest >> g->cluster_bits, in_table = (cluster % g->l2_entries) * g->l2_entry_size;
     const uint8_t *raw;
@@ -138,7 +138,7 @@ static bool continues(const struct qcbmi_guest_piece *run, const struct qcbmi_gu
 /* Pass over the entries from l->run.end on that are all zeros, a piece of the table at a time. */
 static void skip_empty(struct qcbmi_guest_layer *l, uint64_t limit)
 {
-    struct qcbm_image *img = l->layer->img;
+    struct qcbmi_image *img = l->layer->img;
     const struct q2_geometry *g = &img->g;
 
     while (l->run.end < limit) {
@@ -205,7 +205,7 @@ static int lose_table(struct qcbmi_guest_layer *l, uint64_t index, struct qcbm_e
 /* The table of @guest becomes l->table, with 0 for none; l->table_end is up to where that holds. */
 static int enter_table(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
 {
-    const struct qcbm_image *img = l->layer->img;
+    const struct qcbmi_image *img = l->layer->img;
     const struct q2_geometry *g = &img->g;
     uint64_t first = guest / g->l2_span, index = first, end = div_up(l->end, g->l2_span);
     struct q2_l1_entry e = { 0 };
@@ -270,7 +270,7 @@ static int layer_failed(const struct qcbmi_guest_map *m, size_t i, int ret, stru
 }
 
 /* Entries of the active L1 that a cut of the file took away. */
-static uint64_t count_lost_entries(const struct qcbm_image *img)
+static uint64_t count_lost_entries(const struct qcbmi_image *img)
 {
     uint64_t off = img->h.l1_offset, size = img->io.size, there = off < size ? (size - off) / 8 : 0;
 
@@ -279,7 +279,7 @@ static uint64_t count_lost_entries(const struct qcbm_image *img)
 
 static int init_layer(struct qcbmi_guest_layer *l, struct qcbmi_layer *layer, unsigned flags, struct qcbm_error *err)
 {
-    struct qcbm_image *img = layer->img;
+    struct qcbmi_image *img = layer->img;
     int ret = 0;
 
     l->layer = layer;

@@ -13,7 +13,6 @@
 #include "image/snapshots.h"
 #include "io/open.h"
 
-#define MAX_FINDINGS 4096u
 #define SPARSE_PIECE (UINT64_C(64) << 10)
 
 /* Behind what @text has, with a comma between names; a text that is too long is cut. */
@@ -29,7 +28,7 @@ __attribute__((format(printf, 2, 3))) static void append(char text[256], const c
 
 /* Incompatible bits that are not ours to know: named by the image's table in its order, up to an entry without a name, the
  * rest by its mask. QEMU's wording. */
-static int check_incompatible(const struct qcbm_image *img, struct qcbm_error *err)
+static int check_incompatible(const struct qcbmi_image *img, struct qcbm_error *err)
 {
     uint64_t unknown = img->h.incompatible & ~Q2_INCOMPAT_KNOWN;
     char text[256] = "", name[200];
@@ -48,7 +47,7 @@ static int check_incompatible(const struct qcbm_image *img, struct qcbm_error *e
     return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 72, "Unsupported qcow2 feature(s): %s", text);
 }
 
-static int dup_extension(const struct qcbm_image *img, uint32_t type, char **out, struct qcbm_error *err)
+static int dup_extension(const struct qcbmi_image *img, uint32_t type, char **out, struct qcbm_error *err)
 {
     const struct q2_extension *ext = q2_extension_find(&img->exts, type);
 
@@ -69,7 +68,7 @@ static void drop_empty(char **name)
 }
 
 /* Where QEMU looks for the files that the image names. A name for the data file is literal. */
-static int load_full_names(struct qcbm_image *img, struct qcbm_error *err)
+static int load_full_names(struct qcbmi_image *img, struct qcbm_error *err)
 {
     const char *data_file = img->data_file ? img->data_file : img->g.data_file ? "" : NULL;
 
@@ -80,7 +79,7 @@ static int load_full_names(struct qcbm_image *img, struct qcbm_error *err)
     return (img->backing_file && !img->full_backing) || (data_file && !img->full_data_file) ? QCBM_E_NOMEM : 0;
 }
 
-static int load_names(struct qcbm_image *img, struct qcbm_error *err)
+static int load_names(struct qcbmi_image *img, struct qcbm_error *err)
 {
     int ret = dup_extension(img, Q2_EXT_BACKING_FORMAT, &img->backing_format, err);
 
@@ -95,7 +94,7 @@ static int load_names(struct qcbm_image *img, struct qcbm_error *err)
     return ret < 0 ? ret : load_full_names(img, err);
 }
 
-static void forget_header(struct qcbm_image *img)
+static void forget_header(struct qcbmi_image *img)
 {
     char **const names[] = { &img->backing_file, &img->backing_format, &img->data_file, &img->full_backing,
                              &img->full_data_file };
@@ -129,7 +128,7 @@ static int read_sparsely(struct qcbmi_io *io, uint8_t *to, uint64_t len, struct 
 }
 
 /* The file may end inside cluster 0 (nothing else would be in it); what is missing reads as zeros. */
-static int read_cluster0(struct qcbm_image *img, struct qcbm_error *err)
+static int read_cluster0(struct qcbmi_image *img, struct qcbm_error *err)
 {
     uint8_t head[Q2_HEADER_BYTES];
     uint64_t head_len = u64_min(img->io.size, sizeof(head));
@@ -146,7 +145,7 @@ static int read_cluster0(struct qcbm_image *img, struct qcbm_error *err)
     return read_sparsely(&img->io, img->cluster0, u64_min(img->io.size, img->g.cluster_size), err);
 }
 
-int qcbmi_image_reload_header(struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_image_reload_header(struct qcbmi_image *img, struct qcbm_error *err)
 {
     int ret;
 
@@ -161,10 +160,10 @@ int qcbmi_image_reload_header(struct qcbm_image *img, struct qcbm_error *err)
     return ret;
 }
 
-int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbm_image **out,
+int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbmi_image **out,
                      struct qcbm_error *err)
 {
-    struct qcbm_image *img;
+    struct qcbmi_image *img;
     int ret = 0;
 
     *out = NULL;
@@ -196,27 +195,26 @@ fail:
     return ret;
 }
 
-void qcbmi_image_free(struct qcbm_image *img)
+void qcbmi_image_free(struct qcbmi_image *img)
 {
     if (!img)
         return;
     forget_header(img);
     qcbmi_snapshots_forget(img);
     free(img->l1);
-    free(img->findings.list);
     free(img->path);
     qcbmi_io_close(&img->io);
     free(img);
 }
 
-int qcbmi_image_check_sound(const struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_image_check_sound(const struct qcbmi_image *img, struct qcbm_error *err)
 {
     if (!img->failed)
         return 0;
     return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "a commit failed: close the image and look before you go on");
 }
 
-int qcbmi_image_check_writable(const struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_image_check_writable(const struct qcbmi_image *img, struct qcbm_error *err)
 {
     if (img->g.version < 3)
         return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 4,
@@ -229,7 +227,7 @@ int qcbmi_image_check_writable(const struct qcbm_image *img, struct qcbm_error *
     return 0;
 }
 
-int qcbmi_image_refuse(const struct qcbm_image *img, int ret, struct qcbm_error *err)
+int qcbmi_image_refuse(const struct qcbmi_image *img, int ret, struct qcbm_error *err)
 {
     const char *path = img->path && strlen(img->path) < 200 ? img->path : "FILE";
     char text[256], message[sizeof(err->message)];
@@ -243,26 +241,7 @@ int qcbmi_image_refuse(const struct qcbm_image *img, int ret, struct qcbm_error 
     return ret;
 }
 
-uint64_t qcbmi_image_end(const struct qcbm_image *img)
+uint64_t qcbmi_image_end(const struct qcbmi_image *img)
 {
     return align_up(img->io.size, img->g.cluster_size);
-}
-
-void qcbmi_finding_add(struct qcbm_image *img, const char *code, enum qcbm_severity severity, uint64_t offset,
-                       uint32_t bitmap, const char *fmt, ...)
-{
-    struct qcbm_finding *f;
-    va_list args;
-
-    if (img->findings.n >= MAX_FINDINGS ||
-        qcbmi_grow_array(&img->findings.list, &img->findings.capacity, img->findings.n, sizeof(*f), NULL) < 0)
-        return;
-    f = &img->findings.list[img->findings.n++];
-    f->code = code;
-    f->severity = severity;
-    f->offset = offset;
-    f->bitmap = bitmap;
-    va_start(args, fmt);
-    vsnprintf(f->message, sizeof(f->message), fmt, args);
-    va_end(args);
 }

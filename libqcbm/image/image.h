@@ -10,15 +10,7 @@
 #include "format/q2_snapshot.h"
 #include "io/io.h"
 
-struct qcbmi_bitmap_list; /* bitmap/bitmap_list.h; loaded by the layer above */
-struct qcbmi_data;        /* image/data.h; opened and closed by the public face */
-
-struct qcbmi_findings {
-    struct qcbm_finding *list;
-    size_t n, capacity;
-};
-
-struct qcbm_image {
+struct qcbmi_image {
     struct qcbmi_io io;
     struct qcbmi_trace trace; /* of this image, of the layers below it and of its undo files */
     unsigned open_flags;
@@ -39,37 +31,30 @@ struct qcbm_image {
     struct qcbm_error snapshots_broken; /* what is wrong with the bad one; code 0: none is */
     uint64_t snapshot_table_bytes;
 
-    struct qcbmi_bitmap_list *bitmaps;
-    struct qcbmi_data *data; /* of qcbm_read(); NULL until it is called */
-    struct qcbmi_findings findings;
     uint64_t generation; /* counts commits, failed ones too: an edit that began before one is void */
     bool failed;         /* a commit failed: what is in memory may be neither state */
 };
 
 /* Take over @io (closed on failure too), lock it as @flags (enum qcbm_open_flag) say, read and check the header.
- * @path, where it was opened by a name, or NULL. The bitmaps are not loaded. */
-int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbm_image **out,
+ * @path, where it was opened by a name, or NULL. */
+int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbmi_image **out,
                      struct qcbm_error *err);
-void qcbmi_image_free(struct qcbm_image *img);
+void qcbmi_image_free(struct qcbmi_image *img);
 
 /* Read header and extensions again, after a commit. */
-int qcbmi_image_reload_header(struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_image_reload_header(struct qcbmi_image *img, struct qcbm_error *err);
 
 /* A handle whose commit failed is of no more use: QCBM_E_UNSAFE. */
-int qcbmi_image_check_sound(const struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_image_check_sound(const struct qcbmi_image *img, struct qcbm_error *err);
 
 /* Why this image must not be written to, or 0: version 2, dirty bit, corrupt bit. */
-int qcbmi_image_check_writable(const struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_image_check_writable(const struct qcbmi_image *img, struct qcbm_error *err);
 
 /* An operation is refused for what the image is like (@ret QCBM_E_UNSAFE or QCBM_E_CORRUPT): tell in @err where the cure
  * is told, since that depends on all that the image has. Returns @ret. */
-int qcbmi_image_refuse(const struct qcbm_image *img, int ret, struct qcbm_error *err);
+int qcbmi_image_refuse(const struct qcbmi_image *img, int ret, struct qcbm_error *err);
 
 /* End of what the file can hold: its length rounded up to a cluster, since a last cluster may be cut short. */
-uint64_t qcbmi_image_end(const struct qcbm_image *img);
-
-/* Note a finding; @message is formatted. Quietly drops it when memory is short or there are thousands. */
-void qcbmi_finding_add(struct qcbm_image *img, const char *code, enum qcbm_severity severity, uint64_t offset,
-                       uint32_t bitmap, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+uint64_t qcbmi_image_end(const struct qcbmi_image *img);
 
 #endif

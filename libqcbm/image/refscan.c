@@ -16,7 +16,7 @@ struct block_ref {
 };
 
 struct scan {
-    struct qcbm_image *img;
+    struct qcbmi_image *img;
     uint64_t limit;
     struct qcbmi_window window;
     struct qcbmi_refscan *out;
@@ -24,7 +24,7 @@ struct scan {
 
 static int collect_blocks(struct scan *s, bool strict, struct block_ref *refs, size_t *n, struct qcbm_error *err)
 {
-    struct qcbm_image *img = s->img;
+    struct qcbmi_image *img = s->img;
     uint64_t bytes = (uint64_t)img->h.reftable_clusters << img->g.cluster_bits;
     const uint8_t *entry;
 
@@ -111,7 +111,7 @@ static int count_blocks(struct scan *s, const struct block_ref *refs, size_t n, 
     return ret;
 }
 
-int qcbmi_refscan(struct qcbm_image *img, uint64_t limit, bool strict, struct qcbmi_refscan *out,
+int qcbmi_refscan(struct qcbmi_image *img, uint64_t limit, bool strict, struct qcbmi_refscan *out,
                   struct qcbm_error *err)
 {
     struct scan s = { .img = img, .limit = limit, .out = out };
@@ -133,7 +133,7 @@ int qcbmi_refscan(struct qcbm_image *img, uint64_t limit, bool strict, struct qc
     return ret;
 }
 
-int qcbmi_looks_preallocated(struct qcbm_image *img, bool *out, struct qcbm_error *err)
+int qcbmi_looks_preallocated(struct qcbmi_image *img, bool *out, struct qcbm_error *err)
 {
     uint64_t available, allocated = UINT64_MAX, real, threshold;
     struct qcbmi_refscan scan;

@@ -14,11 +14,11 @@ struct qcbmi_refscan {
 /* Count clusters below @limit. With @strict the count ends at the first bad entry of the refcount table. Needs neither
  * a consistent image nor memory for more than the table (at most 8 MiB); what lies past the end of the file counts as
  * zeros. */
-int qcbmi_refscan(struct qcbm_image *img, uint64_t limit, bool strict, struct qcbmi_refscan *out,
+int qcbmi_refscan(struct qcbmi_image *img, uint64_t limit, bool strict, struct qcbmi_refscan *out,
                   struct qcbm_error *err);
 
 /* QEMU's guess whether metadata was preallocated: clearly more clusters are used than the file has blocks. It then
  * asks the file system for holes in allocated clusters, which qemu-img map shows. */
-int qcbmi_looks_preallocated(struct qcbm_image *img, bool *out, struct qcbm_error *err);
+int qcbmi_looks_preallocated(struct qcbmi_image *img, bool *out, struct qcbm_error *err);
 
 #endif

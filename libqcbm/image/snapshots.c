@@ -8,7 +8,7 @@
 #include "base/checked.h"
 
 /* The header gives the number of entries, not the bytes: read what can be there at most. */
-static int read_table(struct qcbm_image *img, uint8_t **out, uint64_t *len, struct qcbm_error *err)
+static int read_table(struct qcbmi_image *img, uint8_t **out, uint64_t *len, struct qcbm_error *err)
 {
     uint64_t off = img->h.snapshots_offset;
     uint8_t *bytes;
@@ -31,7 +31,7 @@ static int read_table(struct qcbm_image *img, uint8_t **out, uint64_t *len, stru
     return 0;
 }
 
-static int parse_entries(struct qcbm_image *img, const uint8_t *table, uint64_t len, struct qcbm_error *err)
+static int parse_entries(struct qcbmi_image *img, const uint8_t *table, uint64_t len, struct qcbm_error *err)
 {
     struct q2_cursor in;
 
@@ -55,7 +55,7 @@ static int parse_entries(struct qcbm_image *img, const uint8_t *table, uint64_t 
     return 0;
 }
 
-void qcbmi_snapshots_forget(struct qcbm_image *img)
+void qcbmi_snapshots_forget(struct qcbmi_image *img)
 {
     for (uint32_t i = 0; img->snapshot_strings && i < 2 * img->n_snapshots_loaded; i++)
         free(img->snapshot_strings[i]);
@@ -69,7 +69,7 @@ void qcbmi_snapshots_forget(struct qcbm_image *img)
     img->snapshots_broken.code = 0;
 }
 
-int qcbmi_snapshots_load(struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_snapshots_load(struct qcbmi_image *img, struct qcbm_error *err)
 {
     uint64_t len = 0;
     int ret = 0;

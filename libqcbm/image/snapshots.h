@@ -7,7 +7,7 @@
 
 /* Read the table into img->snapshots, unless it is there. Its L1 tables are not looked at. An entry that breaks a rule
  * is an error each time; those before it stay to be shown. */
-int qcbmi_snapshots_load(struct qcbm_image *img, struct qcbm_error *err);
-void qcbmi_snapshots_forget(struct qcbm_image *img);
+int qcbmi_snapshots_load(struct qcbmi_image *img, struct qcbm_error *err);
+void qcbmi_snapshots_forget(struct qcbmi_image *img);
 
 #endif

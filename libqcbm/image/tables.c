@@ -14,7 +14,7 @@
 #define READ_PIECE (UINT64_C(1) << 20) /* bytes in one read of neighbouring L2 tables */
 #define READ_GAP (UINT64_C(64) << 10)  /* bytes that are cheaper to read than to skip */
 
-int qcbmi_l1_load(struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_l1_load(struct qcbmi_image *img, struct qcbm_error *err)
 {
     uint64_t bytes = img->g.l1_used * 8;
     uint8_t *l1;
@@ -40,7 +40,7 @@ int qcbmi_l1_load(struct qcbm_image *img, struct qcbm_error *err)
     return 0;
 }
 
-int qcbmi_l1_check_shared(const struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_l1_check_shared(const struct qcbmi_image *img, struct qcbm_error *err)
 {
     uint64_t *offsets = qcbmi_alloc_array(img->g.l1_used, sizeof(*offsets), err);
     size_t n = 0;
@@ -109,7 +109,7 @@ static size_t piece_of(const struct qcbmi_l2_ref *refs, size_t n, uint64_t clust
     return k;
 }
 
-int qcbmi_l2_read_all(struct qcbm_image *img, const struct qcbmi_l2_ref *refs, size_t n, qcbmi_l2_fn *fn, void *opaque,
+int qcbmi_l2_read_all(struct qcbmi_image *img, const struct qcbmi_l2_ref *refs, size_t n, qcbmi_l2_fn *fn, void *opaque,
                       struct qcbmi_progress *progress, struct qcbm_error *err)
 {
     uint64_t cs = img->g.cluster_size;
@@ -139,7 +139,7 @@ int qcbmi_l2_read_all(struct qcbm_image *img, const struct qcbmi_l2_ref *refs, s
     return ret;
 }
 
-bool qcbmi_l2_entry_in_file(const struct qcbm_image *img, const struct q2_l2_entry *e)
+bool qcbmi_l2_entry_in_file(const struct qcbmi_image *img, const struct q2_l2_entry *e)
 {
     return img->g.data_file || e->host_len == 0 || range_fits(e->host_offset, e->host_len, qcbmi_image_end(img));
 }

@@ -7,11 +7,11 @@
 #include "image/image.h"
 
 /* Read the part of the active L1 that maps guest data into img->l1, unless it is there. */
-int qcbmi_l1_load(struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_l1_load(struct qcbmi_image *img, struct qcbm_error *err);
 
 /* QCBM_E_CORRUPT if two entries of the active L1 (loaded) name the same L2 table: no honest image has that, and following
  * each would cost the table's length once more. */
-int qcbmi_l1_check_shared(const struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_l1_check_shared(const struct qcbmi_image *img, struct qcbm_error *err);
 
 /* Damage that was met on the way: how much, and the first of it. */
 struct qcbmi_damage {
@@ -42,11 +42,11 @@ struct qcbmi_progress {
 int qcbmi_progress_add(struct qcbmi_progress *p, uint64_t bytes, struct qcbm_error *err);
 
 /* Read the tables of @refs, sorted by offset, in large pieces that bridge small gaps. */
-int qcbmi_l2_read_all(struct qcbm_image *img, const struct qcbmi_l2_ref *refs, size_t n, qcbmi_l2_fn *fn, void *opaque,
+int qcbmi_l2_read_all(struct qcbmi_image *img, const struct qcbmi_l2_ref *refs, size_t n, qcbmi_l2_fn *fn, void *opaque,
                       struct qcbmi_progress *progress, struct qcbm_error *err);
 
 /* Does the host range of @e lie in the file (a last cluster may be cut short)? True also for entries without one, and
  * with an external data file, whose length is not looked at. */
-bool qcbmi_l2_entry_in_file(const struct qcbm_image *img, const struct q2_l2_entry *e);
+bool qcbmi_l2_entry_in_file(const struct qcbmi_image *img, const struct q2_l2_entry *e);
 
 #endif

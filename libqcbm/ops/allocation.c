@@ -10,7 +10,7 @@
 #include "format/q2_l2_scan.h"
 
 struct mark {
-    struct qcbm_image *img;
+    struct qcbmi_image *img;
     struct qcbmi_dirtymap *map;
     struct qcbmi_allocation *out;
     struct q2_l2_scan scan;
@@ -191,7 +191,7 @@ static int drop_shared(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, str
     return ret;
 }
 
-int qcbmi_allocation_mark(struct qcbm_image *img, struct qcbmi_dirtymap *map, struct qcbmi_allocation *out,
+int qcbmi_allocation_mark(struct qcbmi_image *img, struct qcbmi_dirtymap *map, struct qcbmi_allocation *out,
                           struct qcbmi_progress *progress, struct qcbm_error *err)
 {
     struct mark m = { .img = img, .map = map, .out = out };
@@ -214,7 +214,7 @@ int qcbmi_allocation_mark(struct qcbm_image *img, struct qcbmi_dirtymap *map, st
     return ret;
 }
 
-int qcbmi_allocation_cost(struct qcbm_image *img, uint64_t *bytes, struct qcbm_error *err)
+int qcbmi_allocation_cost(struct qcbmi_image *img, uint64_t *bytes, struct qcbm_error *err)
 {
     int ret = qcbmi_l1_load(img, err);
 

@@ -13,10 +13,10 @@ struct qcbmi_allocation {
 
 /* Mark in @map every guest range that @img itself has allocated (semantics: data, compressed, both kinds of zeros; single
  * subclusters with extended L2), clipped at the sizes of both. Reads L1 and L2 tables of the active state only. */
-int qcbmi_allocation_mark(struct qcbm_image *img, struct qcbmi_dirtymap *map, struct qcbmi_allocation *out,
+int qcbmi_allocation_mark(struct qcbmi_image *img, struct qcbmi_dirtymap *map, struct qcbmi_allocation *out,
                           struct qcbmi_progress *progress, struct qcbm_error *err);
 
 /* Metadata bytes that marking will read, for progress. */
-int qcbmi_allocation_cost(struct qcbm_image *img, uint64_t *bytes, struct qcbm_error *err);
+int qcbmi_allocation_cost(struct qcbmi_image *img, uint64_t *bytes, struct qcbm_error *err);
 
 #endif

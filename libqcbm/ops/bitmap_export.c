@@ -131,7 +131,7 @@ static int export_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t f
     return (o->raw ? put_raw : put_records)(o, kind, end - first, bytes, err);
 }
 
-static int put_header(struct out *o, struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
+static int put_header(struct out *o, struct qcbmi_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
 {
     struct bmf_header h = { .size = img->g.sector_size_down, .gran_bits = b->d.granularity_bits };
     uint8_t bytes[BMF_MAX_HEADER];
@@ -145,7 +145,7 @@ static int put_header(struct out *o, struct qcbm_image *img, const struct qcbmi_
     return put(o, bytes, qcbmi_bmf_header_store(bytes, &h, b->name), err);
 }
 
-static int put_all(struct out *o, struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
+static int put_all(struct out *o, struct qcbmi_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
 {
     uint8_t digest[BMF_DIGEST];
     int ret;
@@ -177,9 +177,10 @@ int qcbm_bitmap_export(struct qcbm_image *img, const char *name, enum qcbm_trans
     int ret = qcbmi_bitmap_find_readable(img, name, &b, err);
 
     if (ret == 0)
-        ret = q2_bitmap_size(img->g.sector_size_down, b->d.granularity_bits, img->g.cluster_size, &size, err);
+        ret = q2_bitmap_size(img->image->g.sector_size_down, b->d.granularity_bits, img->image->g.cluster_size, &size,
+                             err);
     if (ret == 0)
-        ret = qcbmi_bitmap_check_table(img, b, err); /* before the first byte goes out */
+        ret = qcbmi_bitmap_check_table(img->image, b, err); /* before the first byte goes out */
     if (ret < 0)
         return ret;
     o = qcbmi_alloc_array(1, sizeof(*o), err);
@@ -190,7 +191,7 @@ int qcbm_bitmap_export(struct qcbm_image *img, const char *name, enum qcbm_trans
     o->raw = format != QCBM_TRANSFER_QCBM;
     o->msb = format == QCBM_TRANSFER_RAW_MSB;
     o->n_bits = size.bits;
-    ret = put_all(o, img, b, err);
+    ret = put_all(o, img->image, b, err);
     free(o);
     return ret;
 }

@@ -100,7 +100,7 @@ static void clip(struct emit *e, const struct qcbm_extents_options *o, uint64_t 
     e->end = e->start + u64_min(o->length, size - e->start);
 }
 
-static int walk(struct emit *e, struct qcbm_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
+static int walk(struct emit *e, struct qcbmi_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
 {
     uint64_t end_bit = div_up(e->end, UINT64_C(1) << e->gran_bits);
     int ret = 0;
@@ -123,20 +123,20 @@ int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name, const struc
 
     qcbmi_take_options(&o, sizeof(o), options);
     if (ret == 0)
-        ret = qcbmi_bitmap_check_table(img, b, err); /* before the first extent is given out */
+        ret = qcbmi_bitmap_check_table(img->image, b, err); /* before the first extent is given out */
     if (ret < 0)
         return ret;
-    clip(&e, &o, img->g.sector_size_down);
+    clip(&e, &o, img->image->g.sector_size_down);
     e.gran_bits = b->d.granularity_bits;
     chain_options.force_share = o.flags & QCBM_EXTENTS_FORCE_SHARE;
     if (o.flags & QCBM_EXTENTS_ZERO) {
-        ret = qcbmi_chain_open(img, &chain_options, &chain, err);
+        ret = qcbmi_chain_open(img->image, &chain_options, &chain, err);
         if (ret == 0)
             ret = qcbmi_guest_map_init(&map, &chain, QCBMI_GUEST_ALL | QCBMI_GUEST_STRICT, err);
         e.map = &map;
     }
     if (ret == 0)
-        ret = walk(&e, img, b, err);
+        ret = walk(&e, img->image, b, err);
     qcbmi_guest_map_free(&map);
     qcbmi_chain_close(&chain);
     return ret;

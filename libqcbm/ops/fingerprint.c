@@ -12,7 +12,7 @@
 #define HEAD 65536u
 
 /* The bytes of @piece into @to, which is all zeros; false if they are not in the file as they are. */
-static bool read_piece(struct qcbm_image *img, const struct qcbmi_guest_piece *piece, uint8_t *to, int *ret,
+static bool read_piece(struct qcbmi_image *img, const struct qcbmi_guest_piece *piece, uint8_t *to, int *ret,
                        struct qcbm_error *err)
 {
     uint64_t len = piece->end - piece->start;
@@ -27,7 +27,7 @@ static bool read_piece(struct qcbm_image *img, const struct qcbmi_guest_piece *p
 }
 
 /* QCBM_E_CORRUPT means that some of it cannot be read. */
-static int read_head(struct qcbm_image *img, uint8_t *to, uint64_t len, bool *known, struct qcbm_error *err)
+static int read_head(struct qcbmi_image *img, uint8_t *to, uint64_t len, bool *known, struct qcbm_error *err)
 {
     struct qcbmi_chain_options this_layer = { .max_layers = 1 };
     struct qcbmi_guest_piece piece = { 0 };
@@ -51,7 +51,7 @@ static int read_head(struct qcbm_image *img, uint8_t *to, uint64_t len, bool *kn
     return ret;
 }
 
-int qcbmi_fingerprint(struct qcbm_image *img, bool *known, uint8_t out[QCBMI_DIGEST_BYTES], struct qcbm_error *err)
+int qcbmi_fingerprint(struct qcbmi_image *img, bool *known, uint8_t out[QCBMI_DIGEST_BYTES], struct qcbm_error *err)
 {
     uint64_t size = img->g.sector_size_down, len = u64_min(size, HEAD);
     struct qcbm_error local; /* what cannot be read is no error here, and must not leave one */

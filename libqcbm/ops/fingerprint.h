@@ -10,6 +10,6 @@
  * file system. Any copy of the disk has them, whatever its format and layout. *@known is false where these bytes cannot be
  * had from the image file alone: in a backing or data file, compressed, encrypted, damaged.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
-int qcbmi_fingerprint(struct qcbm_image *img, bool *known, uint8_t out[QCBMI_DIGEST_BYTES], struct qcbm_error *err);
+int qcbmi_fingerprint(struct qcbmi_image *img, bool *known, uint8_t out[QCBMI_DIGEST_BYTES], struct qcbm_error *err);
 
 #endif

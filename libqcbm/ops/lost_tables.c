@@ -4,8 +4,6 @@
 
 #include <stdio.h>
 
-#include "bitmap/bitmap_list.h"
-
 #define MEMORY (UINT64_C(64) << 20) /* for counting references; with more to count the tables are read again */
 
 static int keep_first(void *opaque, const struct qcbm_check_finding *f)
@@ -18,41 +16,25 @@ static int keep_first(void *opaque, const struct qcbm_check_finding *f)
     return 0;
 }
 
-static int look(struct qcbm_image *img, struct qcbmi_lost_tables *out, struct qcbm_error *err)
+int qcbmi_lost_tables_look(struct qcbm_image *handle, struct qcbmi_lost_tables *out, struct qcbm_error *err)
 {
     struct qcbm_check_options o = QCBM_CHECK_OPTIONS_INIT;
     struct qcbm_check_result r;
     struct qcbm_error why;
     int ret;
 
+    *out = (struct qcbmi_lost_tables){ 0 };
+    if (handle->image->open_flags & QCBM_OPEN_FORCE_SHARE)
+        return 0;
     o.lost_only = true;
     o.memory = MEMORY;
     o.finding = keep_first;
     o.opaque = out;
-    ret = qcbm_check(img, &o, &r, sizeof(r), &why);
+    ret = qcbm_check(handle, &o, &r, sizeof(r), &why);
     out->tables = r.lost_tables;
     if (ret == QCBM_E_CORRUPT || ret == QCBM_E_LIMIT)
         snprintf(out->unknown, sizeof(out->unknown), "%s", why.message);
     else if (ret < 0 && err)
         *err = why;
     return out->unknown[0] ? 0 : ret;
-}
-
-int qcbmi_lost_tables_look(struct qcbm_image *img, struct qcbmi_lost_tables *out, struct qcbm_error *err)
-{
-    bool loaded = img->bitmaps; /* their clusters count; those of a layer of the chain are not known yet */
-    int ret = 0;
-
-    *out = (struct qcbmi_lost_tables){ 0 };
-    if (img->open_flags & QCBM_OPEN_FORCE_SHARE)
-        return 0;
-    if (!loaded)
-        ret = qcbmi_bitmap_list_load(img, err);
-    if (ret == 0)
-        ret = look(img, out, err);
-    if (!loaded) {
-        qcbmi_bitmap_list_free(img->bitmaps);
-        img->bitmaps = NULL;
-    }
-    return ret;
 }

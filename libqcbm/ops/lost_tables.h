@@ -3,7 +3,7 @@
 #ifndef QCBMI_LOST_TABLES_H
 #define QCBMI_LOST_TABLES_H
 
-#include "image/image.h"
+#include "bitmap/handle.h"
 
 struct qcbmi_lost_tables {
     uint64_t tables;     /* leaked clusters that are mapping tables: evidence */
@@ -14,6 +14,6 @@ struct qcbmi_lost_tables {
 
 /* One pass over tables and refcounts. What others write meanwhile tells nothing: an image that is shared is not looked at.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
-int qcbmi_lost_tables_look(struct qcbm_image *img, struct qcbmi_lost_tables *out, struct qcbm_error *err);
+int qcbmi_lost_tables_look(struct qcbm_image *handle, struct qcbmi_lost_tables *out, struct qcbm_error *err);
 
 #endif

@@ -84,39 +84,37 @@ static int walk(struct map_walk *w, uint64_t start, uint64_t end, struct qcbm_er
     return ret;
 }
 
-static void report_lost_of(struct qcbm_image *img, const struct qcbmi_guest_layer *l, const char *layer)
+static void report_lost_of(struct qcbm_image *top, const struct qcbmi_guest_layer *l, const char *layer)
 {
-    bool own = l->layer->img == img;
+    bool own = l->layer->img == top->image;
 
     if (l->lost_entries)
-        qcbmi_finding_add(img, "l1-table-past-eof", QCBM_SEV_ERROR, own ? 40 : QCBM_NO_OFFSET, UINT32_MAX,
+        qcbmi_finding_add(top, "l1-table-past-eof", QCBM_SEV_ERROR, own ? 40 : QCBM_NO_OFFSET, UINT32_MAX,
                           "%s%" PRIu64 " entries of the L1 table, from %" PRIu64
                           " on, lie past the end of the file; they read as unallocated",
                           layer, l->lost_entries, l->layer->img->g.l1_used - l->lost_entries);
     if (l->lost_tables)
-        qcbmi_finding_add(img, "l2-table-past-eof", QCBM_SEV_ERROR,
-                          own ? img->h.l1_offset + 8 * l->first_lost : QCBM_NO_OFFSET, UINT32_MAX,
+        qcbmi_finding_add(top, "l2-table-past-eof", QCBM_SEV_ERROR,
+                          own ? top->image->h.l1_offset + 8 * l->first_lost : QCBM_NO_OFFSET, UINT32_MAX,
                           "%s%" PRIu64 " L2 tables lie past the end of the file, the first is that of L1 entry %" PRIu64
                           "; they read as unallocated",
                           layer, l->lost_tables, l->first_lost);
 }
 
-static void report_lost(const struct map_walk *w)
+static void report_lost(const struct map_walk *w, struct qcbm_image *top)
 {
-    struct qcbm_image *img = w->chain->layers[0].img;
-
-    for (size_t i = 0; img && w->map.layers && i < w->chain->n; i++) {
+    for (size_t i = 0; top && w->map.layers && i < w->chain->n; i++) {
         const char *name = w->chain->layers[i].filename;
         char text[128], layer[144] = "";
 
         if (i)
             snprintf(layer, sizeof(layer), "%s: ", qcbmi_printable(text, sizeof(text), name, strlen(name)));
-        report_lost_of(img, &w->map.layers[i], layer);
+        report_lost_of(top, &w->map.layers[i], layer);
     }
 }
 
-int qcbmi_map_chain(const struct qcbmi_chain *chain, uint64_t start, uint64_t length, qcbm_map_fn *fn, void *opaque,
-                    struct qcbm_error *err)
+int qcbmi_map_chain(struct qcbm_image *top, const struct qcbmi_chain *chain, uint64_t start, uint64_t length,
+                    qcbm_map_fn *fn, void *opaque, struct qcbm_error *err)
 {
     struct map_walk w = { .chain = chain, .fn = fn, .opaque = opaque };
     uint64_t size = align_down(chain->layers[0].size, Q2_SECTOR);
@@ -125,7 +123,7 @@ int qcbmi_map_chain(const struct qcbmi_chain *chain, uint64_t start, uint64_t le
     if (ret == 0) { /* else some layers are not even begun */
         if (start < size)
             ret = walk(&w, start, start + u64_min(length, size - start), err);
-        report_lost(&w);
+        report_lost(&w, top);
     }
     qcbmi_guest_map_free(&w.map);
     return ret;
@@ -136,10 +134,10 @@ int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, unsigned f
 {
     struct qcbmi_chain_options options = { .force_share = flags & QCBM_MAP_FORCE_SHARE };
     struct qcbmi_chain chain = { 0 };
-    int ret = qcbmi_chain_open(img, &options, &chain, err);
+    int ret = qcbmi_chain_open(img->image, &options, &chain, err);
 
     if (ret == 0)
-        ret = qcbmi_map_chain(&chain, start, length, fn, opaque, err);
+        ret = qcbmi_map_chain(img, &chain, start, length, fn, opaque, err);
     qcbmi_chain_close(&chain);
     return ret;
 }

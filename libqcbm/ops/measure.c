@@ -106,16 +106,16 @@ static int count_entry(void *opaque, const struct qcbm_map_entry *e)
 }
 
 /* What the bitmaps take in full, whatever their bits. QEMU counts inconsistent ones, though it does not copy them. */
-static uint64_t bitmaps_bytes(const struct qcbm_image *img, const struct target *t)
+static uint64_t bitmaps_bytes(const struct qcbm_image *handle, const struct target *t)
 {
     uint64_t bytes = 0, directory = 0;
 
-    for (uint32_t i = 0; i < img->bitmaps->n; i++) {
-        const struct qcbmi_bitmap *b = &img->bitmaps->list[i];
+    for (uint32_t i = 0; i < handle->bitmaps->n; i++) {
+        const struct qcbmi_bitmap *b = &handle->bitmaps->list[i];
 
-        if (b->bad || img->bitmaps->stale)
+        if (b->bad || handle->bitmaps->stale)
             continue;
-        uint64_t bits = div_up(img->g.sector_size_down, UINT64_C(1) << b->d.granularity_bits);
+        uint64_t bits = div_up(handle->image->g.sector_size_down, UINT64_C(1) << b->d.granularity_bits);
         uint64_t clusters = div_up(div_up(bits, 8), t->cluster_size);
         bytes += t->cluster_size * (clusters + div_up(clusters * 8, t->cluster_size));
         directory += q2_bitmap_dirent_len(0, b->d.name_len);
@@ -123,25 +123,24 @@ static uint64_t bitmaps_bytes(const struct qcbm_image *img, const struct target 
     return bytes + align_up(directory, t->cluster_size);
 }
 
-static int measure_source(const struct qcbmi_chain *chain, const struct target *t, struct qcbm_measure *m,
-                          struct qcbm_error *err)
+static int measure_source(struct qcbm_image *top, const struct qcbmi_chain *chain, const struct target *t,
+                          struct qcbm_measure *m, struct qcbm_error *err)
 {
-    const struct qcbm_image *img = chain->layers[0].img;
     struct count c = { .cluster_size = t->cluster_size,
                        .size = align_down(chain->layers[0].size, Q2_SECTOR),
                        .target = t };
-    int ret = qcbmi_map_chain(chain, 0, UINT64_MAX, count_entry, &c, err);
+    int ret = qcbmi_map_chain(top, chain, 0, UINT64_MAX, count_entry, &c, err);
 
     m->required = c.clusters * t->cluster_size;
-    m->has_bitmaps = img && t->version >= 3 && img->g.version >= 3;
+    m->has_bitmaps = top && t->version >= 3 && top->image->g.version >= 3;
     if (m->has_bitmaps)
-        m->bitmaps = bitmaps_bytes(img, t);
+        m->bitmaps = bitmaps_bytes(top, t);
     return ret;
 }
 
 /* @chain: NULL for a new image of @size bytes. */
-static int measure(const struct qcbmi_chain *chain, uint64_t size, const struct qcbm_measure_options *options,
-                   struct qcbm_measure *m, struct qcbm_error *err)
+static int measure(struct qcbm_image *top, const struct qcbmi_chain *chain, uint64_t size,
+                   const struct qcbm_measure_options *options, struct qcbm_measure *m, struct qcbm_error *err)
 {
     uint64_t virtual_size = 0, metadata;
     struct target t;
@@ -150,7 +149,7 @@ static int measure(const struct qcbmi_chain *chain, uint64_t size, const struct 
     if (ret == 0)
         ret = check_size(size, &t, &virtual_size, err);
     if (ret == 0 && chain)
-        ret = measure_source(chain, &t, m, err);
+        ret = measure_source(top, chain, &t, m, err);
     if (ret < 0)
         return ret;
     if (options && (options->flags & QCBM_MEASURE_PREALLOCATED))
@@ -161,11 +160,12 @@ static int measure(const struct qcbmi_chain *chain, uint64_t size, const struct 
     return 0;
 }
 
-int qcbmi_measure_chain(const struct qcbmi_chain *chain, const struct qcbm_measure_options *options,
-                        struct qcbm_measure *out, size_t out_size, struct qcbm_error *err)
+int qcbmi_measure_chain(struct qcbm_image *top, const struct qcbmi_chain *chain,
+                        const struct qcbm_measure_options *options, struct qcbm_measure *out, size_t out_size,
+                        struct qcbm_error *err)
 {
     struct qcbm_measure m = { 0 };
-    int ret = measure(chain, align_down(chain->layers[0].size, Q2_SECTOR), options, &m, err);
+    int ret = measure(top, chain, align_down(chain->layers[0].size, Q2_SECTOR), options, &m, err);
 
     if (ret == 0)
         qcbmi_give(out, out_size, &m, sizeof(m));
@@ -181,14 +181,14 @@ int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qcbm_measur
     int ret;
 
     if (!img) {
-        ret = measure(NULL, size, options, &m, err);
+        ret = measure(NULL, NULL, size, options, &m, err);
         if (ret == 0)
             qcbmi_give(out, out_size, &m, sizeof(m));
         return ret;
     }
-    ret = qcbmi_chain_open(img, &how, &chain, err);
+    ret = qcbmi_chain_open(img->image, &how, &chain, err);
     if (ret == 0)
-        ret = qcbmi_measure_chain(&chain, options, out, out_size, err);
+        ret = qcbmi_measure_chain(img, &chain, options, out, out_size, err);
     qcbmi_chain_close(&chain);
     return ret;
 }

@@ -30,7 +30,8 @@ struct qcbm_synth_result {
 /* One run of the job. */
 struct synth {
     struct qcbm_edit *edit;
-    struct qcbm_image *overlay;
+    struct qcbm_image *handle; /* of the overlay */
+    struct qcbmi_image *overlay;
     struct qcbm_synth_options opt;
     struct qcbmi_chain chain;  /* the overlay alone, unless the job is about its chain */
     size_t n_scanned;          /* layers from the top whose allocation counts */
@@ -242,13 +243,29 @@ static int mark_all(struct synth *s, struct qcbm_error *err)
 
 /* ---- lost tables ---- */
 
+/* The clusters of bitmaps count; those of a layer below are not known yet. */
+static int look_for_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbmi_lost_tables *out,
+                         struct qcbm_error *err)
+{
+    struct qcbm_image handle = { .image = l->img };
+    int ret;
+
+    if (l->img == s->overlay || l->img == s->edit->img)
+        return qcbmi_lost_tables_look(l->img == s->overlay ? s->handle : s->edit->handle, out, err);
+    ret = qcbmi_bitmap_list_load(&handle, err);
+    if (ret == 0)
+        ret = qcbmi_lost_tables_look(&handle, out, err);
+    qcbmi_handle_clear(&handle);
+    return ret;
+}
+
 /* What a lost table maps is missing here. With evidence that is refused; a suspicion, which a crash can raise as well, is
  * a note. */
 static int treat_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbm_error *err)
 {
     struct qcbmi_lost_tables lost;
     char name[256], where[280] = "";
-    int ret = qcbmi_lost_tables_look(l->img, &lost, err);
+    int ret = look_for_lost(s, l, &lost, err);
 
     if (l->img != s->overlay)
         snprintf(where, sizeof(where),
@@ -288,7 +305,7 @@ static bool is_live(const struct synth *s)
 /* Hints that the figures may be short of what a running program knows. */
 static int note_sharing(struct synth *s, struct qcbm_error *err)
 {
-    const struct qcbmi_bitmap_list *list = s->overlay->bitmaps;
+    const struct qcbmi_bitmap_list *list = s->handle->bitmaps;
     char text[256];
 
     if (is_live(s))
@@ -434,7 +451,7 @@ static int read_options(const struct qcbm_synth_options *from, struct qcbm_synth
 int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,
                     const struct qcbm_synth_options *options, struct qcbm_synth_result **out, struct qcbm_error *err)
 {
-    struct synth s = { .edit = edit, .overlay = overlay };
+    struct synth s = { .edit = edit, .handle = overlay, .overlay = overlay->image };
     int ret = read_options(options, &s.opt, err);
 
     if (out)

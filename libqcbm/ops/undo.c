@@ -20,7 +20,8 @@
 #define SECTOR QCBMI_UNDO_SECTOR
 
 struct undo {
-    struct qcbm_image *img;
+    struct qcbm_image *handle;
+    struct qcbmi_image *img; /* of the handle */
     struct qcbmi_undo_file file;
     struct qcbmi_plan plan;
     uint8_t *now;      /* bytes of the image that the record at hand is about */
@@ -261,7 +262,7 @@ static int carry_out(struct undo *u, const char *path, struct qcbm_error *err)
     int ret;
 
     qcbmi_undo_begin(path, &u->file.seal);
-    ret = qcbmi_commit_and_reload(&u->plan, u->img, err);
+    ret = qcbmi_commit_and_reload(&u->plan, u->handle, err);
     if (ret == 0 && alone)
         qcbmi_io_set_written(&u->img->io, &u->file.h.written.time);
     return ret;
@@ -301,11 +302,11 @@ int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_o
 {
     struct qcbm_undo_options o = QCBM_UNDO_OPTIONS_INIT;
     struct qcbm_undo_result result;
-    struct undo u = { .img = img };
-    int ret = qcbmi_image_check_sound(img, err);
+    struct undo u = { .handle = img, .img = img->image };
+    int ret = qcbmi_image_check_sound(u.img, err);
 
     qcbmi_take_options(&o, sizeof(o), options);
-    if (ret == 0 && !o.dry_run && !(img->open_flags & QCBM_OPEN_WRITE))
+    if (ret == 0 && !o.dry_run && !(u.img->open_flags & QCBM_OPEN_WRITE))
         ret = qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
     if (ret < 0)
         return ret;

@@ -14,7 +14,7 @@ static bool is_time(const struct qcbm_io_time *a, const struct qcbm_io_time *b)
     return a->seconds == b->seconds && a->nanoseconds == b->nanoseconds;
 }
 
-bool qcbmi_undo_is_last_writer(const struct qcbmi_undo_file *file, struct qcbm_image *img)
+bool qcbmi_undo_is_last_writer(const struct qcbmi_undo_file *file, struct qcbmi_image *img)
 {
     const struct qcbmi_undo_time *sealed = &file->seal.written;
     struct qcbm_io_time now;
@@ -39,7 +39,7 @@ static int fail(const char *why, struct qcbm_error *err)
         why);
 }
 
-int qcbmi_undo_find_writer(struct qcbmi_undo_file *file, struct qcbm_image *img, uint32_t last_stage,
+int qcbmi_undo_find_writer(struct qcbmi_undo_file *file, struct qcbmi_image *img, uint32_t last_stage,
                            enum qcbm_undo_writer *out, struct qcbm_error *err)
 {
     struct qcbm_io_time now, made;

@@ -11,7 +11,7 @@ struct qcbmi_run {
 };
 
 struct qcbmi_alloc {
-    struct qcbm_image *img;
+    struct qcbmi_image *img;
     struct qcbmi_refcounts refs;
     struct qcbmi_bitset busy; /* clusters with a refcount, or taken by this plan */
     struct qcbmi_run *taken;

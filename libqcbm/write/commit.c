@@ -12,7 +12,7 @@
 
 #define PIECE (UINT64_C(1) << 20) /* bytes of bitmap payload in memory at once */
 
-static int write_bits(struct qcbm_image *img, const struct qcbmi_plan_write *w, uint8_t *buf, struct qcbm_error *err)
+static int write_bits(struct qcbmi_image *img, const struct qcbmi_plan_write *w, uint8_t *buf, struct qcbm_error *err)
 {
     int ret = 0;
 
@@ -37,7 +37,7 @@ static uint8_t *alloc_piece(const struct qcbmi_plan *plan, struct qcbm_error *er
     return qcbmi_alloc_array(u64_min(largest, PIECE), 1, err);
 }
 
-static void tell_stage(const struct qcbm_image *img, const struct qcbmi_plan_stage *stage)
+static void tell_stage(const struct qcbmi_image *img, const struct qcbmi_plan_stage *stage)
 {
     uint64_t bytes = 0;
 
@@ -46,7 +46,8 @@ static void tell_stage(const struct qcbm_image *img, const struct qcbmi_plan_sta
     qcbmi_io_tell(&img->io, QCBM_TRACE_STAGE, stage->name, 0, bytes, 0);
 }
 
-static int run_stage(struct qcbm_image *img, const struct qcbmi_plan_stage *stage, uint8_t *buf, struct qcbm_error *err)
+static int run_stage(struct qcbmi_image *img, const struct qcbmi_plan_stage *stage, uint8_t *buf,
+                     struct qcbm_error *err)
 {
     int ret = 0;
 
@@ -62,7 +63,7 @@ static int run_stage(struct qcbm_image *img, const struct qcbmi_plan_stage *stag
 }
 
 /* Somebody without locks may have changed the file since it was read. */
-static int check_unchanged(struct qcbm_image *img, struct qcbm_error *err)
+static int check_unchanged(struct qcbmi_image *img, struct qcbm_error *err)
 {
     uint64_t len = u64_min(img->io.size, img->g.cluster_size);
     uint8_t *now = qcbmi_alloc_array(len, 1, err);
@@ -76,7 +77,7 @@ static int check_unchanged(struct qcbm_image *img, struct qcbm_error *err)
     return ret;
 }
 
-int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err)
 {
     uint64_t available = UINT64_MAX, allocated, growth;
     int ret;
@@ -95,7 +96,7 @@ int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbm_image *img
 }
 
 /* Take the blocks that the writes need from the file system now, while nothing has changed. */
-static int reserve(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+static int reserve(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err)
 {
     int ret = qcbmi_plan_check_space(plan, img, err);
 
@@ -108,7 +109,7 @@ static int reserve(const struct qcbmi_plan *plan, struct qcbm_image *img, struct
 }
 
 /* All that can be refused and all that comes before the first change. */
-static int begin(const struct qcbmi_plan *plan, struct qcbm_image *img, uint8_t **buf, struct qcbm_error *err)
+static int begin(const struct qcbmi_plan *plan, struct qcbmi_image *img, uint8_t **buf, struct qcbm_error *err)
 {
     bool saved = false;
     int ret = check_unchanged(img, err);
@@ -138,7 +139,7 @@ static int begin(const struct qcbmi_plan *plan, struct qcbm_image *img, uint8_t 
 }
 
 /* The last step of an undo: nothing refers to what lies behind the old end. */
-static int cut(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+static int cut(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err)
 {
     int ret;
 
@@ -157,7 +158,7 @@ static int explain(const struct qcbmi_plan *plan, bool switched, int ret, struct
     return qcbmi_prefix(err, ret, "the old state is in place, clusters may have leaked: ");
 }
 
-int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err)
 {
     bool switched = false;
     uint8_t *buf = NULL;

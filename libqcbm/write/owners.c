@@ -153,7 +153,7 @@ static int add_l1(struct qcbmi_owners *o, uint64_t off, uint64_t entries, const 
 
 static int add_snapshots(struct qcbmi_owners *o, struct qcbm_error *err)
 {
-    struct qcbm_image *img = o->img;
+    struct qcbmi_image *img = o->img;
     int ret = qcbmi_snapshots_load(img, err);
 
     if (ret == QCBM_E_LIMIT) /* of an entry: no way to write, but it is in the file */
@@ -180,7 +180,7 @@ static int add_snapshots(struct qcbmi_owners *o, struct qcbm_error *err)
     return ret;
 }
 
-int qcbmi_owners_scan_metadata(struct qcbm_image *img, struct qcbmi_owners *o, struct qcbm_error *err)
+int qcbmi_owners_scan_metadata(struct qcbmi_image *img, struct qcbmi_owners *o, struct qcbm_error *err)
 {
     const struct q2_extension *crypto = q2_extension_find(&img->exts, Q2_EXT_CRYPTO);
     uint64_t n = qcbmi_image_end(img) >> img->g.cluster_bits;

@@ -11,7 +11,7 @@
 #include "image/tables.h"
 
 struct qcbmi_owners {
-    struct qcbm_image *img;
+    struct qcbmi_image *img;
     uint64_t n_clusters;      /* of the file */
     struct qcbmi_bitset meta; /* all metadata but L2 tables */
     struct qcbmi_bitset l2;   /* L2 tables, of the active state and of snapshots */
@@ -20,7 +20,7 @@ struct qcbmi_owners {
 
 /* Note header, L1, refcount table and blocks, snapshot table, LUKS area, the L1 and L2 tables of all states.
  * Free it on failure too. QCBM_E_UNSAFE where something has two owners or lies past the end of the file. */
-int qcbmi_owners_scan_metadata(struct qcbm_image *img, struct qcbmi_owners *o, struct qcbm_error *err);
+int qcbmi_owners_scan_metadata(struct qcbmi_image *img, struct qcbmi_owners *o, struct qcbm_error *err);
 
 /* Note [@off, @off + @len) as metadata called @what, entry @index. */
 int qcbmi_owners_add(struct qcbmi_owners *o, uint64_t off, uint64_t len, const char *what, uint64_t index,

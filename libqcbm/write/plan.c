@@ -117,7 +117,7 @@ int qcbmi_plan_header_write(struct qcbmi_plan *plan, const char *what, uint64_t 
     return qcbmi_plan_write(plan, what, off, plan->header + off, len, err);
 }
 
-void qcbmi_plan_summary(const struct qcbmi_plan *plan, const struct qcbm_image *img, struct qcbm_plan_summary *out)
+void qcbmi_plan_summary(const struct qcbmi_plan *plan, const struct qcbmi_image *img, struct qcbm_plan_summary *out)
 {
     memset(out, 0, sizeof(*out));
     for (size_t i = 0; i < plan->n; i++) {

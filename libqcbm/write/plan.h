@@ -74,15 +74,15 @@ void qcbmi_plan_header_patch(struct qcbmi_plan *plan, uint64_t off, const void *
 int qcbmi_plan_header_write(struct qcbmi_plan *plan, const char *what, uint64_t off, uint64_t len,
                             struct qcbm_error *err);
 
-void qcbmi_plan_summary(const struct qcbmi_plan *plan, const struct qcbm_image *img, struct qcbm_plan_summary *out);
+void qcbmi_plan_summary(const struct qcbmi_plan *plan, const struct qcbmi_image *img, struct qcbm_plan_summary *out);
 int qcbmi_plan_each(const struct qcbmi_plan *plan, qcbm_plan_fn *fn, void *opaque, struct qcbm_error *err);
 
 /* Is there room on the device? QCBM_E_NOSPACE says what is needed and what is there. */
-int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err);
 
 /* Write it, with a flush after each stage. The first cluster must still be as it was read. With undo_path the old bytes
  * are durable in that file before; it is removed again if the commit ends before its first write.
  * On failure the message says whether the new state may be in place. */
-int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err);
 
 #endif

@@ -11,7 +11,7 @@
 #include "base/checked.h"
 #include "base/sort.h"
 
-static int check_table_entry(const struct qcbm_image *img, uint64_t index, uint64_t raw, struct qcbm_error *err)
+static int check_table_entry(const struct qcbmi_image *img, uint64_t index, uint64_t raw, struct qcbm_error *err)
 {
     const char *rule = NULL;
 
@@ -27,7 +27,7 @@ static int check_table_entry(const struct qcbm_image *img, uint64_t index, uint6
                       "refcount table entry %" PRIu64 ": 0x%016" PRIx64 " %s", index, raw, rule);
 }
 
-int qcbmi_reftable_read(struct qcbm_image *img, uint64_t **table, uint64_t *n, struct qcbm_error *err)
+int qcbmi_reftable_read(struct qcbmi_image *img, uint64_t **table, uint64_t *n, struct qcbm_error *err)
 {
     uint64_t bytes = (uint64_t)img->h.reftable_clusters << img->g.cluster_bits;
     uint64_t *t;
@@ -62,7 +62,7 @@ struct qcbmi_refsector {
     uint8_t bytes[Q2_SECTOR];
 };
 
-int qcbmi_refcounts_init(struct qcbmi_refcounts *r, struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_refcounts_init(struct qcbmi_refcounts *r, struct qcbmi_image *img, struct qcbm_error *err)
 {
     r->img = img;
     return qcbmi_reftable_read(img, &r->table, &r->n_table, err);

@@ -9,7 +9,7 @@
 
 /* The refcount table in native order, *@n entries; 0 = no block. Entries are checked: no reserved bits, aligned, the
  * block in the file, else QCBM_E_UNSAFE. Free it with free(). */
-int qcbmi_reftable_read(struct qcbm_image *img, uint64_t **table, uint64_t *n, struct qcbm_error *err);
+int qcbmi_reftable_read(struct qcbmi_image *img, uint64_t **table, uint64_t *n, struct qcbm_error *err);
 
 /* At most so many sectors of refcount blocks can change in one plan: a hostile image has each cluster of a bitmap counted
  * by another block, and memory must not follow it. An honest bitmap touches a few. */
@@ -24,7 +24,7 @@ struct qcbmi_refblock { /* allocated by this plan */
 struct qcbmi_refsector;
 
 struct qcbmi_refcounts {
-    struct qcbm_image *img;
+    struct qcbmi_image *img;
     uint64_t *table; /* native; as on disk */
     uint64_t n_table;
     struct qcbmi_refblock *fresh; /* sorted by index */
@@ -35,7 +35,7 @@ struct qcbmi_refcounts {
     struct qcbmi_window window; /* what is only looked at */
 };
 
-int qcbmi_refcounts_init(struct qcbmi_refcounts *r, struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_refcounts_init(struct qcbmi_refcounts *r, struct qcbmi_image *img, struct qcbm_error *err);
 void qcbmi_refcounts_free(struct qcbmi_refcounts *r); /* fine on a zeroed struct */
 
 /* Does block @index exist, on disk or fresh? */

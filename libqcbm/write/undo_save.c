@@ -21,7 +21,7 @@
 
 struct save {
     const struct qcbmi_plan *plan;
-    struct qcbm_image *img;
+    struct qcbmi_image *img;
     struct qcbmi_io file;
     struct qcbmi_undo_header h;
     struct qcbmi_undo_place *places;
@@ -185,7 +185,7 @@ static int save_untouched(struct save *s, uint64_t off, uint64_t len, struct qcb
 
 static int save_records(struct save *s, struct qcbm_error *err)
 {
-    const struct qcbm_image *img = s->img;
+    const struct qcbmi_image *img = s->img;
     int ret = 0;
 
     s->at = QCBMI_UNDO_HEADER_BYTES;
@@ -241,7 +241,7 @@ static int save_all(struct save *s, struct qcbm_error *err)
     return ret < 0 ? ret : qcbmi_file_sync_folder(s->plan->undo_path, err);
 }
 
-int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err)
+int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err)
 {
     struct save s = { .plan = plan, .img = img };
     char text[256];
@@ -275,7 +275,7 @@ int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbm_image *img, struc
 
 /* ---- what an image is known by ---- */
 
-void qcbmi_undo_identity(const struct qcbm_image *img, uint8_t out[QCBMI_DIGEST_BYTES])
+void qcbmi_undo_identity(const struct qcbmi_image *img, uint8_t out[QCBMI_DIGEST_BYTES])
 {
     static const struct {
         uint8_t off, len;

@@ -16,10 +16,10 @@ struct qcbmi_undo_place {
 /* Make the file plan->undo_path and save into it what the plan overwrites, and the digests by which a later undo knows
  * the image. When it returns 0 all of that is durable; on failure there is no such file, unless it was there before.
  * Returns 0, QCBM_E_EXISTS, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM, QCBM_E_LIMIT. */
-int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbm_image *img, struct qcbm_error *err);
+int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err);
 
 /* Digest of those fields of the header that no change of bitmaps touches. */
-void qcbmi_undo_identity(const struct qcbm_image *img, uint8_t out[QCBMI_DIGEST_BYTES]);
+void qcbmi_undo_identity(const struct qcbmi_image *img, uint8_t out[QCBMI_DIGEST_BYTES]);
 /* Set to zero what @places (sorted, of kinds that change) have of the image's bytes [@off, @off + @len) in @bytes. */
 void qcbmi_undo_mask(const struct qcbmi_undo_place *places, size_t n, uint64_t off, uint8_t *bytes, uint64_t len);
 

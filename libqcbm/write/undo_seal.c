@@ -29,7 +29,7 @@ static int write_seal(const char *path, struct qcbmi_undo_seal seal, struct qcbm
     return ret;
 }
 
-void qcbmi_undo_seal(const char *path, struct qcbm_image *img)
+void qcbmi_undo_seal(const char *path, struct qcbmi_image *img)
 {
     struct qcbmi_undo_seal seal = { .kind = QCBMI_UNDO_SEALED };
     bool told;

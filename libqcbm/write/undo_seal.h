@@ -8,7 +8,7 @@
 
 /* The change that @path is about is complete and durable in @img. If this cannot be written it stays a change of which
  * nobody knows whether it was cut short, and an undo says so. */
-void qcbmi_undo_seal(const char *path, struct qcbm_image *img);
+void qcbmi_undo_seal(const char *path, struct qcbmi_image *img);
 
 /* An undo with @path, whose seal is @old, will write next. If this cannot be written, as in a folder that is read only, an
  * undo that is cut short must be forced to be repeated. */

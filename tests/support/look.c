@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/image.h"
+#include "bitmap/handle.h"
 
 void look_fail(const char *what, const char *why)
 {
@@ -92,12 +92,12 @@ static void look_at_snapshots(struct qcbm_image *img)
 
 static void look_at_names(const struct qcbm_image *img, struct look *l)
 {
-    const char *names[] = { img->backing_file, img->backing_format, img->data_file };
+    const char *names[] = { img->image->backing_file, img->image->backing_format, img->image->data_file };
 
     for (int i = 0; i < 3; i++)
         l->names = names[i] ? fold_bytes(l->names, names[i], strlen(names[i])) : fold(l->names, 0);
-    for (size_t i = 0; i < img->exts.n; i++) {
-        const struct q2_extension *e = &img->exts.list[i];
+    for (size_t i = 0; i < img->image->exts.n; i++) {
+        const struct q2_extension *e = &img->image->exts.list[i];
 
         if (e->type != Q2_EXT_BITMAPS && e->type != Q2_EXT_PADDING)
             l->names = fold_bytes(fold(l->names, e->type), e->data, e->len);

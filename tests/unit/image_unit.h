@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "image/image.h"
+#include "bitmap/handle.h"
 #include "image_builder.h"
 #include "io_record.h"
 #include "temp_dir.h"

@@ -24,7 +24,7 @@ static void mark(struct marked *m, const struct image_builder *b)
     memset(m, 0, sizeof(*m));
     m->img = build_open(b, 0);
     assert_int_equal(qcbmi_dirtymap_init(&m->map, b->opt.size, 9, NULL), 0);
-    assert_ok(qcbmi_allocation_mark(m->img, &m->map, &m->a, NULL, &err), &err);
+    assert_ok(qcbmi_allocation_mark(m->img->image, &m->map, &m->a, NULL, &err), &err);
 }
 
 static void unmark(struct marked *m)
@@ -262,7 +262,7 @@ static void a_map_of_another_size_is_filled_as_far_as_it_goes(void **state)
     build_finish(b);
     img = bench_image(state, 0);
     assert_int_equal(qcbmi_dirtymap_init(&map, KIB(6), 9, NULL), 0);
-    assert_int_equal(qcbmi_allocation_mark(img, &map, &a, NULL, NULL), 0);
+    assert_int_equal(qcbmi_allocation_mark(img->image, &map, &a, NULL, NULL), 0);
     assert_int_equal(qcbmi_dirtymap_dirty_bytes(&map), KIB(2));
     assert_int_equal(a.allocated_bytes, KIB(8));
     qcbmi_dirtymap_free(&map);
@@ -341,7 +341,8 @@ static void an_l1_table_that_the_file_cuts_is_an_error(void **state)
     build_resize(b, (size_t)b->l1 + 7);
     img = bench_image(state, 0);
     assert_int_equal(qcbmi_dirtymap_init(&map, KIB(512), 9, NULL), 0);
-    assert_failure(qcbmi_allocation_mark(img, &map, &a, NULL, &err), &err, QCBM_E_CORRUPT, 40, "active L1 table");
+    assert_failure(qcbmi_allocation_mark(img->image, &map, &a, NULL, &err), &err, QCBM_E_CORRUPT, 40,
+                   "active L1 table");
     qcbmi_dirtymap_free(&map);
 }
 
@@ -357,7 +358,7 @@ static void the_cost_is_that_of_the_tables(void **state)
     build_data(b, MIB(4));
     build_finish(b);
     img = bench_image(state, 0);
-    assert_int_equal(qcbmi_allocation_cost(img, &bytes, NULL), 0);
+    assert_int_equal(qcbmi_allocation_cost(img->image, &bytes, NULL), 0);
     assert_int_equal(bytes, 2 * 4096);
 }
 

@@ -210,7 +210,7 @@ static unsigned stages_with_writes(const struct qcbmi_plan *plan)
 static void start_plan(struct qcbmi_plan *plan, const struct qcbm_image *img)
 {
     memset(plan, 0, sizeof(*plan));
-    assert_int_equal(qcbmi_plan_header_init(plan, img->cluster0, img->g.cluster_size, NULL), 0);
+    assert_int_equal(qcbmi_plan_header_init(plan, img->image->cluster0, img->image->g.cluster_size, NULL), 0);
     assert_int_equal(qcbmi_plan_stage(plan, "prepare", false, NULL), 0);
 }
 
@@ -560,7 +560,7 @@ static void unknown_autoclear_bits_go_and_known_ones_stay(void **state)
         build(&b, &l);
         img = build_open(&b, QCBM_OPEN_WRITE);
         start_plan(&plan, img);
-        assert_int_equal(qcbmi_ext_plan_clear_unknown(img, &plan, NULL), 0);
+        assert_int_equal(qcbmi_ext_plan_clear_unknown(img->image, &plan, NULL), 0);
         assert_int_equal(plan.stages[0].n, 1);
         assert_int_equal(plan.stages[0].writes[0].off, 88);
         assert_int_equal(plan.stages[0].writes[0].len, 8);
@@ -581,7 +581,7 @@ static void without_unknown_bits_nothing_is_written(void **state)
     build(b, &l);
     img = bench_image(state, QCBM_OPEN_WRITE);
     start_plan(&plan, img);
-    assert_int_equal(qcbmi_ext_plan_clear_unknown(img, &plan, NULL), 0);
+    assert_int_equal(qcbmi_ext_plan_clear_unknown(img->image, &plan, NULL), 0);
     assert_int_equal(plan.stages[0].n, 0);
     qcbmi_plan_free(&plan);
 }

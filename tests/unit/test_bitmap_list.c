@@ -130,8 +130,8 @@ static void a_bad_entry_hides_no_other(void **state)
         img = build_open(&b, 0);
         assert_names(img, "a bb! ccc");
         assert_one_finding(img, "bitmap-entry-constraint", entry + cases[i].at, 1);
-        assert_failure(qcbmi_bitmap_check_readable(img, &img->bitmaps->list[1], true, &err), &err, QCBM_E_CORRUPT,
-                       entry + cases[i].at, "doesn't satisfy the constraints");
+        assert_failure(qcbmi_bitmap_check_readable(img->image, &img->bitmaps->list[1], true, &err), &err,
+                       QCBM_E_CORRUPT, entry + cases[i].at, "doesn't satisfy the constraints");
         assert_dirty(img, "ccc", "");
         qcbm_close(img);
         build_free(&b);
@@ -195,10 +195,10 @@ static void bitmaps_in_use_are_listed_whatever_their_table(void **state)
     assert_int_equal(qcbm_finding_count(img), 2);
     qcbm_bitmap_get(img, 0, &m, sizeof(m));
     assert_true(m.in_use && m.enabled && !m.usable);
-    assert_failure(qcbmi_bitmap_check_readable(img, &img->bitmaps->list[0], false, &err), &err, QCBM_E_INUSE,
+    assert_failure(qcbmi_bitmap_check_readable(img->image, &img->bitmaps->list[0], false, &err), &err, QCBM_E_INUSE,
                    QCBM_NO_OFFSET, "is inconsistent");
-    assert_int_equal(qcbmi_bitmap_check_readable(img, &img->bitmaps->list[0], true, &err), 0);
-    assert_failure(qcbmi_bitmap_check_readable(img, &img->bitmaps->list[1], true, &err), &err, QCBM_E_CORRUPT,
+    assert_int_equal(qcbmi_bitmap_check_readable(img->image, &img->bitmaps->list[0], true, &err), 0);
+    assert_failure(qcbmi_bitmap_check_readable(img->image, &img->bitmaps->list[1], true, &err), &err, QCBM_E_CORRUPT,
                    b->bitmaps[1].entry, "has 3 entries, 1 are needed");
 }
 

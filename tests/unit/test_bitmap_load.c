@@ -30,7 +30,7 @@ static void finish(struct loaded *l, unsigned gran_bits, uint32_t flags, const u
 static int load(struct loaded *l, struct qcbm_error *err)
 {
     l->img = build_open(&l->b, 0);
-    return qcbmi_bitmap_load(l->img, &l->img->bitmaps->list[0], &l->map, err);
+    return qcbmi_bitmap_load(l->img->image, &l->img->bitmaps->list[0], &l->map, err);
 }
 
 static void load_ok(struct loaded *l)
@@ -267,7 +267,7 @@ static void neighbouring_clusters_come_in_pieces_of_bounded_size(void **state)
     memset(l.b.bytes + data, 1, 39 * 65536);
     finish(&l, 9, 0, entries, 40);
     l.img = build_open(&l.b, 0);
-    assert_int_equal(qcbmi_bitmap_walk(l.img, &l.img->bitmaps->list[0], see, &seen, &stats, NULL), 0);
+    assert_int_equal(qcbmi_bitmap_walk(l.img->image, &l.img->bitmaps->list[0], see, &seen, &stats, NULL), 0);
     assert_int_equal(seen.next_byte, 40 * 65536);
     assert_int_equal(seen.sum, 39 * 65536);
     assert_true(seen.largest <= MIB(1));
@@ -296,7 +296,7 @@ static void long_tables_are_walked_window_by_window(void **state)
     assert_true(qcbmi_bitset_get(&l.map.bits, 8191 * 32768));
     assert_true(qcbmi_bitset_get(&l.map.bits, 8193 * 32768 - 1));
     assert_true(qcbmi_bitset_get(&l.map.bits, 24576 * UINT64_C(32768) + 28));
-    assert_int_equal(qcbmi_bitmap_walk(l.img, &l.img->bitmaps->list[0], see, &seen, NULL, NULL), 0);
+    assert_int_equal(qcbmi_bitmap_walk(l.img->image, &l.img->bitmaps->list[0], see, &seen, NULL, NULL), 0);
     assert_int_equal(seen.next_byte, 24577 * UINT64_C(4096));
     teardown(&l);
 }
@@ -311,7 +311,7 @@ static void a_callback_stops_the_walk(void **state)
     start(&l, 9, MIB(8), 0);
     finish(&l, 9, 0, entries, 4);
     l.img = build_open(&l.b, 0);
-    assert_int_equal(qcbmi_bitmap_walk(l.img, &l.img->bitmaps->list[0], see, &seen, NULL, NULL), QCBM_E_ABORTED);
+    assert_int_equal(qcbmi_bitmap_walk(l.img->image, &l.img->bitmaps->list[0], see, &seen, NULL, NULL), QCBM_E_ABORTED);
     assert_int_equal(seen.n_pieces, 2);
     teardown(&l);
 }
@@ -349,7 +349,7 @@ static void clusters_are_named_whatever_the_state_of_the_bitmap(void **state)
     (void)state;
     finish(&l, 9, Q2_BITMAP_IN_USE, entries, 7); /* in use: any number of entries */
     l.img = build_open(&l.b, 0);
-    assert_int_equal(qcbmi_bitmap_clusters(l.img, &l.img->bitmaps->list[0], sum_offsets, &sum, &n_bad, NULL), 0);
+    assert_int_equal(qcbmi_bitmap_clusters(l.img->image, &l.img->bitmaps->list[0], sum_offsets, &sum, &n_bad, NULL), 0);
     assert_int_equal(sum, 2 * data + 512 + far);
     assert_int_equal(n_bad, 2);
     teardown(&l);
@@ -363,14 +363,14 @@ static void no_clusters_are_named_if_the_table_is_not_in_the_file(void **state)
     (void)state;
     finish(&l, 9, 0, &data, 1);
     l.img = build_open(&l.b, 0);
-    assert_true(qcbmi_bitmap_table_in_file(l.img, &l.img->bitmaps->list[0]));
+    assert_true(qcbmi_bitmap_table_in_file(l.img->image, &l.img->bitmaps->list[0]));
     l.img->bitmaps->list[0].d.table_offset = l.b.len;
-    assert_false(qcbmi_bitmap_table_in_file(l.img, &l.img->bitmaps->list[0]));
-    assert_int_equal(qcbmi_bitmap_clusters(l.img, &l.img->bitmaps->list[0], sum_offsets, &sum, &n_bad, NULL), 0);
+    assert_false(qcbmi_bitmap_table_in_file(l.img->image, &l.img->bitmaps->list[0]));
+    assert_int_equal(qcbmi_bitmap_clusters(l.img->image, &l.img->bitmaps->list[0], sum_offsets, &sum, &n_bad, NULL), 0);
     assert_int_equal(sum, 0);
     assert_int_equal(n_bad, 0);
     l.img->bitmaps->list[0].d.table_offset = data + 8;
-    assert_false(qcbmi_bitmap_table_in_file(l.img, &l.img->bitmaps->list[0]));
+    assert_false(qcbmi_bitmap_table_in_file(l.img->image, &l.img->bitmaps->list[0]));
     teardown(&l);
 }
 

@@ -42,7 +42,7 @@ static void run(struct stored *s)
     struct qcbmi_plan_write *w;
 
     s->want = qcbmi_bitmap_store_want(&s->map, s->b.cluster_size);
-    assert_ok(qcbmi_owners_scan_metadata(s->img, &s->owners, &err), &err);
+    assert_ok(qcbmi_owners_scan_metadata(s->img->image, &s->owners, &err), &err);
     assert_ok(qcbmi_owners_scan_data(&s->owners, &err), &err);
     assert_ok(qcbmi_alloc_begin(&s->alloc, &s->owners, s->want, &err), &err);
     assert_ok(qcbmi_plan_stage(&s->plan, "prepare", false, &err), &err);

@@ -29,7 +29,7 @@ static int open_chain(struct opened *o, const struct temp_dir *d, const char *to
 
     memset(o, 0, sizeof(*o));
     assert_ok(qcbm_open(temp_path(d, top), 0, &o->top, err), err);
-    return qcbmi_chain_open(o->top, options ? options : &defaults, &o->chain, err);
+    return qcbmi_chain_open(o->top->image, options ? options : &defaults, &o->chain, err);
 }
 
 static void close_chain(struct opened *o)
@@ -59,7 +59,7 @@ static void layers_come_from_the_top_down(void **state)
     assert_int_equal(o.chain.layers[0].size, KIB(64));
     assert_int_equal(o.chain.layers[1].size, KIB(32));
     assert_int_equal(o.chain.layers[2].size, 512); /* rounded up, as QEMU does */
-    assert_ptr_equal(o.chain.layers[0].img, o.top);
+    assert_ptr_equal(o.chain.layers[0].img, o.top->image);
     assert_null(o.chain.layers[2].img);
     close_chain(&o);
 }
@@ -190,9 +190,9 @@ static void an_image_that_is_open_already_is_borrowed(void **state)
     assert_int_equal(open_chain(&o, d, "top", NULL, &err), QCBM_E_LOCKED); /* our own locks are in the way */
     assert_non_null(strstr(err.message, "backing file 'base'"));
     close_chain(&o);
-    options.known = base;
+    options.known = base->image;
     assert_ok(open_chain(&o, d, "top", &options, &err), &err);
-    assert_ptr_equal(o.chain.layers[1].img, base);
+    assert_ptr_equal(o.chain.layers[1].img, base->image);
     close_chain(&o);
     assert_int_equal(bitmap_count(base), 0); /* still open */
     qcbm_close(base);

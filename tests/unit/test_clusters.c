@@ -21,9 +21,9 @@ static int begin(struct job *j, const struct image_builder *b, uint64_t want, st
 {
     memset(j, 0, sizeof(*j));
     j->img = build_open(b, QCBM_OPEN_WRITE);
-    assert_ok(qcbmi_owners_scan_metadata(j->img, &j->owners, err), err);
+    assert_ok(qcbmi_owners_scan_metadata(j->img->image, &j->owners, err), err);
     assert_ok(qcbmi_owners_scan_data(&j->owners, err), err);
-    assert_ok(qcbmi_plan_header_init(&j->plan, j->img->cluster0, j->img->g.cluster_size, err), err);
+    assert_ok(qcbmi_plan_header_init(&j->plan, j->img->image->cluster0, j->img->image->g.cluster_size, err), err);
     for (int i = 0; i < 3; i++)
         assert_ok(qcbmi_plan_stage(&j->plan, "", false, err), err);
     return qcbmi_alloc_begin(&j->alloc, &j->owners, want, err);
@@ -590,7 +590,7 @@ static void bad_refcount_table_entries_block_writing(void **state)
         build_width(&b, 10, 4, 2);
         be64_store(b.bytes + b.reftable + 8 * 5, bad[i]);
         img = build_open(&b, 0);
-        assert_failure(qcbmi_owners_scan_metadata(img, &owners, &err), &err, QCBM_E_UNSAFE, b.reftable + 8 * 5,
+        assert_failure(qcbmi_owners_scan_metadata(img->image, &owners, &err), &err, QCBM_E_UNSAFE, b.reftable + 8 * 5,
                        "refcount table entry 5");
         qcbmi_owners_free(&owners);
         qcbm_close(img);

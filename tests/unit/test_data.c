@@ -124,7 +124,7 @@ static void what_cannot_be_read_is_never_zeros(void **state)
         if (!cases[i].raw)
             be64_store(b.bytes + b.l1 + 8, MIB(1));
         img = build_open(&b, 0);
-        img->h.crypt_method = cases[i].crypt;
+        img->image->h.crypt_method = cases[i].crypt;
         for (unsigned round = 0; round < 2; round++) {
             assert_ok(qcbm_read(img, KIB(32) - 1024, buf, 1024, 0, &err), &err);
             assert_all(buf, 1024, 0);
@@ -161,7 +161,7 @@ static void a_commit_makes_the_next_read_look_again(void **state)
     memset(buf, 0, sizeof(buf));
     assert_ok(qcbm_read(t->s.img, 0, buf, sizeof(buf), 0, &err), &err);
     assert_all(buf, sizeof(buf), 7);
-    t->s.img->failed = true;
+    t->s.img->image->failed = true;
     assert_failure(qcbm_read(t->s.img, 0, buf, sizeof(buf), 0, &err), &err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                    "a commit failed");
 }

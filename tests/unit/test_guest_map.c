@@ -39,11 +39,11 @@ static void read_map(struct qcbm_image *top, char got[16])
     struct qcbmi_guest_piece p = { 0 };
 
     memset(got, 0, 16);
-    assert_ok(qcbmi_chain_open(top, &options, &chain, &err), &err);
+    assert_ok(qcbmi_chain_open(top->image, &options, &chain, &err), &err);
     assert_ok(qcbmi_guest_map_init(&m, &chain, QCBMI_GUEST_ALL, &err), &err);
-    for (uint64_t at = 0; at < top->g.size;) {
+    for (uint64_t at = 0; at < top->image->g.size;) {
         assert_ok(qcbmi_guest_map_at(&m, at, &p, &err), &err);
-        assert_true(p.start == at && p.end > at && p.end <= top->g.size);
+        assert_true(p.start == at && p.end > at && p.end <= top->image->g.size);
         for (; at < p.end; at += 4096)
             got[at / 4096] = qcbmi_guest_piece_is_zero(&p) ? '0' : '-';
     }
@@ -166,6 +166,7 @@ static struct qcbm_image *open_counted(struct counted *c, const struct image_bui
 /* A chain of images that are open, without files. */
 #define MAX_LAYERS 200u
 struct stack {
+    struct qcbm_image *handles[MAX_LAYERS];
     struct qcbmi_layer layers[MAX_LAYERS];
     struct qcbmi_chain chain;
 };
@@ -174,9 +175,16 @@ static void stack_push(struct stack *s, struct qcbm_image *img)
 {
     static char name[] = "layer";
 
+    s->handles[s->chain.n] = img;
     s->layers[s->chain.n++] =
-        (struct qcbmi_layer){ .filename = name, .img = img, .size = img->g.size, .borrowed = true };
+        (struct qcbmi_layer){ .filename = name, .img = img->image, .size = img->image->g.size, .borrowed = true };
     s->chain.layers = s->layers;
+}
+
+static void stack_close(struct stack *s)
+{
+    for (size_t i = 0; i < s->chain.n; i++)
+        qcbm_close(s->handles[i]);
 }
 
 static struct qcbmi_guest_piece piece_at(struct qcbmi_guest_map *m, uint64_t guest)
@@ -215,7 +223,7 @@ static void subclusters_are_told_apart(void **state)
     p = piece_at(&m, KIB(16));
     assert_true(p.kind == Q2_UNALLOCATED && p.end == KIB(32) && p.host == QCBM_NO_OFFSET);
     qcbmi_guest_map_free(&m);
-    qcbm_close(s.layers[0].img);
+    stack_close(&s);
 }
 
 static void compressed_clusters_come_one_by_one_with_their_bytes(void **state)
@@ -240,7 +248,7 @@ static void compressed_clusters_come_one_by_one_with_their_bytes(void **state)
         assert_true(p.host == host + 1024 * i + 100 && p.host_len == 1024 - 100); /* wherever in it one asks */
     }
     qcbmi_guest_map_free(&m);
-    qcbm_close(s.layers[0].img);
+    stack_close(&s);
 }
 
 static void a_raw_layer_is_data_or_hole_and_zero_behind_its_end(void **state)
@@ -299,8 +307,7 @@ static void what_cannot_be_read_is_an_error_only_where_it_is_seen(void **state)
     p = piece_at(&m, KIB(12));
     assert_true(p.kind == Q2_UNALLOCATED && p.end == KIB(64));
     qcbmi_guest_map_free(&m);
-    qcbm_close(s.layers[0].img);
-    qcbm_close(s.layers[1].img);
+    stack_close(&s);
     build_free(&top);
     build_free(&low);
 }
@@ -322,7 +329,7 @@ static void a_damaged_l1_entry_is_an_error_not_zeros(void **state)
     assert_failure(qcbmi_guest_map_at(&m, 0, &p, &err), &err, QCBM_E_CORRUPT, b->l1, "not cluster-aligned");
     assert_failure(qcbmi_guest_map_at(&m, 512, &p, &err), &err, QCBM_E_CORRUPT, b->l1, "not cluster-aligned");
     qcbmi_guest_map_free(&m);
-    qcbm_close(s.layers[0].img);
+    stack_close(&s);
 }
 
 static void a_table_past_the_end_is_counted_once(void **state)
@@ -352,7 +359,7 @@ static void a_table_past_the_end_is_counted_once(void **state)
     assert_int_equal(piece_at(&m, 0).kind, Q2_NORMAL); /* the rest can be read */
     assert_failure(qcbmi_guest_map_at(&m, KIB(64), &p, &err), &err, QCBM_E_CORRUPT, b->l1 + 16, "L1 entry 2");
     qcbmi_guest_map_free(&m);
-    qcbm_close(s.layers[0].img);
+    stack_close(&s);
 }
 
 static void an_l1_table_past_the_end_is_no_empty_disk_where_it_matters(void **state)
@@ -373,7 +380,7 @@ static void an_l1_table_past_the_end_is_no_empty_disk_where_it_matters(void **st
     assert_int_equal(qcbmi_guest_map_init(&m, &s.chain, QCBMI_GUEST_ALL, NULL), 0);
     assert_int_equal(piece_at(&m, 0).kind, Q2_UNALLOCATED); /* to QEMU */
     qcbmi_guest_map_free(&m);
-    qcbm_close(s.layers[0].img);
+    stack_close(&s);
 }
 
 static void free_takes_a_zeroed_struct(void **state)
@@ -608,8 +615,7 @@ static void a_run_of_an_upper_layer_is_read_once(void **state)
     assert_int_equal(cost.pieces, 32 * n);
     assert_int_equal(cost.entries, 2 * n);
     assert_true(ctop.bytes_read <= 2 * 65536 && clow.bytes_read <= 2 * 65536); /* an L1, an L2 */
-    qcbm_close(s.layers[0].img);
-    qcbm_close(s.layers[1].img);
+    stack_close(&s);
     build_free(&top);
     build_free(&low);
 }
@@ -640,8 +646,7 @@ static void deep_chains_cost_what_is_in_them(void **state)
     assert_true(ctop.reads <= top.len / 65536 + 4);
     for (size_t i = 1; i < MAX_LAYERS; i++)
         assert_true(cempty[i].reads <= 2 && cempty[i].extents <= 4);
-    for (size_t i = 0; i < MAX_LAYERS; i++)
-        qcbm_close(s.layers[i].img);
+    stack_close(&s);
     build_free(&top);
     build_free(&empty);
 }
@@ -664,7 +669,7 @@ static void tables_in_holes_are_not_read(void **state)
     cost = walk_all(&s, QCBMI_GUEST_ALL);
     assert_int_equal(cost.entries, 1); /* by which it was found */
     assert_true(c.reads <= 4 && c.bytes_read <= 4 * 65536 && c.extents <= 4);
-    qcbm_close(s.layers[0].img);
+    stack_close(&s);
 }
 
 /* 2 EiB, the largest disk that an L1 table can describe; the table is a hole, too. */
@@ -684,7 +689,7 @@ static void a_huge_empty_disk_costs_nothing(void **state)
     cost = walk_all(&s, QCBMI_GUEST_ALL | QCBMI_GUEST_HOLES);
     assert_int_equal(cost.pieces, 1);
     assert_true(c.reads <= 4 && c.extents <= 4);
-    qcbm_close(s.layers[0].img);
+    stack_close(&s);
 }
 
 /* Holes between the clusters of a preallocated image cut a run, and do not make it be read again. */
@@ -711,7 +716,7 @@ static void a_run_that_is_cut_by_holes_is_read_once(void **state)
     assert_true(pieces == opt.size / 1024 && m.layers[0].entries == n);
     assert_true(c.extents <= b->len / 1024 + 2); /* in file order, each once */
     qcbmi_guest_map_free(&m);
-    qcbm_close(s.layers[0].img);
+    stack_close(&s);
 }
 
 int main(void)

@@ -19,7 +19,7 @@ static void guest_data_on_metadata_is_named_by_its_own_entry(void **state)
     be64_store(b->bytes + at, b->l1 | BUILD_COPIED);
     build_finish(b);
     img = bench_image(state, 0);
-    assert_int_equal(qcbmi_owners_scan_metadata(img, &o, NULL), 0);
+    assert_int_equal(qcbmi_owners_scan_metadata(img->image, &o, NULL), 0);
     assert_failure(qcbmi_owners_scan_data(&o, &err), &err, QCBM_E_UNSAFE, at, "is also metadata");
     qcbmi_owners_free(&o);
 }
@@ -42,7 +42,8 @@ static void a_table_past_the_end_is_named_by_what_points_to_it(void **state)
         at = i == 0 ? 40 : i == 1 ? 48 : i == 2 ? b.l1 + 8 : b.snapshots[0].entry;
         be64_store(b.bytes + at, b.len + 512);
         img = build_open(&b, 0);
-        assert_failure(qcbmi_owners_scan_metadata(img, &o, &err), &err, QCBM_E_UNSAFE, at, "pass the end of the file");
+        assert_failure(qcbmi_owners_scan_metadata(img->image, &o, &err), &err, QCBM_E_UNSAFE, at,
+                       "pass the end of the file");
         qcbmi_owners_free(&o);
         qcbm_close(img);
         build_free(&b);
@@ -61,7 +62,7 @@ static void the_l2_table_of_a_message_is_numbered_as_in_the_l1_table(void **stat
     be64_store(b->bytes + b->l1 + 8 * 5, b->reftable | BUILD_COPIED);
     build_finish(b);
     img = bench_image(state, 0);
-    assert_failure(qcbmi_owners_scan_metadata(img, &o, &err), &err, QCBM_E_UNSAFE, b->reftable, "L1 entry 5");
+    assert_failure(qcbmi_owners_scan_metadata(img->image, &o, &err), &err, QCBM_E_UNSAFE, b->reftable, "L1 entry 5");
     qcbmi_owners_free(&o);
 }
 

@@ -40,12 +40,12 @@ static void stages_are_written_in_order_with_a_flush_behind_each(void **state)
     plan.current = 0; /* back to the first stage */
     write_text(&plan, 2560, "second");
     plan.end = t->b.len + 1000;
-    qcbmi_plan_summary(&plan, t->s.img, &sum);
+    qcbmi_plan_summary(&plan, t->s.img->image, &sum);
     assert_int_equal(sum.writes, 3);
     assert_int_equal(sum.flushes, 2);
     assert_int_equal(sum.bytes_written, 16);
     assert_int_equal(sum.file_growth, 1000);
-    assert_ok(qcbmi_plan_commit(&plan, t->s.img, &err), &err);
+    assert_ok(qcbmi_plan_commit(&plan, t->s.img->image, &err), &err);
     assert_int_equal(t->s.rec->n, ARRAY_LEN(kinds));
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
         assert_int_equal(t->s.rec->events[i].kind, kinds[i]);
@@ -74,7 +74,7 @@ static void payload_comes_from_the_bits_and_zeros_behind_them(void **state)
     assert_int_equal(plan.stages[0].n, 1);
     assert_int_equal(qcbmi_plan_write_bits(&plan, "bits", 3584, 512, &bits, 1024, NULL), 0); /* a gap in the file */
     assert_int_equal(plan.stages[0].n, 2);
-    assert_ok(qcbmi_plan_commit(&plan, t->s.img, &err), &err);
+    assert_ok(qcbmi_plan_commit(&plan, t->s.img->image, &err), &err);
     assert_int_equal(t->s.rec->events[0].len, 1024);
     assert_memory_equal(t->s.rec->events[0].bytes, "\x00\xff\xff", 3);
     assert_memory_equal(t->s.rec->events[0].bytes + 511, "\xff\x0f\x00", 3);
@@ -194,7 +194,7 @@ static int commit_with(struct faulty *f, unsigned flags, struct qcbm_error *err)
         write_text(&plan, 2080 + 64 * i, "two");
     }
     plan.end = b.len + 512;
-    ret = qcbmi_plan_commit(&plan, img, err);
+    ret = qcbmi_plan_commit(&plan, img->image, err);
     qcbmi_plan_free(&plan);
     qcbm_close(img);
     build_free(&b);

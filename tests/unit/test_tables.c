@@ -37,10 +37,10 @@ static void the_l1_table_is_read_once_as_far_as_it_maps_the_disk(void **state)
     build_finish(b);
     build_resize(b, (size_t)b->l1 + 16); /* what maps VM state may be missing */
     img = open_counting(b);
-    assert_int_equal(qcbmi_l1_load(img, NULL), 0);
-    assert_int_equal(qcbmi_l1_load(img, NULL), 0);
+    assert_int_equal(qcbmi_l1_load(img->image, NULL), 0);
+    assert_int_equal(qcbmi_l1_load(img->image, NULL), 0);
     assert_int_equal(n_reads, 1);
-    assert_memory_equal(img->l1, b->bytes + b->l1, 16);
+    assert_memory_equal(img->image->l1, b->bytes + b->l1, 16);
     qcbm_close(img);
 }
 
@@ -55,8 +55,8 @@ static void an_l1_table_that_the_file_cuts_is_refused(void **state)
     build_finish(b);
     build_resize(b, (size_t)b->l1 + 15);
     img = bench_image(state, 0);
-    assert_failure(qcbmi_l1_load(img, &err), &err, QCBM_E_CORRUPT, 40, "pass the end of the file");
-    assert_null(img->l1);
+    assert_failure(qcbmi_l1_load(img->image, &err), &err, QCBM_E_CORRUPT, 40, "pass the end of the file");
+    assert_null(img->image->l1);
 }
 
 static void an_empty_disk_needs_no_l1_table(void **state)
@@ -68,7 +68,7 @@ static void an_empty_disk_needs_no_l1_table(void **state)
     build_start(b, &opt);
     build_finish(b);
     img = bench_image(state, 0);
-    assert_int_equal(qcbmi_l1_load(img, NULL), 0);
+    assert_int_equal(qcbmi_l1_load(img->image, NULL), 0);
 }
 
 /* ---- many tables ---- */
@@ -123,7 +123,7 @@ static void tables_are_read_in_file_order_in_large_pieces(void **state)
 
         for (uint64_t k = 0; k < 40; k++)
             refs[k] = (struct qcbmi_l2_ref){ (4 + k * cases[i].step) * 4096, k };
-        assert_int_equal(qcbmi_l2_read_all(img, refs, 40, see, &seen, NULL, NULL), 0);
+        assert_int_equal(qcbmi_l2_read_all(img->image, refs, 40, see, &seen, NULL, NULL), 0);
         assert_int_equal(seen.n, 40);
         assert_true(n_reads <= cases[i].max_reads);
         qcbm_close(img);
@@ -143,7 +143,7 @@ static void a_last_table_that_is_cut_reads_as_zeros_behind(void **state)
     build_resize(b, b->len - 4000);
     ref.offset = b->len - 96;
     img = open_counting(b);
-    assert_int_equal(qcbmi_l2_read_all(img, &ref, 1, see, &seen, NULL, NULL), 0);
+    assert_int_equal(qcbmi_l2_read_all(img->image, &ref, 1, see, &seen, NULL, NULL), 0);
     assert_int_equal(seen.n, 1);
     qcbm_close(img);
 }
@@ -166,13 +166,13 @@ static void a_callback_and_progress_stop_the_reading(void **state)
     struct qcbm_image *img = open_numbered(b, 700);
     struct qcbm_error err = { 0 };
 
-    assert_int_equal(qcbmi_l2_read_all(img, refs, 3, see, &seen, NULL, NULL), QCBM_E_ABORTED);
+    assert_int_equal(qcbmi_l2_read_all(img->image, refs, 3, see, &seen, NULL, NULL), QCBM_E_ABORTED);
     assert_int_equal(seen.n, 2);
-    assert_failure(qcbmi_l2_read_all(img, refs, 3, see, &all, &progress, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET,
-                   "stopped by the caller");
+    assert_failure(qcbmi_l2_read_all(img->image, refs, 3, see, &all, &progress, &err), &err, QCBM_E_ABORTED,
+                   QCBM_NO_OFFSET, "stopped by the caller");
     assert_int_equal(all.n, 2);
     assert_int_equal(progress.done, 2 * 4096);
-    assert_int_equal(qcbmi_l2_read_all(img, refs, 0, see, &all, &progress, NULL), 0);
+    assert_int_equal(qcbmi_l2_read_all(img->image, refs, 0, see, &all, &progress, NULL), 0);
     assert_int_equal(qcbmi_progress_add(NULL, 1, NULL), 0);
     qcbm_close(img);
 }
@@ -209,13 +209,13 @@ static void host_ranges_may_reach_to_the_end_of_the_last_cluster(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         e.host_offset = b->len + 100 - cases[i].from_end;
         e.host_len = cases[i].len;
-        assert_int_equal(qcbmi_l2_entry_in_file(img, &e), cases[i].fits);
+        assert_int_equal(qcbmi_l2_entry_in_file(img->image, &e), cases[i].fits);
     }
     e.host_offset = UINT64_MAX;
-    assert_false(qcbmi_l2_entry_in_file(img, &e) && e.host_len);
-    img->g.data_file = true; /* the range lies in another file */
+    assert_false(qcbmi_l2_entry_in_file(img->image, &e) && e.host_len);
+    img->image->g.data_file = true; /* the range lies in another file */
     e.host_len = 512;
-    assert_true(qcbmi_l2_entry_in_file(img, &e));
+    assert_true(qcbmi_l2_entry_in_file(img->image, &e));
 }
 
 int main(void)

@@ -210,7 +210,7 @@ static void a_place_that_changes_twice_goes_back_twice(void **state)
         assert_ok(qcbmi_plan_write(&plan, "w", at, texts[i][0], 1, &err), &err);
         assert_ok(qcbmi_plan_write(&plan, "w", at + 600, texts[i][1], 1, &err), &err);
     }
-    assert_ok(qcbmi_plan_commit(&plan, s.img, &err), &err);
+    assert_ok(qcbmi_plan_commit(&plan, s.img->image, &err), &err);
     bytes = session_bytes(&s, &len);
     assert_true(bytes[at] == 'A' && bytes[at + 600] == 'y');
     assert_ok(undo_bytes(bytes, len, g->undo, &r, &rec, &err), &err);
@@ -241,7 +241,7 @@ static void a_long_write_goes_back_in_pieces(void **state)
     session_open(&s, &g->b);
     assert_ok(qcbmi_plan_stage(&plan, "s", false, &err), &err);
     assert_ok(qcbmi_plan_write_bits(&plan, "bits", 100000, MIB(3), &bits, 0, &err), &err);
-    assert_ok(qcbmi_plan_commit(&plan, s.img, &err), &err);
+    assert_ok(qcbmi_plan_commit(&plan, s.img->image, &err), &err);
     bytes = session_bytes(&s, &len);
     assert_ok(undo_bytes(bytes, len, g->undo, &r, &rec, &err), &err);
     assert_record_is(rec, g->b.bytes, g->b.len);

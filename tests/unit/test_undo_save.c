@@ -36,7 +36,7 @@ static void save_by_hand(const struct image_builder *b, const char *path)
     assert_ok(qcbmi_plan_write(&plan, "w", b->len - 100, bytes, 300, &err), &err);
     assert_ok(qcbmi_plan_relies(&plan, b->len - 600, 500, &err), &err);
     assert_ok(qcbmi_plan_relies(&plan, b->len - 100, 500, &err), &err); /* goes on where the last ended: one range */
-    assert_ok(qcbmi_undo_save(&plan, s.img, &err), &err);
+    assert_ok(qcbmi_undo_save(&plan, s.img->image, &err), &err);
     assert_untouched(&s, b);
     qcbmi_plan_free(&plan);
     session_close(&s);
@@ -117,7 +117,7 @@ static void long_writes_become_several_records(void **state)
     assert_int_equal(qcbmi_bitset_set(&bits, 5, MIB(20), NULL), 0);
     assert_ok(qcbmi_plan_stage(&plan, "s", false, &err), &err);
     assert_ok(qcbmi_plan_write_bits(&plan, "bits", 100000, MIB(3), &bits, 0, &err), &err);
-    assert_ok(qcbmi_undo_save(&plan, t->s.img, &err), &err);
+    assert_ok(qcbmi_undo_save(&plan, t->s.img->image, &err), &err);
     load(&f, path);
     for (size_t i = 0; i < f.n_changed; i++) {
         const struct qcbmi_undo_record *r = &f.places[i].r;
@@ -145,7 +145,8 @@ static void too_many_stages_are_refused(void **state)
         assert_ok(qcbmi_plan_stage(&plan, "s", false, &err), &err);
         assert_ok(qcbmi_plan_write(&plan, "w", 2048 + i, "x", 1, &err), &err);
     }
-    assert_failure(qcbmi_undo_save(&plan, t->s.img, &err), &err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "at most 63 stages");
+    assert_failure(qcbmi_undo_save(&plan, t->s.img->image, &err), &err, QCBM_E_LIMIT, QCBM_NO_OFFSET,
+                   "at most 63 stages");
     assert_int_equal(access(path, F_OK), -1);
     qcbmi_plan_free(&plan);
 }

@@ -1,0 +1,32 @@
+/* handle.h - what a caller holds: an open image, its bitmaps, and what was found wrong with it so far
+ * SPDX-License-Identifier: MIT
+ *
+ * The rooms below know images only; bitmaps come with the handle, so it is made here, for all rooms from here on. */
+#ifndef QCBMI_HANDLE_H
+#define QCBMI_HANDLE_H
+
+#include "image/image.h"
+
+struct qcbmi_bitmap_list; /* bitmap/bitmap_list.h */
+struct qcbmi_data;        /* image/data.h */
+
+struct qcbmi_findings {
+    struct qcbm_finding *list;
+    size_t n, capacity;
+};
+
+struct qcbm_image {
+    struct qcbmi_image *image;         /* may be borrowed, as that of a layer of a chain is */
+    struct qcbmi_bitmap_list *bitmaps; /* NULL until qcbmi_bitmap_list_load() */
+    struct qcbmi_data *data;           /* of qcbm_read(); NULL until it is called */
+    struct qcbmi_findings findings;
+};
+
+/* Free all that the handle has but the image; fine on a zeroed struct. */
+void qcbmi_handle_clear(struct qcbm_image *handle);
+
+/* Note a finding; @fmt is formatted. Quietly drops it when memory is short or there are thousands. */
+void qcbmi_finding_add(struct qcbm_image *handle, const char *code, enum qcbm_severity severity, uint64_t offset,
+                       uint32_t bitmap, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
+#endif
