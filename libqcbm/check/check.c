@@ -93,10 +93,7 @@ int qcbmi_check_problem(struct check *c, enum check_id id, uint64_t weight, cons
 
 int qcbmi_check_step(struct check *c, uint64_t bytes)
 {
-    c->work_done += bytes;
-    if (c->o.progress && c->o.progress(c->o.opaque, u64_min(c->work_done, c->work_total), c->work_total))
-        return qcbmi_fail_stopped(c->err);
-    return 0;
+    return qcbmi_progress_add(&c->progress, bytes, c->err);
 }
 
 bool qcbmi_check_afford(struct check *c, uint64_t bytes)
@@ -121,25 +118,13 @@ bool qcbmi_check_afford(struct check *c, uint64_t bytes)
     return false;
 }
 
-/* Is [@off, @off + @len) one hole? Then its bytes are zeros, however long a hostile file pretends to be. */
-static bool is_hole(struct check *c, uint64_t off, uint64_t len)
-{
-    if (off >= c->img->io.size)
-        return false;
-    if (off < c->hole_start || off >= c->hole_end) {
-        if (qcbmi_io_extent(&c->img->io, off, &c->hole_data, &c->hole_end, NULL) < 0)
-            return false;
-        c->hole_start = off;
-    }
-    return !c->hole_data && u64_min(len, c->img->io.size - off) <= c->hole_end - off;
-}
-
 int qcbmi_check_read(struct check *c, uint64_t off, void *buf, uint64_t len, bool *zeros)
 {
     uint64_t inside = off < c->img->io.size ? u64_min(len, c->img->io.size - off) : 0;
 
+    /* The bytes of a hole are zeros, however long a hostile file pretends to be. */
     if (zeros)
-        *zeros = inside == 0 || is_hole(c, off, len);
+        *zeros = inside == 0 || qcbmi_holes_cover(&c->holes, off, len);
     if (zeros && *zeros)
         return 0;
     memset((uint8_t *)buf + inside, 0, (size_t)(len - inside));
@@ -424,6 +409,7 @@ static int prepare(struct check *c)
     c->budget = c->budget_full = BUDGET_BASE + u64_min(c->real_len, BUDGET_MAX);
     c->messages = c->budget_full / COST_OF_MESSAGE;
     c->block_offset = UINT64_MAX;
+    q2_l2_scan_init(&c->scan, c->g, qcbmi_image_end(c->img));
     c->block = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
     if (!c->block)
         return QCBM_E_NOMEM;
@@ -499,6 +485,7 @@ static int run(struct check *c)
 static void free_check(struct check *c)
 {
     free_pass(c);
+    qcbmi_holes_free(&c->holes);
     qcbmi_counts_free(&c->told);
     qcbmi_bitset_free(&c->l2_noisy);
     qcbmi_bitset_free(&c->l2_copied);
@@ -526,6 +513,8 @@ int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options,
 
     qcbmi_take_options(&c.o, sizeof(c.o), options);
     c.o.memory = u64_max(c.o.memory, MIN_MEMORY);
+    c.progress = (struct qcbmi_progress){ .fn = c.o.progress, .opaque = c.o.opaque };
+    qcbmi_holes_init(&c.holes, &c.img->io);
     c.file_len = align_up(c.img->io.size, Q2_SECTOR);
     ret = run(&c);
     free_check(&c);

@@ -10,7 +10,9 @@
 #include "base/counts.h"
 #include "bitmap/handle.h"
 #include "check/check_rules.h"
-#include "format/q2_l1l2.h"
+#include "format/q2_l2_runs.h"
+#include "image/l2_read.h"
+#include "io/holes.h"
 
 struct check_place {
     uint64_t offset; /* of the bad bytes, or QCBM_NO_OFFSET */
@@ -91,6 +93,7 @@ struct check {
     struct qcbmi_bitset l2_seen, l2_noisy, l2_copied; /* per cluster: an L2 table; with problems; with COPIED wrong */
     bool l1_copied;
 
+    struct q2_l2_scan scan;
     uint64_t *blobs; /* places of compressed data of one L2 table */
     uint8_t *l1_active;
     uint64_t *reftable;
@@ -109,9 +112,8 @@ struct check {
 
     struct check_suspects *suspects;
     struct check_lost lost;
-    uint64_t work_done, work_total;
-    bool hole_data; /* the last extent asked for */
-    uint64_t hole_start, hole_end;
+    struct qcbmi_progress progress;
+    struct qcbmi_holes holes;
 };
 
 /* Note @weight times problem @id; @fmt makes the message if somebody wants it. Returns 0 or QCBM_E_ABORTED. */

@@ -200,65 +200,30 @@ int qcbmi_check_shared_data(struct check *c, const struct check_table *t, const 
                                t->offset, shared, first);
 }
 
-/* Entries that are sound on their own, and mostly the next cluster's: counted as runs. */
-struct run {
-    uint64_t raw; /* of the first */
-    uint32_t index, n;
-};
-
-static bool is_plain(const struct check *c, uint64_t raw)
+/* Entries that are sound on their own. */
+static int count_run(struct check *c, struct check_table *t, const struct q2_l2_run *run)
 {
-    uint64_t off = raw & Q2_ENTRY_OFFSET_MASK & ~(uint64_t)(c->g->cluster_size - 1);
-    uint64_t flags = Q2_ENTRY_COPIED | (c->g->version > 2 ? Q2_L2_ZERO : 0);
+    uint64_t off = run->raw & Q2_ENTRY_OFFSET_MASK, cs = c->g->cluster_size;
+    struct check_place at = place_of(c, t, run->index);
 
-    return off && (raw & ~(off | flags)) == 0 && off < c->file_len;
-}
-
-static int flush_run(struct check *c, struct check_table *t, struct run *r)
-{
-    uint64_t off = r->raw & Q2_ENTRY_OFFSET_MASK, len = (uint64_t)r->n * c->g->cluster_size;
-    struct check_place at;
-    uint32_t n = r->n;
-
-    if (n == 0)
-        return 0;
-    r->n = 0;
-    at = place_of(c, t, r->index);
-    compare_copied(c, t, off >> c->g->cluster_bits, n, r->raw & Q2_ENTRY_COPIED);
-    count_data(c, t, off, n);
+    compare_copied(c, t, off >> c->g->cluster_bits, run->n, run->raw & Q2_ENTRY_COPIED);
+    count_data(c, t, off, run->n);
     /* each of them starts in the file, which is what counts */
-    return qcbmi_check_reference(c, off, len - c->g->cluster_size + 1, t->weight, t->active, NULL, &at);
+    return qcbmi_check_reference(c, off, (run->n - 1) * cs + 1, t->weight, t->active, NULL, &at);
 }
 
 int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_t *bytes)
 {
-    uint32_t n = c->g->l2_entries, size = c->g->l2_entry_size;
-    bool runs = !c->g->extended_l2 && !c->g->data_file;
-    uint64_t follows = 0; /* what the next entry of the run would be */
-    struct run r = { 0 };
+    struct q2_l2_runs runs;
+    struct q2_l2_run run;
     bool compressed = false;
     int ret = 0;
 
-    for (uint32_t i = 0; ret == 0 && i < n; i++) {
-        uint64_t raw = be64_load(bytes + (size_t)i * size);
-
-        if (r.n && raw == follows && (raw & Q2_ENTRY_OFFSET_MASK) < c->file_len) {
-            r.n++;
-            follows += c->g->cluster_size;
-            continue;
-        }
-        if (raw == 0 && runs)
-            continue;
-        ret = flush_run(c, t, &r);
-        compressed |= (raw & Q2_L2_COMPRESSED) != 0;
-        if (ret == 0 && runs && is_plain(c, raw)) {
-            r = (struct run){ raw, i, 1 };
-            follows = raw + c->g->cluster_size;
-        } else if (ret == 0) {
-            ret = qcbmi_check_entry(c, t, i, bytes + (size_t)i * size);
-        }
+    q2_l2_runs_begin(&runs, &c->scan, c->g, bytes);
+    while (ret == 0 && q2_l2_runs_next(&runs, &run)) {
+        compressed |= run.odd && (run.raw & Q2_L2_COMPRESSED);
+        ret = run.odd ? qcbmi_check_entry(c, t, run.index, bytes + (size_t)run.index * c->g->l2_entry_size)
+                      : count_run(c, t, &run);
     }
-    if (ret == 0)
-        ret = flush_run(c, t, &r);
     return ret < 0 || !compressed || c->again ? ret : qcbmi_check_shared_data(c, t, bytes);
 }

@@ -27,9 +27,9 @@ int qcbmi_check_load_reftable(struct check *c)
     ret = qcbmi_check_read(c, c->img->h.reftable_offset, c->reftable, bytes, NULL);
     for (uint64_t i = 0; ret == 0 && i < c->n_reftable; i++)
         c->reftable[i] = be64_load((const uint8_t *)&c->reftable[i]);
-    c->work_total = bytes;
+    c->progress.total = bytes;
     for (uint64_t i = 0; i < c->img->h.l1_entries && i < c->n_clusters; i++)
-        c->work_total += c->g->cluster_size; /* about: the L2 tables are not known yet */
+        c->progress.total += c->g->cluster_size; /* about: the L2 tables are not known yet */
     return ret;
 }
 

@@ -12,13 +12,11 @@
 #include "check/check.h"
 
 #define L1_PIECE (UINT64_C(64) << 10)
-#define L2_PIECE (UINT64_C(1) << 20)
-#define L2_GAP (UINT64_C(64) << 10)
 #define BATCH ((size_t)1 << 20) /* L2 tables sorted at once */
 
 struct l2_ref {
-    uint64_t offset, weight, active;
-    uint64_t index; /* of an active L1 entry, if there is one */
+    struct qcbmi_l2_ref table; /* its index is that of an active L1 entry, if there is one */
+    uint64_t weight, active;   /* entries that name it, in all and of the active state */
 };
 
 struct sweep {
@@ -28,7 +26,6 @@ struct sweep {
     uint64_t active_start, active_end;
     struct l2_ref *refs;
     size_t n_refs, capacity;
-    uint8_t *buf;
 };
 
 int qcbmi_check_by_value(const void *a, const void *b)
@@ -40,7 +37,7 @@ int qcbmi_check_by_value(const void *a, const void *b)
 
 static int by_offset(const void *a, const void *b)
 {
-    return qcbmi_check_by_value(&((const struct l2_ref *)a)->offset, &((const struct l2_ref *)b)->offset);
+    return qcbmi_check_by_value(&((const struct l2_ref *)a)->table.offset, &((const struct l2_ref *)b)->table.offset);
 }
 
 static bool in_set(const struct qcbmi_bitset *set, uint64_t bit)
@@ -62,10 +59,11 @@ static size_t merge(struct l2_ref *refs, size_t n)
         return 0;
     qsort(refs, n, sizeof(*refs), by_offset);
     for (size_t i = 1; i < n; i++) {
-        if (refs[i].offset == refs[kept].offset) {
+        if (refs[i].table.offset == refs[kept].table.offset) {
             refs[kept].weight += refs[i].weight;
             refs[kept].active += refs[i].active;
-            refs[kept].index = u64_max(refs[kept].index, refs[i].index); /* 0 of those that are not active */
+            /* 0 of those that are not active */
+            refs[kept].table.l1_index = u64_max(refs[kept].table.l1_index, refs[i].table.l1_index);
         } else {
             refs[++kept] = refs[i];
         }
@@ -75,33 +73,34 @@ static size_t merge(struct l2_ref *refs, size_t n)
 
 static int refer_to_l2(struct check *c, const struct l2_ref *ref)
 {
-    uint64_t cluster = ref->offset >> c->g->cluster_bits;
+    uint64_t cluster = ref->table.offset >> c->g->cluster_bits;
     uint64_t exclusive = in_set(&c->l2_seen, cluster) ? 0 : 1;
-    struct check_place at = { ref->offset, "L1 table", UINT64_MAX, UINT32_MAX };
+    struct check_place at = { ref->table.offset, "L1 table", UINT64_MAX, UINT32_MAX };
     struct check_owner owner = { OWNER_L2, NULL, 0, 0 };
     int ret;
 
     exclusive += ref->active > 1 ? ref->active - 1 : 0;
     ret = put_in_set(&c->l2_seen, cluster, c->err);
-    return ret < 0 ? ret
-                   : qcbmi_check_reference(c, ref->offset, c->g->cluster_size, ref->weight, exclusive, &owner, &at);
+    return ret < 0
+               ? ret
+               : qcbmi_check_reference(c, ref->table.offset, c->g->cluster_size, ref->weight, exclusive, &owner, &at);
 }
 
 static int count_l2(struct check *c, const struct l2_ref *ref, const uint8_t *bytes)
 {
-    struct check_table t = { .offset = ref->offset, .weight = ref->weight, .active = ref->active };
+    struct check_table t = { .offset = ref->table.offset, .weight = ref->weight, .active = ref->active };
     struct check_look look;
     bool noise = c->noise;
     int ret;
 
-    t.guest = ref->index * c->g->l2_span;
+    t.guest = ref->table.l1_index * c->g->l2_span;
     t.has_guest = ref->active == 1;
     c->noise = false;
     ret = qcbmi_check_count_table(c, &t, bytes);
     if (ret == 0 && c->noise)
-        ret = put_in_set(&c->l2_noisy, ref->offset >> c->g->cluster_bits, c->err);
+        ret = put_in_set(&c->l2_noisy, ref->table.offset >> c->g->cluster_bits, c->err);
     if (ret == 0 && c->noise && t.has_guest && !c->again && qcbmi_check_l2_overwritten(c, bytes, &look))
-        ret = qcbmi_check_note_blank(c, ref->index);
+        ret = qcbmi_check_note_blank(c, ref->table.l1_index);
     c->noise |= noise;
     return ret;
 }
@@ -111,50 +110,41 @@ static int note_blank(struct check *c, const struct l2_ref *ref, const uint8_t *
 {
     if (ref->active != 1 || c->again || (bytes && !bytes_are_zero(bytes, c->g->cluster_size)))
         return 0;
-    return qcbmi_check_note_blank(c, ref->index);
+    return qcbmi_check_note_blank(c, ref->table.l1_index);
 }
 
-/* How many of @refs go into one read, and its length. Tables inside clusters are nobody's neighbours. */
-static size_t piece_of(const struct check *c, const struct l2_ref *refs, size_t n, uint64_t *len)
+static int look_at_table(void *opaque, void *none, const struct qcbmi_l2_ref *table, const uint8_t *bytes,
+                         struct qcbm_error *err)
 {
-    uint64_t cs = c->g->cluster_size;
-    size_t k = 1;
+    struct check *c = opaque;
+    const struct l2_ref *ref = (const struct l2_ref *)(const void *)table;
+    int ret = note_blank(c, ref, bytes);
 
-    while (k < n && is_aligned(refs[0].offset, cs) && is_aligned(refs[k].offset, cs) &&
-           refs[k].offset - refs[k - 1].offset <= cs + L2_GAP && refs[k].offset - refs[0].offset + cs <= L2_PIECE)
-        k++;
-    *len = refs[k - 1].offset - refs[0].offset + cs;
-    return k;
+    (void)none;
+    (void)err;
+    return ret == 0 && bytes ? count_l2(c, ref, bytes) : ret;
+}
+
+static bool afford(void *opaque, uint64_t bytes)
+{
+    return qcbmi_check_afford(opaque, bytes);
 }
 
 static int count_batch(struct sweep *s)
 {
     struct check *c = s->c;
-    size_t n = merge(s->refs, s->n_refs), k;
+    struct qcbmi_l2_job job = { .refs = s->refs, .n = merge(s->refs, s->n_refs), .stride = sizeof(s->refs[0]) };
     int ret = 0;
 
     s->n_refs = 0;
-    for (size_t i = 0; ret == 0 && i < n; i++)
+    for (size_t i = 0; ret == 0 && i < job.n; i++)
         ret = refer_to_l2(c, &s->refs[i]);
-    for (size_t i = 0; ret == 0 && i < n; i += k) {
-        uint64_t len;
-        bool zeros;
-
-        k = piece_of(c, s->refs + i, n - i, &len);
-        if (!is_aligned(s->refs[i].offset, c->g->cluster_size) && !qcbmi_check_afford(c, len))
-            continue;
-        ret = qcbmi_check_read(c, s->refs[i].offset, s->buf, len, &zeros);
-        for (size_t j = i; ret == 0 && j < i + k; j++) {
-            const uint8_t *bytes = zeros ? NULL : s->buf + (s->refs[j].offset - s->refs[i].offset);
-
-            ret = note_blank(c, &s->refs[j], bytes);
-            if (ret == 0 && bytes)
-                ret = count_l2(c, &s->refs[j], bytes);
-        }
-        if (ret == 0)
-            ret = qcbmi_check_step(c, len);
-    }
-    return ret;
+    job.what = "metadata";
+    job.progress = &c->progress;
+    job.opaque = c;
+    job.afford = afford;
+    job.look = look_at_table;
+    return ret < 0 ? ret : qcbmi_l2_read(c->img, &job, c->err);
 }
 
 /* What is wrong with an L1 entry alone; the past-end problem belongs to the reference. */
@@ -196,7 +186,7 @@ static int count_l1_word(struct sweep *s, uint64_t raw, uint64_t off, uint64_t d
         ret = qcbmi_grow_array(&s->refs, &s->capacity, s->n_refs, sizeof(*s->refs), s->c->err);
     if (ret < 0)
         return ret;
-    s->refs[s->n_refs++] = (struct l2_ref){ raw & Q2_ENTRY_OFFSET_MASK, depth, active, active ? index : 0 };
+    s->refs[s->n_refs++] = (struct l2_ref){ { raw & Q2_ENTRY_OFFSET_MASK, active ? index : 0 }, depth, active };
     if (active && !s->c->again)
         compare_l1_copied(s->c, raw);
     return 0;
@@ -308,8 +298,7 @@ int qcbmi_check_count_tables(struct check *c)
     s.active_end = s.active_start + 8 * (uint64_t)c->img->h.l1_entries;
     s.starts = qcbmi_alloc_array(n, sizeof(s.starts[0]), c->err);
     s.ends = qcbmi_alloc_array(n, sizeof(s.ends[0]), c->err);
-    s.buf = qcbmi_alloc_array(u64_max(L2_PIECE, c->g->cluster_size), 1, c->err);
-    if (!s.starts || !s.ends || !s.buf)
+    if (!s.starts || !s.ends)
         ret = QCBM_E_NOMEM;
     if (ret == 0)
         ret = list_tables(&s, true);
@@ -324,7 +313,6 @@ int qcbmi_check_count_tables(struct check *c)
     free(s.starts);
     free(s.ends);
     free(s.refs);
-    free(s.buf);
     return ret;
 }
 

@@ -1,4 +1,4 @@
-/* tables.h - reading the mapping tables: the active L1, and many L2 tables in file order
+/* tables.h - the active L1, and what tables say that is damaged
  * SPDX-License-Identifier: MIT */
 #ifndef QCBMI_TABLES_H
 #define QCBMI_TABLES_H
@@ -9,10 +9,6 @@
 /* Read the part of the active L1 that maps guest data into img->l1, unless it is there. */
 int qcbmi_l1_load(struct qcbmi_image *img, struct qcbm_error *err);
 
-/* QCBM_E_CORRUPT if two entries of the active L1 (loaded) name the same L2 table: no honest image has that, and following
- * each would cost the table's length once more. */
-int qcbmi_l1_check_shared(const struct qcbmi_image *img, struct qcbm_error *err);
-
 /* Damage that was met on the way: how much, and the first of it. */
 struct qcbmi_damage {
     uint64_t count;
@@ -22,28 +18,8 @@ struct qcbmi_damage {
 void qcbmi_damage_add(struct qcbmi_damage *d, uint64_t offset, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-struct qcbmi_l2_ref {
-    uint64_t offset; /* of the table; aligned, and not past the end of the file */
-    uint64_t l1_index;
-};
-
-/* For qsort(): by offset, then by index. */
-int qcbmi_l2_ref_compare(const void *a, const void *b);
-
-/* The table of @ref has been read: img->g.cluster_size bytes at @table. Non-zero stops. */
-typedef int qcbmi_l2_fn(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_t *table, struct qcbm_error *err);
-
-struct qcbmi_progress {
-    int (*fn)(void *opaque, uint64_t done, uint64_t total); /* may be NULL */
-    void *opaque;
-    uint64_t done, total;
-};
-/* Add @bytes to what is done, and tell. Returns 0 or QCBM_E_ABORTED. */
-int qcbmi_progress_add(struct qcbmi_progress *p, uint64_t bytes, struct qcbm_error *err);
-
-/* Read the tables of @refs, sorted by offset, in large pieces that bridge small gaps. */
-int qcbmi_l2_read_all(struct qcbmi_image *img, const struct qcbmi_l2_ref *refs, size_t n, qcbmi_l2_fn *fn, void *opaque,
-                      struct qcbmi_progress *progress, struct qcbm_error *err);
+/* Add what @from counted, which was met later, and empty it. */
+void qcbmi_damage_merge(struct qcbmi_damage *d, struct qcbmi_damage *from);
 
 /* Does the host range of @e lie in the file (a last cluster may be cut short)? True also for entries without one, and
  * with an external data file, whose length is not looked at. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/checked.h"
 
 #define MAX_REMEMBERED 65536u /* 512 KiB, for each layer of a chain; beyond it every question is asked by itself */
 
@@ -66,6 +67,25 @@ static size_t find(struct qcbmi_holes *h, uint64_t off)
     return h->hint = low;
 }
 
+/* Beyond what is remembered: only the answer that came last is kept. */
+static int ask(struct qcbmi_holes *h, uint64_t off, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    if (off < h->last_from || off >= h->last_end) {
+        ret = qcbmi_io_extent(h->io, off, &h->is_data, &h->last_end, err);
+        h->last_from = ret == 0 ? off : UINT64_MAX;
+    }
+    return ret;
+}
+
+bool qcbmi_holes_cover(struct qcbmi_holes *h, uint64_t off, uint64_t len)
+{
+    if (off >= h->io->size || ask(h, off, NULL) < 0 || h->is_data)
+        return false;
+    return u64_min(len, h->io->size - off) <= h->last_end - off;
+}
+
 int qcbmi_holes_at(struct qcbmi_holes *h, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err)
 {
     int ret = 0;
@@ -84,10 +104,7 @@ int qcbmi_holes_at(struct qcbmi_holes *h, uint64_t off, bool *is_data, uint64_t 
         *end = h->ends[i];
         return 0;
     }
-    if (off < h->last_from || off >= h->last_end) {
-        ret = qcbmi_io_extent(h->io, off, &h->is_data, &h->last_end, err);
-        h->last_from = ret == 0 ? off : UINT64_MAX;
-    }
+    ret = ask(h, off, err);
     *is_data = h->is_data;
     *end = h->last_end;
     return ret;

@@ -28,4 +28,8 @@ int qcbmi_holes_at(struct qcbmi_holes *h, uint64_t off, bool *is_data, uint64_t 
 /* Up to where there is a hole from @off on, as far as is remembered; @off if nothing is. Asks nobody. */
 uint64_t qcbmi_holes_known(struct qcbmi_holes *h, uint64_t off);
 
+/* Is [@off, @off + @len), as far as it lies in the file, one hole? For who asks in the order of the file anyway: nothing
+ * but the last answer is remembered, and nothing that lies before @off is asked for. */
+bool qcbmi_holes_cover(struct qcbmi_holes *h, uint64_t off, uint64_t len);
+
 #endif

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/sort.h"
 #include "format/q2_l2_scan.h"
 
 struct mark {
@@ -16,13 +17,53 @@ struct mark {
     struct q2_l2_scan scan;
 };
 
+/* What a few tables have allocated. */
+struct range {
+    uint64_t start, end; /* guest bytes */
+};
+struct marks {
+    struct range *list;
+    size_t n, capacity;
+    struct qcbmi_damage damage;
+};
+
 static int mark_range(struct mark *m, uint64_t start, uint64_t end, struct qcbm_error *err)
+{
+    m->out->allocated_bytes += end - start;
+    return qcbmi_dirtymap_set(m->map, start, end, err);
+}
+
+static int add_range(const struct mark *m, struct marks *to, uint64_t start, uint64_t end, struct qcbm_error *err)
 {
     end = u64_min(end, m->img->g.size); /* the tail of the last L2 table, and VM state, are no guest data */
     if (start >= end)
         return 0;
-    m->out->allocated_bytes += end - start;
-    return qcbmi_dirtymap_set(m->map, start, end, err);
+    if (to->n && to->list[to->n - 1].end == start) {
+        to->list[to->n - 1].end = end;
+        return 0;
+    }
+    if (qcbmi_grow_array(&to->list, &to->capacity, to->n, sizeof(to->list[0]), err) < 0)
+        return QCBM_E_NOMEM;
+    to->list[to->n++] = (struct range){ start, end };
+    return 0;
+}
+
+static int merge_marks(void *opaque, void *result, struct qcbm_error *err)
+{
+    struct mark *m = opaque;
+    struct marks *from = result;
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < from->n; i++)
+        ret = mark_range(m, from->list[i].start, from->list[i].end, err);
+    qcbmi_damage_merge(&m->out->damage, &from->damage);
+    from->n = 0;
+    return ret;
+}
+
+static void drop_marks(void *result)
+{
+    free(((struct marks *)result)->list);
 }
 
 /* The rule that the entry breaks, or NULL. */
@@ -46,8 +87,8 @@ static const char *broken_rule(const struct mark *m, const struct q2_l2_entry *e
 }
 
 /* Parse entry @i; damage counts as wholly allocated. The result has a bit for each of 32 parts of the cluster. */
-static uint32_t entry_mask(struct mark *m, const struct qcbmi_l2_ref *ref, const uint8_t *table, uint32_t i,
-                           uint64_t guest)
+static uint32_t entry_mask(const struct mark *m, struct marks *to, const struct qcbmi_l2_ref *ref, const uint8_t *table,
+                           uint32_t i, uint64_t guest)
 {
     const struct q2_geometry *g = &m->img->g;
     const uint8_t *at = table + (size_t)i * g->l2_entry_size;
@@ -59,14 +100,14 @@ static uint32_t entry_mask(struct mark *m, const struct qcbmi_l2_ref *ref, const
     rule = broken_rule(m, &e);
     if (!rule)
         return q2_l2_entry_allocated_mask(&e, g);
-    qcbmi_damage_add(&m->out->damage, ref->offset + (uint64_t)i * g->l2_entry_size,
+    qcbmi_damage_add(&to->damage, ref->offset + (uint64_t)i * g->l2_entry_size,
                      "L2 table at 0x%" PRIx64 ", entry %u (guest 0x%" PRIx64 "): 0x%016" PRIx64 ": %s", ref->offset, i,
                      guest, raw, rule);
     return UINT32_MAX;
 }
 
 /* Some of the 32 parts of the cluster at @guest. */
-static int mark_parts(struct mark *m, uint64_t guest, uint64_t mask, struct qcbm_error *err)
+static int mark_parts(const struct mark *m, struct marks *to, uint64_t guest, uint64_t mask, struct qcbm_error *err)
 {
     uint64_t part = m->img->g.subcluster_size;
     int ret = 0;
@@ -74,32 +115,32 @@ static int mark_parts(struct mark *m, uint64_t guest, uint64_t mask, struct qcbm
     for (unsigned s = 0, k; ret == 0 && mask >> s; s = k) {
         s += (unsigned)__builtin_ctzll(mask >> s);
         k = s + (unsigned)__builtin_ctzll(~(mask >> s));
-        ret = mark_range(m, guest + s * part, guest + k * part, err);
+        ret = add_range(m, to, guest + s * part, guest + k * part, err);
     }
     return ret;
 }
 
 /* What the scan did not know: *@whole gets the bits of those that are wholly allocated. */
-static int mark_odd(struct mark *m, const struct qcbmi_l2_ref *ref, const uint8_t *table, uint32_t first,
-                    uint64_t guest, uint64_t odd, uint64_t *whole, struct qcbm_error *err)
+static int mark_odd(const struct mark *m, struct marks *to, const struct qcbmi_l2_ref *ref, const uint8_t *table,
+                    uint32_t first, uint64_t guest, uint64_t odd, uint64_t *whole, struct qcbm_error *err)
 {
     int ret = 0;
 
     for (; ret == 0 && odd; odd &= odd - 1) {
         unsigned bit = (unsigned)__builtin_ctzll(odd);
         uint64_t at = guest + (first + bit) * (uint64_t)m->img->g.cluster_size;
-        uint32_t mask = entry_mask(m, ref, table, first + bit, at);
+        uint32_t mask = entry_mask(m, to, ref, table, first + bit, at);
 
         if (mask == UINT32_MAX)
             *whole |= UINT64_C(1) << bit;
         else
-            ret = mark_parts(m, at, mask, err);
+            ret = mark_parts(m, to, at, mask, err);
     }
     return ret;
 }
 
 /* The clusters of @whole from the one at @guest on. */
-static int mark_whole(struct mark *m, uint64_t guest, uint64_t whole, struct qcbm_error *err)
+static int mark_whole(const struct mark *m, struct marks *to, uint64_t guest, uint64_t whole, struct qcbm_error *err)
 {
     uint64_t cs = m->img->g.cluster_size;
     int ret = 0;
@@ -109,28 +150,30 @@ static int mark_whole(struct mark *m, uint64_t guest, uint64_t whole, struct qcb
         uint64_t above = ~(whole >> first);
         unsigned n = above ? (unsigned)__builtin_ctzll(above) : 64;
 
-        ret = mark_range(m, guest + first * cs, guest + (first + n) * cs, err);
+        ret = add_range(m, to, guest + first * cs, guest + (first + n) * cs, err);
         whole = first + n < 64 ? whole >> (first + n) << (first + n) : 0;
     }
     return ret;
 }
 
-static int mark_table(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_t *table, struct qcbm_error *err)
+static int look_at_table(void *opaque, void *result, const struct qcbmi_l2_ref *ref, const uint8_t *table,
+                         struct qcbm_error *err)
 {
-    struct mark *m = opaque;
+    const struct mark *m = opaque;
+    struct marks *to = result;
     const struct q2_geometry *g = &m->img->g;
     uint64_t guest = ref->l1_index * g->l2_span;
     uint32_t n = (uint32_t)u64_min(g->l2_entries, div_up(g->size - guest, g->cluster_size));
     int ret = 0;
 
-    for (uint32_t i = 0; ret == 0 && i < n; i += Q2_L2_SCAN_MAX) {
+    for (uint32_t i = 0; ret == 0 && table && i < n; i += Q2_L2_SCAN_MAX) {
         struct q2_l2_masks masks;
 
         q2_l2_scan(&m->scan, table + (size_t)i * g->l2_entry_size, n - i < Q2_L2_SCAN_MAX ? n - i : Q2_L2_SCAN_MAX,
                    &masks);
-        ret = mark_odd(m, ref, table, i, guest, masks.odd, &masks.plain, err);
+        ret = mark_odd(m, to, ref, table, i, guest, masks.odd, &masks.plain, err);
         if (ret == 0)
-            ret = mark_whole(m, guest + i * (uint64_t)g->cluster_size, masks.plain, err);
+            ret = mark_whole(m, to, guest + i * (uint64_t)g->cluster_size, masks.plain, err);
     }
     return ret;
 }
@@ -168,7 +211,7 @@ static int collect_tables(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, 
         else if (e.l2_offset)
             refs[(*n)++] = (struct qcbmi_l2_ref){ e.l2_offset, i };
     }
-    qsort(refs, *n, sizeof(*refs), qcbmi_l2_ref_compare);
+    qsort(refs, *n, sizeof(*refs), qcbmi_by_two_u64);
     return ret;
 }
 
@@ -191,6 +234,20 @@ static int drop_shared(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, str
     return ret;
 }
 
+static int read_tables(struct mark *m, const struct qcbmi_l2_ref *refs, size_t n, struct qcbmi_progress *progress,
+                       struct qcbm_error *err)
+{
+    struct qcbmi_l2_job job = { .refs = refs, .n = n, .stride = sizeof(*refs), .what = "L2 table" };
+
+    job.result_size = sizeof(struct marks);
+    job.progress = progress;
+    job.opaque = m;
+    job.look = look_at_table;
+    job.merge = merge_marks;
+    job.drop = drop_marks;
+    return qcbmi_l2_read(m->img, &job, err);
+}
+
 int qcbmi_allocation_mark(struct qcbmi_image *img, struct qcbmi_dirtymap *map, struct qcbmi_allocation *out,
                           struct qcbmi_progress *progress, struct qcbm_error *err)
 {
@@ -209,7 +266,7 @@ int qcbmi_allocation_mark(struct qcbmi_image *img, struct qcbmi_dirtymap *map, s
     if (ret == 0)
         ret = drop_shared(&m, refs, &n, err);
     if (ret == 0)
-        ret = qcbmi_l2_read_all(img, refs, n, mark_table, &m, progress, err);
+        ret = read_tables(&m, refs, n, progress, err);
     free(refs);
     return ret;
 }

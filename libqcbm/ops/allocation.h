@@ -4,6 +4,7 @@
 #define QCBMI_ALLOCATION_H
 
 #include "bitmap/dirtymap.h"
+#include "image/l2_read.h"
 #include "image/tables.h"
 
 struct qcbmi_allocation {

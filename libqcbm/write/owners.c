@@ -6,7 +6,9 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
-#include "format/q2_l2_scan.h"
+#include "base/sort.h"
+#include "format/q2_l2_runs.h"
+#include "image/l2_read.h"
 #include "image/snapshots.h"
 #include "write/refcounts.h"
 
@@ -86,7 +88,7 @@ static int note_l2_tables(struct qcbmi_owners *o, struct qcbmi_l2_ref *refs, uin
     unsigned cb = o->img->g.cluster_bits;
     int ret = 0;
 
-    qsort(refs, (size_t)n, sizeof(*refs), qcbmi_l2_ref_compare);
+    qsort(refs, (size_t)n, sizeof(*refs), qcbmi_by_two_u64);
     for (uint64_t i = 0; ret == 0 && i < n; i++) {
         uint64_t cluster = refs[i].offset >> cb;
 
@@ -221,7 +223,7 @@ static int note_data(struct qcbmi_owners *o, uint64_t first, uint64_t end, uint6
         return qcbmi_fail(err, QCBM_E_UNSAFE, at + (hit - first) * o->img->g.l2_entry_size,
                           "L2 entry: its data cluster at 0x%" PRIx64 " is also metadata",
                           hit << o->img->g.cluster_bits);
-    return first < end ? qcbmi_bitset_set(&o->data, first, end, err) : 0;
+    return qcbmi_bitset_set(&o->data, first, end, err);
 }
 
 static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint64_t at, struct qcbm_error *err)
@@ -245,83 +247,56 @@ static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint6
     return 0;
 }
 
-/* Neighbours in the table are mostly neighbours in the file: they are noted as one run. */
-struct data_run {
-    uint64_t first, end; /* clusters */
-    uint64_t at;         /* of the first entry */
-};
-
-static int note_plain(struct qcbmi_owners *o, struct data_run *run, uint64_t raw, uint64_t at, struct qcbm_error *err)
-{
-    uint64_t cluster = (raw & Q2_ENTRY_OFFSET_MASK) >> o->img->g.cluster_bits;
-    int ret = 0;
-
-    if (cluster != run->end || run->end == 0) {
-        ret = note_data(o, run->first, run->end, run->at, err);
-        run->first = cluster;
-        run->at = at;
-    }
-    run->end = cluster + 1;
-    return ret;
-}
-
 struct scan {
     struct qcbmi_owners *o;
     struct q2_l2_scan masks;
 };
 
-/* Entries @first .. @first + @n - 1 of the table at @offset, in their order. */
-static int note_entries(struct scan *s, struct data_run *run, uint64_t offset, const uint8_t *table, uint32_t first,
-                        uint32_t n, struct qcbm_error *err)
-{
-    const struct q2_geometry *g = &s->o->img->g;
-    struct q2_l2_masks m;
-    int ret = 0;
-
-    q2_l2_scan(&s->masks, table + (size_t)first * g->l2_entry_size, n, &m);
-    for (uint64_t rest = m.plain | m.odd; ret == 0 && rest; rest &= rest - 1) {
-        unsigned bit = (unsigned)__builtin_ctzll(rest);
-        uint64_t place = (uint64_t)(first + bit) * g->l2_entry_size, raw = be64_load(table + place);
-        struct q2_l2_entry e;
-
-        if (m.plain >> bit & 1) {
-            ret = note_plain(s->o, run, raw, offset + place, err);
-            continue;
-        }
-        q2_l2_entry_parse(raw, g->extended_l2 ? be64_load(table + place + 8) : 0, 0, g, &e);
-        ret = note_entry(s->o, &e, offset + place, err);
-    }
-    return ret;
-}
-
-static int note_table(void *opaque, const struct qcbmi_l2_ref *ref, const uint8_t *table, struct qcbm_error *err)
+static int note_table(void *opaque, void *none, const struct qcbmi_l2_ref *ref, const uint8_t *table,
+                      struct qcbm_error *err)
 {
     struct scan *s = opaque;
-    uint32_t n = s->o->img->g.l2_entries;
-    struct data_run run = { 0 };
+    const struct q2_geometry *g = &s->o->img->g;
+    struct q2_l2_runs runs;
+    struct q2_l2_run run;
     int ret = 0;
 
-    for (uint32_t i = 0; ret == 0 && i < n; i += Q2_L2_SCAN_MAX)
-        ret = note_entries(s, &run, ref->offset, table, i, n - i < Q2_L2_SCAN_MAX ? n - i : Q2_L2_SCAN_MAX, err);
-    return ret < 0 ? ret : note_data(s->o, run.first, run.end, run.at, err);
+    (void)none;
+    if (!table)
+        return 0;
+    q2_l2_runs_begin(&runs, &s->masks, g, table);
+    while (ret == 0 && q2_l2_runs_next(&runs, &run)) {
+        uint64_t place = (uint64_t)run.index * g->l2_entry_size, at = ref->offset + place;
+        uint64_t cluster = (run.raw & Q2_ENTRY_OFFSET_MASK) >> g->cluster_bits;
+        struct q2_l2_entry e;
+
+        if (!run.odd) {
+            ret = note_data(s->o, cluster, cluster + run.n, at, err);
+            continue;
+        }
+        q2_l2_entry_parse(run.raw, g->extended_l2 ? be64_load(table + place + 8) : 0, 0, g, &e);
+        ret = note_entry(s->o, &e, at, err);
+    }
+    return ret;
 }
 
 int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbm_error *err)
 {
     struct qcbmi_l2_ref refs[256];
     struct scan s = { .o = o };
+    struct qcbmi_l2_job job = { .refs = refs, .stride = sizeof(refs[0]), .what = "L2 table", .opaque = &s };
     uint64_t next = 0;
     int ret = 0;
 
     q2_l2_scan_init(&s.masks, &o->img->g, qcbmi_image_end(o->img));
     if (o->img->g.data_file) /* guest data lies in the other file */
         return 0;
+    job.look = note_table;
     while (ret == 0 && next < o->n_clusters) {
-        size_t n = 0;
-
-        for (; n < 256 && (next = qcbmi_bitset_next_set(&o->l2, next)) < o->n_clusters; next++)
-            refs[n++] = (struct qcbmi_l2_ref){ next << o->img->g.cluster_bits, 0 };
-        ret = qcbmi_l2_read_all(o->img, refs, n, note_table, &s, NULL, err);
+        job.n = 0;
+        for (; job.n < 256 && (next = qcbmi_bitset_next_set(&o->l2, next)) < o->n_clusters; next++)
+            refs[job.n++] = (struct qcbmi_l2_ref){ next << o->img->g.cluster_bits, 0 };
+        ret = qcbmi_l2_read(o->img, &job, err);
     }
     return ret;
 }

@@ -147,6 +147,30 @@ static void too_many_extents_are_asked_for_one_by_one(void **state)
     qcbmi_io_close(&io);
 }
 
+/* Ranges asked about in the order of the file: one question an extent, none about what was passed over. */
+static void a_range_is_covered_by_one_hole_or_not(void **state)
+{
+    struct striped s = { .size = 64000 - 7, .step = 64, .split = 1 };
+    struct qcbmi_holes h;
+    struct qcbmi_io io;
+
+    (void)state;
+    open_striped(&s, &io, &h);
+    for (uint64_t off = 32000; off < s.size; off += 5)
+        for (uint64_t len = 1; len <= 65; len += 8) {
+            uint64_t end = off + len < s.size ? off + len : s.size;
+            bool hole = true;
+
+            for (uint64_t i = off; i < end; i++)
+                hole &= !data_at(&s, i);
+            assert_int_equal(qcbmi_holes_cover(&h, off, len), hole);
+        }
+    assert_true(s.asked <= 501);
+    assert_false(qcbmi_holes_cover(&h, s.size, 1));
+    qcbmi_holes_free(&h);
+    qcbmi_io_close(&io);
+}
+
 static void an_answer_that_failed_is_asked_for_again(void **state)
 {
     struct striped s = { .size = 1024, .step = 64, .split = 1, .fail_after = 2 };
@@ -173,6 +197,7 @@ int main(void)
         cmocka_unit_test(any_order_of_questions_asks_in_file_order),
         cmocka_unit_test(nothing_is_known_before_it_was_asked),
         cmocka_unit_test(too_many_extents_are_asked_for_one_by_one),
+        cmocka_unit_test(a_range_is_covered_by_one_hole_or_not),
         cmocka_unit_test(an_answer_that_failed_is_asked_for_again),
     };
 

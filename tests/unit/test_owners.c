@@ -238,6 +238,25 @@ static void guest_data_on_metadata_is_named_by_its_entry(void **state)
     }
 }
 
+/* Neighbours in the file that are none in the table. */
+static void guest_data_on_metadata_is_named_by_its_own_entry(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct qcbm_error err = { 0 };
+    struct scan s;
+    uint64_t first, second;
+
+    build_all(b);
+    second = build_l2_entry(b, KIB(48));
+    build_resize(b, b->len + 1024);
+    first = b->len - 1024;
+    be64_store(b->bytes + build_l2_entry(b, KIB(40)), first | BUILD_COPIED);
+    be64_store(b->bytes + second, (first + 512) | BUILD_COPIED);
+    be64_store(b->bytes + b->snapshot_table, first + 512); /* the L1 table of the snapshot, all zeros */
+    assert_failure(scan(&s, b, &err), &err, QCBM_E_UNSAFE, second, "is also metadata");
+    end(&s);
+}
+
 static void further_metadata_meets_what_is_there(void **state)
 {
     struct image_builder *b = bench_builder(state);
@@ -330,6 +349,7 @@ int main(void)
         image_test(compressed_data_owns_every_cluster_it_touches),
         cmocka_unit_test(each_kind_of_double_ownership_is_named),
         cmocka_unit_test(guest_data_on_metadata_is_named_by_its_entry),
+        image_test(guest_data_on_metadata_is_named_by_its_own_entry),
         image_test(further_metadata_meets_what_is_there),
         cmocka_unit_test(damaged_entries_are_named_where_they_stand),
         cmocka_unit_test(tables_that_the_file_cuts_stop_writing),

@@ -1,0 +1,50 @@
+/* l2_read.h - many L2 tables, read in the order of the file
+ * SPDX-License-Identifier: MIT
+ *
+ * The only reader of whole mapping tables. Who needs many gives their places sorted; tables that lie near each other are
+ * one piece and one read, holes are not read. What is made of the tables of a piece goes into a result that nothing else
+ * sees, and results are merged in the order of the pieces: so pieces can be read ahead, and looked at side by side. */
+#ifndef QCBMI_L2_READ_H
+#define QCBMI_L2_READ_H
+
+#include "image/image.h"
+
+/* qcbmi_by_two_u64() puts them in order. */
+struct qcbmi_l2_ref {
+    uint64_t offset; /* of the table */
+    uint64_t l1_index;
+};
+
+struct qcbmi_progress {
+    int (*fn)(void *opaque, uint64_t done, uint64_t total); /* may be NULL */
+    void *opaque;
+    uint64_t done, total;
+};
+/* Add @bytes to what is done, and tell. Returns 0 or QCBM_E_ABORTED. */
+int qcbmi_progress_add(struct qcbmi_progress *p, uint64_t bytes, struct qcbm_error *err);
+
+struct qcbmi_l2_job {
+    const void *refs;                /* structs that begin with a struct qcbmi_l2_ref, sorted by offset */
+    size_t n, stride;                /* how many, and the size of one */
+    const char *what;                /* is read, for errors */
+    size_t result_size;              /* a result begins as zeros; 0: there is none, and @look is called in file order */
+    struct qcbmi_progress *progress; /* may be NULL */
+    void *opaque;
+
+    /* May @bytes be read for a table inside clusters? These may be bytes of another table, and so on. Where not, it is
+     * passed over. NULL: they may. */
+    bool (*afford)(void *opaque, uint64_t bytes);
+
+    /* @table has img->g.cluster_size bytes, or is NULL where all of it is a hole. With a result, nothing else may be
+     * changed. Anything but 0 stops. */
+    int (*look)(void *opaque, void *result, const struct qcbmi_l2_ref *ref, const uint8_t *table,
+                struct qcbm_error *err);
+    /* Take over what one piece gave, and make @result ready for another. */
+    int (*merge)(void *opaque, void *result, struct qcbm_error *err);
+    void (*drop)(void *result); /* at the end, on failure too */
+};
+
+/* What lies past the end of the file is zeros: who must not take that for "unallocated" leaves such tables out. */
+int qcbmi_l2_read(struct qcbmi_image *img, const struct qcbmi_l2_job *job, struct qcbm_error *err);
+
+#endif
