@@ -94,10 +94,10 @@ int qcbmi_edit_check_size(const struct qcbm_edit *edit, unsigned gran_bits, stru
     int ret;
 
     if (g->sector_size_down == 0)
-        return qcbmi_fail(err, QCBM_E_LIMIT, 24, "an image of size 0 cannot hold a bitmap");
+        return qcbmi_fail(err, QCBM_E_LIMIT, Q2_OFF_SIZE, "an image of size 0 cannot hold a bitmap");
     ret = q2_bitmap_size(g->sector_size_down, gran_bits, g->cluster_size, &size, err);
     if (ret == 0 && g->size != g->sector_size_down && is_aligned(g->sector_size_down, UINT64_C(1) << gran_bits))
-        ret = qcbmi_fail(err, QCBM_E_UNSUPPORTED, 24,
+        ret = qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_SIZE,
                          "virtual size %" PRIu64 " is not a multiple of 512: its last bytes "
                          "would have no bit (QEMU rounds the size down); resize the image first",
                          g->size);

@@ -91,7 +91,7 @@ static int retire_others(const struct qcbm_image *handle, struct qcbmi_plan *pla
     int ret = 0;
 
     if (img->h.header_length % 8) /* no write would be sure to stay within a sector */
-        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 100, "header length %u is not a multiple of 8",
+        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_HEADER_LENGTH, "header length %u is not a multiple of 8",
                           img->h.header_length);
     for (size_t i = 0; ret == 0 && i < img->exts.n; i++) {
         const struct q2_extension *e = &img->exts.list[i];

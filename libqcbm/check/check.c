@@ -274,7 +274,7 @@ int qcbmi_check_walk(struct check *c)
     if (ret == 0)
         ret = walk_snapshots(c);
     if (ret == 0)
-        ret = refer_meta(c, h->snapshots_offset, c->snapshots_len, "the snapshot table", 64);
+        ret = refer_meta(c, h->snapshots_offset, c->snapshots_len, "the snapshot table", Q2_OFF_SNAPSHOTS_OFFSET);
     if (ret == 0)
         ret = refer_meta(c, h->reftable_offset, (uint64_t)h->reftable_clusters << c->g->cluster_bits,
                          "the refcount table", Q2_OFF_REFTABLE_OFFSET);
@@ -373,14 +373,14 @@ static int run_passes(struct check *c)
 static int warn_of_header(struct check *c)
 {
     const struct q2_header *h = &c->img->h;
-    struct check_place at = { 72, "header", UINT64_MAX, UINT32_MAX };
+    struct check_place at = { Q2_OFF_INCOMPATIBLE, "header", UINT64_MAX, UINT32_MAX };
     int ret = 0;
 
     if (h->incompatible & QCBM_INCOMPAT_CORRUPT)
         ret = qcbmi_check_problem(c, P_HEADER_CORRUPT_BIT, 1, &at, "the image is marked corrupt");
     if (ret == 0 && (h->incompatible & QCBM_INCOMPAT_DIRTY))
         ret = qcbmi_check_problem(c, P_HEADER_DIRTY_BIT, 1, &at, "the image is marked dirty: it was not closed");
-    at.offset = 24;
+    at.offset = Q2_OFF_SIZE;
     if (ret == 0 && !is_aligned(h->size, Q2_SECTOR))
         ret = qcbmi_check_problem(c, P_HEADER_SIZE_ODD, 1, &at, "virtual size %" PRIu64 " is no multiple of 512",
                                   h->size);

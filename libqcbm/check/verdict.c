@@ -141,7 +141,7 @@ static void judge_extensions(struct verdict *v)
     const struct q2_extensions *exts = &v->img->exts;
 
     if (v->img->g.data_file && !q2_extension_find(exts, Q2_EXT_DATA_FILE))
-        say(v, true, "data-file", 72, "keeps its data in another file, which it does not name");
+        say(v, true, "data-file", Q2_OFF_INCOMPATIBLE, "keeps its data in another file, which it does not name");
     for (size_t i = 0; i < exts->n; i++) {
         const struct q2_extension *e = &exts->list[i];
 
@@ -196,7 +196,7 @@ static void judge_luks(struct verdict *v)
     const struct q2_extension *ext = q2_extension_find(&v->img->exts, Q2_EXT_CRYPTO);
 
     if (!ext)
-        say(v, true, "luks-header", 32, "is encrypted with LUKS, but has no header extension for it");
+        say(v, true, "luks-header", Q2_OFF_CRYPT_METHOD, "is encrypted with LUKS, but has no header extension for it");
     else if (be64_load(ext->data + 8) < LUKS_HEADER_BYTES)
         say(v, true, "luks-header", ext->offset, "a LUKS header of %" PRIu64 " bytes: the shortest has %u",
             be64_load(ext->data + 8), (unsigned)LUKS_HEADER_BYTES);
@@ -208,13 +208,13 @@ static void judge_features(struct verdict *v)
     uint64_t compatible = h->compatible & ~Q2_COMPAT_KNOWN, autoclear = h->autoclear & ~Q2_AUTOCLEAR_KNOWN;
 
     if (compatible)
-        say(v, true, "feature-compatible", 80, "unknown compatible features 0x%" PRIx64, compatible);
+        say(v, true, "feature-compatible", Q2_OFF_COMPATIBLE, "unknown compatible features 0x%" PRIx64, compatible);
     if (autoclear)
         say(v, true, "feature-autoclear", Q2_OFF_AUTOCLEAR, "unknown autoclear features 0x%" PRIx64, autoclear);
     if (h->crypt_method == 2)
         judge_luks(v);
     if (h->crypt_method)
-        say(v, false, "encrypted", 32, "is encrypted (%s): what is in it cannot be judged",
+        say(v, false, "encrypted", Q2_OFF_CRYPT_METHOD, "is encrypted (%s): what is in it cannot be judged",
             h->crypt_method == 2 ? "LUKS" : "AES");
 }
 
@@ -232,12 +232,12 @@ static void judge_sizes(struct verdict *v)
     uint64_t file = v->img->io.size, per_block = (uint64_t)g->cluster_size * 8 / g->refcount_bits;
 
     if (h->size > LARGE_DISK && h->size / THIN_RATIO > file)
-        say(v, true, "virtual-size", 24, "a disk of %" PRIu64 " bytes in a file of %" PRIu64, h->size, file);
+        say(v, true, "virtual-size", Q2_OFF_SIZE, "a disk of %" PRIu64 " bytes in a file of %" PRIu64, h->size, file);
     if (file > LARGE_FILE && file / TABLE_SLACK > h->size)
         say(v, true, "file-size", QCBM_NO_OFFSET, "a file of %" PRIu64 " bytes for a disk of %" PRIu64, file, h->size);
-    judge_table(v, "L1 table", 8 * (uint64_t)h->l1_entries, 8 * div_up(h->size, g->l2_span), 36);
+    judge_table(v, "L1 table", 8 * (uint64_t)h->l1_entries, 8 * div_up(h->size, g->l2_span), Q2_OFF_L1_ENTRIES);
     judge_table(v, "refcount table", (uint64_t)h->reftable_clusters << g->cluster_bits,
-                8 * div_up(div_up(file, g->cluster_size), per_block), 56);
+                8 * div_up(div_up(file, g->cluster_size), per_block), Q2_OFF_REFTABLE_CLUSTERS);
 }
 
 static void judge_bitmap_sizes(struct verdict *v)
@@ -360,8 +360,8 @@ int qcbm_verdict_refused(const struct qcbm_error *why, const struct qcbm_verdict
         return why->code;
     }
     begin(&v, NULL, options);
-    if (why->code == QCBM_E_UNSUPPORTED && why->offset == 72)
-        say(&v, true, "feature-incompatible", 72, "%s", why->message);
+    if (why->code == QCBM_E_UNSUPPORTED && why->offset == Q2_OFF_INCOMPATIBLE)
+        say(&v, true, "feature-incompatible", Q2_OFF_INCOMPATIBLE, "%s", why->message);
     else
         say(&v, true, "header", why->offset, "%s", why->message);
     return tell(&v, out, size, err);

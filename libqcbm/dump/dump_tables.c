@@ -69,7 +69,9 @@ int qcbmi_dump_l1(struct qcbm_dump *d, uint64_t first, uint64_t last, struct qcb
                               item.value & Q2_ENTRY_COPIED ? ", copied" : "");
     }
     if (ret == 0 && n < d->h.l1_entries) {
-        struct qcbm_dump_item item = { .offset = 36, .length = 4, .name = "l1_size", .index = QCBM_NO_OFFSET };
+        struct qcbm_dump_item item = {
+            .offset = Q2_OFF_L1_ENTRIES, .length = 4, .name = "l1_size", .index = QCBM_NO_OFFSET
+        };
 
         item.value = d->h.l1_entries;
         ret = qcbmi_dump_give(d, &item, "the table passes the end of the file or QEMU's limit", err,
@@ -269,7 +271,7 @@ int qcbmi_dump_refcounts(struct qcbm_dump *d, uint64_t first, uint64_t last, str
     int ret;
 
     if (d->h.refcount_order > Q2_MAX_REFCOUNT_ORDER)
-        return qcbmi_fail(err, QCBM_E_CORRUPT, 96,
+        return qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_REFCOUNT_ORDER,
                           "refcount_order is above 6, so the width of a refcount is not known");
     first >>= d->g.cluster_bits;
     last >>= d->g.cluster_bits;

@@ -32,7 +32,7 @@ int q2_bitmap_dirent_parse(struct q2_cursor *in, uint64_t entry_offset, struct q
 uint64_t q2_bitmap_dirent_len(uint32_t extra_len, uint16_t name_len); /* with padding */
 void q2_bitmap_dirent_store(uint8_t *to, const struct q2_bitmap_dirent *d);
 
-/* All of QEMU's constraints on one entry (format notes 8.1), a failure of which makes QEMU refuse the whole image:
+/* All of QEMU's constraints on one entry, a failure of which makes QEMU refuse the whole image:
  * table offset aligned and not 0, table size limits (and, unless in use, exact for the virtual size), flags, type,
  * granularity, name (also: empty, embedded NUL), extra data. Returns 0 or QCBM_E_CORRUPT. */
 int q2_bitmap_dirent_check(const struct q2_bitmap_dirent *d, uint64_t entry_offset, const struct q2_geometry *g,

@@ -9,26 +9,28 @@
 #define Q2_COMPAT_KNOWN UINT64_C(0x1)
 #define Q2_AUTOCLEAR_KNOWN UINT64_C(0x3)
 
-enum q2_header_offset { /* where the fields lie */
-                        Q2_OFF_MAGIC = 0,
-                        Q2_OFF_VERSION = 4,
-                        Q2_OFF_BACKING_OFFSET = 8,
-                        Q2_OFF_BACKING_SIZE = 16,
-                        Q2_OFF_CLUSTER_BITS = 20,
-                        Q2_OFF_SIZE = 24,
-                        Q2_OFF_CRYPT_METHOD = 32,
-                        Q2_OFF_L1_ENTRIES = 36,
-                        Q2_OFF_L1_OFFSET = 40,
-                        Q2_OFF_REFTABLE_OFFSET = 48, /* with the number of clusters behind it: switched by one write */
-                        Q2_OFF_REFTABLE_CLUSTERS = 56,
-                        Q2_OFF_N_SNAPSHOTS = 60,
-                        Q2_OFF_SNAPSHOTS_OFFSET = 64,
-                        Q2_OFF_INCOMPATIBLE = 72, /* from here on version 3 */
-                        Q2_OFF_COMPATIBLE = 80,
-                        Q2_OFF_AUTOCLEAR = 88,
-                        Q2_OFF_REFCOUNT_ORDER = 96,
-                        Q2_OFF_HEADER_LENGTH = 100,
-                        Q2_OFF_COMPRESSION_TYPE = 104 /* if header_length reaches there */
+/* Where the fields lie. The refcount table is switched by one write: its offset, with the number of clusters behind it.
+ * Version 3 begins with the incompatible features; the compression type is there if header_length reaches it. */
+enum q2_header_offset {
+    Q2_OFF_MAGIC = 0,
+    Q2_OFF_VERSION = 4,
+    Q2_OFF_BACKING_OFFSET = 8,
+    Q2_OFF_BACKING_SIZE = 16,
+    Q2_OFF_CLUSTER_BITS = 20,
+    Q2_OFF_SIZE = 24,
+    Q2_OFF_CRYPT_METHOD = 32,
+    Q2_OFF_L1_ENTRIES = 36,
+    Q2_OFF_L1_OFFSET = 40,
+    Q2_OFF_REFTABLE_OFFSET = 48,
+    Q2_OFF_REFTABLE_CLUSTERS = 56,
+    Q2_OFF_N_SNAPSHOTS = 60,
+    Q2_OFF_SNAPSHOTS_OFFSET = 64,
+    Q2_OFF_INCOMPATIBLE = 72,
+    Q2_OFF_COMPATIBLE = 80,
+    Q2_OFF_AUTOCLEAR = 88,
+    Q2_OFF_REFCOUNT_ORDER = 96,
+    Q2_OFF_HEADER_LENGTH = 100,
+    Q2_OFF_COMPRESSION_TYPE = 104
 };
 #define Q2_HEADER_BYTES 112u /* as much as q2_header_parse() looks at */
 
@@ -70,9 +72,9 @@ uint64_t q2_header_field_load(const struct q2_header_field *f, const uint8_t *by
  * the version, the header's length or the file have no such field. */
 void q2_header_load(const uint8_t *bytes, size_t len, struct q2_header *out);
 
-/* Parse and check all that the header alone can tell (1, 1.1, 1.3, 2 and 9 of the format notes). @bytes are the first
- * @len bytes of the file; a file shorter than the header is QCBM_E_CORRUPT. Unknown incompatible bits pass here: the
- * caller names them from the feature table. reftable_clusters 0 passes (check can work on it).
+/* Parse and check all that the header alone can tell: sizes, version, feature bits, places and limits. @bytes are the
+ * first @len bytes of the file; a file shorter than the header is QCBM_E_CORRUPT. Unknown incompatible bits pass here:
+ * the caller names them from the feature table. reftable_clusters 0 passes (check can work on it).
  * Returns 0, QCBM_E_NOT_QCOW2, QCBM_E_UNSUPPORTED (version, encryption, compression), QCBM_E_CORRUPT, QCBM_E_LIMIT. */
 int q2_header_parse(const uint8_t *bytes, size_t len, struct q2_header *out, struct qcbm_error *err);
 

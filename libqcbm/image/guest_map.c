@@ -290,7 +290,7 @@ static int init_layer(struct qcbmi_guest_layer *l, struct qcbmi_layer *layer, un
     l->l1.holes = l->l2.holes = &l->holes;
     l->strict = flags & QCBMI_GUEST_STRICT;
     if (l->strict && l->lost_entries)
-        ret = qcbmi_fail(err, QCBM_E_CORRUPT, 40,
+        ret = qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_L1_OFFSET,
                          "active L1 table: %" PRIu64 " entries lie past the end of the file at 0x%" PRIx64,
                          l->lost_entries, img->io.size);
     if (ret == 0 && img && (flags & QCBMI_GUEST_ALL))

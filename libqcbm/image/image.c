@@ -44,7 +44,7 @@ static int check_incompatible(const struct qcbmi_image *img, struct qcbm_error *
     }
     if (unknown)
         append(text, "%sUnknown incompatible feature: %" PRIx64, *text ? ", " : "", unknown);
-    return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 72, "Unsupported qcow2 feature(s): %s", text);
+    return qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_INCOMPATIBLE, "Unsupported qcow2 feature(s): %s", text);
 }
 
 static int dup_extension(const struct qcbmi_image *img, uint32_t type, char **out, struct qcbm_error *err)
@@ -217,12 +217,13 @@ int qcbmi_image_check_sound(const struct qcbmi_image *img, struct qcbm_error *er
 int qcbmi_image_check_writable(const struct qcbmi_image *img, struct qcbm_error *err)
 {
     if (img->g.version < 3)
-        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 4,
+        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_VERSION,
                           "Cannot store dirty bitmaps in qcow2 v2 files: run 'qemu-img amend -o compat=1.1' first");
     if (img->h.incompatible & QCBM_INCOMPAT_CORRUPT)
-        return qcbmi_fail(err, QCBM_E_UNSAFE, 72, "the image is marked corrupt (incompatible feature bit 1)");
+        return qcbmi_fail(err, QCBM_E_UNSAFE, Q2_OFF_INCOMPATIBLE,
+                          "the image is marked corrupt (incompatible feature bit 1)");
     if (img->h.incompatible & QCBM_INCOMPAT_DIRTY)
-        return qcbmi_fail(err, QCBM_E_UNSAFE, 72,
+        return qcbmi_fail(err, QCBM_E_UNSAFE, Q2_OFF_INCOMPATIBLE,
                           "the image is marked dirty (incompatible feature bit 0), its refcounts cannot be trusted");
     return 0;
 }

@@ -19,7 +19,7 @@ int qcbmi_l1_load(struct qcbmi_image *img, struct qcbm_error *err)
         return 0;
     /* The header check bounds l1_used by l1_entries, and those by 32 MiB; the file bounds it once more. */
     if (!range_fits(img->h.l1_offset, bytes, img->io.size))
-        return qcbmi_fail(err, QCBM_E_CORRUPT, 40,
+        return qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_L1_OFFSET,
                           "active L1 table: %" PRIu64 " bytes at 0x%" PRIx64 " pass the end of the file", bytes,
                           img->h.l1_offset);
     l1 = qcbmi_alloc_array(bytes, 1, err);

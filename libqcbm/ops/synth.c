@@ -152,7 +152,7 @@ static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi
 
     if (l->img->g.raw_data_file) { /* QEMU maps every cluster of it: only content could tell */
         if (!(s->opt.flags & QCBM_SYNTH_FORCE))
-            return qcbmi_fail(err, QCBM_E_UNSUPPORTED, 88,
+            return qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_AUTOCLEAR,
                               "the image has a raw external data file: its allocation says "
                               "nothing about changes (force marks everything dirty)");
         s->result->sum.says_nothing = true;

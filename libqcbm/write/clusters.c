@@ -193,7 +193,8 @@ static int take_new_table(struct qcbmi_alloc *a, uint64_t n_entries, struct qcbm
     int ret = forget_new_table(a, err);
 
     if (ret == 0 && need > max)
-        ret = qcbmi_fail(err, QCBM_E_LIMIT, 56, "the refcount table would pass its limit of 8 MiB");
+        ret =
+            qcbmi_fail(err, QCBM_E_LIMIT, Q2_OFF_REFTABLE_CLUSTERS, "the refcount table would pass its limit of 8 MiB");
     if (ret == 0)
         ret = qcbmi_alloc_take(a, n, &off, err);
     if (ret == 0)

@@ -162,8 +162,8 @@ static int add_snapshots(struct qcbmi_owners *o, struct qcbm_error *err)
         (void)qcbmi_image_refuse(img, QCBM_E_CORRUPT, err);
     if (ret == 0 && img->h.n_snapshots)
         ret = qcbmi_owners_blame(
-            o, qcbmi_owners_add(o, img->h.snapshots_offset, img->snapshot_table_bytes, "snapshot table", 0, err), 64,
-            err);
+            o, qcbmi_owners_add(o, img->h.snapshots_offset, img->snapshot_table_bytes, "snapshot table", 0, err),
+            Q2_OFF_SNAPSHOTS_OFFSET, err);
     for (uint32_t i = 0; ret == 0 && i < img->h.n_snapshots; i++) {
         uint64_t bytes = 8 * (uint64_t)img->snapshots[i].l1_entries;
 
@@ -199,8 +199,8 @@ int qcbmi_owners_scan_metadata(struct qcbmi_image *img, struct qcbmi_owners *o, 
         ret = qcbmi_owners_add(o, 0, u64_min(img->g.cluster_size, img->io.size), "header", 0, err);
     if (ret == 0)
         ret = qcbmi_owners_blame(
-            o, qcbmi_owners_add(o, img->h.l1_offset, 8 * (uint64_t)img->h.l1_entries, "active L1 table", 0, err), 40,
-            err);
+            o, qcbmi_owners_add(o, img->h.l1_offset, 8 * (uint64_t)img->h.l1_entries, "active L1 table", 0, err),
+            Q2_OFF_L1_OFFSET, err);
     if (ret == 0 && crypto)
         ret = qcbmi_owners_blame(
             o, qcbmi_owners_add(o, be64_load(crypto->data), be64_load(crypto->data + 8), "LUKS header", 0, err),

@@ -36,7 +36,7 @@ int qcbmi_reftable_read(struct qcbmi_image *img, uint64_t **table, uint64_t *n, 
     *table = NULL;
     *n = bytes / 8;
     if (*n == 0)
-        return qcbmi_fail(err, QCBM_E_UNSAFE, 56, "the image has no refcount table");
+        return qcbmi_fail(err, QCBM_E_UNSAFE, Q2_OFF_REFTABLE_CLUSTERS, "the image has no refcount table");
     t = qcbmi_alloc_array(*n, 8, err);
     if (!t)
         return QCBM_E_NOMEM;

@@ -92,7 +92,6 @@ static int add_write(struct save *s, const struct qcbmi_plan_write *w, uint32_t 
 static int compare_places(const void *a, const void *b)
 {
     const struct qcbmi_undo_place *x = a, *y = b;
-
     int by_off = u64_compare(x->r.off, y->r.off);
 
     return by_off ? by_off : u64_compare(x->r.index, y->r.index);
@@ -279,8 +278,11 @@ void qcbmi_undo_identity(const struct qcbmi_image *img, uint8_t out[QCBMI_DIGEST
 {
     static const struct {
         uint8_t off, len;
-    } fields[] = { { 0, 8 }, { 20, 4 }, { 24, 8 }, { 32, 4 }, { 96, 4 } }; /* magic, version, cluster size, size,
-                                                                             encryption, refcount width */
+    } fields[] = { { Q2_OFF_MAGIC, 8 }, /* and the version */
+                   { Q2_OFF_CLUSTER_BITS, 4 },
+                   { Q2_OFF_SIZE, 8 },
+                   { Q2_OFF_CRYPT_METHOD, 4 },
+                   { Q2_OFF_REFCOUNT_ORDER, 4 } };
     uint8_t bytes[28];
     size_t n = 0;
 

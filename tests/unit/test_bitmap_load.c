@@ -50,7 +50,7 @@ static void teardown(struct loaded *l)
 static void bits_stand_lowest_first(void **state)
 {
     const uint64_t size = GIB(10) + 512;
-    struct loaded l; /* format notes, 8.3: guest 5368832576 is bit 81921, byte 10240, value 2 */
+    struct loaded l; /* lowest bit first: guest 5368832576 is bit 81921, byte 10240, value 2 */
     uint64_t data = start(&l, 16, size, 1);
 
     (void)state;

@@ -15,7 +15,7 @@ static void max_of_each_width(void **state)
         assert_int_equal(q2_refcount_max(order), want[order]);
 }
 
-/* [V] in the format notes: order 1, refcounts 1,1,1,1,2,2,2,2,1,1 */
+/* Order 1, as QEMU stores it: refcounts 1,1,1,1,2,2,2,2,1,1 */
 static void packing_example_of_two_bits(void **state)
 {
     static const uint64_t counts[] = { 1, 1, 1, 1, 2, 2, 2, 2, 1, 1 };
