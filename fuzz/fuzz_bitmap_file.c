@@ -68,7 +68,7 @@ static bool through_an_image(struct bytes *in, unsigned flags, struct bytes *out
         fuzz_check_error(&err, ret);
     fuzz_require(ret == 0 || f.writes == 0, "import", "refused, but something was written");
     if (ret == 0)
-        fuzz_require(qcbm_edit_commit(edit, NULL, &err) == 0, "commit", err.message);
+        fuzz_require(qcbm_edit_commit(edit, NULL, 0, &err) == 0, "commit", err.message);
     if (ret == 0)
         fuzz_require(qcbm_bitmap_export(img, "new", QCBM_TRANSFER_QCBM, write_bytes, out, &err) == 0, "export",
                      err.message);

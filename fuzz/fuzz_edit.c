@@ -299,11 +299,11 @@ static int run(struct qcbm_image *img, const struct view *v, struct script *s)
     for (unsigned i = 0; ret == 0 && i < 1u + s->bytes[0] % 2; i++)
         ret = change(edit, img, v, s, s->bytes[1 + i], &err);
     if (ret == 0)
-        ret = qcbm_edit_plan(edit, &sum, on_step, &bytes, &err);
+        ret = qcbm_edit_plan(edit, &sum, sizeof(sum), on_step, &bytes, &err);
     if (ret == 0)
         fuzz_require(bytes == sum.bytes_written, "plan", "steps and summary disagree");
     if (ret == 0)
-        ret = qcbm_edit_commit(edit, NULL, &err);
+        ret = qcbm_edit_commit(edit, NULL, 0, &err);
     if (ret < 0)
         fuzz_check_error(&err, ret);
     qcbm_edit_free(edit);

@@ -143,7 +143,7 @@ static int commit(struct stopping *s, const char *path, const struct choice *c)
     if (ret == 0)
         ret = qcbm_edit_set_undo(edit, path, &err);
     if (ret == 0)
-        ret = qcbm_edit_commit(edit, NULL, &err);
+        ret = qcbm_edit_commit(edit, NULL, 0, &err);
     if (ret < 0)
         fuzz_check_error(&err, ret);
     qcbm_edit_free(edit);

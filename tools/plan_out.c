@@ -46,10 +46,10 @@ static int run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, const ch
     if (!dry_run && undo)
         ret = qcbm_edit_set_undo(edit, undo, err);
     if (!dry_run)
-        return ret < 0 ? ret : qcbm_edit_commit(edit, &plan->summary, err);
+        return ret < 0 ? ret : qcbm_edit_commit(edit, &plan->summary, sizeof(plan->summary), err);
     ret = check_undo(undo, err);
     if (ret == 0)
-        ret = qcbm_edit_plan(edit, &plan->summary, plan_collect, plan, err);
+        ret = qcbm_edit_plan(edit, &plan->summary, sizeof(plan->summary), plan_collect, plan, err);
     if (ret == QCBM_E_ABORTED)
         snprintf(err->message, sizeof err->message, "no memory for the list of steps");
     return ret;

@@ -98,14 +98,23 @@ static int handle_of(struct qcbm_chain *chain, const struct qcbmi_layer *l, stru
 int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,
                    struct qcbm_error *err)
 {
-    struct qcbmi_layer *l = &chain->chain.layers[index];
-    struct qcbm_chain_layer layer = { .filename = l->filename, .format = l->img ? "qcow2" : "raw" };
-    struct qcbmi_io *io = l->img ? &l->img->io : &l->raw;
+    struct qcbm_chain_layer layer = { 0 };
+    struct qcbmi_layer *l;
+    struct qcbmi_io *io;
     uint64_t available;
-    int ret = handle_of(chain, l, &layer.image, err);
+    int ret = qcbmi_check_size(size, err);
 
+    if (ret == 0 && index >= chain->chain.n)
+        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the chain has no layer %" PRIu32, index);
     if (ret < 0)
         return ret;
+    l = &chain->chain.layers[index];
+    io = l->img ? &l->img->io : &l->raw;
+    ret = handle_of(chain, l, &layer.image, err);
+    if (ret < 0)
+        return ret;
+    layer.filename = l->filename;
+    layer.format = l->img ? "qcow2" : "raw";
     layer.virtual_size = l->size;
     layer.file_size = io->size;
     if (qcbmi_io_space(io, &available, &layer.disk_size, NULL) < 0)

@@ -1,7 +1,6 @@
 /* image_api.c - open, close, and what can be asked of an open image
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
@@ -138,7 +137,7 @@ static void features_of(const struct qcbmi_image *img, struct qcbm_image_info *i
     i->autoclear_features = img->h.autoclear;
 }
 
-void qcbm_image_get_info(const struct qcbm_image *handle, struct qcbm_image_info *out, size_t size)
+int qcbm_image_get_info(const struct qcbm_image *handle, struct qcbm_image_info *out, size_t size)
 {
     const struct qcbmi_image *img = handle->image;
     const struct q2_extension *crypto = q2_extension_find(&img->exts, Q2_EXT_CRYPTO);
@@ -164,7 +163,7 @@ void qcbm_image_get_info(const struct qcbm_image *handle, struct qcbm_image_info
     }
     i.is_device = img->io.traits.is_device;
     i.extent_size_hint = img->io.traits.extent_size_hint;
-    qcbmi_give(out, size, &i, sizeof(i));
+    return qcbmi_give_checked(out, size, &i, sizeof(i));
 }
 
 int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_error *err)
@@ -175,13 +174,17 @@ int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_err
     return ret;
 }
 
-void qcbm_snapshot_get(const struct qcbm_image *handle, uint32_t index, struct qcbm_snapshot_info *out, size_t size)
+int qcbm_snapshot_get(const struct qcbm_image *handle, uint32_t index, struct qcbm_snapshot_info *out, size_t size)
 {
     const struct qcbmi_image *img = handle->image;
-    const struct q2_snapshot *s = &img->snapshots[index];
-    struct qcbm_snapshot_info i = { .id = img->snapshot_strings[2 * index],
-                                    .name = img->snapshot_strings[2 * index + 1] };
+    const struct q2_snapshot *s;
+    struct qcbm_snapshot_info i = { 0 };
 
+    if (index >= img->n_snapshots_loaded)
+        return QCBM_E_ARG;
+    s = &img->snapshots[index];
+    i.id = img->snapshot_strings[2 * index];
+    i.name = img->snapshot_strings[2 * index + 1];
     i.l1_offset = s->l1_offset;
     i.l1_entries = s->l1_entries;
     i.date_sec = s->date_sec;
@@ -191,7 +194,7 @@ void qcbm_snapshot_get(const struct qcbm_image *handle, uint32_t index, struct q
     i.disk_size = s->disk_size == UINT64_MAX ? img->h.size : s->disk_size;
     i.icount = s->icount;
     i.entry_offset = img->h.snapshots_offset + (uint64_t)(s->extra - Q2_SNAPSHOT_FIXED - img->snapshot_table);
-    qcbmi_give(out, size, &i, sizeof(i));
+    return qcbmi_give_checked(out, size, &i, sizeof(i));
 }
 
 uint32_t qcbm_finding_count(const struct qcbm_image *img)
@@ -199,9 +202,11 @@ uint32_t qcbm_finding_count(const struct qcbm_image *img)
     return (uint32_t)img->findings.n;
 }
 
-void qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_finding *out, size_t size)
+int qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_finding *out, size_t size)
 {
-    qcbmi_give(out, size, &img->findings.list[index], sizeof(struct qcbm_finding));
+    if (index >= img->findings.n)
+        return QCBM_E_ARG;
+    return qcbmi_give_checked(out, size, &img->findings.list[index], sizeof(struct qcbm_finding));
 }
 
 static struct qcbm_bitmap_info bitmap_info(const struct qcbmi_bitmap *b)
@@ -220,28 +225,44 @@ static struct qcbm_bitmap_info bitmap_info(const struct qcbmi_bitmap *b)
     return i;
 }
 
-void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size)
+int qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size)
 {
-    const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
-    struct qcbm_bitmap_info i = bitmap_info(b);
+    const struct qcbmi_bitmap *b;
+    struct qcbm_bitmap_info i;
 
+    if (index >= img->bitmaps->n)
+        return QCBM_E_ARG;
+    b = &img->bitmaps->list[index];
+    i = bitmap_info(b);
     i.usable = qcbmi_bitmap_check_readable(img->image, b, false, NULL) == 0;
-    qcbmi_give(out, size, &i, sizeof(i));
+    return qcbmi_give_checked(out, size, &i, sizeof(i));
 }
 
-void qcbm_stale_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size)
+int qcbm_stale_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size)
 {
-    struct qcbm_bitmap_info i = bitmap_info(&img->bitmaps->was->list[index]);
+    const struct qcbmi_bitmap_list *was = img->bitmaps->was;
+    struct qcbm_bitmap_info i;
 
-    qcbmi_give(out, size, &i, sizeof(i));
+    if (!was || index >= was->n)
+        return QCBM_E_ARG;
+    i = bitmap_info(&was->list[index]);
+    return qcbmi_give_checked(out, size, &i, sizeof(i));
+}
+
+static int check_index(const struct qcbm_image *img, uint32_t index, struct qcbm_error *err)
+{
+    return index < img->bitmaps->n
+               ? 0
+               : qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the image has no bitmap number %" PRIu32, index);
 }
 
 int qcbm_bitmap_check_table(struct qcbm_image *img, uint32_t index, struct qcbm_error *err)
 {
-    const struct qcbmi_bitmap *b = &img->bitmaps->list[index];
-    int ret = qcbmi_bitmap_check_readable(img->image, b, false, err);
+    int ret = check_index(img, index, err);
 
-    return ret < 0 ? ret : qcbmi_bitmap_check_table(img->image, b, err);
+    if (ret == 0)
+        ret = qcbmi_bitmap_check_readable(img->image, &img->bitmaps->list[index], false, err);
+    return ret < 0 ? ret : qcbmi_bitmap_check_table(img->image, &img->bitmaps->list[index], err);
 }
 
 struct tally {
@@ -272,7 +293,7 @@ static int count_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t fi
     return 0;
 }
 
-int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, struct qcbm_error *err)
+static int count_bits(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, struct qcbm_error *err)
 {
     const struct q2_geometry *g = &img->image->g;
     struct qcbmi_bitmap *b = &img->bitmaps->list[index];
@@ -281,7 +302,6 @@ int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
     struct tally t = { 0 };
     int ret = qcbmi_bitmap_find_shared_data(img, err);
 
-    memset(out, 0, sizeof(*out));
     if (ret == 0)
         ret = qcbmi_bitmap_check_readable(img->image, b, true, err);
     if (ret == 0)
@@ -309,20 +329,39 @@ int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
     return 0;
 }
 
+int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, size_t size,
+                      struct qcbm_error *err)
+{
+    struct qcbm_bitmap_usage usage = { 0 };
+    int ret = qcbmi_check_size(size, err);
+
+    if (ret < 0)
+        return ret;
+    qcbmi_give(out, size, &usage, sizeof(usage)); /* zeros, should it fail */
+    ret = check_index(img, index, err);
+    if (ret == 0)
+        ret = count_bits(img, index, &usage, err);
+    if (ret == 0)
+        qcbmi_give(out, size, &usage, sizeof(usage));
+    return ret;
+}
+
 int qcbm_edit_look(struct qcbm_edit *edit, const char *name, struct qcbm_edit_bitmap_info *out, size_t size,
                    struct qcbm_error *err)
 {
     struct qcbm_edit_bitmap_info i = { 0 };
     struct qcbm_bitmap_usage usage;
     struct qcbmi_edit_bitmap *b;
-    int ret = qcbmi_edit_find_consistent(edit, name, &b, err);
+    int ret = qcbmi_check_size(size, err);
 
+    if (ret == 0)
+        ret = qcbmi_edit_find_consistent(edit, name, &b, err);
     if (ret == 0 && b->bits_changed) {
         i.granules = b->map.bits.n_bits;
         i.dirty_granules = qcbmi_bitset_count(&b->map.bits);
         i.dirty_bytes = qcbmi_dirtymap_dirty_bytes(&b->map);
     } else if (ret == 0) {
-        ret = qcbm_bitmap_usage(edit->handle, (uint32_t)(b->stored - edit->handle->bitmaps->list), &usage, err);
+        ret = count_bits(edit->handle, (uint32_t)(b->stored - edit->handle->bitmaps->list), &usage, err);
         i.granules = usage.granules;
         i.dirty_granules = usage.dirty_granules;
         i.dirty_bytes = usage.dirty_bytes;

@@ -15,8 +15,10 @@ int qcbm_image_luks(struct qcbm_image *img, struct qcbm_luks_info *out, size_t s
     uint8_t bytes[LUKS_HEADER_BYTES];
     uint64_t offset;
     bool fits;
-    int ret = 0;
+    int ret = qcbmi_check_size(size, err);
 
+    if (ret < 0)
+        return ret;
     memset(out, 0, size);
     if (!ext)
         return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "the image is not encrypted with LUKS");

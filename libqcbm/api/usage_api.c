@@ -74,8 +74,10 @@ int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_
     struct qcbm_check_result r = { 0 };
     struct usage s = { 0 };
     struct qcbmi_refscan scan;
-    int ret = qcbmi_refscan(img->image, UINT64_MAX, false, &scan, err);
+    int ret = qcbmi_check_size(size, err);
 
+    if (ret == 0)
+        ret = qcbmi_refscan(img->image, UINT64_MAX, false, &scan, err);
     if (ret == 0)
         ret = count_references(img, &s, &r, err);
     if (ret < 0)

@@ -7,6 +7,7 @@
  * States of a handle: sound -> failed, when a commit or reading back its result failed: then what is in memory may be
  * neither the old nor the new state, and the handle is good for closing only. The file is one of the two. */
 #include "bitmap/session.h"
+#include "base/sized.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,11 +63,14 @@ int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_
     return 0;
 }
 
-int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_plan_fn *fn, void *opaque,
+int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, size_t size, qcbm_plan_fn *fn, void *opaque,
                    struct qcbm_error *err)
 {
+    struct qcbm_plan_summary summary;
     int ret = qcbmi_edit_check_current(edit, err);
 
+    if (ret == 0 && out)
+        ret = qcbmi_check_size(size, err);
     if (ret < 0)
         return ret;
     if (!edit->planned) {
@@ -77,8 +81,9 @@ int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_p
         }
         edit->planned = true;
     }
+    qcbmi_plan_summary(&edit->plan, edit->img, &summary);
     if (out)
-        qcbmi_plan_summary(&edit->plan, edit->img, out);
+        qcbmi_give(out, size, &summary, sizeof(summary));
     return fn ? qcbmi_plan_each(&edit->plan, fn, opaque, err) : 0;
 }
 
@@ -115,7 +120,7 @@ int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *ha
     return ret;
 }
 
-int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err)
+int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, size_t size, struct qcbm_error *err)
 {
     struct qcbmi_image *img = edit->img;
     struct qcbm_plan_summary summary;
@@ -123,16 +128,18 @@ int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, stru
 
     if (!(img->open_flags & QCBM_OPEN_WRITE))
         return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
+    if (out && qcbmi_check_size(size, err) < 0)
+        return QCBM_E_ARG;
     if (edit->of_live_data)
         return qcbmi_fail(
             err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
             "what was read with force-share may miss what a running program holds in memory: it can be planned, "
             "not written");
-    ret = qcbm_edit_plan(edit, &summary, NULL, NULL, err);
+    ret = qcbm_edit_plan(edit, &summary, sizeof(summary), NULL, NULL, err);
     if (ret < 0)
         return ret;
     if (out)
-        *out = summary;
+        qcbmi_give(out, size, &summary, sizeof(summary));
     edit->plan.undo_path = edit->undo_path;
     if (edit->undo_path)
         ret = qcbmi_edit_rely_on_bits(edit, err);

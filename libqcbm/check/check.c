@@ -1,6 +1,7 @@
 /* check.c - the check as a whole: its order of work, references, findings, memory
  * SPDX-License-Identifier: MIT */
 #include "check/check.h"
+#include "base/sized.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -509,9 +510,12 @@ int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options,
                        .err = err,
                        .tally = true,
                        .tell = true };
-    int ret;
+    int ret = qcbmi_check_size(size, err);
 
-    qcbmi_take_options(&c.o, sizeof(c.o), options);
+    if (ret == 0)
+        ret = qcbmi_take_options(&c.o, sizeof(c.o), options, err);
+    if (ret < 0)
+        return ret;
     c.o.memory = u64_max(c.o.memory, MIN_MEMORY);
     c.progress = (struct qcbmi_progress){ .fn = c.o.progress, .opaque = c.o.opaque };
     qcbmi_holes_init(&c.holes, &c.img->io);

@@ -304,13 +304,16 @@ static int judge_by_check(struct verdict *v, struct qcbm_error *err)
     return ret;
 }
 
-static void begin(struct verdict *v, struct qcbm_image *handle, const struct qcbm_verdict_options *options)
+static int begin(struct verdict *v, struct qcbm_image *handle, const struct qcbm_verdict_options *options, size_t size,
+                 struct qcbm_error *err)
 {
+    int ret = qcbmi_check_size(size, err);
+
     memset(v, 0, sizeof(*v));
     v->handle = handle;
     v->img = handle ? handle->image : NULL;
     v->o = (struct qcbm_verdict_options)QCBM_VERDICT_OPTIONS_INIT;
-    qcbmi_take_options(&v->o, sizeof(v->o), options);
+    return ret < 0 ? ret : qcbmi_take_options(&v->o, sizeof(v->o), options, err);
 }
 
 static int tell(struct verdict *v, struct qcbm_verdict *out, size_t size, struct qcbm_error *err)
@@ -324,7 +327,7 @@ static int tell(struct verdict *v, struct qcbm_verdict *out, size_t size, struct
             return qcbmi_fail_stopped(err);
     }
     v->r.harmless = v->r.reasons == 0;
-    memcpy(out, &v->r, (size_t)u64_min(size, sizeof(v->r)));
+    qcbmi_give(out, size, &v->r, sizeof(v->r));
     return 0;
 }
 
@@ -332,10 +335,11 @@ int qcbm_verdict(struct qcbm_image *img, const struct qcbm_verdict_options *opti
                  size_t size, struct qcbm_error *err)
 {
     struct verdict v;
-    int ret;
+    int ret = begin(&v, img, options, size, err);
 
-    begin(&v, img, options);
-    memset(out, 0, size);
+    if (ret < 0)
+        return ret;
+    qcbmi_give(out, size, &v.r, sizeof(v.r)); /* zeros, should it fail */
     judge_backing(&v);
     judge_extensions(&v);
     judge_features(&v);
@@ -352,14 +356,16 @@ int qcbm_verdict_refused(const struct qcbm_error *why, const struct qcbm_verdict
 {
     bool by_format = why->code == QCBM_E_CORRUPT || why->code == QCBM_E_LIMIT || why->code == QCBM_E_UNSUPPORTED;
     struct verdict v;
+    int ret = begin(&v, NULL, options, size, err);
 
-    memset(out, 0, size);
+    if (ret < 0)
+        return ret;
+    qcbmi_give(out, size, &v.r, sizeof(v.r));
     if (!by_format || why->offset == QCBM_NO_OFFSET) { /* it is the file, not what is in it */
         if (err)
             *err = *why;
         return why->code;
     }
-    begin(&v, NULL, options);
     if (why->code == QCBM_E_UNSUPPORTED && why->offset == Q2_OFF_INCOMPATIBLE)
         say(&v, true, "feature-incompatible", Q2_OFF_INCOMPATIBLE, "%s", why->message);
     else

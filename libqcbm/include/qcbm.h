@@ -9,9 +9,15 @@
  *
  * Rules that hold for every call:
  *  - 0 is success, a negative value is one of enum qcbm_code; a positive value is documented where it occurs.
- *  - The last parameter is an error object that the caller owns; it may be NULL, and success never touches it.
+ *  - The last parameter is an error object that the caller owns; it may be NULL, and success never touches it. A call
+ *    without one fails with QCBM_E_ARG alone, and only for an @index or @size that is out of range.
  *  - A handle belongs to one thread at a time. The library keeps no globals, prints nothing and never exits.
- *  - Options structs start with struct_size; initialise them with their _INIT macro. NULL means defaults.
+ *  - Options structs start with struct_size; initialise them with their _INIT macro. NULL means defaults. What a newer
+ *    program sets and this library does not know is refused with QCBM_E_UNSUPPORTED.
+ *  - A struct that the library fills comes with @size, which is sizeof *out as the caller was compiled: a shorter, older one
+ *    is filled up to its end, a longer, newer one with zeros behind what is known. No size of a struct is QCBM_E_ARG.
+ *  - Structs that callbacks get are the library's, and grow at their end. They and their strings live until the callback
+ *    returns, if nothing else is said.
  *  - Sizes and offsets are bytes in uint64_t. "guest" offsets are in the virtual disk, others in the image file.
  */
 #ifndef QCBM_H
@@ -145,11 +151,11 @@ struct qcbm_synth_layer {
     const char *format;   /* "qcow2" */
     uint64_t virtual_size, cluster_size, allocated_bytes;
 };
-QCBM_API void qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size);
-/* @index in 0 .. layers - 1, from the overlay down. */
-QCBM_API void qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
-                                      size_t size);
-/* @index in 0 .. notes - 1: one line for people, e.g. a grown tail. Lives as long as the result. */
+QCBM_API int qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size);
+/* @index in 0 .. layers - 1, from the overlay down. Returns 0, QCBM_E_ARG. */
+QCBM_API int qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
+                                     size_t size);
+/* @index in 0 .. notes - 1: one line for people, e.g. a grown tail. Lives as long as the result. NULL past the last. */
 QCBM_API const char *qcbm_synth_result_note(const struct qcbm_synth_result *r, uint32_t index);
 QCBM_API void qcbm_synth_result_free(struct qcbm_synth_result *r);
 
@@ -230,8 +236,8 @@ struct qcbm_image_info {
     const char *full_data_file;
 };
 
-/* Fill @out from what was read at open. @size is sizeof *out of the caller. Cannot fail. */
-QCBM_API void qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *out, size_t size);
+/* Fill @out from what was read at open. Returns 0, QCBM_E_ARG. */
+QCBM_API int qcbm_image_get_info(const struct qcbm_image *img, struct qcbm_image_info *out, size_t size);
 
 struct qcbm_image_usage {
     uint64_t allocated_bytes; /* clusters that have a refcount or are referred to, or QCBM_UNKNOWN */
@@ -263,7 +269,7 @@ struct qcbm_luks_info {
     struct qcbm_luks_slot slots[QCBM_LUKS_SLOTS];
 };
 /* The LUKS header (version 1) of an image with crypt_method 2, by the "LUKS On-Disk Format Specification": what can be told
- * without a key. @size is sizeof *out of the caller; on failure *out is zeros.
+ * without a key. On failure *out is zeros.
  * Returns 0, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (no LUKS, or another version), QCBM_E_IO. */
 QCBM_API int qcbm_image_luks(struct qcbm_image *img, struct qcbm_luks_info *out, size_t size, struct qcbm_error *err);
 
@@ -283,14 +289,14 @@ struct qcbm_bitmap_info {
     bool enabled; /* records writes (AUTO) */
     bool usable;  /* consistent, and no finding keeps its bits from being read */
 };
-/* @index in 0 .. bitmap_count - 1. Cannot fail. */
-QCBM_API void qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size);
+/* @index in 0 .. bitmap_count - 1. Returns 0, QCBM_E_ARG. */
+QCBM_API int qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size);
 
 /* Stale bitmaps (bitmaps_stale): a program that does not know bitmaps wrote to the image. They cannot be used or edited,
  * and the next commit gives them up: clusters that are provably theirs are freed, others stay.
- * @index in 0 .. stale_bitmap_count - 1. Cannot fail. @out->usable is false. */
-QCBM_API void qcbm_stale_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out,
-                                    size_t size);
+ * @index in 0 .. stale_bitmap_count - 1. @out->usable is false. Returns 0, QCBM_E_ARG. */
+QCBM_API int qcbm_stale_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out,
+                                   size_t size);
 
 /* Look at the table of bitmap @index, which opening does not read, as QEMU does when it opens an image.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_INUSE, QCBM_E_CORRUPT. */
@@ -304,7 +310,7 @@ struct qcbm_bitmap_usage {
 /* Count the bits of bitmap @index. Reads its table and data. An in-use bitmap is counted as stored: what it will have, or
  * should have had, cannot be known, and is not to be shown to people.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT. */
-QCBM_API int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out,
+QCBM_API int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, size_t size,
                                struct qcbm_error *err);
 
 /* ---- findings ---------------------------------------------------------------------------------------------------- */
@@ -320,7 +326,7 @@ struct qcbm_finding {
     char message[256];
 };
 QCBM_API uint32_t qcbm_finding_count(const struct qcbm_image *img);
-QCBM_API void qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_finding *out, size_t size);
+QCBM_API int qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_finding *out, size_t size);
 
 /* ---- snapshots --------------------------------------------------------------------------------------------------- */
 
@@ -339,8 +345,8 @@ struct qcbm_snapshot_info {
  * are those before the bad one.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT, QCBM_E_LIMIT. */
 QCBM_API int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_error *err);
-QCBM_API void qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, struct qcbm_snapshot_info *out,
-                                size_t size);
+QCBM_API int qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, struct qcbm_snapshot_info *out,
+                               size_t size);
 
 /* ---- change ------------------------------------------------------------------------------------------------------ */
 
@@ -403,7 +409,7 @@ struct qcbm_edit_bitmap_info {
     uint64_t dirty_bytes; /* clipped at the virtual size */
     bool enabled;
 };
-/* Bitmap @name as the edit has it so far; bits that are not in memory are counted in the file. @size is sizeof *out.
+/* Bitmap @name as the edit has it so far; bits that are not in memory are counted in the file.
  * Returns 0, QCBM_E_NOTFOUND, QCBM_E_INUSE, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_edit_look(struct qcbm_edit *edit, const char *name, struct qcbm_edit_bitmap_info *out, size_t size,
                             struct qcbm_error *err);
@@ -428,14 +434,15 @@ typedef int qcbm_plan_fn(void *opaque, const struct qcbm_plan_step *step);
 /* Work out what a commit would write; @fn (may be NULL) is called for each write in order. Nothing is written. The edit
  * cannot be changed afterwards, only committed or freed.
  * Returns 0, QCBM_E_NOSPACE, QCBM_E_UNSAFE, QCBM_E_CORRUPT, QCBM_E_LIMIT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
-QCBM_API int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, qcbm_plan_fn *fn, void *opaque,
-                            struct qcbm_error *err);
+QCBM_API int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, size_t size, qcbm_plan_fn *fn,
+                            void *opaque, struct qcbm_error *err);
 
 /* Write it. On success the image shows the new state. What was read with a force-share flag is never written: what the
  * running program holds in memory is not in it. On failure the file holds the old state, or the new one if the
  * failure came after the switch (the message says so); at worst clusters leak. The handle must then be closed.
  * Returns what qcbm_edit_plan() returns, QCBM_E_READONLY, and QCBM_E_UNSAFE. */
-QCBM_API int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, struct qcbm_error *err);
+QCBM_API int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, size_t size,
+                              struct qcbm_error *err);
 
 /* What qcbm_synth() does, staged in @edit beside other changes. @edit may be of @overlay itself, or of another image, which
  * gets the bitmap; dirty ranges past the end of that image are refused.
@@ -545,7 +552,7 @@ struct qcbm_undo_result {
  * in @path. What the change touched, and what its old state relies on, must be as the operation left it, or partly as it was
  * before. A guest that wrote only to clusters that it had leaves no trace there, but another time of the last write: where
  * bitmaps that record writes would come back, the undo is refused then, and where a block device does not tell that time.
- * @options NULL = defaults. @out (may be NULL; @size is sizeof *out of the caller) is filled on success.
+ * @options NULL = defaults. @out (may be NULL) is filled on success.
  * Returns 0, QCBM_E_ARG (no undo file, or of another image), QCBM_E_UNSUPPORTED (a later version), QCBM_E_CORRUPT
  * (the undo file is damaged or incomplete), QCBM_E_UNSAFE (the image has changed since), QCBM_E_READONLY, QCBM_E_IO,
  * QCBM_E_NOMEM, QCBM_E_ABORTED. */
@@ -623,7 +630,7 @@ struct qcbm_check_result {
 };
 
 /* Check the whole image: what qemu-img check checks, in its order, and the bitmaps. Writes nothing, opens no other file,
- * needs no key. @out (@size is sizeof *out of the caller) is filled on failure too, with what was found so far.
+ * needs no key. @out is filled on failure too, with what was found so far.
  * Returns 0 whatever was found; QCBM_E_LIMIT (too many clusters), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,
                         size_t size, struct qcbm_error *err);
@@ -659,7 +666,7 @@ struct qcbm_verdict {
 
 /* May this image, from a stranger, be given to programs that trust it? Against it are: names of other files, what is
  * unknown, numbers out of proportion, sharing that multiplies work, names that play with terminals, and corruption and
- * damage by qcbm_check(). Writes nothing, opens no other file. *@out has @size = sizeof *out bytes of the caller.
+ * damage by qcbm_check(). Writes nothing, opens no other file.
  * Returns 0 whatever the verdict is, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_verdict(struct qcbm_image *img, const struct qcbm_verdict_options *options, struct qcbm_verdict *out,
                           size_t size, struct qcbm_error *err);
@@ -696,7 +703,7 @@ QCBM_API int qcbm_chain_open_partial(struct qcbm_image *img, struct qcbm_chain *
  * QCBM_OPEN_NO_LOCK. Returns 0, QCBM_E_ARG, and what qcbm_open() returns. */
 QCBM_API int qcbm_chain_open_raw(const char *path, unsigned flags, struct qcbm_chain **out, struct qcbm_error *err);
 QCBM_API uint32_t qcbm_chain_count(const struct qcbm_chain *chain);
-/* @index in 0 .. count - 1, from the top down. Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
+/* @index in 0 .. count - 1, from the top down. Returns 0, QCBM_E_ARG, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,
                             struct qcbm_error *err);
 QCBM_API void qcbm_chain_close(struct qcbm_chain *chain);

@@ -238,17 +238,21 @@ int qcbm_edit_import(struct qcbm_edit *edit, const char *name, const struct qcbm
                      qcbm_read_fn *fn, void *opaque, struct qcbm_import_result *out, size_t out_size,
                      struct qcbm_error *err)
 {
-    struct in *in = qcbmi_alloc_array(1, sizeof(*in), err);
-    int ret;
+    int ret = out ? qcbmi_check_size(out_size, err) : 0;
+    struct in *in;
 
+    if (ret < 0)
+        return ret;
+    in = qcbmi_alloc_array(1, sizeof(*in), err);
     if (!in)
         return QCBM_E_NOMEM;
     in->fn = fn;
     in->opaque = opaque;
     in->edit = edit;
     in->opt = (struct qcbm_import_options)QCBM_IMPORT_OPTIONS_INIT;
-    qcbmi_take_options(&in->opt, sizeof(in->opt), options);
-    ret = import(in, name, err);
+    ret = qcbmi_take_options(&in->opt, sizeof(in->opt), options, err);
+    if (ret == 0)
+        ret = import(in, name, err);
     if (ret == 0 && out)
         qcbmi_give(out, out_size, &in->result, sizeof(in->result));
     qcbmi_dirtymap_free(&in->map);

@@ -119,9 +119,10 @@ int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name, const struc
     struct qcbmi_chain chain = { 0 };
     struct qcbmi_guest_map map = { 0 };
     const struct qcbmi_bitmap *b;
-    int ret = qcbmi_bitmap_find_readable(img, name, &b, err);
+    int ret = qcbmi_take_options(&o, sizeof(o), options, err);
 
-    qcbmi_take_options(&o, sizeof(o), options);
+    if (ret == 0)
+        ret = qcbmi_bitmap_find_readable(img, name, &b, err);
     if (ret == 0)
         ret = qcbmi_bitmap_check_table(img->image, b, err); /* before the first extent is given out */
     if (ret < 0)

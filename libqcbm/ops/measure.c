@@ -1,6 +1,7 @@
 /* measure.c - how large a copy of an image would be, as qemu-img measure reckons
  * SPDX-License-Identifier: MIT */
 #include "ops/measure.h"
+
 #include "base/checked.h"
 #include "base/sized.h"
 #include "bitmap/bitmap_list.h"
@@ -8,7 +9,7 @@
 
 struct target {
     uint64_t cluster_size, l2_entry_size, refcount_bits;
-    unsigned version;
+    unsigned version, flags;
     int (*progress)(void *opaque, uint64_t done, uint64_t total);
     void *opaque;
 };
@@ -26,11 +27,14 @@ static bool is_power_of_two(uint64_t v)
 static int read_options(const struct qcbm_measure_options *from, struct target *t, struct qcbm_error *err)
 {
     struct qcbm_measure_options o = QCBM_MEASURE_OPTIONS_INIT;
+    int ret = qcbmi_take_options(&o, sizeof(o), from, err);
 
-    qcbmi_take_options(&o, sizeof(o), from);
+    if (ret < 0)
+        return ret;
     t->cluster_size = o.cluster_size ? o.cluster_size : 65536;
     t->refcount_bits = o.refcount_bits ? o.refcount_bits : 16;
     t->version = o.version ? o.version : 3;
+    t->flags = o.flags;
     t->l2_entry_size = o.extended_l2 ? 16 : 8;
     t->progress = o.progress;
     t->opaque = o.opaque;
@@ -152,7 +156,7 @@ static int measure(struct qcbm_image *top, const struct qcbmi_chain *chain, uint
         ret = measure_source(top, chain, &t, m, err);
     if (ret < 0)
         return ret;
-    if (options && (options->flags & QCBM_MEASURE_PREALLOCATED))
+    if (t.flags & QCBM_MEASURE_PREALLOCATED)
         m->required = virtual_size;
     metadata = metadata_bytes(virtual_size, &t);
     m->required += metadata;
@@ -165,8 +169,10 @@ int qcbmi_measure_chain(struct qcbm_image *top, const struct qcbmi_chain *chain,
                         struct qcbm_error *err)
 {
     struct qcbm_measure m = { 0 };
-    int ret = measure(top, chain, align_down(chain->layers[0].size, Q2_SECTOR), options, &m, err);
+    int ret = qcbmi_check_size(out_size, err);
 
+    if (ret == 0)
+        ret = measure(top, chain, align_down(chain->layers[0].size, Q2_SECTOR), options, &m, err);
     if (ret == 0)
         qcbmi_give(out, out_size, &m, sizeof(m));
     return ret;
@@ -175,17 +181,23 @@ int qcbmi_measure_chain(struct qcbm_image *top, const struct qcbmi_chain *chain,
 int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qcbm_measure_options *options,
                  struct qcbm_measure *out, size_t out_size, struct qcbm_error *err)
 {
-    struct qcbmi_chain_options how = { .force_share = options && (options->flags & QCBM_MEASURE_FORCE_SHARE) };
+    struct qcbm_measure_options o = QCBM_MEASURE_OPTIONS_INIT;
+    struct qcbmi_chain_options how = { 0 };
     struct qcbmi_chain chain = { 0 };
     struct qcbm_measure m = { 0 };
-    int ret;
+    int ret = qcbmi_check_size(out_size, err);
 
+    if (ret == 0)
+        ret = qcbmi_take_options(&o, sizeof(o), options, err);
+    if (ret < 0)
+        return ret;
     if (!img) {
         ret = measure(NULL, NULL, size, options, &m, err);
         if (ret == 0)
             qcbmi_give(out, out_size, &m, sizeof(m));
         return ret;
     }
+    how.force_share = o.flags & QCBM_MEASURE_FORCE_SHARE;
     ret = qcbmi_chain_open(img->image, &how, &chain, err);
     if (ret == 0)
         ret = qcbmi_measure_chain(img, &chain, options, out, out_size, err);

@@ -55,23 +55,27 @@ void qcbm_synth_result_free(struct qcbm_synth_result *r)
     free(r);
 }
 
-void qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size)
+int qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size)
 {
-    qcbmi_give(out, size, &r->sum, sizeof(r->sum));
+    return qcbmi_give_checked(out, size, &r->sum, sizeof(r->sum));
 }
 
-void qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
-                             size_t size)
+int qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
+                            size_t size)
 {
-    const struct layer_figures *l = &r->layers[index];
-    struct qcbm_synth_layer layer = { l->filename, "qcow2", l->virtual_size, l->cluster_size, l->allocated_bytes };
+    const struct layer_figures *l;
+    struct qcbm_synth_layer layer;
 
-    qcbmi_give(out, size, &layer, sizeof(layer));
+    if (index >= r->sum.layers)
+        return QCBM_E_ARG;
+    l = &r->layers[index];
+    layer = (struct qcbm_synth_layer){ l->filename, "qcow2", l->virtual_size, l->cluster_size, l->allocated_bytes };
+    return qcbmi_give_checked(out, size, &layer, sizeof(layer));
 }
 
 const char *qcbm_synth_result_note(const struct qcbm_synth_result *r, uint32_t index)
 {
-    return r->notes[index];
+    return index < r->sum.notes ? r->notes[index] : NULL;
 }
 
 static int add_note(struct qcbm_synth_result *r, struct qcbm_error *err, const char *fmt, ...)
@@ -441,8 +445,12 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
 
 static int read_options(const struct qcbm_synth_options *from, struct qcbm_synth_options *to, struct qcbm_error *err)
 {
+    int ret;
+
     *to = (struct qcbm_synth_options)QCBM_SYNTH_OPTIONS_INIT;
-    qcbmi_take_options(to, sizeof(*to), from);
+    ret = qcbmi_take_options(to, sizeof(*to), from, err);
+    if (ret < 0)
+        return ret;
     if ((to->flags & QCBM_SYNTH_REPLACE) && (to->flags & QCBM_SYNTH_MERGE))
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "replace and merge exclude each other");
     return 0;
@@ -483,7 +491,7 @@ int qcbm_synth(struct qcbm_image *img, const char *name, const struct qcbm_synth
     if (ret == 0)
         ret = qcbm_edit_synth(edit, img, name, options, &result, err);
     if (ret == 0)
-        ret = qcbm_edit_commit(edit, NULL, err);
+        ret = qcbm_edit_commit(edit, NULL, 0, err);
     if (ret == 0 && out) {
         *out = result;
         result = NULL;

@@ -305,7 +305,10 @@ int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_o
     struct undo u = { .handle = img, .img = img->image };
     int ret = qcbmi_image_check_sound(u.img, err);
 
-    qcbmi_take_options(&o, sizeof(o), options);
+    if (ret == 0)
+        ret = qcbmi_take_options(&o, sizeof(o), options, err);
+    if (ret == 0 && out)
+        ret = qcbmi_check_size(size, err);
     if (ret == 0 && !o.dry_run && !(u.img->open_flags & QCBM_OPEN_WRITE))
         ret = qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
     if (ret < 0)

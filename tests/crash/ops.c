@@ -243,11 +243,11 @@ int crash_op_run(const struct crash_op *op, struct record *record, const char *p
     if (ret == 0)
         ret = op->run(edit, img, path, err);
     if (ret == 0)
-        ret = qcbm_edit_plan(edit, NULL, step, NULL, err);
+        ret = qcbm_edit_plan(edit, NULL, 0, step, NULL, err);
     if (ret == 0 && change)
         change(opaque, edit);
     if (ret == 0)
-        ret = qcbm_edit_commit(edit, NULL, err);
+        ret = qcbm_edit_commit(edit, NULL, 0, err);
     qcbm_edit_free(edit);
     qcbm_close(img);
     if (ret == 0 && record->n == 0)

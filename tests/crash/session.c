@@ -76,7 +76,7 @@ static void read_bitmaps(struct session *s, struct qcbm_image *img)
         struct qcbm_bitmap_usage u;
 
         qcbm_bitmap_get(img, i, &b, sizeof(b));
-        if (done(usage, qcbm_bitmap_usage(img, i, &u, &usage->err)) == 0)
+        if (done(usage, qcbm_bitmap_usage(img, i, &u, sizeof(u), &usage->err)) == 0)
             usage->hash = fold(fold(fold(1, u.dirty_granules), u.dirty_bytes), u.disk_bytes);
         done(extents, qcbm_bitmap_extents(img, b.name, i == 0 ? QCBM_EXTENTS_ZERO : 0, fold_extent, &extents->hash,
                                           &extents->err));
@@ -130,7 +130,7 @@ static void read_synth(struct session *s, struct qcbm_image *img)
     if (ret == 0)
         ret = qcbm_edit_synth(edit, img, "probe", &opt, &result, &step->err);
     if (ret == 0)
-        ret = qcbm_edit_plan(edit, &sum, NULL, NULL, &step->err);
+        ret = qcbm_edit_plan(edit, &sum, sizeof(sum), NULL, NULL, &step->err);
     if (done(step, ret) == 0)
         step->hash = fold(fold(sum.bytes_written, sum.clusters_allocated), sum.file_growth);
     qcbm_synth_result_free(result);
@@ -192,7 +192,7 @@ static void check_failed_handle(struct qcbm_image *img)
     if (ret == 0)
         ret = qcbm_edit_add(edit, "again", 0, 0, &err);
     if (ret == 0)
-        ret = qcbm_edit_commit(edit, NULL, &err);
+        ret = qcbm_edit_commit(edit, NULL, 0, &err);
     if (ret == 0)
         look_fail("commit", "a handle whose commit failed took another one");
     qcbm_edit_free(edit);
@@ -213,10 +213,10 @@ void session_edit(struct session *s, const char *path, const struct crash_op *op
     if (ret == 0)
         ret = op->run(edit, img, path, &step->err);
     if (ret == 0)
-        ret = qcbm_edit_plan(edit, NULL, NULL, NULL, &step->err);
+        ret = qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &step->err);
     if (done(step, ret) == 0) {
         step = begin(s, "commit");
-        ret = done(step, qcbm_edit_commit(edit, NULL, &step->err));
+        ret = done(step, qcbm_edit_commit(edit, NULL, 0, &step->err));
         if (ret < 0)
             check_failed_handle(img);
     }

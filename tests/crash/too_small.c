@@ -104,7 +104,7 @@ static int run(const struct crash_op *op, const char *path, enum knows knows, ui
     if (ret == 0)
         ret = op->run(edit, img, path, err);
     if (ret == 0)
-        ret = qcbm_edit_commit(edit, &sum, err);
+        ret = qcbm_edit_commit(edit, &sum, sizeof(sum), err);
     qcbm_edit_free(edit);
     qcbm_close(img);
     *growth = sum.file_growth;

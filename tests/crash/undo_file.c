@@ -148,7 +148,7 @@ static int carry_out(const struct run *r, struct qcbm_error *err)
     if (ret == 0)
         ret = qcbm_edit_set_undo(edit, UNDO, err);
     if (ret == 0)
-        ret = qcbm_edit_commit(edit, &sum, err);
+        ret = qcbm_edit_commit(edit, &sum, sizeof(sum), err);
     qcbm_edit_free(edit);
     qcbm_close(img);
     if (ret == 0 && sum.writes == 0)

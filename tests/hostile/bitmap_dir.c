@@ -125,10 +125,11 @@ static void table_entries(void **state)
         build(&b);
         be64_store(b.bytes + b.bitmaps[1].table, raws[i]);
         img = build_open(&b, 0);
-        expect("usage", qcbm_bitmap_usage(img, 1, &usage, &err), &err, QCBM_E_CORRUPT, b.bitmaps[1].table);
+        expect("usage", qcbm_bitmap_usage(img, 1, &usage, sizeof(usage), &err), &err, QCBM_E_CORRUPT,
+               b.bitmaps[1].table);
         expect("extents", qcbm_bitmap_extents(img, "bad", 0, ignore_extent, NULL, &err), &err, QCBM_E_CORRUPT,
                b.bitmaps[1].table);
-        expect("another bitmap", qcbm_bitmap_usage(img, 2, &usage, &err), &err, 0, 0);
+        expect("another bitmap", qcbm_bitmap_usage(img, 2, &usage, sizeof(usage), &err), &err, 0, 0);
         qcbm_close(img);
         expect_plan("malformed", &b, QCBM_E_UNSAFE, b.bitmaps[1].table);
         build_free(&b);
@@ -146,7 +147,7 @@ static void a_table_past_the_end(void **state)
     build(&b);
     be64_store(b.bytes + b.bitmaps[1].entry, FAR);
     img = build_open(&b, 0);
-    expect("usage", qcbm_bitmap_usage(img, 1, &usage, &err), &err, QCBM_E_CORRUPT, b.bitmaps[1].entry);
+    expect("usage", qcbm_bitmap_usage(img, 1, &usage, sizeof(usage), &err), &err, QCBM_E_CORRUPT, b.bitmaps[1].entry);
     qcbm_close(img);
     expect_plan("table past the end", &b, QCBM_E_UNSAFE, b.bitmaps[1].entry);
     build_free(&b);
@@ -193,7 +194,7 @@ static void flags_in_a_piece_of_the_disk(void **state)
     img = build_open(&b, 0);
     assert_int_equal(qcbm_edit_begin(img, &edit, &err), 0);
     assert_int_equal(qcbm_edit_enable(edit, "good", &err), 0);
-    expect("directory", qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err, QCBM_E_UNSAFE, entry);
+    expect("directory", qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err), &err, QCBM_E_UNSAFE, entry);
     qcbm_edit_free(edit);
     qcbm_close(img);
     build_free(&b);

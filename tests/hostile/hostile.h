@@ -67,7 +67,7 @@ static inline void expect_plan(const char *name, const struct image_builder *b, 
     if (ret == 0)
         ret = qcbm_edit_add(edit, "hostile", 512, 0, &err);
     if (ret == 0)
-        ret = qcbm_edit_plan(edit, NULL, NULL, NULL, &err);
+        ret = qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err);
     expect(name, ret, &err, code, offset);
     qcbm_edit_free(edit);
     qcbm_close(img);

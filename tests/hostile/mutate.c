@@ -47,7 +47,7 @@ static bool add_bitmap(const uint8_t *bytes, size_t len, const struct look *befo
     if (ret == 0)
         ret = qcbm_edit_add(edit, "new-one", 512, 0, &err);
     if (ret == 0)
-        ret = qcbm_edit_commit(edit, NULL, &err);
+        ret = qcbm_edit_commit(edit, NULL, 0, &err);
     qcbm_edit_free(edit);
     qcbm_close(img);
     now = qcbm_mem_data(mem, &now_len);

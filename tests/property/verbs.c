@@ -564,7 +564,7 @@ static void commit_once(struct side *side, struct side *other)
     need(qcbm_edit_begin(side->img, &c.edit, &c.err), &c.err, "begin");
     for (uint64_t n = 1 + below(4); n > 0; n--)
         change_once(&c);
-    need(qcbm_edit_commit(c.edit, NULL, &c.err), &c.err, "commit");
+    need(qcbm_edit_commit(c.edit, NULL, 0, &c.err), &c.err, "commit");
     qcbm_edit_free(c.edit);
     side->stored = side->now;
     compare(side); /* as the handle has it */

@@ -61,7 +61,7 @@ static void look_at_bitmaps(struct qcbm_image *img, uint32_t n, struct look *l)
         qcbm_bitmap_get(img, i, &b, sizeof(b));
         snprintf(to->name, sizeof(to->name), "%s", b.name);
         to->flags = b.flags;
-        ret = qcbm_bitmap_usage(img, i, &u, &err);
+        ret = qcbm_bitmap_usage(img, i, &u, sizeof(u), &err);
         if (ret < 0)
             look_check_error(&err, ret);
         to->hash = fold(1, b.granularity);
@@ -109,7 +109,7 @@ static void try_plan(struct qcbm_edit *edit, struct look *l)
     struct qcbm_plan_summary sum;
     struct qcbm_error err;
     uint64_t bytes = 0;
-    int ret = qcbm_edit_plan(edit, &sum, count_step, &bytes, &err);
+    int ret = qcbm_edit_plan(edit, &sum, sizeof(sum), count_step, &bytes, &err);
 
     if (ret < 0)
         look_check_error(&err, ret);

@@ -38,7 +38,7 @@ static void commit(struct qcbm_edit *edit)
 {
     struct qcbm_error err = { 0 };
 
-    assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, NULL, 0, &err), &err);
     qcbm_edit_free(edit);
 }
 
@@ -157,7 +157,8 @@ static void every_refusal_of_a_verb(void **state)
         assert_failure(cases[i].fn(edit, cases[i].name, cases[i].granularity, &err), &err, cases[i].code,
                        QCBM_NO_OFFSET, cases[i].text);
         assert_int_equal(cases[i].fn(edit, cases[i].name, cases[i].granularity, NULL), cases[i].code);
-        assert_ok(qcbm_edit_commit(edit, &sum, &err), &err); /* the edit is as before: there is nothing to do */
+        assert_ok(qcbm_edit_commit(edit, &sum, sizeof(sum), &err),
+                  &err); /* the edit is as before: there is nothing to do */
         assert_int_equal(sum.writes, 0);
         qcbm_edit_free(edit);
         assert_untouched(&s, &b);
@@ -261,7 +262,7 @@ static void a_bitmap_that_qemu_refuses_can_only_be_removed(void **state)
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         assert_failure(verbs[i](edit, "b", 0, &err), &err, QCBM_E_CORRUPT, t->b.bitmaps[1].entry + 16, "type 9");
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err); /* another change, with the bad one kept */
-    assert_true(qcbm_edit_commit(edit, NULL, &err) < 0);
+    assert_true(qcbm_edit_commit(edit, NULL, 0, &err) < 0);
     assert_non_null(strstr(err.message, "must be removed first"));
     assert_untouched(&t->s, &t->b);
     assert_ok(qcbm_edit_remove(edit, "b", &err), &err);
@@ -365,7 +366,7 @@ static void a_removed_bitmap_gives_its_clusters_back(void **state)
     size_t len;
 
     assert_ok(qcbm_edit_remove(edit, "b", &err), &err);
-    assert_ok(qcbm_edit_commit(edit, &sum, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, &sum, sizeof(sum), &err), &err);
     qcbm_edit_free(edit);
     assert_int_equal(sum.clusters_freed, 3); /* old directory, table, data */
     assert_int_equal(sum.clusters_allocated, 1);
@@ -623,7 +624,7 @@ static void assert_stale_given_up(const char *name, const struct image_builder *
     session_open(&s, b);
     edit = begin(&s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
-    assert_ok(qcbm_edit_commit(edit, &sum, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, &sum, sizeof(sum), &err), &err);
     qcbm_edit_free(edit);
     assert_stored(&s, "n2");
     if (sum.clusters_freed != freed || sum.stale_clusters_kept != kept || sum.stale_bitmaps != 2)
@@ -710,13 +711,13 @@ static void the_plan_tells_every_write_of_the_commit(void **state)
     size_t writes = 0;
 
     assert_ok(qcbm_edit_clear(edit, "a", &err), &err);
-    assert_ok(qcbm_edit_plan(edit, &sum, see_step, &steps, &err), &err);
+    assert_ok(qcbm_edit_plan(edit, &sum, sizeof(sum), see_step, &steps, &err), &err);
     assert_untouched(&t->s, &t->b);
-    assert_failure(qcbm_edit_plan(edit, NULL, see_step, &stopped, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET,
+    assert_failure(qcbm_edit_plan(edit, NULL, 0, see_step, &stopped, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET,
                    "stopped");
     assert_failure(qcbm_edit_add(edit, "n", 0, 0, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "has been planned");
     assert_failure(qcbm_edit_clear(edit, "a", &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "has been planned");
-    assert_ok(qcbm_edit_commit(edit, &done, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, &done, sizeof(done), &err), &err);
     qcbm_edit_free(edit);
     assert_memory_equal(&sum, &done, sizeof(sum));
     for (size_t i = 0; i < t->s.rec->n; i++)
@@ -742,7 +743,7 @@ static void a_reading_handle_does_not_commit(void **state)
     session_on(&t->s, t->b.bytes, t->b.len, 0);
     edit = begin(&t->s);
     assert_ok(qcbm_edit_clear(edit, "a", &err), &err);
-    assert_failure(qcbm_edit_commit(edit, NULL, &err), &err, QCBM_E_READONLY, QCBM_NO_OFFSET, "for reading");
+    assert_failure(qcbm_edit_commit(edit, NULL, 0, &err), &err, QCBM_E_READONLY, QCBM_NO_OFFSET, "for reading");
     qcbm_edit_free(edit);
     assert_untouched(&t->s, &t->b);
 }
@@ -756,7 +757,7 @@ static void a_first_cluster_that_changed_meanwhile_stops_the_commit(void **state
     assert_ok(qcbm_edit_clear(edit, "a", &err), &err);
     t->b.bytes[511] ^= 1;
     assert_int_equal(qcbm_mem_ops()->write_at(t->s.rec->mem, 511, t->b.bytes + 511, 1, NULL), 0);
-    assert_failure(qcbm_edit_commit(edit, NULL, &err), &err, QCBM_E_UNSAFE, 0, "nothing was written");
+    assert_failure(qcbm_edit_commit(edit, NULL, 0, &err), &err, QCBM_E_UNSAFE, 0, "nothing was written");
     qcbm_edit_free(edit);
     assert_untouched(&t->s, &t->b);
 }
@@ -775,9 +776,9 @@ static void a_second_commit_of_one_edit_writes_nothing(void **state)
     session_open(&t->s, &t->b);
     assert_ok(qcbm_edit_begin(t->s.img, &edit, &err), &err);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
-    assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, NULL, 0, &err), &err);
     n = t->s.rec->n;
-    assert_int_equal(qcbm_edit_commit(edit, NULL, &err), QCBM_E_ARG);
+    assert_int_equal(qcbm_edit_commit(edit, NULL, 0, &err), QCBM_E_ARG);
     assert_int_equal(t->s.rec->n, n);
     qcbm_edit_free(edit);
 }
@@ -798,8 +799,8 @@ static void an_edit_that_another_commit_overtook_is_refused(void **state)
     assert_ok(qcbm_edit_begin(t->s.img, &two, &err), &err);
     assert_ok(qcbm_edit_add(one, "one", 0, 0, &err), &err);
     assert_ok(qcbm_edit_add(two, "two", 0, 0, &err), &err);
-    assert_ok(qcbm_edit_commit(one, NULL, &err), &err);
-    assert_int_equal(qcbm_edit_commit(two, NULL, &err), QCBM_E_ARG);
+    assert_ok(qcbm_edit_commit(one, NULL, 0, &err), &err);
+    assert_int_equal(qcbm_edit_commit(two, NULL, 0, &err), QCBM_E_ARG);
     qcbm_edit_free(one);
     qcbm_edit_free(two);
     assert_int_equal(bitmap_count(t->s.img), 2);
@@ -818,8 +819,8 @@ static void without_room_in_the_first_cluster_nothing_is_written(void **state)
     session_open(&t->s, &t->b);
     edit = begin(&t->s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
-    assert_failure(qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err, QCBM_E_NOSPACE, t->b.end_ext, "no room");
-    assert_failure(qcbm_edit_commit(edit, NULL, &err), &err, QCBM_E_NOSPACE, t->b.end_ext, "nothing was written");
+    assert_failure(qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err), &err, QCBM_E_NOSPACE, t->b.end_ext, "no room");
+    assert_failure(qcbm_edit_commit(edit, NULL, 0, &err), &err, QCBM_E_NOSPACE, t->b.end_ext, "nothing was written");
     qcbm_edit_free(edit);
     assert_untouched(&t->s, &t->b);
 }
@@ -838,7 +839,7 @@ static void bits_in_clusters_past_the_end_go_with_their_bitmap(void **state)
     session_open(&t->s, &t->b);
     edit = begin(&t->s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
-    assert_int_equal(qcbm_edit_commit(edit, NULL, &err),
+    assert_int_equal(qcbm_edit_commit(edit, NULL, 0, &err),
                      QCBM_E_UNSAFE); /* growing would make clean what is not known */
     assert_untouched(&t->s, &t->b);
     assert_ok(qcbm_edit_remove(edit, "lost", &err), &err);
@@ -861,7 +862,7 @@ static void a_namesake_is_not_kept(void **state)
     session_open(&t->s, &t->b);
     edit = begin(&t->s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
-    assert_int_equal(qcbm_edit_commit(edit, NULL, &err), QCBM_E_UNSAFE);
+    assert_int_equal(qcbm_edit_commit(edit, NULL, 0, &err), QCBM_E_UNSAFE);
     assert_non_null(strstr(err.message, "must be removed first"));
     assert_untouched(&t->s, &t->b);
     qcbm_edit_free(edit);
@@ -893,12 +894,12 @@ static void bits_that_the_end_cuts_go_with_their_bitmap(void **state)
     session_open(&t->s, &t->b);
     edit = begin(&t->s);
     assert_ok(qcbm_edit_add(edit, "n", 0, 0, &err), &err);
-    assert_int_equal(qcbm_edit_commit(edit, NULL, &err), QCBM_E_UNSAFE);
+    assert_int_equal(qcbm_edit_commit(edit, NULL, 0, &err), QCBM_E_UNSAFE);
     assert_untouched(&t->s, &t->b);
     qcbm_edit_free(edit);
     edit = begin(&t->s);
     assert_ok(qcbm_edit_remove(edit, "cut", &err), &err);
-    assert_ok(qcbm_edit_commit(edit, &sum, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, &sum, sizeof(sum), &err), &err);
     qcbm_edit_free(edit);
     assert_stored(&t->s, "");
     assert_int_equal(sum.clusters_freed, 3); /* directory, table, data */

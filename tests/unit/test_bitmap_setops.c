@@ -39,7 +39,7 @@ static void start(struct test *t, uint64_t size)
 
 static void commit(struct test *t)
 {
-    assert_ok(qcbm_edit_commit(t->edit, NULL, &t->err), &t->err);
+    assert_ok(qcbm_edit_commit(t->edit, NULL, 0, &t->err), &t->err);
     qcbm_edit_free(t->edit);
     assert_ok(qcbm_edit_begin(t->s.img, &t->edit, &t->err), &t->err);
 }
@@ -154,8 +154,8 @@ static void what_was_read_with_force_share_is_not_written(void **state)
     img = bench_image(state, QCBM_OPEN_FORCE_SHARE);
     start(&t, 0);
     assert_ok(qcbm_edit_copy(t.edit, "new", img, "f", &t.err), &t.err);
-    assert_ok(qcbm_edit_plan(t.edit, NULL, NULL, NULL, &t.err), &t.err);
-    assert_failure(qcbm_edit_commit(t.edit, NULL, &t.err), &t.err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "force-share");
+    assert_ok(qcbm_edit_plan(t.edit, NULL, 0, NULL, NULL, &t.err), &t.err);
+    assert_failure(qcbm_edit_commit(t.edit, NULL, 0, &t.err), &t.err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "force-share");
     assert_untouched(&t.s, &t.b);
     end(&t);
 }

@@ -77,14 +77,14 @@ static int try_import(const struct image_builder *b, struct file *f, const struc
     if (ret == 0) {
         struct qcbm_error e = { 0 };
 
-        assert_ok(qcbm_edit_commit(edit, NULL, &e), &e);
+        assert_ok(qcbm_edit_commit(edit, NULL, 0, &e), &e);
         assert_dirty(s.img, "new", "0-512 1536-2048 102400-102912");
         assert_int_equal(bitmap_count(s.img), 2);
     } else { /* the edit is as before */
         struct qcbm_plan_summary sum;
         struct qcbm_error e = { 0 };
 
-        assert_ok(qcbm_edit_plan(edit, &sum, NULL, NULL, &e), &e);
+        assert_ok(qcbm_edit_plan(edit, &sum, sizeof(sum), NULL, NULL, &e), &e);
         assert_int_equal(sum.writes, 0);
     }
     qcbm_edit_free(edit);

@@ -156,7 +156,7 @@ static void a_commit_makes_the_next_read_look_again(void **state)
     assert_ok(qcbm_read(t->s.img, 0, buf, sizeof(buf), 0, &err), &err);
     assert_ok(qcbm_edit_begin(t->s.img, &edit, &err), &err);
     assert_ok(qcbm_edit_add(edit, "new", 0, 0, &err), &err);
-    assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, NULL, 0, &err), &err);
     qcbm_edit_free(edit);
     memset(buf, 0, sizeof(buf));
     assert_ok(qcbm_read(t->s.img, 0, buf, sizeof(buf), 0, &err), &err);

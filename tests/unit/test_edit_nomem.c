@@ -248,7 +248,7 @@ static bool run(struct world *w, size_t call, bool in_memory, uint64_t at, const
     if (report.fired) {
         assert_int_equal(ret, QCBM_E_NOMEM);
         assert_int_equal(err.code, QCBM_E_NOMEM);
-        assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
+        assert_ok(qcbm_edit_commit(edit, NULL, 0, &err), &err);
         bytes = session_bytes(&s, &len);
         if (len != want_len || memcmp(bytes, want, len) != 0)
             fail_msg("%s, bits %s, allocation %llu fails: something is staged", calls[call].name,
@@ -274,7 +274,7 @@ static void every_call_that_fails_stages_nothing(void **state)
 
         session_open(&s, &w.image);
         edit = begin(&s, in_memory);
-        assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
+        assert_ok(qcbm_edit_commit(edit, NULL, 0, &err), &err);
         want = session_bytes(&s, &len);
         for (size_t i = 0; i < N_CALLS; i++) {
             uint64_t at = 1;

@@ -24,7 +24,7 @@ static void missing_options_are_defaults(void **state)
     struct options o = { sizeof(o), 1, 2 };
 
     (void)state;
-    qcbmi_take_options(&o, sizeof(o), NULL);
+    assert_int_equal(qcbmi_take_options(&o, sizeof(o), NULL, NULL), 0);
     assert_int_equal(o.old, 1);
     assert_int_equal(o.new, 2);
 }
@@ -38,7 +38,7 @@ static void older_callers_set_what_they_know(void **state)
     assert_non_null(from);
     from->struct_size = sizeof(*from);
     from->old = 7;
-    qcbmi_take_options(&o, sizeof(o), from);
+    assert_int_equal(qcbmi_take_options(&o, sizeof(o), from, NULL), 0);
     assert_int_equal(o.old, 7);
     assert_int_equal(o.new, 2);
     free(from);
@@ -53,7 +53,10 @@ static void later_callers_reach_no_further_than_ours(void **state)
     struct later_options from = { { sizeof(from), 7, 8 }, 9 };
 
     (void)state;
-    qcbmi_take_options(&to.o, sizeof(to.o), &from);
+    assert_int_equal(qcbmi_take_options(&to.o, sizeof(to.o), &from, NULL), QCBM_E_UNSUPPORTED);
+    assert_int_equal(to.o.old, 1); /* all or nothing */
+    from.unknown = 0;
+    assert_int_equal(qcbmi_take_options(&to.o, sizeof(to.o), &from, NULL), 0);
     assert_int_equal(to.o.old, 7);
     assert_int_equal(to.o.new, 8);
     assert_int_equal(to.behind, 3);

@@ -345,7 +345,7 @@ static int run_into(struct into *t, uint64_t from_size, uint64_t to_size, uint64
     if (ret == 0)
         ret = qcbm_edit_synth(edit, t->overlay, "n", &opt, NULL, err);
     if (ret == 0)
-        ret = qcbm_edit_commit(edit, NULL, err);
+        ret = qcbm_edit_commit(edit, NULL, 0, err);
     qcbm_edit_free(edit);
     return ret;
 }
@@ -569,9 +569,9 @@ static void what_was_read_while_others_may_write_is_not_committed(void **state)
         assert_ok(qcbm_open(temp_path(d, "top"), i ? 0 : QCBM_OPEN_FORCE_SHARE, &top, &err), &err);
         assert_ok(qcbm_edit_begin(target, &edit, &err), &err);
         assert_ok(qcbm_edit_synth(edit, top, "n", &opt, NULL, &err), &err);
-        assert_ok(qcbm_edit_plan(edit, &sum, NULL, NULL, &err), &err);
+        assert_ok(qcbm_edit_plan(edit, &sum, sizeof(sum), NULL, NULL, &err), &err);
         assert_true(sum.writes > 0);
-        assert_failure(qcbm_edit_commit(edit, NULL, &err), &err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "not written");
+        assert_failure(qcbm_edit_commit(edit, NULL, 0, &err), &err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "not written");
         assert_int_equal(bitmap_count(target), 0);
         qcbm_edit_free(edit);
         qcbm_close(top);
@@ -640,7 +640,7 @@ static void the_target_may_be_a_layer_of_the_chain(void **state)
     opt.granularity = 512;
     opt.since = temp_path(d, "base");
     assert_ok(qcbm_edit_synth(edit, top, "n", &opt, NULL, &err), &err);
-    assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, NULL, 0, &err), &err);
     assert_dirty(mid, "n", "4096-4608 8192-8704");
     qcbm_edit_free(edit);
     qcbm_close(top);
@@ -706,7 +706,7 @@ static void allowed_damage_is_counted_and_dirty(void **state)
     assert_non_null(strstr(qcbm_synth_result_note(r, 0), "2 damaged entries"));
     qcbm_synth_result_free(r);
     /* an image like that is not written to all the same */
-    assert_failure(qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err, QCBM_E_UNSAFE, build_l2_entry(&t->b, KIB(2)),
+    assert_failure(qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err), &err, QCBM_E_UNSAFE, build_l2_entry(&t->b, KIB(2)),
                    "L2 entry is damaged");
     qcbm_edit_free(edit);
     assert_untouched(&t->s, &t->b);
@@ -817,7 +817,7 @@ static void a_reading_handle_can_plan_but_not_commit(void **state)
     assert_failure(synth(&t->s, "n", 0, 0, NULL, &err), &err, QCBM_E_READONLY, QCBM_NO_OFFSET, "for reading");
     assert_ok(qcbm_edit_begin(t->s.img, &edit, &err), &err);
     assert_ok(qcbm_edit_synth(edit, t->s.img, "n", NULL, NULL, &err), &err);
-    assert_ok(qcbm_edit_plan(edit, &sum, NULL, NULL, &err), &err);
+    assert_ok(qcbm_edit_plan(edit, &sum, sizeof(sum), NULL, NULL, &err), &err);
     assert_true(sum.writes > 0 && sum.clusters_allocated == 3);
     qcbm_edit_free(edit);
     assert_untouched(&t->s, &t->b);

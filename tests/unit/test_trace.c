@@ -60,7 +60,7 @@ static void a_commit_is_told_stage_by_stage(void **state)
     qcbm_set_trace(img, see, &t);
     assert_ok(qcbm_edit_begin(img, &edit, &err), &err);
     assert_ok(qcbm_edit_disable(edit, "b", &err), &err);
-    assert_ok(qcbm_edit_commit(edit, &sum, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, &sum, sizeof(sum), &err), &err);
     qcbm_edit_free(edit);
     assert_string_equal(t.text, "open:top\nstage:switch\nwrite:bitmap directory: flags\nflush:\n");
     assert_true(t.reads > 0);
@@ -93,7 +93,7 @@ static void layers_and_undo_files_are_told_when_they_are_opened(void **state)
     assert_ok(qcbm_edit_begin(img, &edit, &err), &err);
     assert_ok(qcbm_edit_remove(edit, "b", &err), &err);
     assert_ok(qcbm_edit_set_undo(edit, temp_path(d, "undo"), &err), &err);
-    assert_ok(qcbm_edit_commit(edit, NULL, &err), &err);
+    assert_ok(qcbm_edit_commit(edit, NULL, 0, &err), &err);
     qcbm_edit_free(edit);
     assert_int_equal(t.opens, 3);
     assert_non_null(strstr(t.text, "open:undo\n"));

@@ -181,7 +181,7 @@ static void a_plan_makes_no_undo_file(void **state)
     assert_ok(qcbm_edit_begin(t->s.img, &edit, &err), &err);
     assert_ok(change_synth(edit, t->s.img, &err), &err);
     assert_ok(qcbm_edit_set_undo(edit, path, &err), &err);
-    assert_ok(qcbm_edit_plan(edit, NULL, NULL, NULL, &err), &err);
+    assert_ok(qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err), &err);
     qcbm_edit_free(edit);
     assert_int_equal(access(path, F_OK), -1);
 }

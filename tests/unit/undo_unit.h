@@ -58,7 +58,7 @@ static inline int change_with_undo(struct session *s, change_fn *change, const c
     assert_ok(change(edit, s->img, err), err);
     assert_ok(qcbm_edit_set_undo(edit, "/nonexistent/replaced below", err), err);
     assert_ok(qcbm_edit_set_undo(edit, undo, err), err);
-    ret = qcbm_edit_commit(edit, NULL, err);
+    ret = qcbm_edit_commit(edit, NULL, 0, err);
     qcbm_edit_free(edit);
     return ret;
 }
