@@ -137,7 +137,9 @@ class Tree:
         subprocess.run(['ninja', '-C', self.build, '-j2'], check=True, stdout=subprocess.DEVNULL)
         if not os.path.exists(os.path.join(self.shapes, 'list')):
             os.makedirs(self.shapes, exist_ok=True)
-            subprocess.run([os.path.join(self.src, 'tests/crash/shapes.sh'), self.shapes], check=True)
+            with open(os.path.join(self.shapes, 'list'), 'w', encoding='utf-8') as names:
+                subprocess.run([os.path.join(self.src, 'tests/fixtures/make.py'), self.shapes, '@crash'], check=True,
+                               stdout=names)
         with open(os.path.join(self.build, 'meson-info/intro-tests.json'), encoding='utf-8') as f:
             tests = json.load(f)
         self.tests = {test['name']: test for test in tests if not any('interop' in suite for suite in test['suite'])}

@@ -3,28 +3,10 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 
-# An overlay of 10 MiB with data in [1M, 2M) and zeros in [4M, 4M + 64k): base.qcow2, overlay.qcow2.
-make_overlay() {
-    qemu-img create -q -f qcow2 base.qcow2 10M
-    qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2
-    qemu-io -c 'write -q 1M 1M' -c 'write -q -z 4M 64k' overlay.qcow2
-}
-
-# An image of 1 MiB with the bitmaps "b0" (dirty: [128k, 192k)) and "frozen" (4k, disabled, clean): image.qcow2.
-make_image() {
-    qemu-img create -q -f qcow2 image.qcow2 1M
-    qemu-img bitmap --add image.qcow2 b0
-    qemu-img bitmap --add -g 4k --disable image.qcow2 frozen
-    qemu-io -c 'write -q 128k 64k' image.qcow2
-}
-
-# As make_image, but the last writer was killed: both bitmaps are inconsistent.
-make_inconsistent() {
-    make_image
-    (
-        ulimit -c 0
-        qemu-io -c 'write -q 0 64k' -c abort image.qcow2 || true
-    ) >abort.log 2>&1
+# Images of tests/fixtures, in the current folder: ten-overlay (base.qcow2, overlay.qcow2), one-bitmaps and one-in-use
+# (image.qcow2). What is in them is in the name of each.
+fixture() { # CASE...
+    "$CLI_DIR/../fixtures/make.py" . "$@" >/dev/null
 }
 
 # A program that has an image open for writing until the case ends: start_writer FILE

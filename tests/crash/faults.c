@@ -16,6 +16,7 @@
 
 #include "fail_calls.h"
 #include "judge.h"
+#include "part.h"
 #include "session.h"
 
 #define WORK "work.qcow2"
@@ -269,7 +270,7 @@ int main(int argc, char **argv)
     if (argc < 4)
         look_fail("usage", "faults alloc|calls STRIDE IMAGE...");
     setvbuf(stdout, NULL, _IOLBF, 0);
-    stride = strtoul(argv[2], NULL, 10);
+    stride = strtoul(argv[2], NULL, 10) * test_part();
     if (stride == 0)
         look_fail("usage", "STRIDE is at least 1");
     alloc = strcmp(argv[1], "alloc") == 0;

@@ -4,7 +4,7 @@
 #
 # usage: qemu_img.py JUDGE_LOG [RANDOM [SAMPLE]]
 #
-# Records what `qemu-img bitmap` writes (strace), on the images of shapes.sh, and has tests/crash/judge_log.c judge what
+# Records what `qemu-img bitmap` writes (strace), on the fixtures of the crash tests, and has tests/crash/judge_log.c judge what
 # a cut of it could leave. Prints the figures for docs/crash-safety.md; no test, since the figures are not ours.
 import collections
 import os
@@ -16,6 +16,8 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', 'fixtures'))
+import make as fixtures  # noqa: E402
 ACTIONS = (  # name, options, bitmap
     ('add', ['--add'], 'new'),
     ('add --disabled', ['--add', '--disable'], 'new'),
@@ -122,9 +124,7 @@ def main():
     asked = collections.Counter()
     total, killed, runs, skipped = collections.Counter(), collections.Counter(), 0, 0
     with tempfile.TemporaryDirectory(prefix='qcbm') as folder:
-        subprocess.run([os.path.join(HERE, 'shapes.sh'), folder], check=True)
-        with open(os.path.join(folder, 'list')) as f:
-            images = f.read().split()
+        images = fixtures.fill(folder, fixtures.cases('crash'))
         for image in images:
             for name, options, bitmap in ACTIONS:
                 copy = record(folder, image, options, bitmap)

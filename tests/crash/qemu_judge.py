@@ -16,7 +16,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'interop'))
-from qtool import Failure, Work, need_tools  # noqa: E402
+from qtool import Failure, Work, fixtures, need_tools  # noqa: E402
 from state_judge import StateJudge  # noqa: E402
 
 
@@ -39,9 +39,7 @@ def main():
     cuts = os.path.abspath(sys.argv[1])
     sample, random = (sys.argv[2:] + ['180', '2'][len(sys.argv) - 2:])[:2]
     with tempfile.TemporaryDirectory(prefix='qcbm') as folder:
-        subprocess.run([os.path.join(HERE, 'shapes.sh'), folder], check=True)
-        with open(os.path.join(folder, 'list')) as f:
-            images = f.read().split()
+        images = fixtures().fill(folder, fixtures().cases('crash'))
         done = subprocess.run([cuts, random, sample, *images], cwd=folder, check=True, stdout=subprocess.PIPE,
                               text=True)
         rows = [line.split('\t')[1:] for line in done.stdout.splitlines() if line.startswith('sample\t')]

@@ -15,6 +15,7 @@
 
 #include "judge.h"
 #include "ops.h"
+#include "part.h"
 #include "states.h"
 
 #define UNDO_FILE "undo.tmp"
@@ -160,7 +161,8 @@ int main(int argc, char **argv)
         for (size_t k = 0; k < crash_n_ops; k++) {
             struct run r = { .image = argv[i], .op = &crash_ops[k], .start = bytes, .start_len = len };
 
-            try_op(&r, (unsigned)strtoul(argv[1], NULL, 10));
+            if (test_takes((uint64_t)i + k))
+                try_op(&r, (unsigned)strtoul(argv[1], NULL, 10));
         }
         free(bytes);
     }

@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "look.h"
 #include "ops.h"
+#include "part.h"
 #include "states.h"
 #include "write/undo_load.h"
 
@@ -201,7 +202,8 @@ int main(int argc, char **argv)
         for (size_t k = 0; k < crash_n_ops; k++) {
             struct run r = { .image = argv[i], .op = &crash_ops[k] };
 
-            try_op(&r, bytes, len, (unsigned)strtoul(argv[1], NULL, 10));
+            if (test_takes((uint64_t)i + k))
+                try_op(&r, bytes, len, (unsigned)strtoul(argv[1], NULL, 10));
             whole += r.whole;
             incomplete += r.incomplete;
         }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every truncation, or single-byte changes, of the fixtures: mutate.sh PROGRAM truncate|bytes [all] NAME...
+# Every truncation, or single-byte changes, of fixtures: mutate.sh PROGRAM truncate|bytes [all] CASE...
 # SPDX-License-Identifier: MIT
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,7 +12,7 @@ if [[ $1 == all ]]; then
 fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-"$here/fixtures.sh" "$folder"
-for name; do
-    "$program" "$mode" "$folder/$name.qcow2" "${all[@]}"
-done
+"$here/../fixtures/make.py" "$folder" "$@" >"$folder/list"
+while IFS= read -r image; do
+    "$program" "$mode" "$folder/$image" "${all[@]}"
+done <"$folder/list"

@@ -2,7 +2,7 @@
 # kill.py - the command is killed, or gets an error, at each of its system calls that change the image: old or new
 # SPDX-License-Identifier: MIT
 #
-# The images are those of tests/crash/shapes.sh. strace delivers SIGKILL when the n-th write, flush, growth or
+# The images are the fixtures of the crash tests. strace delivers SIGKILL when the n-th write, flush, growth or
 # reservation begins, for each n; what is left is judged by qemu-img and qemu-nbd. After the kills at flushes the same
 # command is run again: a kill must not keep it from being repeated. Then the same calls fail instead: the command ends
 # with exit code 1 and one line that names the cause.
@@ -11,13 +11,11 @@
 import os
 import shutil
 import subprocess
-import tempfile
 
 import qtool
 from qtool import arguments, need_tools, require, require_equal, run_cases
 from state_judge import StateJudge
 
-SHAPES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'crash', 'shapes.sh')
 CALLS = ('pwrite64', 'fdatasync', 'ftruncate', 'fallocate')
 ERRORS = {'pwrite64': ('EIO', 'Input/output error'), 'fdatasync': ('EIO', 'Input/output error'),
           'ftruncate': ('EFBIG', 'File too large'), 'fallocate': ('ENOSPC', 'No space left on device')}
@@ -66,14 +64,6 @@ def count_calls(work, image, argv):
     return {call: names.count(call) for call in CALLS}
 
 
-def fetch_image(work, shapes, image):
-    """The image, and the files that it needs."""
-    with open(os.path.join(shapes, 'list')) as f:
-        others = set(f.read().split()) - {image}
-    for name in set(os.listdir(shapes)) - others:
-        shutil.copy(os.path.join(shapes, name), work.path(name))
-
-
 def fail_once(work, image, argv, call, n):
     error, text = ERRORS[call]
     shutil.copy(work.path(image), work.path('killed.qcow2'))
@@ -83,8 +73,8 @@ def fail_once(work, image, argv, call, n):
     require(text in done.stderr and done.stderr.count('\n') == 1, '%s\n  stderr: %s' % (what, done.stderr))
 
 
-def hit_everywhere(work, shapes, image, argv, named):
-    fetch_image(work, shapes, image)
+def hit_everywhere(work, image, argv, named):
+    qtool.fixtures().fill(work.dir, [image[:-len('.qcow2')]])
     judge, seen = StateJudge(work), set()
     shutil.copy(work.path(image), work.path('after.qcow2'))
     calls = count_calls(work, 'after.qcow2', argv)
@@ -105,19 +95,17 @@ def hit_everywhere(work, shapes, image, argv, named):
     require('old' in seen, 'the old state was never seen')
 
 
-def cases(shapes, full):
+def cases(full):
     for name, argv, named, images in OPERATIONS:
         for image in images.split() if full else images.split()[:1] * (name in QUICK):
             yield (hit_everywhere, '%s %s' % (name, image),
-                   {'shapes': shapes, 'image': image + '.qcow2', 'argv': argv, 'named': named})
+                   {'image': image + '.qcow2', 'argv': argv, 'named': named})
 
 
 def main():
     args = arguments('kills the command, or makes it fail, at each of its changes of the image')
     need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace')
-    with tempfile.TemporaryDirectory(prefix='qcbm') as shapes:
-        subprocess.run([SHAPES, shapes], check=True)
-        run_cases(args, list(cases(shapes, args.full)))
+    run_cases(args, list(cases(args.full)))
 
 
 if __name__ == '__main__':

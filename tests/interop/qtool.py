@@ -191,6 +191,15 @@ def need_tools(*names):
         sys.exit('not ok - these programs are needed: ' + ' '.join(missing))
 
 
+def fixtures():
+    """The maker of fixtures, as a module."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'fixtures')
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    import make
+    return make
+
+
 def strace_environment():
     """LeakSanitizer, in a build that has it, does not work under strace."""
     return dict(os.environ, ASAN_OPTIONS=':'.join(filter(None, [os.environ.get('ASAN_OPTIONS'), 'detect_leaks=0'])))

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: MIT
 #
 # usage: undo.py [--sequences N] [--kills N] and the options of all interop tests. The images are those of
-# tests/crash/shapes.sh, in which refcounts, header and extensions are hard to change.
+# the crash tests, in which refcounts, header and extensions are hard to change.
 
 import os
 import random
@@ -15,7 +15,6 @@ import tempfile
 import qtool
 from qtool import Failure, arguments, digest, need_tools, require, require_equal, run_cases
 
-SHAPES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'crash', 'shapes.sh')
 NAMES = ['b0', 'b1', 'b2', 'new', 'other', 'x' * 100]
 DONOR = 'base.qcow2'
 
@@ -188,7 +187,7 @@ def main():
     args = arguments('qcbm undo: sequences of commands taken back, kills', sequences=20, kills=2)
     need_tools('qemu-img', 'qemu-io', 'strace')
     with tempfile.TemporaryDirectory(prefix='qcbm') as folder:
-        subprocess.run([SHAPES, folder], check=True)
+        qtool.fixtures().fill(folder, qtool.fixtures().cases('crash'))
         shapes = sorted(f for f in os.listdir(folder) if f.endswith('.qcow2') and f != DONOR)
         rng = random.Random(args.seed)
         deck = [s for _ in range(-(-args.sequences // len(shapes))) for s in rng.sample(shapes, len(shapes))]

@@ -1,6 +1,6 @@
 # copy_to.sh - a bitmap in another image: same bits, granularity and state; the source stays as it is
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 qemu-img create -q -f qcow2 -o cluster_size=4k target.qcow2 1M
 unchanged image.qcow2 qcbm bitmap --copy-to target.qcow2 image.qcow2 b0
 unchanged image.qcow2 qcbm bitmap --copy-to target.qcow2 --as other image.qcow2 frozen

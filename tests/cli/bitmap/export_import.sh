@@ -1,6 +1,6 @@
 # export_import.sh - every format there and back, by file and pipe; what cannot be trusted is refused
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 qcbm bitmap --set 1000k:1 --regranularise 4k --quiet image.qcow2 b0
 qemu-img create -q -f qcow2 copy.qcow2 1M
 qcbm bitmap --export file image.qcow2 b0

@@ -1,6 +1,6 @@
 # failure_changes_nothing.sh - if one operation fails, none is done
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 fails unchanged image.qcow2 qcbm bitmap --add --merge missing image.qcow2 new
 fails unchanged image.qcow2 qcbm bitmap --clear --disable --add image.qcow2 b0
 fails unchanged image.qcow2 qcbm bitmap --remove --remove image.qcow2 b0

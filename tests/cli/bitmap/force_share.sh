@@ -1,6 +1,6 @@
 # force_share.sh - reads while a writer is active, and never writes
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 start_writer image.qcow2
 fails qcbm bitmap --list image.qcow2
 fails qcbm bitmap --clear image.qcow2 b0

@@ -1,7 +1,7 @@
 # import_json.sh - a list of extents that is not whole, not in order, or not of this disk is refused with the place;
 # members that are not known are skipped
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 try() {
     printf '%s' "$1" >list
     fails unchanged image.qcow2 qcbm bitmap --import list --format=json image.qcow2 new

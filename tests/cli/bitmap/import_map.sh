@@ -1,6 +1,6 @@
 # import_map.sh - what qemu-img map prints as JSON: dirty is what is present at depth 0, be it zeros, and no less than synth finds
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 qemu-img map --output=json overlay.qcow2 >printed
 qcbm bitmap --import printed --format=json -g 64k overlay.qcow2 fromqemu
 qcbm map --output=json overlay.qcow2 | qcbm bitmap --import - --format=json -g 64k --quiet overlay.qcow2 fromqcbm

@@ -2,7 +2,7 @@
 # pipe has a limit, a file has none
 # SPDX-License-Identifier: MIT
 set -o pipefail
-make_image
+fixture one-bitmaps
 for n in $(seq 10); do
     qcbm bitmap --export - image.qcow2 b0 | qcbm bitmap --import - --quiet image.qcow2 "own$n"
     qcbm extents --output=json image.qcow2 b0 | qcbm bitmap --import - --format=json --quiet image.qcow2 "json$n"

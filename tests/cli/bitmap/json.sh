@@ -1,6 +1,6 @@
 # json.sh - the result, and with --dry-run each step
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 json 'v["image"] == "image.qcow2" and v["bitmap"] == "b0" and v["operations"] == ["remove", "add"]
     and v["dry-run"] is True and len(v["steps"]) == v["plan"]["writes"] and v["plan"]["flushes"] > 0
     and sum(s["length"] for s in v["steps"]) == v["plan"]["bytes-written"]

@@ -1,6 +1,6 @@
 # list_damaged.sh - a bad entry or table does not hide the other bitmap
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 at=$(bitmap_directory)
 poke image.qcow2 $((at + 17)) 63 # granularity 2^99 for b0
 qcbm bitmap --list image.qcow2

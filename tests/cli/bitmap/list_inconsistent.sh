@@ -1,6 +1,6 @@
 # list_inconsistent.sh - is shown with its finding, exit code 0; how much is dirty nobody knows
 # SPDX-License-Identifier: MIT
-make_inconsistent
+fixture one-in-use
 qcbm bitmap --list image.qcow2
 json '[b["flags"] for b in v["bitmaps"]] == [["in-use", "auto"], ["in-use"]]
     and not any(b["consistent"] for b in v["bitmaps"])

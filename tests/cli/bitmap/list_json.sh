@@ -1,6 +1,6 @@
 # list_json.sh - all that is known of each bitmap
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 json 'v["image"] == "image.qcow2" and v["virtual-size"] == 1048576 and v["stale"] is False and v["findings"] == []
     and v["bitmaps"][0] == {"name": "b0", "granularity": 65536, "flags": ["auto"], "consistent": True, "stale": False, "enabled": True,
         "granules": 16, "dirty-granules": 1, "dirty-bytes": 65536, "dirty-share": 0.0625,

@@ -1,7 +1,7 @@
 # merge_other_size.sh - images of different sizes cannot be merged
 # SPDX-License-Identifier: MIT
 prepare() {
-    make_image
+    fixture one-bitmaps
     qemu-img create -q -f qcow2 other.qcow2 2M
     qemu-img bitmap --add other.qcow2 b0
 }

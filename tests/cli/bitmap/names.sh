@@ -1,6 +1,6 @@
 # names.sh - images are named as for qemu-img: file:F, json:{...}, --image-opts; the image itself as source, with its format
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 json='json:{"driver":"qcow2","file":{"driver":"file","filename":"image.qcow2"}}'
 qcbm bitmap --merge b0 -b image.qcow2 -F qcow2 image.qcow2 frozen
 qcbm bitmap --merge b0 -b file:image.qcow2 "$json" frozen

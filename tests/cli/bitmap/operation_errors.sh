@@ -1,6 +1,6 @@
 # operation_errors.sh - each operation fails with the words of qemu-img
 # SPDX-License-Identifier: MIT
-prepare() { make_image; }
+prepare() { fixture one-bitmaps; }
 WORDS="s/Could not open '\([^']*\)': Could not open '[^']*': /Could not open '\1': /"
 for operation in --remove --clear --enable --disable '--merge b0'; do
     # shellcheck disable=SC2086

@@ -1,6 +1,6 @@
 # prune.sh - what matches goes, but for the last N by version; inconsistent ones too
 # SPDX-License-Identifier: MIT
-make_inconsistent
+fixture one-in-use
 qcbm bitmap --prune 'froz*' image.qcow2
 for day in 9 10 2 11; do qcbm bitmap --remove --add image.qcow2 b0 && qcbm bitmap --quiet --rename "b-$day" image.qcow2 b0 &&
     qcbm bitmap --add image.qcow2 b0; done

@@ -1,6 +1,6 @@
 # refused_options.sh - formats without bitmaps are refused; --object needs nobody
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 truncate -s 1M raw
 fails unchanged image.qcow2 qcbm bitmap --add -f raw image.qcow2 new
 fails unchanged image.qcow2 qcbm bitmap --merge b0 -b image.qcow2 -F raw image.qcow2 frozen

@@ -1,6 +1,6 @@
 # stale.sh - bitmaps whose autoclear bit a foreign program cleared: listed, told when they go away, and no leak afterwards
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 poke image.qcow2 88 0000000000000000
 qcbm bitmap --list image.qcow2
 qcbm bitmap --list --chain image.qcow2

@@ -1,6 +1,6 @@
 # undo.sh - --undo makes a new file for the owner alone, or changes nothing
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 qcbm bitmap --disable --undo one image.qcow2 b0
 [ "$(stat -c %a one)" = 600 ]
 qcbm bitmap --disable --undo nothing_to_do image.qcow2 b0

@@ -1,6 +1,6 @@
 # verbs.sh - what is told of each operation that qemu-img lacks; those that it has stay silent
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 qcbm bitmap --set 0:1 --disable --enable --unset 128k:32k image.qcow2 b0
 qcbm bitmap --regranularise 4k --unset 128k:32k --intersect frozen --set 1000k:24k image.qcow2 b0
 qcbm bitmap --add --merge b0 --subtract b0 image.qcow2 other

@@ -1,6 +1,6 @@
 # verbs_errors.sh - each refusal, in one line; nothing has changed
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 qemu-img create -q -f qcow2 larger.qcow2 2M
 qemu-img bitmap --add larger.qcow2 b0
 refused() { fails unchanged image.qcow2 qcbm bitmap "$@"; }

@@ -1,6 +1,6 @@
 # verbs_json.sh - the same for programs, with figures
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 json 'v["operations"] == ["merge", "set", "rename", "rotate"] and v["bitmap"] == "b0" and v["results"] == [
     {"operation": "set", "value": "0:64k", "bitmap": "b0", "granularity": 65536, "enabled": True, "granules": 16,
      "dirty-granules": 2, "dirty-bytes": 131072},

@@ -1,6 +1,6 @@
 # explain.sh - what --explain says comes from the table of problems, on stderr; stdout is that of qemu-img.
 # SPDX-License-Identifier: MIT
-make_inconsistent
+fixture one-in-use
 qcbm check --explain image.qcow2 >out 2>err
 grep -q '^qcbm: warning: \[bitmap-in-use\] bitmap .b0. is marked in use$' err
 grep -q '^    cure: remove it and make a full backup' err

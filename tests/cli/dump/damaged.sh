@@ -1,6 +1,6 @@
 # damaged.sh - raw values and what is wrong with them, of images that nothing else opens
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 poke image.qcow2 $(($(bitmap_directory) + 17)) 3f
 fails qemu-img info image.qcow2 2>/dev/null
 qcbm dump image.qcow2 bitmaps 0 | grep -E 'granularity|verdict'

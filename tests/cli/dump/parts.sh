@@ -1,6 +1,6 @@
 # parts.sh - each part, with its place
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 qcbm dump image.qcow2 l1
 qcbm dump image.qcow2 l2 128k
 qcbm dump image.qcow2 l2 0-64k

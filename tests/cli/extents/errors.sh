@@ -1,8 +1,8 @@
 # errors.sh - one line, nothing on stdout
 # SPDX-License-Identifier: MIT
-make_inconsistent
+fixture one-in-use
 mv image.qcow2 inconsistent.qcow2
-make_image
+fixture one-bitmaps
 fails qcbm extents image.qcow2 missing
 fails qcbm extents --output=json image.qcow2 missing
 fails qcbm extents inconsistent.qcow2 b0

@@ -1,4 +1,4 @@
 # human.sh - columns as nbdinfo prints them
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 unchanged image.qcow2 qcbm extents image.qcow2 b0

@@ -1,4 +1,4 @@
 # json.sh - as nbdinfo --json prints it
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 qcbm extents --output=json image.qcow2 b0

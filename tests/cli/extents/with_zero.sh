@@ -1,6 +1,6 @@
 # with_zero.sh - four states
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 qemu-io -c 'write -q -z 256k 64k' -c 'write -q 512k 64k' image.qcow2
 qcbm bitmap --clear --disable image.qcow2 b0
 qemu-io -c 'write -q 576k 64k' image.qcow2

@@ -1,7 +1,7 @@
 # human.sh - as qemu-img info, and names that could play with the terminal are escaped
 # SPDX-License-Identifier: MIT
 prepare() {
-    make_overlay
+    fixture ten-overlay
     mkdir dir
     mv overlay.qcow2 dir
 }

@@ -1,6 +1,6 @@
 # usage.sh - what of the file is in use, without the chain
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 rm base.qcow2
 json "v['usage'] == {'allocated-bytes': 1376256, 'end-offset': 1376256, 'file-size': 1376256}" \
     qcbm info --usage --output=json overlay.qcow2

@@ -1,6 +1,6 @@
 # usage_errors.sh - wrong use is told as qemu-img tells it
 # SPDX-License-Identifier: MIT
-prepare() { make_image; }
+prepare() { fixture one-bitmaps; }
 same_as_qemu_img info
 same_as_qemu_img info a b
 same_as_qemu_img info --output=xml image.qcow2

@@ -1,6 +1,6 @@
 # usage_errors.sh - wrong use is told as qemu-img tells it
 # SPDX-License-Identifier: MIT
-prepare() { make_image; }
+prepare() { fixture one-bitmaps; }
 same_as_qemu_img map
 same_as_qemu_img map a b
 same_as_qemu_img map -s x image.qcow2

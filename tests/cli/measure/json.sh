@@ -1,4 +1,4 @@
 # json.sh - size of a copy, with the bitmaps
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 json "v == {'required': 393216, 'fully-allocated': 1376256, 'bitmaps': 327680}" qcbm measure -O qcow2 --output=json image.qcow2

@@ -1,6 +1,6 @@
 # refused.sh - only the list
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 fails qcbm snapshot -c one image.qcow2
 fails qcbm snapshot -d one image.qcow2
 fails qcbm snapshot -a one image.qcow2

@@ -1,6 +1,6 @@
 # damaged.sh - figures and exit code 1 in a dry run; nothing is attached
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 l1=$(peek overlay.qcow2 40 8)
 l2=$(($(peek overlay.qcow2 "$l1" 8) & 0x00fffffffffffe00))
 poke overlay.qcow2 $((l2 + 8 * 100)) 8000000000050200 # guest 6.25 MiB: a host offset inside a cluster

@@ -1,6 +1,6 @@
 # dry_run_of_unsound.sh - wherever the mapping can be read a dry run gives the figures, and then says why it cannot be written
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 figures='v["dirty-bytes"] == 1114112 and v["plan"] is None and v["steps"] == []'
 
 # dry_run FILE WHY: the figures on stdout, one line on stderr, exit code 1, nothing is written

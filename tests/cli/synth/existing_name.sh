@@ -1,6 +1,6 @@
 # existing_name.sh - is refused without --replace or --merge
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 qemu-img bitmap --add --disable -g 4k overlay.qcow2 b0
 fails unchanged overlay.qcow2 qcbm synth overlay.qcow2 b0
 json 'not v["enabled"] and v["granularity"] == 4096 and v["dirty-granules"] == 272' \

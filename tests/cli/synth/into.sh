@@ -1,6 +1,6 @@
 # into.sh - gives the bitmap to another image; the overlay by another name is the overlay
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 qemu-img create -q -f qcow2 copy.qcow2 10M
 unchanged overlay.qcow2 qcbm synth -q --into copy.qcow2 overlay.qcow2 b0
 qcbm extents copy.qcow2 b0

@@ -1,6 +1,6 @@
 # json.sh - the members that are promised, with and without --dry-run
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 keys='{"image", "overlay", "bitmap", "granularity", "virtual-size", "granules", "dirty-granules", "dirty-bytes",
     "enabled", "dry-run", "claim", "damaged-entries", "layers", "plan", "notes", "elapsed-seconds"}'
 figures='v["image"] == v["overlay"] == "overlay.qcow2" and v["granularity"] == 65536 and v["virtual-size"] == 10485760

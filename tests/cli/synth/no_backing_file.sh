@@ -1,4 +1,4 @@
 # no_backing_file.sh - claims no more than can be known
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 qcbm synth image.qcow2 b1

@@ -1,6 +1,6 @@
 # undo.sh - the image that gets the bitmap is the one that is recorded; a dry run records nothing
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 qemu-img create -q -f qcow2 target.qcow2 10M
 cp target.qcow2 first
 qcbm synth -q --dry-run --undo none overlay.qcow2 b0

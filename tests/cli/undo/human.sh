@@ -1,6 +1,6 @@
 # human.sh - one line, and the very bytes again
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 cp overlay.qcow2 first
 qcbm synth -q --undo one overlay.qcow2 b0
 cp overlay.qcow2 second

@@ -1,6 +1,6 @@
 # interrupted.sh - a change that was killed half-way is taken back, and it is told; one killed before it began is too
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 cp image.qcow2 first
 kill_at() { # SYSTEM CALL, WHICH OF THEM, UNDO FILE
     # LeakSanitizer, in a build that has it, does not work under strace

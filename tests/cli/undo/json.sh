@@ -1,6 +1,6 @@
 # json.sh - the same for programs
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 cp image.qcow2 first
 qcbm bitmap --add --undo one image.qcow2 new
 length=$(stat -c %s first)

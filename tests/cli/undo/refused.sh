@@ -1,6 +1,6 @@
 # refused.sh - each reason in its own words, and the image as it was
 # SPDX-License-Identifier: MIT
-make_image
+fixture one-bitmaps
 cp image.qcow2 first
 qcbm bitmap --disable --undo undo image.qcow2 b0
 qemu-img create -q -f qcow2 other.qcow2 2M
