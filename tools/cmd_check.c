@@ -64,6 +64,7 @@ struct kind { /* its strings but the cure are static */
     const struct qcbm_check_problem *problem;
     uint64_t count;
     char *cure;
+    enum qcbm_repair_level repair;
 };
 
 struct report {
@@ -104,7 +105,7 @@ static int on_kind(void *opaque, const struct qcbm_check_kind *kind)
     r->strict |= kind->problem->strict;
     if (r->n_kinds == MAX_KINDS)
         return 0;
-    *to = (struct kind){ kind->problem, kind->count, strdup(kind->cure) };
+    *to = (struct kind){ kind->problem, kind->count, strdup(kind->cure), kind->repair };
     r->n_kinds += to->cure != NULL;
     return 0;
 }
@@ -187,12 +188,6 @@ static int show_progress(void *opaque, uint64_t done, uint64_t total)
     return progress_show(&r->progress, done, total);
 }
 
-/* May the leaks be somebody's data? */
-static bool keep_leaks(const struct qcbm_check_result *r)
-{
-    return r->lost_tables || r->suspicious_leaks;
-}
-
 static void print_text(const struct qcbm_check_result *r)
 {
     if (r->corruptions + r->leaks + r->check_errors == 0)
@@ -203,7 +198,7 @@ static void print_text(const struct qcbm_check_result *r)
                r->corruptions);
     if (r->leaks)
         printf("\n%" PRIu64 " leaked clusters were found on the image.\n%s\n", r->leaks,
-               keep_leaks(r) ? "They may be data behind a lost table: do not free them."
+               r->keep_leaks ? "They may be data that something damaged pointed to: do not free them."
                              : "This means waste of disk space, but no harm to data.");
     if (r->check_errors)
         printf("\n%" PRIu64 " internal errors have occurred during the check.\n", r->check_errors);
@@ -259,7 +254,7 @@ static void write_problems(struct json_writer *w, const struct report *r)
         json_u64(w, "count", r->kinds[i].count);
         json_string(w, "consequence", p->consequence);
         json_string(w, "cure", r->kinds[i].cure);
-        json_string(w, "repair", repair_name(p->repair));
+        json_string(w, "repair", repair_name(r->kinds[i].repair));
         json_end_object(w);
     }
     json_end_array(w);
@@ -303,24 +298,35 @@ static void explain(const struct report *r)
     }
 }
 
+/* Whoever sees errors repairs first and reads later. */
+static void point_to_explain(const struct report *r, bool strict)
+{
+    const struct qcbm_check_result *t = &r->result;
+
+    if (t->corruptions + t->leaks + t->check_errors + t->damages || strict)
+        fprintf(stderr,
+                "qcbm: before you repair anything: 'qcbm check --explain FILE' tells the way that loses nothing\n");
+}
+
 static int finish(const struct report *r)
 {
     const struct qcbm_check_result *t = &r->result;
 
-    bool quiet = r->args->quiet || r->stays_silent;
+    bool quiet = r->args->quiet || r->stays_silent, strict = r->args->strict && r->strict;
 
     fflush(stderr);
     if (!quiet && r->args->output == OUTPUT_JSON)
         print_json(r);
     else if (!quiet)
         print_text(t);
+    fflush(stdout); /* as qemu-img has it: the totals are out although the command failed */
     if (r->args->explain)
         explain(r);
-    if (t->check_errors) {
-        fflush(stdout); /* as qemu-img has it: the totals are out although the command failed */
+    else if (!r->args->quiet && r->args->output != OUTPUT_JSON)
+        point_to_explain(r, strict);
+    if (t->check_errors)
         return cmd_error("Check failed");
-    }
-    if (t->corruptions || (r->args->strict && r->strict))
+    if (t->corruptions || strict)
         return EXIT_CORRUPT;
     return t->leaks ? EXIT_LEAKS : EXIT_DONE;
 }
@@ -448,5 +454,5 @@ const struct cmd cmd_check = {
     .summary = "Check a qcow2 image as qemu-img check does, and its bitmaps.",
     .opts = check_opts,
     .run = run_check,
-    .exit_codes = "0 good, 1 could not check, 2 corruptions, 3 leaks only, 63 no qcow2 image",
+    .exit_codes = "0 good, 1 could not check, 2 corruptions, 3 leaks and no corruption, 63 no qcow2 image",
 };

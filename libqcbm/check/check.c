@@ -436,9 +436,10 @@ static int warn_of_repair(struct check *c)
 /* Each kind once, with the cure that fits to all that was found. */
 static int tell_kinds(struct check *c)
 {
+    c->r.keep_leaks = qcbmi_check_keeps_leaks(c);
     for (unsigned id = 0; c->o.kind && id < P_COUNT; id++) {
         char cure[1024];
-        struct qcbm_check_kind kind = { qcbmi_check_rule(id), c->n_told[id], cure };
+        struct qcbm_check_kind kind = { qcbmi_check_rule(id), c->n_told[id], cure, qcbmi_check_repair_level(c, id) };
 
         if (c->n_told[id] == 0)
             continue;

@@ -136,6 +136,10 @@ int qcbmi_check_step(struct check *c, uint64_t bytes); /* progress */
 
 /* check_cure.c: what to do about @id in this image, once all problems are known */
 void qcbmi_check_cure(const struct check *c, enum check_id id, char *to, size_t size);
+/* The level of "qemu-img check -r" that mends @id and loses nothing else, or none. */
+enum qcbm_repair_level qcbmi_check_repair_level(const struct check *c, enum check_id id);
+/* Are there leaks which something damaged may have pointed to? */
+bool qcbmi_check_keeps_leaks(const struct check *c);
 /* Would a repair by qemu-img delete the snapshots of this image? */
 bool qcbmi_check_repair_loses_snapshots(const struct check *c);
 

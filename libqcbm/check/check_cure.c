@@ -20,7 +20,7 @@
 #include "check/check.h"
 
 enum way {
-    WAY_CHECK,   /* qemu-img check -r */
+    WAY_CHECK,   /* qemu-img check -r: the only one of which the JSON names the level */
     WAY_OPEN,    /* a read-write open */
     WAY_DROP,    /* the same, to drop what is stale; then check -r */
     WAY_EXPORT,  /* bitmaps out, check -r, bitmaps in */
@@ -129,6 +129,33 @@ static enum way choose(const struct check *c)
     return c->met[P_REFCOUNT_ZERO] ? WAY_COPY : WAY_EXPORT; /* nothing may be allocated where used clusters are free */
 }
 
+bool qcbmi_check_keeps_leaks(const struct check *c)
+{
+    return c->r.leaks && (has_any(c, is_beyond_repair) || has_any(c, is_of_bitmaps));
+}
+
+enum qcbm_repair_level qcbmi_check_repair_level(const struct check *c, enum check_id id)
+{
+    enum qcbm_repair_level level = qcbmi_check_rule(id)->repair;
+
+    return level != QCBM_REPAIR_BITMAPS && choose(c) == WAY_CHECK ? level : QCBM_REPAIR_NONE;
+}
+
+/* Entries whose guest range reads as zeros, without an error. */
+static bool reads_as_zeros(enum check_id id)
+{
+    switch (id) {
+    case P_REFERENCE_PAST_END:
+    case P_REFERENCE_NOWHERE:
+    case P_TABLE_CUT:
+    case P_LOST_TABLE:
+    case P_LOST_TABLE_SUSPECTED:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Entries at which QEMU's programs give up reading. */
 static bool is_unreadable(enum check_id id)
 {
@@ -163,6 +190,8 @@ static void say_copy(const struct check *c, struct text *t)
         say(t, ", 'qcbm bitmap --export OUT FILE BITMAP' and 'qcbm bitmap --import OUT COPY BITMAP' for each bitmap");
     if (has_any(c, is_unreadable))
         say(t, "; it stops at a guest cluster that cannot be read");
+    if (has_any(c, reads_as_zeros))
+        say(t, "; the copy has zeros, without an error, where what is lost was mapped: restore that from a backup");
 }
 
 /* qcbm does not write beside an entry that it cannot read. */
@@ -191,11 +220,11 @@ static void say_way(const struct check *c, struct text *t)
         break;
     case WAY_EXPORT:
         say(t,
-            "qemu-img's repair would delete the snapshots of an image that has bitmaps, so take these out for the "
-            "time: "
-            "'qcbm bitmap --export OUT FILE BITMAP' for each bitmap, %s, 'qemu-img check FILE -r %s', "
+            "%sqemu-img's repair would delete the snapshots of an image that has bitmaps, so take these out for the "
+            "time, step by step, and stop where one fails: "
+            "'qcbm bitmap --export OUT FILE BITMAP' for each bitmap, then %s, then 'qemu-img check FILE -r %s', then "
             "'qcbm bitmap --import OUT FILE BITMAP' for each bitmap",
-            taken_out(c), level);
+            c->met[P_BITMAP_IN_USE] ? "first the bitmaps in use, see bitmap-in-use; " : "", taken_out(c), level);
         break;
     case WAY_BITMAPS:
         say(t, "first solve the problems of the bitmaps, then check again: as they are, a repair would lose bits");
@@ -217,7 +246,7 @@ static void say_of_snapshot_table(const struct check *c, struct text *t)
 
 static void say_of_leaks(const struct check *c, struct text *t)
 {
-    if (has_any(c, is_beyond_repair) || has_any(c, is_of_bitmaps))
+    if (qcbmi_check_keeps_leaks(c))
         say(t, "do not free them: they may be what another problem here has cut off; solve that one first");
     else
         say_way(c, t);

@@ -26,7 +26,7 @@ static const struct qcbm_check_problem rules[P_COUNT] = {
         "keep the image, do not free leaks: the tables of the snapshots are still in it"),
     ROW(SNAPSHOTS_AND_BITMAPS, "snapshots-and-bitmaps", WARNING, NONE, false,
         "a repair by qemu-img (its check with -r) deletes all snapshots of such an image, and reports success",
-        "nothing to do; repair it in no other way than --explain names"),
+        "no fault by itself, nothing to do; never use the repair of qemu-img here, but what the other cures name"),
     ROW(SNAPSHOT_DATA_FILE, "snapshot-data-file", CORRUPTION, NONE, true,
         "an external data file cannot hold the state of a snapshot: its content is that of the active state",
         "delete the snapshots"),
@@ -125,7 +125,7 @@ static const struct qcbm_check_problem rules[P_COUNT] = {
         "a pointer to the table is lost: what it maps reads as never written, and its data looks like leaks",
         "do not write to the image, do not free leaks; restore the pointer, or what is missing, from a copy (a snapshot "
         "whose deletion was cut short leaves the same: then nothing is missing)"),
-    ROW(LOST_TABLE_SUSPECTED, "lost-table-suspected", WARNING, NONE, false,
+    ALARM(LOST_TABLE_SUSPECTED, "lost-table-suspected", NONE,
         "the leaks may be data behind a lost table, or what a crash left behind before it was mapped",
         "compare the guest ranges with a backup before leaks are freed"),
     ROW(CLUSTER_TWO_OWNERS, "cluster-two-owners", DAMAGE, NONE, false,
@@ -154,7 +154,7 @@ static const struct qcbm_check_problem rules[P_COUNT] = {
         "clear bit 0 of the autoclear features"),
     ALARM(BITMAPS_STALE, "bitmaps-stale", BITMAPS,
         "a program that does not know bitmaps wrote to the image: QEMU drops them at the next write, their clusters leak",
-        "make new bitmaps with qcbm, which frees what is provably theirs"),
+        "make new bitmaps, 'qcbm synth FILE BITMAP' or 'qcbm bitmap --add FILE BITMAP', which frees what is provably theirs"),
     ROW(BITMAP_DIRECTORY_BROKEN, "bitmap-directory-broken", CORRUPTION, BITMAPS, false,
         "QEMU does not open the image",
         "remove the bitmaps extension, or clear bit 0 of the autoclear features"),
@@ -187,7 +187,7 @@ static const struct qcbm_check_problem rules[P_COUNT] = {
         "nothing to do; the next save clears them"),
     ALARM(BITMAP_IN_USE, "bitmap-in-use", BITMAPS,
         "the bitmap was not saved when the image was last used, or the image is in use elsewhere: its bits may be old",
-        "remove it and make a full backup, or wait for the program that uses it"),
+        "'qcbm bitmap --remove --add FILE BITMAP' and a full backup; or wait for the program that uses it"),
 };
 /* clang-format on */
 

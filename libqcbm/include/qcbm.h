@@ -116,7 +116,7 @@ enum qcbm_synth_flag {
 
 struct qcbm_synth_options {
     size_t struct_size;
-    uint64_t granularity; /* 0 = QEMU's default for the image that gets the bitmap */
+    uint64_t granularity; /* 0 = that of a bitmap which is replaced or merged into, else QEMU's default for the image */
     const char *since;    /* path of the chain's image to compare against; NULL = the overlay's backing file */
     unsigned flags;
     /* Called now and then with metadata bytes read and expected; non-zero stops with QCBM_E_ABORTED. May be NULL. */
@@ -575,7 +575,7 @@ enum qcbm_repair_level { QCBM_REPAIR_NONE, QCBM_REPAIR_LEAKS, QCBM_REPAIR_ALL, Q
 struct qcbm_check_problem {
     const char *code; /* stable, e.g. "refcount-too-low" */
     enum qcbm_check_severity severity;
-    enum qcbm_repair_level repair;  /* the lowest level of -r that deals with it */
+    enum qcbm_repair_level repair;  /* the lowest level of -r that deals with it, alone; see qcbm_check_kind */
     bool qemu_text;                 /* qemu-img check knows it, and the message of a finding is in its words */
     bool strict;                    /* not among qemu-img's totals, but reason enough to look: check --strict fails */
     const char *consequence, *cure; /* the cure whatever else the image has; see qcbm_check_kind */
@@ -600,6 +600,8 @@ struct qcbm_check_kind { /* its strings live until the callback returns */
     const struct qcbm_check_problem *problem;
     uint64_t count;   /* findings of it */
     const char *cure; /* for the image at hand: nothing that it has is lost on that way */
+    /* The level of "qemu-img check -r" that mends it in this image and keeps all that it has; NONE if there is none. */
+    enum qcbm_repair_level repair;
 };
 /* Called once for each kind, when all is known. A non-zero return stops the check with QCBM_E_ABORTED. */
 typedef int qcbm_check_kind_fn(void *opaque, const struct qcbm_check_kind *kind);
@@ -627,6 +629,7 @@ struct qcbm_check_result {
     uint32_t passes;           /* walks over the metadata that the memory made necessary */
     uint64_t lost_tables;      /* leaked clusters that are mapping tables of others: leaks must not be freed */
     uint64_t suspicious_leaks; /* leaked clusters, if they may be the data of a lost table; else 0 */
+    bool keep_leaks; /* there are leaks, and something damaged may have pointed to them: they must not be freed */
 };
 
 /* Check the whole image: what qemu-img check checks, in its order, and the bitmaps. Writes nothing, opens no other file,

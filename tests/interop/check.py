@@ -16,7 +16,7 @@ import qtool
 from qtool import KiB, MiB, Qcow2, patch, require, require_equal
 
 OWN_FIELDS = ('damages', 'warnings', 'passes', 'findings', 'findings-left-out', 'problems')
-OWN_LINE = re.compile(r'^qcbm: (warning: |error: )\[([a-z0-9-]+)\] ')
+OWN_LINE = re.compile(r'^qcbm: (warning: |error: )\[([a-z0-9-]+)\] |^qcbm: (before) you repair anything: ')
 GIVES_UP = re.compile(r'Image does not contain a reference count table|Too much extra metadata in snapshot table')
 COPIED = 1 << 63
 
@@ -30,7 +30,7 @@ def u32(value):
 
 
 def codes_in(err):
-    return [m.group(2) for m in map(OWN_LINE.match, err.splitlines()) if m]
+    return [m.group(2) for m in map(OWN_LINE.match, err.splitlines()) if m and m.group(2)]
 
 
 def own_codes(result):
@@ -42,11 +42,14 @@ def theirs(text):
     return [line for line in text.splitlines() if not OWN_LINE.match(line)]
 
 
-def said_of_leaks(text, our_err):
-    """qemu-img's totals, in our words where leaks may be what a lost table mapped."""
-    if {'lost-table', 'lost-table-suspected'} & set(codes_in(our_err)):
-        return text.replace('This means waste of disk space, but no harm to data.',
-                            'They may be data behind a lost table: do not free them.')
+DO_NOT_FREE = 'They may be data that something damaged pointed to: do not free them.'
+
+
+def said_of_leaks(text, our_out, our_err):
+    """qemu-img's totals, in our words where leaks may be what a lost table mapped, or another damaged entry."""
+    damage = [line for line in our_err.splitlines() if not line.startswith(('Leaked cluster ', 'qcbm: before you'))]
+    if {'lost-table', 'lost-table-suspected'} & set(codes_in(our_err)) or damage and DO_NOT_FREE in our_out:
+        return text.replace('This means waste of disk space, but no harm to data.', DO_NOT_FREE)
     return text
 
 
@@ -59,7 +62,7 @@ def compare(work, name, *options, codes=None, same_text=True):
         require_equal(ours.code, 2, what + ': exit code')
         return ours
     require_equal(ours.code, other.code, what + ': exit code\n' + ours.err)
-    require_equal(ours.out, said_of_leaks(other.out, ours.err), what + ': stdout')
+    require_equal(ours.out, said_of_leaks(other.out, ours.out, ours.err), what + ': stdout')
     lines = other.err.replace('qemu-img: ', 'qcbm: ').splitlines()
     if same_text and 'table-overwritten' in own_codes(ours):
         rest = iter(lines)  # without those of the entries that make no sense

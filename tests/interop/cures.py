@@ -154,6 +154,11 @@ def cures(work, name):
     return dict(found), result
 
 
+def levels(work, name):
+    """For programs: with which level qemu-img's repair mends it and loses nothing."""
+    return {p['code']: p['repair'] for p in json.loads(work.qcbm('check', '--output=json', name, rc=None).out)['problems']}
+
+
 def carry_out(work, cure, snapshots, bitmaps, rc=0):
     """The quoted commands of @cure, in order; returns the copies that they make."""
     copies = []
@@ -186,6 +191,8 @@ def repaired(work, damage, code, snapshots=0, bitmaps=0, backing=False, way=None
     require(re.search(way, cure), 'the cure of %s is: %s' % (code, cure))
     both = snapshots and bitmaps
     require(not both or not re.search('qemu-img check -r', result.err), 'sends to the loss: ' + result.err)
+    said = re.match(r"'qemu-img check -r (leaks|all) FILE'$", cure)
+    require_equal(levels(work, 'a.qcow2')[code] != 'none', said is not None, 'level in the JSON')
     damaged = qtool.digest(work.path('a.qcow2'))
     copies = carry_out(work, cure, *names)
     if copies:
@@ -225,6 +232,9 @@ def not_warned(work, snapshots, bitmaps, in_use=False):
     told, _ = cures(work, 'a.qcow2')
     require('snapshots-and-bitmaps' not in told, 'a warning')
     require_equal(told['cluster-leaked'], "'qemu-img check -r leaks FILE'", 'cure')
+    require_equal(levels(work, 'a.qcow2')['cluster-leaked'], 'leaks', 'level in the JSON')
+    plain = work.qcbm('check', 'a.qcow2', rc=3)
+    require('no harm to data' in plain.out and 'qcbm check --explain' in plain.err, plain.out + plain.err)
     before = state(work, 'a.qcow2')
     carry_out(work, told['cluster-leaked'], [], [])
     require_equal(state(work, 'a.qcow2'), before, 'what the image has')
@@ -236,8 +246,10 @@ def left_alone(work, damage, snapshots, bitmaps):
     make(work, snapshots, bitmaps)
     for one in damage:
         one(Qcow2(work.path('a.qcow2')))
-    told, _ = cures(work, 'a.qcow2')
+    told, result = cures(work, 'a.qcow2')
     require('do not free them' in told['cluster-leaked'], told['cluster-leaked'])
+    require('do not free them' in result.out and 'no harm' not in result.out, result.out)
+    require_equal(set(levels(work, 'a.qcow2').values()), {'none'}, 'levels of a repair by qemu-img')
     require('check -r' not in ' '.join(told.values()) and '-r all' not in ' '.join(told.values()), repr(told))
 
 

@@ -120,7 +120,7 @@ def check(what, name):
             theirs, ours = json.loads(theirs), json.loads(ours)
             ours = {key: value for key, value in ours.items() if key not in OWN_FIELDS}
         elif not is_json:
-            theirs = said_of_leaks(theirs, error)
+            theirs = said_of_leaks(theirs, ours, error)
         if (their_code, theirs) != (our_code, ours):
             faults.append('%s: check\n  qemu-img %d %s\n  qcbm     %d %s\n  %s' % (what, their_code, theirs, our_code,
                                                                                ours, error))
