@@ -298,11 +298,24 @@ static size_t count(const struct synth_like *like, bool made)
 }
 
 /* Calls @tell for each line about what libvirt may still miss. */
+static bool all_skipped(const struct synth_like *like)
+{
+    for (size_t i = 0; i < like->n; i++)
+        if (like->items[i].outcome != SKIPPED)
+            return false;
+    return true;
+}
+
 static void each_note(const struct synth_job *job, const struct synth_like *like,
                       void (*tell)(void *opaque, const char *note), void *opaque)
 {
     char text[1024];
 
+    if (like->n == 0 || all_skipped(like)) {
+        snprintf(text, sizeof text, "'%.300s' has no bitmap that %s", job->args->like,
+                 like->n == 0 ? "could be continued: was it copied without its bitmaps?" : "records and is consistent");
+        tell(opaque, text);
+    }
     if (like->other_size)
         tell(opaque, "the virtual sizes of BASE and OVERLAY differ: libvirt merges the bitmaps of equal sizes only");
     for (uint32_t i = 0; i < like->n_layers; i++) {

@@ -148,8 +148,7 @@ int q2_extensions_parse(const uint8_t *cluster, size_t len, const struct q2_head
     memset(out, 0, sizeof(*out));
     ret = parse_list(&a, h, out, err);
     if (ret == 0 && h->crypt_method == CRYPT_LUKS && !q2_extension_find(out, Q2_EXT_CRYPTO))
-        ret = qcbmi_fail(err, QCBM_E_CORRUPT, OFF_CRYPT_METHOD,
-                         "Missing CRYPTO header for crypt method 2 (LUKS)");
+        ret = qcbmi_fail(err, QCBM_E_CORRUPT, OFF_CRYPT_METHOD, "Missing CRYPTO header for crypt method 2 (LUKS)");
     if (ret < 0)
         q2_extensions_free(out);
     return ret;

@@ -323,6 +323,17 @@ static int note_sharing(struct synth *s, struct qcbm_error *err)
     return 0;
 }
 
+/* A new bitmap records, whatever the old one did: too many dirty granules are better than too few. */
+static int note_replaced(struct synth *s, const char *name, struct qcbm_error *err)
+{
+    const struct qcbmi_edit_bitmap *b = qcbmi_edit_list_find(&s->edit->list, name);
+    bool records = !(s->opt.flags & QCBM_SYNTH_DISABLED);
+
+    if (!b || !(s->opt.flags & QCBM_SYNTH_REPLACE) || !records || (b->flags & Q2_BITMAP_AUTO))
+        return 0;
+    return add_note(s->result, err, "the bitmap that is replaced was disabled, the new one records");
+}
+
 static int judge_damage(struct synth *s, struct qcbm_error *err)
 {
     s->result->sum.damaged_entries = s->damage.count;
@@ -390,7 +401,8 @@ static int take_over(struct synth *s, const char *name, unsigned gran_bits, stru
     return ret;
 }
 
-/* The granularity of the map: the bitmap's own, so that merging into it loses nothing and costs one pass. */
+/* The granularity of the map: that of the bitmap that is there, so that merging into it loses nothing and costs one pass,
+ * and that whoever reads one that was replaced finds the granularity that he knows. */
 static int choose_granularity(struct synth *s, const char *name, unsigned *gran_bits, struct qcbm_error *err)
 {
     const struct qcbmi_edit_bitmap *b;
@@ -403,8 +415,14 @@ static int choose_granularity(struct synth *s, const char *name, unsigned *gran_
     if (!(s->opt.flags & (QCBM_SYNTH_MERGE | QCBM_SYNTH_REPLACE)))
         return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "Bitmap already exists: %s",
                           qcbmi_printable(text, sizeof(text), name, strlen(name)));
-    if (!(s->opt.flags & QCBM_SYNTH_MERGE))
+    if (!(s->opt.flags & QCBM_SYNTH_MERGE)) {
+        if (s->opt.granularity == 0 && qcbmi_edit_check_size(s->edit, b->gran_bits, NULL) == 0)
+            *gran_bits = b->gran_bits;
         return 0;
+    }
+    if ((s->opt.flags & QCBM_SYNTH_DISABLED) && (b->flags & Q2_BITMAP_AUTO))
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                          "merging keeps the state of the bitmap, 'disabled' cannot be asked for");
     if (s->opt.granularity && *gran_bits != b->gran_bits)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
                           "merging keeps the granularity of the bitmap, another one cannot "
@@ -435,6 +453,8 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
         ret = treat_lost_in_all(s, err);
     if (ret == 0)
         ret = note_sharing(s, err);
+    if (ret == 0)
+        ret = note_replaced(s, name, err);
     if (ret == 0)
         ret = check_fits(s, err);
     if (ret == 0)

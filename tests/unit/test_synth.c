@@ -203,6 +203,7 @@ static void replace_swaps_it_in_its_place(void **state)
 
 static void merge_adds_to_it_and_keeps_granularity_and_flags(void **state)
 {
+    static const uint32_t stored[] = { AUTO, 0 };
     static const unsigned flags[] = { QCBM_SYNTH_MERGE, QCBM_SYNTH_MERGE | QCBM_SYNTH_DISABLED };
     static const uint64_t grans[] = { 0, 16384 };
 
@@ -213,10 +214,10 @@ static void merge_adds_to_it_and_keeps_granularity_and_flags(void **state)
         struct qcbm_error err = { 0 };
         struct qcbm_synth_summary sum;
 
-        build_three(&b, AUTO);
+        build_three(&b, stored[i % 2]);
         session_open(&s, &b);
         assert_ok(synth(&s, "b", grans[i / 2], flags[i % 2], &sum, &err), &err);
-        check_bitmap(&s, 1, "b", 16384, AUTO);
+        check_bitmap(&s, 1, "b", 16384, stored[i % 2]);
         assert_dirty(s.img, "b", "0-16384 32768-49152");
         assert_int_equal(sum.granularity, 16384);
         assert_int_equal(sum.dirty_granules, 2);
@@ -247,6 +248,7 @@ static void merge_refuses_what_it_cannot_keep(void **state)
         const char *text;
     } cases[] = {
         { 0, 512, QCBM_SYNTH_MERGE, QCBM_E_ARG, "granularity" },
+        { AUTO, 0, QCBM_SYNTH_MERGE | QCBM_SYNTH_DISABLED, QCBM_E_ARG, "keeps the state" },
         { IN_USE, 0, QCBM_SYNTH_MERGE, QCBM_E_INUSE, "is inconsistent" },
         { 0, 0, QCBM_SYNTH_MERGE | QCBM_SYNTH_REPLACE, QCBM_E_ARG, "exclude each other" },
     };
