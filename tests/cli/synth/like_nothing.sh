@@ -1,6 +1,6 @@
 # like_nothing.sh - a base that has nothing to be continued is told, for then the next backup is a full one
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 json 'v["bitmaps"] == [] and "copied without its bitmaps" in v["notes"][0]' \
     qcbm synth --like base.qcow2 --output=json overlay.qcow2
 qemu-img bitmap --add --disable base.qcow2 frozen

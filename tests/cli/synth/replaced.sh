@@ -1,6 +1,6 @@
 # replaced.sh - what takes the place of a bitmap has its granularity, and records; what is merged into keeps its state
 # SPDX-License-Identifier: MIT
-make_overlay
+fixture ten-overlay
 qemu-img bitmap --add --disable -g 4k overlay.qcow2 b0
 json 'v["enabled"] and v["granularity"] == 4096 and v["notes"] == ["the bitmap that is replaced was disabled, the new one records"]' \
     qcbm synth --replace --output=json overlay.qcow2 b0
