@@ -5,15 +5,11 @@
 #ifndef QCBMI_HANDLE_H
 #define QCBMI_HANDLE_H
 
+#include "bitmap/findings.h"
 #include "image/image.h"
 
 struct qcbmi_bitmap_list; /* bitmap/bitmap_list.h */
 struct qcbmi_data;        /* image/data.h */
-
-struct qcbmi_findings {
-    struct qcbm_finding *list;
-    size_t n, capacity;
-};
 
 struct qcbm_image {
     struct qcbmi_image *image;         /* may be borrowed, as that of a layer of a chain is */
@@ -24,9 +20,5 @@ struct qcbm_image {
 
 /* Free all that the handle has but the image; fine on a zeroed struct. */
 void qcbmi_handle_clear(struct qcbm_image *handle);
-
-/* Note a finding; @fmt is formatted. Quietly drops it when memory is short or there are thousands. */
-void qcbmi_finding_add(struct qcbm_image *handle, const char *code, enum qcbm_severity severity, uint64_t offset,
-                       uint32_t bitmap, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 
 #endif

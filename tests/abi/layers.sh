@@ -4,7 +4,8 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# An include of the library names the room: "base/alloc.h". check, dump and ops do not know one another.
+# An include of the library names the room: "base/alloc.h". check, dump and ops do not know one another. What the objects
+# call is looked at by circles.py.
 # An exception is a comment on the line: #include "room/x.h" /* layers: why */
 set -euo pipefail
 cd "$SOURCE_ROOT"

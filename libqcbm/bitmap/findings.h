@@ -1,0 +1,18 @@
+/* findings.h - what was found wrong with an image while it was opened and read
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_FINDINGS_H
+#define QCBMI_FINDINGS_H
+
+#include "base/error.h"
+
+struct qcbmi_findings {
+    struct qcbm_finding *list;
+    size_t n, capacity;
+};
+
+/* Note a finding; @fmt is formatted. Quietly drops it when memory is short or there are thousands. */
+void qcbmi_finding_add(struct qcbmi_findings *all, const char *code, enum qcbm_severity severity, uint64_t offset,
+                       uint32_t bitmap, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+void qcbmi_findings_free(struct qcbmi_findings *all); /* fine on a zeroed struct, which it leaves */
+
+#endif
