@@ -11,6 +11,7 @@
 #include "bitmap/bitmap_load.h"
 #include "bitmap/bitmap_stale.h"
 #include "bitmap/bitmap_store.h"
+#include "write/commit.h"
 
 /* ---- what the image has now ---- */
 

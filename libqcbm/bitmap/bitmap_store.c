@@ -51,7 +51,8 @@ static int store_data(struct qcbmi_alloc *alloc, struct qcbmi_plan *plan, const 
                 break;
         }
         be64_store(table + 8 * i, off);
-        ret = qcbmi_plan_write_bits(plan, "bitmap data", off, cs, &map->bits, i * cs, err);
+        ret = qcbmi_plan_write_from(plan, "bitmap data", off, cs,
+                                    &(struct qcbmi_source){ .bits = &map->bits, .first = i * cs }, err);
         off += cs;
         got--;
         n_data--;
@@ -67,6 +68,7 @@ int qcbmi_bitmap_store(struct qcbmi_alloc *alloc, struct qcbmi_plan *plan, const
     uint8_t *table = qcbmi_alloc_array(entries, 8, err);
     int ret = table ? 0 : QCBM_E_NOMEM;
 
+    *table_entries = (uint32_t)entries;
     for (uint64_t i = 0; ret == 0 && i < entries; i++)
         n_data += classify(map, i, 8 * cs) == Q2_BME_DATA;
     if (ret == 0)
@@ -74,8 +76,7 @@ int qcbmi_bitmap_store(struct qcbmi_alloc *alloc, struct qcbmi_plan *plan, const
     if (ret == 0)
         ret = qcbmi_alloc_take(alloc, div_up(8 * entries, cs), table_offset, err);
     if (ret == 0)
-        ret = qcbmi_plan_write(plan, "bitmap table", *table_offset, table, 8 * entries, err);
-    *table_entries = (uint32_t)entries;
+        return qcbmi_plan_write_owned(plan, "bitmap table", *table_offset, table, 8 * entries, err);
     free(table);
     return ret;
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "write/commit.h"
 #include "write/undo_save.h"
 
 void qcbm_edit_free(struct qcbm_edit *edit)

@@ -28,7 +28,8 @@ struct undo {
     uint64_t *allowed; /* for each of their sectors: bit S = possible while stage S is carried out */
     uint64_t possible; /* the same for the whole image; bit n_stages = all is done */
 
-    uint8_t *group; /* old bytes in a row, to be written back by one write */
+    uint8_t group[SECTOR]; /* old bytes in a row, to be written back by one write ... */
+    uint64_t group_at;     /* ... or where they lie in the undo file, if they are more than a sector; else 0 */
     uint64_t group_off, group_len;
     bool changed; /* not all of them are there already */
 };
@@ -163,11 +164,25 @@ static bool is_topmost(const struct qcbmi_undo_file *f, size_t i, uint32_t top)
     return i + 1 == f->n_changed || f->places[i + 1].r.off != f->places[i].r.off || f->places[i + 1].r.stage > top;
 }
 
+/* They have been compared with their digest; there may be too many of them for memory. */
+static int read_old(void *opaque, uint64_t at, uint8_t *to, uint64_t len, uint64_t *got, struct qcbm_error *err)
+{
+    struct undo *u = opaque;
+
+    *got = len;
+    return qcbmi_io_read(&u->file.io, at, to, len, "old bytes in the undo file", err);
+}
+
 static int end_group(struct undo *u, struct qcbm_error *err)
 {
-    int ret = u->changed ? qcbmi_plan_write(&u->plan, "old bytes", u->group_off, u->group, u->group_len, err) : 0;
+    struct qcbmi_source in_file = { .fn = read_old, .opaque = u, .first = u->group_at };
+    int ret = 0;
 
-    u->group_len = 0;
+    if (u->changed && u->group_at)
+        ret = qcbmi_plan_write_from(&u->plan, "old bytes", u->group_off, u->group_len, &in_file, err);
+    else if (u->changed)
+        ret = qcbmi_plan_write(&u->plan, "old bytes", u->group_off, u->group, u->group_len, err);
+    u->group_len = u->group_at = 0;
     u->changed = false;
     return ret;
 }
@@ -175,7 +190,8 @@ static int end_group(struct undo *u, struct qcbm_error *err)
 /* Put record @i, one of the stage at hand, to those that go back in one write. */
 static int add_to_group(struct undo *u, size_t i, uint32_t top, struct qcbm_error *err)
 {
-    const struct qcbmi_undo_record *r = &u->file.places[i].r;
+    const struct qcbmi_undo_place *p = &u->file.places[i];
+    const struct qcbmi_undo_record *r = &p->r;
     const uint8_t *old = qcbmi_undo_record_old(u->file.record, r);
     int ret = qcbmi_undo_file_record(&u->file, i, err);
 
@@ -187,7 +203,10 @@ static int add_to_group(struct undo *u, size_t i, uint32_t top, struct qcbm_erro
         return ret;
     if (u->group_len == 0)
         u->group_off = r->off;
-    memcpy(u->group + u->group_len, old, (size_t)r->len);
+    if (r->len > SECTOR) /* whole sectors: alone in its group */
+        u->group_at = p->at + (uint64_t)(old - u->file.record);
+    else
+        memcpy(u->group + u->group_len, old, (size_t)r->len);
     u->group_len += r->len;
     u->changed |= !is_topmost(&u->file, i, top) || memcmp(u->now, old, (size_t)r->len) != 0;
     return 0;
@@ -292,9 +311,8 @@ static int alloc_buffers(struct undo *u, struct qcbm_error *err)
     uint64_t most = u64_min(QCBMI_UNDO_MAX_LEN, u->file.h.len_after);
 
     u->now = qcbmi_alloc_array(most, 1, err);
-    u->group = qcbmi_alloc_array(most, 1, err);
     u->allowed = qcbmi_alloc_array(div_up(most, SECTOR) + 1, sizeof(*u->allowed), err);
-    return u->now && u->group && u->allowed ? 0 : QCBM_E_NOMEM;
+    return u->now && u->allowed ? 0 : QCBM_E_NOMEM;
 }
 
 int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_options *options,
@@ -324,6 +342,5 @@ int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_o
     qcbmi_undo_file_close(&u.file);
     free(u.now);
     free(u.allowed);
-    free(u.group);
     return ret;
 }

@@ -1,28 +1,55 @@
 /* commit.c - the only code that writes: runs a plan, a flush after each stage
- * SPDX-License-Identifier: MIT */
+ * SPDX-License-Identifier: MIT
+ *
+ * States of the file, and what brings it from one to the next:
+ *
+ *   old       as it was read. Nothing is written before check, undo file and space have said yes: begin()
+ *   longer    grown to the end of the plan: qcbmi_io_grow()
+ *   prepared  all stages before the first that switches are durable: qcbmi_commit_prepare() returned 0
+ *   switched  the first switch has begun; a cut leaves the old state or the new one
+ *   new       all stages are durable; what only the old state used has been given up: qcbmi_commit_switch() returned 0
+ *
+ * What holds throughout:
+ * - A stage begins when the one before it is durable, and none after a write or flush that failed.
+ * - Up to "prepared" nothing that was written is referred to, so the old state is there; clusters may have leaked.
+ * - From the switch on no payload is asked for that can fail, and no space is needed that was not reserved.
+ * - The undo file is complete and durable whenever the image is not as it was read. It is removed only in "old".
+ *
+ * An undo goes back from "new", or from where a cut left the change. Each of its stages may be the one that brings the old
+ * state back, so its first half ends with the checks; a cut to the old length ends the second. What fails in it is
+ * repeated, so its payloads may come from the undo file. */
+#include "write/commit.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "io/io_file.h"
-#include "write/plan.h"
 #include "write/undo_save.h"
 #include "write/undo_seal.h"
 
-#define PIECE (UINT64_C(1) << 20) /* bytes of bitmap payload in memory at once */
+#define PIECE (UINT64_C(1) << 20) /* bytes of payload in memory at once, where the plan does not have them there */
 
-static int write_bits(struct qcbmi_image *img, const struct qcbmi_plan_write *w, uint8_t *buf, struct qcbm_error *err)
+static int write_pieces(struct qcbmi_image *img, const struct qcbmi_plan_write *w, uint8_t *buf, struct qcbm_error *err)
 {
     int ret = 0;
 
     for (uint64_t done = 0; ret == 0 && done < w->len; done += PIECE) {
         uint64_t n = u64_min(PIECE, w->len - done);
 
-        qcbmi_plan_write_load(w, done, buf, n);
-        ret = qcbmi_io_write(&img->io, w->off + done, buf, n, err);
+        ret = qcbmi_source_load(&w->source, done, buf, n, err);
+        if (ret == 0)
+            ret = qcbmi_io_write(&img->io, w->off + done, buf, n, err);
     }
     return ret;
+}
+
+static int write_one(struct qcbmi_image *img, const struct qcbmi_plan_write *w, uint8_t *buf, struct qcbm_error *err)
+{
+    if (w->source.bytes)
+        return qcbmi_io_write(&img->io, w->off, w->source.bytes, w->len, err);
+    return write_pieces(img, w, buf, err);
 }
 
 /* Bytes for the largest piece of payload that the plan has to generate. */
@@ -32,7 +59,7 @@ static uint8_t *alloc_piece(const struct qcbmi_plan *plan, struct qcbm_error *er
 
     for (size_t i = 0; i < plan->n; i++)
         for (size_t j = 0; j < plan->stages[i].n; j++)
-            if (plan->stages[i].writes[j].bits)
+            if (!plan->stages[i].writes[j].source.bytes)
                 largest = u64_max(largest, plan->stages[i].writes[j].len);
     return qcbmi_alloc_array(u64_min(largest, PIECE), 1, err);
 }
@@ -55,7 +82,7 @@ static int run_stage(struct qcbmi_image *img, const struct qcbmi_plan_stage *sta
         const struct qcbmi_plan_write *w = &stage->writes[i];
 
         img->io.doing = w->what;
-        ret = w->bits ? write_bits(img, w, buf, err) : qcbmi_io_write(&img->io, w->off, w->bytes, w->len, err);
+        ret = write_one(img, w, buf, err);
         if (ret < 0)
             return qcbmi_prefix(err, ret, "writing %s at 0x%" PRIx64 ": ", w->what, w->off);
     }
@@ -108,34 +135,35 @@ static int reserve(const struct qcbmi_plan *plan, struct qcbmi_image *img, struc
     return ret < 0 ? qcbmi_prefix(err, ret, "nothing was written: ") : 0;
 }
 
-/* All that can be refused and all that comes before the first change. */
-static int begin(const struct qcbmi_plan *plan, struct qcbmi_image *img, uint8_t **buf, struct qcbm_error *err)
+/* What may refuse the commit while the file is as it was read. */
+static int begin(struct qcbmi_commit *c, struct qcbm_error *err)
 {
-    bool saved = false;
-    int ret = check_unchanged(img, err);
+    const struct qcbmi_plan *plan = c->plan;
+    int ret = check_unchanged(c->img, err);
 
     if (ret == 0 && plan->undoes)
-        ret = qcbmi_io_check_cut(&img->io, plan->end, err);
-    if (ret == 0 && plan->undo_path) {
-        ret = qcbmi_undo_save(plan, img, err);
-        saved = ret == 0;
-        if (ret < 0)
-            qcbmi_prefix(err, ret, "nothing was written: ");
-    }
-    if (ret == 0)
-        ret = reserve(plan, img, err);
-    *buf = ret == 0 ? alloc_piece(plan, err) : NULL;
-    if (ret == 0 && !*buf)
-        ret = QCBM_E_NOMEM;
-    if (ret == 0 && !plan->undoes &&
-        plan->end > img->io.size) { /* cut here: a longer file, nothing refers to its end */
-        ret = qcbmi_io_grow(&img->io, plan->end, err);
-        if (ret < 0)
-            qcbmi_prefix(err, ret, "the old state is in place, only longer at most: ");
-    }
-    if (ret < 0 && saved)
-        qcbmi_file_remove(plan->undo_path);
-    return ret;
+        ret = qcbmi_io_check_cut(&c->img->io, plan->end, err);
+    if (ret < 0 || !plan->undo_path)
+        return ret;
+    ret = qcbmi_undo_save(plan, c->img, err);
+    return ret < 0 ? qcbmi_prefix(err, ret, "nothing was written: ") : 0;
+}
+
+/* Room in memory and on the device. */
+static int make_room(struct qcbmi_commit *c, struct qcbm_error *err)
+{
+    const struct qcbmi_plan *plan = c->plan;
+    int ret = reserve(plan, c->img, err);
+
+    if (ret < 0)
+        return ret;
+    c->buf = alloc_piece(plan, err);
+    if (!c->buf)
+        return QCBM_E_NOMEM;
+    if (plan->undoes || plan->end <= c->img->io.size)
+        return 0;
+    ret = qcbmi_io_grow(&c->img->io, plan->end, err); /* cut here: a longer file, nothing refers to its end */
+    return ret < 0 ? qcbmi_prefix(err, ret, "the old state is in place, only longer at most: ") : 0;
 }
 
 /* The last step of an undo: nothing refers to what lies behind the old end. */
@@ -149,40 +177,80 @@ static int cut(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qc
     return ret < 0 ? ret : qcbmi_io_flush(&img->io, err);
 }
 
-static int explain(const struct qcbmi_plan *plan, bool switched, int ret, struct qcbm_error *err)
+/* The stages from c->next on, up to @end. */
+static int run_stages(struct qcbmi_commit *c, size_t end, struct qcbm_error *err)
 {
-    if (plan->undoes)
-        return qcbmi_prefix(err, ret, "undone in part, repeat it: ");
-    if (switched)
-        return qcbmi_prefix(err, ret, "the new state may be in place, look before you repeat: ");
-    return qcbmi_prefix(err, ret, "the old state is in place, clusters may have leaked: ");
+    int ret = 0;
+
+    for (; ret == 0 && c->next < end; c->next++) {
+        const struct qcbmi_plan_stage *stage = &c->plan->stages[c->next];
+
+        if (stage->n == 0)
+            continue;
+        tell_stage(c->img, stage);
+        ret = run_stage(c->img, stage, c->buf, err);
+    }
+    return ret;
+}
+
+static size_t first_switch(const struct qcbmi_plan *plan)
+{
+    size_t i = 0;
+
+    while (!plan->undoes && i < plan->n && !(plan->stages[i].switches && plan->stages[i].n))
+        i++;
+    return i;
+}
+
+int qcbmi_commit_prepare(struct qcbmi_commit *c, const struct qcbmi_plan *plan, struct qcbmi_image *img,
+                         struct qcbm_error *err)
+{
+    int ret;
+
+    *c = (struct qcbmi_commit){ .plan = plan, .img = img };
+    if (!(img->open_flags & QCBM_OPEN_WRITE))
+        return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
+    ret = begin(c, err);
+    if (ret < 0)
+        return ret;
+    ret = make_room(c, err);
+    if (ret < 0) {
+        if (plan->undo_path)
+            qcbmi_file_remove(plan->undo_path);
+        return ret;
+    }
+    ret = run_stages(c, first_switch(plan), err);
+    return ret < 0 ? qcbmi_prefix(err, ret, "the old state is in place, clusters may have leaked: ") : 0;
+}
+
+int qcbmi_commit_switch(struct qcbmi_commit *c, struct qcbm_error *err)
+{
+    int ret = run_stages(c, c->plan->n, err);
+
+    if (ret == 0)
+        ret = cut(c->plan, c->img, err);
+    if (ret == 0 && c->plan->undo_path)
+        qcbmi_undo_seal(c->plan->undo_path, c->img);
+    if (ret < 0)
+        qcbmi_prefix(err, ret,
+                     c->plan->undoes ? "undone in part, repeat it: "
+                                     : "the new state may be in place, look before you repeat: ");
+    return ret;
+}
+
+void qcbmi_commit_end(struct qcbmi_commit *c)
+{
+    free(c->buf);
+    c->buf = NULL;
 }
 
 int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err)
 {
-    bool switched = false;
-    uint8_t *buf = NULL;
-    int ret;
+    struct qcbmi_commit c;
+    int ret = qcbmi_commit_prepare(&c, plan, img, err);
 
-    if (!(img->open_flags & QCBM_OPEN_WRITE))
-        return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
-    ret = begin(plan, img, &buf, err);
-    if (ret < 0)
-        goto out;
-    for (size_t i = 0; ret == 0 && i < plan->n; i++) {
-        if (plan->stages[i].n == 0)
-            continue;
-        switched |= plan->stages[i].switches;
-        tell_stage(img, &plan->stages[i]);
-        ret = run_stage(img, &plan->stages[i], buf, err);
-    }
     if (ret == 0)
-        ret = cut(plan, img, err);
-    if (ret == 0 && plan->undo_path)
-        qcbmi_undo_seal(plan->undo_path, img);
-    if (ret < 0)
-        explain(plan, switched, ret, err);
-out:
-    free(buf);
+        ret = qcbmi_commit_switch(&c, err);
+    qcbmi_commit_end(&c);
     return ret;
 }

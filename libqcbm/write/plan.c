@@ -12,7 +12,7 @@ void qcbmi_plan_free(struct qcbmi_plan *plan)
 {
     for (size_t i = 0; i < plan->n; i++) {
         for (size_t j = 0; j < plan->stages[i].n; j++)
-            free(plan->stages[i].writes[j].bytes);
+            qcbmi_source_free(&plan->stages[i].writes[j].source);
         free(plan->stages[i].writes);
     }
     free(plan->stages);
@@ -43,7 +43,7 @@ static int add_write(struct qcbmi_plan *plan, const struct qcbmi_plan_write *wri
 int qcbmi_plan_write_owned(struct qcbmi_plan *plan, const char *what, uint64_t off, uint8_t *bytes, uint64_t len,
                            struct qcbm_error *err)
 {
-    int ret = add_write(plan, &(struct qcbmi_plan_write){ .off = off, .len = len, .what = what, .bytes = bytes }, err);
+    int ret = add_write(plan, &(struct qcbmi_plan_write){ off, len, what, { .bytes = bytes } }, err);
 
     if (ret < 0)
         free(bytes);
@@ -61,25 +61,19 @@ int qcbmi_plan_write(struct qcbmi_plan *plan, const char *what, uint64_t off, co
     return qcbmi_plan_write_owned(plan, what, off, copy, len, err);
 }
 
-int qcbmi_plan_write_bits(struct qcbmi_plan *plan, const char *what, uint64_t off, uint64_t len,
-                          const struct qcbmi_bitset *bits, uint64_t first_byte, struct qcbm_error *err)
+int qcbmi_plan_write_from(struct qcbmi_plan *plan, const char *what, uint64_t off, uint64_t len,
+                          const struct qcbmi_source *source, struct qcbm_error *err)
 {
     struct qcbmi_plan_stage *stage = &plan->stages[plan->current];
     struct qcbmi_plan_write *last = stage->n ? &stage->writes[stage->n - 1] : NULL;
 
-    if (last && last->bits == bits && last->off + last->len == off && last->first_byte + last->len == first_byte) {
-        last->len += len; /* neighbours in the file and in the bitmap: one write */
+    if (source->fn && stage->switches)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "%s: what is switched must be in memory", what);
+    if (last && last->off + last->len == off && qcbmi_source_continues(&last->source, last->len, source)) {
+        last->len += len; /* neighbours in the file and in the payload: one write */
         return 0;
     }
-    return add_write(plan, &(struct qcbmi_plan_write){ off, len, what, NULL, bits, first_byte }, err);
-}
-
-void qcbmi_plan_write_load(const struct qcbmi_plan_write *w, uint64_t at, uint8_t *to, uint64_t len)
-{
-    if (w->bits)
-        qcbmi_bitset_load_bytes(w->bits, w->first_byte + at, to, (size_t)len);
-    else
-        memcpy(to, w->bytes + at, (size_t)len);
+    return add_write(plan, &(struct qcbmi_plan_write){ off, len, what, *source }, err);
 }
 
 int qcbmi_plan_relies(struct qcbmi_plan *plan, uint64_t off, uint64_t len, struct qcbm_error *err)

@@ -2,19 +2,22 @@
  * SPDX-License-Identifier: MIT
  *
  * A plan is a list of stages. Writes of one stage may reach the disk in any order; each stage is made durable before the
- * next one starts. Building a plan touches nothing: qcbmi_plan_commit() is the only code that writes. */
+ * next one starts. Building a plan touches nothing: write/commit.c is the only code that writes.
+ *
+ * A plan says what is written and not why it may be. That an image is fit for it is found out by whoever makes the plan:
+ * an edit of bitmaps demands a sound header and refcounts that agree with its own scan (qcbmi_image_check_writable(),
+ * write/owners.c). A plan that starts from damage demands what is left to rely on, and takes its clusters where its own
+ * scan finds none used; neither the plan nor the commit looks at a refcount. */
 #ifndef QCBMI_PLAN_H
 #define QCBMI_PLAN_H
 
-#include "base/bitset.h"
 #include "image/image.h"
+#include "write/source.h"
 
 struct qcbmi_plan_write {
     uint64_t off, len;
     const char *what;
-    uint8_t *bytes;                  /* owned; NULL if the bytes come from @bits */
-    const struct qcbmi_bitset *bits; /* borrowed: payload from byte @first_byte on, zeros behind its end */
-    uint64_t first_byte;
+    struct qcbmi_source source;
 };
 
 struct qcbmi_plan_stage {
@@ -57,12 +60,10 @@ int qcbmi_plan_write(struct qcbmi_plan *plan, const char *what, uint64_t off, co
 /* The same without a copy: @bytes, from qcbmi_alloc_array(), are the plan's from now on, on failure too. */
 int qcbmi_plan_write_owned(struct qcbmi_plan *plan, const char *what, uint64_t off, uint8_t *bytes, uint64_t len,
                            struct qcbm_error *err);
-/* @len bytes of the payload of @bits from @first_byte on; @bits must live as long as the plan. */
-int qcbmi_plan_write_bits(struct qcbmi_plan *plan, const char *what, uint64_t off, uint64_t len,
-                          const struct qcbmi_bitset *bits, uint64_t first_byte, struct qcbm_error *err);
-
-/* Bytes [@at, @at + @len) of @w into @to. */
-void qcbmi_plan_write_load(const struct qcbmi_plan_write *w, uint64_t at, uint8_t *to, uint64_t len);
+/* @len bytes from @source, which is bits or a function: what it borrows must live as long as the plan. A function may
+ * fail, so it has no place in a stage that switches: QCBM_E_ARG. */
+int qcbmi_plan_write_from(struct qcbmi_plan *plan, const char *what, uint64_t off, uint64_t len,
+                          const struct qcbmi_source *source, struct qcbm_error *err);
 
 /* [@off, @off + @len) is given up, or stays and is needed: undoing is right only while it has its bytes. */
 int qcbmi_plan_relies(struct qcbmi_plan *plan, uint64_t off, uint64_t len, struct qcbm_error *err);
@@ -76,13 +77,5 @@ int qcbmi_plan_header_write(struct qcbmi_plan *plan, const char *what, uint64_t 
 
 void qcbmi_plan_summary(const struct qcbmi_plan *plan, const struct qcbmi_image *img, struct qcbm_plan_summary *out);
 int qcbmi_plan_each(const struct qcbmi_plan *plan, qcbm_plan_fn *fn, void *opaque, struct qcbm_error *err);
-
-/* Is there room on the device? QCBM_E_NOSPACE says what is needed and what is there. */
-int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err);
-
-/* Write it, with a flush after each stage. The first cluster must still be as it was read. With undo_path the old bytes
- * are durable in that file before; it is removed again if the commit ends before its first write.
- * On failure the message says whether the new state may be in place. */
-int qcbmi_plan_commit(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err);
 
 #endif

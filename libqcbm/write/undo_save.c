@@ -151,11 +151,13 @@ static int save_place(struct save *s, size_t i, struct qcbm_error *err)
 {
     struct qcbmi_undo_place *p = &s->places[i];
     uint8_t *old = qcbmi_undo_record_old(s->record, &p->r), *swap = s->last_new;
-    int ret = 0;
+    int ret;
 
     s->last_new = s->new_bytes;
     s->new_bytes = swap;
-    qcbmi_plan_write_load(p->write, p->r.off - p->write->off, s->new_bytes, p->r.len);
+    ret = qcbmi_source_load(&p->write->source, p->r.off - p->write->off, s->new_bytes, p->r.len, err);
+    if (ret < 0)
+        return ret;
     digest_sectors(s, &p->r);
     if (p->r.kind == QCBMI_UNDO_OVERWRITTEN && i > 0 && p[-1].r.off == p->r.off)
         memcpy(old, s->last_new, (size_t)p->r.len);

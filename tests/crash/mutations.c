@@ -101,7 +101,7 @@ static bool no_counts(struct qcbmi_plan *plan)
 
     for (size_t i = 0; prepare && i < prepare->n; i++) {
         if (strcmp(prepare->writes[i].what, "refcount block") == 0)
-            free(prepare->writes[i].bytes);
+            free(prepare->writes[i].source.bytes);
         else
             prepare->writes[kept++] = prepare->writes[i];
     }
@@ -124,10 +124,10 @@ static bool switch_in_two(struct qcbmi_plan *plan)
     rest = stage->writes[0];
     rest.off += half;
     rest.len -= half;
-    rest.bytes = malloc((size_t)rest.len);
-    if (!rest.bytes)
+    rest.source.bytes = malloc((size_t)rest.len);
+    if (!rest.source.bytes)
         abort();
-    memcpy(rest.bytes, stage->writes[0].bytes + half, (size_t)rest.len);
+    memcpy(rest.source.bytes, stage->writes[0].source.bytes + half, (size_t)rest.len);
     stage->writes[0].len = half;
     add(stage, &rest);
     return true;
@@ -143,8 +143,8 @@ static bool whole_first_cluster(struct qcbmi_plan *plan)
         size_t kept = 0;
 
         for (size_t k = 0; k < stage->n; k++) {
-            if (stage->writes[k].off < plan->header_len && stage->writes[k].bytes) {
-                free(stage->writes[k].bytes);
+            if (stage->writes[k].off < plan->header_len && stage->writes[k].source.bytes) {
+                free(stage->writes[k].source.bytes);
                 any = true;
             } else {
                 stage->writes[kept++] = stage->writes[k];

@@ -155,7 +155,7 @@ static size_t split(const struct qcbmi_plan_stage *stage, struct piece *pieces, 
             end = (at / SECTOR + 1) * SECTOR;
             end = end < w->off + w->len ? end : w->off + w->len;
             assert_true(n < max);
-            pieces[n++] = (struct piece){ at, end - at, w->bytes + (at - w->off) };
+            pieces[n++] = (struct piece){ at, end - at, w->source.bytes + (at - w->off) };
         }
     }
     return n;
@@ -564,7 +564,7 @@ static void unknown_autoclear_bits_go_and_known_ones_stay(void **state)
         assert_int_equal(plan.stages[0].n, 1);
         assert_int_equal(plan.stages[0].writes[0].off, 88);
         assert_int_equal(plan.stages[0].writes[0].len, 8);
-        assert_int_equal(be64_load(plan.stages[0].writes[0].bytes), cases[i / 2].want | (i % 2));
+        assert_int_equal(be64_load(plan.stages[0].writes[0].source.bytes), cases[i / 2].want | (i % 2));
         qcbmi_plan_free(&plan);
         qcbm_close(img);
         build_free(&b);

@@ -53,10 +53,7 @@ static void run(struct stored *s)
     for (size_t i = 0; i < s->plan.stages[0].n; i++) {
         w = &s->plan.stages[0].writes[i];
         assert_true(w->off + w->len <= s->b.len + s->want * s->b.cluster_size);
-        if (w->bits)
-            qcbmi_bitset_load_bytes(w->bits, w->first_byte, s->file + w->off, (size_t)w->len);
-        else
-            memcpy(s->file + w->off, w->bytes, (size_t)w->len);
+        assert_ok(qcbmi_source_load(&w->source, 0, s->file + w->off, w->len, &err), &err);
     }
 }
 

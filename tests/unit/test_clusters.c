@@ -64,7 +64,7 @@ static void carry_out(struct job *j, const struct image_builder *b)
             const struct qcbmi_plan_write *w = &j->plan.stages[i].writes[k];
 
             assert_true(w->off + w->len <= j->file_len);
-            memcpy(j->file + w->off, w->bytes, (size_t)w->len);
+            memcpy(j->file + w->off, w->source.bytes, (size_t)w->len);
         }
 }
 

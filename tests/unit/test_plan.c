@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "write/plan.h"
+#include "write/commit.h"
 
 static void stage(struct qcbmi_plan *plan, const char *name, bool switches)
 {
@@ -69,10 +69,15 @@ static void payload_comes_from_the_bits_and_zeros_behind_them(void **state)
     assert_int_equal(qcbmi_bitset_init(&bits, 4100, NULL), 0);
     assert_int_equal(qcbmi_bitset_set(&bits, 8, 4100, NULL), 0);
     stage(&plan, "s", false);
-    assert_int_equal(qcbmi_plan_write_bits(&plan, "bits", 2048, 512, &bits, 0, NULL), 0);
-    assert_int_equal(qcbmi_plan_write_bits(&plan, "bits", 2560, 512, &bits, 512, NULL), 0); /* joined */
+    assert_int_equal(
+        qcbmi_plan_write_from(&plan, "bits", 2048, 512, &(struct qcbmi_source){ .bits = &bits, .first = 0 }, NULL), 0);
+    assert_int_equal(
+        qcbmi_plan_write_from(&plan, "bits", 2560, 512, &(struct qcbmi_source){ .bits = &bits, .first = 512 }, NULL),
+        0); /* joined */
     assert_int_equal(plan.stages[0].n, 1);
-    assert_int_equal(qcbmi_plan_write_bits(&plan, "bits", 3584, 512, &bits, 1024, NULL), 0); /* a gap in the file */
+    assert_int_equal(
+        qcbmi_plan_write_from(&plan, "bits", 3584, 512, &(struct qcbmi_source){ .bits = &bits, .first = 1024 }, NULL),
+        0); /* a gap in the file */
     assert_int_equal(plan.stages[0].n, 2);
     assert_ok(qcbmi_plan_commit(&plan, t->s.img->image, &err), &err);
     assert_int_equal(t->s.rec->events[0].len, 1024);
@@ -95,8 +100,8 @@ static void header_writes_show_all_patches_so_far(void **state)
     assert_int_equal(qcbmi_plan_header_write(&plan, "header", 8, 6, NULL), 0);
     qcbmi_plan_header_patch(&plan, 13, "c", 1);
     assert_int_equal(qcbmi_plan_header_write(&plan, "header", 8, 6, NULL), 0);
-    assert_memory_equal(plan.stages[0].writes[0].bytes, "\0\0ab\0\0", 6);
-    assert_memory_equal(plan.stages[0].writes[1].bytes, "\0\0ab\0c", 6);
+    assert_memory_equal(plan.stages[0].writes[0].source.bytes, "\0\0ab\0\0", 6);
+    assert_memory_equal(plan.stages[0].writes[1].source.bytes, "\0\0ab\0c", 6);
     assert_int_equal(cluster[10], 0);
     qcbmi_plan_free(&plan);
 }

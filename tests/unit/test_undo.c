@@ -240,7 +240,9 @@ static void a_long_write_goes_back_in_pieces(void **state)
     assert_int_equal(qcbmi_bitset_set(&bits, 0, MIB(24), NULL), 0);
     session_open(&s, &g->b);
     assert_ok(qcbmi_plan_stage(&plan, "s", false, &err), &err);
-    assert_ok(qcbmi_plan_write_bits(&plan, "bits", 100000, MIB(3), &bits, 0, &err), &err);
+    assert_ok(
+        qcbmi_plan_write_from(&plan, "bits", 100000, MIB(3), &(struct qcbmi_source){ .bits = &bits, .first = 0 }, &err),
+        &err);
     assert_ok(qcbmi_plan_commit(&plan, s.img->image, &err), &err);
     bytes = session_bytes(&s, &len);
     assert_ok(undo_bytes(bytes, len, g->undo, &r, &rec, &err), &err);

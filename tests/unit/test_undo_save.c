@@ -116,7 +116,9 @@ static void long_writes_become_several_records(void **state)
     assert_int_equal(qcbmi_bitset_init(&bits, MIB(24), NULL), 0);
     assert_int_equal(qcbmi_bitset_set(&bits, 5, MIB(20), NULL), 0);
     assert_ok(qcbmi_plan_stage(&plan, "s", false, &err), &err);
-    assert_ok(qcbmi_plan_write_bits(&plan, "bits", 100000, MIB(3), &bits, 0, &err), &err);
+    assert_ok(
+        qcbmi_plan_write_from(&plan, "bits", 100000, MIB(3), &(struct qcbmi_source){ .bits = &bits, .first = 0 }, &err),
+        &err);
     assert_ok(qcbmi_undo_save(&plan, t->s.img->image, &err), &err);
     load(&f, path);
     for (size_t i = 0; i < f.n_changed; i++) {

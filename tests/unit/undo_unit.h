@@ -5,6 +5,7 @@
 
 #include "image_unit.h"
 
+#include "write/commit.h"
 #include "write/undo_load.h"
 
 /* 64 KiB, 512 bytes per cluster; "a": 512 per bit, bit 3 set; "b": 4096 per bit, clean; the file ends in mid-cluster. */
