@@ -65,7 +65,7 @@ int main(int argc, char **argv)
         struct qcbm_finding finding;
 
         qcbm_finding_get(img, i, &finding, sizeof(finding));
-        printf("finding %s: %s\n", finding.code, finding.message);
+        printf("finding %s: %s\n", finding.problem->code, finding.message);
     }
     ret = 0;
     goto out;

@@ -24,7 +24,7 @@ static int on_finding(void *opaque, const struct qcbm_check_finding *f)
     uint64_t hash = fuzz_hash_text(fuzz_hash_text(FUZZ_HASH_START, f->problem->code), f->message);
     t->hash += fuzz_hash_u64(fuzz_hash_u64(hash, f->offset), f->index); /* in any order */
     t->n++;
-    t->gave_up |= strcmp(f->problem->code, "too-much-work") == 0;
+    t->gave_up |= f->problem->id == QCBM_PROBLEM_TOO_MUCH_WORK;
     return 0;
 }
 

@@ -113,7 +113,8 @@ static void look_at_findings(const struct qcbm_image *img)
         struct qcbm_finding found;
 
         qcbm_finding_get(img, i, &found, sizeof(found));
-        fuzz_require(found.code && found.message[0] && !strchr(found.message, '\n'), "finding", "text");
+        fuzz_require(found.problem && found.problem->code && found.message[0] && !strchr(found.message, '\n'),
+                     "finding", "text");
     }
 }
 

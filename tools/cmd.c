@@ -57,7 +57,7 @@ void cmd_warn_of_lost_tables(const struct qcbm_image *img, const char *path)
 
     for (uint32_t i = 0; img && i < qcbm_finding_count(img); i++) {
         qcbm_finding_get(img, i, &f, sizeof f);
-        if (strcmp(f.code, "l1-table-past-eof") == 0 || strcmp(f.code, "l2-table-past-eof") == 0)
+        if (f.problem->id == QCBM_PROBLEM_TABLE_CUT || f.problem->id == QCBM_PROBLEM_REFERENCE_PAST_END)
             cmd_warning("%s: %s", path, f.message);
     }
 }

@@ -105,8 +105,7 @@ static void listing_clear(struct listing *list)
 
 /* ---- findings ------------------------------------------------------------------------------------------ */
 
-typedef void finding_fn(void *opaque, const char *code, enum qcbm_severity severity, uint64_t offset,
-                        const char *message);
+typedef void finding_fn(void *opaque, const struct qcbm_problem *problem, uint64_t offset, const char *message);
 
 /* Call @fn for each finding of bitmap @index (list->count: of no bitmap). If no error among them says why the bits
  * cannot be counted, the failure itself is one more. */
@@ -117,30 +116,29 @@ static void each_finding(const struct listing *list, uint32_t index, finding_fn 
 
     for (uint32_t i = list->start[index]; i < list->start[index + 1]; i++) {
         qcbm_finding_get(list->img, list->by_bitmap[i], &f, sizeof f);
-        fn(opaque, f.code, f.severity, f.offset, f.message);
-        explained = explained || f.severity == QCBM_SEV_ERROR;
+        fn(opaque, f.problem, f.offset, f.message);
+        explained = explained || f.problem->severity != QCBM_CHECK_WARNING;
     }
     if (index < list->count && list->entries[index].unreadable && !explained) {
         const struct qcbm_error *err = list->entries[index].unreadable;
-        fn(opaque, "bitmap-unreadable", QCBM_SEV_ERROR, err->offset, err->message);
+        fn(opaque, qcbm_problem_get(QCBM_PROBLEM_BITMAP_UNREADABLE), err->offset, err->message);
     }
 }
 
-static const char *severity_name(enum qcbm_severity severity)
+static const char *severity_name(const struct qcbm_problem *problem)
 {
-    return severity == QCBM_SEV_ERROR ? "error" : "warning";
+    return problem->severity == QCBM_CHECK_WARNING ? "warning" : "error";
 }
 
 /* ---- JSON ---------------------------------------------------------------------------------------------- */
 
-static void write_finding(void *opaque, const char *code, enum qcbm_severity severity, uint64_t offset,
-                          const char *message)
+static void write_finding(void *opaque, const struct qcbm_problem *problem, uint64_t offset, const char *message)
 {
     struct json_writer *w = opaque;
 
     json_begin_object(w, NULL);
-    json_string(w, "code", code);
-    json_string(w, "severity", severity_name(severity));
+    json_string(w, "code", problem->code);
+    json_string(w, "severity", severity_name(problem));
     if (offset == QCBM_NO_OFFSET)
         json_null(w, "offset");
     else
@@ -274,8 +272,7 @@ struct print_context {
     const struct qcbm_bitmap_info *info; /* NULL: of no bitmap */
 };
 
-static void print_finding(void *opaque, const char *code, enum qcbm_severity severity, uint64_t offset,
-                          const char *message)
+static void print_finding(void *opaque, const struct qcbm_problem *problem, uint64_t offset, const char *message)
 {
     const struct print_context *context = opaque;
 
@@ -283,12 +280,12 @@ static void print_finding(void *opaque, const char *code, enum qcbm_severity sev
         print_escaped(stdout, context->info->name, context->info->name_len);
         printf(": ");
     }
-    colour_word(stdout, severity == QCBM_SEV_ERROR ? TONE_ERROR : TONE_WARNING, severity_name(severity));
+    colour_word(stdout, problem->severity == QCBM_CHECK_WARNING ? TONE_WARNING : TONE_ERROR, severity_name(problem));
     printf(": ");
     print_escaped(stdout, message, strlen(message));
     if (offset != QCBM_NO_OFFSET)
         printf(" (at offset 0x%" PRIx64 ")", offset);
-    printf(" [%s]\n", code);
+    printf(" [%s]\n", problem->code);
 }
 
 static void print_text(const struct listing *list)

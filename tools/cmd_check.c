@@ -61,7 +61,7 @@ struct listed {
 };
 
 struct kind { /* its strings but the cure are static */
-    const struct qcbm_check_problem *problem;
+    const struct qcbm_problem *problem;
     uint64_t count;
     char *cure;
     enum qcbm_repair_level repair;
@@ -111,7 +111,7 @@ static int on_kind(void *opaque, const struct qcbm_check_kind *kind)
 }
 
 /* How many findings of the kind there were before. */
-static uint64_t number_of(struct report *r, const struct qcbm_check_problem *problem)
+static uint64_t number_of(struct report *r, const struct qcbm_problem *problem)
 {
     size_t i = 0;
 
@@ -166,7 +166,7 @@ static int on_finding(void *opaque, const struct qcbm_check_finding *f)
 
     if (r->args->output == OUTPUT_JSON)
         list_finding(r, f);
-    if (strcmp(f->problem->code, "snapshot-table") == 0) {
+    if (f->problem->id == QCBM_PROBLEM_SNAPSHOT_TABLE) {
         r->stays_silent = true;
         cmd_error("%s", f->message);
     } else if (f->problem->qemu_text) {
@@ -246,7 +246,7 @@ static void write_problems(struct json_writer *w, const struct report *r)
 {
     json_begin_array(w, "problems");
     for (size_t i = 0; i < r->n_kinds; i++) {
-        const struct qcbm_check_problem *p = r->kinds[i].problem;
+        const struct qcbm_problem *p = r->kinds[i].problem;
 
         json_begin_object(w, NULL);
         json_string(w, "code", p->code);
@@ -291,7 +291,7 @@ static void print_json(const struct report *r)
 static void explain(const struct report *r)
 {
     for (size_t i = 0; i < r->n_kinds; i++) {
-        const struct qcbm_check_problem *p = r->kinds[i].problem;
+        const struct qcbm_problem *p = r->kinds[i].problem;
 
         fprintf(stderr, "qcbm: %s, %" PRIu64 " times (%s)\n    consequence: %s\n    cure: %s\n", p->code,
                 r->kinds[i].count, severity_name(p->severity), p->consequence, r->kinds[i].cure);

@@ -350,7 +350,7 @@ static void warn_of_findings(const struct info *info)
 
     for (uint32_t i = 0; i < count; i++) {
         qcbm_finding_get(info->img, i, &f, sizeof f);
-        if (strcmp(f.code, "bitmap-in-use") != 0 && !warn_of(info, &told, "", f.message, f.offset))
+        if (f.problem->id != QCBM_PROBLEM_BITMAP_IN_USE && !warn_of(info, &told, "", f.message, f.offset))
             return;
     }
     warn_of_tables(info, &told);

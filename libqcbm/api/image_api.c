@@ -313,7 +313,7 @@ static int count_bits(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
     if (ret < 0)
         return ret;
     if (stats.lost_clusters && !b->loss_told)
-        qcbmi_finding_add(&img->findings, "bitmap-data-past-eof", QCBM_SEV_ERROR, b->d.table_offset, index,
+        qcbmi_finding_add(&img->findings, QCBM_PROBLEM_BITMAP_DATA_PAST_END, b->d.table_offset, index,
                           "%" PRIu64
                           " clusters of bitmap data lie past the end of the file; they count as dirty here, QEMU "
                           "reads them as clean",

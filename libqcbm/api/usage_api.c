@@ -8,7 +8,6 @@
 #include "base/checked.h"
 #include "base/sized.h"
 #include "bitmap/handle.h"
-#include "check/check_rules.h"
 #include "image/refscan.h"
 
 #define COUNTING_MEMORY (UINT64_C(64) << 20)
@@ -33,18 +32,28 @@ static void set_unknown(struct usage *s, const char *why)
 }
 
 /* Wrong numbers and flags are no matter, the references are counted. Any other corruption may hide references. */
+static bool hides_references(const struct qcbm_problem *problem)
+{
+    switch (problem->id) {
+    case QCBM_PROBLEM_REFCOUNT_ZERO:
+    case QCBM_PROBLEM_REFCOUNT_TOO_LOW:
+    case QCBM_PROBLEM_REFCOUNT_OVERFLOW:
+    case QCBM_PROBLEM_COPIED_L1:
+    case QCBM_PROBLEM_COPIED_L2:
+        return false;
+    case QCBM_PROBLEM_MESSAGES_LEFT_OUT:
+        return true;
+    default:
+        return problem->severity == QCBM_CHECK_CORRUPTION || problem->severity == QCBM_CHECK_FAULT;
+    }
+}
+
 static int judge(void *opaque, const struct qcbm_check_finding *f)
 {
-    static const enum check_id harmless[] = { P_REFCOUNT_ZERO, P_REFCOUNT_TOO_LOW, P_REFCOUNT_OVERFLOW, P_COPIED_L1,
-                                              P_COPIED_L2 };
     struct usage *s = opaque;
 
-    s->uncounted += f->problem == qcbmi_check_rule(P_REFCOUNT_ZERO);
-    for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
-        if (f->problem == qcbmi_check_rule(harmless[i]))
-            return 0;
-    if (f->problem->severity == QCBM_CHECK_CORRUPTION || f->problem->severity == QCBM_CHECK_FAULT ||
-        f->problem == qcbmi_check_rule(P_MESSAGES_LEFT_OUT))
+    s->uncounted += f->problem->id == QCBM_PROBLEM_REFCOUNT_ZERO;
+    if (hides_references(f->problem))
         set_unknown(s, f->message);
     return 0;
 }

@@ -33,16 +33,15 @@ static void mark_broken(struct qcbm_image *handle, struct qcbmi_bitmap_list *lis
     list->broken = true;
     list->why_broken = *why;
     if (!list->stale)
-        qcbmi_finding_add(&handle->findings, "bitmap-directory-broken", QCBM_SEV_ERROR, why->offset, UINT32_MAX, "%s",
+        qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_BITMAP_DIRECTORY_BROKEN, why->offset, UINT32_MAX, "%s",
                           why->message);
 }
 
-static void mark_bad(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, uint32_t i, const char *code)
+static void mark_bad(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, uint32_t i, enum qcbm_problem_id id)
 {
     list->list[i].bad = true;
     if (!list->stale)
-        qcbmi_finding_add(&handle->findings, code, QCBM_SEV_ERROR, list->list[i].why.offset, i, "%s",
-                          list->list[i].why.message);
+        qcbmi_finding_add(&handle->findings, id, list->list[i].why.offset, i, "%s", list->list[i].why.message);
 }
 
 int qcbmi_compare_names(const void *a, size_t a_len, const void *b, size_t b_len)
@@ -87,7 +86,7 @@ static void find_duplicates(struct qcbm_image *handle, struct qcbmi_bitmap_list 
                    "bitmap directory entry %u: its name is also that of the entry at 0x%" PRIx64
                    ", names must be unique",
                    (unsigned)(b - list->list), order[i - 1]->entry_offset);
-        mark_bad(handle, list, (uint32_t)(b - list->list), "bitmap-name-duplicate");
+        mark_bad(handle, list, (uint32_t)(b - list->list), QCBM_PROBLEM_BITMAP_NAME_DUPLICATE);
     }
 }
 
@@ -109,7 +108,7 @@ static void find_shared(struct qcbm_image *handle, struct qcbmi_bitmap_list *lis
                        (unsigned)(b - list->list), b->d.table_offset);
             b->shared = true;
             if (!list->stale)
-                qcbmi_finding_add(&handle->findings, "bitmap-table-shared", QCBM_SEV_ERROR, b->entry_offset,
+                qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_BITMAP_TABLE_SHARED, b->entry_offset,
                                   (uint32_t)(b - list->list), "%s", b->why.message);
         }
         end = u64_max(end, b_end);
@@ -151,10 +150,10 @@ static int parse_entry(struct qcbm_image *handle, struct qcbmi_bitmap_list *list
         return QCBM_E_NOMEM;
     list->n++;
     if (q2_bitmap_dirent_check(&b->d, b->entry_offset, &handle->image->g, &b->why) < 0)
-        mark_bad(handle, list, list->n - 1, "bitmap-entry-constraint");
+        mark_bad(handle, list, list->n - 1, QCBM_PROBLEM_BITMAP_ENTRY_CONSTRAINT);
     if ((b->d.flags & Q2_BITMAP_IN_USE) && !list->stale)
         qcbmi_finding_add(
-            &handle->findings, "bitmap-in-use", QCBM_SEV_WARNING, b->entry_offset, list->n - 1,
+            &handle->findings, QCBM_PROBLEM_BITMAP_IN_USE, b->entry_offset, list->n - 1,
             "bitmap directory entry %u is marked in use: it was not saved when the image was last used, or "
             "the image is in use elsewhere",
             list->n - 1);
@@ -239,7 +238,7 @@ static int read_stale(struct qcbm_image *handle, struct qcbmi_bitmap_list *list,
     struct qcbmi_bitmap_list *was = qcbmi_alloc_array(1, sizeof(*was), err);
     int ret;
 
-    qcbmi_finding_add(&handle->findings, "bitmaps-stale", QCBM_SEV_WARNING, list->ext_offset, UINT32_MAX,
+    qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_BITMAPS_STALE, list->ext_offset, UINT32_MAX,
                       "bitmaps extension without autoclear feature bit 0: a program that does not know bitmaps wrote "
                       "to the image, its bitmaps cannot be trusted, and go away with the next change of bitmaps");
     list->stale = true;
@@ -269,8 +268,7 @@ int qcbmi_bitmap_list_load(struct qcbm_image *handle, struct qcbm_error *err)
     handle->findings.n = 0;
     if (!found) {
         if (handle->image->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)
-            qcbmi_finding_add(&handle->findings, "bitmaps-autoclear-alone", QCBM_SEV_ERROR, Q2_OFF_AUTOCLEAR,
-                              UINT32_MAX,
+            qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_BITMAPS_AUTOCLEAR_ALONE, Q2_OFF_AUTOCLEAR, UINT32_MAX,
                               "autoclear feature bit 0 (bitmaps) is set without a bitmaps extension: the next "
                               "allocating write by QEMU would mark the image corrupt");
         return 0;

@@ -260,7 +260,7 @@ int qcbmi_bitmap_find_shared_data(struct qcbm_image *handle, struct qcbm_error *
         qcbmi_fail(&b->why, QCBM_E_CORRUPT, b->d.table_offset,
                    "bitmap table of directory entry %u names the cluster at 0x%" PRIx64 ", which was named before", i,
                    s.hit);
-        qcbmi_finding_add(&handle->findings, "bitmap-data-shared", QCBM_SEV_ERROR, b->d.table_offset, i, "%s",
+        qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_BITMAP_DATA_SHARED, b->d.table_offset, i, "%s",
                           b->why.message);
     }
     qcbmi_bitset_free(&s.seen);

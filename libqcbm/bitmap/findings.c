@@ -10,8 +10,8 @@
 
 #define MAX_FINDINGS 4096u
 
-void qcbmi_finding_add(struct qcbmi_findings *all, const char *code, enum qcbm_severity severity, uint64_t offset,
-                       uint32_t bitmap, const char *fmt, ...)
+void qcbmi_finding_add(struct qcbmi_findings *all, enum qcbm_problem_id id, uint64_t offset, uint32_t bitmap,
+                       const char *fmt, ...)
 {
     struct qcbm_finding *f;
     va_list args;
@@ -19,8 +19,7 @@ void qcbmi_finding_add(struct qcbmi_findings *all, const char *code, enum qcbm_s
     if (all->n >= MAX_FINDINGS || qcbmi_grow_array(&all->list, &all->capacity, all->n, sizeof(*f), NULL) < 0)
         return;
     f = &all->list[all->n++];
-    f->code = code;
-    f->severity = severity;
+    f->problem = qcbm_problem_get(id);
     f->offset = offset;
     f->bitmap = bitmap;
     va_start(args, fmt);

@@ -11,8 +11,8 @@ struct qcbmi_findings {
 };
 
 /* Note a finding; @fmt is formatted. Quietly drops it when memory is short or there are thousands. */
-void qcbmi_finding_add(struct qcbmi_findings *all, const char *code, enum qcbm_severity severity, uint64_t offset,
-                       uint32_t bitmap, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+void qcbmi_finding_add(struct qcbmi_findings *all, enum qcbm_problem_id id, uint64_t offset, uint32_t bitmap,
+                       const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void qcbmi_findings_free(struct qcbmi_findings *all); /* fine on a zeroed struct, which it leaves */
 
 #endif

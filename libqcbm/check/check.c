@@ -38,7 +38,7 @@ static uint64_t *total_of(struct check *c, enum qcbm_check_severity severity)
     }
 }
 
-static const char *hint_of(enum check_id id)
+static const char *hint_of(enum qcbm_problem_id id)
 {
     if (id == P_REFCOUNT_OVERFLOW)
         return "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy "
@@ -64,10 +64,10 @@ static bool may_tell(struct check *c)
     return true;
 }
 
-int qcbmi_check_problem(struct check *c, enum check_id id, uint64_t weight, const struct check_place *at,
+int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weight, const struct check_place *at,
                         const char *fmt, ...)
 {
-    const struct qcbm_check_problem *rule = qcbmi_check_rule(id);
+    const struct qcbm_problem *rule = qcbm_problem_get(id);
     struct qcbm_check_finding f = { rule, at->offset, at->table, at->index, at->bitmap, NULL, hint_of(id) };
     char message[1024];
     va_list args;
@@ -439,7 +439,7 @@ static int tell_kinds(struct check *c)
     c->r.keep_leaks = qcbmi_check_keeps_leaks(c);
     for (unsigned id = 0; c->o.kind && id < P_COUNT; id++) {
         char cure[1024];
-        struct qcbm_check_kind kind = { qcbmi_check_rule(id), c->n_told[id], cure, qcbmi_check_repair_level(c, id) };
+        struct qcbm_check_kind kind = { qcbm_problem_get(id), c->n_told[id], cure, qcbmi_check_repair_level(c, id) };
 
         if (c->n_told[id] == 0)
             continue;

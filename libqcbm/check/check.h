@@ -117,7 +117,7 @@ struct check {
 };
 
 /* Note @weight times problem @id; @fmt makes the message if somebody wants it. Returns 0 or QCBM_E_ABORTED. */
-int qcbmi_check_problem(struct check *c, enum check_id id, uint64_t weight, const struct check_place *at,
+int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weight, const struct check_place *at,
                         const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
 /* @weight references to [@off, @off + @len), by @owner; @exclusive of them rule out any other. */
@@ -135,9 +135,9 @@ bool qcbmi_check_afford(struct check *c, uint64_t bytes);
 int qcbmi_check_step(struct check *c, uint64_t bytes); /* progress */
 
 /* check_cure.c: what to do about @id in this image, once all problems are known */
-void qcbmi_check_cure(const struct check *c, enum check_id id, char *to, size_t size);
+void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, size_t size);
 /* The level of "qemu-img check -r" that mends @id and loses nothing else, or none. */
-enum qcbm_repair_level qcbmi_check_repair_level(const struct check *c, enum check_id id);
+enum qcbm_repair_level qcbmi_check_repair_level(const struct check *c, enum qcbm_problem_id id);
 /* Are there leaks which something damaged may have pointed to? */
 bool qcbmi_check_keeps_leaks(const struct check *c);
 /* Would a repair by qemu-img delete the snapshots of this image? */

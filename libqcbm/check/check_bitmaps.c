@@ -152,7 +152,7 @@ static int check_extension(struct check *c)
 }
 
 /* Which of the rules makes the entry bad. QEMU opens an image with an empty name, or one cut by a NUL. */
-static enum check_id why_bad(const struct check *c, const struct qcbmi_bitmap *b)
+static enum qcbm_problem_id why_bad(const struct check *c, const struct qcbmi_bitmap *b)
 {
     struct q2_bitmap_dirent d = b->d;
 

@@ -76,9 +76,9 @@ bool qcbmi_check_repair_loses_snapshots(const struct check *c)
 }
 
 /* Damage that no repair of QEMU's mends: what looks leaked beside it may be what it points to no more. */
-static bool is_beyond_repair(enum check_id id)
+static bool is_beyond_repair(enum qcbm_problem_id id)
 {
-    const struct qcbm_check_problem *rule = qcbmi_check_rule(id);
+    const struct qcbm_problem *rule = qcbm_problem_get(id);
 
     switch (id) {
     case P_SNAPSHOT_TABLE:
@@ -95,14 +95,14 @@ static bool is_beyond_repair(enum check_id id)
     }
 }
 
-static bool is_of_bitmaps(enum check_id id)
+static bool is_of_bitmaps(enum qcbm_problem_id id)
 {
-    const struct qcbm_check_problem *rule = qcbmi_check_rule(id);
+    const struct qcbm_problem *rule = qcbm_problem_get(id);
 
     return rule->repair == QCBM_REPAIR_BITMAPS && rule->severity != QCBM_CHECK_WARNING;
 }
 
-static bool has_any(const struct check *c, bool (*is)(enum check_id id))
+static bool has_any(const struct check *c, bool (*is)(enum qcbm_problem_id id))
 {
     for (unsigned id = 0; id < P_COUNT; id++)
         if (c->met[id] && is(id))
@@ -134,15 +134,15 @@ bool qcbmi_check_keeps_leaks(const struct check *c)
     return c->r.leaks && (has_any(c, is_beyond_repair) || has_any(c, is_of_bitmaps));
 }
 
-enum qcbm_repair_level qcbmi_check_repair_level(const struct check *c, enum check_id id)
+enum qcbm_repair_level qcbmi_check_repair_level(const struct check *c, enum qcbm_problem_id id)
 {
-    enum qcbm_repair_level level = qcbmi_check_rule(id)->repair;
+    enum qcbm_repair_level level = qcbm_problem_get(id)->repair;
 
     return level != QCBM_REPAIR_BITMAPS && choose(c) == WAY_CHECK ? level : QCBM_REPAIR_NONE;
 }
 
 /* Entries whose guest range reads as zeros, without an error. */
-static bool reads_as_zeros(enum check_id id)
+static bool reads_as_zeros(enum qcbm_problem_id id)
 {
     switch (id) {
     case P_REFERENCE_PAST_END:
@@ -157,7 +157,7 @@ static bool reads_as_zeros(enum check_id id)
 }
 
 /* Entries at which QEMU's programs give up reading. */
-static bool is_unreadable(enum check_id id)
+static bool is_unreadable(enum qcbm_problem_id id)
 {
     switch (id) {
     case P_L1_UNALIGNED:
@@ -174,9 +174,9 @@ static bool is_unreadable(enum check_id id)
 
 /* ---- the words ---- */
 
-static bool is_corruption(enum check_id id)
+static bool is_corruption(enum qcbm_problem_id id)
 {
-    return qcbmi_check_rule(id)->severity == QCBM_CHECK_CORRUPTION || id == P_HEADER_CORRUPT_BIT;
+    return qcbm_problem_get(id)->severity == QCBM_CHECK_CORRUPTION || id == P_HEADER_CORRUPT_BIT;
 }
 
 static void say_copy(const struct check *c, struct text *t)
@@ -252,7 +252,7 @@ static void say_of_leaks(const struct check *c, struct text *t)
         say_way(c, t);
 }
 
-void qcbmi_check_cure(const struct check *c, enum check_id id, char *to, size_t size)
+void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, size_t size)
 {
     struct text t = { to, size, 0 };
 
@@ -294,6 +294,6 @@ void qcbmi_check_cure(const struct check *c, enum check_id id, char *to, size_t 
             break;
         } /* fall through */
     default:
-        say(&t, "%s", qcbmi_check_rule(id)->cure);
+        say(&t, "%s", qcbm_problem_get(id)->cure);
     }
 }

@@ -168,7 +168,7 @@ static int compare_cluster(struct check *c, uint64_t k)
 {
     uint64_t stored = qcbmi_counts_get(&c->stored, k), found = qcbmi_counts_get(&c->refs, k);
     struct check_place at = { k << c->g->cluster_bits, NULL, UINT64_MAX, UINT32_MAX };
-    enum check_id id = stored > found ? P_CLUSTER_LEAKED : stored ? P_REFCOUNT_TOO_LOW : P_REFCOUNT_ZERO;
+    enum qcbm_problem_id id = stored > found ? P_CLUSTER_LEAKED : stored ? P_REFCOUNT_TOO_LOW : P_REFCOUNT_ZERO;
 
     if (id == P_CLUSTER_LEAKED && c->snapshots_unknown)
         return 0;

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: MIT
  *
  * Read top to bottom. The main job comes first: version, errors, open and close, synthesise, dirty extents. Then looking:
- * image, bitmaps, findings, snapshots. Then changing: change, bitmaps in files of their own, undo. Then the whole image and
+ * image, bitmaps, problems, snapshots. Then changing: change, bitmaps in files of their own, undo. Then the whole image and
  * its disk: check, untrusted images, the chain, guest bytes, map, measure. Last the low level, which most programs do not
  * need: other ways to open, trace, dump. Each group has a manual page; libqcbm(3) lists them.
  *
@@ -313,14 +313,97 @@ struct qcbm_bitmap_usage {
 QCBM_API int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, size_t size,
                                struct qcbm_error *err);
 
-/* ---- findings ---------------------------------------------------------------------------------------------------- */
+/* ---- problems ---------------------------------------------------------------------------------------------------- */
 
-/* Findings: what is wrong but did not keep the image from opening. */
-enum qcbm_severity { QCBM_SEV_WARNING, QCBM_SEV_ERROR };
+enum qcbm_check_severity {
+    QCBM_CHECK_WARNING,    /* worth knowing; nothing is lost by it */
+    QCBM_CHECK_LEAK,       /* a cluster that nobody uses; counted as qemu-img counts leaks */
+    QCBM_CHECK_CORRUPTION, /* counted as qemu-img counts corruptions, or why QEMU does not open the image */
+    QCBM_CHECK_DAMAGE,     /* damage on which qemu-img is silent; not among its totals */
+    QCBM_CHECK_FAULT       /* something could not be checked: qemu-img's "internal errors" */
+};
 
+enum qcbm_repair_level { QCBM_REPAIR_NONE, QCBM_REPAIR_LEAKS, QCBM_REPAIR_ALL, QCBM_REPAIR_BITMAPS };
+
+/* What can be wrong with an image; the names are those of the codes. New ones come at the end. */
+enum qcbm_problem_id {
+    QCBM_PROBLEM_SNAPSHOT_TABLE = 0,
+    QCBM_PROBLEM_SNAPSHOT_INCOMPLETE,
+    QCBM_PROBLEM_SNAPSHOT_LOST,
+    QCBM_PROBLEM_SNAPSHOTS_AND_BITMAPS,
+    QCBM_PROBLEM_SNAPSHOT_DATA_FILE,
+    QCBM_PROBLEM_SNAPSHOT_L1_UNALIGNED,
+    QCBM_PROBLEM_SNAPSHOT_L1_SIZE,
+    QCBM_PROBLEM_REFERENCE_PAST_END,
+    QCBM_PROBLEM_REFERENCE_NOWHERE,
+    QCBM_PROBLEM_REFCOUNT_OVERFLOW,
+    QCBM_PROBLEM_L1_RESERVED,
+    QCBM_PROBLEM_L1_UNALIGNED,
+    QCBM_PROBLEM_L2_RESERVED,
+    QCBM_PROBLEM_L2_COMPRESSED_COPIED,
+    QCBM_PROBLEM_L2_COMPRESSED_DATA_FILE,
+    QCBM_PROBLEM_L2_COMPRESSED_SUBCLUSTERS,
+    QCBM_PROBLEM_L2_SUBCLUSTERS,
+    QCBM_PROBLEM_L2_SUBCLUSTERS_UNALLOCATED,
+    QCBM_PROBLEM_L2_PREALLOC_UNALIGNED,
+    QCBM_PROBLEM_L2_DATA_UNALIGNED,
+    QCBM_PROBLEM_REFTABLE_RESERVED,
+    QCBM_PROBLEM_REFBLOCK_UNALIGNED,
+    QCBM_PROBLEM_REFBLOCK_OUTSIDE,
+    QCBM_PROBLEM_REFBLOCK_REFCOUNT,
+    QCBM_PROBLEM_REFBLOCK_SIGNAL,
+    QCBM_PROBLEM_REFCOUNT_UNREADABLE,
+    QCBM_PROBLEM_CLUSTER_LEAKED,
+    QCBM_PROBLEM_REFCOUNT_TOO_LOW,
+    QCBM_PROBLEM_REFCOUNT_ZERO,
+    QCBM_PROBLEM_COPIED_L1,
+    QCBM_PROBLEM_COPIED_L2,
+    QCBM_PROBLEM_TOO_MUCH_WORK,
+    QCBM_PROBLEM_MESSAGES_LEFT_OUT,
+    QCBM_PROBLEM_TABLE_CUT,
+    QCBM_PROBLEM_TABLE_OVERWRITTEN,
+    QCBM_PROBLEM_LOST_TABLE,
+    QCBM_PROBLEM_LOST_TABLE_SUSPECTED,
+    QCBM_PROBLEM_CLUSTER_TWO_OWNERS,
+    QCBM_PROBLEM_COMPRESSED_SHARED,
+    QCBM_PROBLEM_L2_VERSION_2_ZERO,
+    QCBM_PROBLEM_L2_DATA_FILE_OFFSET,
+    QCBM_PROBLEM_HEADER_CORRUPT_BIT,
+    QCBM_PROBLEM_HEADER_DIRTY_BIT,
+    QCBM_PROBLEM_HEADER_SIZE_ODD,
+    QCBM_PROBLEM_BITMAPS_AUTOCLEAR_ALONE,
+    QCBM_PROBLEM_BITMAPS_STALE,
+    QCBM_PROBLEM_BITMAP_DIRECTORY_BROKEN,
+    QCBM_PROBLEM_BITMAP_ENTRY_CONSTRAINT,
+    QCBM_PROBLEM_BITMAP_NAME_DUPLICATE,
+    QCBM_PROBLEM_BITMAP_NAME_UNREACHABLE,
+    QCBM_PROBLEM_BITMAP_TABLE_SHARED,
+    QCBM_PROBLEM_BITMAP_TABLE_ENTRY,
+    QCBM_PROBLEM_BITMAP_TABLE_PAST_END,
+    QCBM_PROBLEM_BITMAP_TABLE_SIZE,
+    QCBM_PROBLEM_BITMAP_DATA_PAST_END,
+    QCBM_PROBLEM_BITMAP_TAIL_BITS,
+    QCBM_PROBLEM_BITMAP_IN_USE,
+    QCBM_PROBLEM_BITMAP_DATA_SHARED,
+    QCBM_PROBLEM_BITMAP_UNREADABLE
+};
+
+/* A row of the one table of problems, from which opening an image and qcbm_check() tell. Strings are static. */
+struct qcbm_problem {
+    enum qcbm_problem_id id;
+    const char *code; /* stable, for people and JSON, e.g. "refcount-too-low" */
+    enum qcbm_check_severity severity;
+    enum qcbm_repair_level repair;  /* the lowest level of -r that deals with it, alone; see qcbm_check_kind */
+    bool qemu_text;                 /* qemu-img check knows it, and qcbm_check() tells it in its words */
+    bool strict;                    /* not among qemu-img's totals, but reason enough to look: check --strict fails */
+    const char *consequence, *cure; /* the cure whatever else the image has; see qcbm_check_kind */
+};
+/* The row of @id, of all from 0; NULL past the last. */
+QCBM_API const struct qcbm_problem *qcbm_problem_get(uint32_t id);
+
+/* Findings: what is wrong but did not keep the image from opening, and what was met in reading it since. */
 struct qcbm_finding {
-    const char *code; /* stable, e.g. "bitmap-entry-constraint" */
-    enum qcbm_severity severity;
+    const struct qcbm_problem *problem;
     uint64_t offset; /* in the image file, or QCBM_NO_OFFSET */
     uint32_t bitmap; /* index for qcbm_bitmap_get(), or UINT32_MAX */
     char message[256];
@@ -561,30 +644,8 @@ QCBM_API int qcbm_undo(struct qcbm_image *img, const char *path, const struct qc
 
 /* ---- check ------------------------------------------------------------------------------------------------------- */
 
-enum qcbm_check_severity {
-    QCBM_CHECK_WARNING,    /* worth knowing; nothing is lost by it */
-    QCBM_CHECK_LEAK,       /* a cluster that nobody uses; counted as qemu-img counts leaks */
-    QCBM_CHECK_CORRUPTION, /* counted as qemu-img counts corruptions, or why QEMU does not open the image */
-    QCBM_CHECK_DAMAGE,     /* damage on which qemu-img is silent; not among its totals */
-    QCBM_CHECK_FAULT       /* something could not be checked: qemu-img's "internal errors" */
-};
-
-enum qcbm_repair_level { QCBM_REPAIR_NONE, QCBM_REPAIR_LEAKS, QCBM_REPAIR_ALL, QCBM_REPAIR_BITMAPS };
-
-/* A row of the table of problems. Strings are static. */
-struct qcbm_check_problem {
-    const char *code; /* stable, e.g. "refcount-too-low" */
-    enum qcbm_check_severity severity;
-    enum qcbm_repair_level repair;  /* the lowest level of -r that deals with it, alone; see qcbm_check_kind */
-    bool qemu_text;                 /* qemu-img check knows it, and the message of a finding is in its words */
-    bool strict;                    /* not among qemu-img's totals, but reason enough to look: check --strict fails */
-    const char *consequence, *cure; /* the cure whatever else the image has; see qcbm_check_kind */
-};
-/* Row @index, from 0; NULL past the last. */
-QCBM_API const struct qcbm_check_problem *qcbm_check_problem_get(uint32_t index);
-
 struct qcbm_check_finding { /* its strings live until the callback returns */
-    const struct qcbm_check_problem *problem;
+    const struct qcbm_problem *problem;
     uint64_t offset;     /* of the bad bytes in the image file, or QCBM_NO_OFFSET */
     const char *table;   /* what they are part of: "L2 table", "refcount table" ...; NULL if there is no such */
     uint64_t index;      /* of the entry in it; UINT64_MAX if there is none */
@@ -597,7 +658,7 @@ typedef int qcbm_check_fn(void *opaque, const struct qcbm_check_finding *finding
 
 /* A kind of problem that was found. */
 struct qcbm_check_kind { /* its strings live until the callback returns */
-    const struct qcbm_check_problem *problem;
+    const struct qcbm_problem *problem;
     uint64_t count;   /* findings of it */
     const char *cure; /* for the image at hand: nothing that it has is lost on that way */
     /* The level of "qemu-img check -r" that mends it in this image and keeps all that it has; NONE if there is none. */

@@ -89,13 +89,12 @@ static void report_lost_of(struct qcbm_image *top, const struct qcbmi_guest_laye
     bool own = l->layer->img == top->image;
 
     if (l->lost_entries)
-        qcbmi_finding_add(&top->findings, "l1-table-past-eof", QCBM_SEV_ERROR, own ? Q2_OFF_L1_OFFSET : QCBM_NO_OFFSET,
-                          UINT32_MAX,
+        qcbmi_finding_add(&top->findings, QCBM_PROBLEM_TABLE_CUT, own ? Q2_OFF_L1_OFFSET : QCBM_NO_OFFSET, UINT32_MAX,
                           "%s%" PRIu64 " entries of the L1 table, from %" PRIu64
                           " on, lie past the end of the file; they read as unallocated",
                           layer, l->lost_entries, l->layer->img->g.l1_used - l->lost_entries);
     if (l->lost_tables)
-        qcbmi_finding_add(&top->findings, "l2-table-past-eof", QCBM_SEV_ERROR,
+        qcbmi_finding_add(&top->findings, QCBM_PROBLEM_REFERENCE_PAST_END,
                           own ? top->image->h.l1_offset + 8 * l->first_lost : QCBM_NO_OFFSET, UINT32_MAX,
                           "%s%" PRIu64 " L2 tables lie past the end of the file, the first is that of L1 entry %" PRIu64
                           "; they read as unallocated",

@@ -23,9 +23,9 @@ static void expect_finding(const char *name, const struct qcbm_image *img, const
     if (qcbm_finding_count(img) != 1)
         fail_msg("%s: %u findings", name, qcbm_finding_count(img));
     qcbm_finding_get(img, 0, &f, sizeof(f));
-    if (strcmp(f.code, code) != 0 || f.offset != offset)
-        fail_msg("%s: %s at %llu (%s), wanted %s at %llu", name, f.code, (unsigned long long)f.offset, f.message, code,
-                 (unsigned long long)offset);
+    if (strcmp(f.problem->code, code) != 0 || f.offset != offset)
+        fail_msg("%s: %s at %llu (%s), wanted %s at %llu", name, f.problem->code, (unsigned long long)f.offset,
+                 f.message, code, (unsigned long long)offset);
 }
 
 static int ignore_extent(void *opaque, const struct qcbm_extent *e)

@@ -214,9 +214,9 @@ static void look_at_findings(const struct qcbm_image *img, struct look *l)
         struct qcbm_finding f;
 
         qcbm_finding_get(img, i, &f, sizeof(f));
-        if (!f.code || f.message[0] == '\0' || strchr(f.message, '\n'))
+        if (!f.problem || !f.problem->code || f.message[0] == '\0' || strchr(f.message, '\n'))
             look_fail("finding", f.message);
-        l->errors += f.severity == QCBM_SEV_ERROR;
+        l->errors += f.problem->severity != QCBM_CHECK_WARNING;
     }
 }
 

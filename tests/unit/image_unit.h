@@ -187,7 +187,7 @@ static inline void assert_findings(const struct qcbm_image *img, const char *wan
         qcbm_finding_get(img, i, &f, sizeof(f));
         assert_true(f.message[0] != '\0');
         assert_null(strchr(f.message, '\n'));
-        snprintf(got + n, sizeof(got) - n, "%s%s@%llu", n ? " " : "", f.code, (unsigned long long)f.offset);
+        snprintf(got + n, sizeof(got) - n, "%s%s@%llu", n ? " " : "", f.problem->code, (unsigned long long)f.offset);
     }
     assert_string_equal(got, want);
 }

@@ -37,7 +37,7 @@ static void assert_one_finding(const struct qcbm_image *img, const char *code, u
 
     assert_int_equal(qcbm_finding_count(img), 1);
     qcbm_finding_get(img, 0, &f, sizeof(f));
-    assert_string_equal(f.code, code);
+    assert_string_equal(f.problem->code, code);
     assert_int_equal(f.offset, offset);
     assert_int_equal(f.bitmap, bitmap);
     assert_true(f.message[0] != '\0');
@@ -158,7 +158,7 @@ static void of_two_entries_with_one_name_the_first_is_good(void **state)
         struct qcbm_finding f;
 
         qcbm_finding_get(img, i, &f, sizeof(f));
-        assert_string_equal(f.code, "bitmap-name-duplicate");
+        assert_string_equal(f.problem->code, "bitmap-name-duplicate");
         assert_int_equal(f.bitmap, 3 + i);
         assert_int_equal(f.offset, b->bitmaps[3 + i].entry);
     }

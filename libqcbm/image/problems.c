@@ -1,20 +1,20 @@
-/* check_rules.c - the one table of problems: what check reports, docs list and repair will follow
+/* problems.c - the one table of problems: what opening and check tell, docs list and repair will follow
  * SPDX-License-Identifier: MIT */
-#include "check/check_rules.h"
+#include "image/problems.h"
 
+/* clang-format off */
+#define ANY_ROW(id, code, severity, repair, qemu, strict, consequence, cure) \
+    [QCBM_PROBLEM_##id] = { QCBM_PROBLEM_##id, code, severity, QCBM_REPAIR_##repair, qemu, strict, consequence, cure }
 /* severity, repair level, QEMU's wording (or not) */
-#define ROW(id, code, sev, repair, qemu, consequence, cure)                                                            \
-    [P_##id] = {                                                                                                       \
-        code, QCBM_CHECK_##sev, QCBM_REPAIR_##repair, qemu, (QCBM_CHECK_##sev) == QCBM_CHECK_DAMAGE, consequence, cure \
-    }
+#define ROW(id, code, sev, repair, qemu, consequence, cure) \
+    ANY_ROW(id, code, QCBM_CHECK_##sev, repair, qemu, (QCBM_CHECK_##sev) == QCBM_CHECK_DAMAGE, consequence, cure)
 /* A warning that is a reason for the exit code of --strict. */
-#define ALARM(id, code, repair, consequence, cure)                                                                     \
-    [P_##id] = { code, QCBM_CHECK_WARNING, QCBM_REPAIR_##repair, false, true, consequence, cure }
+#define ALARM(id, code, repair, consequence, cure) \
+    ANY_ROW(id, code, QCBM_CHECK_WARNING, repair, false, true, consequence, cure)
 /* The cure depends on the image: check_cure.c. */
 #define BY_IMAGE "repair or read out the image, in the way that keeps all it has: 'qcbm check --explain FILE' names it"
 
-/* clang-format off */
-static const struct qcbm_check_problem rules[P_COUNT] = {
+static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
     ROW(SNAPSHOT_TABLE, "snapshot-table", FAULT, ALL, true,
         "snapshots from the bad entry on, and what only they refer to, are unknown: leaks cannot be told",
         BY_IMAGE),
@@ -188,15 +188,17 @@ static const struct qcbm_check_problem rules[P_COUNT] = {
     ALARM(BITMAP_IN_USE, "bitmap-in-use", BITMAPS,
         "the bitmap was not saved when the image was last used, or the image is in use elsewhere: its bits may be old",
         "'qcbm bitmap --remove --add FILE BITMAP' and a full backup; or wait for the program that uses it"),
+    /* Told by an open image alone: check names the clusters, and does not read bits. */
+    ROW(BITMAP_DATA_SHARED, "bitmap-data-shared", DAMAGE, BITMAPS, false,
+        "two bitmaps have a cluster of bits in common: a change of one changes the other",
+        "qcbm bitmap --remove both, make them anew"),
+    ROW(BITMAP_UNREADABLE, "bitmap-unreadable", DAMAGE, BITMAPS, false,
+        "the bits of the bitmap cannot be read",
+        "qcbm bitmap --remove this bitmap, make a full backup"),
 };
 /* clang-format on */
 
-const struct qcbm_check_problem *qcbmi_check_rule(enum check_id id)
+const struct qcbm_problem *qcbm_problem_get(uint32_t id)
 {
-    return &rules[id];
-}
-
-const struct qcbm_check_problem *qcbm_check_problem_get(uint32_t index)
-{
-    return index < P_COUNT ? &rules[index] : NULL;
+    return id < QCBMI_PROBLEM_COUNT ? &problems[id] : NULL;
 }
