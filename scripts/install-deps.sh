@@ -3,7 +3,8 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# PURPOSE: cross-s390x, cross-i386, cross-armhf (scripts/cross.sh), build (library and tool), demo (scripts/demo.sh), test (scripts/test.sh), ci (.ci/run), fuzz (fuzz/README.md).
+# PURPOSE: cross-s390x, cross-i386, cross-armhf (scripts/cross.sh), build (library and tool), demo (scripts/demo.sh),
+# test (scripts/test.sh), quick (scripts/test.sh --quick), ci (.ci/run), fuzz (fuzz/README.md).
 # Nothing is fetched, and no root is needed, when all is there. QCBM_NO_INSTALL=1 leaves the system alone.
 set -euo pipefail
 
@@ -14,7 +15,8 @@ packages_of() {
         demo) echo qemu-utils libnbd-bin ;;
         # g++: the public headers must compile as C++.
         test) echo qemu-utils qemu-system-common libnbd-bin libcmocka-dev python3 strace g++ zsh fish virtnbdbackup ;;
-        ci) echo clang clang-format libclang-rt-dev cppcheck shellcheck git ;;
+        quick) echo libcmocka-dev python3 g++ ;;
+        ci) echo clang lld clang-format libclang-rt-dev cppcheck shellcheck git ;;
         cross-s390x) echo gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static ;;
         cross-i386) echo gcc-i686-linux-gnu libc6-dev-i386-cross qemu-user-static ;;
         cross-armhf) echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static ;;

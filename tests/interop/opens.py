@@ -18,7 +18,7 @@ import tempfile
 import views
 
 QCBM = views.QCBM
-PART = int(os.environ.get('QCBM_TEST_PART', '1'))
+PART = views.qtool.test_part()
 faults = views.faults
 tried = 0
 

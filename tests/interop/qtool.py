@@ -739,10 +739,13 @@ def arguments(description, **counts):
     return parser.parse_args()
 
 
-def part_of(cases):
+def test_part():
     """QCBM_TEST_PART=N: each Nth case only, for builds with sanitizers, which are slow."""
-    step = int(os.environ.get('QCBM_TEST_PART', '1'))
-    return cases[::step] if step > 1 else cases
+    return int(os.environ.get('QCBM_TEST_PART', '1'))
+
+
+def part_of(cases):
+    return cases[::test_part()]
 
 
 def run_cases(args, function_cases):
