@@ -33,7 +33,7 @@ static int print_bitmap(struct qcbm_image *img, uint32_t index, struct qcbm_erro
         puts(info.in_use ? " in-use" : " damaged");
         return 0;
     }
-    if (qcbm_bitmap_usage(img, index, &usage, sizeof(usage), err) < 0)
+    if (qcbm_bitmap_usage(img, index, &usage, sizeof(usage), NULL, err) < 0)
         return -1;
     printf(" %s granularity %" PRIu64 " dirty %" PRIu64 "\n", info.enabled ? "enabled" : "disabled", info.granularity,
            usage.dirty_bytes);

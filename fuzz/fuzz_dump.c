@@ -30,7 +30,7 @@ static uint64_t dump_part(struct fuzz_file *f, struct qcbm_dump *dump, enum qcbm
     int ret;
 
     fuzz_file_reset(f);
-    ret = qcbm_dump_part(dump, part, 0, last, on_item, &s, &err);
+    ret = qcbm_dump_part(dump, part, 0, last, on_item, &s, NULL, &err);
     if (ret < 0)
         fuzz_check_error(&err, ret);
     fuzz_require(ret == 0 || ret == QCBM_E_CORRUPT || s.items >= MAX_ITEMS, "dump", "fails on bytes that are there");

@@ -70,7 +70,7 @@ static void look_at_bitmap(struct fuzz_file *f, struct qcbm_image *img, uint32_t
     qcbm_bitmap_get(img, i, &b, sizeof(b));
     fuzz_require(b.name && strlen(b.name) <= 65535, "bitmap", "name");
     fuzz_file_reset(f);
-    ret = qcbm_bitmap_usage(img, i, &usage, sizeof(usage), &err);
+    ret = qcbm_bitmap_usage(img, i, &usage, sizeof(usage), NULL, &err);
     if (ret < 0)
         fuzz_check_error(&err, ret);
     fuzz_require(ret < 0 || usage.dirty_granules <= usage.granules, "bitmap", "more dirty bits than bits");
@@ -101,7 +101,7 @@ static void look_at_lists(struct fuzz_file *f, struct qcbm_image *img)
     }
     fuzz_file_budget(f, (UINT64_C(1) << 20) + 2 * (uint64_t)f->len, "snapshots");
     fuzz_file_reset(f);
-    ret = qcbm_image_usage(img, &usage, sizeof(usage), &err);
+    ret = qcbm_image_usage(img, &usage, sizeof(usage), NULL, &err);
     if (ret < 0)
         fuzz_check_error(&err, ret);
     fuzz_file_budget(f, map_budget(f), "usage");

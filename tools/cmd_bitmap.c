@@ -125,8 +125,6 @@ static int check_own_usage(const struct cmd *cmd, const struct bitmap_args *args
 {
     bool transfers = args->export_to || has_action(args, "import");
 
-    if (args->progress && !args->list && !args->export_to)
-        return cmd_usage_error(cmd, "-p goes with --list or --export");
     if (args->chain && !args->list)
         return cmd_usage_error(cmd, "--chain goes with --list");
     if (args->as && !args->copy_to)
@@ -239,7 +237,9 @@ static int do_actions(struct bitmap_job *job, struct plan *plan)
         return cmd_lib_error(&err, "Operation %s on bitmap %s of '%s' failed", actions->list[i].opt->name, job->name,
                              job->path);
     }
-    if (plan_run(plan, job->img, job->edit, job->args->dry_run, job->args->undo, &err) < 0)
+    if (plan_run(plan, job->img, job->edit,
+                 &(struct plan_how){ job->args->dry_run, job->args->progress && !job->args->quiet, job->args->undo },
+                 &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->path);
     return EXIT_DONE;
 }

@@ -37,7 +37,8 @@ static int copy(struct copy *c)
     if (qcbm_edit_copy(c->edit, c->as, c->source, c->name, &err) < 0 ||
         qcbm_edit_look(c->edit, c->as, &c->figures, sizeof c->figures, &err) < 0)
         return cmd_lib_error(&err, "Could not copy bitmap '%s' of '%s' to '%s'", c->name, c->path, c->args->copy_to);
-    if (plan_run(&c->plan, c->target, c->edit, c->args->dry_run, c->args->undo, &err) < 0)
+    if (plan_run(&c->plan, c->target, c->edit,
+                 &(struct plan_how){ c->args->dry_run, c->args->progress && !c->args->quiet, c->args->undo }, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", c->args->copy_to);
     return EXIT_DONE;
 }

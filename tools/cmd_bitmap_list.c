@@ -40,7 +40,7 @@ static int collect_entry(struct listing *list, uint32_t index)
         return EXIT_DONE;
     }
     qcbm_bitmap_get(list->img, index, &e->info, sizeof e->info);
-    if (qcbm_bitmap_usage(list->img, index, &e->usage, sizeof(e->usage), &err) == 0)
+    if (qcbm_bitmap_usage(list->img, index, &e->usage, sizeof(e->usage), NULL, &err) == 0)
         return EXIT_DONE;
     e->unreadable = malloc(sizeof err);
     if (!e->unreadable)

@@ -106,7 +106,9 @@ static int remove_matches(struct prune *p)
         if (p->matches[i].goes)
             ret = qcbm_edit_remove(edit, p->matches[i].name, &err);
     if (ret == 0)
-        ret = plan_run(&p->plan, p->img, edit, p->args->dry_run, p->args->undo, &err);
+        ret =
+            plan_run(&p->plan, p->img, edit,
+                     &(struct plan_how){ p->args->dry_run, p->args->progress && !p->args->quiet, p->args->undo }, &err);
     qcbm_edit_free(edit);
     return ret < 0 ? cmd_lib_error(&err, "Could not change '%s'", p->path) : EXIT_DONE;
 }

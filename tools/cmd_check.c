@@ -181,13 +181,6 @@ static int on_finding(void *opaque, const struct qcbm_check_finding *f)
     return 0;
 }
 
-static int show_progress(void *opaque, uint64_t done, uint64_t total)
-{
-    struct report *r = opaque;
-
-    return progress_show(&r->progress, done, total);
-}
-
 static void print_text(const struct qcbm_check_result *r)
 {
     if (r->corruptions + r->leaks + r->check_errors == 0)
@@ -334,6 +327,7 @@ static int finish(const struct report *r)
 static int check(struct qcbm_image *img, struct report *r)
 {
     struct qcbm_check_options options = QCBM_CHECK_OPTIONS_INIT;
+    struct qcbm_progress progress;
     struct qcbm_error err;
 
     if (r->args->memory)
@@ -341,7 +335,8 @@ static int check(struct qcbm_image *img, struct report *r)
     options.finding = on_finding;
     options.kind = on_kind;
     r->progress.wanted = r->args->progress && !r->args->quiet;
-    options.progress = r->progress.wanted ? show_progress : NULL;
+    progress = progress_of(&r->progress);
+    options.progress = &progress;
     options.opaque = r;
     int ret = qcbm_check(img, &options, &r->result, sizeof r->result, &err);
     progress_end(&r->progress, ret == 0);

@@ -11,12 +11,13 @@
 #include "image_name.h"
 #include "json_write.h"
 #include "opt_parse.h"
+#include "progress.h"
 #include "qemu_text.h"
 
 struct dump_args {
     const char *path, *part, *range;
     enum opt_output output;
-    bool force_share, no_lock, no_sandbox;
+    bool force_share, progress, no_lock, no_sandbox;
 };
 
 static const struct opt dump_opts[] = {
@@ -25,6 +26,7 @@ static const struct opt dump_opts[] = {
       "part" },
     { NULL, 0, OPT_ARG_PERHAPS, offsetof(struct dump_args, range), "RANGE", "a range" },
     { "force-share", 'U', OPT_FLAG, offsetof(struct dump_args, force_share), NULL, "read while a writer is active" },
+    OPT_COMMON_PROGRESS(dump_args),
     OPT_COMMON_OUTPUT(dump_args),
     OPT_COMMON_NO_LOCK(dump_args),
     OPT_COMMON_NO_SANDBOX(dump_args),
@@ -133,15 +135,20 @@ static bool parse_range(const char *text, uint64_t *first, uint64_t *last)
 }
 
 static int dump_part(struct qcbm_dump *dump, const char *path, const struct part *part, uint64_t first, uint64_t last,
-                     enum opt_output output)
+                     const struct dump_args *args)
 {
     struct json_writer w = JSON_WRITER_INIT(stdout);
-    struct printer p = { .json = output == OUTPUT_JSON ? &w : NULL };
+    struct printer p = { .json = args->output == OUTPUT_JSON ? &w : NULL };
+    struct progress shown = { .wanted = args->progress };
+    const struct qcbm_progress progress = progress_of(&shown);
     struct qcbm_error err;
+    int ret;
 
     if (p.json)
         json_begin_array(&w, NULL);
-    if (qcbm_dump_part(dump, part->kind, first, last, print_item, &p, &err) < 0) {
+    ret = qcbm_dump_part(dump, part->kind, first, last, print_item, &p, &progress, &err);
+    progress_end(&shown, ret == 0);
+    if (ret < 0) {
         if (p.lost)
             return cmd_error("could not write the output: %s", strerror(p.lost));
         return cmd_lib_error(&err, "Could not read the %s of '%s'", part->name, path);
@@ -185,7 +192,7 @@ static int run_dump(const struct cmd *cmd, int argc, char **argv)
     unsigned flags = (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
     if (qcbm_dump_open(args.path, flags, &dump, &err) < 0)
         return cmd_lib_error(&err, "Could not open '%s'", args.path);
-    int code = dump_part(dump, args.path, part, begin, last, args.output);
+    int code = dump_part(dump, args.path, part, begin, last, &args);
     qcbm_dump_close(dump);
     return code;
 }

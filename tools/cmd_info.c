@@ -11,6 +11,7 @@
 #include "file_node.h"
 #include "image_name.h"
 #include "opt_parse.h"
+#include "progress.h"
 #include "qemu_text.h"
 #include "rows.h"
 #include "snapshots_out.h"
@@ -19,7 +20,7 @@ struct info_args {
     const char *path, *format;
     enum opt_output output;
     const char *object; /* without effect */
-    bool image_opts, force_share, no_lock, no_sandbox, backing_chain, usage;
+    bool image_opts, force_share, no_lock, no_sandbox, backing_chain, usage, progress;
 };
 
 static const struct opt info_opts[] = {
@@ -33,6 +34,7 @@ static const struct opt info_opts[] = {
       "also show the images below it; opens them" },
     { "usage", 0, OPT_FLAG, offsetof(struct info_args, usage), NULL,
       "also show how much of the file is in use; reads all tables" },
+    { "progress", 'p', OPT_FLAG, offsetof(struct info_args, progress), NULL, "with --usage: show progress on stderr" },
     OPT_COMMON_IMAGE_OPTS(info_args),
     OPT_END,
 };
@@ -356,11 +358,14 @@ static void warn_of_findings(const struct info *info)
     warn_of_tables(info, &told);
 }
 
-static int collect_usage(struct info *info)
+static int collect_usage(struct info *info, struct progress *progress)
 {
+    const struct qcbm_progress told = progress_of(progress);
     struct qcbm_error err;
+    int ret = qcbm_image_usage(info->img, &info->usage, sizeof info->usage, &told, &err);
 
-    if (qcbm_image_usage(info->img, &info->usage, sizeof info->usage, &err) < 0)
+    progress_end(progress, ret == 0);
+    if (ret < 0)
         return cmd_lib_error(&err, "Could not read the refcounts of '%s'", info->path);
     info->has_usage = true;
     return EXIT_DONE;
@@ -377,7 +382,7 @@ static void collect_luks(struct info *info)
         cmd_warning("%s: %s", info->path, err.message);
 }
 
-static int collect(struct info *info, bool usage)
+static int collect(struct info *info, const struct info_args *args)
 {
     const struct qcbm_image_info *image = &info->image;
 
@@ -387,14 +392,14 @@ static int collect(struct info *info, bool usage)
     collect_snapshots(info);
     collect_luks(info);
     warn_of_findings(info);
-    return usage ? collect_usage(info) : EXIT_DONE;
+    return args->usage ? collect_usage(info, &(struct progress){ .wanted = args->progress }) : EXIT_DONE;
 }
 
 /* One image: @w is NULL for text. */
-static int show_image(struct qcbm_image *img, const char *path, bool usage, struct json_writer *w)
+static int show_image(struct qcbm_image *img, const char *path, const struct info_args *args, struct json_writer *w)
 {
     struct info info = { .path = path, .img = img };
-    int code = collect(&info, usage);
+    int code = collect(&info, args);
 
     if (code == EXIT_DONE && w)
         write_json(w, &info);
@@ -428,7 +433,7 @@ static void show_raw(const struct qcbm_chain_layer *layer, struct json_writer *w
     json_end_object(w);
 }
 
-static int show_layers(struct qcbm_chain *chain, const char *path, bool usage, struct json_writer *w)
+static int show_layers(struct qcbm_chain *chain, const char *path, const struct info_args *args, struct json_writer *w)
 {
     int code = EXIT_DONE;
 
@@ -441,14 +446,14 @@ static int show_layers(struct qcbm_chain *chain, const char *path, bool usage, s
         if (i > 0 && !w)
             putchar('\n');
         if (layer.image)
-            code = show_image(layer.image, layer.filename, usage, w);
+            code = show_image(layer.image, layer.filename, args, w);
         else
             show_raw(&layer, w);
     }
     return code;
 }
 
-static int show_chain(struct qcbm_image *img, const char *path, bool usage, struct json_writer *w)
+static int show_chain(struct qcbm_image *img, const char *path, const struct info_args *args, struct json_writer *w)
 {
     struct qcbm_chain *chain;
     struct qcbm_error err;
@@ -457,7 +462,7 @@ static int show_chain(struct qcbm_image *img, const char *path, bool usage, stru
         return cmd_lib_error(&err, "Could not open the backing chain of '%s'", path);
     if (w)
         json_begin_array(w, NULL);
-    int code = show_layers(chain, path, usage, w);
+    int code = show_layers(chain, path, args, w);
     if (w)
         json_end_array(w);
     qcbm_chain_close(chain);
@@ -484,7 +489,7 @@ static int show(const struct cmd_disk *disk, const struct info_args *args, struc
 {
     if (disk->raw)
         return show_raw_image(disk->raw, args, w);
-    return (args->backing_chain ? show_chain : show_image)(disk->img, args->path, args->usage, w);
+    return (args->backing_chain ? show_chain : show_image)(disk->img, args->path, args, w);
 }
 
 static int run_info(const struct cmd *cmd, int argc, char **argv)

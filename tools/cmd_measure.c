@@ -139,6 +139,7 @@ static int measure_qcow2(const struct cmd_disk *disk, const struct measure_args 
 {
     struct qcbm_measure_options options = QCBM_MEASURE_OPTIONS_INIT;
     struct progress progress = { .wanted = args->progress };
+    const struct qcbm_progress told = progress_of(&progress);
     struct qcbm_measure m;
     struct qcbm_error err;
     int ret;
@@ -148,8 +149,7 @@ static int measure_qcow2(const struct cmd_disk *disk, const struct measure_args 
             return EXIT_FAILED;
     }
     options.flags |= args->force_share ? QCBM_MEASURE_FORCE_SHARE : 0;
-    options.progress = progress_show;
-    options.opaque = &progress;
+    options.progress = &told;
     ret = disk->raw ? qcbm_chain_measure(disk->raw, &options, &m, sizeof m, &err)
                     : qcbm_measure(disk->img, args->size, &options, &m, sizeof m, &err);
     progress_end(&progress, ret == 0);

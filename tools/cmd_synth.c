@@ -101,14 +101,14 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
                 struct qcbm_synth_summary *summary)
 {
     struct qcbm_synth_options options = QCBM_SYNTH_OPTIONS_INIT;
+    const struct qcbm_progress progress = progress_of(&job->progress);
     struct qcbm_error err;
     int ret;
 
     options.granularity = granularity;
     options.since = job->since;
     options.flags = synth_flags(job->args);
-    options.progress = job->progress.wanted ? progress_show : NULL;
-    options.opaque = &job->progress;
+    options.progress = &progress;
     ret = qcbm_edit_synth(job->edit, job->overlay, name, &options, result, &err);
     progress_end(&job->progress, ret == 0);
     if (ret < 0)
@@ -123,8 +123,9 @@ int synth_carry_out(struct synth_job *job)
 
     if (job->summary.damaged_entries > 0)
         return EXIT_DONE; /* a dry run: report() tells it */
-    int ret = plan_run(&job->plan, job->into ? job->into : job->overlay, job->edit, job->args->dry_run, job->args->undo,
-                       &err);
+    int ret = plan_run(
+        &job->plan, job->into ? job->into : job->overlay, job->edit,
+        &(struct plan_how){ job->args->dry_run, job->args->progress && !job->args->quiet, job->args->undo }, &err);
     if (ret == 0)
         return EXIT_DONE;
     if (!job->args->dry_run || ret == QCBM_E_EXISTS)

@@ -7,13 +7,14 @@
 #include "image_name.h"
 #include "opt_parse.h"
 #include "plan_out.h"
+#include "progress.h"
 #include "qemu_text.h"
 
 struct undo_args {
     const char *path, *undo_path, *format;
     enum opt_output output;
     const char *object; /* without effect */
-    bool image_opts, dry_run, force, quiet, no_lock, no_sandbox;
+    bool image_opts, dry_run, force, quiet, progress, no_lock, no_sandbox;
 };
 
 static const struct opt undo_opts[] = {
@@ -25,6 +26,7 @@ static const struct opt undo_opts[] = {
       "undo it though the image was written since: bitmaps that\nrecord writes lack these then" },
     OPT_COMMON_FORMAT(undo_args),
     { "quiet", 'q', OPT_FLAG, offsetof(struct undo_args, quiet), NULL, "print errors only" },
+    OPT_COMMON_PROGRESS(undo_args),
     OPT_COMMON_OUTPUT(undo_args),
     OPT_COMMON_NO_LOCK(undo_args),
     OPT_COMMON_NO_SANDBOX(undo_args),
@@ -99,13 +101,19 @@ static void warn_of_writer(const struct qcbm_undo_result *r)
 static int undo(struct job *job, struct qcbm_image *img)
 {
     struct qcbm_undo_options options = QCBM_UNDO_OPTIONS_INIT;
+    struct progress progress = { .wanted = job->args->progress && !job->args->quiet };
+    const struct qcbm_progress told = progress_of(&progress);
     struct qcbm_error err;
+    int ret;
 
+    options.progress = &told;
     options.dry_run = job->args->dry_run;
     options.force = job->args->force;
     options.step = job->args->dry_run ? plan_collect : NULL;
     options.opaque = &job->plan;
-    if (qcbm_undo(img, job->undo_path, &options, &job->result, sizeof job->result, &err) < 0)
+    ret = qcbm_undo(img, job->undo_path, &options, &job->result, sizeof job->result, &err);
+    progress_end(&progress, ret == 0);
+    if (ret < 0)
         return cmd_lib_error(&err, "Could not undo the change of '%s'", job->path);
     warn_of_writer(&job->result);
     if (job->args->output == OUTPUT_JSON)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "plan_out.h"
+#include "progress.h"
 #include "qemu_text.h"
 
 int plan_collect(void *opaque, const struct qcbm_plan_step *step)
@@ -39,15 +40,25 @@ static int check_undo(const char *undo, struct qcbm_error *err)
     return QCBM_E_EXISTS;
 }
 
-static int run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, const char *undo, struct qcbm_error *err)
+static int commit(struct plan *plan, struct qcbm_edit *edit, const struct plan_how *how, struct qcbm_error *err)
 {
-    int ret = 0;
+    struct progress shown = { .wanted = how->progress };
+    const struct qcbm_progress progress = progress_of(&shown);
+    int ret = how->undo ? qcbm_edit_set_undo(edit, how->undo, err) : 0;
 
-    if (!dry_run && undo)
-        ret = qcbm_edit_set_undo(edit, undo, err);
-    if (!dry_run)
-        return ret < 0 ? ret : qcbm_edit_commit(edit, &plan->summary, sizeof(plan->summary), err);
-    ret = check_undo(undo, err);
+    if (ret < 0)
+        return ret;
+    qcbm_edit_set_progress(edit, &progress);
+    ret = qcbm_edit_commit(edit, &plan->summary, sizeof(plan->summary), err);
+    qcbm_edit_set_progress(edit, NULL);
+    progress_end(&shown, ret == 0);
+    return ret;
+}
+
+static int look_ahead(struct plan *plan, struct qcbm_edit *edit, const char *undo, struct qcbm_error *err)
+{
+    int ret = check_undo(undo, err);
+
     if (ret == 0)
         ret = qcbm_edit_plan(edit, &plan->summary, sizeof(plan->summary), plan_collect, plan, err);
     if (ret == QCBM_E_ABORTED)
@@ -55,7 +66,7 @@ static int run(struct plan *plan, struct qcbm_edit *edit, bool dry_run, const ch
     return ret;
 }
 
-int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, bool dry_run, const char *undo,
+int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, const struct plan_how *how,
              struct qcbm_error *err)
 {
     int ret;
@@ -67,9 +78,9 @@ int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *
         snprintf(err->message, sizeof err->message, "no memory for the names of stale bitmaps");
         return QCBM_E_NOMEM;
     }
-    ret = run(plan, edit, dry_run, undo, err);
+    ret = how->dry_run ? look_ahead(plan, edit, how->undo, err) : commit(plan, edit, how, err);
     if (ret == 0)
-        stale_names_tell(&plan->stale, &plan->summary, dry_run);
+        stale_names_tell(&plan->stale, &plan->summary, how->dry_run);
     return ret;
 }
 

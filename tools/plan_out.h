@@ -16,9 +16,13 @@ struct plan {
     struct stale_names stale; /* that were given up, or would be */
 };
 
-/* With @dry_run work out what a commit of @edit, of @img, would write, else commit, with @undo (may be NULL) as the undo
- * file. Returns what the library returns. Stale bitmaps that go away are told on stderr. */
-int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, bool dry_run, const char *undo,
+struct plan_how {
+    bool dry_run, progress; /* progress of a commit, on stderr */
+    const char *undo;       /* undo file, or NULL */
+};
+/* With how->dry_run work out what a commit of @edit, of @img, would write, else commit. Returns what the library returns.
+ * Stale bitmaps that go away are told on stderr. */
+int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, const struct plan_how *how,
              struct qcbm_error *err);
 void plan_clear(struct plan *plan);
 

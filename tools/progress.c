@@ -18,6 +18,11 @@ int progress_show(void *opaque, uint64_t done, uint64_t total)
     return 0;
 }
 
+struct qcbm_progress progress_of(struct progress *p)
+{
+    return (struct qcbm_progress){ p->wanted ? progress_show : NULL, p };
+}
+
 void progress_end(struct progress *p, bool finished)
 {
     if (p->wanted && finished && p->shown <= 100)

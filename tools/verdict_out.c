@@ -36,13 +36,6 @@ static int keep(void *opaque, const struct qcbm_verdict_reason *r)
     return !list[all->n].code || !list[all->n++].message;
 }
 
-static int show_progress(void *opaque, uint64_t done, uint64_t total)
-{
-    struct reasons *all = opaque;
-
-    return progress_show(&all->progress, done, total);
-}
-
 static void forget(struct reasons *all)
 {
     for (size_t i = 0; i < all->n; i++) {
@@ -112,6 +105,7 @@ int verdict_print(struct qcbm_image *img, const struct qcbm_error *why, const st
 {
     struct qcbm_verdict_options options = QCBM_VERDICT_OPTIONS_INIT;
     struct reasons all = { .progress.wanted = args->progress && !args->quiet };
+    const struct qcbm_progress progress = progress_of(&all.progress);
     struct qcbm_verdict verdict;
     struct qcbm_error err;
     int ret, code;
@@ -119,7 +113,7 @@ int verdict_print(struct qcbm_image *img, const struct qcbm_error *why, const st
     options.memory = args->memory ? args->memory : options.memory;
     options.reason = keep;
     options.opaque = &all;
-    options.progress = show_progress;
+    options.progress = &progress;
     ret = img ? qcbm_verdict(img, &options, &verdict, sizeof verdict, &err)
               : qcbm_verdict_refused(why, &options, &verdict, sizeof verdict, &err);
     progress_end(&all.progress, ret == 0);

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/progress.h"
 #include "base/sized.h"
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_list.h"
@@ -268,32 +269,38 @@ int qcbm_bitmap_check_table(struct qcbm_image *img, uint32_t index, struct qcbm_
 struct tally {
     uint64_t n_bits, dirty;
     bool last_dirty;
+    struct qcbmi_progress progress; /* in granules */
 };
 
-static int count_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t first_byte, uint64_t n_bytes,
-                       const uint8_t *bytes, struct qcbm_error *err)
+static void count_bytes(struct tally *t, uint64_t first, uint64_t end, const uint8_t *bytes)
 {
-    struct tally *t = opaque;
-    uint64_t first = 8 * first_byte, end = u64_min(first + 8 * n_bytes, t->n_bits), i;
+    uint64_t i;
 
-    (void)err;
-    if (kind == Q2_BME_ZEROS || first >= end)
-        return 0;
-    if (kind == Q2_BME_ONES) {
-        t->dirty += end - first;
-        t->last_dirty |= end == t->n_bits;
-        return 0;
-    }
     for (i = 0; first + 64 * (i + 1) <= end; i++)
         t->dirty += (uint64_t)__builtin_popcountll(be64_load(bytes + 8 * i));
     for (uint64_t bit = 64 * i; first + bit < end; bit++)
         t->dirty += bytes[bit / 8] >> (bit % 8) & 1;
     if (end == t->n_bits)
         t->last_dirty = bytes[(end - 1 - first) / 8] >> ((end - 1) % 8) & 1;
-    return 0;
 }
 
-static int count_bits(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, struct qcbm_error *err)
+static int count_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t first_byte, uint64_t n_bytes,
+                       const uint8_t *bytes, struct qcbm_error *err)
+{
+    struct tally *t = opaque;
+    uint64_t first = 8 * first_byte, end = u64_min(first + 8 * n_bytes, t->n_bits);
+
+    if (first < end && kind == Q2_BME_DATA)
+        count_bytes(t, first, end, bytes);
+    else if (first < end && kind == Q2_BME_ONES)
+        t->dirty += end - first;
+    if (kind == Q2_BME_ONES && end == t->n_bits)
+        t->last_dirty = true;
+    return qcbmi_progress_at(&t->progress, end, err);
+}
+
+static int count_bits(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out,
+                      const struct qcbm_progress *progress, struct qcbm_error *err)
 {
     const struct q2_geometry *g = &img->image->g;
     struct qcbmi_bitmap *b = &img->bitmaps->list[index];
@@ -309,6 +316,7 @@ static int count_bits(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
     if (ret < 0)
         return ret;
     t.n_bits = size.bits;
+    t.progress = (struct qcbmi_progress){ .to = progress, .total = size.bits };
     ret = qcbmi_bitmap_walk(img->image, b, count_piece, &t, &stats, err);
     if (ret < 0)
         return ret;
@@ -330,7 +338,7 @@ static int count_bits(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
 }
 
 int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, size_t size,
-                      struct qcbm_error *err)
+                      const struct qcbm_progress *progress, struct qcbm_error *err)
 {
     struct qcbm_bitmap_usage usage = { 0 };
     int ret = qcbmi_check_size(size, err);
@@ -340,7 +348,7 @@ int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
     qcbmi_give(out, size, &usage, sizeof(usage)); /* zeros, should it fail */
     ret = check_index(img, index, err);
     if (ret == 0)
-        ret = count_bits(img, index, &usage, err);
+        ret = count_bits(img, index, &usage, progress, err);
     if (ret == 0)
         qcbmi_give(out, size, &usage, sizeof(usage));
     return ret;
@@ -361,7 +369,7 @@ int qcbm_edit_look(struct qcbm_edit *edit, const char *name, struct qcbm_edit_bi
         i.dirty_granules = qcbmi_bitset_count(&b->map.bits);
         i.dirty_bytes = qcbmi_dirtymap_dirty_bytes(&b->map);
     } else if (ret == 0) {
-        ret = count_bits(edit->handle, (uint32_t)(b->stored - edit->handle->bitmaps->list), &usage, err);
+        ret = count_bits(edit->handle, (uint32_t)(b->stored - edit->handle->bitmaps->list), &usage, NULL, err);
         i.granules = usage.granules;
         i.dirty_granules = usage.dirty_granules;
         i.dirty_bytes = usage.dirty_bytes;

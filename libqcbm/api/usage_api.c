@@ -59,7 +59,7 @@ static int judge(void *opaque, const struct qcbm_check_finding *f)
 }
 
 static int count_references(struct qcbm_image *img, struct usage *s, struct qcbm_check_result *r,
-                            struct qcbm_error *err)
+                            const struct qcbm_progress *progress, struct qcbm_error *err)
 {
     struct qcbm_check_options options = QCBM_CHECK_OPTIONS_INIT;
     struct qcbm_error why = { 0 };
@@ -68,6 +68,7 @@ static int count_references(struct qcbm_image *img, struct usage *s, struct qcbm
     options.memory = COUNTING_MEMORY;
     options.finding = judge;
     options.opaque = s;
+    options.progress = progress;
     ret = qcbm_check(img, &options, r, sizeof(*r), &why);
     if (ret == QCBM_E_CORRUPT || ret == QCBM_E_LIMIT) {
         set_unknown(s, why.message);
@@ -78,7 +79,8 @@ static int count_references(struct qcbm_image *img, struct usage *s, struct qcbm
     return ret;
 }
 
-int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size, struct qcbm_error *err)
+int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size,
+                     const struct qcbm_progress *progress, struct qcbm_error *err)
 {
     struct qcbm_check_result r = { 0 };
     struct usage s = { 0 };
@@ -88,7 +90,7 @@ int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_
     if (ret == 0)
         ret = qcbmi_refscan(img->image, UINT64_MAX, false, &scan, err);
     if (ret == 0)
-        ret = count_references(img, &s, &r, err);
+        ret = count_references(img, &s, &r, progress, err);
     if (ret < 0)
         return ret;
     s.u.bad_entries = scan.bad_entries;

@@ -14,7 +14,8 @@ struct qcbm_edit {
     bool of_live_data;   /* some of it was read with force-share: never to be written */
     uint64_t generation; /* of the image when the edit began */
     struct qcbmi_plan plan;
-    char *undo_path; /* NULL = no undo file is wanted */
+    const struct qcbm_progress *progress; /* the caller's; NULL: nobody asks */
+    char *undo_path;                      /* NULL = no undo file is wanted */
 };
 
 /* QCBM_E_ARG: another commit on the same image made this edit's view of it stale. */

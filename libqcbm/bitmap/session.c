@@ -88,6 +88,11 @@ int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, size_t
     return fn ? qcbmi_plan_each(&edit->plan, fn, opaque, err) : 0;
 }
 
+void qcbm_edit_set_progress(struct qcbm_edit *edit, const struct qcbm_progress *progress)
+{
+    edit->progress = progress;
+}
+
 int qcbm_edit_set_undo(struct qcbm_edit *edit, const char *path, struct qcbm_error *err)
 {
     char *copy = qcbmi_memdup_nul(path, strlen(path), err);
@@ -142,6 +147,7 @@ int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, size
     if (out)
         qcbmi_give(out, size, &summary, sizeof(summary));
     edit->plan.undo_path = edit->undo_path;
+    edit->plan.progress = edit->progress;
     if (edit->undo_path)
         ret = qcbmi_edit_rely_on_bits(edit, err);
     if (ret < 0)

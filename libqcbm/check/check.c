@@ -518,7 +518,7 @@ int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options,
     if (ret < 0)
         return ret;
     c.o.memory = u64_max(c.o.memory, MIN_MEMORY);
-    c.progress = (struct qcbmi_progress){ .fn = c.o.progress, .opaque = c.o.opaque };
+    c.progress = (struct qcbmi_progress){ .to = c.o.progress };
     qcbmi_holes_init(&c.holes, &c.img->io);
     c.file_len = align_up(c.img->io.size, Q2_SECTOR);
     ret = run(&c);

@@ -275,13 +275,6 @@ static void judge_compression(struct verdict *v, const struct qcbm_check_result 
             r->compressed_clusters, v->img->g.cluster_size, v->img->io.size);
 }
 
-static int pass_progress(void *opaque, uint64_t done, uint64_t total)
-{
-    const struct verdict *v = opaque;
-
-    return v->o.progress(v->o.opaque, done, total);
-}
-
 static int judge_by_check(struct verdict *v, struct qcbm_error *err)
 {
     struct qcbm_check_options options = QCBM_CHECK_OPTIONS_INIT;
@@ -292,7 +285,7 @@ static int judge_by_check(struct verdict *v, struct qcbm_error *err)
     options.memory = v->o.memory;
     options.finding = keep_finding;
     options.opaque = v;
-    options.progress = v->o.progress ? pass_progress : NULL;
+    options.progress = v->o.progress;
     ret = qcbm_check(v->handle, &options, &r, sizeof(r), &why);
     judge_compression(v, &r);
     if (ret == QCBM_E_LIMIT)

@@ -83,12 +83,13 @@ void qcbm_dump_close(struct qcbm_dump *d)
 }
 
 int qcbm_dump_part(struct qcbm_dump *d, enum qcbm_dump_kind part, uint64_t first, uint64_t last, qcbm_dump_fn *fn,
-                   void *opaque, struct qcbm_error *err)
+                   void *opaque, const struct qcbm_progress *progress, struct qcbm_error *err)
 {
     d->fn = fn;
     d->opaque = opaque;
     d->budget = d->io.size + (1 << 20);
     d->n_shared = 0;
+    d->progress = (struct qcbmi_progress){ .to = progress };
     if (part == QCBM_DUMP_HEADER)
         return qcbmi_dump_header(d, err);
     if (part == QCBM_DUMP_EXTENSIONS)

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/progress.h"
 #include "format/q2_extension.h"
 #include "format/q2_geometry.h"
 #include "image/window.h"
@@ -22,6 +23,7 @@ struct qcbm_dump {
     uint64_t n_shared; /* L1 entries met in this walk that name a table of another one */
     qcbm_dump_fn *fn;
     void *opaque;
+    struct qcbmi_progress progress; /* in entries of the table that is walked */
 };
 
 /* Where an L2 table or refcount block lies, by the index of the entry that names it. */

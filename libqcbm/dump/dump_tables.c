@@ -42,6 +42,14 @@ static uint64_t first_owner(const struct qcbmi_dump_ref *refs, size_t n, uint64_
     return refs[qcbmi_lower_bound_u64(refs, n, sizeof(*refs), offset)].index;
 }
 
+/* How many entries of a table of @n there are from the one of @first to that of @last. */
+static void begin_walk(struct qcbm_dump *d, uint64_t first, uint64_t last, uint64_t n)
+{
+    uint64_t end = last < n ? last + 1 : n;
+
+    d->progress.total = end > first ? end - first : 0;
+}
+
 static const char *table_problem(const struct qcbm_dump *d, uint64_t value, uint64_t offset, uint64_t reserved)
 {
     if (value & reserved)
@@ -56,11 +64,14 @@ int qcbmi_dump_l1(struct qcbm_dump *d, uint64_t first, uint64_t last, struct qcb
     uint64_t n = qcbmi_dump_entries(d, d->h.l1_offset, d->h.l1_entries, Q2_MAX_L1_BYTES);
     int ret = 0;
 
+    begin_walk(d, first / d->g.l2_span, last / d->g.l2_span, n);
     for (uint64_t i = first / d->g.l2_span, next; ret == 0 && i < n && i <= last / d->g.l2_span; i = next) {
         struct qcbm_dump_item item = { .offset = d->h.l1_offset + 8 * i, .length = 8, .name = "l1-entry", .index = i };
         uint64_t offset;
 
         ret = qcbmi_dump_word(d, d->h.l1_offset, i, n, &item.value, &next, err);
+        if (ret == 0)
+            ret = qcbmi_progress_at(&d->progress, next - first / d->g.l2_span, err);
         if (ret < 0 || item.value == 0)
             continue;
         offset = item.value & Q2_ENTRY_OFFSET_MASK;
@@ -179,12 +190,15 @@ int qcbmi_dump_l2(struct qcbm_dump *d, uint64_t first, uint64_t last, struct qcb
     size_t n_refs;
     int ret = collect(d, d->h.l1_offset, n, Q2_ENTRY_OFFSET_MASK, &refs, &n_refs, err);
 
+    begin_walk(d, first / d->g.l2_span, last / d->g.l2_span, n);
     for (uint64_t i = first / d->g.l2_span, next; ret == 0 && i < n && i <= last / d->g.l2_span; i = next) {
         uint64_t value;
 
         ret = qcbmi_dump_word(d, d->h.l1_offset, i, n, &value, &next, err);
         if (ret == 0 && (value & Q2_ENTRY_OFFSET_MASK))
             ret = dump_l1_entry_s_table(d, i, value, refs, n_refs, first, last, err);
+        if (ret == 0)
+            ret = qcbmi_progress_at(&d->progress, next - first / d->g.l2_span, err);
     }
     free(refs);
     if (ret == 0 && d->n_shared > MAX_SHARED_SHOWN) {
@@ -276,6 +290,7 @@ int qcbmi_dump_refcounts(struct qcbm_dump *d, uint64_t first, uint64_t last, str
     first >>= d->g.cluster_bits;
     last >>= d->g.cluster_bits;
     ret = collect(d, d->h.reftable_offset, n, Q2_REFTABLE_OFFSET_MASK, &refs, &n_refs, err);
+    begin_walk(d, first / d->g.refblock_entries, last / d->g.refblock_entries, n);
     for (uint64_t i = first / d->g.refblock_entries, next; ret == 0 && i < n && i <= last / d->g.refblock_entries;
          i = next) {
         uint64_t value;
@@ -283,6 +298,8 @@ int qcbmi_dump_refcounts(struct qcbm_dump *d, uint64_t first, uint64_t last, str
         ret = qcbmi_dump_word(d, d->h.reftable_offset, i, n, &value, &next, err);
         if (ret == 0 && value)
             ret = dump_reftable_entry(d, i, value, refs, n_refs, first, last, err);
+        if (ret == 0)
+            ret = qcbmi_progress_at(&d->progress, next - first / d->g.refblock_entries, err);
     }
     free(refs);
     return ret;

@@ -12,16 +12,6 @@
 #define READ_PIECE (UINT64_C(1) << 20) /* bytes in one read of neighbouring tables */
 #define READ_GAP (UINT64_C(64) << 10)  /* bytes that are cheaper to read than to skip */
 
-int qcbmi_progress_add(struct qcbmi_progress *p, uint64_t bytes, struct qcbm_error *err)
-{
-    if (!p || !p->fn)
-        return 0;
-    p->done += bytes;
-    if (p->fn(p->opaque, u64_min(p->done, p->total), p->total))
-        return qcbmi_fail_stopped(err);
-    return 0;
-}
-
 struct reader {
     struct qcbmi_image *img;
     const struct qcbmi_l2_job *job;

@@ -7,6 +7,7 @@
 #ifndef QCBMI_L2_READ_H
 #define QCBMI_L2_READ_H
 
+#include "base/progress.h"
 #include "image/image.h"
 
 /* qcbmi_by_two_u64() puts them in order. */
@@ -14,14 +15,6 @@ struct qcbmi_l2_ref {
     uint64_t offset; /* of the table */
     uint64_t l1_index;
 };
-
-struct qcbmi_progress {
-    int (*fn)(void *opaque, uint64_t done, uint64_t total); /* may be NULL */
-    void *opaque;
-    uint64_t done, total;
-};
-/* Add @bytes to what is done, and tell. Returns 0 or QCBM_E_ABORTED. */
-int qcbmi_progress_add(struct qcbmi_progress *p, uint64_t bytes, struct qcbm_error *err);
 
 struct qcbmi_l2_job {
     const void *refs;                /* structs that begin with a struct qcbmi_l2_ref, sorted by offset */

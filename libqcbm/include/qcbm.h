@@ -82,6 +82,18 @@ struct qcbm_error {
 /* Name of a code, "QCBM_E_IO" for QCBM_E_IO; "QCBM_E_?" for a value that is none. */
 QCBM_API const char *qcbm_code_name(int code);
 
+/* ---- progress and cancel ----------------------------------------------------------------------------------------- */
+
+/* Long calls take a pointer to such a struct, which may be NULL and lives until they return. @fn is called now and then, on
+ * the thread of the call, with how much of @total is done, in units that the call names: @done never falls and never passes
+ * @total, which may be an estimate. Non-zero cancels: the call returns QCBM_E_ABORTED, and has done nothing but what its own
+ * comment says. Calls that give out their answer piece by piece are cancelled by the callback that gets the pieces. */
+typedef int qcbm_progress_fn(void *opaque, uint64_t done, uint64_t total);
+struct qcbm_progress {
+    qcbm_progress_fn *fn;
+    void *opaque;
+};
+
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
 
 struct qcbm_image; /* an open qcow2 image */
@@ -119,13 +131,11 @@ struct qcbm_synth_options {
     uint64_t granularity; /* 0 = that of a bitmap which is replaced or merged into, else QEMU's default for the image */
     const char *since;    /* path of the chain's image to compare against; NULL = the overlay's backing file */
     unsigned flags;
-    /* Called now and then with metadata bytes read and expected; non-zero stops with QCBM_E_ABORTED. May be NULL. */
-    int (*progress)(void *opaque, uint64_t done, uint64_t total);
-    void *opaque;
+    const struct qcbm_progress *progress; /* in bytes of metadata; may be NULL */
 };
 #define QCBM_SYNTH_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL                                                      \
+        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL                                                            \
     }
 
 struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() */
@@ -145,6 +155,7 @@ struct qcbm_synth_summary {
     uint64_t damaged_entries;                       /* counted as dirty */
     uint32_t layers, notes;
     bool says_nothing; /* all is dirty, whatever was changed: a raw data file, with QCBM_SYNTH_FORCE */
+    bool enabled;      /* the bitmap records writes; merged into one that exists: as that one does */
 };
 struct qcbm_synth_layer {
     const char *filename; /* live until qcbm_synth_result_free() */
@@ -246,10 +257,10 @@ struct qcbm_image_usage {
     char why_unknown[512];    /* one line, empty if the first two are known */
 };
 /* From refcounts and all references: after a crash, or in a damaged image, refcounts may say less than what is in use.
- * Reads as much as qcbm_check() does. Where damage hides references, the figures are unknown.
- * Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
+ * Reads as much as qcbm_check() does. Where damage hides references, the figures are unknown. @progress in
+ * bytes of metadata; may be NULL. Returns 0, QCBM_E_ARG, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_image_usage(struct qcbm_image *img, struct qcbm_image_usage *out, size_t size,
-                              struct qcbm_error *err);
+                              const struct qcbm_progress *progress, struct qcbm_error *err);
 
 enum { QCBM_LUKS_SLOTS = 8 };
 struct qcbm_luks_slot {
@@ -308,10 +319,10 @@ struct qcbm_bitmap_usage {
     uint64_t disk_bytes;  /* table and data clusters */
 };
 /* Count the bits of bitmap @index. Reads its table and data. An in-use bitmap is counted as stored: what it will have, or
- * should have had, cannot be known, and is not to be shown to people.
- * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT. */
+ * should have had, cannot be known, and is not to be shown to people. @progress in granules; may be NULL.
+ * Returns 0, QCBM_E_ARG, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT, QCBM_E_ABORTED. On failure *@out is zeros. */
 QCBM_API int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, size_t size,
-                               struct qcbm_error *err);
+                               const struct qcbm_progress *progress, struct qcbm_error *err);
 
 /* ---- problems ---------------------------------------------------------------------------------------------------- */
 
@@ -536,6 +547,12 @@ QCBM_API int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay,
                              const struct qcbm_synth_options *options, struct qcbm_synth_result **out,
                              struct qcbm_error *err);
 
+/* Have plan and commit of @edit tell how far they are: the commit in bytes written, of those that it writes. Asked for an
+ * end, the commit stops before it switches to the new state: the old state is in place, clusters may have leaked, and the
+ * handle must be closed, as after any failure. From the switch on it goes to its end. @progress must live as long as @edit;
+ * NULL: tell nobody. */
+QCBM_API void qcbm_edit_set_progress(struct qcbm_edit *edit, const struct qcbm_progress *progress);
+
 /* ---- bitmaps in files of their own ------------------------------------------------------------------------------- */
 
 /* So that a bitmap can travel beside a migration that moves the data only. */
@@ -601,10 +618,12 @@ struct qcbm_undo_options {
     qcbm_plan_fn *step; /* called for each write in order, before the first; may be NULL */
     void *opaque;
     bool force; /* undo it though somebody has, or may have, written to the image since */
+    const struct qcbm_progress
+        *progress; /* in bytes written; may be NULL. Cancelled, it is undone in part: repeat it */
 };
 #define QCBM_UNDO_OPTIONS_INIT                                                                                         \
     {                                                                                                                  \
-        sizeof(struct qcbm_undo_options), false, NULL, NULL, false                                                     \
+        sizeof(struct qcbm_undo_options), false, NULL, NULL, false, NULL                                               \
     }
 
 enum qcbm_undo_found {
@@ -671,10 +690,9 @@ struct qcbm_check_options {
     size_t struct_size;
     uint64_t memory;        /* bytes for counting references; more are not taken, the file is walked again instead */
     qcbm_check_fn *finding; /* may be NULL: totals only */
-    /* Called now and then with metadata bytes read and expected; non-zero stops with QCBM_E_ABORTED. May be NULL. */
-    int (*progress)(void *opaque, uint64_t done, uint64_t total);
-    void *opaque;
-    qcbm_check_kind_fn *kind; /* may be NULL */
+    void *opaque;           /* of finding and kind */
+    const struct qcbm_progress *progress; /* in bytes of metadata, a pass after the other; may be NULL */
+    qcbm_check_kind_fn *kind;             /* may be NULL */
     bool lost_only; /* look for lost mapping tables, and give no other finding: one pass over tables and refcounts */
 };
 #define QCBM_CHECK_OPTIONS_INIT                                                                                        \
@@ -713,10 +731,10 @@ typedef int qcbm_verdict_fn(void *opaque, const struct qcbm_verdict_reason *reas
 
 struct qcbm_verdict_options {
     size_t struct_size;
-    uint64_t memory;                                              /* as in qcbm_check_options */
-    qcbm_verdict_fn *reason;                                      /* may be NULL */
-    void *opaque;                                                 /* of both callbacks */
-    int (*progress)(void *opaque, uint64_t done, uint64_t total); /* as in qcbm_check_options */
+    uint64_t memory;                      /* as in qcbm_check_options */
+    qcbm_verdict_fn *reason;              /* may be NULL */
+    void *opaque;                         /* of reason */
+    const struct qcbm_progress *progress; /* as in qcbm_check_options */
 };
 #define QCBM_VERDICT_OPTIONS_INIT                                                                                      \
     {                                                                                                                  \
@@ -832,14 +850,11 @@ struct qcbm_measure_options { /* of the copy; 0 = QEMU's default */
     uint32_t cluster_size, refcount_bits, version;
     unsigned flags;
     bool extended_l2;
-    /* Called for each run of the disk with the bytes that were looked at and all of them; non-zero stops with
-     * QCBM_E_ABORTED. May be NULL. */
-    int (*progress)(void *opaque, uint64_t done, uint64_t total);
-    void *opaque;
+    const struct qcbm_progress *progress; /* in guest bytes; may be NULL */
 };
 #define QCBM_MEASURE_OPTIONS_INIT                                                                                      \
     {                                                                                                                  \
-        sizeof(struct qcbm_measure_options), 0, 0, 0, 0, false, NULL, NULL                                             \
+        sizeof(struct qcbm_measure_options), 0, 0, 0, 0, false, NULL                                                   \
     }
 
 struct qcbm_measure {
@@ -948,11 +963,12 @@ QCBM_API int qcbm_dump_open(const char *path, unsigned flags, struct qcbm_dump *
 QCBM_API int qcbm_dump_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, struct qcbm_dump **out,
                                struct qcbm_error *err);
 /* Entries @first to @last (UINT64_MAX: to the end) of @part; entries that are zero are left out. A table that several
- * entries name is shown once.
+ * entries name is shown once. @progress in entries of the table that is walked (L1, L2, refcounts); may be NULL.
  * Returns 0, QCBM_E_CORRUPT (nothing can be shown: the header does not say how large tables are), QCBM_E_IO,
  * QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_dump_part(struct qcbm_dump *dump, enum qcbm_dump_kind part, uint64_t first, uint64_t last,
-                            qcbm_dump_fn *fn, void *opaque, struct qcbm_error *err);
+                            qcbm_dump_fn *fn, void *opaque, const struct qcbm_progress *progress,
+                            struct qcbm_error *err);
 QCBM_API void qcbm_dump_close(struct qcbm_dump *dump);
 
 #ifdef __cplusplus

@@ -1,6 +1,7 @@
 /* measure.c - how large a copy of an image would be, as qemu-img measure reckons
  * SPDX-License-Identifier: MIT */
 #include "ops/measure.h"
+#include "base/progress.h"
 
 #include "base/checked.h"
 #include "base/sized.h"
@@ -10,8 +11,7 @@
 struct target {
     uint64_t cluster_size, l2_entry_size, refcount_bits;
     unsigned version, flags;
-    int (*progress)(void *opaque, uint64_t done, uint64_t total);
-    void *opaque;
+    const struct qcbm_progress *progress;
 };
 
 static int fail_option(struct qcbm_error *err, const char *text)
@@ -37,7 +37,6 @@ static int read_options(const struct qcbm_measure_options *from, struct target *
     t->flags = o.flags;
     t->l2_entry_size = o.extended_l2 ? 16 : 8;
     t->progress = o.progress;
-    t->opaque = o.opaque;
     if (!is_power_of_two(t->cluster_size) || t->cluster_size < 512 || t->cluster_size > 2 << 20)
         return fail_option(err, "Cluster size must be a power of two between 512 and 2048k");
     if (o.extended_l2 && t->cluster_size < 16384)
@@ -92,7 +91,7 @@ struct count {
     uint64_t cluster_size, clusters;
     uint64_t next; /* clusters before it are counted */
     uint64_t size; /* of the disk */
-    const struct target *target;
+    struct qcbmi_progress progress;
 };
 
 /* A cluster of the target is needed as soon as one byte of it is data. */
@@ -106,7 +105,7 @@ static int count_entry(void *opaque, const struct qcbm_map_entry *e)
         c->next = div_up(e->start + e->length, c->cluster_size);
         c->clusters += c->next > first ? c->next - first : 0;
     }
-    return c->target->progress ? c->target->progress(c->target->opaque, e->start + e->length, c->size) : 0;
+    return qcbmi_progress_at(&c->progress, e->start + e->length, NULL);
 }
 
 /* What the bitmaps take in full, whatever their bits. QEMU counts inconsistent ones, though it does not copy them. */
@@ -132,9 +131,11 @@ static int measure_source(struct qcbm_image *top, const struct qcbmi_chain *chai
 {
     struct count c = { .cluster_size = t->cluster_size,
                        .size = align_down(chain->layers[0].size, Q2_SECTOR),
-                       .target = t };
-    int ret = qcbmi_map_chain(top, chain, 0, UINT64_MAX, count_entry, &c, err);
+                       .progress = { .to = t->progress } };
+    int ret;
 
+    c.progress.total = c.size;
+    ret = qcbmi_map_chain(top, chain, 0, UINT64_MAX, count_entry, &c, err);
     m->required = c.clusters * t->cluster_size;
     m->has_bitmaps = top && t->version >= 3 && top->image->g.version >= 3;
     if (m->has_bitmaps)

@@ -223,7 +223,7 @@ static int treat_tail(struct synth *s, struct qcbm_error *err)
 
 static int mark_all(struct synth *s, struct qcbm_error *err)
 {
-    struct qcbmi_progress progress = { .fn = s->opt.progress, .opaque = s->opt.opaque };
+    struct qcbmi_progress progress = { .to = s->opt.progress };
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && s->opt.progress && i < s->n_scanned; i++) {
@@ -393,6 +393,7 @@ static int take_over(struct synth *s, const char *name, unsigned gran_bits, stru
         ret = qcbmi_dirtymap_merge(&map, &s->map, err);
     if (ret == 0)
         count_bits(s, &map);
+    s->result->sum.enabled = (b ? b->flags : flags) & Q2_BITMAP_AUTO;
     if (ret == 0 && b)
         qcbmi_edit_take_map(b, &map);
     else if (ret == 0)

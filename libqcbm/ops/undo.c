@@ -302,6 +302,7 @@ static int run(struct undo *u, const char *path, const struct qcbm_undo_options 
         ret = qcbmi_plan_each(&u->plan, o->step, o->opaque, err);
     if (ret < 0 || o->dry_run || r->found == QCBM_UNDO_FOUND_BEFORE)
         return ret;
+    u->plan.progress = o->progress;
     return carry_out(u, path, err);
 }
 

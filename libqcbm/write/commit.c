@@ -64,29 +64,43 @@ static uint8_t *alloc_piece(const struct qcbmi_plan *plan, struct qcbm_error *er
     return qcbmi_alloc_array(u64_min(largest, PIECE), 1, err);
 }
 
-static void tell_stage(const struct qcbmi_image *img, const struct qcbmi_plan_stage *stage)
+static uint64_t stage_bytes(const struct qcbmi_plan_stage *stage)
 {
     uint64_t bytes = 0;
 
     for (size_t i = 0; i < stage->n; i++)
         bytes += stage->writes[i].len;
-    qcbmi_io_tell(&img->io, QCBM_TRACE_STAGE, stage->name, 0, bytes, 0);
+    return bytes;
 }
 
-static int run_stage(struct qcbmi_image *img, const struct qcbmi_plan_stage *stage, uint8_t *buf,
-                     struct qcbm_error *err)
+static void tell_stage(const struct qcbmi_image *img, const struct qcbmi_plan_stage *stage)
 {
+    qcbmi_io_tell(&img->io, QCBM_TRACE_STAGE, stage->name, 0, stage_bytes(stage), 0);
+}
+
+/* Told in any case; asked for an end by the caller in vain where there is no way but forward. */
+static int tell_written(struct qcbmi_commit *c, uint64_t bytes, struct qcbm_error *err)
+{
+    int ret = qcbmi_progress_add(&c->progress, bytes, c->may_stop ? err : NULL);
+
+    return c->may_stop ? ret : 0;
+}
+
+static int run_stage(struct qcbmi_commit *c, const struct qcbmi_plan_stage *stage, struct qcbm_error *err)
+{
+    struct qcbmi_image *img = c->img;
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < stage->n; i++) {
         const struct qcbmi_plan_write *w = &stage->writes[i];
 
         img->io.doing = w->what;
-        ret = write_one(img, w, buf, err);
+        ret = write_one(img, w, c->buf, err);
         if (ret < 0)
             return qcbmi_prefix(err, ret, "writing %s at 0x%" PRIx64 ": ", w->what, w->off);
+        ret = tell_written(c, w->len, err);
     }
-    return qcbmi_io_flush(&img->io, err);
+    return ret < 0 ? ret : qcbmi_io_flush(&img->io, err);
 }
 
 /* Somebody without locks may have changed the file since it was read. */
@@ -188,7 +202,7 @@ static int run_stages(struct qcbmi_commit *c, size_t end, struct qcbm_error *err
         if (stage->n == 0)
             continue;
         tell_stage(c->img, stage);
-        ret = run_stage(c->img, stage, c->buf, err);
+        ret = run_stage(c, stage, err);
     }
     return ret;
 }
@@ -207,7 +221,9 @@ int qcbmi_commit_prepare(struct qcbmi_commit *c, const struct qcbmi_plan *plan, 
 {
     int ret;
 
-    *c = (struct qcbmi_commit){ .plan = plan, .img = img };
+    *c = (struct qcbmi_commit){ .plan = plan, .img = img, .may_stop = true, .progress.to = plan->progress };
+    for (size_t i = 0; i < plan->n; i++)
+        c->progress.total += stage_bytes(&plan->stages[i]);
     if (!(img->open_flags & QCBM_OPEN_WRITE))
         return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
     ret = begin(c, err);
@@ -225,8 +241,10 @@ int qcbmi_commit_prepare(struct qcbmi_commit *c, const struct qcbmi_plan *plan, 
 
 int qcbmi_commit_switch(struct qcbmi_commit *c, struct qcbm_error *err)
 {
-    int ret = run_stages(c, c->plan->n, err);
+    int ret;
 
+    c->may_stop = c->plan->undoes; /* which can be repeated from any point */
+    ret = run_stages(c, c->plan->n, err);
     if (ret == 0)
         ret = cut(c->plan, c->img, err);
     if (ret == 0 && c->plan->undo_path)

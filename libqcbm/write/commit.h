@@ -7,6 +7,7 @@
 #ifndef QCBMI_COMMIT_H
 #define QCBMI_COMMIT_H
 
+#include "base/progress.h"
 #include "write/plan.h"
 
 /* Is there room on the device? QCBM_E_NOSPACE says what is needed and what is there. */
@@ -15,8 +16,10 @@ int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbmi_image *im
 struct qcbmi_commit {
     const struct qcbmi_plan *plan; /* borrowed, like the image */
     struct qcbmi_image *img;
-    size_t next;  /* stage of the plan that has not been run */
-    uint8_t *buf; /* a piece of a payload that is not in memory */
+    size_t next;                    /* stage of the plan that has not been run */
+    uint8_t *buf;                   /* a piece of a payload that is not in memory */
+    bool may_stop;                  /* the old state stands, or an undo can be repeated */
+    struct qcbmi_progress progress; /* in bytes written */
 };
 
 /* The first half: all stages up to the switch, each with a flush. The first cluster must still be as it was read. With

@@ -46,7 +46,8 @@ struct qcbmi_plan {
     struct qcbmi_range *relied; /* for an undo file: bytes that stay, and that the old state needs as they are */
     size_t n_relied, relied_capacity;
     bool gives_up_recording; /* there are bitmaps now that record writes, and an undo would bring them back */
-    const char *undo_path;   /* borrowed; NULL, or the new file that gets the old bytes before anything is written */
+    const struct qcbm_progress *progress; /* borrowed; NULL, or who is told how much is written */
+    const char *undo_path; /* borrowed; NULL, or the new file that gets the old bytes before anything is written */
 };
 
 void qcbmi_plan_free(struct qcbmi_plan *plan); /* fine on a zeroed struct; the struct itself is the caller's */

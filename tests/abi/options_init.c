@@ -38,7 +38,6 @@ static void synth_options_init_is_the_default(void)
     CHECK(o.since == NULL);
     CHECK(o.flags == 0);
     CHECK(o.progress == NULL);
-    CHECK(o.opaque == NULL);
 }
 
 static void import_options_init_is_the_default(void)
@@ -56,7 +55,7 @@ static void undo_options_init_is_the_default(void)
     struct qcbm_undo_options o = QCBM_UNDO_OPTIONS_INIT;
 
     CHECK(o.struct_size == sizeof(o));
-    CHECK(!o.dry_run && o.step == NULL && o.opaque == NULL);
+    CHECK(!o.dry_run && !o.force && o.step == NULL && o.opaque == NULL && o.progress == NULL);
 }
 
 static void measure_options_init_is_the_default(void)
@@ -65,7 +64,7 @@ static void measure_options_init_is_the_default(void)
 
     CHECK(o.struct_size == sizeof(o));
     CHECK(o.cluster_size == 0 && o.refcount_bits == 0 && o.version == 0 && o.flags == 0);
-    CHECK(!o.extended_l2 && o.progress == NULL && o.opaque == NULL);
+    CHECK(!o.extended_l2 && o.progress == NULL);
 }
 
 static void check_options_init_is_the_default(void)

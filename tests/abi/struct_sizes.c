@@ -81,7 +81,7 @@ static int fill_image_info(void *out, size_t size)
 
 static int fill_image_usage(void *out, size_t size)
 {
-    return qcbm_image_usage(img, out, size, &err);
+    return qcbm_image_usage(img, out, size, NULL, &err);
 }
 
 static int fill_luks(void *out, size_t size)
@@ -98,7 +98,7 @@ static int fill_bitmap(void *out, size_t size)
 
 static int fill_bitmap_usage(void *out, size_t size)
 {
-    return qcbm_bitmap_usage(img, 0, out, size, &err);
+    return qcbm_bitmap_usage(img, 0, out, size, NULL, &err);
 }
 
 static int fill_edit_look(void *out, size_t size)
@@ -236,7 +236,7 @@ static void an_index_past_the_last_is_refused(void)
     now = "index";
     CHECK(qcbm_bitmap_get(img, 1, &bitmap, sizeof(bitmap)) == QCBM_E_ARG);
     CHECK(qcbm_stale_bitmap_get(img, 0, &bitmap, sizeof(bitmap)) == QCBM_E_ARG);
-    CHECK(qcbm_bitmap_usage(img, 1, &usage, sizeof(usage), &err) == QCBM_E_ARG);
+    CHECK(qcbm_bitmap_usage(img, 1, &usage, sizeof(usage), NULL, &err) == QCBM_E_ARG);
     CHECK(qcbm_bitmap_check_table(img, UINT32_MAX, &err) == QCBM_E_ARG);
     CHECK(qcbm_snapshot_get(img, 0, &snapshot, sizeof(snapshot)) == QCBM_E_ARG);
     CHECK(qcbm_finding_get(img, qcbm_finding_count(img), &finding, sizeof(finding)) == QCBM_E_ARG);

@@ -76,7 +76,7 @@ static void read_bitmaps(struct session *s, struct qcbm_image *img)
         struct qcbm_bitmap_usage u;
 
         qcbm_bitmap_get(img, i, &b, sizeof(b));
-        if (done(usage, qcbm_bitmap_usage(img, i, &u, sizeof(u), &usage->err)) == 0)
+        if (done(usage, qcbm_bitmap_usage(img, i, &u, sizeof(u), NULL, &usage->err)) == 0)
             usage->hash = fold(fold(fold(1, u.dirty_granules), u.dirty_bytes), u.disk_bytes);
         done(extents, qcbm_bitmap_extents(img, b.name, i == 0 ? QCBM_EXTENTS_ZERO : 0, fold_extent, &extents->hash,
                                           &extents->err));
@@ -108,7 +108,7 @@ static void read_totals(struct session *s, struct qcbm_image *img)
     struct qcbm_image_usage u;
     struct qcbm_measure m;
 
-    if (done(usage, qcbm_image_usage(img, &u, sizeof(u), &usage->err)) == 0)
+    if (done(usage, qcbm_image_usage(img, &u, sizeof(u), NULL, &usage->err)) == 0)
         usage->hash = fold(fold(u.allocated_bytes, u.end_offset), u.bad_entries);
     done(map, qcbm_map(img, 0, UINT64_MAX, 0, fold_map, &map->hash, &map->err));
     if (done(measure, qcbm_measure(img, 0, NULL, &m, sizeof(m), &measure->err)) == 0)
@@ -147,7 +147,7 @@ static void read_dump(struct session *s, const char *path)
         return;
     for (int part = QCBM_DUMP_HEADER; ret == 0 && part <= QCBM_DUMP_BITMAPS; part++)
         ret = done(step, qcbm_dump_part(dump, (enum qcbm_dump_kind)part, 0, part == QCBM_DUMP_BITMAPS ? 9 : UINT64_MAX,
-                                        fold_item, &step->hash, &step->err));
+                                        fold_item, &step->hash, NULL, &step->err));
     qcbm_dump_close(dump);
 }
 

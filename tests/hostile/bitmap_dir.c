@@ -125,11 +125,11 @@ static void table_entries(void **state)
         build(&b);
         be64_store(b.bytes + b.bitmaps[1].table, raws[i]);
         img = build_open(&b, 0);
-        expect("usage", qcbm_bitmap_usage(img, 1, &usage, sizeof(usage), &err), &err, QCBM_E_CORRUPT,
+        expect("usage", qcbm_bitmap_usage(img, 1, &usage, sizeof(usage), NULL, &err), &err, QCBM_E_CORRUPT,
                b.bitmaps[1].table);
         expect("extents", qcbm_bitmap_extents(img, "bad", 0, ignore_extent, NULL, &err), &err, QCBM_E_CORRUPT,
                b.bitmaps[1].table);
-        expect("another bitmap", qcbm_bitmap_usage(img, 2, &usage, sizeof(usage), &err), &err, 0, 0);
+        expect("another bitmap", qcbm_bitmap_usage(img, 2, &usage, sizeof(usage), NULL, &err), &err, 0, 0);
         qcbm_close(img);
         expect_plan("malformed", &b, QCBM_E_UNSAFE, b.bitmaps[1].table);
         build_free(&b);
@@ -147,7 +147,8 @@ static void a_table_past_the_end(void **state)
     build(&b);
     be64_store(b.bytes + b.bitmaps[1].entry, FAR);
     img = build_open(&b, 0);
-    expect("usage", qcbm_bitmap_usage(img, 1, &usage, sizeof(usage), &err), &err, QCBM_E_CORRUPT, b.bitmaps[1].entry);
+    expect("usage", qcbm_bitmap_usage(img, 1, &usage, sizeof(usage), NULL, &err), &err, QCBM_E_CORRUPT,
+           b.bitmaps[1].entry);
     qcbm_close(img);
     expect_plan("table past the end", &b, QCBM_E_UNSAFE, b.bitmaps[1].entry);
     build_free(&b);

@@ -61,7 +61,7 @@ static void look_at_bitmaps(struct qcbm_image *img, uint32_t n, struct look *l)
         qcbm_bitmap_get(img, i, &b, sizeof(b));
         snprintf(to->name, sizeof(to->name), "%s", b.name);
         to->flags = b.flags;
-        ret = qcbm_bitmap_usage(img, i, &u, sizeof(u), &err);
+        ret = qcbm_bitmap_usage(img, i, &u, sizeof(u), NULL, &err);
         if (ret < 0)
             look_check_error(&err, ret);
         to->hash = fold(1, b.granularity);
@@ -145,7 +145,7 @@ static void look_at_dump(const void *bytes, size_t len)
         look_fail("dump", err.message);
     for (int part = QCBM_DUMP_HEADER; part <= QCBM_DUMP_BITMAPS; part++) {
         ret = qcbm_dump_part(dump, (enum qcbm_dump_kind)part, 0, part == QCBM_DUMP_BITMAPS ? 9 : UINT64_MAX, count_item,
-                             &h, &err);
+                             &h, NULL, &err);
         if (ret < 0)
             look_check_error(&err, ret);
         if (ret < 0 && ret != QCBM_E_CORRUPT)
@@ -177,7 +177,7 @@ static void look_at_map(struct qcbm_image *img)
         look_check_error(&err, ret);
     else if (end != (info.virtual_size & ~UINT64_C(511)))
         look_fail("map", "does not end at the end of the disk");
-    if (qcbm_image_usage(img, &usage, sizeof(usage), &err) < 0)
+    if (qcbm_image_usage(img, &usage, sizeof(usage), NULL, &err) < 0)
         look_fail("usage", err.message);
 }
 

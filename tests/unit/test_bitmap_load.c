@@ -94,7 +94,7 @@ static void bits_behind_the_last_granule_are_masked(void **state)
     assert_int_equal(qcbmi_bitset_count(&l.map.bits), 2);
     assert_int_equal(l.map.bits.n_bits, 5);
     assert_dirty(l.img, "b", "0-512 1536-2048");
-    assert_int_equal(qcbm_bitmap_usage(l.img, 0, &usage, sizeof(usage), NULL), 0);
+    assert_int_equal(qcbm_bitmap_usage(l.img, 0, &usage, sizeof(usage), NULL, NULL), 0);
     assert_int_equal(usage.dirty_granules, 2);
     assert_int_equal(usage.dirty_bytes, 1024);
     teardown(&l);
@@ -128,7 +128,7 @@ static void data_past_the_end_of_the_file_counts_as_dirty(void **state)
         load_cut(&l, lens[i]);
         assert_int_equal(qcbmi_bitset_count(&l.map.bits), 1 + 5000 - 4096);
         assert_dirty(l.img, "b", "0-512 2097152-2560000");
-        assert_int_equal(qcbm_bitmap_usage(l.img, 0, &usage, sizeof(usage), NULL), 0);
+        assert_int_equal(qcbm_bitmap_usage(l.img, 0, &usage, sizeof(usage), NULL, NULL), 0);
         assert_int_equal(usage.dirty_granules, 1 + 5000 - 4096);
         assert_int_equal(usage.disk_bytes, 2 * 512); /* table, and the one cluster that is there */
         assert_int_equal(qcbm_finding_count(l.img), 1);

@@ -146,12 +146,12 @@ static void usage_counts_bits_bytes_and_clusters(void **state)
     build_bitmap(b, "b", 16, 0, entries, 1);
     build_finish(b);
     img = bench_image(state, 0);
-    assert_ok(qcbm_bitmap_usage(img, 0, &u, sizeof(u), &err), &err);
+    assert_ok(qcbm_bitmap_usage(img, 0, &u, sizeof(u), NULL, &err), &err);
     assert_int_equal(u.granules, 8193);
     assert_int_equal(u.dirty_granules, 400 + 4096 + 1);
     assert_int_equal(u.dirty_bytes, (400 + 4096 + 1) * 512);
     assert_int_equal(u.disk_bytes, 3 * 512);
-    assert_ok(qcbm_bitmap_usage(img, 1, &u, sizeof(u), &err), &err);
+    assert_ok(qcbm_bitmap_usage(img, 1, &u, sizeof(u), NULL, &err), &err);
     assert_int_equal(u.granules, 65);
     assert_int_equal(u.dirty_granules, 17); /* every fourth of 65, the last one partial */
     assert_int_equal(u.dirty_bytes, 16 * 65536 + 512);
@@ -258,7 +258,7 @@ static void success_does_not_touch_the_error(void **state)
     build_finish(b);
     assert_int_equal(build_try_open(b, QCBM_OPEN_WRITE, &img, &err), 0);
     assert_int_equal(qcbm_snapshots_load(img, &n, &err), 0);
-    assert_int_equal(qcbm_bitmap_usage(img, 0, &u, sizeof(u), &err), 0);
+    assert_int_equal(qcbm_bitmap_usage(img, 0, &u, sizeof(u), NULL, &err), 0);
     assert_int_equal(qcbm_edit_begin(img, &edit, &err), 0);
     assert_int_equal(qcbm_edit_add(edit, "b", 0, 0, &err), 0);
     assert_int_equal(qcbm_edit_synth(edit, img, "c", NULL, NULL, &err), 0);

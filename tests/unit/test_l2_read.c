@@ -197,7 +197,8 @@ static void a_callback_and_progress_stop_the_reading(void **state)
 {
     struct qcbmi_l2_ref refs[3] = { { 4 * 4096, 0 }, { 300 * 4096, 1 }, { 600 * 4096, 2 } };
     unsigned left = 1;
-    struct qcbmi_progress progress = { .fn = count_calls, .opaque = &left, .total = 3 * 4096 };
+    const struct qcbm_progress to = { count_calls, &left };
+    struct qcbmi_progress progress = { .to = &to, .total = 3 * 4096 };
     struct image_builder b;
     struct seen seen = { .b = &b, .stop_at = 2 };
     struct qcbm_image *img = open_numbered(&b, 700);

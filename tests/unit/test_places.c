@@ -79,8 +79,8 @@ static void counting_a_bitmap_twice_finds_nothing_new(void **state)
     build_bitmap(b, "a", 9, 0, &far, 1);
     build_finish(b);
     img = bench_image(state, 0);
-    assert_int_equal(qcbm_bitmap_usage(img, 0, &usage, sizeof(usage), NULL), 0);
-    assert_int_equal(qcbm_bitmap_usage(img, 0, &usage, sizeof(usage), NULL), 0);
+    assert_int_equal(qcbm_bitmap_usage(img, 0, &usage, sizeof(usage), NULL, NULL), 0);
+    assert_int_equal(qcbm_bitmap_usage(img, 0, &usage, sizeof(usage), NULL, NULL), 0);
     assert_int_equal(qcbm_finding_count(img), 1);
 }
 

@@ -13,6 +13,20 @@ static void build_overlay(struct image_builder *b, uint64_t size)
 }
 
 /* Synthesise "new" in a session; the code. */
+/* The result says of the bitmap what the directory says after the commit. */
+static void check_enabled(struct qcbm_image *img, const char *name, const struct qcbm_synth_result *r)
+{
+    struct qcbm_synth_summary sum;
+    struct qcbm_bitmap_info b;
+    uint32_t i = 0;
+
+    do
+        assert_int_equal(qcbm_bitmap_get(img, i++, &b, sizeof(b)), 0);
+    while (strcmp(b.name, name) != 0);
+    qcbm_synth_result_summary(r, &sum, sizeof(sum));
+    assert_int_equal(sum.enabled, b.enabled);
+}
+
 static int synth(struct session *s, const char *name, uint64_t granularity, unsigned flags,
                  struct qcbm_synth_summary *sum, struct qcbm_error *err)
 {
@@ -24,6 +38,8 @@ static int synth(struct session *s, const char *name, uint64_t granularity, unsi
     opt.flags = flags;
     ret = qcbm_synth(s->img, name, &opt, &r, err);
     assert_true((ret == 0) == (r != NULL));
+    if (r)
+        check_enabled(s->img, name, r);
     if (r && sum)
         qcbm_synth_result_summary(r, sum, sizeof(*sum));
     qcbm_synth_result_free(r);
@@ -846,6 +862,7 @@ static void progress_ends_at_the_total_and_may_stop_the_job(void **state)
     (void)state;
     for (uint64_t stop_at = 0; stop_at < 3; stop_at++) {
         struct watch w = { .stop_at = stop_at };
+        const struct qcbm_progress progress = { watch, &w };
         struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
         struct image_builder b;
         struct session s;
@@ -857,8 +874,7 @@ static void progress_ends_at_the_total_and_may_stop_the_job(void **state)
         build_data(&b, KIB(512));
         build_finish(&b);
         session_open(&s, &b);
-        opt.progress = watch;
-        opt.opaque = &w;
+        opt.progress = &progress;
         if (stop_at == 0) {
             assert_ok(qcbm_synth(s.img, "n", &opt, NULL, &err), &err);
             assert_int_equal(w.last, w.total);

@@ -1,0 +1,239 @@
+/* test_progress.c - long calls tell how far they are, in one form, and end where the caller asks for it
+ * SPDX-License-Identifier: MIT */
+#include "undo_unit.h"
+
+#include "base/progress.h"
+
+struct watch {
+    struct qcbm_progress to;
+    uint64_t calls, stop_at, last, total;
+};
+
+static int watch(void *opaque, uint64_t done, uint64_t total)
+{
+    struct watch *w = opaque;
+
+    assert_true(done >= w->last && done <= total);
+    w->last = done;
+    w->total = total;
+    return ++w->calls == w->stop_at;
+}
+
+static void watch_begin(struct watch *w, uint64_t stop_at)
+{
+    *w = (struct watch){ .to = { watch, w }, .stop_at = stop_at };
+}
+
+/* ---- the helper ---- */
+
+static void what_is_told_never_falls_and_never_passes_the_total(void **state)
+{
+    struct watch w;
+    struct qcbmi_progress p = { .total = 10 };
+    struct qcbm_error err = { 0 };
+
+    (void)state;
+    watch_begin(&w, 5);
+    assert_int_equal(qcbmi_progress_add(NULL, 1, &err), 0);
+    assert_int_equal(qcbmi_progress_add(&p, 1, &err), 0);
+    p.to = &w.to;
+    assert_int_equal(qcbmi_progress_at(&p, 7, &err), 0);
+    assert_int_equal(qcbmi_progress_at(&p, 3, &err), 0);
+    assert_int_equal(w.last, 7);
+    assert_int_equal(qcbmi_progress_add(&p, 1, &err), 0);
+    assert_int_equal(w.last, 8);
+    assert_int_equal(qcbmi_progress_add(&p, UINT64_MAX, &err), 0);
+    assert_int_equal(w.last, 10);
+    assert_failure(qcbmi_progress_add(&p, 0, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped by the caller");
+}
+
+/* ---- calls that only read ---- */
+
+typedef int call_fn(struct qcbm_image *img, const struct qcbm_progress *progress, struct qcbm_error *err);
+
+static int bitmap_usage(struct qcbm_image *img, const struct qcbm_progress *progress, struct qcbm_error *err)
+{
+    struct qcbm_bitmap_usage out;
+
+    return qcbm_bitmap_usage(img, 0, &out, sizeof(out), progress, err);
+}
+
+static int image_usage(struct qcbm_image *img, const struct qcbm_progress *progress, struct qcbm_error *err)
+{
+    struct qcbm_image_usage out;
+
+    return qcbm_image_usage(img, &out, sizeof(out), progress, err);
+}
+
+static int check(struct qcbm_image *img, const struct qcbm_progress *progress, struct qcbm_error *err)
+{
+    struct qcbm_check_options options = QCBM_CHECK_OPTIONS_INIT;
+    struct qcbm_check_result out;
+
+    options.progress = progress;
+    return qcbm_check(img, &options, &out, sizeof(out), err);
+}
+
+static int verdict(struct qcbm_image *img, const struct qcbm_progress *progress, struct qcbm_error *err)
+{
+    struct qcbm_verdict_options options = QCBM_VERDICT_OPTIONS_INIT;
+    struct qcbm_verdict out;
+
+    options.progress = progress;
+    return qcbm_verdict(img, &options, &out, sizeof(out), err);
+}
+
+static int measure(struct qcbm_image *img, const struct qcbm_progress *progress, struct qcbm_error *err)
+{
+    struct qcbm_measure_options options = QCBM_MEASURE_OPTIONS_INIT;
+    struct qcbm_measure out;
+
+    options.progress = progress;
+    return qcbm_measure(img, 0, &options, &out, sizeof(out), err);
+}
+
+static int synth(struct qcbm_image *img, const struct qcbm_progress *progress, struct qcbm_error *err)
+{
+    struct qcbm_synth_options options = QCBM_SYNTH_OPTIONS_INIT;
+    struct qcbm_edit *edit = NULL;
+    int ret = qcbm_edit_begin(img, &edit, err);
+
+    options.progress = progress;
+    if (ret == 0)
+        ret = qcbm_edit_synth(edit, img, "new", &options, NULL, err);
+    qcbm_edit_free(edit);
+    return ret;
+}
+
+static const struct call {
+    const char *name;
+    call_fn *call;
+    bool exact; /* the total is no estimate */
+} calls[] = {
+    { "bitmap usage", bitmap_usage, true }, { "image usage", image_usage, false }, { "check", check, false },
+    { "verdict", verdict, false },          { "measure", measure, true },          { "synth", synth, true },
+};
+
+static void readers_tell_and_stop_at_every_step(void **state)
+{
+    struct bench *t = bench_open(state, build_ab);
+    struct qcbm_error err = { 0 };
+    struct watch w;
+
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        uint64_t steps;
+
+        watch_begin(&w, 0);
+        assert_ok(calls[i].call(t->s.img, &w.to, &err), &err);
+        steps = w.calls;
+        assert_true(steps > 0 && w.total > 0);
+        assert_true(!calls[i].exact || w.last == w.total);
+        for (uint64_t stop_at = 1; stop_at <= steps; stop_at++) {
+            watch_begin(&w, stop_at);
+            assert_failure(calls[i].call(t->s.img, &w.to, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped");
+            assert_int_equal(w.calls, stop_at);
+        }
+        assert_ok(calls[i].call(t->s.img, NULL, &err), &err);
+    }
+}
+
+static int ignore_item(void *opaque, const struct qcbm_dump_item *item)
+{
+    (void)opaque;
+    (void)item;
+    return 0;
+}
+
+static void a_dump_of_tables_tells_entries(void **state)
+{
+    static const enum qcbm_dump_kind parts[] = { QCBM_DUMP_L1, QCBM_DUMP_L2, QCBM_DUMP_REFCOUNTS };
+    struct bench *t = bench_open(state, build_ab);
+    struct qcbm_error err = { 0 };
+    struct qcbm_mem *mem;
+    struct qcbm_dump *dump;
+    struct watch w;
+
+    assert_ok(qcbm_mem_new(t->b.bytes, t->b.len, &mem, &err), &err);
+    assert_ok(qcbm_dump_open_io(qcbm_mem_ops(), mem, 0, &dump, &err), &err);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        watch_begin(&w, 0);
+        assert_ok(qcbm_dump_part(dump, parts[i], 0, UINT64_MAX, ignore_item, NULL, &w.to, &err), &err);
+        assert_true(w.calls > 0 && w.last == w.total && w.total > 0);
+        watch_begin(&w, 1);
+        assert_failure(qcbm_dump_part(dump, parts[i], 0, UINT64_MAX, ignore_item, NULL, &w.to, &err), &err,
+                       QCBM_E_ABORTED, QCBM_NO_OFFSET, "stopped");
+    }
+    qcbm_dump_close(dump);
+}
+
+/* ---- calls that write ---- */
+
+/* Add a bitmap, stopping at the step of that number; 0: never. What is in the file then is opened again. */
+static int commit_until(uint64_t stop_at, struct watch *w, bool *has_new, struct qcbm_error *err)
+{
+    struct image_builder b;
+    struct session s, after;
+    struct qcbm_edit *edit;
+    struct qcbm_image_info info;
+    const uint8_t *bytes;
+    size_t len;
+    int ret;
+
+    build_ab(&b);
+    session_open(&s, &b);
+    assert_ok(qcbm_edit_begin(s.img, &edit, err), err);
+    assert_ok(qcbm_edit_add(edit, "new", 0, 0, err), err);
+    assert_ok(qcbm_edit_set_range(edit, "new", 0, 4096, err), err);
+    watch_begin(w, stop_at);
+    qcbm_edit_set_progress(edit, &w->to);
+    ret = qcbm_edit_commit(edit, NULL, 0, err);
+    qcbm_edit_free(edit);
+    bytes = qcbm_mem_data(s.rec->mem, &len);
+    session_on(&after, bytes, len, 0);
+    qcbm_image_get_info(after.img, &info, sizeof(info));
+    *has_new = info.bitmap_count == 3;
+    session_close(&after);
+    session_close(&s);
+    build_free(&b);
+    return ret;
+}
+
+/* Before the switch the old state stays; after it the commit goes to its end, whatever the callback says. */
+static void a_commit_stops_before_the_switch_or_not_at_all(void **state)
+{
+    struct qcbm_error err = { 0 };
+    uint64_t steps, aborted = 0;
+    struct watch w;
+    bool has_new;
+
+    (void)state;
+    assert_ok(commit_until(0, &w, &has_new, &err), &err);
+    assert_true(has_new && w.last == w.total && w.calls > 1);
+    steps = w.calls;
+    for (uint64_t stop_at = 1; stop_at <= steps; stop_at++) {
+        int ret = commit_until(stop_at, &w, &has_new, &err);
+
+        if (ret == 0) {
+            assert_true(has_new);
+            assert_int_equal(w.calls, steps);
+            continue;
+        }
+        assert_failure(ret, &err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "the old state is in place");
+        assert_false(has_new);
+        assert_int_equal(aborted, stop_at - 1); /* no step stops behind one that did not */
+        aborted++;
+    }
+    assert_true(aborted > 0 && aborted < steps);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_told_never_falls_and_never_passes_the_total),
+        image_test(readers_tell_and_stop_at_every_step),
+        image_test(a_dump_of_tables_tells_entries),
+        cmocka_unit_test(a_commit_stops_before_the_switch_or_not_at_all),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
