@@ -97,14 +97,14 @@ int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, stru
                  struct qcbm_error *err)
 {
     struct qcbmi_io io;
-    int ret = check_flags(flags, err);
+    int ret = qcbmi_io_init(&io, ops, self, flags & QCBM_OPEN_WRITE, err);
 
     *out = NULL;
-    if (ret < 0) {
-        ops->close(self);
-        return ret;
+    if (ret == 0) {
+        ret = check_flags(flags, err);
+        if (ret < 0)
+            qcbmi_io_close(&io);
     }
-    ret = qcbmi_io_init(&io, ops, self, flags & QCBM_OPEN_WRITE, err);
     return ret < 0 ? ret : open_on(&io, NULL, flags, out, err);
 }
 

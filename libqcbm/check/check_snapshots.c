@@ -9,7 +9,6 @@
 
 /* Fixed extra data that version 3 demands: VM state size and disk size. */
 #define EXTRA_NEEDED 16u
-#define MAX_ENTRY (Q2_SNAPSHOT_FIXED + Q2_MAX_SNAPSHOT_EXTRA + 2 * UINT64_C(65535) + 8)
 
 /* One piece of memory with the table and zeros behind the end of the file, enough for an entry each. */
 static int read_table(struct check *c, uint64_t *len)
@@ -17,8 +16,9 @@ static int read_table(struct check *c, uint64_t *len)
     uint64_t off = c->img->h.snapshots_offset, n = c->img->h.n_snapshots;
     uint64_t inside = off < c->img->io.size ? c->img->io.size - off : 0;
 
-    *len = u64_min(inside, Q2_MAX_SNAPSHOT_TABLE_BYTES) + n * (Q2_SNAPSHOT_FIXED + 8) + u64_min(n, 16) * MAX_ENTRY;
-    *len = u64_min(*len, n * MAX_ENTRY);
+    *len = u64_min(inside, Q2_MAX_SNAPSHOT_TABLE_BYTES) + n * (Q2_SNAPSHOT_FIXED + 8) +
+           u64_min(n, 16) * Q2_MAX_SNAPSHOT_ENTRY;
+    *len = u64_min(*len, n * Q2_MAX_SNAPSHOT_ENTRY);
     c->snapshot_bytes = qcbmi_alloc_array(*len, 1, c->err);
     c->snapshots = qcbmi_alloc_array(n, sizeof(*c->snapshots), c->err);
     if (!c->snapshot_bytes || !c->snapshots)

@@ -5,8 +5,11 @@
 
 #include "format/q2_cursor.h"
 #include "format/q2_header.h"
+#include "format/q2_limits.h"
 
 #define Q2_SNAPSHOT_FIXED 40u
+/* With extra data, ID, name and padding. */
+#define Q2_MAX_SNAPSHOT_ENTRY (Q2_SNAPSHOT_FIXED + Q2_MAX_SNAPSHOT_EXTRA + 2 * UINT64_C(65535) + 8)
 
 struct q2_snapshot {
     uint64_t l1_offset;

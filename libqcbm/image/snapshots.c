@@ -18,7 +18,7 @@ static int read_table(struct qcbmi_image *img, uint8_t **out, uint64_t *len, str
         return qcbmi_fail(err, QCBM_E_CORRUPT, Q2_OFF_SNAPSHOTS_OFFSET,
                           "snapshot table at 0x%" PRIx64 " lies past the end of the file", off);
     *len = u64_min(img->io.size - off, Q2_MAX_SNAPSHOT_TABLE_BYTES);
-    *len = u64_min(*len, (uint64_t)img->h.n_snapshots * (Q2_SNAPSHOT_FIXED + Q2_MAX_SNAPSHOT_EXTRA + 2 * 65535 + 8));
+    *len = u64_min(*len, img->h.n_snapshots * Q2_MAX_SNAPSHOT_ENTRY);
     bytes = qcbmi_alloc_array(*len, 1, err);
     if (!bytes)
         return QCBM_E_NOMEM;

@@ -176,6 +176,10 @@ static void flags_that_exclude_each_other_are_refused(void **state)
         assert_failure(qcbm_open("no such file", flags[i], &img, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET,
                        "force-share");
         assert_null(img);
+        img = (struct qcbm_image *)&opt;
+        assert_failure(qcbm_open_io(NULL, NULL, flags[i], &img, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                       "struct_size"); /* nothing of the backend is called before it was looked at */
+        assert_null(img);
         build_free(&b);
     }
 }
