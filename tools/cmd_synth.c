@@ -164,7 +164,7 @@ static const char *reference(const struct synth_job *job)
 
 static char *claim(const struct synth_job *job)
 {
-    const char *old = job->merged ? ", or was dirty in the bitmap before" : "";
+    const char *old = job->merged || job->summary.kept_bits ? ", or was dirty in the bitmap before" : "";
     char *text = NULL;
     int ret;
 

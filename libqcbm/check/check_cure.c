@@ -161,6 +161,7 @@ static bool is_unreadable(enum qcbm_problem_id id)
 {
     switch (id) {
     case P_L1_UNALIGNED:
+    case P_L2_COMPRESSED_COPIED:
     case P_L2_DATA_UNALIGNED:
     case P_L2_PREALLOC_UNALIGNED:
     case P_L2_SUBCLUSTERS:
@@ -288,9 +289,17 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
         break;
     case P_BITMAP_IN_USE:
         if (c->img->backing_file) {
-            say(&t, "'qcbm synth --replace FILE BITMAP' makes it anew from all that the overlay holds: no less than it "
-                    "had, "
-                    "unless the overlay was committed and emptied; or wait for the program that uses it");
+            say(&t,
+                "'qcbm synth --replace FILE BITMAP' makes it anew from all that the overlay holds and from the bits "
+                "that were saved: no less than it had, unless the overlay was committed and emptied; or wait for "
+                "the program that uses it");
+            break;
+        }
+        say(&t, "%s", qcbm_problem_get(id)->cure);
+        break;
+    case P_BITMAPS_STALE:
+        if (c->img->h.version < 3) {
+            say(&t, "'qemu-img amend -f qcow2 -o compat=1.1 FILE', which drops them, and new bitmaps then");
             break;
         } /* fall through */
     default:

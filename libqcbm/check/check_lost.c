@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: MIT
  *
  * Two grades. Evidence: a leaked cluster whose content is a mapping table of other leaked clusters. Suspicion: many leaked
- * clusters in an image of which a table is all zeros, or has no place in the L1 table; a crash of QEMU leaves the same
- * where it had allocated clusters and not yet written the entries. Content is read once, in file order, within a budget:
+ * clusters in an image that does not map all of its disk, be it that a table is all zeros or has no place in the L1 table,
+ * or that a piece of a table was zeroed or overwritten; a crash of QEMU leaves the same where it had allocated clusters
+ * and not yet written the entries. Content is read once, in file order, within a budget:
  * first the begin of each run of leaked clusters, where QEMU puts a table before the data that it maps. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
-#include "bitmap/bitmap_list.h"
+#include "bitmap/bitmap_load.h"
 #include "check/check.h"
 
 #define MAX_RUNS ((size_t)1 << 20)   /* of leaked clusters; beyond them they are counted only */
@@ -339,7 +340,36 @@ static int read_l1(struct search *s)
     return ret;
 }
 
-/* The clusters of stale bitmaps leak, and a bitmap's table has the look of an L2 table. *@n is how many they may be. */
+struct stale_data {
+    const struct check *c;
+    uint64_t n;
+};
+
+static int count_stale_data(void *opaque, uint64_t offset, struct qcbm_error *err)
+{
+    struct stale_data *d = opaque;
+
+    (void)err;
+    d->n += in_runs(&d->c->lost.leaked, offset >> d->c->g->cluster_bits);
+    return 0;
+}
+
+/* The leaked clusters that the table of a stale bitmap names. Tables that overlap are read as far as the budget goes. */
+static int count_stale_bitmap(struct search *s, const struct qcbmi_bitmap *b, uint64_t *n)
+{
+    uint64_t bytes = 8 * (uint64_t)b->d.table_entries, bad;
+    struct stale_data d = { s->c, 0 };
+    int ret = 0;
+
+    if (bytes <= s->budget && qcbmi_bitmap_table_in_file(s->c->img, b)) {
+        s->budget -= bytes;
+        ret = qcbmi_bitmap_clusters(s->c->img, b, count_stale_data, &d, &bad, s->c->err);
+    }
+    *n += d.n;
+    return ret;
+}
+
+/* The clusters of stale bitmaps leak, and a bitmap's table has the look of an L2 table. *@n is how many leaks are theirs. */
 static int leave_out_bitmaps(struct search *s, uint64_t *n)
 {
     const struct qcbmi_bitmap_list *was = s->c->handle->bitmaps->was;
@@ -349,12 +379,14 @@ static int leave_out_bitmaps(struct search *s, uint64_t *n)
 
     *n = was ? (was->ext.directory_size >> cb) + 1 : 0;
     for (uint32_t i = 0; ret == 0 && was && i < was->n; i++) {
-        uint64_t entries = was->list[i].d.table_entries, first = was->list[i].d.table_offset >> cb;
+        uint64_t bytes = 8 * (uint64_t)was->list[i].d.table_entries, first = was->list[i].d.table_offset >> cb;
 
-        *n += entries + (8 * entries >> cb) + 1;
+        *n += (bytes >> cb) + 1;
         ret = qcbmi_grow_array(&r.list, &r.capacity, r.n, sizeof(r.list[0]), s->c->err);
         if (ret == 0)
-            r.list[r.n++] = (struct check_run){ first, first + (8 * entries >> cb) + 1 };
+            r.list[r.n++] = (struct check_run){ first, first + (bytes >> cb) + 1 };
+        if (ret == 0)
+            ret = count_stale_bitmap(s, &was->list[i], n);
     }
     sort_runs(&r);
     for (size_t i = 0; i < s->n; i++)
@@ -431,16 +463,18 @@ static int tell_suspicion(struct search *s, uint64_t unowned)
     c->r.suspicious_leaks = c->lost.n_leaked;
     return qcbmi_check_problem(
         c, P_LOST_TABLE_SUSPECTED, 1, &CHECK_NOWHERE,
-        "%" PRIu64 " leaked clusters (%" PRIu64 " bytes) may belong to a lost mapping table%s; guest ranges %s: %s",
+        "%" PRIu64 " leaked clusters (%" PRIu64 " bytes) may belong to a lost mapping table%s; guest ranges %s: %s; or "
+        "to lost entries of any other table",
         c->lost.n_leaked, c->lost.n_leaked << c->g->cluster_bits, tables,
         c->lost.blank.n ? "whose L2 table is all zeros or overwritten" : "without an L2 table", guest);
 }
 
-/* @of_bitmaps: leaks that stale bitmaps account for, at most. */
+/* @of_bitmaps: leaks that stale bitmaps account for. Where all of the disk is mapped nothing can be missing. */
 static int judge(struct search *s, uint64_t of_bitmaps)
 {
     struct check *c = s->c;
-    bool many = c->lost.n_leaked >= FEW + of_bitmaps && (c->lost.blank.n || s->empty.n);
+    bool room = c->lost.blank.n || s->empty.n || c->r.allocated_clusters < c->r.total_clusters;
+    bool many = c->lost.n_leaked >= FEW + of_bitmaps && room;
     uint64_t unowned = 0;
     int ret;
 

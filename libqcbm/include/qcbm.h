@@ -117,10 +117,10 @@ QCBM_API void qcbm_close(struct qcbm_image *img);
 /* ---- synthesise -------------------------------------------------------------------------------------------------- */
 
 enum qcbm_synth_flag {
-    QCBM_SYNTH_DISABLED = 1u << 0,     /* a frozen bitmap; default is enabled */
-    QCBM_SYNTH_REPLACE = 1u << 1,      /* NAME may exist: swap it in the same commit */
-    QCBM_SYNTH_MERGE = 1u << 2,        /* NAME may exist: OR into it (its granularity stays) */
-    QCBM_SYNTH_FORCE = 1u << 3,        /* mark everything dirty with a raw external data file; go on with lost tables */
+    QCBM_SYNTH_DISABLED = 1u << 0, /* a frozen bitmap; default is enabled */
+    QCBM_SYNTH_REPLACE = 1u << 1,  /* NAME may exist: swap it in the same commit; of one in use the saved bits stay */
+    QCBM_SYNTH_MERGE = 1u << 2,    /* NAME may exist: OR into it (its granularity stays) */
+    QCBM_SYNTH_FORCE = 1u << 3,    /* mark everything dirty with a raw external data file; go on with lost tables */
     QCBM_SYNTH_ALLOW_DAMAGE = 1u << 4, /* report damage and loss in the result, do not fail; for dry runs */
     QCBM_SYNTH_FORCE_SHARE = 1u << 5,  /* open layers of the chain as QCBM_OPEN_FORCE_SHARE does */
     QCBM_SYNTH_DIRTY_TAIL = 1u << 6    /* mark dirty what lies past the end of the backing file (follows the chain) */
@@ -156,6 +156,7 @@ struct qcbm_synth_summary {
     uint32_t layers, notes;
     bool says_nothing; /* all is dirty, whatever was changed: a raw data file, with QCBM_SYNTH_FORCE */
     bool enabled;      /* the bitmap records writes; merged into one that exists: as that one does */
+    bool kept_bits;    /* a bitmap in use was replaced: what had been saved of it is dirty, too */
 };
 struct qcbm_synth_layer {
     const char *filename; /* live until qcbm_synth_result_free() */

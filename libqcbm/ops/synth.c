@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/sized.h"
 #include "bitmap/bitmap_edit.h"
+#include "bitmap/bitmap_load.h"
 #include "image/chain.h"
 #include "io/open.h"
 #include "ops/allocation.h"
@@ -373,6 +374,46 @@ static void count_bits(struct synth *s, const struct qcbmi_dirtymap *map)
     s->result->sum.dirty_bytes = qcbmi_dirtymap_dirty_bytes(map);
 }
 
+/* What a bitmap in use recorded since it was saved is allocated in its image; but the bits that were saved may be about
+ * layers below it, which a bitmap of today does not look at. So they stay, and nothing is missing in the new one. */
+static int keep_saved_bits(struct synth *s, const struct qcbmi_edit_bitmap *old, struct qcbmi_dirtymap *to,
+                           struct qcbm_error *err)
+{
+    struct qcbmi_dirtymap saved = { 0 };
+    struct qcbm_error why = { .code = 0 };
+    int ret = qcbmi_bitmap_check_readable(s->edit->img, old->stored, true, &why);
+
+    if (ret == 0)
+        ret = qcbmi_bitmap_load(s->edit->img, old->stored, &saved, &why);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_merge(to, &saved, &why);
+    if (ret == 0) {
+        s->result->sum.kept_bits = true;
+        ret = add_note(s->result, err, "the bitmap was in use: what was dirty when it was last saved is dirty, too");
+    } else if (ret == QCBM_E_CORRUPT || ret == QCBM_E_UNSAFE) {
+        ret =
+            add_note(s->result, err,
+                     "the bitmap was in use, and what was saved of it cannot be read (%s): what it had of other layers "
+                     "is missing",
+                     why.message);
+    } else if (err) {
+        *err = why;
+    }
+    qcbmi_dirtymap_free(&saved);
+    return ret;
+}
+
+static int keep_all_saved_bits(struct synth *s, const char *name, struct qcbmi_dirtymap *to, struct qcbm_error *err)
+{
+    const struct qcbmi_edit_bitmap *b = qcbmi_edit_list_find(&s->edit->list, name);
+    int ret = 0;
+
+    for (; ret == 0 && b && (s->opt.flags & QCBM_SYNTH_REPLACE); b = b->next)
+        if (b->stored && !b->bits_changed && (b->stored->d.flags & Q2_BITMAP_IN_USE))
+            ret = keep_saved_bits(s, b, to, err);
+    return ret;
+}
+
 /* The bitmap appears in the edit with all its bits, as the last thing that happens, or not at all. */
 static int take_over(struct synth *s, const char *name, unsigned gran_bits, struct qcbm_error *err)
 {
@@ -391,6 +432,8 @@ static int take_over(struct synth *s, const char *name, unsigned gran_bits, stru
                 : qcbmi_dirtymap_init(&map, s->edit->img->g.sector_size_down, gran_bits, err);
     if (ret == 0)
         ret = qcbmi_dirtymap_merge(&map, &s->map, err);
+    if (ret == 0 && !b)
+        ret = keep_all_saved_bits(s, name, &map, err);
     if (ret == 0)
         count_bits(s, &map);
     s->result->sum.enabled = (b ? b->flags : flags) & Q2_BITMAP_AUTO;

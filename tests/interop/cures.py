@@ -339,6 +339,44 @@ def in_use(work, backing):
     require_equal(qtool.ranges_minus(before + [(3 * MiB, 3 * MiB + 64 * KiB)], after, 4 * MiB), [], 'bytes missed')
 
 
+def in_use_of_layers(work):
+    """A bitmap about more than its own layer: what was saved of it is in the new one."""
+    work.create('base.qcow2', 8 * MiB)
+    work.create('mid.qcow2', '8M', backing='base.qcow2')
+    work.io('mid.qcow2', 'write -q -P 1 1M 1M')
+    work.create('a.qcow2', '8M', backing='mid.qcow2')
+    work.io('a.qcow2', 'write -q -P 2 5M 1M')
+    work.qcbm('synth', '-g', '4k', '--since', 'base.qcow2', 'a.qcow2', 'b0')
+    work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q 6M 64k', '-c', 'flush', '-c', 'abort', 'a.qcow2', rc=None)
+    told, _ = cures(work, 'a.qcow2')
+    carry_out(work, told['bitmap-in-use'], [], ['b0'])
+    image = Qcow2(work.path('a.qcow2'))
+    require_equal(image.bitmap_dirty(image.bitmap('b0')), [(1 * MiB, 2 * MiB), (5 * MiB, 6 * MiB + 64 * KiB)], 'dirty')
+    require_equal(bitmaps_of(work, 'a.qcow2')['b0'][:2], (4096, True), 'granularity and state')
+
+
+def in_use_unreadable(work):
+    """What was saved cannot be read: then that is said."""
+    make(work, 0, 1, True)
+    work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q 3M 64k', '-c', 'flush', '-c', 'abort', 'a.qcow2', rc=None)
+    image = Qcow2(work.path('a.qcow2'))
+    patch(image.path, image.bitmaps()[0].table_offset, u64(1 << 63))
+    done = work.qcbm('synth', '--replace', '--dry-run', 'a.qcow2', 'b0', rc=None)
+    require('cannot be read' in done.out + done.err, done.out + done.err)
+
+
+def shared_table(work):
+    """Both go, and nothing else."""
+    make(work, 2, 2)
+    before = state(work, 'a.qcow2')[0]
+    one, other = Qcow2(work.path('a.qcow2')).bitmaps()
+    patch(work.path('a.qcow2'), other.entry_offset, u64(one.table_offset))
+    told, _ = cures(work, 'a.qcow2')
+    carry_out(work, told['bitmap-table-shared'], [], ['b0', 'b1'])
+    require_equal(state(work, 'a.qcow2'), (before, {}), 'what the image has')
+    work.run('qemu-img', 'check', 'a.qcow2', rc=(0, 3))
+
+
 # ---- all -----------------------------------------------------------------------------------------------------------
 
 CHECK, OPEN, EXPORT, COPY = ('^.qemu-img check -r %s FILE.$', '^.qemu-io ', 'qcbm bitmap --export OUT FILE BITMAP.*prune.*-r %s',
@@ -409,7 +447,8 @@ def cases():
     out += [(lost_snapshots, 'snapshot table ' + where, {'where': where}) for where in ('zeros', 'hole')]
     out += [(explained, 'refusals are explained, ' + name, {'seed': seed, 'options': options}) for seed, (name, options) in
             enumerate((('plain', ''), ('small', 'cluster_size=4k'), ('extended', 'extended_l2=on')))]
-    out += [(in_use, 'in use, overlay', {'backing': True}), (in_use, 'in use, no overlay', {'backing': False})]
+    out += [(in_use, 'in use, overlay', {'backing': True}), (in_use, 'in use, no overlay', {'backing': False}),
+            (in_use_of_layers, 'in use, about layers', {}), (in_use_unreadable, 'in use, unreadable', {}), (shared_table, 'shared table of bitmaps', {})]
     return out
 
 

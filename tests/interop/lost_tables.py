@@ -11,7 +11,7 @@ import re
 import struct
 
 import qtool
-from qtool import MiB, Qcow2, patch, require, require_equal
+from qtool import MiB, Qcow2, patch, peek, require, require_equal
 
 
 
@@ -128,6 +128,50 @@ def snapshot_being_made(work, before):
     work.qcbm('synth', 'a.qcow2', 'new', rc=0)
 
 
+def noted(work, writes, damage, leaked, size='1G', prepare=None):
+    """Damage that leaves no table of zeros and, perhaps, no place without a table: a suspicion all the same."""
+    make(work, size=size, writes=writes)
+    if prepare:
+        prepare(work)
+    damage(Qcow2(work.path('a.qcow2')))
+    codes, result = check(work, None)
+    require('lost-table-suspected' in codes, result.err)
+    require('%d leaked clusters' % leaked in codes['lost-table-suspected'], codes['lost-table-suspected'])
+    require('any other table' in codes['lost-table-suspected'], codes['lost-table-suspected'])
+    require_equal(len(dry_run(work)[1]), 1, 'notes')
+
+
+def zero_piece(image):
+    """A page of a table."""
+    patch(image.path, l2_offset(image, 0), bytes(4096))
+
+
+def copy_of_another(image):
+    patch(image.path, l2_offset(image, 1), peek(image.path, l2_offset(image, 0), image.cluster_size))
+
+
+def add_bitmaps(work):
+    for k in range(10):
+        work.run('qemu-img', 'bitmap', '--add', 'a.qcow2', 'b%d' % k)
+
+
+def stale_and_zeros(image):
+    zero_l2(image, 0)
+    qtool.clear_feature_bits(image.path, 'autoclear', 1)
+
+
+def all_mapped(work):
+    """Where all of the disk is mapped nothing can be missing."""
+    image = make(work, size='64M', writes=('write -q 0 64M',))
+    end = -(-image.file_size // image.cluster_size) * image.cluster_size
+    with open(image.path, 'ab') as f:
+        f.truncate(end + 40 * image.cluster_size)
+    block = image.words(image.reftable_offset, 1)[0]
+    patch(image.path, block + 2 * (end // image.cluster_size), b'\0\1' * 40)
+    require_equal(sorted(check(work)[0]), ['cluster-leaked'], 'codes')
+    require_equal(dry_run(work)[1], [], 'notes')
+
+
 def few_leaks(work):
     """Clusters that were allocated and not yet mapped: the words of qemu-img."""
     image = make(work)
@@ -228,6 +272,14 @@ def main():
         (snapshot_table, 'a snapshot', {}),
         (snapshot_being_made, 'a first snapshot being made', {'before': 0}),
         (snapshot_being_made, 'a third snapshot being made', {'before': 2}),
+        (noted, 'a page of a table', {'size': '64M', 'writes': ('write -q -P 1 0 48M',), 'damage': zero_piece, 'leaked': 512}),
+        (noted, 'a page of a table, places', {'size': '2G', 'writes': ('write -q -P 1 0 48M',), 'damage': zero_piece,
+                                              'leaked': 512}),
+        (noted, 'a copy of another table', {'writes': ('write -q -P 1 0 4M', 'write -q -P 2 512M 32M'),
+                                            'damage': copy_of_another, 'leaked': 512}),
+        (noted, 'zeros beside stale bitmaps', {'writes': ('write -q -P 1 0 16M',), 'prepare': add_bitmaps,
+                                               'damage': stale_and_zeros, 'leaked': 267}),
+        (all_mapped, 'all is mapped', {}),
         (few_leaks, 'few leaks', {}),
         (dirty_bit, 'dirty bit', {}),
         (middle_layer, 'a layer of the chain', {}),
