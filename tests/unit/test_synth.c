@@ -183,6 +183,53 @@ static void build_three(struct image_builder *b, uint32_t flags)
     build_finish(b);
 }
 
+/* Which of the notes is this? -1: none. */
+static int find_note(const struct qcbm_synth_result *r, const char *text)
+{
+    const char *note;
+
+    for (uint32_t i = 0; (note = qcbm_synth_result_note(r, i)) != NULL; i++)
+        if (strstr(note, text))
+            return (int)i;
+    return -1;
+}
+
+static void what_may_be_missing_or_has_changed_is_noted(void **state)
+{
+    static const struct {
+        uint32_t stored;
+        unsigned flags;
+        const char *note, *other; /* is there; is not there */
+    } cases[] = {
+        { IN_USE | AUTO, QCBM_SYNTH_REPLACE, "'b' is marked in use", "was disabled" },
+        { IN_USE | AUTO, QCBM_SYNTH_REPLACE, "when it was last saved is dirty, too", "was disabled" },
+        { AUTO, QCBM_SYNTH_REPLACE | QCBM_SYNTH_FORCE_SHARE, "read while others may write", "marked in use" },
+        { 0, QCBM_SYNTH_REPLACE, "was disabled, the new one records", "last saved" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct qcbm_synth_options o = QCBM_SYNTH_OPTIONS_INIT;
+        struct qcbm_synth_result *r = NULL;
+        struct qcbm_error err = { 0 };
+        struct image_builder b;
+        struct session s;
+        struct qcbm_edit *edit;
+
+        build_three(&b, cases[i].stored);
+        session_open(&s, &b);
+        assert_ok(qcbm_edit_begin(s.img, &edit, &err), &err);
+        o.flags = cases[i].flags;
+        assert_ok(qcbm_edit_synth(edit, s.img, "b", &o, &r, &err), &err);
+        assert_true(find_note(r, cases[i].note) >= 0);
+        assert_int_equal(find_note(r, cases[i].other), -1);
+        qcbm_synth_result_free(r);
+        qcbm_edit_free(edit);
+        session_close(&s);
+        build_free(&b);
+    }
+}
+
 static void an_existing_name_is_refused(void **state)
 {
     struct bench *t = *state;
@@ -906,6 +953,7 @@ int main(void)
         image_test(an_image_without_backing_file_gets_a_note),
         image_test(an_existing_name_is_refused),
         cmocka_unit_test(replace_swaps_it_in_its_place),
+        cmocka_unit_test(what_may_be_missing_or_has_changed_is_noted),
         cmocka_unit_test(merge_adds_to_it_and_keeps_granularity_and_flags),
         image_test(merge_of_a_name_that_does_not_exist_adds_it),
         cmocka_unit_test(merge_refuses_what_it_cannot_keep),
