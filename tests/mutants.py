@@ -23,21 +23,22 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MESON = '/usr/bin/meson' if os.path.exists('/usr/bin/meson') else 'meson'
 CPU_SECONDS, MEMORY = 300, 4 << 30  # of one test: a mutant may loop or allocate for ever
 
-BITMAPS = 'bitmap_edit bitmap_setops bitmap_transfer bitmap_ext bitmap_load bitmap_store bitmap_list'
+EDITS = 'bitmap_edit bitmap_plan bitmap_stale session'
+BITMAPS = EDITS + ' bitmap_setops bitmap_transfer bitmap_ext bitmap_ext_removal bitmap_load bitmap_store bitmap_list'
 HOSTILE = 'hostile_header hostile_extension hostile_l1l2 hostile_refcount hostile_snapshot hostile_bitmap_dir'
 # source: quick tests, then slow ones
 TESTS = {
-    'ops/synth.c': ('synth', 'replay_synth_oracle cuts'),
-    'ops/allocation.c': ('allocation synth', 'replay_synth_oracle cuts'),
-    'write/clusters.c': ('clusters bitmap_edit', 'cuts too_small'),
-    'write/refcounts.c': ('clusters bitmap_edit', 'cuts'),
-    'write/owners.c': ('owners clusters bitmap_edit places', 'replay_edit cuts'),
-    'write/plan.c': ('plan undo_save bitmap_edit', 'cuts'),
-    'write/commit.c': ('plan undo_save undo bitmap_edit', 'too_small cuts faults_calls'),
-    'write/undo_save.c': ('undo_save undo', 'undo_file_cuts undo_cuts'),
-    'write/undo_load.c': ('undo_save undo', 'replay_undo undo_file_cuts undo_cuts'),
-    'ops/undo.c': ('undo', 'undo_cuts'),
-    'format/undo_file.c': ('undo_file undo_save undo', 'undo_file_cuts'),
+    'ops/synth.c': ('synth synth_chain', 'replay_synth_oracle cuts'),
+    'ops/allocation.c': ('allocation synth synth_chain', 'replay_synth_oracle cuts'),
+    'write/clusters.c': ('clusters refcounts bitmap_edit bitmap_plan session', 'cuts too_small'),
+    'write/refcounts.c': ('clusters refcounts bitmap_edit bitmap_plan session', 'cuts'),
+    'write/owners.c': ('owners clusters refcounts bitmap_edit bitmap_plan session places', 'replay_edit cuts'),
+    'write/plan.c': ('plan undo_save bitmap_edit bitmap_plan session', 'cuts'),
+    'write/commit.c': ('plan undo_save undo undo_load bitmap_edit bitmap_plan session', 'too_small cuts faults_calls'),
+    'write/undo_save.c': ('undo_save undo undo_load', 'undo_file_cuts undo_cuts'),
+    'write/undo_load.c': ('undo_save undo undo_load', 'replay_undo undo_file_cuts undo_cuts'),
+    'ops/undo.c': ('undo undo_load', 'undo_cuts'),
+    'format/undo_file.c': ('undo_file undo_save undo undo_load', 'undo_file_cuts'),
     'bitmap/bitmap_store.c': (BITMAPS + ' synth', 'cuts'),
     'bitmap/bitmap_plan.c': (BITMAPS + ' synth places undo_save', 'cuts undo_cuts'),
     'bitmap/bitmap_ext.c': (BITMAPS, 'cuts'),
