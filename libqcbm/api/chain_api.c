@@ -12,8 +12,10 @@
 
 struct qcbm_chain {
     struct qcbmi_chain chain;
-    struct qcbm_image *top;  /* the caller's; NULL for a raw file */
-    struct qcbm_image lower; /* the layer below it that was looked at last */
+    struct qcbm_image *top;     /* the caller's; NULL for a raw file */
+    struct qcbm_image lower;    /* the layer below it that was looked at last */
+    struct qcbmi_guest_map map; /* that pages are filled from */
+    bool has_map;
 };
 
 void qcbm_chain_close(struct qcbm_chain *chain)
@@ -21,6 +23,7 @@ void qcbm_chain_close(struct qcbm_chain *chain)
     if (!chain)
         return;
     qcbmi_handle_clear(&chain->lower);
+    qcbmi_guest_map_free(&chain->map);
     qcbmi_chain_close(&chain->chain);
     free(chain);
 }
@@ -129,6 +132,27 @@ int qcbm_chain_map(struct qcbm_chain *chain, uint64_t start, uint64_t length, qc
                    struct qcbm_error *err)
 {
     return qcbmi_map_chain(chain->top, &chain->chain, start, length, fn, opaque, err);
+}
+
+int qcbm_chain_map_fill(struct qcbm_chain *chain, uint64_t from, struct qcbm_map_entry *array, size_t elem_size,
+                        size_t n, size_t *got, uint64_t *next, struct qcbm_error *err)
+{
+    struct qcbmi_page page;
+    int ret = qcbmi_page_begin(&page, array, elem_size, n, from, err);
+
+    *got = 0;
+    *next = from;
+    if (ret == 0 && !chain->has_map) {
+        ret = qcbmi_map_begin(&chain->map, &chain->chain, err);
+        chain->has_map = ret == 0;
+        if (ret < 0)
+            qcbmi_guest_map_free(&chain->map);
+    }
+    if (ret == 0)
+        ret = qcbmi_map_fill(&chain->map, from, &page, err);
+    *got = page.got;
+    *next = page.next;
+    return ret;
 }
 
 int qcbm_chain_measure(struct qcbm_chain *chain, const struct qcbm_measure_options *options, struct qcbm_measure *out,

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/page.h"
 #include "base/progress.h"
 #include "base/sized.h"
 #include "bitmap/bitmap_edit.h"
@@ -208,6 +209,19 @@ int qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_f
     if (index >= img->findings.n)
         return QCBM_E_ARG;
     return qcbmi_give_checked(out, size, &img->findings.list[index], sizeof(struct qcbm_finding));
+}
+
+int qcbm_findings_fill(const struct qcbm_image *img, uint64_t from, struct qcbm_finding *array, size_t elem_size,
+                       size_t n, size_t *got, uint64_t *next, struct qcbm_error *err)
+{
+    struct qcbmi_page page;
+    int ret = qcbmi_page_begin(&page, array, elem_size, n, from, err);
+
+    for (uint64_t i = from; ret == 0 && page.got < n && i < img->findings.n; i++)
+        qcbmi_page_put(&page, &img->findings.list[i], sizeof(struct qcbm_finding), i + 1);
+    *got = page.got;
+    *next = page.next;
+    return ret;
 }
 
 static struct qcbm_bitmap_info bitmap_info(const struct qcbmi_bitmap *b)

@@ -209,6 +209,25 @@ QCBM_API int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name,
                                     const struct qcbm_extents_options *options, qcbm_extent_fn *fn, void *opaque,
                                     struct qcbm_error *err);
 
+/* Page by page, for paging and for languages that are called back badly. The calls named _fill have one form: up to @n
+ * elements from @from on go to @array, each of @elem_size = sizeof *array bytes of the caller (as any struct that is
+ * filled). *@got says how many they are, *@next where the next page goes on. Fewer than @n, and none at last: there are no
+ * more, or the next one cannot be read, which the next call says. Pages, one after the other, are what the callback gets; a
+ * page that begins within a run has the rest of it. Where a page begins costs nothing. */
+
+/* The extents of one bitmap, to be asked for in any order. @img must outlive it; a commit makes it void (QCBM_E_ARG), and it
+ * is still to be closed. It has the backing files open if options->flags has QCBM_EXTENTS_ZERO. */
+struct qcbm_extents;
+
+/* Returns what qcbm_bitmap_extents_of() returns. */
+QCBM_API int qcbm_extents_open(struct qcbm_image *img, const char *name, const struct qcbm_extents_options *options,
+                               struct qcbm_extents **out, struct qcbm_error *err);
+/* @from: guest bytes. Returns 0, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_extents_fill(struct qcbm_extents *extents, uint64_t from, struct qcbm_extent *array, size_t elem_size,
+                               size_t n, size_t *got, uint64_t *next, struct qcbm_error *err);
+/* NULL is fine. */
+QCBM_API void qcbm_extents_close(struct qcbm_extents *extents);
+
 /* ---- image ------------------------------------------------------------------------------------------------------- */
 
 enum { /* bits of the three feature words, qcow2 specification, "Header" */
@@ -422,6 +441,10 @@ struct qcbm_finding {
 };
 QCBM_API uint32_t qcbm_finding_count(const struct qcbm_image *img);
 QCBM_API int qcbm_finding_get(const struct qcbm_image *img, uint32_t index, struct qcbm_finding *out, size_t size);
+
+/* As qcbm_extents_fill(), of findings: @from and *@next count them. Returns 0, QCBM_E_ARG. */
+QCBM_API int qcbm_findings_fill(const struct qcbm_image *img, uint64_t from, struct qcbm_finding *array,
+                                size_t elem_size, size_t n, size_t *got, uint64_t *next, struct qcbm_error *err);
 
 /* ---- snapshots --------------------------------------------------------------------------------------------------- */
 
@@ -838,6 +861,12 @@ QCBM_API int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, u
 /* The same of a chain that is open. */
 QCBM_API int qcbm_chain_map(struct qcbm_chain *chain, uint64_t start, uint64_t length, qcbm_map_fn *fn, void *opaque,
                             struct qcbm_error *err);
+
+/* As qcbm_extents_fill(), of the map; @from: guest bytes. The first call on a chain reads the L1 tables. Names of files live
+ * until qcbm_chain_close(). Nothing is added to the findings: qcbm_chain_map() does that.
+ * Returns 0, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_chain_map_fill(struct qcbm_chain *chain, uint64_t from, struct qcbm_map_entry *array,
+                                 size_t elem_size, size_t n, size_t *got, uint64_t *next, struct qcbm_error *err);
 
 /* ---- measure ----------------------------------------------------------------------------------------------------- */
 

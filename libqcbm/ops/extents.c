@@ -1,6 +1,10 @@
 /* extents.c - the dirty extents of a stored bitmap, streamed
  * SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+
+#include "base/alloc.h"
 #include "base/checked.h"
+#include "base/page.h"
 #include "base/sized.h"
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
@@ -11,7 +15,7 @@ struct emit {
     void *opaque;
     struct qcbmi_guest_map *map; /* tells zeros; NULL = not asked for */
     unsigned gran_bits;
-    uint64_t start, end;    /* guest bytes that are asked for */
+    uint64_t start, end;    /* guest bytes that are asked for, and are not yet in runs */
     struct qcbm_extent run; /* not yet given out; length 0 = none */
 };
 
@@ -42,6 +46,7 @@ static int add_granules(struct emit *e, uint64_t first, uint64_t last, bool dirt
 {
     uint64_t start = u64_max(first << e->gran_bits, e->start), end = u64_min(last << e->gran_bits, e->end);
 
+    e->start = u64_max(e->start, end);
     if (!e->map)
         return start < end ? add_piece(e, start, end, dirty, false, err) : 0;
     while (start < end) {
@@ -93,53 +98,89 @@ static int extents_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t 
     return add_granules(e, first, end, kind == Q2_BME_ONES, err);
 }
 
-/* The part of the disk that is asked for. */
-static void clip(struct emit *e, const struct qcbm_extents_options *o, uint64_t size)
+/* The clusters of bits from e->start on; with @step, a few at first and more with each turn: a page ends soon, and its
+ * cost must not be that of what lies behind it. */
+static int walk(struct emit *e, struct qcbmi_image *img, const struct qcbmi_bitmap *b, uint64_t step,
+                struct qcbm_error *err)
 {
-    e->start = u64_min(o->offset, size);
-    e->end = e->start + u64_min(o->length, size - e->start);
-}
-
-static int walk(struct emit *e, struct qcbmi_image *img, const struct qcbmi_bitmap *b, struct qcbm_error *err)
-{
-    uint64_t end_bit = div_up(e->end, UINT64_C(1) << e->gran_bits);
+    uint64_t per_cluster = 8 * (uint64_t)img->g.cluster_size;
     int ret = 0;
 
-    if (e->start < e->end)
-        ret = qcbmi_bitmap_walk_part(img, b, e->start >> e->gran_bits, end_bit, extents_piece, e, err);
+    while (ret == 0 && e->start < e->end) {
+        uint64_t bit = e->start >> e->gran_bits, end_bit = div_up(e->end, UINT64_C(1) << e->gran_bits);
+
+        if (step && step < div_up(end_bit, per_cluster) - bit / per_cluster)
+            end_bit = (bit / per_cluster + step) * per_cluster;
+        ret = qcbmi_bitmap_walk_part(img, b, bit, end_bit, extents_piece, e, err);
+        step *= 2;
+    }
     return ret < 0 ? ret : give_out(e, err);
+}
+
+/* ---- a bitmap whose extents are asked for ---- */
+
+struct qcbm_extents {
+    struct qcbm_image *img;
+    uint64_t generation; /* of the image; a commit makes another list of bitmaps */
+    const struct qcbmi_bitmap *b;
+    uint64_t start, end; /* guest bytes that can be asked for */
+    bool zero;
+    struct qcbmi_chain chain;
+    struct qcbmi_guest_map map; /* if zeros are to be told */
+};
+
+static int open_chain(struct qcbm_extents *x, bool force_share, struct qcbm_error *err)
+{
+    struct qcbmi_chain_options options = { .force_share = force_share };
+    int ret = qcbmi_chain_open(x->img->image, &options, &x->chain, err);
+
+    return ret < 0 ? ret : qcbmi_guest_map_init(&x->map, &x->chain, QCBMI_GUEST_ALL | QCBMI_GUEST_STRICT, err);
+}
+
+static void clear(struct qcbm_extents *x)
+{
+    qcbmi_guest_map_free(&x->map);
+    qcbmi_chain_close(&x->chain);
+}
+
+/* Clear it on failure, too. */
+static int begin(struct qcbm_extents *x, struct qcbm_image *img, const char *name,
+                 const struct qcbm_extents_options *options, struct qcbm_error *err)
+{
+    struct qcbm_extents_options o = QCBM_EXTENTS_OPTIONS_INIT;
+    uint64_t size = img->image->g.sector_size_down;
+    int ret = qcbmi_take_options(&o, sizeof(o), options, err);
+
+    *x = (struct qcbm_extents){ .img = img, .generation = img->image->generation };
+    if (ret == 0)
+        ret = qcbmi_bitmap_find_readable(img, name, &x->b, err);
+    if (ret == 0)
+        ret = qcbmi_bitmap_check_table(img->image, x->b, err); /* before the first extent is given out */
+    x->start = u64_min(o.offset, size);
+    x->end = x->start + u64_min(o.length, size - x->start);
+    x->zero = o.flags & QCBM_EXTENTS_ZERO;
+    return ret == 0 && x->zero ? open_chain(x, o.flags & QCBM_EXTENTS_FORCE_SHARE, err) : ret;
+}
+
+static int extents_from(struct qcbm_extents *x, uint64_t from, uint64_t step, qcbm_extent_fn *fn, void *opaque,
+                        struct qcbm_error *err)
+{
+    struct emit e = { .fn = fn, .opaque = opaque, .map = x->zero ? &x->map : NULL, .end = x->end };
+
+    e.gran_bits = x->b->d.granularity_bits;
+    e.start = u64_max(from, x->start);
+    return walk(&e, x->img->image, x->b, step, err);
 }
 
 int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name, const struct qcbm_extents_options *options,
                            qcbm_extent_fn *fn, void *opaque, struct qcbm_error *err)
 {
-    struct qcbm_extents_options o = QCBM_EXTENTS_OPTIONS_INIT;
-    struct emit e = { .fn = fn, .opaque = opaque };
-    struct qcbmi_chain_options chain_options = { 0 };
-    struct qcbmi_chain chain = { 0 };
-    struct qcbmi_guest_map map = { 0 };
-    const struct qcbmi_bitmap *b;
-    int ret = qcbmi_take_options(&o, sizeof(o), options, err);
+    struct qcbm_extents x;
+    int ret = begin(&x, img, name, options, err);
 
     if (ret == 0)
-        ret = qcbmi_bitmap_find_readable(img, name, &b, err);
-    if (ret == 0)
-        ret = qcbmi_bitmap_check_table(img->image, b, err); /* before the first extent is given out */
-    if (ret < 0)
-        return ret;
-    clip(&e, &o, img->image->g.sector_size_down);
-    e.gran_bits = b->d.granularity_bits;
-    chain_options.force_share = o.flags & QCBM_EXTENTS_FORCE_SHARE;
-    if (o.flags & QCBM_EXTENTS_ZERO) {
-        ret = qcbmi_chain_open(img->image, &chain_options, &chain, err);
-        if (ret == 0)
-            ret = qcbmi_guest_map_init(&map, &chain, QCBMI_GUEST_ALL | QCBMI_GUEST_STRICT, err);
-        e.map = &map;
-    }
-    if (ret == 0)
-        ret = walk(&e, img->image, b, err);
-    qcbmi_guest_map_free(&map);
-    qcbmi_chain_close(&chain);
+        ret = extents_from(&x, x.start, 0, fn, opaque, err);
+    clear(&x);
     return ret;
 }
 
@@ -150,4 +191,56 @@ int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags
 
     o.flags = flags;
     return qcbm_bitmap_extents_of(img, name, &o, fn, opaque, err);
+}
+
+/* ---- page by page ---- */
+
+int qcbm_extents_open(struct qcbm_image *img, const char *name, const struct qcbm_extents_options *options,
+                      struct qcbm_extents **out, struct qcbm_error *err)
+{
+    struct qcbm_extents *x = qcbmi_alloc_array(1, sizeof(*x), err);
+    int ret;
+
+    *out = NULL;
+    if (!x)
+        return QCBM_E_NOMEM;
+    ret = begin(x, img, name, options, err);
+    if (ret < 0)
+        qcbm_extents_close(x);
+    else
+        *out = x;
+    return ret;
+}
+
+void qcbm_extents_close(struct qcbm_extents *x)
+{
+    if (!x)
+        return;
+    clear(x);
+    free(x);
+}
+
+static int put_extent(void *opaque, const struct qcbm_extent *extent)
+{
+    return qcbmi_page_put(opaque, extent, sizeof(*extent), extent->offset + extent->length);
+}
+
+int qcbm_extents_fill(struct qcbm_extents *x, uint64_t from, struct qcbm_extent *array, size_t elem_size, size_t n,
+                      size_t *got, uint64_t *next, struct qcbm_error *err)
+{
+    struct qcbm_error why;
+    struct qcbmi_page page;
+    int ret = qcbmi_page_begin(&page, array, elem_size, n, from, err);
+
+    *got = 0;
+    *next = from;
+    if (ret < 0)
+        return ret;
+    if (x->generation != x->img->image->generation)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the image was changed since its extents were opened");
+    if (n > 0)
+        ret = extents_from(x, from, 1, put_extent, &page, &why);
+    *got = page.got;
+    *next = page.next;
+    return qcbmi_page_end(&page, ret, &why, err);
 }

@@ -9,7 +9,7 @@
 
 struct map_walk {
     const struct qcbmi_chain *chain;
-    struct qcbmi_guest_map map;
+    struct qcbmi_guest_map *map;
     qcbm_map_fn *fn;
     void *opaque;
     struct qcbm_map_entry run; /* not yet given out; length 0 = none */
@@ -60,9 +60,9 @@ static int walk(struct map_walk *w, uint64_t start, uint64_t end, struct qcbm_er
         struct qcbmi_guest_piece piece;
         struct qcbm_map_entry e;
 
-        ret = qcbmi_guest_map_at(&w->map, start, &piece, err);
+        ret = qcbmi_guest_map_at(w->map, start, &piece, err);
         if (ret == 0 && piece.kind == Q2_INVALID)
-            ret = qcbmi_guest_map_fail(&w->map, &piece, err);
+            ret = qcbmi_guest_map_fail(w->map, &piece, err);
         if (ret < 0)
             break;
         piece.end = u64_min(piece.end, end);
@@ -103,30 +103,55 @@ static void report_lost_of(struct qcbm_image *top, const struct qcbmi_guest_laye
 
 static void report_lost(const struct map_walk *w, struct qcbm_image *top)
 {
-    for (size_t i = 0; top && w->map.layers && i < w->chain->n; i++) {
+    for (size_t i = 0; top && w->map->layers && i < w->chain->n; i++) {
         const char *name = w->chain->layers[i].filename;
         char text[128], layer[144] = "";
 
         if (i)
             snprintf(layer, sizeof(layer), "%s: ", qcbmi_printable(text, sizeof(text), name, strlen(name)));
-        report_lost_of(top, &w->map.layers[i], layer);
+        report_lost_of(top, &w->map->layers[i], layer);
     }
+}
+
+static uint64_t size_of(const struct qcbmi_chain *chain)
+{
+    return align_down(chain->layers[0].size, Q2_SECTOR);
+}
+
+int qcbmi_map_begin(struct qcbmi_guest_map *map, const struct qcbmi_chain *chain, struct qcbm_error *err)
+{
+    return qcbmi_guest_map_init(map, chain, QCBMI_GUEST_ALL | QCBMI_GUEST_HOLES, err);
 }
 
 int qcbmi_map_chain(struct qcbm_image *top, const struct qcbmi_chain *chain, uint64_t start, uint64_t length,
                     qcbm_map_fn *fn, void *opaque, struct qcbm_error *err)
 {
-    struct map_walk w = { .chain = chain, .fn = fn, .opaque = opaque };
-    uint64_t size = align_down(chain->layers[0].size, Q2_SECTOR);
-    int ret = qcbmi_guest_map_init(&w.map, chain, QCBMI_GUEST_ALL | QCBMI_GUEST_HOLES, err);
+    struct qcbmi_guest_map map;
+    struct map_walk w = { .chain = chain, .map = &map, .fn = fn, .opaque = opaque };
+    uint64_t size = size_of(chain);
+    int ret = qcbmi_map_begin(&map, chain, err);
 
     if (ret == 0) { /* else some layers are not even begun */
         if (start < size)
             ret = walk(&w, start, start + u64_min(length, size - start), err);
         report_lost(&w, top);
     }
-    qcbmi_guest_map_free(&w.map);
+    qcbmi_guest_map_free(&map);
     return ret;
+}
+
+static int put_entry(void *opaque, const struct qcbm_map_entry *entry)
+{
+    return qcbmi_page_put(opaque, entry, sizeof(*entry), entry->start + entry->length);
+}
+
+int qcbmi_map_fill(struct qcbmi_guest_map *map, uint64_t from, struct qcbmi_page *page, struct qcbm_error *err)
+{
+    struct map_walk w = { .chain = map->chain, .map = map, .fn = put_entry, .opaque = page };
+    struct qcbm_error why;
+    int ret = page->n ? walk(&w, from, size_of(map->chain), &why) : 0;
+
+    return qcbmi_page_end(page, ret, &why, err);
 }
 
 int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, unsigned flags, qcbm_map_fn *fn, void *opaque,
