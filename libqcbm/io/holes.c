@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sort.h"
 
 #define MAX_REMEMBERED 65536u /* 512 KiB, for each layer of a chain; beyond it every question is asked by itself */
 
@@ -56,14 +57,7 @@ static size_t find(struct qcbmi_holes *h, uint64_t off)
         high = low;
     else if (low < high && off < h->ends[low + 1])
         low = high = low + 1;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (off < h->ends[middle])
-            high = middle;
-        else
-            low = middle + 1;
-    }
+    low += qcbmi_lower_bound_u64(h->ends + low, high - low, sizeof(h->ends[0]), off + 1);
     return h->hint = low;
 }
 

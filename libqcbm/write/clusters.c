@@ -64,6 +64,8 @@ static int learn_block(struct qcbmi_alloc *a, const struct qcbmi_owners *o, cons
     return ret;
 }
 
+/* Here the stored refcounts are trusted: what they call free is free unless the scan of owners differs, and then nothing
+ * is planned. For an image whose refcounts are damaged the owners alone would have to say it. */
 static int learn_free(struct qcbmi_alloc *a, const struct qcbmi_owners *o, struct qcbm_error *err)
 {
     uint64_t per = a->img->g.refblock_entries, cs = a->img->g.cluster_size;
