@@ -186,6 +186,42 @@ static bool take_json(struct reading *r, const char *prefix, struct json_object 
     return true;
 }
 
+/* Members that were written: a colon each, outside of strings, which may stand in either kind of quotes. */
+static size_t members_written(const char *text)
+{
+    size_t n = 0;
+    char quote = '\0';
+
+    for (; *text; text++) {
+        if (quote && *text == '\\' && text[1])
+            text++;
+        else if (quote)
+            quote = *text == quote ? '\0' : quote;
+        else if (*text == '"' || *text == '\'')
+            quote = *text;
+        else
+            n += *text == ':';
+    }
+    return n;
+}
+
+/* Those that json-c has kept: of a key that comes twice it has the last one only. */
+static size_t members_kept(struct json_object *value)
+{
+    size_t n = 0;
+
+    if (json_object_is_type(value, json_type_object)) {
+        struct json_object_iterator it = json_object_iter_begin(value), end = json_object_iter_end(value);
+
+        for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it))
+            n += 1 + members_kept(json_object_iter_peek_value(&it));
+    } else if (json_object_is_type(value, json_type_array)) {
+        for (size_t i = 0; i < json_object_array_length(value); i++)
+            n += members_kept(json_object_array_get_idx(value, i));
+    }
+    return n;
+}
+
 static bool read_json(struct reading *r, const char *text)
 {
     enum json_tokener_error wrong;
@@ -197,6 +233,8 @@ static bool read_json(struct reading *r, const char *text)
                   json_tokener_error_desc(wrong));
     else if (!json_object_is_type(object, json_type_object))
         cmd_error("Could not open '%s': Invalid JSON object given", r->typed);
+    else if (members_kept(object) != members_written(text))
+        cmd_error("Could not open '%s': Could not parse the JSON options: JSON parse error, duplicate key", r->typed);
     else
         good = take_json(r, "", object, 0);
     json_object_put(object);

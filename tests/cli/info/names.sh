@@ -29,6 +29,11 @@ for options in driver=qcow2,file.filename=dir/a.qcow2 driver=qcow2,file.driver=f
 done
 same_as_qemu_img info --object secret,id=s,data=x dir/a.qcow2
 same_as_qemu_img info -f raw 'json:{"driver":"qcow2","file.filename":"dir/a.qcow2"}'
+# a key that comes twice, at any depth; not so a colon or a quote within a string
+same_as_qemu_img info 'json:{"driver":"qcow2","driver":"qcow2","file.filename":"dir/a.qcow2"}'
+same_as_qemu_img info 'json:{"driver":"qcow2","file":{"driver":"file","filename":"dir/a.qcow2","filename":"odd"}}'
+same_as_qemu_img info 'json:{"file":{"driver":"file","filename":"odd"},"driver":"qcow2","file":"dir/a.qcow2"}'
+same_as_qemu_img info 'json:{"driver":"qcow2","file.filename":"dir/a:\"b"}'
 same_as_qemu_img measure --image-opts
 same_as_qemu_img check -f raw dir/a.qcow2
 same_as_qemu_img check odd
