@@ -8,7 +8,7 @@
 
 #include "qcbm.h"
 
-struct opt; /* opt_parse.h */
+struct opt; /* opt.h */
 
 struct cmd {
     const char *name;

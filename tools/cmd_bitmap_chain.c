@@ -1,4 +1,4 @@
-/* cmd_bitmap_chain.c - qcbm bitmap --list --chain: which layer of a backing chain has which bitmaps
+/* cmd_bitmap_chain.c - qcbm bitmap --list: one image, or with --chain which layer of a backing chain has which bitmaps
  * SPDX-License-Identifier: MIT
  *
  * A layer that cannot be read is told and hides no other, but for those below it, whose names only it knows.
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cmd_bitmap.h"
+#include "cmd_bitmap_list.h"
 #include "qemu_text.h"
 
 static void print_head(const struct qcbm_chain_layer *layer, uint32_t depth)
@@ -45,7 +46,7 @@ static int list_layer(const struct qcbm_chain_layer *layer, uint32_t depth, stru
         qcbm_image_get_info(layer->image, &info, sizeof info);
         if (!w && info.bitmap_count + info.stale_bitmap_count == 0)
             printf("no bitmaps\n");
-        return bitmap_list(layer->image, layer->filename, progress, w);
+        return bitmap_list_image(layer->image, layer->filename, progress, w);
     }
     if (w)
         write_bare(w, layer, NULL);
@@ -74,7 +75,7 @@ static int list_layers(struct qcbm_chain *chain, const char *path, struct progre
     return code;
 }
 
-int bitmap_list_chain(struct qcbm_image *img, const char *path, struct progress *progress, struct json_writer *w)
+static int list_chain(struct qcbm_image *img, const char *path, struct progress *progress, struct json_writer *w)
 {
     struct qcbm_chain *chain;
     struct qcbm_error err;
@@ -95,4 +96,24 @@ int bitmap_list_chain(struct qcbm_image *img, const char *path, struct progress 
     qcbm_chain_close(chain);
     fflush(stdout); /* the layers that could be read are wanted although the command fails */
     return ret > 0 ? cmd_lib_error(&err, "The backing chain of '%s' ends early", path) : code;
+}
+
+int bitmap_list(const struct bitmap_args *args, const char *none)
+{
+    const struct common_args *common = &args->common;
+    struct json_writer json = JSON_WRITER_INIT(stdout), *w = common->output == OUTPUT_JSON ? &json : NULL;
+    struct progress progress = { .wanted = common->progress && !common->quiet };
+    struct qcbm_image *img;
+    int code;
+
+    (void)none;
+    common_shut_in(common, args->chain, NULL);
+    img = common_open(common, common_reading(common));
+    if (!img)
+        return EXIT_FAILED;
+    code = (args->chain ? list_chain : bitmap_list_image)(img, common->path, &progress, w);
+    if (w && !args->chain)
+        json_finish(w);
+    qcbm_close(img);
+    return code;
 }

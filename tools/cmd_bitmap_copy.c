@@ -9,7 +9,7 @@
 
 struct copy {
     const struct bitmap_args *args;
-    const char *path, *name, *as;
+    const char *to, *as;       /* image and name of the copy */
     struct qcbm_image *source; /* NULL: within one image */
     struct qcbm_image *target;
     struct qcbm_edit *edit;
@@ -19,12 +19,12 @@ struct copy {
 
 static int open_both(struct copy *c)
 {
-    if (!qcbm_same_file(c->path, c->args->copy_to)) {
-        c->source = cmd_open(c->path, c->args->format, bitmap_reading(c->args));
+    if (!qcbm_same_file(c->args->common.path, c->to)) {
+        c->source = common_open(&c->args->common, common_reading(&c->args->common));
         if (!c->source)
             return EXIT_FAILED;
     }
-    c->target = cmd_open(c->args->copy_to, NULL, bitmap_writing(c->args));
+    c->target = cmd_open(c->to, NULL, common_writing(&c->args->common));
     return c->target ? EXIT_DONE : EXIT_FAILED;
 }
 
@@ -33,13 +33,13 @@ static int copy(struct copy *c)
     struct qcbm_error err;
 
     if (qcbm_edit_begin(c->target, &c->edit, &err) < 0)
-        return cmd_lib_error(&err, "Could not change '%s'", c->args->copy_to);
-    if (qcbm_edit_copy(c->edit, c->as, c->source, c->name, &err) < 0 ||
+        return cmd_lib_error(&err, "Could not change '%s'", c->to);
+    if (qcbm_edit_copy(c->edit, c->as, c->source, c->args->name, &err) < 0 ||
         qcbm_edit_look(c->edit, c->as, &c->figures, sizeof c->figures, &err) < 0)
-        return cmd_lib_error(&err, "Could not copy bitmap '%s' of '%s' to '%s'", c->name, c->path, c->args->copy_to);
-    if (plan_run(&c->plan, c->target, c->edit,
-                 &(struct plan_how){ c->args->dry_run, c->args->progress && !c->args->quiet, c->args->undo }, &err) < 0)
-        return cmd_lib_error(&err, "Could not change '%s'", c->args->copy_to);
+        return cmd_lib_error(&err, "Could not copy bitmap '%s' of '%s' to '%s'", c->args->name, c->args->common.path,
+                             c->to);
+    if (plan_run(&c->plan, c->target, c->edit, &c->args->common, &err) < 0)
+        return cmd_lib_error(&err, "Could not change '%s'", c->to);
     return EXIT_DONE;
 }
 
@@ -48,10 +48,10 @@ static void print_text(const struct copy *c)
     printf("copy-to: '");
     print_escaped(stdout, c->as, strlen(c->as));
     printf("' of '");
-    print_escaped(stdout, c->args->copy_to, strlen(c->args->copy_to));
+    print_escaped(stdout, c->to, strlen(c->to));
     printf("' has %s dirty, granularity %s\n", size_text(c->figures.dirty_bytes).text,
            size_text(c->figures.granularity).text);
-    if (c->args->dry_run)
+    if (c->args->common.dry_run)
         plan_print(&c->plan, stdout);
 }
 
@@ -60,29 +60,29 @@ static void print_json(const struct copy *c)
     struct json_writer w = JSON_WRITER_INIT(stdout);
 
     json_begin_object(&w, NULL);
-    json_string(&w, "image", c->args->copy_to);
+    json_string(&w, "image", c->to);
     json_string(&w, "bitmap", c->as);
-    json_string(&w, "source-image", c->path);
-    json_string(&w, "source-bitmap", c->name);
+    json_string(&w, "source-image", c->args->common.path);
+    json_string(&w, "source-bitmap", c->args->name);
     json_u64(&w, "granularity", c->figures.granularity);
     json_bool(&w, "enabled", c->figures.enabled);
     json_u64(&w, "dirty-bytes", c->figures.dirty_bytes);
-    json_bool(&w, "dry-run", c->args->dry_run);
-    plan_write_json(&c->plan, c->args->dry_run, &w);
+    json_bool(&w, "dry-run", c->args->common.dry_run);
+    plan_write_json(&c->plan, c->args->common.dry_run, &w);
     json_end_object(&w);
     json_finish(&w);
 }
 
-int bitmap_copy(const struct bitmap_args *args, const char *path, const char *name)
+int bitmap_copy(const struct bitmap_args *args, const char *image)
 {
-    struct copy c = { .args = args, .path = path, .name = name, .as = args->as ? args->as : name };
+    struct copy c = { .args = args, .to = image, .as = args->as ? args->as : args->name };
     int code = open_both(&c);
 
     if (code == EXIT_DONE)
         code = copy(&c);
-    if (code == EXIT_DONE && args->output == OUTPUT_JSON)
+    if (code == EXIT_DONE && args->common.output == OUTPUT_JSON)
         print_json(&c);
-    else if (code == EXIT_DONE && !args->quiet)
+    else if (code == EXIT_DONE && !args->common.quiet)
         print_text(&c);
     plan_clear(&c.plan);
     qcbm_edit_free(c.edit);

@@ -11,12 +11,13 @@
 #include "apart.h"
 #include "cmd_bitmap.h"
 #include "extents_out.h"
+#include "json_write.h"
 #include "output.h"
+#include "progress.h"
 #include "qemu_text.h"
 
 struct job {
     const struct bitmap_args *args;
-    const char *path, *name;
     struct output out;
     int lost; /* errno of a failed write */
     struct progress progress;
@@ -48,7 +49,7 @@ static bool is_named(const char *named, const char *name)
 /* Somebody's disk, which --force does not mean; qcow2 images have been refused already. */
 static int check_disk(const struct job *job, struct qcbm_image *img)
 {
-    const char *name = job->args->export_to, *what;
+    const char *name = job->out.name, *what;
     struct qcbm_image_info info;
 
     qcbm_image_get_info(img, &info, sizeof info);
@@ -63,8 +64,8 @@ static int write_extents(struct job *job, struct qcbm_image *img, struct qcbm_er
     struct extents_out to = { .json = true, .progress = job->progress, .out = job->out.file };
     int ret;
 
-    to.flags = job->args->force_share ? QCBM_EXTENTS_FORCE_SHARE : 0;
-    ret = extents_print(&to, img, job->name, err);
+    to.flags = job->args->common.force_share ? QCBM_EXTENTS_FORCE_SHARE : 0;
+    ret = extents_print(&to, img, job->args->name, err);
     job->lost = to.lost;
     return ret;
 }
@@ -88,12 +89,12 @@ static int write_bitmap(struct job *job, struct qcbm_image *img, struct qcbm_err
 {
     int ret;
 
-    job->progress.wanted = job->args->progress && !job->args->quiet;
-    job->expected = bits_size(img, job->name);
+    job->progress.wanted = job->args->common.progress && !job->args->common.quiet;
+    job->expected = bits_size(img, job->args->name);
     if (bitmap_is_format(job->args, "json"))
         ret = write_extents(job, img, err);
     else
-        ret = qcbm_bitmap_export(img, job->name, bitmap_transfer(job->args), write_out, job, err);
+        ret = qcbm_bitmap_export(img, job->args->name, bitmap_transfer(job->args), write_out, job, err);
     progress_end(&job->progress, ret == 0);
     return ret;
 }
@@ -106,7 +107,7 @@ static int export_image(struct job *job, struct qcbm_image *img)
     if (code != EXIT_DONE)
         return code;
     if (write_bitmap(job, img, &err) < 0 && !job->lost)
-        return cmd_lib_error(&err, "Could not export bitmap '%s' of '%s'", job->name, job->path);
+        return cmd_lib_error(&err, "Could not export bitmap '%s' of '%s'", job->args->name, job->args->common.path);
     if (!job->lost && fflush(job->out.file) != 0)
         job->lost = errno;
     return job->lost ? cmd_error("could not write '%s': %s", job->out.name, strerror(job->lost)) : EXIT_DONE;
@@ -118,8 +119,8 @@ static int export_shut_in(void *arg)
     struct qcbm_image *img;
     int code;
 
-    cmd_shut_in(job->args->no_sandbox, false, job->path, NULL);
-    img = cmd_open(job->path, job->args->format, bitmap_reading(job->args));
+    common_shut_in(&job->args->common, false, NULL);
+    img = common_open(&job->args->common, common_reading(&job->args->common));
     code = img ? export_image(job, img) : EXIT_FAILED;
     if (code != EXIT_DONE)
         __fpurge(job->out.file); /* what is not out yet stays in */
@@ -129,44 +130,45 @@ static int export_shut_in(void *arg)
 
 /* ---- outside ------------------------------------------------------------------------------------------- */
 
-static void tell_export(const struct bitmap_args *args, const char *path, const char *name)
+static void tell_export(const struct bitmap_args *args, const char *file)
 {
+    const char *name = args->name;
     struct json_writer w = JSON_WRITER_INIT(stdout);
     const char *order = bitmap_bit_order(args);
 
-    if (args->output == OUTPUT_HUMAN) {
+    if (args->common.output == OUTPUT_HUMAN) {
         printf("export: '");
         print_escaped(stdout, name, strlen(name));
         printf("' to '");
-        print_escaped(stdout, args->export_to, strlen(args->export_to));
+        print_escaped(stdout, file, strlen(file));
         printf("'%s%s\n", order ? "; " : "", order ? bitmap_bit_order_text(order) : "");
         return;
     }
     json_begin_object(&w, NULL);
-    json_string(&w, "image", path);
+    json_string(&w, "image", args->common.path);
     json_string(&w, "bitmap", name);
-    json_string(&w, "file", args->export_to);
+    json_string(&w, "file", file);
     json_string(&w, "format", args->file_format ? args->file_format : "qcbm");
     if (order)
         json_string(&w, "bit-order", order);
-    json_bool(&w, "dry-run", args->dry_run);
+    json_bool(&w, "dry-run", args->common.dry_run);
     json_end_object(&w);
     json_finish(&w);
 }
 
-int bitmap_export(const struct bitmap_args *args, const char *path, const char *name)
+int bitmap_export(const struct bitmap_args *args, const char *file)
 {
-    struct job job = { .args = args, .path = path, .name = name };
-    bool to_std = strcmp(args->export_to, "-") == 0;
+    struct job job = { .args = args };
+    bool to_std = strcmp(file, "-") == 0;
     int code;
 
-    if (to_std && args->output == OUTPUT_JSON)
+    if (to_std && args->common.output == OUTPUT_JSON)
         return cmd_error("--output=json cannot be combined with --export -: both print to stdout");
-    code = output_open(&job.out, args->export_to, args->force, args->dry_run);
+    code = output_open(&job.out, file, args->common.force, args->common.dry_run);
     if (code == EXIT_DONE)
         code = run_apart(export_shut_in, &job);
     code = output_close(&job.out, code);
-    if (code == EXIT_DONE && !to_std && !args->quiet)
-        tell_export(args, path, name);
+    if (code == EXIT_DONE && !to_std && !args->common.quiet)
+        tell_export(args, file);
     return code;
 }

@@ -3,10 +3,23 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <string.h>
 
-#include "cmd_bitmap.h"
+#include "cmd_bitmap_edit.h"
 #include "extents_read.h"
+
+/* Replace the error. Returns @code. */
+__attribute__((format(printf, 3, 4))) static int fail(struct qcbm_error *err, int code, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    *err = (struct qcbm_error){ .code = code, .offset = QCBM_NO_OFFSET };
+    vsnprintf(err->message, sizeof err->message, fmt, args);
+    va_end(args);
+    return code;
+}
 
 static int64_t read_in(void *opaque, void *buf, size_t len)
 {
@@ -46,27 +59,26 @@ static int import_own(struct bitmap_job *job, FILE *in, struct bitmap_result *re
 
     opt.format = bitmap_transfer(job->args);
     opt.granularity = job->args->granularity;
-    opt.flags = job->args->force ? QCBM_IMPORT_FORCE : 0;
+    opt.flags = job->args->common.force ? QCBM_IMPORT_FORCE : 0;
     ret = qcbm_edit_import(job->edit, job->name, &opt, read_in, in, &imported, sizeof imported, err);
     if (ret == QCBM_E_ABORTED)
-        return bitmap_fail(err, QCBM_E_IO, "could not read the bitmap: %s", strerror(errno));
+        return fail(err, QCBM_E_IO, "could not read the bitmap: %s", strerror(errno));
     result->has_fingerprint = ret == 0 && opt.format == QCBM_TRANSFER_QCBM;
     result->fingerprint = imported.fingerprint;
     result->bit_order = bitmap_bit_order(job->args);
     return ret;
 }
 
-int bitmap_import(struct bitmap_job *job, const struct opt_action *action, struct bitmap_result *result,
-                  struct qcbm_error *err)
+int bitmap_import(struct bitmap_job *job, struct bitmap_result *result, struct qcbm_error *err)
 {
-    FILE *in = job->inputs[action - job->args->actions.list].file;
+    FILE *in = job->inputs[result->action - job->args->actions.list].file;
     int ret = bitmap_is_format(job->args, "json") ? import_extents(job, in, err) : import_own(job, in, result, err);
 
     if (ret < 0 && err->offset != QCBM_NO_OFFSET) { /* in the file that was read, not in the image */
         char text[sizeof err->message];
 
         memcpy(text, err->message, sizeof text);
-        return bitmap_fail(err, ret, "%.400s (at byte %" PRIu64 " of '%.80s')", text, err->offset, action->value);
+        return fail(err, ret, "%.400s (at byte %" PRIu64 " of '%.80s')", text, err->offset, result->action->value);
     }
     return ret;
 }

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd_bitmap.h"
+#include "cmd.h"
+#include "cmd_bitmap_list.h"
 #include "colour.h"
-#include "json_write.h"
 #include "qemu_text.h"
 
 struct entry {
@@ -305,7 +305,7 @@ static void print_text(const struct listing *list)
     }
 }
 
-int bitmap_list(struct qcbm_image *img, const char *path, struct progress *progress, struct json_writer *w)
+int bitmap_list_image(struct qcbm_image *img, const char *path, struct progress *progress, struct json_writer *w)
 {
     struct listing list = { .path = path, .img = img };
     int code = collect(&list, progress);

@@ -20,7 +20,7 @@ struct match {
 
 struct prune {
     const struct bitmap_args *args;
-    const char *path;
+    const char *pattern;
     struct qcbm_image *img;
     struct match *matches; /* by name */
     size_t n;
@@ -84,7 +84,7 @@ static int find_matches(struct prune *p)
         struct qcbm_bitmap_info b;
 
         qcbm_bitmap_get(p->img, i, &b, sizeof b);
-        if (strlen(b.name) != b.name_len || fnmatch(p->args->prune, b.name, 0) != 0)
+        if (strlen(b.name) != b.name_len || fnmatch(p->pattern, b.name, 0) != 0)
             continue; /* a name with a NUL cannot be said */
         /* the commit takes the library's name away */
         p->matches[p->n] = (struct match){ .name = strdup(b.name), .usable = b.usable };
@@ -106,11 +106,9 @@ static int remove_matches(struct prune *p)
         if (p->matches[i].goes)
             ret = qcbm_edit_remove(edit, p->matches[i].name, &err);
     if (ret == 0)
-        ret =
-            plan_run(&p->plan, p->img, edit,
-                     &(struct plan_how){ p->args->dry_run, p->args->progress && !p->args->quiet, p->args->undo }, &err);
+        ret = plan_run(&p->plan, p->img, edit, &p->args->common, &err);
     qcbm_edit_free(edit);
-    return ret < 0 ? cmd_lib_error(&err, "Could not change '%s'", p->path) : EXIT_DONE;
+    return ret < 0 ? cmd_lib_error(&err, "Could not change '%s'", p->args->common.path) : EXIT_DONE;
 }
 
 static void print_text(const struct prune *p)
@@ -120,9 +118,9 @@ static void print_text(const struct prune *p)
             continue;
         printf("prune: '");
         print_escaped(stdout, p->matches[i].name, strlen(p->matches[i].name));
-        printf("' %s\n", p->args->dry_run ? "would be removed" : "is removed");
+        printf("' %s\n", p->args->common.dry_run ? "would be removed" : "is removed");
     }
-    if (p->args->dry_run)
+    if (p->args->common.dry_run)
         plan_print(&p->plan, stdout);
 }
 
@@ -140,28 +138,28 @@ static void print_json(const struct prune *p)
     struct json_writer w = JSON_WRITER_INIT(stdout);
 
     json_begin_object(&w, NULL);
-    json_string(&w, "image", p->path);
+    json_string(&w, "image", p->args->common.path);
     write_names(&w, "removed", p, true);
     write_names(&w, "kept", p, false);
-    json_bool(&w, "dry-run", p->args->dry_run);
-    plan_write_json(&p->plan, p->args->dry_run, &w);
+    json_bool(&w, "dry-run", p->args->common.dry_run);
+    plan_write_json(&p->plan, p->args->common.dry_run, &w);
     json_end_object(&w);
     json_finish(&w);
 }
 
-int bitmap_prune(const struct bitmap_args *args, const char *path)
+int bitmap_prune(const struct bitmap_args *args, const char *pattern)
 {
-    struct prune p = { .args = args, .path = path };
+    struct prune p = { .args = args, .pattern = pattern };
     int code = EXIT_FAILED;
 
-    p.img = cmd_open(path, args->format, bitmap_writing(args));
+    p.img = common_open(&args->common, common_writing(&args->common));
     if (p.img)
         code = find_matches(&p);
     if (code == EXIT_DONE)
         code = remove_matches(&p);
-    if (code == EXIT_DONE && args->output == OUTPUT_JSON)
+    if (code == EXIT_DONE && args->common.output == OUTPUT_JSON)
         print_json(&p);
-    else if (code == EXIT_DONE && !args->quiet)
+    else if (code == EXIT_DONE && !args->common.quiet)
         print_text(&p);
     plan_clear(&p.plan);
     for (size_t i = 0; i < p.n; i++)

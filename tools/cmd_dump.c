@@ -8,28 +8,27 @@
 #include <string.h>
 
 #include "colour.h"
-#include "image_name.h"
+#include "common_args.h"
 #include "json_write.h"
 #include "opt_parse.h"
 #include "progress.h"
 #include "qemu_text.h"
 
 struct dump_args {
-    const char *path, *part, *range;
-    enum opt_output output;
-    bool force_share, progress, no_lock, no_sandbox;
+    struct common_args common;
+    const char *part, *range;
 };
+COMMON_ARGS_FIRST(struct dump_args);
 
 static const struct opt dump_opts[] = {
-    { NULL, 0, OPT_ARG, offsetof(struct dump_args, path), "FILE", "filename" },
-    { NULL, 0, OPT_ARG, offsetof(struct dump_args, part), "header|extensions|l1|l2|refcounts|snapshots|bitmaps",
-      "part" },
-    { NULL, 0, OPT_ARG_PERHAPS, offsetof(struct dump_args, range), "RANGE", "a range" },
-    { "force-share", 'U', OPT_FLAG, offsetof(struct dump_args, force_share), NULL, "read while a writer is active" },
-    OPT_COMMON_PROGRESS(dump_args),
-    OPT_COMMON_OUTPUT(dump_args),
-    OPT_COMMON_NO_LOCK(dump_args),
-    OPT_COMMON_NO_SANDBOX(dump_args),
+    OPT_ROW(struct dump_args, NULL, 0, OPT_ARG, common.path, "FILE", "filename"),
+    OPT_ROW(struct dump_args, NULL, 0, OPT_ARG, part, "header|extensions|l1|l2|refcounts|snapshots|bitmaps", "part"),
+    OPT_ROW(struct dump_args, NULL, 0, OPT_ARG_PERHAPS, range, "RANGE", "a range"),
+    OPT_COMMON_FORCE_SHARE,
+    OPT_COMMON_PROGRESS,
+    OPT_COMMON_OUTPUT,
+    OPT_COMMON_NO_LOCK,
+    OPT_COMMON_NO_SANDBOX,
     OPT_END,
 };
 
@@ -134,12 +133,12 @@ static bool parse_range(const char *text, uint64_t *first, uint64_t *last)
     return good;
 }
 
-static int dump_part(struct qcbm_dump *dump, const char *path, const struct part *part, uint64_t first, uint64_t last,
-                     const struct dump_args *args)
+static int dump_part(struct qcbm_dump *dump, const struct part *part, uint64_t first, uint64_t last,
+                     const struct common_args *common)
 {
     struct json_writer w = JSON_WRITER_INIT(stdout);
-    struct printer p = { .json = args->output == OUTPUT_JSON ? &w : NULL };
-    struct progress shown = { .wanted = args->progress };
+    struct printer p = { .json = common->output == OUTPUT_JSON ? &w : NULL };
+    struct progress shown = { .wanted = common->progress };
     const struct qcbm_progress progress = progress_of(&shown);
     struct qcbm_error err;
     int ret;
@@ -151,7 +150,7 @@ static int dump_part(struct qcbm_dump *dump, const char *path, const struct part
     if (ret < 0) {
         if (p.lost)
             return cmd_error("could not write the output: %s", strerror(p.lost));
-        return cmd_lib_error(&err, "Could not read the %s of '%s'", part->name, path);
+        return cmd_lib_error(&err, "Could not read the %s of '%s'", part->name, common->path);
     }
     if (p.json) {
         json_end_array(&w);
@@ -175,10 +174,10 @@ static int run_dump(const struct cmd *cmd, int argc, char **argv)
     uint64_t begin = 0, last = UINT64_MAX;
     struct qcbm_dump *dump;
     struct qcbm_error err;
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
+    int code = opt_parse(cmd, argc, argv, &args);
 
-    if (parsed != OPT_GO_ON)
-        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (code != OPT_GO_ON)
+        return code;
     const struct part *part = find_part(args.part);
     if (!part)
         return cmd_usage_error(cmd, "Unknown part '%s'", args.part);
@@ -186,13 +185,12 @@ static int run_dump(const struct cmd *cmd, int argc, char **argv)
         return cmd_usage_error(cmd, "%s is shown whole, without a range", part->name);
     if (args.range && !parse_range(args.range, &begin, &last))
         return cmd_usage_error(cmd, "Invalid range '%s'", args.range);
-    if (!image_name_take(&args.path, NULL, false))
+    if (!common_take_name(&args.common))
         return EXIT_FAILED;
-    cmd_shut_in(args.no_sandbox, false, args.path, NULL);
-    unsigned flags = (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
-    if (qcbm_dump_open(args.path, flags, &dump, &err) < 0)
-        return cmd_lib_error(&err, "Could not open '%s'", args.path);
-    int code = dump_part(dump, args.path, part, begin, last, &args);
+    common_shut_in(&args.common, false, NULL);
+    if (qcbm_dump_open(args.common.path, common_reading(&args.common), &dump, &err) < 0)
+        return cmd_lib_error(&err, "Could not open '%s'", args.common.path);
+    code = dump_part(dump, part, begin, last, &args.common);
     qcbm_dump_close(dump);
     return code;
 }

@@ -3,63 +3,62 @@
  */
 #include <string.h>
 
+#include "common_args.h"
 #include "extents_out.h"
-#include "image_name.h"
 #include "opt_parse.h"
 
 struct extents_args {
-    const char *path, *name, *format, *with;
-    enum opt_output output;
-    const char *object; /* without effect */
-    bool image_opts, force_share, no_lock, no_sandbox, progress;
+    struct common_args common;
+    const char *name, *with;
 };
+COMMON_ARGS_FIRST(struct extents_args);
 
 static const struct opt extents_opts[] = {
-    { NULL, 0, OPT_ARG, offsetof(struct extents_args, path), "FILE", "filename" },
-    { NULL, 0, OPT_ARG, offsetof(struct extents_args, name), "NAME", "bitmap name" },
-    OPT_COMMON_FORMAT(extents_args),
-    { "force-share", 'U', OPT_FLAG, offsetof(struct extents_args, force_share), NULL, "read while a writer is active" },
-    { "with", 0, OPT_STRING, offsetof(struct extents_args, with), "zero",
-      "also tell where the guest reads zeros: type 2 is\nclean and zero, 3 dirty and zero; reads the backing chain" },
-    OPT_COMMON_PROGRESS(extents_args),
-    OPT_COMMON_OUTPUT(extents_args),
-    OPT_COMMON_NO_LOCK(extents_args),
-    OPT_COMMON_NO_SANDBOX(extents_args),
-    OPT_COMMON_IMAGE_OPTS(extents_args),
+    OPT_ROW(struct extents_args, NULL, 0, OPT_ARG, common.path, "FILE", "filename"),
+    OPT_ROW(struct extents_args, NULL, 0, OPT_ARG, name, "NAME", "bitmap name"),
+    OPT_COMMON_FORMAT,
+    OPT_COMMON_FORCE_SHARE,
+    OPT_ROW(
+        struct extents_args, "with", 0, OPT_STRING, with, "zero",
+        "also tell where the guest reads zeros: type 2 is\nclean and zero, 3 dirty and zero; reads the backing chain"),
+    OPT_COMMON_PROGRESS,
+    OPT_COMMON_OUTPUT,
+    OPT_COMMON_NO_LOCK,
+    OPT_COMMON_NO_SANDBOX,
+    OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
 
-static int print_extents(struct qcbm_image *img, const char *path, const char *name, const struct extents_args *args)
+static int print_extents(struct qcbm_image *img, const struct extents_args *args)
 {
-    unsigned flags = (args->with ? QCBM_EXTENTS_ZERO : 0) | (args->force_share ? QCBM_EXTENTS_FORCE_SHARE : 0);
-    struct extents_out to = { stdout, args->output == OUTPUT_JSON, flags, .progress.wanted = args->progress };
+    unsigned flags = (args->with ? QCBM_EXTENTS_ZERO : 0) | (args->common.force_share ? QCBM_EXTENTS_FORCE_SHARE : 0);
+    struct extents_out to = { stdout, args->common.output == OUTPUT_JSON, flags,
+                              .progress.wanted = args->common.progress };
     struct qcbm_error err;
 
-    if (extents_print(&to, img, name, &err) == 0)
+    if (extents_print(&to, img, args->name, &err) == 0)
         return EXIT_DONE;
     if (to.lost)
         return cmd_error("could not write the output: %s", strerror(to.lost));
-    return cmd_lib_error(&err, "Could not read bitmap '%s' of '%s'", name, path);
+    return cmd_lib_error(&err, "Could not read bitmap '%s' of '%s'", args->name, args->common.path);
 }
 
 static int run_extents(const struct cmd *cmd, int argc, char **argv)
 {
     struct extents_args args = { 0 };
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
+    int code = opt_parse(cmd, argc, argv, &args);
 
-    if (parsed != OPT_GO_ON)
-        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (code != OPT_GO_ON)
+        return code;
     if (args.with && strcmp(args.with, "zero") != 0)
         return cmd_usage_error(cmd, "--with knows 'zero' only, not '%s'", args.with);
-    if (!image_name_take(&args.path, &args.format, args.image_opts))
+    if (!common_take_name(&args.common))
         return EXIT_FAILED;
-    cmd_shut_in(args.no_sandbox, args.with != NULL, args.path, NULL);
-    struct qcbm_image *img =
-        cmd_open(args.path, args.format,
-                 (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
+    common_shut_in(&args.common, args.with != NULL, NULL);
+    struct qcbm_image *img = common_open(&args.common, common_reading(&args.common));
     if (!img)
         return EXIT_FAILED;
-    int code = print_extents(img, args.path, args.name, &args);
+    code = print_extents(img, &args);
     qcbm_close(img);
     return code;
 }

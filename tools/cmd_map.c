@@ -6,30 +6,28 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "image_name.h"
+#include "common_args.h"
 #include "opt_parse.h"
 #include "progress.h"
 #include "qemu_text.h"
 
 struct map_args {
-    const char *path, *format;
+    struct common_args common;
     uint64_t start, length;
-    enum opt_output output;
-    const char *object; /* without effect */
-    bool image_opts, force_share, no_lock, no_sandbox, progress;
 };
+COMMON_ARGS_FIRST(struct map_args);
 
 static const struct opt map_opts[] = {
-    OPT_COMMON_FILE(map_args),
-    OPT_COMMON_FORMAT_OR_RAW(map_args),
-    { "start-offset", 's', OPT_SIZE, offsetof(struct map_args, start), "OFFSET", "begin there (default: 0)" },
-    { "max-length", 'l', OPT_SIZE, offsetof(struct map_args, length), "LEN", "end after so many bytes" },
-    { "force-share", 'U', OPT_FLAG, offsetof(struct map_args, force_share), NULL, "read while a writer is active" },
-    OPT_COMMON_PROGRESS(map_args),
-    OPT_COMMON_OUTPUT(map_args),
-    OPT_COMMON_NO_LOCK(map_args),
-    OPT_COMMON_NO_SANDBOX(map_args),
-    OPT_COMMON_IMAGE_OPTS(map_args),
+    OPT_COMMON_FILE,
+    OPT_COMMON_FORMAT_OR_RAW,
+    OPT_ROW(struct map_args, "start-offset", 's', OPT_SIZE, start, "OFFSET", "begin there (default: 0)"),
+    OPT_ROW(struct map_args, "max-length", 'l', OPT_SIZE, length, "LEN", "end after so many bytes"),
+    OPT_COMMON_FORCE_SHARE,
+    OPT_COMMON_PROGRESS,
+    OPT_COMMON_OUTPUT,
+    OPT_COMMON_NO_LOCK,
+    OPT_COMMON_NO_SANDBOX,
+    OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
 
@@ -93,16 +91,17 @@ static uint64_t length_of(const struct cmd_disk *disk, const struct map_args *ar
 
 static int walk(const struct cmd_disk *disk, const struct map_args *args, struct printer *p, struct qcbm_error *err)
 {
-    unsigned flags = args->force_share ? QCBM_MAP_FORCE_SHARE : 0;
+    unsigned flags = args->common.force_share ? QCBM_MAP_FORCE_SHARE : 0;
 
     if (disk->raw)
         return qcbm_chain_map(disk->raw, args->start, args->length, print_entry, p, err);
     return qcbm_map(disk->img, args->start, args->length, flags, print_entry, p, err);
 }
 
-static int print_map(const struct cmd_disk *disk, const char *path, const struct map_args *args)
+static int print_map(const struct cmd_disk *disk, const struct map_args *args)
 {
-    struct printer p = { .json = args->output == OUTPUT_JSON, .progress.wanted = args->progress };
+    const char *path = args->common.path;
+    struct printer p = { .json = args->common.output == OUTPUT_JSON, .progress.wanted = args->common.progress };
     struct qcbm_error err;
     int ret;
 
@@ -133,18 +132,17 @@ static int print_map(const struct cmd_disk *disk, const char *path, const struct
 static int run_map(const struct cmd *cmd, int argc, char **argv)
 {
     struct map_args args = { .length = UINT64_MAX };
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
-
-    if (parsed != OPT_GO_ON)
-        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    if (!image_name_take(&args.path, &args.format, args.image_opts))
-        return EXIT_FAILED;
-    cmd_shut_in(args.no_sandbox, true, args.path, NULL);
-    unsigned flags = (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
     struct cmd_disk disk;
-    if (!cmd_open_disk(args.path, args.format, flags, &disk))
+    int code = opt_parse(cmd, argc, argv, &args);
+
+    if (code != OPT_GO_ON)
+        return code;
+    if (!common_take_name(&args.common))
         return EXIT_FAILED;
-    int code = print_map(&disk, args.path, &args);
+    common_shut_in(&args.common, true, NULL);
+    if (!common_open_disk(&args.common, common_reading(&args.common), &disk))
+        return EXIT_FAILED;
+    code = print_map(&disk, &args);
     cmd_close_disk(&disk);
     return code;
 }

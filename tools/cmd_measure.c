@@ -7,38 +7,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image_name.h"
+#include "common_args.h"
 #include "json_write.h"
 #include "opt_parse.h"
 #include "progress.h"
 #include "qemu_text.h"
 
 struct measure_args {
-    const char *path, *surplus, *format, *target;
+    struct common_args common;
+    const char *surplus, *target;
     struct opt_actions options; /* each -o: qemu-img takes them together */
     uint64_t size;
-    enum opt_output output;
-    const char *object; /* without effect */
-    bool image_opts, force_share, no_lock, no_sandbox, progress;
 };
+COMMON_ARGS_FIRST(struct measure_args);
 
 static const struct opt measure_opts[] = {
-    { NULL, 0, OPT_ARG_PERHAPS, offsetof(struct measure_args, path), "FILE", "one image file name" },
-    { NULL, 0, OPT_ARG_SURPLUS, offsetof(struct measure_args, surplus), NULL, NULL },
-    OPT_COMMON_FORMAT_OR_RAW(measure_args),
-    { NULL, 'O', OPT_STRING, offsetof(struct measure_args, target), "FMT",
-      "format of the copy: raw (default) or qcow2" },
-    { NULL, 'o', OPT_ACTION, offsetof(struct measure_args, options), "OPTIONS",
-      "of a qcow2 copy, separated by commas: cluster_size=, refcount_bits=,\n"
-      "compat=, extended_l2=, lazy_refcounts=, preallocation=, compression_type=" },
-    { "size", 0, OPT_SIZE, offsetof(struct measure_args, size), "N", "measure a new, empty image of this size" },
-    { "force-share", 'U', OPT_FLAG, offsetof(struct measure_args, force_share), NULL, "read while a writer is active" },
-    OPT_COMMON_PROGRESS(measure_args),
-    OPT_COMMON_OUTPUT(measure_args),
-    OPT_COMMON_NO_LOCK(measure_args),
-    OPT_COMMON_NO_SANDBOX(measure_args),
-    { NULL, 'l', OPT_REFUSED, 0, "SNAPSHOT", "qcbm measures the active state only" },
-    OPT_COMMON_IMAGE_OPTS(measure_args),
+    OPT_ROW(struct measure_args, NULL, 0, OPT_ARG_PERHAPS, common.path, "FILE", "one image file name"),
+    OPT_ROW(struct measure_args, NULL, 0, OPT_ARG_SURPLUS, surplus, NULL, NULL),
+    OPT_COMMON_FORMAT_OR_RAW,
+    OPT_ROW(struct measure_args, NULL, 'O', OPT_STRING, target, "FMT", "format of the copy: raw (default) or qcow2"),
+    OPT_ROW(struct measure_args, NULL, 'o', OPT_ACTION, options, "OPTIONS",
+            "of a qcow2 copy, separated by commas: cluster_size=, refcount_bits=,\n"
+            "compat=, extended_l2=, lazy_refcounts=, preallocation=, compression_type="),
+    OPT_ROW(struct measure_args, "size", 0, OPT_SIZE, size, "N", "measure a new, empty image of this size"),
+    OPT_COMMON_FORCE_SHARE,
+    OPT_COMMON_PROGRESS,
+    OPT_COMMON_OUTPUT,
+    OPT_COMMON_NO_LOCK,
+    OPT_COMMON_NO_SANDBOX,
+    OPT_NOT_HERE('l', "SNAPSHOT", "qcbm measures the active state only"),
+    OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
 
@@ -131,14 +129,14 @@ static int measure_raw(const struct cmd_disk *disk, const struct measure_args *a
     uint64_t size = disk->img || disk->raw ? cmd_disk_size(disk) : args->size;
 
     m.required = m.fully_allocated = (size + 511) & ~UINT64_C(511);
-    print_measure(&m, args->output);
+    print_measure(&m, args->common.output);
     return EXIT_DONE;
 }
 
 static int measure_qcow2(const struct cmd_disk *disk, const struct measure_args *args, const char *path)
 {
     struct qcbm_measure_options options = QCBM_MEASURE_OPTIONS_INIT;
-    struct progress progress = { .wanted = args->progress };
+    struct progress progress = { .wanted = args->common.progress };
     const struct qcbm_progress told = progress_of(&progress);
     struct qcbm_measure m;
     struct qcbm_error err;
@@ -148,14 +146,14 @@ static int measure_qcow2(const struct cmd_disk *disk, const struct measure_args 
         if (!parse_options(args->options.list[i].value, &options))
             return EXIT_FAILED;
     }
-    options.flags |= args->force_share ? QCBM_MEASURE_FORCE_SHARE : 0;
+    options.flags |= args->common.force_share ? QCBM_MEASURE_FORCE_SHARE : 0;
     options.progress = &told;
     ret = disk->raw ? qcbm_chain_measure(disk->raw, &options, &m, sizeof m, &err)
                     : qcbm_measure(disk->img, args->size, &options, &m, sizeof m, &err);
     progress_end(&progress, ret == 0);
     if (ret < 0)
         return path ? cmd_lib_error(&err, "Could not measure '%s'", path) : cmd_error("%s", err.message);
-    print_measure(&m, args->output);
+    print_measure(&m, args->common.output);
     cmd_warn_of_lost_tables(disk->img, path);
     return EXIT_DONE;
 }
@@ -165,11 +163,11 @@ static int check_args(const struct measure_args *args)
 {
     if (args->surplus)
         return cmd_error("At most one filename argument is allowed.");
-    if (!args->path && (args->format || args->image_opts))
+    if (!args->common.path && (args->common.format || args->common.image_opts))
         return cmd_error("--image-opts, -f, and -l require a filename argument.");
-    if (!args->path && args->size == UINT64_MAX)
+    if (!args->common.path && args->size == UINT64_MAX)
         return cmd_error("Either --size N or one filename must be specified.");
-    if (args->path && args->size != UINT64_MAX)
+    if (args->common.path && args->size != UINT64_MAX)
         return cmd_error("--size N cannot be used together with a filename.");
     if (strcmp(args->target, "raw") != 0 && strcmp(args->target, "qcow2") != 0)
         return cmd_error("Unknown file format '%s'", args->target);
@@ -180,12 +178,11 @@ static int check_args(const struct measure_args *args)
 
 static int measure(const struct measure_args *args)
 {
-    const char *path = args->path;
-    unsigned flags = (args->force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args->no_lock ? QCBM_OPEN_NO_LOCK : 0);
+    const char *path = args->common.path;
     struct cmd_disk disk = { NULL, NULL };
 
-    cmd_shut_in(args->no_sandbox, true, path, NULL);
-    if (path && !cmd_open_disk(path, args->format, flags, &disk))
+    common_shut_in(&args->common, true, NULL);
+    if (path && !common_open_disk(&args->common, common_reading(&args->common), &disk))
         return EXIT_FAILED;
     int code = strcmp(args->target, "raw") == 0 ? measure_raw(&disk, args) : measure_qcow2(&disk, args, path);
     cmd_close_disk(&disk);
@@ -195,15 +192,13 @@ static int measure(const struct measure_args *args)
 static int run_measure(const struct cmd *cmd, int argc, char **argv)
 {
     struct measure_args args = { .target = "raw", .size = UINT64_MAX };
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
-    int code = parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    int code = opt_parse(cmd, argc, argv, &args);
 
-    if (parsed == OPT_GO_ON)
+    if (code == OPT_GO_ON) {
         code = check_args(&args);
-    if (parsed == OPT_GO_ON && code == EXIT_DONE && !image_name_take(&args.path, &args.format, args.image_opts))
-        code = EXIT_FAILED;
-    if (parsed == OPT_GO_ON && code == EXIT_DONE)
-        code = measure(&args);
+        if (code == EXIT_DONE)
+            code = common_take_name(&args.common) ? measure(&args) : EXIT_FAILED;
+    }
     free(args.options.list);
     return code;
 }

@@ -5,32 +5,31 @@
  */
 #include <stdint.h>
 
-#include "image_name.h"
+#include "common_args.h"
 #include "opt_parse.h"
 #include "snapshots_out.h"
 
 struct snapshot_args {
-    const char *path, *format;
-    const char *object; /* without effect */
-    bool image_opts, list, quiet, force_share, no_lock, no_sandbox;
+    struct common_args common;
+    bool list;
 };
+COMMON_ARGS_FIRST(struct snapshot_args);
 
 #define ONLY_LIST "qcbm only lists snapshots (-l); qemu-img makes, applies and deletes them"
 
 static const struct opt snapshot_opts[] = {
-    OPT_COMMON_FILE(snapshot_args),
-    { NULL, 'l', OPT_FLAG, offsetof(struct snapshot_args, list), NULL, "list the snapshots" },
-    OPT_COMMON_FORMAT_OR_RAW(snapshot_args),
-    { "force-share", 'U', OPT_FLAG, offsetof(struct snapshot_args, force_share), NULL,
-      "read while a writer is active" },
-    { "quiet", 'q', OPT_FLAG, offsetof(struct snapshot_args, quiet), NULL,
-      "accepted; the list is printed all the same" },
-    OPT_COMMON_NO_LOCK(snapshot_args),
-    OPT_COMMON_NO_SANDBOX(snapshot_args),
-    { NULL, 'a', OPT_REFUSED, 0, "SNAPSHOT", ONLY_LIST },
-    { NULL, 'c', OPT_REFUSED, 0, "SNAPSHOT", ONLY_LIST },
-    { NULL, 'd', OPT_REFUSED, 0, "SNAPSHOT", ONLY_LIST },
-    OPT_COMMON_IMAGE_OPTS(snapshot_args),
+    OPT_COMMON_FILE,
+    OPT_ROW(struct snapshot_args, NULL, 'l', OPT_FLAG, list, NULL, "list the snapshots"),
+    OPT_COMMON_FORMAT_OR_RAW,
+    OPT_COMMON_FORCE_SHARE,
+    OPT_ROW(struct snapshot_args, "quiet", 'q', OPT_FLAG, common.quiet, NULL,
+            "accepted; the list is printed all the same"),
+    OPT_COMMON_NO_LOCK,
+    OPT_COMMON_NO_SANDBOX,
+    OPT_NOT_HERE('a', "SNAPSHOT", ONLY_LIST),
+    OPT_NOT_HERE('c', "SNAPSHOT", ONLY_LIST),
+    OPT_NOT_HERE('d', "SNAPSHOT", ONLY_LIST),
+    OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
 
@@ -48,20 +47,19 @@ static int list_snapshots(struct qcbm_image *img, const char *path)
 static int run_snapshot(const struct cmd *cmd, int argc, char **argv)
 {
     struct snapshot_args args = { 0 };
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
+    int code = opt_parse(cmd, argc, argv, &args);
 
-    if (parsed != OPT_GO_ON)
-        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
+    if (code != OPT_GO_ON)
+        return code;
     if (!args.list)
         return cmd_usage_error(cmd, "Expecting -l: %s", ONLY_LIST);
-    if (!image_name_take(&args.path, &args.format, args.image_opts))
+    if (!common_take_name(&args.common))
         return EXIT_FAILED;
-    cmd_shut_in(args.no_sandbox, false, args.path, NULL);
-    unsigned flags = (args.force_share ? QCBM_OPEN_FORCE_SHARE : 0) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0);
+    common_shut_in(&args.common, false, NULL);
     struct cmd_disk disk;
-    if (!cmd_open_disk(args.path, args.format, flags, &disk))
+    if (!common_open_disk(&args.common, common_reading(&args.common), &disk))
         return EXIT_FAILED;
-    int code = disk.raw ? EXIT_DONE : list_snapshots(disk.img, args.path); /* a raw image has none */
+    code = disk.raw ? EXIT_DONE : list_snapshots(disk.img, args.common.path); /* a raw image has none */
     cmd_close_disk(&disk);
     return code;
 }

@@ -4,19 +4,19 @@
 #ifndef QCBM_TOOL_CMD_SYNTH_H
 #define QCBM_TOOL_CMD_SYNTH_H
 
+#include "common_args.h"
 #include "opt_parse.h"
 #include "plan_out.h"
 #include "progress.h"
 
 struct synth_args {
-    const char *path, *name, *surplus;
+    struct common_args common;
+    const char *name, *surplus;
     uint64_t granularity;
-    const char *format, *since, *like, *into, *undo;
-    enum opt_output output;
-    const char *object; /* without effect */
-    bool image_opts, disabled, replace, merge, dry_run, force, dirty_tail, quiet, progress, force_share, no_lock,
-        no_sandbox;
+    const char *since, *like, *into;
+    bool disabled, replace, merge, dirty_tail;
 };
+COMMON_ARGS_FIRST(struct synth_args);
 
 struct synth_job {
     const struct synth_args *args;
@@ -33,12 +33,23 @@ struct synth_job {
     struct qcbm_error refused; /* why a dry run found no way to write it; code 0: it did */
 };
 
+/* ---- the work (cmd_synth_job.c) ---- */
+
+int synth_open(struct synth_job *job);
 /* Stage the bitmap @name in job->edit, with figures. Prints the error. */
 int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, struct qcbm_synth_result **result,
                 struct qcbm_synth_summary *summary);
 /* Carry the edit out, or plan it in a dry run. Of an image that could not be written to there is no plan. */
 int synth_carry_out(struct synth_job *job);
+/* The bitmap that was named, staged and carried out. */
+int synth_one(struct synth_job *job);
 
+/* ---- the answer (cmd_synth_out.c) ---- */
+
+/* What OVERLAY is said to differ from, from malloc(). */
+char *synth_claim(const struct synth_job *job);
+void synth_one_print(const struct synth_job *job, const char *claimed);
+void synth_one_write(const struct synth_job *job, struct json_writer *w);
 /* "NAME: 1 MiB dirty ...", without an end of line. */
 void synth_print_figures(const char *name, const struct qcbm_synth_summary *s);
 void synth_write_figures(const struct qcbm_synth_summary *s, struct json_writer *w);
@@ -46,15 +57,5 @@ void synth_write_figures(const struct qcbm_synth_summary *s, struct json_writer 
 void synth_print_rest(const struct synth_job *job);
 /* Layers, plan; the array "notes" is left open for more. */
 void synth_write_rest(const struct synth_job *job, struct json_writer *w);
-
-/* ---- --like (cmd_synth_like.c) ---- */
-
-struct synth_like;
-
-/* All of BASE's bitmaps that the overlay lacks, in one edit. *@out is to be freed on failure too. */
-int synth_like_run(struct synth_job *job, struct synth_like **out);
-void synth_like_print(const struct synth_job *job, const struct synth_like *like, const char *claimed);
-void synth_like_write(const struct synth_job *job, const struct synth_like *like, struct json_writer *w);
-void synth_like_free(struct synth_like *like);
 
 #endif

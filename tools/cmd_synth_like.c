@@ -6,38 +6,14 @@
  * continued, by libvirt's rule. Bits are everything allocated above BASE, so that the bitmap of the top alone, which is
  * what qemu-nbd serves, lacks nothing either when BASE lies deeper than the next layer.
  */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd_synth.h"
-#include "colour.h"
+#include "cmd_synth_like.h"
 #include "qemu_text.h"
 
 /* Memory for bits, and what a bitmap takes however few they are. With the rest it stays below 256 MiB. */
 enum { MAX_BYTES = 192 << 20, EACH_BYTES = 5 << 10 };
-
-enum outcome { MADE, REPLACED, KEPT, SKIPPED };
-
-struct item {
-    char *name;
-    uint64_t granularity;
-    enum outcome outcome;
-    const char *why; /* not MADE: a static text */
-    bool hint;       /* ... which is no good for libvirt */
-    struct qcbm_synth_summary figures;
-};
-
-struct synth_like {
-    struct item *items; /* the bitmaps of BASE, in its order */
-    size_t n;
-    struct lack {
-        char *filename;
-        uint32_t lacks; /* of the bitmaps that BASE has */
-    } * layers;         /* between the overlay and BASE */
-    uint32_t n_layers;
-    bool other_size; /* BASE is shorter or longer than the overlay */
-};
 
 void synth_like_free(struct synth_like *like)
 {
@@ -56,13 +32,13 @@ void synth_like_free(struct synth_like *like)
 
 /* Bitmaps of one image, to be found by name. The library's list of a layer does not outlive the next look at the chain. */
 struct names {
-    struct item *items;
+    struct synth_item *items;
     size_t n;
 };
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const struct item *)a)->name, ((const struct item *)b)->name);
+    return strcmp(((const struct synth_item *)a)->name, ((const struct synth_item *)b)->name);
 }
 
 static void names_free(struct names *names)
@@ -95,7 +71,7 @@ static int names_load(struct qcbm_image *img, struct names *names)
         struct qcbm_bitmap_info b;
 
         qcbm_bitmap_get(img, i, &b, sizeof b);
-        names->items[i] = (struct item){ .name = strdup(b.name), .granularity = b.granularity };
+        names->items[i] = (struct synth_item){ .name = strdup(b.name), .granularity = b.granularity };
         names->items[i].why = fault_of(&image, &b);
         names->n++;
         if (!names->items[i].name)
@@ -104,9 +80,9 @@ static int names_load(struct qcbm_image *img, struct names *names)
     return EXIT_DONE;
 }
 
-static const struct item *names_find(const struct names *names, const char *name)
+static const struct synth_item *names_find(const struct names *names, const char *name)
 {
-    const struct item key = { .name = (char *)(uintptr_t)name };
+    const struct synth_item key = { .name = (char *)(uintptr_t)name };
 
     return names->n ? bsearch(&key, names->items, names->n, sizeof key, by_name) : NULL;
 }
@@ -115,8 +91,8 @@ static const struct item *names_find(const struct names *names, const char *name
 static void choose(const struct synth_job *job, struct synth_like *like, const struct names *own)
 {
     for (size_t i = 0; i < like->n; i++) {
-        struct item *item = &like->items[i];
-        const struct item *there = names_find(own, item->name);
+        struct synth_item *item = &like->items[i];
+        const struct synth_item *there = names_find(own, item->name);
 
         item->outcome = item->why ? SKIPPED : !there ? MADE : job->args->replace ? REPLACED : KEPT;
         if (item->outcome == KEPT) {
@@ -139,7 +115,7 @@ static int count_lacking(struct synth_like *like, const struct qcbm_chain_layer 
     if (code == EXIT_DONE && names.n > 0)
         qsort(names.items, names.n, sizeof *names.items, by_name);
     for (size_t i = 0; code == EXIT_DONE && i < like->n; i++) {
-        const struct item *there = names_find(&names, like->items[i].name);
+        const struct synth_item *there = names_find(&names, like->items[i].name);
 
         lack->lacks += like->items[i].outcome != SKIPPED && (!there || there->why);
     }
@@ -189,9 +165,9 @@ static int look_at_chain(struct synth_job *job, struct synth_like *like, struct 
     int code;
 
     if (err.code)
-        return cmd_lib_error(&err, "Could not read the backing chain of '%s'", job->args->path);
+        return cmd_lib_error(&err, "Could not read the backing chain of '%s'", job->args->common.path);
     if (depth == 0)
-        return cmd_error("'%s' is not in the backing chain of '%s'", job->args->like, job->args->path);
+        return cmd_error("'%s' is not in the backing chain of '%s'", job->args->like, job->args->common.path);
     if (!layer.image)
         return cmd_error("'%s' is a raw file: it has no bitmaps", job->args->like);
     code = take_base(job, like, &layer);
@@ -200,7 +176,7 @@ static int look_at_chain(struct synth_job *job, struct synth_like *like, struct 
         return cmd_error("no memory");
     for (uint32_t i = 1; code == EXIT_DONE && i < depth; i++) {
         if (qcbm_chain_get(chain, i, &layer, sizeof layer, &err) < 0)
-            return cmd_lib_error(&err, "Could not read the backing chain of '%s'", job->args->path);
+            return cmd_lib_error(&err, "Could not read the backing chain of '%s'", job->args->common.path);
         code = count_lacking(like, &layer);
     }
     return code;
@@ -212,10 +188,10 @@ static int look(struct synth_job *job, struct synth_like *like)
     struct qcbm_error err;
     int code;
 
-    if (qcbm_same_file(job->args->path, job->args->like))
+    if (qcbm_same_file(job->args->common.path, job->args->like))
         return cmd_error("'%s' is the overlay itself", job->args->like);
     if (qcbm_chain_open(job->overlay, &chain, &err) < 0)
-        return cmd_lib_error(&err, "Could not open the backing chain of '%s'", job->args->path);
+        return cmd_lib_error(&err, "Could not open the backing chain of '%s'", job->args->common.path);
     code = look_at_chain(job, like, chain);
     qcbm_chain_close(chain);
     return code;
@@ -224,9 +200,9 @@ static int look(struct synth_job *job, struct synth_like *like)
 /* ---- the work ------------------------------------------------------------------------------------------ */
 
 /* One scan for each granularity; the bitmaps after the first of it are copies. @first: by the exponent. */
-static int make_item(struct synth_job *job, struct item *item, struct item *first[64])
+static int make_item(struct synth_job *job, struct synth_item *item, struct synth_item *first[64])
 {
-    struct item **model = &first[__builtin_ctzll(item->granularity)];
+    struct synth_item **model = &first[__builtin_ctzll(item->granularity)];
     struct qcbm_synth_result *result = NULL;
     struct qcbm_error err;
     int code;
@@ -235,7 +211,8 @@ static int make_item(struct synth_job *job, struct item *item, struct item *firs
         item->figures = (*model)->figures;
         if ((item->outcome == REPLACED && qcbm_edit_remove(job->edit, item->name, &err) < 0) ||
             qcbm_edit_copy(job->edit, item->name, NULL, (*model)->name, &err) < 0)
-            return cmd_lib_error(&err, "Could not synthesise bitmap '%s' from '%s'", item->name, job->args->path);
+            return cmd_lib_error(&err, "Could not synthesise bitmap '%s' from '%s'", item->name,
+                                 job->args->common.path);
         return EXIT_DONE;
     }
     code = synth_stage(job, item->name, item->granularity, &result, &item->figures);
@@ -251,12 +228,12 @@ static int make_item(struct synth_job *job, struct item *item, struct item *firs
 
 static int make_all(struct synth_job *job, struct synth_like *like)
 {
-    struct item *first[64] = { NULL };
+    struct synth_item *first[64] = { NULL };
     uint64_t bytes = 0;
     int code = EXIT_DONE;
 
     for (size_t i = 0; code == EXIT_DONE && i < like->n; i++) {
-        struct item *item = &like->items[i];
+        struct synth_item *item = &like->items[i];
 
         if (item->outcome != MADE && item->outcome != REPLACED)
             continue;
@@ -284,122 +261,4 @@ int synth_like_run(struct synth_job *job, struct synth_like **out)
         return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
     code = make_all(job, like);
     return code == EXIT_DONE ? synth_carry_out(job) : code;
-}
-
-/* ---- the answer ---------------------------------------------------------------------------------------- */
-
-static size_t count(const struct synth_like *like, bool made)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < like->n; i++)
-        n += (like->items[i].outcome == MADE || like->items[i].outcome == REPLACED) == made;
-    return n;
-}
-
-/* Calls @tell for each line about what libvirt may still miss. */
-static bool all_skipped(const struct synth_like *like)
-{
-    for (size_t i = 0; i < like->n; i++)
-        if (like->items[i].outcome != SKIPPED)
-            return false;
-    return true;
-}
-
-static void each_note(const struct synth_job *job, const struct synth_like *like,
-                      void (*tell)(void *opaque, const char *note), void *opaque)
-{
-    char text[1024];
-
-    if (like->n == 0 || all_skipped(like)) {
-        snprintf(text, sizeof text, "'%.300s' has no bitmap that %s", job->args->like,
-                 like->n == 0 ? "could be continued: was it copied without its bitmaps?" : "records and is consistent");
-        tell(opaque, text);
-    }
-    if (like->other_size)
-        tell(opaque, "the virtual sizes of BASE and OVERLAY differ: libvirt merges the bitmaps of equal sizes only");
-    for (uint32_t i = 0; i < like->n_layers; i++) {
-        if (like->layers[i].lacks == 0)
-            continue;
-        snprintf(text, sizeof text,
-                 "'%.300s', which lies between, lacks %" PRIu32 " of these bitmaps, and libvirt wants them in every "
-                 "layer: qcbm synth --like '%.300s' '%.300s'",
-                 like->layers[i].filename, like->layers[i].lacks, job->args->like, like->layers[i].filename);
-        tell(opaque, text);
-    }
-    for (size_t i = 0; i < like->n; i++) {
-        if (!like->items[i].hint)
-            continue;
-        snprintf(text, sizeof text,
-                 "libvirt does not accept '%.300s' in OVERLAY as it is: --replace puts a good one in its place",
-                 like->items[i].name);
-        tell(opaque, text);
-        return; /* it is the same for all of them */
-    }
-}
-
-static void print_note(void *opaque, const char *note)
-{
-    (void)opaque;
-    colour_word(stdout, TONE_NOTE, "note:");
-    putchar(' ');
-    print_escaped(stdout, note, strlen(note));
-    putchar('\n');
-}
-
-static void print_item(const struct synth_job *job, const struct item *item)
-{
-    if (!item->why) {
-        synth_print_figures(item->name, &item->figures);
-        printf("%s\n", item->outcome == REPLACED ? "; replaced" : "");
-        return;
-    }
-    print_escaped(stdout, item->name, strlen(item->name));
-    printf(": %s, %s in '", item->outcome == KEPT ? "left alone" : "not continued", item->why);
-    print_escaped(stdout, item->outcome == KEPT ? job->args->path : job->args->like,
-                  strlen(item->outcome == KEPT ? job->args->path : job->args->like));
-    printf("'\n");
-}
-
-void synth_like_print(const struct synth_job *job, const struct synth_like *like, const char *claimed)
-{
-    for (size_t i = 0; i < like->n; i++)
-        print_item(job, &like->items[i]);
-    printf("bitmaps %s: %zu, left out: %zu; %.3f s; ", job->args->dry_run ? "to be made" : "made", count(like, true),
-           count(like, false), job->seconds);
-    print_escaped(stdout, claimed, strlen(claimed));
-    putchar('\n');
-    each_note(job, like, print_note, NULL);
-    synth_print_rest(job);
-}
-
-static void write_item(const struct item *item, struct json_writer *w)
-{
-    static const char *const outcomes[] = { "made", "replaced", "kept", "skipped" };
-
-    json_begin_object(w, NULL);
-    json_string(w, "bitmap", item->name);
-    json_string(w, "outcome", outcomes[item->outcome]);
-    if (item->why)
-        json_string(w, "reason", item->why);
-    else
-        synth_write_figures(&item->figures, w);
-    json_end_object(w);
-}
-
-static void write_note(void *opaque, const char *note)
-{
-    json_string(opaque, NULL, note);
-}
-
-void synth_like_write(const struct synth_job *job, const struct synth_like *like, struct json_writer *w)
-{
-    json_string(w, "like", job->args->like);
-    json_begin_array(w, "bitmaps");
-    for (size_t i = 0; i < like->n; i++)
-        write_item(&like->items[i], w);
-    json_end_array(w);
-    synth_write_rest(job, w);
-    each_note(job, like, write_note, w);
-    json_end_array(w);
 }

@@ -4,33 +4,32 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "image_name.h"
+#include "common_args.h"
 #include "opt_parse.h"
 #include "plan_out.h"
 #include "progress.h"
 #include "qemu_text.h"
 
 struct undo_args {
-    const char *path, *undo_path, *format;
-    enum opt_output output;
-    const char *object; /* without effect */
-    bool image_opts, dry_run, force, quiet, progress, no_lock, no_sandbox;
+    struct common_args common;
+    const char *undo_path;
 };
+COMMON_ARGS_FIRST(struct undo_args);
 
 static const struct opt undo_opts[] = {
-    { NULL, 0, OPT_ARG, offsetof(struct undo_args, path), "FILE", "image" },
-    { NULL, 0, OPT_ARG, offsetof(struct undo_args, undo_path), "UNDOFILE", "undo file" },
-    { "dry-run", 0, OPT_FLAG, offsetof(struct undo_args, dry_run), NULL,
-      "compare image and undo file, print what would be\nwritten, and write nothing" },
-    { "force", 0, OPT_FLAG, offsetof(struct undo_args, force), NULL,
-      "undo it though the image was written since: bitmaps that\nrecord writes lack these then" },
-    OPT_COMMON_FORMAT(undo_args),
-    { "quiet", 'q', OPT_FLAG, offsetof(struct undo_args, quiet), NULL, "print errors only" },
-    OPT_COMMON_PROGRESS(undo_args),
-    OPT_COMMON_OUTPUT(undo_args),
-    OPT_COMMON_NO_LOCK(undo_args),
-    OPT_COMMON_NO_SANDBOX(undo_args),
-    OPT_COMMON_IMAGE_OPTS(undo_args),
+    OPT_ROW(struct undo_args, NULL, 0, OPT_ARG, common.path, "FILE", "image"),
+    OPT_ROW(struct undo_args, NULL, 0, OPT_ARG, undo_path, "UNDOFILE", "undo file"),
+    OPT_ROW(struct undo_args, "dry-run", 0, OPT_FLAG, common.dry_run, NULL,
+            "compare image and undo file, print what would be\nwritten, and write nothing"),
+    OPT_ROW(struct undo_args, "force", 0, OPT_FLAG, common.force, NULL,
+            "undo it though the image was written since: bitmaps that\nrecord writes lack these then"),
+    OPT_COMMON_FORMAT,
+    OPT_COMMON_QUIET,
+    OPT_COMMON_PROGRESS,
+    OPT_COMMON_OUTPUT,
+    OPT_COMMON_NO_LOCK,
+    OPT_COMMON_NO_SANDBOX,
+    OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
 
@@ -62,7 +61,7 @@ static void print_text(const struct job *job)
         printf("nothing to undo: the image is as it was before the change\n");
         return;
     }
-    printf("%s: %s in %" PRIu32 " writes, %" PRIu32 " flushes; ", job->args->dry_run ? "to be undone" : "undone",
+    printf("%s: %s in %" PRIu32 " writes, %" PRIu32 " flushes; ", job->args->common.dry_run ? "to be undone" : "undone",
            size_text(r->bytes_written).text, r->writes, r->flushes);
     printf("the file gets shorter by %s%s\n", size_text(r->bytes_cut).text,
            r->found == QCBM_UNDO_FOUND_BETWEEN ? "; the change, or an undo of it, had been cut short" : "");
@@ -76,7 +75,7 @@ static void print_json(const struct job *job)
     json_begin_object(&w, NULL);
     json_string(&w, "image", job->path);
     json_string(&w, "undo-file", job->undo_path);
-    json_bool(&w, "dry-run", job->args->dry_run);
+    json_bool(&w, "dry-run", job->args->common.dry_run);
     json_string(&w, "found", found_names[r->found]);
     json_string(&w, "writer", writer_names[r->writer]);
     json_u64(&w, "bytes-written", r->bytes_written);
@@ -84,7 +83,7 @@ static void print_json(const struct job *job)
     json_u64(&w, "flushes", r->flushes);
     json_u64(&w, "bytes-cut", r->bytes_cut);
     json_u64(&w, "file-size", r->file_size);
-    if (job->args->dry_run)
+    if (job->args->common.dry_run)
         plan_write_steps(&job->plan, &w);
     json_end_object(&w);
     json_finish(&w);
@@ -101,24 +100,24 @@ static void warn_of_writer(const struct qcbm_undo_result *r)
 static int undo(struct job *job, struct qcbm_image *img)
 {
     struct qcbm_undo_options options = QCBM_UNDO_OPTIONS_INIT;
-    struct progress progress = { .wanted = job->args->progress && !job->args->quiet };
+    struct progress progress = { .wanted = job->args->common.progress && !job->args->common.quiet };
     const struct qcbm_progress told = progress_of(&progress);
     struct qcbm_error err;
     int ret;
 
     options.progress = &told;
-    options.dry_run = job->args->dry_run;
-    options.force = job->args->force;
-    options.step = job->args->dry_run ? plan_collect : NULL;
+    options.dry_run = job->args->common.dry_run;
+    options.force = job->args->common.force;
+    options.step = job->args->common.dry_run ? plan_collect : NULL;
     options.opaque = &job->plan;
     ret = qcbm_undo(img, job->undo_path, &options, &job->result, sizeof job->result, &err);
     progress_end(&progress, ret == 0);
     if (ret < 0)
         return cmd_lib_error(&err, "Could not undo the change of '%s'", job->path);
     warn_of_writer(&job->result);
-    if (job->args->output == OUTPUT_JSON)
+    if (job->args->common.output == OUTPUT_JSON)
         print_json(job);
-    else if (!job->args->quiet)
+    else if (!job->args->common.quiet)
         print_text(job);
     return EXIT_DONE;
 }
@@ -126,20 +125,19 @@ static int undo(struct job *job, struct qcbm_image *img)
 static int run_undo(const struct cmd *cmd, int argc, char **argv)
 {
     struct undo_args args = { 0 };
-    enum opt_result parsed = opt_parse(cmd, argc, argv, &args);
+    int code = opt_parse(cmd, argc, argv, &args);
 
-    if (parsed != OPT_GO_ON)
-        return parsed == OPT_HELP_SHOWN ? EXIT_DONE : EXIT_FAILED;
-    if (!image_name_take(&args.path, &args.format, args.image_opts))
+    if (code != OPT_GO_ON)
+        return code;
+    if (!common_take_name(&args.common))
         return EXIT_FAILED;
-    struct job job = { .args = &args, .path = args.path, .undo_path = args.undo_path };
-    if (args.dry_run)
-        cmd_shut_in(args.no_sandbox, false, job.path, job.undo_path);
-    struct qcbm_image *img =
-        cmd_open(job.path, args.format, (args.dry_run ? 0 : QCBM_OPEN_WRITE) | (args.no_lock ? QCBM_OPEN_NO_LOCK : 0));
+    struct job job = { .args = &args, .path = args.common.path, .undo_path = args.undo_path };
+    if (args.common.dry_run)
+        common_shut_in(&args.common, false, job.undo_path);
+    struct qcbm_image *img = common_open(&args.common, common_writing(&args.common));
     if (!img)
         return EXIT_FAILED;
-    int code = undo(&job, img);
+    code = undo(&job, img);
     plan_clear(&job.plan);
     qcbm_close(img);
     return code;

@@ -10,7 +10,7 @@
 
 #include "complete.h"
 #include "help.h"
-#include "opt_parse.h"
+#include "opt.h"
 
 /* The command line as far as it is there. */
 struct line {

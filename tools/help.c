@@ -1,67 +1,12 @@
-/* help.c - help for people: the commands, one command, and words that are no command
+/* help.c - help for people: the commands, and words that are none
  * SPDX-License-Identifier: MIT
  */
 #include <string.h>
 
 #include "help.h"
+#include "help_command.h"
 #include "hint.h"
-#include "opt_parse.h"
-
-/* ---- one command --------------------------------------------------------------------------------------- */
-
-/* "-g, --granularity=SIZE" in @text. */
-static void option_form(const struct opt *opt, char *text, size_t size)
-{
-    char letter[4] = "";
-
-    if (opt->letter)
-        snprintf(letter, sizeof letter, "-%c", opt->letter);
-    snprintf(text, size, "%s%s%s%s%s%s", opt->letter ? letter : "    ", opt->letter && opt->name ? ", " : "",
-             opt->name ? "--" : "", opt->name ? opt->name : "", opt->value ? opt->name ? "=" : " " : "",
-             opt->value ? opt->value : "");
-}
-
-static void show_option(const struct opt *opt)
-{
-    char form[64];
-    const char *line = opt->help;
-
-    if (opt->kind == OPT_REFUSED || opt_is_argument(opt))
-        return;
-    option_form(opt, form, sizeof form);
-    printf("  %-26s", form);
-    if (strlen(form) > 25)
-        printf("\n%28s", "");
-    for (const char *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
-        printf("%.*s\n%28s", (int)(end - line), line, "");
-    printf("%s\n", line);
-}
-
-static void show_arguments(const struct cmd *cmd)
-{
-    if (cmd->synopsis) {
-        printf(" %s", cmd->synopsis);
-        return;
-    }
-    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
-        if (opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS)
-            printf(opt->kind == OPT_ARG ? " %s" : " [%s]", opt->value);
-    }
-}
-
-void help_command(const struct cmd *cmd)
-{
-    printf("Usage: qcbm %s [OPTION]...", cmd->name);
-    show_arguments(cmd);
-    printf("\n%s\n\n", cmd->summary);
-    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++)
-        show_option(opt);
-    show_option(&opt_help);
-    printf("\nExit code: %s. See also: man qcbm-%s\n", cmd->exit_codes ? cmd->exit_codes : "0 done, 1 failed",
-           cmd->name);
-}
-
-/* ---- all commands -------------------------------------------------------------------------------------- */
+#include "opt.h"
 
 void help_overview(FILE *out)
 {

@@ -1,4 +1,4 @@
-/* help.h - help for people: the commands, one command, and words that are no command
+/* help.h - help for people: the commands, and words that are none
  * SPDX-License-Identifier: MIT
  */
 #ifndef QCBM_TOOL_HELP_H
@@ -10,8 +10,6 @@
 
 /* All commands. */
 void help_overview(FILE *out);
-/* The options of one. */
-void help_command(const struct cmd *cmd);
 /* "qcbm help [COMMAND]"; @name may be NULL. Returns the exit code. */
 int help_about(const char *name);
 /* The command of that name, or NULL. */

@@ -1,4 +1,4 @@
-/* opt_parse.c - one table of options and arguments per command: parsing, help and completion come from it
+/* opt_parse.c - a command line read by a table of options
  * SPDX-License-Identifier: MIT
  */
 #include <getopt.h>
@@ -9,14 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "help.h"
+#include "help_command.h"
 #include "hint.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
 
 enum { MAX_OPTIONS = 64, LONG_BASE = 256 }; /* getopt's value of table row i is LONG_BASE + i */
-
-const struct opt opt_help = { "help", 'h', OPT_FLAG, 0, NULL, "show this help" };
 
 /* What getopt_long() wants, made from our table. Row 0 is --help. Starts as all zeros. */
 struct getopt_view {
@@ -25,11 +23,6 @@ struct getopt_view {
     const struct opt *rows[MAX_OPTIONS];
     size_t n_rows;
 };
-
-bool opt_is_argument(const struct opt *opt)
-{
-    return opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS || opt->kind == OPT_ARG_SURPLUS;
-}
 
 static void view_add(struct getopt_view *v, size_t *n_longs, char **letter, const struct opt *opt)
 {
@@ -214,7 +207,7 @@ static bool set_arguments(const struct cmd *cmd, char **words, void *args)
     return missing || *words ? wrong_number(cmd) : true;
 }
 
-enum opt_result opt_parse(const struct cmd *cmd, int argc, char **argv, void *args)
+int opt_parse(const struct cmd *cmd, int argc, char **argv, void *args)
 {
     struct getopt_view view = { 0 };
     int got;
@@ -224,15 +217,15 @@ enum opt_result opt_parse(const struct cmd *cmd, int argc, char **argv, void *ar
     while ((got = getopt_long(argc, argv, view.letters, view.longs, NULL)) != -1) {
         if (got == '?' || got == ':') {
             explain(cmd, got, argv[optind - 1]);
-            return OPT_WRONG;
+            return EXIT_FAILED;
         }
         const struct opt *opt = view_find(&view, got);
         if (opt == &opt_help) {
             help_command(cmd);
-            return OPT_HELP_SHOWN;
+            return EXIT_DONE;
         }
         if (!set_option(opt, optarg, args))
-            return OPT_WRONG;
+            return EXIT_FAILED;
     }
-    return set_arguments(cmd, argv + optind, args) ? OPT_GO_ON : OPT_WRONG;
+    return set_arguments(cmd, argv + optind, args) ? OPT_GO_ON : EXIT_FAILED;
 }

@@ -40,9 +40,9 @@ static int check_undo(const char *undo, struct qcbm_error *err)
     return QCBM_E_EXISTS;
 }
 
-static int commit(struct plan *plan, struct qcbm_edit *edit, const struct plan_how *how, struct qcbm_error *err)
+static int commit(struct plan *plan, struct qcbm_edit *edit, const struct common_args *how, struct qcbm_error *err)
 {
-    struct progress shown = { .wanted = how->progress };
+    struct progress shown = { .wanted = how->progress && !how->quiet };
     const struct qcbm_progress progress = progress_of(&shown);
     int ret = how->undo ? qcbm_edit_set_undo(edit, how->undo, err) : 0;
 
@@ -66,7 +66,7 @@ static int look_ahead(struct plan *plan, struct qcbm_edit *edit, const char *und
     return ret;
 }
 
-int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, const struct plan_how *how,
+int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, const struct common_args *how,
              struct qcbm_error *err)
 {
     int ret;

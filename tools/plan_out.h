@@ -4,6 +4,7 @@
 #ifndef QCBM_TOOL_PLAN_OUT_H
 #define QCBM_TOOL_PLAN_OUT_H
 
+#include "common_args.h"
 #include "json_write.h"
 #include "qcbm.h"
 #include "stale.h"
@@ -16,13 +17,9 @@ struct plan {
     struct stale_names stale; /* that were given up, or would be */
 };
 
-struct plan_how {
-    bool dry_run, progress; /* progress of a commit, on stderr */
-    const char *undo;       /* undo file, or NULL */
-};
-/* With how->dry_run work out what a commit of @edit, of @img, would write, else commit. Returns what the library returns.
- * Stale bitmaps that go away are told on stderr. */
-int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, const struct plan_how *how,
+/* In a dry run work out what a commit of @edit, of @img, would write, else commit, with undo file and progress as @how says.
+ * Returns what the library returns. Stale bitmaps that go away are told on stderr. */
+int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, const struct common_args *how,
              struct qcbm_error *err);
 void plan_clear(struct plan *plan);
 

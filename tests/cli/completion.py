@@ -133,16 +133,24 @@ def fish(scripts, env):
     return failed
 
 
+def ask(*words):
+    """The words that can follow, each with what is said of it."""
+    out = subprocess.run(['qcbm', 'complete', '--', *words], capture_output=True, text=True, check=True).stdout
+    return [row.split('\t') for row in out.splitlines()[1:]]
+
+
 def many():
-    """Words are given once, all of them, and each option with what --help says of it."""
-    out = subprocess.run(['qcbm', 'complete', '--', 'synth', '--'], capture_output=True, text=True, check=True).stdout
-    told = [row.split('\t') for row in out.splitlines()[1:]]
-    shown = subprocess.run(['qcbm', 'synth', '--help'], capture_output=True, text=True, check=True).stdout
-    options = re.findall(r'^ +(?:-.,)? +?(--[a-z-]+)', shown, re.M)
-    if sorted(w.rstrip('=') for w, _ in told) != sorted(options) or not all(about in shown for _, about in told):
-        print('FAIL options of synth: %r, --help has %r' % (told, options))
-        return 1
-    return 0
+    """Words are given once, all of them, and each option of each command with what --help says of it."""
+    commands = [word for word, _ in ask('') if word != 'help']
+    failed = len(commands) != 10
+    for command in commands:
+        told = ask(command, '--')
+        shown = subprocess.run(['qcbm', command, '--help'], capture_output=True, text=True, check=True).stdout
+        options = re.findall(r'^ +(?:-.,)? +?(--[a-z-]+)', shown, re.M)
+        if sorted(w.rstrip('=') for w, _ in told) != sorted(options) or not all(about in shown for _, about in told):
+            print('FAIL options of %s: %r, --help has %r' % (command, told, options))
+            failed += 1
+    return failed
 
 
 def main():

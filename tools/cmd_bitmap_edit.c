@@ -1,0 +1,158 @@
+/* cmd_bitmap_edit.c - the operations of qcbm bitmap in one edit: all of them, in their order, or none
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd_bitmap_edit.h"
+#include "plan_out.h"
+
+/* Of the image itself nothing has to be opened for SRC, and its own locks would refuse that. */
+static bool is_itself(const struct bitmap_args *args)
+{
+    if (!args->source)
+        return true;
+    return (!args->source_format || strcmp(args->source_format, "qcow2") == 0) &&
+           qcbm_same_file(args->source, args->common.path);
+}
+
+static int open_images(struct bitmap_job *job)
+{
+    const struct bitmap_args *args = job->args;
+
+    job->img = common_open(&args->common, common_writing(&args->common));
+    if (!job->img)
+        return EXIT_FAILED;
+    if (is_itself(args))
+        return EXIT_DONE;
+    job->source = cmd_open(args->source, args->source_format, common_reading(&args->common));
+    return job->source ? EXIT_DONE : EXIT_FAILED;
+}
+
+static int add_result(struct bitmap_job *job, const struct bitmap_result *result, const char *name,
+                      struct qcbm_error *err)
+{
+    struct bitmap_result *to = &job->results[job->n_results];
+
+    *to = *result;
+    to->name = strdup(name);
+    if (!to->name) {
+        *err = (struct qcbm_error){ .code = QCBM_E_NOMEM, .offset = QCBM_NO_OFFSET, .message = "no memory" };
+        return QCBM_E_NOMEM;
+    }
+    job->n_results++;
+    return 0;
+}
+
+static int do_action(struct bitmap_job *job, const struct opt_action *action, struct qcbm_error *err)
+{
+    const struct bitmap_verb *verb = bitmap_verb_of(action);
+    struct bitmap_result result = { .action = action };
+    const char *name = job->name;
+    int ret = verb->edit(job, &result, err);
+
+    if (ret < 0 || verb->told == BITMAP_TOLD_NOTHING)
+        return ret;
+    result.has_figures = verb->told != BITMAP_TOLD_RENAMED;
+    if (result.has_figures)
+        ret = qcbm_edit_look(job->edit, job->name, &result.figures, sizeof result.figures, err);
+    return ret < 0 ? ret : add_result(job, &result, name, err);
+}
+
+static int do_actions(struct bitmap_job *job, struct plan *plan)
+{
+    const struct opt_actions *actions = &job->args->actions;
+    const struct common_args *common = &job->args->common;
+    struct qcbm_error err;
+
+    job->results = calloc(actions->count, sizeof *job->results);
+    if (!job->results)
+        return cmd_error("no memory");
+    if (qcbm_edit_begin(job->img, &job->edit, &err) < 0)
+        return cmd_lib_error(&err, "Could not change '%s'", common->path);
+    for (size_t i = 0; i < actions->count; i++) {
+        if (do_action(job, &actions->list[i], &err) == 0)
+            continue;
+        if (err.offset == QCBM_NO_OFFSET) /* qemu-img's words */
+            return cmd_lib_error(&err, "Operation %s on bitmap %s failed", actions->list[i].opt->name, job->name);
+        return cmd_lib_error(&err, "Operation %s on bitmap %s of '%s' failed", actions->list[i].opt->name, job->name,
+                             common->path);
+    }
+    if (plan_run(plan, job->img, job->edit, common, &err) < 0)
+        return cmd_lib_error(&err, "Could not change '%s'", common->path);
+    return EXIT_DONE;
+}
+
+static void print_json(const struct bitmap_job *job, const struct plan *plan)
+{
+    const struct opt_actions *actions = &job->args->actions;
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    json_begin_object(&w, NULL);
+    json_string(&w, "image", job->args->common.path);
+    json_string(&w, "bitmap", job->args->name);
+    json_begin_array(&w, "operations");
+    for (size_t i = 0; i < actions->count; i++)
+        json_string(&w, NULL, actions->list[i].opt->name);
+    json_end_array(&w);
+    bitmap_results_json(job, &w);
+    json_bool(&w, "dry-run", job->args->common.dry_run);
+    plan_write_json(plan, job->args->common.dry_run, &w);
+    json_end_object(&w);
+    json_finish(&w);
+}
+
+static void print_text(const struct bitmap_job *job, const struct plan *plan)
+{
+    bitmap_results_print(job);
+    if (job->args->common.dry_run)
+        plan_print(plan, stdout);
+}
+
+/* What --import reads, before an image is locked. */
+static int open_inputs(struct bitmap_job *job)
+{
+    const struct opt_actions *actions = &job->args->actions;
+    int code = EXIT_DONE;
+
+    job->inputs = calloc(actions->count, sizeof *job->inputs);
+    if (!job->inputs)
+        return cmd_error("no memory");
+    for (size_t i = 0; code == EXIT_DONE && i < actions->count; i++) {
+        if (bitmap_verb_of(&actions->list[i])->needs & BITMAP_INPUT)
+            code = input_open(&job->inputs[i], actions->list[i].value);
+    }
+    return code;
+}
+
+static void close_inputs(struct bitmap_job *job)
+{
+    for (size_t i = 0; job->inputs && i < job->args->actions.count; i++)
+        input_close(&job->inputs[i]);
+    free(job->inputs);
+}
+
+int bitmap_edit(const struct bitmap_args *args)
+{
+    struct bitmap_job job = { .args = args, .name = args->name };
+    struct plan plan = { 0 };
+    int code = open_inputs(&job);
+
+    if (args->common.dry_run) /* it only reads then; what --import names is open by now */
+        common_shut_in(&args->common, false, args->source);
+    if (code == EXIT_DONE)
+        code = open_images(&job);
+    if (code == EXIT_DONE)
+        code = do_actions(&job, &plan);
+    if (code == EXIT_DONE && args->common.output == OUTPUT_JSON)
+        print_json(&job, &plan);
+    else if (code == EXIT_DONE && !args->common.quiet)
+        print_text(&job, &plan);
+    plan_clear(&plan);
+    bitmap_results_free(&job);
+    close_inputs(&job);
+    qcbm_edit_free(job.edit);
+    qcbm_close(job.source);
+    qcbm_close(job.img);
+    return code;
+}

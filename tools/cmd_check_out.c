@@ -1,0 +1,132 @@
+/* cmd_check_out.c - what qcbm check tells at the end: qemu-img's totals, and as JSON all that was found
+ * SPDX-License-Identifier: MIT
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cmd_check.h"
+#include "json_write.h"
+
+static const char *severity_name(enum qcbm_check_severity s)
+{
+    static const char *const names[] = { "warning", "leak", "corruption", "damage", "fault" };
+
+    return names[s];
+}
+
+static const char *repair_name(enum qcbm_repair_level r)
+{
+    static const char *const names[] = { "none", "leaks", "all", "bitmaps" };
+
+    return names[r];
+}
+
+void check_print_text(const struct qcbm_check_result *r)
+{
+    if (r->corruptions + r->leaks + r->check_errors == 0)
+        printf("No errors were found on the image.\n");
+    if (r->corruptions)
+        printf("\n%" PRIu64 " errors were found on the image.\n"
+               "Data may be corrupted, or further writes to the image may corrupt it.\n",
+               r->corruptions);
+    if (r->leaks)
+        printf("\n%" PRIu64 " leaked clusters were found on the image.\n%s\n", r->leaks,
+               r->keep_leaks ? "They may be data that something damaged pointed to: do not free them."
+                             : "This means waste of disk space, but no harm to data.");
+    if (r->check_errors)
+        printf("\n%" PRIu64 " internal errors have occurred during the check.\n", r->check_errors);
+    if (r->total_clusters && r->allocated_clusters)
+        printf("%" PRIu64 "/%" PRIu64 " = %0.2f%% allocated, %0.2f%% fragmented, %0.2f%% compressed clusters\n",
+               r->allocated_clusters, r->total_clusters,
+               (double)r->allocated_clusters * 100.0 / (double)r->total_clusters,
+               (double)r->fragmented_clusters * 100.0 / (double)r->allocated_clusters,
+               (double)r->compressed_clusters * 100.0 / (double)r->allocated_clusters);
+    if (r->image_end_offset)
+        printf("Image end offset: %" PRIu64 "\n", r->image_end_offset);
+}
+
+static void json_unless_zero(struct json_writer *w, const char *key, uint64_t value)
+{
+    if (value)
+        json_u64(w, key, value);
+}
+
+static void write_findings(struct json_writer *w, const struct check_report *r)
+{
+    json_begin_array(w, "findings");
+    for (size_t i = 0; i < r->n_listed; i++) {
+        const struct qcbm_check_finding *f = &r->listed[i].f;
+
+        json_begin_object(w, NULL);
+        json_string(w, "code", f->problem->code);
+        json_string(w, "severity", severity_name(f->problem->severity));
+        if (f->offset != QCBM_NO_OFFSET)
+            json_u64(w, "offset", f->offset);
+        if (f->table)
+            json_string(w, "table", f->table);
+        if (f->index != UINT64_MAX)
+            json_u64(w, "index", f->index);
+        if (f->bitmap != UINT32_MAX)
+            json_u64(w, "bitmap", f->bitmap);
+        json_string(w, "message", r->listed[i].message);
+        json_end_object(w);
+    }
+    json_end_array(w);
+    json_unless_zero(w, "findings-left-out", r->left_out);
+}
+
+static void write_problems(struct json_writer *w, const struct check_report *r)
+{
+    json_begin_array(w, "problems");
+    for (size_t i = 0; i < r->n_kinds; i++) {
+        const struct qcbm_problem *p = r->kinds[i].problem;
+
+        json_begin_object(w, NULL);
+        json_string(w, "code", p->code);
+        json_string(w, "severity", severity_name(p->severity));
+        json_u64(w, "count", r->kinds[i].count);
+        json_string(w, "consequence", p->consequence);
+        json_string(w, "cure", r->kinds[i].cure);
+        json_string(w, "repair", repair_name(r->kinds[i].repair));
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+void check_print_json(const struct check_report *r)
+{
+    const struct qcbm_check_result *t = &r->result;
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    json_begin_object(&w, NULL);
+    json_unless_zero(&w, "image-end-offset", t->image_end_offset);
+    json_unless_zero(&w, "total-clusters", t->total_clusters);
+    json_unless_zero(&w, "corruptions", t->corruptions);
+    json_u64(&w, "check-errors", t->check_errors);
+    json_unless_zero(&w, "fragmented-clusters", t->fragmented_clusters);
+    json_unless_zero(&w, "leaks", t->leaks);
+    json_string(&w, "filename", r->path);
+    json_unless_zero(&w, "allocated-clusters", t->allocated_clusters);
+    json_unless_zero(&w, "compressed-clusters", t->compressed_clusters);
+    json_string(&w, "format", "qcow2");
+    json_unless_zero(&w, "damages", t->damages);
+    json_unless_zero(&w, "warnings", t->warnings);
+    json_unless_zero(&w, "passes", t->passes > 1 ? t->passes : 0);
+    if (r->n_listed) {
+        write_findings(&w, r);
+        write_problems(&w, r);
+    }
+    json_end_object(&w);
+    json_finish(&w);
+}
+
+/* On stderr: stdout is that of qemu-img. */
+void check_explain(const struct check_report *r)
+{
+    for (size_t i = 0; i < r->n_kinds; i++) {
+        const struct qcbm_problem *p = r->kinds[i].problem;
+
+        fprintf(stderr, "qcbm: %s, %" PRIu64 " times (%s)\n    consequence: %s\n    cure: %s\n", p->code,
+                r->kinds[i].count, severity_name(p->severity), p->consequence, r->kinds[i].cure);
+    }
+}

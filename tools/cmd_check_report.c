@@ -1,0 +1,98 @@
+/* cmd_check_report.c - what qcbm check finds: told on stderr as it comes, and kept for the totals and JSON
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "cmd_check.h"
+#include "colour.h"
+#include "qemu_text.h"
+
+enum { MAX_LISTED = 4096 /* of a kind */ };
+
+int check_report_kind(void *opaque, const struct qcbm_check_kind *kind)
+{
+    struct check_report *r = opaque;
+    struct check_kind *to = &r->kinds[r->n_kinds];
+
+    r->strict |= kind->problem->strict;
+    if (r->n_kinds == CHECK_MAX_KINDS)
+        return 0;
+    *to = (struct check_kind){ kind->problem, kind->count, strdup(kind->cure), kind->repair };
+    r->n_kinds += to->cure != NULL;
+    return 0;
+}
+
+/* How many findings of the problem there were before. */
+static uint64_t number_of(struct check_report *r, const struct qcbm_problem *problem)
+{
+    return (unsigned)problem->id < CHECK_MAX_KINDS ? r->seen[problem->id]++ : MAX_LISTED;
+}
+
+static bool make_room(struct check_report *r)
+{
+    size_t capacity = r->listed_capacity ? 2 * r->listed_capacity : 64;
+    struct check_listed *grown;
+
+    if (r->n_listed < r->listed_capacity)
+        return true;
+    grown = realloc(r->listed, capacity * sizeof grown[0]);
+    if (!grown)
+        return false;
+    r->listed = grown;
+    r->listed_capacity = capacity;
+    return true;
+}
+
+/* Keep it for the JSON, which begins with the totals. Very many of one kind do not push out the others. */
+static void list_finding(struct check_report *r, const struct qcbm_check_finding *f)
+{
+    char *message = number_of(r, f->problem) < MAX_LISTED && make_room(r) ? strdup(f->message) : NULL;
+
+    if (message)
+        r->listed[r->n_listed++] = (struct check_listed){ *f, message };
+    else
+        r->left_out++;
+}
+
+/* In qemu-img's words, of which the first says how bad it is. */
+static void print_line(const char *text, enum tone tone)
+{
+    size_t word = strcspn(text, " :");
+
+    colour_put(stderr, tone, text, word);
+    print_escaped(stderr, text + word, strlen(text + word));
+    fputc('\n', stderr);
+}
+
+int check_report_finding(void *opaque, const struct qcbm_check_finding *f)
+{
+    struct check_report *r = opaque;
+
+    if (r->json)
+        list_finding(r, f);
+    if (f->problem->id == QCBM_PROBLEM_SNAPSHOT_TABLE) {
+        r->stays_silent = true;
+        cmd_error("%s", f->message);
+    } else if (f->problem->qemu_text) {
+        print_line(f->message, f->problem->severity == QCBM_CHECK_LEAK ? TONE_WARNING : TONE_ERROR);
+        if (f->hint)
+            print_line(f->hint, TONE_PLAIN);
+    } else if (f->problem->severity == QCBM_CHECK_WARNING) {
+        cmd_warning("[%s] %s", f->problem->code, f->message);
+    } else {
+        cmd_error("error: [%s] %s", f->problem->code, f->message);
+    }
+    return 0;
+}
+
+void check_report_clear(struct check_report *r)
+{
+    for (size_t i = 0; i < r->n_listed; i++)
+        free(r->listed[i].message);
+    free(r->listed);
+    for (size_t i = 0; i < r->n_kinds; i++)
+        free(r->kinds[i].cure);
+}

@@ -1,0 +1,95 @@
+/* cmd_synth_job.c - the work of qcbm synth: images opened, a bitmap staged, the edit carried out
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "cmd_synth.h"
+
+int synth_open(struct synth_job *job)
+{
+    const struct synth_args *args = job->args;
+    unsigned changing = common_writing(&args->common);
+    bool other = args->into && !qcbm_same_file(args->into, args->common.path);
+
+    job->target_path = other ? args->into : args->common.path;
+    job->overlay = common_open(&args->common, other ? common_reading(&args->common) : changing);
+    if (!job->overlay)
+        return EXIT_FAILED;
+    if (other)
+        job->into = cmd_open(args->into, NULL, changing);
+    return other && !job->into ? EXIT_FAILED : EXIT_DONE;
+}
+
+static unsigned synth_flags(const struct synth_args *args)
+{
+    return (args->disabled ? QCBM_SYNTH_DISABLED : 0) | (args->replace ? QCBM_SYNTH_REPLACE : 0) |
+           (args->merge ? QCBM_SYNTH_MERGE : 0) | (args->common.force ? QCBM_SYNTH_FORCE : 0) |
+           (args->common.dry_run ? QCBM_SYNTH_ALLOW_DAMAGE : 0) |
+           (args->common.force_share ? QCBM_SYNTH_FORCE_SHARE : 0) | (args->dirty_tail ? QCBM_SYNTH_DIRTY_TAIL : 0);
+}
+
+/* --merge leaves a bitmap that is there already as it is, enabled or disabled. */
+static void look_at_old(struct synth_job *job)
+{
+    struct qcbm_image *target = job->into ? job->into : job->overlay;
+    struct qcbm_image_info image;
+    struct qcbm_bitmap_info bitmap;
+
+    job->enabled = !job->args->disabled;
+    qcbm_image_get_info(target, &image, sizeof image);
+    for (uint32_t i = 0; job->args->merge && !job->merged && i < image.bitmap_count; i++) {
+        qcbm_bitmap_get(target, i, &bitmap, sizeof bitmap);
+        job->merged = strcmp(bitmap.name, job->args->name) == 0;
+        if (job->merged)
+            job->enabled = bitmap.enabled;
+    }
+}
+
+int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, struct qcbm_synth_result **result,
+                struct qcbm_synth_summary *summary)
+{
+    struct qcbm_synth_options options = QCBM_SYNTH_OPTIONS_INIT;
+    const struct qcbm_progress progress = progress_of(&job->progress);
+    struct qcbm_error err;
+    int ret;
+
+    options.granularity = granularity;
+    options.since = job->since;
+    options.flags = synth_flags(job->args);
+    options.progress = &progress;
+    ret = qcbm_edit_synth(job->edit, job->overlay, name, &options, result, &err);
+    progress_end(&job->progress, ret == 0);
+    if (ret < 0)
+        return cmd_lib_error(&err, "Could not synthesise bitmap '%s' from '%s'", name, job->args->common.path);
+    qcbm_synth_result_summary(*result, summary, sizeof *summary);
+    return EXIT_DONE;
+}
+
+int synth_carry_out(struct synth_job *job)
+{
+    struct qcbm_error err;
+
+    if (job->summary.damaged_entries > 0)
+        return EXIT_DONE; /* a dry run: report() tells it */
+    int ret = plan_run(&job->plan, job->into ? job->into : job->overlay, job->edit, &job->args->common, &err);
+
+    if (ret == 0)
+        return EXIT_DONE;
+    if (!job->args->common.dry_run || ret == QCBM_E_EXISTS)
+        return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
+    job->plan.made = false;
+    job->refused = err; /* the figures are known all the same */
+    return EXIT_DONE;
+}
+
+int synth_one(struct synth_job *job)
+{
+    struct qcbm_error err;
+
+    job->since = job->args->since;
+    look_at_old(job);
+    if (qcbm_edit_begin(job->into ? job->into : job->overlay, &job->edit, &err) < 0)
+        return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
+    int code = synth_stage(job, job->args->name, job->args->granularity, &job->result, &job->summary);
+    return code == EXIT_DONE ? synth_carry_out(job) : code;
+}

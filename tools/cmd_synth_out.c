@@ -1,0 +1,113 @@
+/* cmd_synth_out.c - what qcbm synth answers, as text and JSON
+ * SPDX-License-Identifier: MIT
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd_synth.h"
+#include "colour.h"
+#include "qemu_text.h"
+
+/* What OVERLAY is said to differ from; never more than can be known. */
+static const char *reference(const struct synth_job *job)
+{
+    struct qcbm_image_info image;
+
+    qcbm_image_get_info(job->overlay, &image, sizeof image);
+    if (job->since)
+        return job->since;
+    if (!image.backing_file)
+        return "an empty disk (there is no backing file)";
+    return job->into ? "the current backing file of the overlay" : "the current backing file";
+}
+
+char *synth_claim(const struct synth_job *job)
+{
+    const char *old = job->merged || job->summary.kept_bits ? ", or was dirty in the bitmap before" : "";
+    char *text = NULL;
+    int ret;
+
+    if (job->summary.says_nothing)
+        ret = asprintf(&text, "may differ from %s anywhere", reference(job));
+    else
+        ret = asprintf(&text, "differs from %s%s", reference(job), old);
+    return ret < 0 ? NULL : text;
+}
+
+void synth_print_figures(const char *name, const struct qcbm_synth_summary *s)
+{
+    double percent = s->virtual_size ? 100.0 * (double)s->dirty_bytes / (double)s->virtual_size : 0;
+
+    print_escaped(stdout, name, strlen(name));
+    printf(": %s dirty (%.2f %% of %s), ", size_text(s->dirty_bytes).text, percent, size_text(s->virtual_size).text);
+    printf("%" PRIu64 " of %" PRIu64 " granules of %s", s->dirty_granules, s->granules, size_text(s->granularity).text);
+}
+
+void synth_print_rest(const struct synth_job *job)
+{
+    for (uint32_t i = 0; i < job->summary.notes; i++) {
+        const char *note = qcbm_synth_result_note(job->result, i);
+
+        colour_word(stdout, TONE_NOTE, "note:");
+        putchar(' ');
+        print_escaped(stdout, note, strlen(note));
+        putchar('\n');
+    }
+    if (job->args->common.dry_run && job->plan.made)
+        plan_print(&job->plan, stdout);
+}
+
+void synth_one_print(const struct synth_job *job, const char *claimed)
+{
+    synth_print_figures(job->args->name, &job->summary);
+    printf(", %.3f s; ", job->seconds);
+    print_escaped(stdout, claimed, strlen(claimed));
+    putchar('\n');
+    synth_print_rest(job);
+}
+
+static void write_layers(const struct synth_job *job, struct json_writer *w)
+{
+    struct qcbm_synth_layer layer;
+
+    json_begin_array(w, "layers");
+    for (uint32_t i = 0; i < job->summary.layers; i++) {
+        qcbm_synth_result_layer(job->result, i, &layer, sizeof layer);
+        json_begin_object(w, NULL);
+        json_string(w, "filename", layer.filename);
+        json_string(w, "format", layer.format);
+        json_u64(w, "virtual-size", layer.virtual_size);
+        json_u64(w, "cluster-size", layer.cluster_size);
+        json_u64(w, "allocated-bytes", layer.allocated_bytes);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+void synth_write_figures(const struct qcbm_synth_summary *s, struct json_writer *w)
+{
+    json_u64(w, "granularity", s->granularity);
+    json_u64(w, "virtual-size", s->virtual_size);
+    json_u64(w, "granules", s->granules);
+    json_u64(w, "dirty-granules", s->dirty_granules);
+    json_u64(w, "dirty-bytes", s->dirty_bytes);
+}
+
+void synth_write_rest(const struct synth_job *job, struct json_writer *w)
+{
+    json_u64(w, "damaged-entries", job->summary.damaged_entries);
+    write_layers(job, w);
+    plan_write_json(&job->plan, job->args->common.dry_run, w);
+    json_begin_array(w, "notes");
+    for (uint32_t i = 0; i < job->summary.notes; i++)
+        json_string(w, NULL, qcbm_synth_result_note(job->result, i));
+}
+
+void synth_one_write(const struct synth_job *job, struct json_writer *w)
+{
+    json_string(w, "bitmap", job->args->name);
+    synth_write_figures(&job->summary, w);
+    synth_write_rest(job, w);
+    json_end_array(w);
+}

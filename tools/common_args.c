@@ -1,0 +1,35 @@
+/* common_args.c - options and arguments that several commands have: their rows, and what they mean
+ * SPDX-License-Identifier: MIT
+ */
+#include "common_args.h"
+#include "image_name.h"
+
+bool common_take_name(struct common_args *common)
+{
+    return image_name_take(&common->path, &common->format, common->image_opts);
+}
+
+unsigned common_reading(const struct common_args *common)
+{
+    return (common->no_lock ? QCBM_OPEN_NO_LOCK : 0) | (common->force_share ? QCBM_OPEN_FORCE_SHARE : 0);
+}
+
+unsigned common_writing(const struct common_args *common)
+{
+    return common->dry_run ? common_reading(common) : (common->no_lock ? QCBM_OPEN_NO_LOCK : 0) | QCBM_OPEN_WRITE;
+}
+
+struct qcbm_image *common_open(const struct common_args *common, unsigned flags)
+{
+    return cmd_open(common->path, common->format, flags);
+}
+
+bool common_open_disk(const struct common_args *common, unsigned flags, struct cmd_disk *out)
+{
+    return cmd_open_disk(common->path, common->format, flags, out);
+}
+
+void common_shut_in(const struct common_args *common, bool chain, const char *other)
+{
+    cmd_shut_in(common->no_sandbox, chain, common->path, other);
+}
