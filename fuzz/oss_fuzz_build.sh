@@ -28,10 +28,9 @@ compile() { # FOLDER SOURCE...: objects into $work/FOLDER
 
 compile lib libqcbm/*/*.c
 compile shared fuzz/fuzz_file.c
-compile image fuzz/mutate_qcow2.c fuzz/mutate_libfuzzer.c
+compile image fuzz/mutate_qcow2.c fuzz/mutate_mend.c fuzz/mutate_libfuzzer.c
 compile json tools/json_write.c tools/qemu_text.c tools/rows.c tools/utf8.c
 compile extents tools/extents_out.c tools/extents_read.c tools/json_list.c
-compile luks tools/luks_header.c
 compile builder tests/support/image_builder.c
 rm -f "$work/libqcbm.a"
 ar rcs "$work/libqcbm.a" "$work"/lib/*.o
@@ -48,7 +47,6 @@ for file in fuzz/fuzz_*.c; do
         fuzz_cli_json) extra+=("$work"/json/*.o) ;;
         fuzz_extents) extra+=("$work"/json/*.o "$work"/extents/*.o) ;;
         fuzz_bitmap_file | fuzz_inflate) extra+=("$work"/builder/*.o) ;;
-        fuzz_luks) extra+=("$work"/luks/*.o) ;;
         fuzz_chain) flags=("-Wl,--wrap=open64" "-Wl,--wrap=open") ;;
     esac
     compile targets "$file"
