@@ -14,10 +14,8 @@
 
 #include "image_builder.h"
 #include "look.h"
+#include "verbs_model.h"
 
-#define MAX_BITS 512u /* granules of a disk of MAX_BITS sectors */
-#define N_NAMES 6u
-#define MAX_BITMAPS (N_NAMES + 1) /* and one in use */
 #define IN_USE 1u
 #define AUTO 2u
 
@@ -36,75 +34,6 @@ static uint64_t below(uint64_t n)
 static bool chance(unsigned percent)
 {
     return below(100) < percent;
-}
-
-/* ---- the model ---- */
-
-struct bitmap {
-    char name[4];
-    unsigned gran_bits;
-    bool enabled, in_use;
-    bool bits[MAX_BITS];
-};
-
-struct model {
-    uint64_t size;
-    unsigned n;
-    struct bitmap list[MAX_BITMAPS];
-};
-
-static struct bitmap *find(struct model *m, const char *name)
-{
-    for (unsigned i = 0; i < m->n; i++)
-        if (strcmp(m->list[i].name, name) == 0)
-            return &m->list[i];
-    return NULL;
-}
-
-static unsigned granules(const struct model *m, unsigned gran_bits)
-{
-    return (unsigned)((m->size + (UINT64_C(1) << gran_bits) - 1) >> gran_bits);
-}
-
-/* Bytes of granule @i that the disk has: [*@start, *@end). */
-static void bytes_of(const struct model *m, const struct bitmap *b, unsigned i, uint64_t *start, uint64_t *end)
-{
-    *start = (uint64_t)i << b->gran_bits;
-    *end = *start + (UINT64_C(1) << b->gran_bits);
-    if (*end > m->size)
-        *end = m->size;
-}
-
-static bool dirty_at(const struct bitmap *b, uint64_t byte)
-{
-    return b->bits[byte >> b->gran_bits];
-}
-
-enum combination { OR, AND, AND_NOT };
-
-/* @to = @to combined with @from, to the sector; a granule is dirty if one of its sectors is. */
-static void combine(const struct model *m, struct bitmap *to, const struct bitmap *from, enum combination how)
-{
-    bool result[MAX_BITS] = { false };
-
-    for (uint64_t byte = 0; byte < m->size; byte += 512) {
-        bool a = dirty_at(to, byte), b = dirty_at(from, byte);
-
-        if (how == OR ? a || b : how == AND ? a && b : a && !b)
-            result[byte >> to->gran_bits] = true;
-    }
-    memcpy(to->bits, result, sizeof(result));
-}
-
-static struct bitmap *append(struct model *m, const char *name, unsigned gran_bits, bool enabled)
-{
-    struct bitmap *b = &m->list[m->n++];
-
-    memset(b, 0, sizeof(*b));
-    snprintf(b->name, sizeof(b->name), "%s", name);
-    b->gran_bits = gran_bits;
-    b->enabled = enabled;
-    return b;
 }
 
 /* ---- one image beside its model ---- */
@@ -186,7 +115,7 @@ static void start_side(struct side *s, uint64_t size, const char *used)
     s->now.size = size;
     if (used) {
         build_bitmap(&b, used, 9, IN_USE | AUTO, NULL, 0);
-        append(&s->now, used, 9, true)->in_use = true;
+        model_append(&s->now, used, 9, true)->in_use = true;
     }
     build_finish(&b);
     s->stored = s->now;
@@ -217,15 +146,15 @@ static void compare_bits(const struct side *s, const struct bitmap *b)
 {
     struct sectors got = { .end = 0 };
     struct buffer raw = { .len = 0 };
-    unsigned n = granules(&s->now, b->gran_bits);
+    unsigned n = model_granules(&s->now, b->gran_bits);
     struct qcbm_error err;
 
     need(qcbm_bitmap_extents(s->img, b->name, 0, note_extent, &got, &err), &err, "extents");
     if (got.end != s->now.size)
         wrong("extents", "do not reach the end");
     for (uint64_t byte = 0; byte < s->now.size; byte += 512)
-        if (got.dirty[byte / 512] != dirty_at(b, byte))
-            wrong(b->name, dirty_at(b, byte) ? "a bit is missing" : "a bit is too much");
+        if (got.dirty[byte / 512] != model_dirty_at(b, byte))
+            wrong(b->name, model_dirty_at(b, byte) ? "a bit is missing" : "a bit is too much");
     need(qcbm_bitmap_export(s->img, b->name, QCBM_TRANSFER_RAW, put, &raw, &err), &err, "raw export");
     if (raw.len != (n + 7) / 8)
         wrong(b->name, "length of the raw bits");
@@ -281,7 +210,7 @@ static int usable(const struct bitmap *b)
 /* Sources: of this image as edited so far, of the other one as stored. */
 static struct bitmap *source_of(struct change *c)
 {
-    return find(c->foreign ? &c->other->stored : &c->side->now, c->second);
+    return model_find(c->foreign ? &c->other->stored : &c->side->now, c->second);
 }
 
 static struct qcbm_image *source_image(struct change *c)
@@ -299,16 +228,16 @@ static int do_add(struct change *c)
     bool enabled = chance(60);
 
     c->got = qcbm_edit_add(c->edit, c->name, UINT64_C(1) << c->gran_bits, enabled ? 0 : QCBM_BITMAP_DISABLED, &c->err);
-    if (find(&c->side->now, c->name))
+    if (model_find(&c->side->now, c->name))
         return QCBM_E_EXISTS;
-    append(&c->side->now, c->name, c->gran_bits, enabled);
+    model_append(&c->side->now, c->name, c->gran_bits, enabled);
     return 0;
 }
 
 static int do_remove(struct change *c)
 {
     struct model *m = &c->side->now;
-    struct bitmap *b = find(m, c->name);
+    struct bitmap *b = model_find(m, c->name);
 
     c->got = qcbm_edit_remove(c->edit, c->name, &c->err);
     if (!b)
@@ -320,7 +249,7 @@ static int do_remove(struct change *c)
 
 static int do_clear(struct change *c)
 {
-    struct bitmap *b = find(&c->side->now, c->name);
+    struct bitmap *b = model_find(&c->side->now, c->name);
 
     c->got = qcbm_edit_clear(c->edit, c->name, &c->err);
     if (usable(b) == 0)
@@ -330,7 +259,7 @@ static int do_clear(struct change *c)
 
 static int do_enable(struct change *c)
 {
-    struct bitmap *b = find(&c->side->now, c->name);
+    struct bitmap *b = model_find(&c->side->now, c->name);
     bool on = chance(70);
 
     c->got = (on ? qcbm_edit_enable : qcbm_edit_disable)(c->edit, c->name, &c->err);
@@ -341,7 +270,7 @@ static int do_enable(struct change *c)
 
 static int do_combine(struct change *c)
 {
-    struct bitmap *to = find(&c->side->now, c->name), *from = source_of(c);
+    struct bitmap *to = model_find(&c->side->now, c->name), *from = source_of(c);
     enum combination how = (enum combination)below(3);
 
     c->got = (how == OR    ? qcbm_edit_merge
@@ -353,7 +282,7 @@ static int do_combine(struct change *c)
         return usable(from);
     if (!source_fits(c))
         return QCBM_E_ARG;
-    combine(&c->side->now, to, from, how);
+    model_combine(&c->side->now, to, from, how);
     return 0;
 }
 
@@ -366,22 +295,22 @@ static int do_copy(struct change *c)
         return usable(from);
     if (!source_fits(c))
         return QCBM_E_ARG;
-    if (find(&c->side->now, c->name))
+    if (model_find(&c->side->now, c->name))
         return QCBM_E_EXISTS;
     copy = *from;
-    *append(&c->side->now, c->name, copy.gran_bits, copy.enabled) = copy;
+    *model_append(&c->side->now, c->name, copy.gran_bits, copy.enabled) = copy;
     memcpy(c->side->now.list[c->side->now.n - 1].name, c->name, sizeof(c->name));
     return 0;
 }
 
 static int do_rename(struct change *c)
 {
-    struct bitmap *b = find(&c->side->now, c->name);
+    struct bitmap *b = model_find(&c->side->now, c->name);
 
     c->got = qcbm_edit_rename(c->edit, c->name, c->second, &c->err);
     if (usable(b) < 0)
         return usable(b);
-    if (find(&c->side->now, c->second))
+    if (model_find(&c->side->now, c->second))
         return QCBM_E_EXISTS;
     memcpy(b->name, c->second, sizeof(b->name));
     return 0;
@@ -389,23 +318,23 @@ static int do_rename(struct change *c)
 
 static int do_rotate(struct change *c)
 {
-    struct bitmap *b = find(&c->side->now, c->name);
+    struct bitmap *b = model_find(&c->side->now, c->name);
 
     c->got = qcbm_edit_rotate(c->edit, c->name, c->second, &c->err);
     if (usable(b) < 0)
         return usable(b);
     if (!b->enabled)
         return QCBM_E_ARG;
-    if (find(&c->side->now, c->second))
+    if (model_find(&c->side->now, c->second))
         return QCBM_E_EXISTS;
     b->enabled = false;
-    append(&c->side->now, c->second, b->gran_bits, true);
+    model_append(&c->side->now, c->second, b->gran_bits, true);
     return 0;
 }
 
 static int do_regranularise(struct change *c)
 {
-    struct bitmap *b = find(&c->side->now, c->name), old;
+    struct bitmap *b = model_find(&c->side->now, c->name), old;
 
     c->got = qcbm_edit_regranularise(c->edit, c->name, UINT64_C(1) << c->gran_bits, &c->err);
     if (usable(b) < 0)
@@ -413,13 +342,13 @@ static int do_regranularise(struct change *c)
     old = *b;
     b->gran_bits = c->gran_bits;
     memset(b->bits, 0, sizeof(b->bits));
-    combine(&c->side->now, b, &old, OR);
+    model_combine(&c->side->now, b, &old, OR);
     return 0;
 }
 
 static int do_range(struct change *c)
 {
-    struct bitmap *b = find(&c->side->now, c->name);
+    struct bitmap *b = model_find(&c->side->now, c->name);
     uint64_t end = c->offset + c->length, from, to;
     bool dirty = chance(60);
 
@@ -428,8 +357,8 @@ static int do_range(struct change *c)
         return usable(b);
     if (end > c->side->now.size)
         return QCBM_E_ARG;
-    for (unsigned i = 0; i < granules(&c->side->now, b->gran_bits); i++) {
-        bytes_of(&c->side->now, b, i, &from, &to);
+    for (unsigned i = 0; i < model_granules(&c->side->now, b->gran_bits); i++) {
+        model_bytes_of(&c->side->now, b, i, &from, &to);
         if (dirty && c->length && from < end && c->offset < to)
             b->bits[i] = true;
         if (!dirty && c->offset <= from && to <= end)
@@ -442,7 +371,7 @@ static int do_range(struct change *c)
 static int do_transfer(struct change *c)
 {
     struct side *from = c->foreign ? c->other : c->side;
-    struct bitmap *b = find(&from->stored, c->second), *copy;
+    struct bitmap *b = model_find(&from->stored, c->second), *copy;
     struct qcbm_import_options opt = QCBM_IMPORT_OPTIONS_INIT;
     struct buffer file = { .len = 0 };
 
@@ -456,9 +385,9 @@ static int do_transfer(struct change *c)
     c->got = qcbm_edit_import(c->edit, c->name, &opt, get, &file, NULL, 0, &c->err);
     if (from->stored.size != c->side->now.size)
         return QCBM_E_ARG;
-    if (find(&c->side->now, c->name))
+    if (model_find(&c->side->now, c->name))
         return QCBM_E_EXISTS;
-    copy = append(&c->side->now, c->name, b->gran_bits, opt.format == QCBM_TRANSFER_RAW || b->enabled);
+    copy = model_append(&c->side->now, c->name, b->gran_bits, opt.format == QCBM_TRANSFER_RAW || b->enabled);
     memcpy(copy->bits, b->bits, sizeof(copy->bits));
     return 0;
 }
@@ -507,7 +436,7 @@ static void draw_new_name(struct model *m, char *name)
 {
     do {
         snprintf(name, 4, "%c", (char)('a' + below(N_NAMES)));
-    } while (find(m, name) && chance(90));
+    } while (model_find(m, name) && chance(90));
 }
 
 static void draw_range(struct change *c, uint64_t size)
