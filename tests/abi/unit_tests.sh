@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# unit_tests.sh - each source of the library has a unit test of its name, or is listed below with what tests it instead
+# SPDX-License-Identifier: MIT
+set -euo pipefail
+cd "$SOURCE_ROOT"
+
+# SOURCE: the tests that reach it. A source that gets a test of its own leaves the list.
+elsewhere() {
+    cat <<'LIST'
+page: fill
+image: open
+snapshots: hostile/snapshot.c
+window: holes
+refscan: image_api interop/info.py
+undo_seal: undo undo_load
+edit_list: bitmap_edit
+check: places hostile/hostile.h interop/check.py
+check_tables: interop/check.py
+check_entries: interop/check.py
+check_refcounts: interop/check.py
+check_snapshots: interop/check.py
+check_bitmaps: interop/check.py
+check_owners: interop/check.py
+check_cure: interop/cures.py
+check_overwritten: interop/check.py
+check_lost: interop/lost_tables.py
+verdict: interop/untrusted.py
+dump_header: dump
+dump_tables: dump
+dump_lists: dump
+dump_items: dump
+bitmap_export: bitmap_transfer
+bitmap_import: bitmap_transfer
+fingerprint: bitmap_transfer
+lost_tables: interop/lost_tables.py
+chain_api: interop/chain.py
+read_api: data interop/read.py
+usage_api: image_api interop/info.py
+LIST
+}
+
+failed=0
+complain() {
+    echo "$*" >&2
+    failed=1
+}
+
+count=0
+for source in libqcbm/*/*.c; do
+    name=$(basename "$source" .c)
+    count=$((count + 1))
+    [ -e "tests/unit/test_$name.c" ] || elsewhere | grep -q "^$name: " ||
+        complain "$source: no tests/unit/test_$name.c, and not on the list"
+done
+while IFS=: read -r name tests; do
+    [ -n "$(find libqcbm -name "$name.c")" ] || complain "$name.c is listed and not there"
+    for test in $tests; do
+        [ -e "tests/unit/test_$test.c" ] || [ -e "tests/$test" ] || [ -e "fuzz/$test" ] ||
+            complain "$name.c: there is no test $test"
+    done
+done < <(elsewhere)
+[ "$count" -gt 50 ] || complain "only $count sources: looked in the wrong place"
+exit "$failed"
