@@ -17,8 +17,8 @@
             __VA_ARGS__                                                                                                \
         }                                                                                                              \
     }
-#define EDIT BITMAP_UNDO | BITMAP_DRY_RUN    /* what every operation takes */
-#define ON_NAME BITMAP_NAME | BITMAP_WRITING /* ... and needs */
+#define EDIT (BITMAP_UNDO | BITMAP_DRY_RUN)    /* what every operation takes */
+#define ON_NAME (BITMAP_NAME | BITMAP_WRITING) /* ... and needs */
 #define OPTION(name, letter, kind, member, value, help)                                                                \
     OPT_ROW(struct bitmap_args, name, letter, kind, member, value, help)
 

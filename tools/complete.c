@@ -11,6 +11,7 @@
 #include "complete.h"
 #include "help.h"
 #include "opt.h"
+#include "qemu_text.h"
 
 /* The command line as far as it is there. */
 struct line {
@@ -119,6 +120,19 @@ static void take_word(struct line *line, const char *word)
     } else if (line->n_words++ == 0) {
         line->image = word;
     }
+}
+
+/* The image may be named behind the cursor: "--merge SRC FILE". */
+static void look_behind(struct line *line, const char *current, int n, char **words)
+{
+    struct line whole = *line;
+
+    whole.n_words += !line->waiting && (line->only_words || current[0] != '-');
+    whole.waiting = NULL;
+    for (int i = 0; i < n; i++)
+        take_word(&whole, words[i]);
+    line->image = whole.image;
+    line->source = whole.source;
 }
 
 /* ---- what can come now --------------------------------------------------------------------------------- */
@@ -239,7 +253,7 @@ static void give_next(const struct line *line, const char *current)
     }
 }
 
-int complete_words(int n, char **words)
+int complete_words(int n, int n_behind, char **words)
 {
     struct line line = { .cmd = n > 1 ? help_find(words[0]) : NULL };
 
@@ -249,6 +263,23 @@ int complete_words(int n, char **words)
         return EXIT_DONE;
     for (int i = 1; i < n - 1; i++)
         take_word(&line, words[i]);
+    look_behind(&line, words[n - 1], n_behind, words + n);
     give_next(&line, words[n - 1]);
     return EXIT_DONE;
+}
+
+int complete_arguments(int argc, char **argv)
+{
+    static const char behind[] = "--behind=";
+    uint64_t n = 0;
+
+    if (argc > 1 && strncmp(argv[0], behind, sizeof behind - 1) == 0) {
+        if (size_parse(argv[0] + sizeof behind - 1, &n) != SIZE_OK)
+            return -1;
+        argc--;
+        argv++;
+    }
+    if (argc < 2 || strcmp(argv[0], "--") != 0 || n >= (uint64_t)argc - 1)
+        return -1;
+    return complete_words(argc - 1 - (int)n, (int)n, argv + 1);
 }

@@ -39,6 +39,7 @@ static int show_version(void)
 static int run(int argc, char **argv)
 {
     const struct cmd *cmd;
+    int code;
 
     if (argc < 2) {
         cmd_error("Not enough arguments");
@@ -49,8 +50,8 @@ static int run(int argc, char **argv)
         return help_about(argc > 2 ? argv[2] : NULL);
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
         return show_version();
-    if (strcmp(argv[1], "complete") == 0 && argc > 3 && strcmp(argv[2], "--") == 0)
-        return complete_words(argc - 3, argv + 3);
+    if (strcmp(argv[1], "complete") == 0 && (code = complete_arguments(argc - 2, argv + 2)) >= 0)
+        return code;
     if (argv[1][0] == '-')
         return cmd_usage_error(NULL, "unrecognized option '%s'", argv[1]);
     cmd = help_find(argv[1]);

@@ -40,6 +40,13 @@ LINES = [
     ('qcbm frob', 'qcbm frob'),
 ]
 
+# The same with the cursor before the last word.
+BEFORE = [
+    ('qcbm bitmap --merge bef', ' image.qcow2', 'qcbm bitmap --merge before-update image.qcow2'),
+    ('qcbm bitmap --merge=mon', ' image.qcow2', 'qcbm bitmap --merge=monday:2 image.qcow2'),
+    ('qcbm extents ima', ' monday:2', 'qcbm extents image.qcow2 monday:2'),
+]
+
 
 def run(*argv):
     subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
@@ -83,8 +90,9 @@ class Terminal:
                 raise SystemExit('no answer: %r in %r' % (pattern, self.text))
             self.text += os.read(self.fd, 65536).decode('utf-8', 'replace')
 
-    def complete(self, line):
-        self.type('\x15' + line + '\t\x07')  # Control-U empties the line
+    def complete(self, line, rest=''):
+        # Control-E and Control-U empty the line, Control-B goes back
+        self.type('\x05\x15' + line + rest + '\x02' * len(rest) + '\t\x07')
         return self.wait('<<([^\r\n]*)>>').group(1)
 
     def close(self):
@@ -112,8 +120,13 @@ def at_terminal(name, shell, skip=()):
         if got.rstrip(' ') != expected.rstrip(' ') or (expected.endswith('=') and got != expected):
             failed += 1
             print('FAIL %s: %r became %r, not %r' % (name, line, got, expected))
+    for line, rest, expected in BEFORE:
+        got = re.sub(' +', ' ', shell.complete(line, rest))
+        if got != expected:
+            failed += 1
+            print('FAIL %s: %r before %r became %r, not %r' % (name, line, rest, got, expected))
     shell.close()
-    print('%s: %d lines, %d failed' % (name, len(LINES), failed))
+    print('%s: %d lines, %d failed' % (name, len(LINES) + len(BEFORE), failed))
     return failed
 
 

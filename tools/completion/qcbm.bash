@@ -4,7 +4,8 @@
 
 _qcbm() {
     local rest=${COMP_LINE:0:COMP_POINT} word blank typed i
-    local -a words=() reply=()
+    local after=${COMP_LINE:COMP_POINT}
+    local -a words=() reply=() behind=()
 
     # Readline cuts words at "=" and ":", qcbm does not.
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -25,7 +26,14 @@ _qcbm() {
         words[i]=${words[i]/#\~\//"$HOME/"}
         words[i]=${words[i]//[\\\"\']/}
     done
-    mapfile -t reply < <("${words[0]}" complete -- "${words[@]:1}" 2>/dev/null)
+    case $after in
+        [[:blank:]]*) ;;
+        *[[:blank:]]*) after=${after#*[[:blank:]]} ;; # without the rest of the word itself
+        *) after= ;;
+    esac
+    read -ra behind <<<"$after"
+    behind=("${behind[@]//[\\\"\']/}")
+    mapfile -t reply < <("${words[0]}" complete "--behind=${#behind[@]}" -- "${words[@]:1}" "${behind[@]}" 2>/dev/null)
     COMPREPLY=()
     [[ ${reply[0]-} == words ]] || return 0 # names of files: readline has them
     compopt +o default

@@ -5,8 +5,13 @@ function __qcbm_complete
     set -l words (commandline -opc)
     set -l typed (commandline -ct)
     set -l tool $words[1]
+    set -l all (commandline -o)
+    set -l first (math (count $words) + 1)
+    test -n "$typed"; and set first (math $first + 1) # the word itself
+    set -l behind $all[$first..-1]
+    test $first -le (count $all); or set behind
     set -e words[1]
-    set -l reply ($tool complete -- $words (string unescape -- $typed; or echo $typed) 2>/dev/null)
+    set -l reply ($tool complete --behind=(count $behind) -- $words (string unescape -- $typed; or echo $typed) $behind 2>/dev/null)
     if test "$reply[1]" = words
         set -e reply[1]
         printf '%s\n' $reply
