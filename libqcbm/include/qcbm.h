@@ -2,10 +2,10 @@
  *
  * SPDX-License-Identifier: MIT
  *
- * Read top to bottom. The main job comes first: version, errors, open and close, synthesise, dirty extents. Then looking:
- * image, bitmaps, problems, snapshots. Then changing: change, bitmaps in files of their own, undo. Then the whole image and
- * its disk: check, untrusted images, the chain, guest bytes, map, measure. Last the low level, which most programs do not
- * need: other ways to open, trace, dump. Each group has a manual page; libqcbm(3) lists them.
+ * Read top to bottom. The main job comes first: version, errors, progress and cancel, open and close, synthesise, dirty
+ * extents. Then looking: image, bitmaps, problems, snapshots. Then changing: change, bitmaps in files of their own, undo.
+ * Then the whole image and its disk: check, untrusted images, the chain, guest bytes, map, measure. Last the low level,
+ * which most programs do not need: other ways to open, trace, dump. Each group has a manual page; libqcbm(3) lists them.
  *
  * Rules that hold for every call:
  *  - 0 is success, a negative value is one of enum qcbm_code; a positive value is documented where it occurs.
@@ -163,12 +163,14 @@ struct qcbm_synth_layer {
     const char *format;   /* "qcow2" */
     uint64_t virtual_size, cluster_size, allocated_bytes;
 };
+/* The figures. Returns 0, QCBM_E_ARG. */
 QCBM_API int qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size);
 /* @index in 0 .. layers - 1, from the overlay down. Returns 0, QCBM_E_ARG. */
 QCBM_API int qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
                                      size_t size);
 /* @index in 0 .. notes - 1: one line for people, e.g. a grown tail. Lives as long as the result. NULL past the last. */
 QCBM_API const char *qcbm_synth_result_note(const struct qcbm_synth_result *r, uint32_t index);
+/* NULL is fine. */
 QCBM_API void qcbm_synth_result_free(struct qcbm_synth_result *r);
 
 /* ---- dirty extents ----------------------------------------------------------------------------------------------- */

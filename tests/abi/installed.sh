@@ -24,6 +24,10 @@ for name in bash-completion/completions/qcbm zsh/site-functions/_qcbm fish/vendo
         exit 1
     }
 done
+[ -n "$(find "$root" -path "*/man/man3/libqcbm-synth.3")" ] || {
+    echo "not installed: the manual pages of the library"
+    exit 1
+}
 for name in README.md docs/library.md docs/recipes.md examples/own_backend.c; do
     [ -n "$(find "$root" -path "*/doc/qcbm/$name")" ] || {
         echo "not installed: $name"
