@@ -253,6 +253,24 @@ static void say_of_leaks(const struct check *c, struct text *t)
         say_way(c, t);
 }
 
+static void say_of_bitmap_in_use(const struct check *c, struct text *t)
+{
+    if (c->img->backing_file)
+        say(t, "'qcbm synth --replace FILE BITMAP' makes it anew from all that the overlay holds and from the bits "
+               "that were saved: no less than it had, unless the overlay was committed and emptied; or wait for "
+               "the program that uses it");
+    else
+        say(t, "%s", qcbm_problem_get(P_BITMAP_IN_USE)->cure);
+}
+
+static void say_of_stale_bitmaps(const struct check *c, struct text *t)
+{
+    if (c->img->h.version < 3)
+        say(t, "'qemu-img amend -f qcow2 -o compat=1.1 FILE', which drops them, and new bitmaps then");
+    else
+        say(t, "%s", qcbm_problem_get(P_BITMAPS_STALE)->cure);
+}
+
 void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, size_t size)
 {
     struct text t = { to, size, 0 };
@@ -288,20 +306,11 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
         say_way(c, &t);
         break;
     case P_BITMAP_IN_USE:
-        if (c->img->backing_file) {
-            say(&t,
-                "'qcbm synth --replace FILE BITMAP' makes it anew from all that the overlay holds and from the bits "
-                "that were saved: no less than it had, unless the overlay was committed and emptied; or wait for "
-                "the program that uses it");
-            break;
-        }
-        say(&t, "%s", qcbm_problem_get(id)->cure);
+        say_of_bitmap_in_use(c, &t);
         break;
     case P_BITMAPS_STALE:
-        if (c->img->h.version < 3) {
-            say(&t, "'qemu-img amend -f qcow2 -o compat=1.1 FILE', which drops them, and new bitmaps then");
-            break;
-        } /* fall through */
+        say_of_stale_bitmaps(c, &t);
+        break;
     default:
         say(&t, "%s", qcbm_problem_get(id)->cure);
     }
