@@ -67,15 +67,17 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
 
 int synth_carry_out(struct synth_job *job)
 {
+    struct common_args how = job->args->common;
     struct qcbm_error err;
 
+    how.progress = false; /* the scan went up to 100 %, and writing takes no time beside it */
     if (job->summary.damaged_entries > 0)
         return EXIT_DONE; /* a dry run: report() tells it */
-    int ret = plan_run(&job->plan, job->into ? job->into : job->overlay, job->edit, &job->args->common, &err);
+    int ret = plan_run(&job->plan, job->into ? job->into : job->overlay, job->edit, &how, &err);
 
     if (ret == 0)
         return EXIT_DONE;
-    if (!job->args->common.dry_run || ret == QCBM_E_EXISTS)
+    if (!how.dry_run || ret == QCBM_E_EXISTS)
         return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
     job->plan.made = false;
     job->refused = err; /* the figures are known all the same */
