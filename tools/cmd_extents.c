@@ -10,6 +10,7 @@
 struct extents_args {
     struct common_args common;
     const char *name, *with;
+    uint64_t offset, limit;
 };
 COMMON_ARGS_FIRST(struct extents_args);
 
@@ -21,6 +22,9 @@ static const struct opt extents_opts[] = {
     OPT_ROW(
         struct extents_args, "with", 0, OPT_STRING, with, "zero",
         "also tell where the guest reads zeros: type 2 is\nclean and zero, 3 dirty and zero; reads the backing chain"),
+    OPT_ROW(struct extents_args, "offset", 0, OPT_SIZE, offset, "OFFSET",
+            "begin at that byte of the disk (default: 0)"),
+    OPT_ROW(struct extents_args, "limit", 0, OPT_SIZE, limit, "N", "end after so many extents"),
     OPT_COMMON_PROGRESS,
     OPT_COMMON_OUTPUT,
     OPT_COMMON_NO_LOCK,
@@ -32,7 +36,11 @@ static const struct opt extents_opts[] = {
 static int print_extents(struct qcbm_image *img, const struct extents_args *args)
 {
     unsigned flags = (args->with ? QCBM_EXTENTS_ZERO : 0) | (args->common.force_share ? QCBM_EXTENTS_FORCE_SHARE : 0);
-    struct extents_out to = { stdout, args->common.output == OUTPUT_JSON, flags,
+    struct extents_out to = { stdout,
+                              args->common.output == OUTPUT_JSON,
+                              flags,
+                              .offset = args->offset,
+                              .limit = args->limit,
                               .progress.wanted = args->common.progress };
     struct qcbm_error err;
 
@@ -45,13 +53,15 @@ static int print_extents(struct qcbm_image *img, const struct extents_args *args
 
 static int run_extents(const struct cmd *cmd, int argc, char **argv)
 {
-    struct extents_args args = { 0 };
+    struct extents_args args = { .limit = UINT64_MAX };
     int code = opt_parse(cmd, argc, argv, &args);
 
     if (code != OPT_GO_ON)
         return code;
     if (args.with && strcmp(args.with, "zero") != 0)
         return cmd_usage_error(cmd, "--with knows 'zero' only, not '%s'", args.with);
+    if (args.limit == 0)
+        return cmd_usage_error(cmd, "--limit is at least 1");
     if (!common_take_name(&args.common))
         return EXIT_FAILED;
     common_shut_in(&args.common, args.with != NULL, NULL);

@@ -178,35 +178,6 @@ void info_print(const struct info *info)
     }
 }
 
-static void write_snapshot(struct json_writer *w, const struct qcbm_snapshot_info *s)
-{
-    json_begin_object(w, NULL);
-    if (s->icount != UINT64_MAX)
-        json_u64(w, "icount", s->icount);
-    json_u64(w, "vm-clock-nsec", s->vm_clock_nsec % 1000000000);
-    json_string(w, "name", s->name);
-    json_u64(w, "date-sec", s->date_sec);
-    json_u64(w, "date-nsec", s->date_nsec);
-    json_u64(w, "vm-clock-sec", s->vm_clock_nsec / 1000000000);
-    json_string(w, "id", s->id);
-    json_u64(w, "vm-state-size", s->vm_state_size);
-    json_end_object(w);
-}
-
-static void write_snapshots(struct json_writer *w, const struct info *info)
-{
-    struct qcbm_snapshot_info snapshot;
-
-    if (info->snapshots == 0)
-        return;
-    json_begin_array(w, "snapshots");
-    for (uint32_t i = 0; i < info->snapshots; i++) {
-        qcbm_snapshot_get(info->img, i, &snapshot, sizeof snapshot);
-        write_snapshot(w, &snapshot);
-    }
-    json_end_array(w);
-}
-
 static void write_format_specific(struct json_writer *w, const struct info *info)
 {
     struct rows rows = ROWS_JSON(w);
@@ -238,7 +209,8 @@ void info_write(struct json_writer *w, const struct info *info)
     file_node_write(w, &info->file);
     if (image->backing_file && image->backing_format)
         json_string(w, "backing-filename-format", image->backing_format);
-    write_snapshots(w, info);
+    if (info->snapshots)
+        snapshots_write(info->img, info->snapshots, "snapshots", w);
     json_u64(w, "virtual-size", image->virtual_size & ~UINT64_C(511));
     json_string(w, "filename", info->path);
     json_u64(w, "cluster-size", image->cluster_size);

@@ -4,6 +4,7 @@
  * Only the listing of qemu-img snapshot: making, applying and deleting snapshots rewrites mapping tables.
  */
 #include <stdint.h>
+#include <stdio.h>
 
 #include "common_args.h"
 #include "opt_parse.h"
@@ -24,6 +25,7 @@ static const struct opt snapshot_opts[] = {
     OPT_COMMON_FORCE_SHARE,
     OPT_ROW(struct snapshot_args, "quiet", 'q', OPT_FLAG, common.quiet, NULL,
             "accepted; the list is printed all the same"),
+    OPT_COMMON_OUTPUT,
     OPT_COMMON_NO_LOCK,
     OPT_COMMON_NO_SANDBOX,
     OPT_NOT_HERE('a', "SNAPSHOT", ONLY_LIST),
@@ -33,14 +35,27 @@ static const struct opt snapshot_opts[] = {
     OPT_END,
 };
 
-static int list_snapshots(struct qcbm_image *img, const char *path)
+static void print(const struct qcbm_image *img, uint32_t count, enum opt_output output)
+{
+    struct json_writer w = JSON_WRITER_INIT(stdout);
+
+    if (output != OUTPUT_JSON) {
+        snapshots_print(img, count);
+        return;
+    }
+    snapshots_write(img, count, NULL, &w);
+    json_finish(&w);
+}
+
+/* A raw image has none: @img is NULL. */
+static int list_snapshots(struct qcbm_image *img, const struct common_args *common)
 {
     struct qcbm_error err;
-    uint32_t count;
+    uint32_t count = 0;
 
-    if (qcbm_snapshots_load(img, &count, &err) < 0)
-        return cmd_lib_error(&err, "Could not open '%s'", path);
-    snapshots_print(img, count);
+    if (img && qcbm_snapshots_load(img, &count, &err) < 0)
+        return cmd_lib_error(&err, "Could not open '%s'", common->path);
+    print(img, count, common->output);
     return EXIT_DONE;
 }
 
@@ -59,7 +74,7 @@ static int run_snapshot(const struct cmd *cmd, int argc, char **argv)
     struct cmd_disk disk;
     if (!common_open_disk(&args.common, common_reading(&args.common), &disk))
         return EXIT_FAILED;
-    code = disk.raw ? EXIT_DONE : list_snapshots(disk.img, args.common.path); /* a raw image has none */
+    code = list_snapshots(disk.raw ? NULL : disk.img, &args.common);
     cmd_close_disk(&disk);
     return code;
 }

@@ -26,17 +26,22 @@ static int print_extent(void *opaque, const struct qcbm_extent *extent)
     if (printed < 0)
         p->lost = errno;
     progress_show(&p->progress, extent->offset + extent->length, p->size);
-    return printed < 0;
+    return printed < 0 || ++p->printed == p->limit;
 }
 
 int extents_print(struct extents_out *to, struct qcbm_image *img, const char *name, struct qcbm_error *err)
 {
+    struct qcbm_extents_options options = QCBM_EXTENTS_OPTIONS_INIT;
     struct qcbm_image_info info;
     int ret;
 
     qcbm_image_get_info(img, &info, sizeof info);
     to->size = info.virtual_size;
-    ret = qcbm_bitmap_extents(img, name, to->flags, print_extent, to, err);
+    options.flags = to->flags;
+    options.offset = to->offset;
+    ret = qcbm_bitmap_extents_of(img, name, &options, print_extent, to, err);
+    if (ret == QCBM_E_ABORTED && !to->lost)
+        ret = 0; /* as many as were asked for */
     progress_end(&to->progress, ret == 0);
     if (ret == 0 && to->json && fprintf(to->out, "%s]\n", to->begun ? "\n" : "[\n") < 0) {
         to->lost = errno;

@@ -18,10 +18,13 @@ extern const char *const extent_descriptions[N_EXTENT_TYPES];
 struct extents_out {
     FILE *out;
     bool json;
-    unsigned flags; /* of qcbm_bitmap_extents() */
+    unsigned flags;  /* of qcbm_bitmap_extents() */
+    uint64_t offset; /* of the first extent */
+    uint64_t limit;  /* extents to be printed; 0 = all */
     struct progress progress;
     int lost; /* errno of a failed write, else 0 */
     bool begun;
+    uint64_t printed;
     uint64_t size; /* of the disk */
 };
 

@@ -47,3 +47,30 @@ void snapshots_print(const struct qcbm_image *img, uint32_t count)
         print_snapshot(&snapshot);
     }
 }
+
+static void write_snapshot(struct json_writer *w, const struct qcbm_snapshot_info *s)
+{
+    json_begin_object(w, NULL);
+    if (s->icount != UINT64_MAX)
+        json_u64(w, "icount", s->icount);
+    json_u64(w, "vm-clock-nsec", s->vm_clock_nsec % 1000000000);
+    json_string(w, "name", s->name);
+    json_u64(w, "date-sec", s->date_sec);
+    json_u64(w, "date-nsec", s->date_nsec);
+    json_u64(w, "vm-clock-sec", s->vm_clock_nsec / 1000000000);
+    json_string(w, "id", s->id);
+    json_u64(w, "vm-state-size", s->vm_state_size);
+    json_end_object(w);
+}
+
+void snapshots_write(const struct qcbm_image *img, uint32_t count, const char *key, struct json_writer *w)
+{
+    struct qcbm_snapshot_info snapshot;
+
+    json_begin_array(w, key);
+    for (uint32_t i = 0; i < count; i++) {
+        qcbm_snapshot_get(img, i, &snapshot, sizeof snapshot);
+        write_snapshot(w, &snapshot);
+    }
+    json_end_array(w);
+}

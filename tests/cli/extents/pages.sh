@@ -1,0 +1,17 @@
+# pages.sh - pages of one extent and of two, from the end of the one before, are all of them
+# SPDX-License-Identifier: MIT
+fixture ten-overlay
+qcbm synth -q overlay.qcow2 b0
+qcbm extents overlay.qcow2 b0 >all
+[ "$(wc -l <all)" -gt 3 ]
+for limit in 1 2; do
+    offset=0
+    : >pages
+    while qcbm extents --offset "$offset" --limit "$limit" overlay.qcow2 b0 >page && [ -s page ]; do
+        cat page >>pages
+        offset=$(awk 'END { print $1 + $2 }' page)
+    done
+    diff all pages
+done
+qcbm extents --offset 1 --limit 1 --output json overlay.qcow2 b0 | jq -e 'length == 1 and .[0].offset == 1' >/dev/null
+qcbm extents --limit 0 overlay.qcow2 b0 2>&1 || echo "exit $?"
