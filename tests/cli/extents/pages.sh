@@ -13,5 +13,5 @@ for limit in 1 2; do
     done
     diff all pages
 done
-qcbm extents --offset 1 --limit 1 --output json overlay.qcow2 b0 | jq -e 'length == 1 and .[0].offset == 1' >/dev/null
+json 'len(v) == 1 and v[0]["offset"] == 1' qcbm extents --offset 1 --limit 1 --output json overlay.qcow2 b0
 qcbm extents --limit 0 overlay.qcow2 b0 2>&1 || echo "exit $?"

@@ -6,5 +6,5 @@ qemu-img create -q -f raw disk.raw 64k
 qcbm snapshot -l -f raw --output=json disk.raw
 qemu-img snapshot -c one image.qcow2
 qemu-img snapshot -c two image.qcow2
-qemu-img info --output=json image.qcow2 | jq -S '.snapshots' >theirs
-qcbm snapshot -l --output=json image.qcow2 | jq -S . | diff theirs -
+qemu-img info --output=json image.qcow2 >theirs
+json 'v == json.load(open("theirs"))["snapshots"] and len(v) == 2' qcbm snapshot -l --output=json image.qcow2
