@@ -72,6 +72,13 @@ static bool try_variant(const uint8_t *bytes, size_t len, const char *what)
     return look_at(bytes, len, &s) && add_bitmap(bytes, len, &s, what);
 }
 
+/* With sanitizers these cost more than all other tests, so they are fewer than others are: each byte is changed all the
+ * same, but not to all values. An odd number, so that odd lengths come too. */
+static bool is_taken(uint64_t number)
+{
+    return number % (2 * test_part() - 1) == 0;
+}
+
 static uint64_t truncations(const uint8_t *bytes, size_t len)
 {
     uint64_t written = 0;
@@ -79,7 +86,7 @@ static uint64_t truncations(const uint8_t *bytes, size_t len)
 
     for (size_t n = 0; n <= len; n++) {
         snprintf(what, sizeof(what), "length %zu", n);
-        written += test_takes(n) && try_variant(bytes, n, what);
+        written += is_taken(n) && try_variant(bytes, n, what);
     }
     return written;
 }
@@ -96,7 +103,7 @@ static uint64_t byte_changes(uint8_t *bytes, size_t len, bool all)
         for (unsigned i = 1; i < (all ? 256u : 17u); i++) {
             bytes[at] = all ? (uint8_t)(old + i) : i <= 8 ? (uint8_t)(old ^ 1u << (i - 1)) : values[i - 9];
             snprintf(what, sizeof(what), "byte %zu = 0x%02x", at, bytes[at]);
-            if (bytes[at] != old && test_takes(at + i)) /* each byte, but not all values */
+            if (bytes[at] != old && is_taken(at + i))
                 written += try_variant(bytes, len, what);
         }
         bytes[at] = old;

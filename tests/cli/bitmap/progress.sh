@@ -4,4 +4,4 @@ fixture ten-overlay
 qcbm bitmap -p --add overlay.qcow2 b0 2>progress >/dev/null
 tr '\r' '\n' <progress
 qcbm bitmap -p -q --add overlay.qcow2 b1
-qcbm bitmap -p --dry-run --add overlay.qcow2 b2 2>&1 >/dev/null
+{ qcbm bitmap -p --dry-run --add overlay.qcow2 b2 >/dev/null; } 2>&1

@@ -3,4 +3,4 @@
 fixture ten-overlay
 qcbm info -p --usage overlay.qcow2 2>progress >/dev/null
 tr '\r' '\n' <progress
-qcbm info -p overlay.qcow2 2>&1 >/dev/null
+{ qcbm info -p overlay.qcow2 >/dev/null; } 2>&1
