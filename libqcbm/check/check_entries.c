@@ -214,16 +214,21 @@ static int count_run(struct check *c, struct check_table *t, const struct q2_l2_
 
 int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_t *bytes)
 {
+    struct q2_l2_run list[Q2_L2_SCAN_MAX];
     struct q2_l2_runs runs;
-    struct q2_l2_run run;
     bool compressed = false;
+    uint32_t n = 1;
     int ret = 0;
 
     q2_l2_runs_begin(&runs, &c->scan, c->g, bytes);
-    while (ret == 0 && q2_l2_runs_next(&runs, &run)) {
-        compressed |= run.odd && (run.raw & Q2_L2_COMPRESSED);
-        ret = run.odd ? qcbmi_check_entry(c, t, run.index, bytes + (size_t)run.index * c->g->l2_entry_size)
-                      : count_run(c, t, &run);
+    while (ret == 0 && n) {
+        n = q2_l2_runs_next(&runs, list);
+        for (uint32_t i = 0; ret == 0 && i < n; i++) {
+            compressed |= list[i].odd && (list[i].raw & Q2_L2_COMPRESSED);
+            ret = list[i].odd
+                      ? qcbmi_check_entry(c, t, list[i].index, bytes + list[i].index * (size_t)c->g->l2_entry_size)
+                      : count_run(c, t, &list[i]);
+        }
     }
     return ret < 0 || !compressed || c->again ? ret : qcbmi_check_shared_data(c, t, bytes);
 }

@@ -12,6 +12,8 @@
 #define Q2_L2_ZERO UINT64_C(1)
 #define Q2_L2_RESERVED UINT64_C(0x3f000000000001fe)
 
+#define Q2_SUBCLUSTERS_ALL_DATA UINT64_C(0x00000000ffffffff) /* all allocated, none reads as zeros */
+
 struct q2_l1_entry {
     uint64_t l2_offset; /* 0 = none */
     bool copied;

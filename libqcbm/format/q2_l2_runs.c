@@ -14,30 +14,6 @@ void q2_l2_runs_begin(struct q2_l2_runs *r, const struct q2_l2_scan *scan, const
     *r = (struct q2_l2_runs){ .scan = scan, .g = g, .table = table, .offset_end = offset_end };
 }
 
-/* Move on to the next entry that is not zeros. */
-static bool find(struct q2_l2_runs *r)
-{
-    while (r->at < r->g->l2_entries) {
-        uint64_t rest;
-
-        if (r->at >= r->end) {
-            uint32_t n = r->g->l2_entries - r->at;
-
-            n = n < Q2_L2_SCAN_MAX ? n : Q2_L2_SCAN_MAX;
-            q2_l2_scan(r->scan, r->table + (size_t)r->at * r->g->l2_entry_size, n, &r->masks);
-            r->base = r->at;
-            r->end = r->at + n;
-        }
-        rest = (r->masks.plain | r->masks.odd) >> (r->at - r->base);
-        if (rest) {
-            r->at += (uint32_t)__builtin_ctzll(rest);
-            return true;
-        }
-        r->at = r->end;
-    }
-    return false;
-}
-
 /* All that makes it odd is the flag for zeros, beside a cluster. */
 static bool is_zero_with_cluster(const struct q2_l2_runs *r, uint64_t raw)
 {
@@ -45,35 +21,65 @@ static bool is_zero_with_cluster(const struct q2_l2_runs *r, uint64_t raw)
            (raw & r->scan->odd_bits & ~Q2_L2_ZERO) == 0 && (raw & Q2_ENTRY_OFFSET_MASK) - 1 < r->offset_end - 1;
 }
 
-/* How many entries from r->at on, of which the first is @raw, continue it. */
-static uint32_t length_of(const struct q2_l2_runs *r, uint64_t raw)
+/* Does the last run of @r go on with the entries behind it? Then they are taken in. */
+static void go_on(struct q2_l2_runs *r, struct q2_l2_run *run)
 {
-    const uint8_t *first = r->table + (size_t)r->at * r->g->l2_entry_size;
-    uint64_t cs = r->g->cluster_size, room = div_up(r->offset_end - (raw & Q2_ENTRY_OFFSET_MASK), cs);
-    uint32_t size = r->g->l2_entry_size, max = (uint32_t)u64_min(room, r->g->l2_entries - r->at), n = 1;
+    uint64_t cs = r->g->cluster_size, follows = run->raw + run->n * cs, word = 0, want = 0;
+    uint32_t size = r->g->l2_entry_size, n = r->g->l2_entries;
 
-    if (size == 8)
-        while (n < max && be64_load(first + 8 * (size_t)n) == raw + n * cs)
-            n++;
-    else
-        while (n < max && be64_load(first + 16 * (size_t)n) == raw + n * cs &&
-               be64_load(first + 16 * (size_t)n + 8) == be64_load(first + 8))
-            n++;
+    for (; r->at < n; r->at++) {
+        const uint8_t *at = r->table + (size_t)r->at * size;
+        uint64_t raw = be64_load(at);
+
+        if (size == 16) {
+            word = be64_load(at + 8);
+            want = Q2_SUBCLUSTERS_ALL_DATA;
+        }
+        if ((raw | word) == 0)
+            continue;
+        if (raw != follows || word != want || (raw & Q2_ENTRY_OFFSET_MASK) >= r->offset_end)
+            return;
+        run->n++;
+        follows += cs;
+    }
+}
+
+/* The runs of entries @first on, as masks tell; returns their number. */
+static uint32_t list_runs(const struct q2_l2_runs *r, uint32_t first, const struct q2_l2_masks *m,
+                          struct q2_l2_run *out)
+{
+    uint64_t cs = r->g->cluster_size, follows = 0; /* what would continue the last run; 0: nothing does */
+    uint32_t size = r->g->l2_entry_size, n = 0;
+
+    for (uint64_t rest = m->plain | m->odd; rest; rest &= rest - 1) {
+        unsigned bit = (unsigned)__builtin_ctzll(rest);
+        uint64_t raw = be64_load(r->table + (size_t)(first + bit) * size);
+        bool odd = !(m->plain >> bit & 1) && !is_zero_with_cluster(r, raw);
+
+        if (!odd && raw == follows) {
+            out[n - 1].n++;
+            follows += cs;
+            continue;
+        }
+        out[n++] = (struct q2_l2_run){ first + bit, 1, raw, odd };
+        follows = odd ? 0 : raw + cs;
+    }
     return n;
 }
 
-bool q2_l2_runs_next(struct q2_l2_runs *r, struct q2_l2_run *out)
+uint32_t q2_l2_runs_next(struct q2_l2_runs *r, struct q2_l2_run *out)
 {
-    uint64_t raw;
+    uint32_t entries = r->g->l2_entries, n = 0;
 
-    if (!find(r))
-        return false;
-    raw = be64_load(r->table + (size_t)r->at * r->g->l2_entry_size);
-    *out = (struct q2_l2_run){ r->at, 1, raw, false };
-    if (r->masks.plain >> (r->at - r->base) & 1 || is_zero_with_cluster(r, raw))
-        out->n = length_of(r, raw);
-    else
-        out->odd = true;
-    r->at += out->n;
-    return true;
+    while (n == 0 && r->at < entries) {
+        uint32_t first = r->at, count = entries - first < Q2_L2_SCAN_MAX ? entries - first : Q2_L2_SCAN_MAX;
+        struct q2_l2_masks masks;
+
+        q2_l2_scan(r->scan, r->table + (size_t)first * r->g->l2_entry_size, count, &masks);
+        n = list_runs(r, first, &masks, out);
+        r->at += count;
+    }
+    if (n && !out[n - 1].odd)
+        go_on(r, &out[n - 1]);
+    return n;
 }

@@ -4,9 +4,6 @@
 
 #include "base/bytes.h"
 
-/* Every subcluster allocated, none reads as zeros. */
-#define ALL_DATA UINT64_C(0x00000000ffffffff)
-
 /* Offset 0 wraps around, and is not below the end. */
 static bool is_plain(const struct q2_l2_scan *s, uint64_t raw)
 {
@@ -35,7 +32,7 @@ static void portable_extended(const struct q2_l2_scan *s, const uint8_t *entries
         uint64_t raw = be64_load(entries + 16 * (size_t)i), word = be64_load(entries + 16 * (size_t)i + 8);
 
         mapped |= (uint64_t)((raw | word) != 0) << i;
-        plain |= (uint64_t)(is_plain(s, raw) && word == ALL_DATA) << i;
+        plain |= (uint64_t)(is_plain(s, raw) && word == Q2_SUBCLUSTERS_ALL_DATA) << i;
     }
     out->plain = plain;
     out->odd = mapped & ~plain;

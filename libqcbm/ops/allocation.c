@@ -42,7 +42,7 @@ static int add_range(const struct mark *m, struct marks *to, uint64_t start, uin
         to->list[to->n - 1].end = end;
         return 0;
     }
-    if (qcbmi_grow_array(&to->list, &to->capacity, to->n, sizeof(to->list[0]), err) < 0)
+    if (to->n == to->capacity && qcbmi_grow_array(&to->list, &to->capacity, to->n, sizeof(to->list[0]), err) < 0)
         return QCBM_E_NOMEM;
     to->list[to->n++] = (struct range){ start, end };
     return 0;

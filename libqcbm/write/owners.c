@@ -214,21 +214,22 @@ int qcbmi_owners_scan_metadata(struct qcbmi_image *img, struct qcbmi_owners *o, 
     return ret;
 }
 
-/* Clusters [@first, @end) hold guest data, as entries from @at on say, one for each. */
-static int note_data(struct qcbmi_owners *o, uint64_t first, uint64_t end, uint64_t at, struct qcbm_error *err)
+/* The first of clusters [@first, @end) that is metadata, or @end. */
+static uint64_t first_metadata(const struct qcbmi_owners *o, uint64_t first, uint64_t end)
 {
-    uint64_t hit = u64_min(qcbmi_bitset_first_in(&o->meta, first, end), qcbmi_bitset_first_in(&o->l2, first, end));
+    return u64_min(qcbmi_bitset_first_in(&o->meta, first, end), qcbmi_bitset_first_in(&o->l2, first, end));
+}
 
-    if (hit < end)
-        return qcbmi_fail(err, QCBM_E_UNSAFE, at + (hit - first) * o->img->g.l2_entry_size,
-                          "L2 entry: its data cluster at 0x%" PRIx64 " is also metadata",
-                          hit << o->img->g.cluster_bits);
-    return qcbmi_bitset_set(&o->data, first, end, err);
+static int two_uses(const struct qcbmi_owners *o, uint64_t cluster, uint64_t at, struct qcbm_error *err)
+{
+    return qcbmi_fail(err, QCBM_E_UNSAFE, at, "L2 entry: its data cluster at 0x%" PRIx64 " is also metadata",
+                      cluster << o->img->g.cluster_bits);
 }
 
 static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint64_t at, struct qcbm_error *err)
 {
     unsigned cb = o->img->g.cluster_bits;
+    uint64_t first, end;
 
     if (e->defects & ~(unsigned)Q2_DEFECT_DATA_OFFSET)
         return qcbmi_fail(err, QCBM_E_UNSAFE, at, "L2 entry is damaged (reserved bits, alignment or subcluster word)");
@@ -238,13 +239,11 @@ static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint6
         return qcbmi_fail(err, QCBM_E_UNSAFE, at,
                           "L2 entry: host range 0x%" PRIx64 " + %" PRIu64 " passes the end of the file", e->host_offset,
                           e->host_len);
-    for (uint64_t c = e->host_offset >> cb; c <= (e->host_offset + e->host_len - 1) >> cb; c++) { /* at most three */
-        int ret = note_data(o, c, c + 1, at, err);
-
-        if (ret < 0)
-            return ret;
-    }
-    return 0;
+    first = e->host_offset >> cb;
+    end = ((e->host_offset + e->host_len - 1) >> cb) + 1;
+    if (first_metadata(o, first, end) < end)
+        return two_uses(o, first_metadata(o, first, end), at, err);
+    return qcbmi_bitset_set(&o->data, first, end, err);
 }
 
 struct scan {
@@ -252,30 +251,51 @@ struct scan {
     struct q2_l2_scan masks;
 };
 
+/* Cluster @hit of @run is metadata, too: to blame is the entry that names it. */
+static int blame_entry(const struct qcbmi_owners *o, uint64_t table, const uint8_t *bytes, const struct q2_l2_run *run,
+                       uint64_t hit, struct qcbm_error *err)
+{
+    const struct q2_geometry *g = &o->img->g;
+    uint64_t at = (uint64_t)run->index * g->l2_entry_size;
+
+    while ((be64_load(bytes + at) & Q2_ENTRY_OFFSET_MASK) >> g->cluster_bits != hit)
+        at += g->l2_entry_size;
+    return two_uses(o, hit, table + at, err);
+}
+
+static int note_run(struct scan *s, uint64_t table, const uint8_t *bytes, const struct q2_l2_run *run,
+                    struct qcbm_error *err)
+{
+    const struct q2_geometry *g = &s->o->img->g;
+    uint64_t place = (uint64_t)run->index * g->l2_entry_size;
+    uint64_t cluster = (run->raw & Q2_ENTRY_OFFSET_MASK) >> g->cluster_bits, end = cluster + run->n;
+    struct q2_l2_entry e;
+
+    if (!run->odd && first_metadata(s->o, cluster, end) < end)
+        return blame_entry(s->o, table, bytes, run, first_metadata(s->o, cluster, end), err);
+    if (!run->odd)
+        return qcbmi_bitset_set(&s->o->data, cluster, end, err);
+    q2_l2_entry_parse(run->raw, g->extended_l2 ? be64_load(bytes + place + 8) : 0, 0, g, &e);
+    return note_entry(s->o, &e, table + place, err);
+}
+
 static int note_table(void *opaque, void *none, const struct qcbmi_l2_ref *ref, const uint8_t *table,
                       struct qcbm_error *err)
 {
+    struct q2_l2_run list[Q2_L2_SCAN_MAX];
     struct scan *s = opaque;
-    const struct q2_geometry *g = &s->o->img->g;
     struct q2_l2_runs runs;
-    struct q2_l2_run run;
+    uint32_t n = 1;
     int ret = 0;
 
     (void)none;
     if (!table)
         return 0;
-    q2_l2_runs_begin(&runs, &s->masks, g, table);
-    while (ret == 0 && q2_l2_runs_next(&runs, &run)) {
-        uint64_t place = (uint64_t)run.index * g->l2_entry_size, at = ref->offset + place;
-        uint64_t cluster = (run.raw & Q2_ENTRY_OFFSET_MASK) >> g->cluster_bits;
-        struct q2_l2_entry e;
-
-        if (!run.odd) {
-            ret = note_data(s->o, cluster, cluster + run.n, at, err);
-            continue;
-        }
-        q2_l2_entry_parse(run.raw, g->extended_l2 ? be64_load(table + place + 8) : 0, 0, g, &e);
-        ret = note_entry(s->o, &e, at, err);
+    q2_l2_runs_begin(&runs, &s->masks, &s->o->img->g, table);
+    while (ret == 0 && n) {
+        n = q2_l2_runs_next(&runs, list);
+        for (uint32_t i = 0; ret == 0 && i < n; i++)
+            ret = note_run(s, ref->offset, table, &list[i], err);
     }
     return ret;
 }

@@ -58,52 +58,59 @@ static bool is_sound(const struct q2_geometry *g, uint64_t raw, uint64_t word)
                           : e.kind == Q2_NORMAL || e.kind == Q2_ZERO_ALLOC;
 }
 
-static void check_run(const struct q2_geometry *g, const uint8_t *table, const struct q2_l2_run *run)
+static void entry_at(const struct q2_geometry *g, const uint8_t *table, uint32_t i, uint64_t *raw, uint64_t *word)
 {
-    uint32_t size = g->l2_entry_size;
+    const uint8_t *at = table + (size_t)i * g->l2_entry_size;
 
-    assert_true(run->n >= 1 && run->index + run->n <= g->l2_entries);
-    assert_true(!run->odd || run->n == 1);
-    for (uint32_t i = 0; i < run->n; i++) {
-        const uint8_t *at = table + (size_t)(run->index + i) * size;
-        uint64_t raw = be64_load(at), word = size == 16 ? be64_load(at + 8) : 0;
-
-        assert_int_equal(raw, run->raw + (uint64_t)i * g->cluster_size);
-        assert_int_equal(run->odd, !is_sound(g, raw, word));
-    }
+    *raw = be64_load(at);
+    *word = g->extended_l2 ? be64_load(at + 8) : 0;
 }
 
-/* Could the run have been longer? */
-static void check_end(const struct q2_geometry *g, const uint8_t *table, const struct q2_l2_run *run)
+/* Entry @i is the next of @run: the one that it says, sound or odd as it says. */
+static void check_member(const struct q2_geometry *g, const uint8_t *table, const struct q2_l2_run *run, uint32_t i,
+                         uint32_t number)
 {
-    uint32_t next = run->index + run->n, size = g->l2_entry_size;
-    const uint8_t *at = table + (size_t)next * size;
+    uint64_t raw, word;
 
-    if (run->odd || next == g->l2_entries)
-        return;
-    assert_false(is_sound(g, be64_load(at), size == 16 ? be64_load(at + 8) : 0) &&
-                 be64_load(at) == run->raw + (uint64_t)run->n * g->cluster_size);
+    entry_at(g, table, i, &raw, &word);
+    assert_int_equal(raw, run->raw + (uint64_t)number * g->cluster_size);
+    assert_int_equal(run->odd, !is_sound(g, raw, word));
 }
 
+/* Each entry that is not zeros belongs to the run that is due, and runs end only where they must. */
 static void check_table(const struct q2_geometry *g, const uint8_t *table)
 {
     struct q2_l2_scan scan;
     struct q2_l2_runs runs;
-    struct q2_l2_run run;
-    uint32_t at = 0, size = g->l2_entry_size;
+    struct q2_l2_run list[Q2_L2_SCAN_MAX], *run = NULL;
+    uint32_t n = 0, next = 0, number = 0;
+    uint64_t raw, word;
 
     q2_l2_scan_init(&scan, g, FILE_END);
     q2_l2_runs_begin(&runs, &scan, g, table);
-    while (q2_l2_runs_next(&runs, &run)) {
-        for (; at < run.index; at++)
-            assert_true(bytes_are_zero(table + (size_t)at * size, size));
-        assert_int_equal(at, run.index);
-        check_run(g, table, &run);
-        check_end(g, table, &run);
-        at += run.n;
+    for (uint32_t i = 0; i < g->l2_entries; i++) {
+        entry_at(g, table, i, &raw, &word);
+        if ((raw | word) == 0)
+            continue;
+        if (!run || number == run->n) {
+            bool continued =
+                run && !run->odd && is_sound(g, raw, word) && raw == run->raw + (uint64_t)number * g->cluster_size;
+
+            assert_false(continued);
+            if (next == n) {
+                n = q2_l2_runs_next(&runs, list);
+                next = 0;
+            }
+            assert_true(next < n);
+            run = &list[next++];
+            number = 0;
+            assert_int_equal(run->index, i);
+        }
+        check_member(g, table, run, i, number++);
     }
-    for (; at < g->l2_entries; at++)
-        assert_true(bytes_are_zero(table + (size_t)at * size, size));
+    assert_true(!run || number == run->n);
+    assert_true(next == n);
+    assert_int_equal(q2_l2_runs_next(&runs, list), 0);
 }
 
 static void runs_are_what_the_parser_says(void **state)
@@ -136,17 +143,17 @@ static void a_table_of_neighbours_is_one_run(void **state)
     uint8_t *table = malloc(g.cluster_size);
     struct q2_l2_scan scan;
     struct q2_l2_runs runs;
-    struct q2_l2_run run;
+    struct q2_l2_run list[Q2_L2_SCAN_MAX];
 
     (void)state;
     for (uint32_t i = 0; i < g.l2_entries; i++)
         be64_store(table + 8 * (size_t)i, (i + 1) * (uint64_t)4096 | Q2_ENTRY_COPIED | Q2_L2_ZERO);
     q2_l2_scan_init(&scan, &g, FILE_END);
     q2_l2_runs_begin(&runs, &scan, &g, table);
-    assert_true(q2_l2_runs_next(&runs, &run));
-    assert_int_equal(run.n, g.l2_entries);
-    assert_false(run.odd);
-    assert_false(q2_l2_runs_next(&runs, &run));
+    assert_int_equal(q2_l2_runs_next(&runs, list), 1);
+    assert_int_equal(list[0].n, g.l2_entries);
+    assert_false(list[0].odd);
+    assert_int_equal(q2_l2_runs_next(&runs, list), 0);
     free(table);
 }
 
@@ -158,7 +165,8 @@ static void a_run_ends_where_offsets_end(void **state)
     uint64_t raw = Q2_ENTRY_OFFSET_MASK & ~UINT64_C(0x1ff);
     struct q2_l2_scan scan;
     struct q2_l2_runs runs;
-    struct q2_l2_run run;
+    struct q2_l2_run list[Q2_L2_SCAN_MAX];
+    uint32_t n;
 
     (void)state;
     be64_store(table, raw - 512);
@@ -166,8 +174,10 @@ static void a_run_ends_where_offsets_end(void **state)
     be64_store(table + 16, raw + 512);
     q2_l2_scan_init(&scan, &g, UINT64_MAX & ~UINT64_C(0x1ff));
     q2_l2_runs_begin(&runs, &scan, &g, table);
-    while (q2_l2_runs_next(&runs, &run))
-        assert_true(run.index == 2 ? run.odd : run.index + run.n <= 2);
+    n = q2_l2_runs_next(&runs, list);
+    assert_true(n >= 2);
+    for (uint32_t i = 0; i < n; i++)
+        assert_true(list[i].index == 2 ? list[i].odd : list[i].index + list[i].n <= 2);
     free(table);
 }
 
