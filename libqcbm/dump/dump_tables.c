@@ -104,18 +104,8 @@ static const char *kind_name(enum q2_kind kind, bool extended)
 
 static const char *entry_problem(const struct qcbm_dump *d, const struct q2_l2_entry *e)
 {
-    if (e->defects & Q2_DEFECT_RESERVED)
-        return "reserved bits are set";
-    if (e->defects & Q2_DEFECT_UNALIGNED)
-        return "the offset is not cluster-aligned";
-    if (e->defects & Q2_DEFECT_COPIED)
-        return "a compressed entry must not have the copied flag";
-    if (e->defects & Q2_DEFECT_SUBCLUSTER)
-        return "the subcluster bits are impossible";
-    if (e->defects & Q2_DEFECT_V2_ZERO)
-        return "zero flag in a version 2 image";
-    if (e->defects & Q2_DEFECT_DATA_OFFSET)
-        return "does not fit an external data file";
+    if (e->defects)
+        return q2_l2_defect_text(e->defects);
     if (e->host_len && !d->g.data_file && e->host_offset >= d->io.size)
         return "the offset lies past the end of the file";
     return NULL;

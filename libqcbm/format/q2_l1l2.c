@@ -83,6 +83,26 @@ void q2_l2_entry_parse(uint64_t raw, uint64_t sub_word, uint64_t guest, const st
         out->defects |= Q2_DEFECT_DATA_OFFSET;
 }
 
+const char *q2_l2_defect_text(unsigned defects)
+{
+    static const struct {
+        unsigned defect;
+        const char *text;
+    } texts[] = {
+        { Q2_DEFECT_UNALIGNED, "the host offset is not cluster-aligned" },
+        { Q2_DEFECT_SUBCLUSTER, "the subcluster bits are impossible" },
+        { Q2_DEFECT_RESERVED, "reserved bits are set" },
+        { Q2_DEFECT_COPIED, "a compressed entry must not have the copied flag" },
+        { Q2_DEFECT_V2_ZERO, "zero flag in a version 2 image" },
+        { Q2_DEFECT_DATA_OFFSET, "it does not fit an external data file" },
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        if (defects & texts[i].defect)
+            return texts[i].text;
+    return NULL;
+}
+
 enum q2_kind q2_subcluster_kind(const struct q2_l2_entry *e, const struct q2_geometry *g, unsigned i)
 {
     if (!g->extended_l2 || e->kind == Q2_COMPRESSED)

@@ -55,6 +55,9 @@ struct q2_l2_entry {
 void q2_l2_entry_parse(uint64_t raw, uint64_t sub_word, uint64_t guest, const struct q2_geometry *g,
                        struct q2_l2_entry *out);
 
+/* The first of @defects, worst first, as half a sentence; NULL if there is none. */
+const char *q2_l2_defect_text(unsigned defects);
+
 /* Kind of subcluster @i (0..31) of an extended entry; the kind of the cluster otherwise. */
 enum q2_kind q2_subcluster_kind(const struct q2_l2_entry *e, const struct q2_geometry *g, unsigned i);
 

@@ -75,8 +75,8 @@ static int check_sharing(struct qcbmi_guest_layer *l, struct qcbm_error *err)
 
 /* ---- L2 entries of one layer ---- */
 
-/* Can QEMU not read it? It does not look at reserved bits, nor at what a compressed entry must not have. */
-static bool is_unreadable(const struct q2_l2_entry *e)
+/* What keeps QEMU from reading it. It does not look at reserved bits, nor at what a compressed entry must not have. */
+static unsigned unreadable_for(const struct q2_l2_entry *e)
 {
     if (e->kind == Q2_COMPRESSED)
         return e->defects & Q2_DEFECT_DATA_OFFSET;
@@ -113,7 +113,7 @@ static void describe(const struct qcbmi_guest_layer *l, uint64_t guest, struct q
     uint64_t in_cluster = guest & (g->cluster_size - 1);
 
     *out = (struct qcbmi_guest_piece){ .start = guest, .host = QCBM_NO_OFFSET, .doubtful = e->defects };
-    out->kind = is_unreadable(e) ? Q2_INVALID : q2_subcluster_kind(e, g, (unsigned)(in_cluster / g->subcluster_size));
+    out->kind = unreadable_for(e) ? Q2_INVALID : q2_subcluster_kind(e, g, (unsigned)(in_cluster / g->subcluster_size));
     if (out->kind == Q2_INVALID || out->kind == Q2_COMPRESSED)
         out->end = guest - in_cluster + g->cluster_size;
     else
@@ -433,13 +433,9 @@ int qcbmi_guest_map_fail(const struct qcbmi_guest_map *m, const struct qcbmi_gue
 {
     const struct qcbmi_guest_layer *l = &m->layers[piece->layer];
     const struct q2_l2_entry *e = &l->entry;
-    const char *rule = e->defects & Q2_DEFECT_SUBCLUSTER    ? "the subcluster bits are impossible"
-                       : e->defects & Q2_DEFECT_UNALIGNED   ? "the host offset is not cluster-aligned"
-                       : e->defects & Q2_DEFECT_DATA_OFFSET ? "it does not fit an external data file"
-                                                            : "zero flag in a version 2 image";
-    int ret =
-        qcbmi_fail(err, QCBM_E_CORRUPT, l->entry_at, "L2 entry of guest 0x%" PRIx64 " (host offset 0x%" PRIx64 "): %s",
-                   align_down(piece->start, l->layer->img->g.cluster_size), e->host_offset, rule);
+    int ret = qcbmi_fail(
+        err, QCBM_E_CORRUPT, l->entry_at, "L2 entry of guest 0x%" PRIx64 " (host offset 0x%" PRIx64 "): %s",
+        align_down(piece->start, l->layer->img->g.cluster_size), e->host_offset, q2_l2_defect_text(unreadable_for(e)));
 
     return layer_failed(m, piece->layer, ret, err);
 }

@@ -69,18 +69,8 @@ static void drop_marks(void *result)
 /* The rule that the entry breaks, or NULL. */
 static const char *broken_rule(const struct mark *m, const struct q2_l2_entry *e)
 {
-    if (e->defects & Q2_DEFECT_UNALIGNED)
-        return "its host offset is not cluster-aligned";
-    if (e->defects & Q2_DEFECT_SUBCLUSTER)
-        return "its subcluster word is impossible";
-    if (e->defects & Q2_DEFECT_RESERVED)
-        return "reserved bits are set";
-    if (e->defects & Q2_DEFECT_COPIED)
-        return "COPIED is set on a compressed cluster";
-    if (e->defects & Q2_DEFECT_V2_ZERO)
-        return "the zero flag does not exist in version 2";
-    if (e->defects & Q2_DEFECT_DATA_OFFSET)
-        return "its offset in the data file is not its guest offset";
+    if (e->defects)
+        return q2_l2_defect_text(e->defects);
     if (!qcbmi_l2_entry_in_file(m->img, e))
         return "its cluster lies past the end of the file";
     return NULL;

@@ -343,6 +343,22 @@ static void random_entries_keep_the_promises(void **state)
     }
 }
 
+static void each_defect_has_its_words(void **state)
+{
+    (void)state;
+    assert_null(q2_l2_defect_text(0));
+    for (unsigned a = 1; a <= Q2_DEFECT_DATA_OFFSET; a <<= 1) {
+        assert_non_null(q2_l2_defect_text(a));
+        for (unsigned b = 1; b < a; b <<= 1) {
+            const char *both = q2_l2_defect_text(a | b);
+
+            assert_string_not_equal(q2_l2_defect_text(a), q2_l2_defect_text(b));
+            assert_true(both == q2_l2_defect_text(a) || both == q2_l2_defect_text(b));
+        }
+    }
+    assert_string_equal(q2_l2_defect_text(Q2_DEFECT_V2_ZERO), "zero flag in a version 2 image");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +373,7 @@ int main(void)
         cmocka_unit_test(compressed_descriptor_of_each_cluster_size),
         cmocka_unit_test(compressed_offset_above_2_56_is_a_defect),
         cmocka_unit_test(random_entries_keep_the_promises),
+        cmocka_unit_test(each_defect_has_its_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
