@@ -1,8 +1,25 @@
-/* check.h - the state of one check, shared by the walks
+/* check.h - what the parts of one check share
  * SPDX-License-Identifier: MIT
  *
- * Two ways over the tables: counting goes in file order, reads each table once however often it is referred to, and says
- * nothing; telling goes in the order in which qemu-img speaks, and happens only if there is something to tell. */
+ * The order of work (check.c), and what is known after each step:
+ *
+ *   load       snapshots and refcount table lie in memory; a bad snapshot ends the list, those before it are checked.
+ *   passes     over clusters [lo, hi): as many as the counters of a pass may take memory for (options.memory), so all at
+ *              once for honest images. Each pass
+ *     counts   every reference (sink: counter). In file order, each table read once however often it is referred to.
+ *              Says nothing; problems go to the totals, in the first pass alone. Tables with problems are in l2_noisy.
+ *     tells    what counting met, in the words and the order of QEMU (sink: teller). Only if it met something; reads
+ *              noisy tables again, out of the budget. The totals are final already.
+ *     compares the counters with the stored refcounts, and collects leaks and clusters that have two owners.
+ *   after      COPIED flags, header, bitmaps, lost tables. All totals and problems are known.
+ *   owners     the list of references once more (sink: searcher) for the names of those with one cluster.
+ *   cures      chosen by all that was found.
+ *
+ * What always holds: time is linear in the bytes that are allocated for the file. What reads or tells anything again pays
+ * from the budget, and when it is used up says so once. Nothing is taken into memory by a number that the image gives
+ * before that many bytes were found in the file.
+ *
+ * A pass over the references is a sink; how problems are heard meanwhile is a voice (check_findings.c). */
 #ifndef QCBMI_CHECK_H
 #define QCBMI_CHECK_H
 
@@ -12,24 +29,10 @@
 #include "check/check_rules.h"
 #include "format/q2_l2_runs.h"
 #include "image/l2_read.h"
+#include "image/refs.h"
 #include "io/holes.h"
 
-struct check_place {
-    uint64_t offset; /* of the bad bytes, or QCBM_NO_OFFSET */
-    const char *table;
-    uint64_t index;
-    uint32_t bitmap;
-};
-#define CHECK_NOWHERE ((struct check_place){ QCBM_NO_OFFSET, NULL, UINT64_MAX, UINT32_MAX })
-
-/* Who refers to a cluster, for the search for owners. Kinds from OWNER_L2 on may have several, by rule. */
-enum check_owner_kind { OWNER_META, OWNER_L2, OWNER_DATA, OWNER_COMPRESSED };
-struct check_owner {
-    enum check_owner_kind kind;
-    const char *what; /* for OWNER_META */
-    uint32_t state;   /* 0 = active, i + 1 = snapshot i */
-    uint64_t index;   /* entry, bitmap, L1 index, or guest offset */
-};
+#define CHECK_NOWHERE ((struct qcbmi_place){ QCBM_NO_OFFSET, NULL, UINT64_MAX, UINT32_MAX })
 
 struct check_snapshot {
     uint64_t l1_offset;
@@ -40,7 +43,7 @@ struct check_snapshot {
     uint16_t id_len, name_len;
 };
 
-/* Leaks, and what may be missing because of them: check_lost.c */
+/* Leaks, and what may be missing because of them: check_leaks.c, check_lost.c */
 struct check_run {
     uint64_t first, end;
 };
@@ -55,7 +58,35 @@ struct check_lost {
     uint64_t n_leaked;
 };
 
+struct check;
+struct check_table;
 struct check_suspects;
+
+/* A pass over the references. */
+struct check_sink {
+    /* @ref is to clusters [@first, @end), of which the first lies in the file. */
+    int (*clusters)(struct check *c, uint64_t first, uint64_t end, const struct qcbmi_ref *ref);
+    /* The tables of a state. */
+    int (*state)(struct check *c, const struct qcbmi_ref *l1);
+    /* Entries of @t name @n clusters from @off on, compressed or not. NULL: that is no matter. */
+    void (*mapped)(struct check *c, struct check_table *t, uint64_t off, uint64_t n, bool copied);
+    void (*compressed)(struct check *c, const struct check_table *t);
+    /* Is the L2 table in @cluster to be read again? */
+    bool (*wants)(const struct check *c, uint64_t cluster);
+    bool once;  /* it reads each table for the first time */
+    bool looks; /* at tables as a whole, whether something was written over them */
+};
+
+/* How problems are heard. */
+enum check_price { PRICE_FREE, PRICE_BUDGET, PRICE_MESSAGES };
+struct check_voice {
+    bool total;                /* they are added to the totals, */
+    bool say;                  /* and told, */
+    enum check_price price;    /* for this */
+    enum qcbm_problem_id only; /* no other one is heard at all; P_COUNT: all are, CHECK_NONE: none is */
+};
+#define CHECK_NONE ((enum qcbm_problem_id)(P_COUNT + 1))
+#define CHECK_LOUD ((struct check_voice){ true, true, PRICE_FREE, P_COUNT })
 
 struct check {
     struct qcbm_image *handle;
@@ -67,35 +98,30 @@ struct check {
     bool met[P_COUNT]; /* problems that there are */
     uint64_t n_told[P_COUNT];
 
-    bool count;                    /* references count */
-    bool tally, tell;              /* problems are added to the totals; are told */
-    bool again;                    /* a further pass: only counters count */
-    bool noise;                    /* there is something to tell */
-    bool walking;                  /* tables are walked for messages, which the budget bounds */
-    bool only_overflow;            /* nothing else is told */
-    bool overflow, overflow_told;  /* some cluster has more references than its refcount can say */
-    struct check_suspects *search; /* not NULL: references are matched with the suspects, nothing else happens */
+    uint64_t n_met; /* how often */
+
+    const struct check_sink *sink;
+    struct check_voice voice;
 
     uint64_t file_len;   /* rounded up to a sector, as QEMU has it */
     uint64_t real_len;   /* bytes of it that are no holes */
     uint64_t n_clusters; /* of the file; one more if a reference reaches there */
     uint64_t lo, hi;     /* clusters of this pass */
-    bool exhausted;      /* and that has been said */
-    bool comparing;      /* refcounts are compared: a message for each cluster that the file has, or says it has */
-    uint64_t messages;   /* that may still be given then */
+    uint64_t messages;   /* on single clusters that may still be given: as many as the file has, or says it has */
     uint64_t budget_full;
     uint64_t budget; /* bytes of tables that may be read beyond once each */
+    bool exhausted;  /* it is used up, and that has been said */
 
     struct qcbmi_counts refs;                         /* references found */
     struct qcbmi_counts owners;                       /* of them those that rule each other out */
     struct qcbmi_counts stored;                       /* refcounts on disk */
     struct qcbmi_counts told;                         /* references while telling, if any overflows */
     struct qcbmi_bitset l2_seen, l2_noisy, l2_copied; /* per cluster: an L2 table; with problems; with COPIED wrong */
-    bool l1_copied;
+    bool l1_copied;                                   /* COPIED is wrong in the active L1 */
+    bool overflow, overflow_told;                     /* some cluster has more references than its refcount can say */
 
     struct q2_l2_scan scan;
     uint64_t *blobs; /* places of compressed data of one L2 table */
-    uint8_t *l1_active;
     uint64_t *reftable;
     uint64_t n_reftable;
     bool unreadable; /* some refcount block is */
@@ -116,23 +142,35 @@ struct check {
     struct qcbmi_holes holes;
 };
 
+/* Is this the first pass? Further ones only count. */
+static inline bool check_is_first(const struct check *c)
+{
+    return c->r.passes == 0;
+}
+
+/* ---- check_findings.c: problems, totals, the budget ---- */
+
 /* Note @weight times problem @id; @fmt makes the message if somebody wants it. Returns 0 or QCBM_E_ABORTED. */
-int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weight, const struct check_place *at,
+int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weight, const struct qcbmi_place *at,
                         const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-
-/* @weight references to [@off, @off + @len), by @owner; @exclusive of them rule out any other. */
-int qcbmi_check_reference(struct check *c, uint64_t off, uint64_t len, uint64_t weight, uint64_t exclusive,
-                          const struct check_owner *owner, const struct check_place *at);
-
-/* Is a table of @owner cut by the end of the file? Then that is a problem. */
-int qcbmi_check_cut(struct check *c, uint64_t off, uint64_t len, const struct check_owner *owner,
-                    const struct check_place *at);
-
-/* Read; what lies past the end of the file is zeros. *@zeros (may be NULL): all of it is a hole, nothing was read. */
-int qcbmi_check_read(struct check *c, uint64_t off, void *buf, uint64_t len, bool *zeros);
 /* Take @bytes from the budget. False, and the problem noted, when it is used up. */
 bool qcbmi_check_afford(struct check *c, uint64_t bytes);
 int qcbmi_check_step(struct check *c, uint64_t bytes); /* progress */
+/* Read; what lies past the end of the file is zeros. *@zeros (may be NULL): all of it is a hole, nothing was read. */
+int qcbmi_check_read(struct check *c, uint64_t off, void *buf, uint64_t len, bool *zeros);
+/* Each kind that was told once, with the cure that fits to all that was found. */
+int qcbmi_check_tell_kinds(struct check *c);
+
+/* ---- check_reference.c ---- */
+
+/* Judge @ref, and give it to the sink if it leads into the file. */
+int qcbmi_check_reference(struct check *c, const struct qcbmi_ref *ref);
+/* The same, but the end of the file may cut what lies there. */
+int qcbmi_check_clusters(struct check *c, const struct qcbmi_ref *ref);
+/* Is a table cut by the end of the file? Then that is a problem. */
+int qcbmi_check_cut(struct check *c, const struct qcbmi_ref *ref);
+/* A cluster that QEMU would count too far; it says so for each reference beyond. */
+int qcbmi_check_tell_overflow(struct check *c, uint64_t cluster, const struct qcbmi_place *at);
 
 /* check_cure.c: what to do about @id in this image, once all problems are known */
 void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, size_t size);
@@ -156,7 +194,11 @@ struct check_table {
     bool has_guest;
 };
 int qcbmi_check_entry(struct check *c, struct check_table *t, uint32_t i, const uint8_t *bytes);
-int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_t *bytes);
+/* All entries of a table, those that are sound as runs. */
+int qcbmi_check_entries(struct check *c, struct check_table *t, const uint8_t *bytes);
+/* An L1 entry alone: before and after the reference that it makes, as QEMU has it. */
+int qcbmi_check_l1_reserved(struct check *c, uint64_t raw, const struct qcbmi_place *at, uint64_t weight);
+int qcbmi_check_l1_alignment(struct check *c, uint64_t raw, const struct qcbmi_place *at, uint64_t weight);
 /* Entries of one table with the same compressed data. */
 int qcbmi_check_shared_data(struct check *c, const struct check_table *t, const uint8_t *bytes);
 
@@ -176,38 +218,67 @@ bool qcbmi_check_l2_overwritten(const struct check *c, const uint8_t *bytes, str
 int qcbmi_check_tell_l2_overwritten(struct check *c, const struct check_table *t, const struct check_look *l);
 int qcbmi_check_tell_l1_overwritten(struct check *c, uint64_t off, uint32_t state, const struct check_look *l);
 
-/* check_tables.c */
-int qcbmi_check_by_value(const void *a, const void *b); /* for qsort() of uint64_t */
-int qcbmi_check_count_tables(struct check *c);
-int qcbmi_check_tell_l1(struct check *c, uint64_t off, uint64_t entries, uint32_t state);
+/* check_count.c: the sink that counts; goes over tables by check_sweep.c */
+extern const struct check_sink qcbmi_check_counter;
+int qcbmi_check_begin_pass(struct check *c); /* counters for clusters from c->lo on; c->hi may come down */
+void qcbmi_check_end_pass(struct check *c);  /* fine at any time */
+
+/* check_sweep.c: the tables of all states into the sink, in the order of the file */
+int qcbmi_check_sweep(struct check *c);
+
+/* check_tell.c: the sink that tells, and tables in the order of QEMU for any sink */
+extern const struct check_sink qcbmi_check_teller;
+int qcbmi_check_walk_l1(struct check *c, const struct qcbmi_ref *l1);
+
+/* check_copied.c */
 int qcbmi_check_tell_copied(struct check *c);
 
-/* check_refcounts.c */
+/* check_refcounts.c: as stored */
 int qcbmi_check_load_reftable(struct check *c);
 int qcbmi_check_load_stored(struct check *c);
 /* The stored refcount of any cluster; false if it cannot be read. */
 bool qcbmi_check_stored(struct check *c, uint64_t cluster, uint64_t *value);
-int qcbmi_check_refblocks(struct check *c);
+/* Can a refcount block be read at @off? */
+bool qcbmi_check_is_block_readable(const struct check *c, uint64_t off);
+int qcbmi_check_refblocks(struct check *c); /* references to the blocks */
+
+/* check_compare.c: stored refcounts and counters */
 int qcbmi_check_compare(struct check *c);
 
 /* check_bitmaps.c */
 int qcbmi_check_bitmap_references(struct check *c);
 int qcbmi_check_bitmap_health(struct check *c);
 
-/* check_owners.c */
-int qcbmi_check_collect_suspects(struct check *c);
-void qcbmi_check_suspect(struct check *c, uint64_t cluster);
-void qcbmi_check_owner_found(struct check *c, uint64_t first, uint64_t end, const struct check_owner *owner);
-int qcbmi_check_name_owners(struct check *c);
-void qcbmi_check_suspects_free(struct check_suspects *s);
+/* check_walk.c: the list of references into c->sink, but for the refcount blocks */
+int qcbmi_check_walk(struct check *c);
 
-/* check_lost.c */
+/* check_suspects.c: clusters that may have two owners */
+#define CHECK_MAX_SUSPECTS 1024u
+#define CHECK_MAX_OWNERS 3u
+struct check_suspect {
+    uint64_t cluster;
+    uint64_t n_owners;
+    struct qcbmi_ref_owner owners[CHECK_MAX_OWNERS];
+};
+struct check_suspects {
+    size_t n;
+    struct check_suspect list[CHECK_MAX_SUSPECTS];
+};
+void qcbmi_check_suspect(struct check *c, uint64_t cluster);
+int qcbmi_check_collect_suspects(struct check *c);
+
+/* check_owners.c: the sink that searches */
+int qcbmi_check_name_owners(struct check *c);
+
+/* check_leaks.c */
+int qcbmi_check_add_to_runs(struct check_runs *r, uint64_t value, size_t max, struct qcbm_error *err);
+bool qcbmi_check_in_runs(const struct check_runs *r, uint64_t value);
+void qcbmi_check_sort_runs(struct check_runs *r); /* that were noted in another order, joined */
 int qcbmi_check_note_leak(struct check *c, uint64_t cluster, uint64_t stored, uint64_t found);
 int qcbmi_check_note_blank(struct check *c, uint64_t l1_index);
-int qcbmi_check_tell_lost(struct check *c);
-void qcbmi_check_lost_free(struct check_lost *l);
+void qcbmi_check_leaks_free(struct check_lost *l);
 
-/* check.c: header, L1 tables, snapshots, tables of refcounts, LUKS, bitmaps; the refcount blocks come after it */
-int qcbmi_check_walk(struct check *c);
+/* check_lost.c */
+int qcbmi_check_tell_lost(struct check *c);
 
 #endif

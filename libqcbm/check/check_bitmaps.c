@@ -12,9 +12,20 @@
 #define TABLE_PIECE (UINT64_C(32) << 10)
 #define TAIL_BYTES 4096u /* behind the last granule that are looked at; QEMU itself leaves up to 63 bits there */
 
-static struct check_place place_of(const struct check *c, uint32_t i)
+static struct qcbmi_place place_of(const struct check *c, uint32_t i)
 {
-    return (struct check_place){ c->handle->bitmaps->list[i].entry_offset, "bitmap directory", i, i };
+    return (struct qcbmi_place){ c->handle->bitmaps->list[i].entry_offset, "bitmap directory", i, i };
+}
+
+static struct qcbmi_ref one(enum qcbmi_ref_kind kind, uint64_t index, uint64_t off, uint64_t len, struct qcbmi_place at)
+{
+    return (struct qcbmi_ref){ .owner = { kind, 0, index },
+                               .offset = off,
+                               .len = len,
+                               .weight = 1,
+                               .exclusive = 1,
+                               .pointer = at.offset,
+                               .at = at };
 }
 
 static const char *name_of(const struct qcbmi_bitmap *b, char *to, size_t size)
@@ -33,15 +44,15 @@ static bool table_is_plausible(const struct check *c, const struct qcbmi_bitmap 
 
 typedef int entry_fn(struct check *c, uint32_t bitmap, uint64_t index, uint64_t raw, void *opaque);
 
-/* Call @fn for each entry that is not 0. */
-static int for_each_entry(struct check *c, uint32_t bitmap, entry_fn *fn, void *opaque)
+/* Call @fn for each entry that is not 0. @once: for the first time. */
+static int for_each_entry(struct check *c, uint32_t bitmap, bool once, entry_fn *fn, void *opaque)
 {
     const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[bitmap];
     uint64_t off = b->d.table_offset, len = 8 * (uint64_t)b->d.table_entries;
     int ret = 0;
 
     /* Tables that do not overlap cost no more than the file. */
-    if ((b->bad || b->shared || !c->count) && !qcbmi_check_afford(c, len))
+    if ((b->bad || b->shared || !once) && !qcbmi_check_afford(c, len))
         return 0;
     for (uint64_t at = 0; ret == 0 && at < len; at += TABLE_PIECE) {
         uint64_t n = u64_min(TABLE_PIECE, len - at);
@@ -66,9 +77,9 @@ struct bad_entries {
 static int refer_to_data(struct check *c, uint32_t bitmap, uint64_t index, uint64_t raw, void *opaque)
 {
     const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[bitmap];
-    struct check_owner owner = { OWNER_META, "data of bitmap", 0, bitmap };
-    struct check_place at = { b->d.table_offset + 8 * index, "bitmap table", index, bitmap };
+    struct qcbmi_place at = { b->d.table_offset + 8 * index, "bitmap table", index, bitmap };
     struct bad_entries *bad = opaque;
+    struct qcbmi_ref ref;
     uint64_t off;
 
     switch (q2_bitmap_table_entry(raw, c->g->cluster_size, &off)) {
@@ -79,7 +90,8 @@ static int refer_to_data(struct check *c, uint32_t bitmap, uint64_t index, uint6
         }
         return 0;
     case Q2_BME_DATA:
-        return qcbmi_check_reference(c, off, c->g->cluster_size, 1, 1, &owner, &at);
+        ref = one(QCBMI_REF_BITMAP_DATA, bitmap, off, c->g->cluster_size, at);
+        return qcbmi_check_reference(c, &ref);
     default:
         return 0;
     }
@@ -90,42 +102,46 @@ static int refer_to_all_data(struct check *c, uint32_t bitmap)
 {
     const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[bitmap];
     struct bad_entries bad = { 0 };
-    struct check_place at;
+    struct qcbmi_place at;
     char name[128];
-    int ret = for_each_entry(c, bitmap, refer_to_data, &bad);
+    int ret = for_each_entry(c, bitmap, c->sink->once, refer_to_data, &bad);
 
     if (ret < 0 || bad.n == 0)
         return ret;
-    at = (struct check_place){ b->d.table_offset + 8 * bad.index, "bitmap table", bad.index, bitmap };
+    at = (struct qcbmi_place){ b->d.table_offset + 8 * bad.index, "bitmap table", bad.index, bitmap };
     return qcbmi_check_problem(c, P_BITMAP_TABLE_ENTRY, bad.n, &at,
                                "bitmap '%s': %" PRIu64 " of %" PRIu32 " table entries are not 0, 1 or the offset of a "
                                "cluster, the first is entry %" PRIu64 ", 0x%016" PRIx64,
                                name_of(b, name, sizeof(name)), bad.n, b->d.table_entries, bad.index, bad.raw);
 }
 
+static int refer_to_bitmap(struct check *c, uint32_t i)
+{
+    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[i];
+    struct qcbmi_ref ref =
+        one(QCBMI_REF_BITMAP_TABLE, i, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, place_of(c, i));
+    int ret;
+
+    if (!table_is_plausible(c, b))
+        return 0;
+    ret = qcbmi_check_reference(c, &ref);
+    return ret < 0 ? ret : refer_to_all_data(c, i);
+}
+
 int qcbmi_check_bitmap_references(struct check *c)
 {
     const struct qcbmi_bitmap_list *list = c->handle->bitmaps;
-    struct check_place at = { list->ext_offset, "header", UINT64_MAX, UINT32_MAX };
-    struct check_owner owner = { OWNER_META, "the bitmap directory", 0, UINT64_MAX };
+    struct qcbmi_place at = { list->ext_offset, "header", UINT64_MAX, UINT32_MAX };
+    struct qcbmi_ref directory =
+        one(QCBMI_REF_BITMAP_DIRECTORY, UINT64_MAX, list->ext.directory_offset, list->ext.directory_size, at);
     int ret = 0;
 
     if (!list->has_ext || list->stale)
         return 0;
     if (list->directory)
-        ret = qcbmi_check_reference(c, list->ext.directory_offset, list->ext.directory_size, 1, 1, &owner, &at);
-    owner.what = "table of bitmap";
-    for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
-        const struct qcbmi_bitmap *b = &list->list[i];
-
-        if (!table_is_plausible(c, b))
-            continue;
-        at = place_of(c, i);
-        owner.index = i;
-        ret = qcbmi_check_reference(c, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, 1, 1, &owner, &at);
-        if (ret == 0)
-            ret = refer_to_all_data(c, i);
-    }
+        ret = qcbmi_check_reference(c, &directory);
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++)
+        ret = refer_to_bitmap(c, i);
     return ret;
 }
 
@@ -134,7 +150,7 @@ int qcbmi_check_bitmap_references(struct check *c)
 static int check_extension(struct check *c)
 {
     const struct qcbmi_bitmap_list *list = c->handle->bitmaps;
-    struct check_place at = { list->ext_offset, "header", UINT64_MAX, UINT32_MAX };
+    struct qcbmi_place at = { list->ext_offset, "header", UINT64_MAX, UINT32_MAX };
 
     if (!list->has_ext && (c->img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)) {
         at.offset = Q2_OFF_AUTOCLEAR;
@@ -169,7 +185,7 @@ static enum qcbm_problem_id why_bad(const struct check *c, const struct qcbmi_bi
 static int check_directory_entry(struct check *c, uint32_t i)
 {
     const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[i];
-    struct check_place at = place_of(c, i);
+    struct qcbmi_place at = place_of(c, i);
     char name[128];
     int ret = 0;
 
@@ -227,7 +243,7 @@ static bool has_tail_bits(struct check *c, const struct q2_bitmap_size *size, ui
 static int check_content(struct check *c, uint32_t i)
 {
     const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[i];
-    struct check_place at = place_of(c, i);
+    struct qcbmi_place at = place_of(c, i);
     struct q2_bitmap_size size;
     struct lost lost = { 0 };
     char name[128];
@@ -244,7 +260,7 @@ static int check_content(struct check *c, uint32_t i)
                                    b->d.table_entries);
     lost.bytes = size.bytes;
     lost.last_index = size.entries - 1;
-    ret = for_each_entry(c, i, note_entry, &lost);
+    ret = for_each_entry(c, i, false, note_entry, &lost);
     if (ret == 0 && lost.n)
         ret = qcbmi_check_problem(c, P_BITMAP_DATA_PAST_END, 1, &at,
                                   "bitmap '%s': %" PRIu64 " clusters of its data lie past the end of the file", name,

@@ -5,44 +5,32 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sort.h"
 #include "check/check.h"
 
-static struct check_place place_of(const struct check *c, const struct check_table *t, uint32_t i)
+static struct qcbmi_place place_of(const struct check *c, const struct check_table *t, uint32_t i)
 {
-    return (struct check_place){ t->offset + (uint64_t)i * c->g->l2_entry_size, "L2 table", i, UINT32_MAX };
+    return (struct qcbmi_place){ t->offset + (uint64_t)i * c->g->l2_entry_size, "L2 table", i, UINT32_MAX };
 }
 
-/* Does COPIED say of clusters [@first, @first + @n) what the stored refcounts say? If not, the table is looked at again
- * in QEMU's order. Clusters of another pass are left to it. */
-static void compare_copied(struct check *c, const struct check_table *t, uint64_t first, uint64_t n, bool copied)
+/* A reference that entry @i of @t makes. */
+static struct qcbmi_ref ref_of(const struct check *c, const struct check_table *t, uint32_t i, enum qcbmi_ref_kind kind,
+                               uint64_t off, uint64_t len)
 {
-    uint64_t end = u64_min(first + n, c->hi), start = u64_max(first, c->lo), ones, value;
-    bool wrong;
+    uint64_t guest = t->guest + (uint64_t)i * c->g->cluster_size;
+    struct qcbmi_ref ref = { .owner = { kind, t->state, guest }, .offset = off, .len = len, .weight = t->weight };
 
-    if (!c->count || !t->active)
-        return;
-    if (c->g->data_file) {
-        wrong = !copied;
-    } else if (c->unreadable || first + n > c->n_clusters) {
-        wrong = qcbmi_check_stored(c, first, &value) && (value == 1) != copied;
-        for (uint64_t k = 1; k < n && !wrong; k++)
-            wrong = qcbmi_check_stored(c, first + k, &value) && (value == 1) != copied;
-    } else {
-        if (start >= end)
-            return;
-        ones = qcbmi_counts_number_of_ones(&c->stored, start, end);
-        wrong = copied ? ones != end - start : ones != 0;
-    }
-    if (wrong)
-        (void)qcbmi_bitset_set(&c->l2_copied, t->offset >> c->g->cluster_bits, (t->offset >> c->g->cluster_bits) + 1,
-                               NULL);
+    ref.exclusive = kind == QCBMI_REF_DATA ? t->active : 0;
+    ref.at = place_of(c, t, i);
+    ref.pointer = ref.at.offset;
+    return ref;
 }
 
 static int check_compressed(struct check *c, struct check_table *t, uint32_t i, uint64_t raw, uint64_t word)
 {
-    struct check_place at = place_of(c, t, i);
-    struct check_owner owner = { OWNER_COMPRESSED, NULL, t->state, t->guest + (uint64_t)i * c->g->cluster_size };
+    struct qcbmi_place at = place_of(c, t, i);
     struct q2_l2_entry e;
+    struct qcbmi_ref ref;
     int ret = 0;
 
     q2_l2_entry_parse(raw, 0, 0, c->g, &e);
@@ -61,25 +49,14 @@ static int check_compressed(struct check *c, struct check_table *t, uint32_t i, 
                                    "ERROR compressed cluster %" PRIu32
                                    " with non-zero subcluster allocation bitmap, entry=0x%" PRIx64,
                                    i, raw);
-    if (c->count && c->tally) {
-        c->r.allocated_clusters += t->active;
-        c->r.compressed_clusters += t->active;
-        c->r.fragmented_clusters += t->active; /* they never lie one after the other in whole clusters */
-    }
-    return qcbmi_check_reference(c, e.host_offset, e.host_len, t->weight, 0, &owner, &at);
-}
-
-static void count_data(struct check *c, struct check_table *t, uint64_t off, uint64_t n)
-{
-    if (c->count && c->tally) {
-        c->r.allocated_clusters += n * t->active;
-        c->r.fragmented_clusters += t->next && off != t->next ? t->active : 0;
-    }
-    t->next = off + n * c->g->cluster_size;
+    if (c->sink->compressed)
+        c->sink->compressed(c, t);
+    ref = ref_of(c, t, i, QCBMI_REF_COMPRESSED, e.host_offset, e.host_len);
+    return qcbmi_check_reference(c, &ref);
 }
 
 static int check_alignment(struct check *c, const struct check_table *t, uint64_t raw, uint64_t word, uint64_t off,
-                           const struct check_place *at)
+                           const struct qcbmi_place *at)
 {
     bool data = c->g->extended_l2 ? (uint32_t)word != 0 : !(raw & Q2_L2_ZERO);
 
@@ -96,7 +73,7 @@ static int check_alignment(struct check *c, const struct check_table *t, uint64_
 
 /* What QEMU's check is silent about. */
 static int check_beyond(struct check *c, const struct check_table *t, uint32_t i, uint64_t raw, uint64_t off,
-                        const struct check_place *at)
+                        const struct qcbmi_place *at)
 {
     if (c->g->version == 2 && (raw & Q2_L2_ZERO))
         return qcbmi_check_problem(c, P_L2_VERSION_2_ZERO, t->weight, at,
@@ -111,12 +88,13 @@ static int check_beyond(struct check *c, const struct check_table *t, uint32_t i
 
 static int check_allocated(struct check *c, struct check_table *t, uint32_t i, uint64_t raw, uint64_t word)
 {
-    struct check_place at = place_of(c, t, i);
-    struct check_owner owner = { OWNER_DATA, NULL, t->state, t->guest + (uint64_t)i * c->g->cluster_size };
+    struct qcbmi_place at = place_of(c, t, i);
     uint64_t off = raw & Q2_ENTRY_OFFSET_MASK;
+    struct qcbmi_ref ref = ref_of(c, t, i, QCBMI_REF_DATA, off, c->g->cluster_size);
     int ret = 0;
 
-    compare_copied(c, t, off >> c->g->cluster_bits, 1, raw & Q2_ENTRY_COPIED);
+    if (c->sink->mapped)
+        c->sink->mapped(c, t, off, 1, raw & Q2_ENTRY_COPIED);
     if ((word >> 32) & word)
         ret = qcbmi_check_problem(
             c, P_L2_SUBCLUSTERS, t->weight, &at,
@@ -125,16 +103,13 @@ static int check_allocated(struct check *c, struct check_table *t, uint32_t i, u
         ret = check_alignment(c, t, raw, word, off, &at);
     if (ret == 0)
         ret = check_beyond(c, t, i, raw, off, &at);
-    count_data(c, t, off, 1);
-    if (ret < 0 || c->g->data_file)
-        return ret;
-    return qcbmi_check_reference(c, off, c->g->cluster_size, t->weight, t->active, &owner, &at);
+    return ret < 0 || c->g->data_file ? ret : qcbmi_check_reference(c, &ref);
 }
 
 int qcbmi_check_entry(struct check *c, struct check_table *t, uint32_t i, const uint8_t *bytes)
 {
     uint64_t raw = be64_load(bytes), word = c->g->extended_l2 ? be64_load(bytes + 8) : 0;
-    struct check_place at;
+    struct qcbmi_place at;
     struct q2_l2_entry e;
     int ret = 0;
 
@@ -172,13 +147,13 @@ static uint32_t collect_blobs(struct check *c, const uint8_t *bytes)
         c->blobs[n++] = e.host_offset;
     }
     if (!sorted)
-        qsort(c->blobs, n, sizeof(c->blobs[0]), qcbmi_check_by_value);
+        qcbmi_sort(c->blobs, n, sizeof(c->blobs[0]), qcbmi_by_u64);
     return n;
 }
 
 int qcbmi_check_shared_data(struct check *c, const struct check_table *t, const uint8_t *bytes)
 {
-    struct check_place at = { t->offset, "L2 table", UINT64_MAX, UINT32_MAX };
+    struct qcbmi_place at = { t->offset, "L2 table", UINT64_MAX, UINT32_MAX };
     uint64_t shared = 0, first = 0;
     uint32_t n;
 
@@ -201,18 +176,19 @@ int qcbmi_check_shared_data(struct check *c, const struct check_table *t, const 
 }
 
 /* Entries that are sound on their own. */
-static int count_run(struct check *c, struct check_table *t, const struct q2_l2_run *run)
+static int check_run(struct check *c, struct check_table *t, const struct q2_l2_run *run)
 {
-    uint64_t off = run->raw & Q2_ENTRY_OFFSET_MASK, cs = c->g->cluster_size;
-    struct check_place at = place_of(c, t, run->index);
-
-    compare_copied(c, t, off >> c->g->cluster_bits, run->n, run->raw & Q2_ENTRY_COPIED);
-    count_data(c, t, off, run->n);
+    uint64_t off = run->raw & Q2_ENTRY_OFFSET_MASK;
     /* each of them starts in the file, which is what counts */
-    return qcbmi_check_reference(c, off, (run->n - 1) * cs + 1, t->weight, t->active, NULL, &at);
+    struct qcbmi_ref ref =
+        ref_of(c, t, run->index, QCBMI_REF_DATA, off, (run->n - 1) * (uint64_t)c->g->cluster_size + 1);
+
+    if (c->sink->mapped)
+        c->sink->mapped(c, t, off, run->n, run->raw & Q2_ENTRY_COPIED);
+    return qcbmi_check_clusters(c, &ref);
 }
 
-int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_t *bytes)
+int qcbmi_check_entries(struct check *c, struct check_table *t, const uint8_t *bytes)
 {
     struct q2_l2_run list[Q2_L2_SCAN_MAX];
     struct q2_l2_runs runs;
@@ -224,11 +200,36 @@ int qcbmi_check_count_table(struct check *c, struct check_table *t, const uint8_
     while (ret == 0 && n) {
         n = q2_l2_runs_next(&runs, list);
         for (uint32_t i = 0; ret == 0 && i < n; i++) {
+            const uint8_t *at = bytes + list[i].index * (size_t)c->g->l2_entry_size;
+
             compressed |= list[i].odd && (list[i].raw & Q2_L2_COMPRESSED);
-            ret = list[i].odd
-                      ? qcbmi_check_entry(c, t, list[i].index, bytes + list[i].index * (size_t)c->g->l2_entry_size)
-                      : count_run(c, t, &list[i]);
+            ret = list[i].odd ? qcbmi_check_entry(c, t, list[i].index, at) : check_run(c, t, &list[i]);
         }
     }
-    return ret < 0 || !compressed || c->again ? ret : qcbmi_check_shared_data(c, t, bytes);
+    return ret < 0 || !compressed || !check_is_first(c) ? ret : qcbmi_check_shared_data(c, t, bytes);
+}
+
+/* ---- L1 entries ---- */
+
+int qcbmi_check_l1_reserved(struct check *c, uint64_t raw, const struct qcbmi_place *at, uint64_t weight)
+{
+    struct q2_l1_entry e;
+
+    q2_l1_entry_parse(raw, c->g, &e);
+    if (!e.reserved)
+        return 0;
+    return qcbmi_check_problem(c, P_L1_RESERVED, weight, at, "ERROR found L1 entry with reserved bits set: %" PRIx64,
+                               raw);
+}
+
+int qcbmi_check_l1_alignment(struct check *c, uint64_t raw, const struct qcbmi_place *at, uint64_t weight)
+{
+    struct q2_l1_entry e;
+
+    q2_l1_entry_parse(raw, c->g, &e);
+    if (!e.unaligned)
+        return 0;
+    return qcbmi_check_problem(c, P_L1_UNALIGNED, weight, at,
+                               "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry corrupted",
+                               e.l2_offset);
 }

@@ -12,11 +12,10 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sort.h"
 #include "bitmap/bitmap_load.h"
 #include "check/check.h"
 
-#define MAX_RUNS ((size_t)1 << 20)   /* of leaked clusters; beyond them they are counted only */
-#define MAX_BLANK ((size_t)1 << 16)  /* runs of L1 entries */
 #define MAX_TABLES ((size_t)1 << 12) /* that are told one by one */
 #define CONTENT_BUDGET (UINT64_C(256) << 20)
 #define PIECE (UINT64_C(1) << 20)
@@ -46,83 +45,6 @@ struct search {
     struct check_runs empty; /* L1 entries of the disk without a table that can be used */
 };
 
-/* ---- runs ----------------------------------------------------------------------------------------------- */
-
-static int add_to_runs(struct check_runs *r, uint64_t value, size_t max, struct qcbm_error *err)
-{
-    if (r->n && r->list[r->n - 1].end == value) {
-        r->list[r->n - 1].end++;
-        return 0;
-    }
-    if (r->n == max)
-        return 0;
-    if (qcbmi_grow_array(&r->list, &r->capacity, r->n, sizeof(r->list[0]), err) < 0)
-        return QCBM_E_NOMEM;
-    r->list[r->n++] = (struct check_run){ value, value + 1 };
-    return 0;
-}
-
-static bool in_runs(const struct check_runs *r, uint64_t value)
-{
-    size_t lo = 0, hi = r->n;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (r->list[mid].end <= value)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < r->n && r->list[lo].first <= value;
-}
-
-static int by_first(const void *a, const void *b)
-{
-    return qcbmi_check_by_value(&((const struct check_run *)a)->first, &((const struct check_run *)b)->first);
-}
-
-/* Runs that were noted in another order, joined. */
-static void sort_runs(struct check_runs *r)
-{
-    size_t kept = 0;
-
-    if (r->n == 0)
-        return;
-    qsort(r->list, r->n, sizeof(r->list[0]), by_first);
-    for (size_t i = 1; i < r->n; i++) {
-        if (r->list[i].first <= r->list[kept].end)
-            r->list[kept].end = u64_max(r->list[kept].end, r->list[i].end);
-        else
-            r->list[++kept] = r->list[i];
-    }
-    r->n = kept + 1;
-}
-
-/* With snapshots a refcount that is too high by one, too, may be due to a lost table: then the other user is a snapshot.
- * Without them it is what a crash in the making of a snapshot leaves; higher ones are damage of their own. */
-int qcbmi_check_note_leak(struct check *c, uint64_t cluster, uint64_t stored, uint64_t found)
-{
-    if (found && (stored - found > 1 || c->n_snapshots == 0))
-        return 0;
-    c->lost.n_leaked++;
-    if (found && add_to_runs(&c->lost.shared, cluster, MAX_RUNS, c->err) < 0)
-        return QCBM_E_NOMEM;
-    return add_to_runs(&c->lost.leaked, cluster, MAX_RUNS, c->err);
-}
-
-int qcbmi_check_note_blank(struct check *c, uint64_t l1_index)
-{
-    return l1_index < c->g->l1_used ? add_to_runs(&c->lost.blank, l1_index, MAX_BLANK, c->err) : 0;
-}
-
-void qcbmi_check_lost_free(struct check_lost *l)
-{
-    free(l->leaked.list);
-    free(l->shared.list);
-    free(l->blank.list);
-}
-
 /* ---- is this a table? ----------------------------------------------------------------------------------- */
 
 struct reading {
@@ -148,11 +70,11 @@ static bool read_entry(const struct check *c, const struct q2_l2_entry *e, struc
         r->repeated += r->named && e->host_offset == r->last;
     r->last = e->host_offset;
     r->named++;
-    if (!in_runs(&c->lost.leaked, cluster))
+    if (!qcbmi_check_in_runs(&c->lost.leaked, cluster))
         return true;
     if (r->leaked++ == 0)
         r->first = cluster;
-    r->own |= e->copied || e->kind == Q2_COMPRESSED || in_runs(&c->lost.shared, cluster);
+    r->own |= e->copied || e->kind == Q2_COMPRESSED || qcbmi_check_in_runs(&c->lost.shared, cluster);
     return true;
 }
 
@@ -246,11 +168,6 @@ static int read_clusters(struct search *s, uint64_t first, uint64_t end)
     return ret;
 }
 
-static int by_cluster(const void *a, const void *b)
-{
-    return qcbmi_check_by_value(&((const struct table *)a)->cluster, &((const struct table *)b)->cluster);
-}
-
 static int read_leaks(struct search *s)
 {
     const struct check_runs *r = &s->c->lost.leaked;
@@ -263,7 +180,7 @@ static int read_leaks(struct search *s)
     for (size_t i = 0; ret == 0 && i < r->n; i++)
         ret = read_clusters(s, r->list[i].first + HEAD, r->list[i].end);
     if (s->n)
-        qsort(s->tables, s->n, sizeof(s->tables[0]), by_cluster);
+        qcbmi_sort(s->tables, s->n, sizeof(s->tables[0]), qcbmi_by_u64);
     return ret;
 }
 
@@ -273,12 +190,12 @@ static struct table *find_table(const struct search *s, uint64_t cluster)
 {
     struct table key = { .cluster = cluster };
 
-    return s->n ? bsearch(&key, s->tables, s->n, sizeof(s->tables[0]), by_cluster) : NULL;
+    return s->n ? bsearch(&key, s->tables, s->n, sizeof(s->tables[0]), qcbmi_by_u64) : NULL;
 }
 
 static int by_target(const void *a, const void *b)
 {
-    return qcbmi_check_by_value(&(*(struct table *const *)a)->target, &(*(struct table *const *)b)->target);
+    return u64_compare((*(struct table *const *)a)->target, (*(struct table *const *)b)->target);
 }
 
 static int index_targets(struct search *s)
@@ -319,7 +236,7 @@ static int note_l1_entry(struct search *s, uint64_t index, uint64_t raw)
 
     q2_l1_entry_parse(raw, c->g, &e);
     if (!e.l2_offset || e.reserved || e.unaligned || !range_fits(e.l2_offset, c->g->cluster_size, c->img->io.size))
-        return add_to_runs(&s->empty, index, SIZE_MAX, c->err);
+        return qcbmi_check_add_to_runs(&s->empty, index, SIZE_MAX, c->err);
     note_active(s, e.l2_offset >> c->g->cluster_bits);
     return 0;
 }
@@ -350,7 +267,7 @@ static int count_stale_data(void *opaque, uint64_t offset, struct qcbm_error *er
     struct stale_data *d = opaque;
 
     (void)err;
-    d->n += in_runs(&d->c->lost.leaked, offset >> d->c->g->cluster_bits);
+    d->n += qcbmi_check_in_runs(&d->c->lost.leaked, offset >> d->c->g->cluster_bits);
     return 0;
 }
 
@@ -388,9 +305,9 @@ static int leave_out_bitmaps(struct search *s, uint64_t *n)
         if (ret == 0)
             ret = count_stale_bitmap(s, &was->list[i], n);
     }
-    sort_runs(&r);
+    qcbmi_check_sort_runs(&r);
     for (size_t i = 0; i < s->n; i++)
-        s->tables[i].in_use |= in_runs(&r, s->tables[i].cluster);
+        s->tables[i].in_use |= qcbmi_check_in_runs(&r, s->tables[i].cluster);
     free(r.list);
     return ret;
 }
@@ -407,7 +324,7 @@ static bool is_evidence(const struct table *t)
 static int tell_table(struct search *s, const struct table *t)
 {
     const struct q2_geometry *g = s->c->g;
-    struct check_place at = { t->cluster << g->cluster_bits, NULL, UINT64_MAX, UINT32_MAX };
+    struct qcbmi_place at = { t->cluster << g->cluster_bits, NULL, UINT64_MAX, UINT32_MAX };
     bool is_l1 = !g->data_file && find_table(s, t->target);
 
     if (g->data_file)
@@ -508,7 +425,7 @@ int qcbmi_check_tell_lost(struct check *c)
         return tell_nothing(c);
     if (c->lost.n_leaked == 0)
         return 0;
-    sort_runs(&c->lost.blank);
+    qcbmi_check_sort_runs(&c->lost.blank);
     ret = read_leaks(&s);
     if (ret == 0)
         ret = read_l1(&s);

@@ -86,7 +86,7 @@ static const char *likeness(const struct check_look *l, char *to, size_t size)
     return to;
 }
 
-static int tell(struct check *c, const struct check_place *at, const char *what, uint32_t state, uint64_t guest,
+static int tell(struct check *c, const struct qcbmi_place *at, const char *what, uint32_t state, uint64_t guest,
                 uint64_t len, const struct check_look *l)
 {
     char like[48], of[32] = "";
@@ -102,14 +102,14 @@ static int tell(struct check *c, const struct check_place *at, const char *what,
 
 int qcbmi_check_tell_l2_overwritten(struct check *c, const struct check_table *t, const struct check_look *l)
 {
-    struct check_place at = { t->offset, "L2 table", t->guest / c->g->l2_span, UINT32_MAX };
+    struct qcbmi_place at = { t->offset, "L2 table", t->guest / c->g->l2_span, UINT32_MAX };
 
     return tell(c, &at, "L2 table", t->state, t->guest, c->g->l2_span, l);
 }
 
 int qcbmi_check_tell_l1_overwritten(struct check *c, uint64_t off, uint32_t state, const struct check_look *l)
 {
-    struct check_place at = { off, "L1 table", UINT64_MAX, UINT32_MAX };
+    struct qcbmi_place at = { off, "L1 table", UINT64_MAX, UINT32_MAX };
 
     return tell(c, &at, state ? "L1 table" : "active L1 table", state, 0, c->g->size, l);
 }

@@ -8,107 +8,57 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sort.h"
 #include "bitmap/bitmap_list.h"
 #include "check/check.h"
-
-#define MAX_SUSPECTS 1024u
-#define MAX_OWNERS 3u
-
-struct suspect {
-    uint64_t cluster;
-    uint64_t n_owners;
-    struct check_owner owners[MAX_OWNERS];
-};
-
-struct check_suspects {
-    size_t n;
-    struct suspect list[MAX_SUSPECTS];
-};
-
-void qcbmi_check_suspects_free(struct check_suspects *s)
-{
-    free(s);
-}
-
-void qcbmi_check_suspect(struct check *c, uint64_t cluster)
-{
-    if (!c->suspects)
-        c->suspects = qcbmi_alloc_array(1, sizeof(*c->suspects), NULL);
-    if (c->suspects && c->suspects->n < MAX_SUSPECTS)
-        c->suspects->list[c->suspects->n++].cluster = cluster;
-}
-
-int qcbmi_check_collect_suspects(struct check *c)
-{
-    uint64_t end = u64_min(c->hi, c->n_clusters);
-
-    for (uint64_t k = c->lo; (k = qcbmi_counts_next_shared(&c->owners, k, end)) < end; k++) {
-        qcbmi_check_suspect(c, k);
-        if (c->suspects && c->suspects->n == MAX_SUSPECTS)
-            break;
-    }
-    return 0;
-}
-
-static int by_cluster(const void *a, const void *b)
-{
-    uint64_t x = ((const struct suspect *)a)->cluster, y = ((const struct suspect *)b)->cluster;
-
-    return x < y ? -1 : x > y;
-}
 
 static void sort_suspects(struct check_suspects *s)
 {
     size_t kept = 0;
 
-    qsort(s->list, s->n, sizeof(s->list[0]), by_cluster);
+    qcbmi_sort(s->list, s->n, sizeof(s->list[0]), qcbmi_by_u64);
     for (size_t i = 1; i < s->n; i++)
         if (s->list[i].cluster != s->list[kept].cluster)
             s->list[++kept] = s->list[i];
     s->n = kept + 1;
 }
 
-/* First suspect at or after @cluster. */
-static size_t place_of(const struct check_suspects *s, uint64_t cluster)
-{
-    size_t lo = 0, hi = s->n;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (s->list[mid].cluster < cluster)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 /* May both use one cluster? Snapshots share what the active state had at the same place; compressed data shares clusters. */
-static bool may_share(const struct check_owner *a, const struct check_owner *b)
+static bool may_share(const struct qcbmi_ref_owner *a, const struct qcbmi_ref_owner *b)
 {
-    if (a->kind != b->kind || a->kind == OWNER_META)
+    if (a->kind != b->kind)
         return false;
-    if (a->kind == OWNER_COMPRESSED)
+    if (a->kind == QCBMI_REF_COMPRESSED)
         return true;
-    return a->index == b->index && a->state != b->state;
+    return (a->kind == QCBMI_REF_L2 || a->kind == QCBMI_REF_DATA) && a->index == b->index && a->state != b->state;
 }
 
-void qcbmi_check_owner_found(struct check *c, uint64_t first, uint64_t end, const struct check_owner *owner)
+static int match_suspects(struct check *c, uint64_t first, uint64_t end, const struct qcbmi_ref *ref)
 {
-    struct check_suspects *s = c->search;
+    struct check_suspects *s = c->suspects;
 
-    for (size_t i = place_of(s, first); i < s->n && s->list[i].cluster < end; i++) {
-        struct suspect *x = &s->list[i];
+    for (size_t i = qcbmi_lower_bound_u64(s->list, s->n, sizeof(s->list[0]), first);
+         i < s->n && s->list[i].cluster < end; i++) {
+        struct check_suspect *x = &s->list[i];
 
         /* Keep the first, and those that it cannot share with. */
-        if (x->n_owners && may_share(&x->owners[0], owner))
+        if (x->n_owners && may_share(&x->owners[0], &ref->owner))
             continue;
-        if (x->n_owners < MAX_OWNERS)
-            x->owners[x->n_owners] = *owner;
+        if (x->n_owners < CHECK_MAX_OWNERS)
+            x->owners[x->n_owners] = ref->owner;
         x->n_owners++;
     }
+    return 0;
 }
+
+static bool any(const struct check *c, uint64_t cluster)
+{
+    (void)c;
+    (void)cluster;
+    return true;
+}
+
+static const struct check_sink searcher = { .clusters = match_suspects, .state = qcbmi_check_walk_l1, .wants = any };
 
 static void state_text(const struct check *c, uint32_t state, char *to, size_t size)
 {
@@ -122,26 +72,24 @@ static void state_text(const struct check *c, uint32_t state, char *to, size_t s
     snprintf(to, size, " of snapshot '%s'", name);
 }
 
-static void owner_text(const struct check *c, const struct check_owner *o, char *to, size_t size)
+static void owner_text(const struct check *c, const struct qcbmi_ref_owner *o, char *to, size_t size)
 {
     char state[96];
 
     state_text(c, o->state, state, sizeof(state));
-    if (o->kind == OWNER_L2)
+    if (o->kind == QCBMI_REF_L2)
         snprintf(to, size, "L2 table of L1 entry %" PRIu64 "%s", o->index, state);
-    else if (o->kind == OWNER_DATA)
-        snprintf(to, size, "data of guest offset 0x%" PRIx64 "%s", o->index, state);
-    else if (o->kind == OWNER_COMPRESSED)
-        snprintf(to, size, "compressed data of guest offset 0x%" PRIx64 "%s", o->index, state);
+    else if (o->kind == QCBMI_REF_DATA || o->kind == QCBMI_REF_COMPRESSED)
+        snprintf(to, size, "%s of guest offset 0x%" PRIx64 "%s", qcbmi_ref_name(o), o->index, state);
     else if (o->index == UINT64_MAX)
-        snprintf(to, size, "%s", o->what);
+        snprintf(to, size, "%s", qcbmi_ref_name(o));
     else
-        snprintf(to, size, "%s %" PRIu64, o->what, o->index);
+        snprintf(to, size, "%s %" PRIu64, qcbmi_ref_name(o), o->index);
 }
 
-static int tell_suspect(struct check *c, const struct suspect *x)
+static int tell_suspect(struct check *c, const struct check_suspect *x)
 {
-    struct check_place at = { x->cluster << c->g->cluster_bits, NULL, UINT64_MAX, UINT32_MAX };
+    struct qcbmi_place at = { x->cluster << c->g->cluster_bits, NULL, UINT64_MAX, UINT32_MAX };
     char a[192], b[192], more[48] = "";
 
     if (x->n_owners < 2)
@@ -162,13 +110,14 @@ int qcbmi_check_name_owners(struct check *c)
     if (!c->suspects || c->suspects->n == 0)
         return 0;
     sort_suspects(c->suspects);
-    c->search = c->suspects;
+    c->sink = &searcher;
+    c->voice.only = CHECK_NONE;
     c->budget = c->budget_full / 4; /* enough for each table once */
     c->exhausted = true;            /* owners that are not found are no fault */
     ret = qcbmi_check_walk(c);
     if (ret == 0)
         ret = qcbmi_check_refblocks(c);
-    c->search = NULL;
+    c->voice = CHECK_LOUD;
     for (size_t i = 0; ret == 0 && i < c->suspects->n; i++)
         ret = tell_suspect(c, &c->suspects->list[i]);
     return ret;

@@ -31,7 +31,7 @@ static int tell_unreadable(struct check *c, const struct qcbm_error *why)
 {
     c->snapshots_unknown = true;
     return qcbmi_check_problem(c, P_SNAPSHOT_TABLE, 1,
-                               &(struct check_place){ why->offset, "snapshot table", UINT64_MAX, UINT32_MAX },
+                               &(struct qcbmi_place){ why->offset, "snapshot table", UINT64_MAX, UINT32_MAX },
                                "ERROR failed to read the snapshot table: %s", why->message);
 }
 
@@ -39,7 +39,7 @@ static int tell_unreadable(struct check *c, const struct qcbm_error *why)
 static int tell_lost(struct check *c, uint32_t n, uint32_t first)
 {
     return qcbmi_check_problem(
-        c, P_SNAPSHOT_LOST, 1, &(struct check_place){ c->img->h.snapshots_offset, "snapshot table", first, UINT32_MAX },
+        c, P_SNAPSHOT_LOST, 1, &(struct qcbmi_place){ c->img->h.snapshots_offset, "snapshot table", first, UINT32_MAX },
         "%" PRIu32 " of %" PRIu32 " entries of the snapshot table are zeros, the first is entry %" PRIu32, n,
         c->img->h.n_snapshots, first);
 }
@@ -80,7 +80,7 @@ int qcbmi_check_load_snapshots(struct check *c)
         if (c->g->version >= 3 && c->snapshots[i].extra_len < EXTRA_NEEDED)
             ret = qcbmi_check_problem(
                 c, P_SNAPSHOT_INCOMPLETE, 1,
-                &(struct check_place){ c->img->h.snapshots_offset, "snapshot table", i, UINT32_MAX },
+                &(struct qcbmi_place){ c->img->h.snapshots_offset, "snapshot table", i, UINT32_MAX },
                 "ERROR snapshot table entry %" PRIu32 " is incomplete", i);
     return ret == 0 && n_lost ? tell_lost(c, n_lost, first_lost) : ret;
 }

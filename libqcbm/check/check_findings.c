@@ -1,0 +1,140 @@
+/* check_findings.c - problems, and how they are heard; the totals; what the work may cost
+ * SPDX-License-Identifier: MIT */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "check/check.h"
+
+#define COST_OF_MESSAGE 128u /* while tables are walked for messages */
+
+static uint64_t *total_of(struct check *c, enum qcbm_check_severity severity)
+{
+    switch (severity) {
+    case QCBM_CHECK_LEAK:
+        return &c->r.leaks;
+    case QCBM_CHECK_CORRUPTION:
+        return &c->r.corruptions;
+    case QCBM_CHECK_FAULT:
+        return &c->r.check_errors;
+    case QCBM_CHECK_DAMAGE:
+        return &c->r.damages;
+    default:
+        return &c->r.warnings;
+    }
+}
+
+static const char *hint_of(enum qcbm_problem_id id)
+{
+    if (id == P_REFCOUNT_OVERFLOW)
+        return "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy "
+               "if the image cannot be opened for writing";
+    return NULL;
+}
+
+static bool may_tell(struct check *c)
+{
+    if (c->voice.price == PRICE_BUDGET)
+        return qcbmi_check_afford(c, COST_OF_MESSAGE);
+    if (c->voice.price == PRICE_FREE)
+        return true;
+    if (c->messages == 0)
+        return false;
+    if (--c->messages == 0) {
+        c->voice.price = PRICE_FREE;
+        (void)qcbmi_check_problem(c, P_MESSAGES_LEFT_OUT, 1, &CHECK_NOWHERE,
+                                  "too many clusters have a wrong refcount to name all of them");
+        c->voice.price = PRICE_MESSAGES;
+        return false;
+    }
+    return true;
+}
+
+static bool is_heard(const struct check *c, enum qcbm_problem_id id)
+{
+    if (c->o.lost_only && id != P_LOST_TABLE && id != P_LOST_TABLE_SUSPECTED)
+        return false;
+    return c->voice.only == P_COUNT || c->voice.only == id;
+}
+
+int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weight, const struct qcbmi_place *at,
+                        const char *fmt, ...)
+{
+    const struct qcbm_problem *rule = qcbm_problem_get(id);
+    struct qcbm_check_finding f = { rule, at->offset, at->table, at->index, at->bitmap, NULL, hint_of(id) };
+    char message[1024];
+    va_list args;
+
+    if (!is_heard(c, id))
+        return 0;
+    c->met[id] = true;
+    c->n_met++;
+    if (c->voice.total)
+        *total_of(c, rule->severity) += weight;
+    if (!c->voice.say || !(c->o.finding || c->o.kind) || !may_tell(c))
+        return 0;
+    c->n_told[id]++;
+    if (!c->o.finding)
+        return 0;
+    va_start(args, fmt);
+    vsnprintf(message, sizeof(message), fmt, args);
+    va_end(args);
+    f.message = message;
+    return c->o.finding(c->o.opaque, &f) ? qcbmi_fail_stopped(c->err) : 0;
+}
+
+int qcbmi_check_step(struct check *c, uint64_t bytes)
+{
+    return qcbmi_progress_add(&c->progress, bytes, c->err);
+}
+
+bool qcbmi_check_afford(struct check *c, uint64_t bytes)
+{
+    struct check_voice before = c->voice;
+
+    if (bytes <= c->budget) {
+        c->budget -= bytes;
+        return true;
+    }
+    if (c->exhausted)
+        return false;
+    c->budget = 0;
+    c->exhausted = true;
+    c->voice = CHECK_LOUD;
+    c->voice.only = before.only;
+    (void)qcbmi_check_problem(c, P_TOO_MUCH_WORK, 1, &CHECK_NOWHERE,
+                              "tables refer to the same bytes over and over; the rest of them was left out");
+    c->voice = before;
+    return false;
+}
+
+int qcbmi_check_read(struct check *c, uint64_t off, void *buf, uint64_t len, bool *zeros)
+{
+    uint64_t inside = off < c->img->io.size ? u64_min(len, c->img->io.size - off) : 0;
+
+    /* The bytes of a hole are zeros, however long a hostile file pretends to be. */
+    if (zeros)
+        *zeros = inside == 0 || qcbmi_holes_cover(&c->holes, off, len);
+    if (zeros && *zeros)
+        return 0;
+    memset((uint8_t *)buf + inside, 0, (size_t)(len - inside));
+    return inside ? qcbmi_io_read(&c->img->io, off, buf, inside, "metadata", c->err) : 0;
+}
+
+/* Each kind once, with the cure that fits to all that was found. */
+int qcbmi_check_tell_kinds(struct check *c)
+{
+    c->r.keep_leaks = qcbmi_check_keeps_leaks(c);
+    for (unsigned id = 0; c->o.kind && id < P_COUNT; id++) {
+        char cure[1024];
+        struct qcbm_check_kind kind = { qcbm_problem_get(id), c->n_told[id], cure, qcbmi_check_repair_level(c, id) };
+
+        if (c->n_told[id] == 0)
+            continue;
+        qcbmi_check_cure(c, id, cure, sizeof(cure));
+        if (c->o.kind(c->o.opaque, &kind))
+            return qcbmi_fail_stopped(c->err);
+    }
+    return 0;
+}

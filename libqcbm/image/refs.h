@@ -1,0 +1,93 @@
+/* refs.h - everything in an image that refers to clusters of its file
+ * SPDX-License-Identifier: MIT
+ *
+ * One list, for all who ask who uses a cluster: the writer before it takes one, the check that counts, tells and names
+ * owners. What refers to clusters and is not in it is overwritten one day, so a new structure of the format comes in here
+ * first. Bitmaps are known to a layer above: it adds them where the list calls for them. */
+#ifndef QCBMI_REFS_H
+#define QCBMI_REFS_H
+
+#include "image/image.h"
+
+enum qcbmi_ref_kind {
+    QCBMI_REF_HEADER,
+    QCBMI_REF_L1,
+    QCBMI_REF_L2,
+    QCBMI_REF_DATA,
+    QCBMI_REF_COMPRESSED,
+    QCBMI_REF_SNAPSHOTS,
+    QCBMI_REF_REFTABLE,
+    QCBMI_REF_LUKS,
+    QCBMI_REF_BITMAP_DIRECTORY,
+    QCBMI_REF_BITMAP_TABLE,
+    QCBMI_REF_BITMAP_DATA,
+    QCBMI_REF_REFBLOCK
+};
+
+/* Where something lies, for messages. */
+struct qcbmi_place {
+    uint64_t offset; /* of the bytes, or QCBM_NO_OFFSET */
+    const char *table;
+    uint64_t index;
+    uint32_t bitmap;
+};
+
+/* Who refers. */
+struct qcbmi_ref_owner {
+    enum qcbmi_ref_kind kind;
+    uint32_t state; /* 0 = active, i + 1 = snapshot i */
+    uint64_t index; /* of an L1 entry, a bitmap, a refcount block; guest offset; UINT64_MAX: there is only one */
+};
+
+struct qcbmi_ref {
+    struct qcbmi_ref_owner owner;
+    uint64_t offset, len;
+    uint64_t weight;    /* how many references */
+    uint64_t exclusive; /* of them those that rule out any other */
+    uint64_t pointer;   /* where the offset itself is stored */
+    struct qcbmi_place at;
+};
+
+/* In words, "the" in front of what there is only one of. */
+const char *qcbmi_ref_name(const struct qcbmi_ref_owner *owner);
+
+struct qcbmi_ref_sink {
+    void *opaque;
+    int (*ref)(void *opaque, const struct qcbmi_ref *ref);
+    /* @l1 is the table of a state; what hangs below it is the matter of the sink, which knows in what order it can read. */
+    int (*state)(void *opaque, const struct qcbmi_ref *l1);
+    int (*above)(void *opaque); /* what layers above have; NULL: nothing */
+};
+
+/* An L1 table, of the active state or of a snapshot. */
+struct qcbmi_l1_table {
+    uint64_t offset, entries;
+    uint64_t pointer; /* where @offset is stored */
+};
+
+struct qcbmi_refs {
+    struct qcbmi_image *img;
+    uint32_t n_snapshots;
+    struct qcbmi_l1_table (*snapshot)(const void *from, uint32_t i);
+    const void *from; /* of @snapshot */
+    uint64_t snapshot_table_len;
+};
+
+/* All but the refcount blocks, in the order in which QEMU looks at them. Anything but 0 from the sink stops. */
+int qcbmi_refs_walk(const struct qcbmi_refs *refs, const struct qcbmi_ref_sink *sink);
+/* Block @i of the refcount table, which lies at @off. */
+struct qcbmi_ref qcbmi_ref_to_block(const struct qcbmi_image *img, uint64_t i, uint64_t off);
+
+/* Each entry of the L1 table @l1 that is not 0, as far as the file goes; holes are not read. */
+struct qcbmi_holes;
+struct qcbmi_l1_walk {
+    struct qcbmi_image *img;
+    struct qcbmi_holes *holes;
+    const char *what; /* is read, for errors */
+    void *opaque;
+    bool (*afford)(void *opaque, uint64_t bytes); /* NULL: always */
+    int (*entry)(void *opaque, uint64_t raw, uint64_t index);
+};
+int qcbmi_l1_walk(const struct qcbmi_l1_walk *w, uint64_t off, uint64_t entries, struct qcbm_error *err);
+
+#endif
