@@ -3,13 +3,16 @@
 #include "write/owners.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/sort.h"
 #include "format/q2_l2_runs.h"
 #include "image/l2_read.h"
+#include "image/refs.h"
 #include "image/snapshots.h"
+#include "io/holes.h"
 #include "write/refcounts.h"
 
 void qcbmi_owners_free(struct qcbmi_owners *o)
@@ -65,30 +68,13 @@ int qcbmi_owners_add(struct qcbmi_owners *o, uint64_t off, uint64_t len, const c
     return qcbmi_bitset_set(&o->meta, first, end, err);
 }
 
-static int add_refcount_structures(struct qcbmi_owners *o, struct qcbm_error *err)
-{
-    const struct q2_header *h = &o->img->h;
-    uint64_t n = (uint64_t)h->reftable_clusters << o->img->g.cluster_bits;
-    uint64_t *table = NULL;
-    int ret = qcbmi_owners_blame(o, qcbmi_owners_add(o, h->reftable_offset, n, "refcount table", 0, err),
-                                 Q2_OFF_REFTABLE_OFFSET, err);
-
-    if (ret == 0)
-        ret = qcbmi_reftable_read(o->img, &table, &n, err);
-    for (uint64_t i = 0; ret == 0 && i < n; i++)
-        if (table[i])
-            ret = qcbmi_owners_add(o, table[i], o->img->g.cluster_size, "refcount block", i, err);
-    free(table);
-    return ret;
-}
-
 /* In one L1 each L2 table stands once; the active state and snapshots share theirs. @refs are those of one L1. */
 static int note_l2_tables(struct qcbmi_owners *o, struct qcbmi_l2_ref *refs, uint64_t n, struct qcbm_error *err)
 {
     unsigned cb = o->img->g.cluster_bits;
     int ret = 0;
 
-    qsort(refs, (size_t)n, sizeof(*refs), qcbmi_by_two_u64);
+    qcbmi_sort(refs, (size_t)n, sizeof(*refs), qcbmi_by_two_u64);
     for (uint64_t i = 0; ret == 0 && i < n; i++) {
         uint64_t cluster = refs[i].offset >> cb;
 
@@ -102,116 +88,158 @@ static int note_l2_tables(struct qcbmi_owners *o, struct qcbmi_l2_ref *refs, uin
     return ret;
 }
 
-/* The L2 tables that @l1 (raw, at @off) names; *@n is how many there are. */
-static int l2_refs(const struct qcbmi_owners *o, const uint8_t *l1, uint64_t entries, uint64_t off, const char *what,
-                   struct qcbmi_l2_ref *refs, uint64_t *n, struct qcbm_error *err)
-{
-    *n = 0;
-    for (uint64_t i = 0; i < entries; i++) {
-        uint64_t raw = be64_load(l1 + 8 * i);
-        struct q2_l1_entry e;
-        int ret;
-
-        q2_l1_entry_parse(raw, &o->img->g, &e);
-        if (e.reserved || e.unaligned)
-            return qcbmi_fail(err, QCBM_E_UNSAFE, off + 8 * i,
-                              "%s entry %" PRIu64 ": 0x%016" PRIx64 " has reserved bits or is not cluster-aligned",
-                              what, i, raw);
-        if (e.l2_offset == 0 && e.copied) /* QEMU reads it as no table, but writes to cluster 0 as to one */
-            return qcbmi_fail(err, QCBM_E_UNSAFE, off + 8 * i,
-                              "%s entry %" PRIu64 ": 0x%016" PRIx64
-                              " makes an L2 table of cluster 0, which is the header",
-                              what, i, raw);
-        if (e.l2_offset == 0)
-            continue;
-        ret = check_in_file(o, e.l2_offset, o->img->g.cluster_size, "L2 table of L1 entry", i, err);
-        if (ret < 0)
-            return qcbmi_owners_blame(o, ret, off + 8 * i, err);
-        refs[(*n)++] = (struct qcbmi_l2_ref){ e.l2_offset, i };
-    }
-    return 0;
-}
-
-static int add_l1(struct qcbmi_owners *o, uint64_t off, uint64_t entries, const char *what, struct qcbm_error *err)
-{
+/* The L2 tables that one L1 table names. */
+struct l2_names {
+    struct qcbmi_owners *o;
+    const struct qcbmi_l1_table *l1;
+    const char *what;
     struct qcbmi_l2_ref *refs;
-    uint8_t *l1;
-    uint64_t n = 0;
-    int ret = check_in_file(o, off, 8 * entries, what, 0, err);
+    size_t n, capacity;
+    struct qcbm_error *err;
+};
 
-    if (ret < 0 || entries == 0 || qcbmi_io_is_hole(&o->img->io, off, 8 * entries))
-        return ret;
-    l1 = qcbmi_alloc_array(entries, 8, err);
-    refs = qcbmi_alloc_array(entries, sizeof(*refs), err);
-    ret = l1 && refs ? qcbmi_io_read(&o->img->io, off, l1, 8 * entries, what, err) : QCBM_E_NOMEM;
+static int add_name(void *opaque, uint64_t raw, uint64_t index)
+{
+    struct l2_names *names = opaque;
+    uint64_t at = names->l1->offset + 8 * index;
+    struct q2_l1_entry e;
+    int ret;
+
+    q2_l1_entry_parse(raw, &names->o->img->g, &e);
+    if (e.reserved || e.unaligned)
+        return qcbmi_fail(names->err, QCBM_E_UNSAFE, at,
+                          "%s entry %" PRIu64 ": 0x%016" PRIx64 " has reserved bits or is not cluster-aligned",
+                          names->what, index, raw);
+    if (e.l2_offset == 0) /* QEMU reads it as no table, but writes to cluster 0 as to one */
+        return qcbmi_fail(names->err, QCBM_E_UNSAFE, at,
+                          "%s entry %" PRIu64 ": 0x%016" PRIx64 " makes an L2 table of cluster 0, which is the header",
+                          names->what, index, raw);
+    ret =
+        check_in_file(names->o, e.l2_offset, names->o->img->g.cluster_size, "L2 table of L1 entry", index, names->err);
+    if (ret < 0)
+        return qcbmi_owners_blame(names->o, ret, at, names->err);
+    ret = qcbmi_grow_array(&names->refs, &names->capacity, names->n, sizeof(names->refs[0]), names->err);
     if (ret == 0)
-        ret = l2_refs(o, l1, entries, off, what, refs, &n, err);
-    if (ret == 0)
-        ret = note_l2_tables(o, refs, n, err);
-    free(refs);
-    free(l1);
+        names->refs[names->n++] = (struct qcbmi_l2_ref){ e.l2_offset, index };
     return ret;
 }
 
-static int add_snapshots(struct qcbmi_owners *o, struct qcbm_error *err)
+static int add_l1(struct qcbmi_owners *o, const struct qcbmi_l1_table *l1, const char *what, struct qcbm_error *err)
 {
-    struct qcbmi_image *img = o->img;
+    struct l2_names names = { .o = o, .l1 = l1, .what = what, .err = err };
+    struct qcbmi_holes holes;
+    struct qcbmi_l1_walk walk = { o->img, &holes, what, &names, NULL, add_name };
+    int ret = check_in_file(o, l1->offset, 8 * l1->entries, what, 0, err);
+
+    if (ret < 0)
+        return ret;
+    qcbmi_holes_init(&holes, &o->img->io);
+    ret = qcbmi_l1_walk(&walk, l1->offset, l1->entries, err);
+    if (ret == 0)
+        ret = note_l2_tables(o, names.refs, names.n, err);
+    qcbmi_holes_free(&holes);
+    free(names.refs);
+    return ret;
+}
+
+static struct qcbmi_l1_table snapshot_at(const void *from, uint32_t i)
+{
+    const struct qcbmi_image *img = from;
+    const struct q2_snapshot *s = &img->snapshots[i];
+    uint64_t entry = (uint64_t)(s->extra - Q2_SNAPSHOT_FIXED - img->snapshot_table);
+
+    return (struct qcbmi_l1_table){ s->l1_offset, s->l1_entries, img->h.snapshots_offset + entry };
+}
+
+struct metadata_scan {
+    struct qcbmi_owners *o;
+    struct qcbm_error *err;
+};
+
+static int note_ref(void *opaque, const struct qcbmi_ref *ref)
+{
+    const struct metadata_scan *s = opaque;
+    const char *name = qcbmi_ref_name(&ref->owner);
+    uint64_t len = ref->len, index = ref->owner.index == UINT64_MAX ? 0 : ref->owner.index;
+
+    if (ref->owner.kind == QCBMI_REF_HEADER) /* an image may be shorter than its first cluster */
+        len = u64_min(len, s->o->img->io.size);
+    name += strncmp(name, "the ", 4) == 0 ? 4 : 0;
+    return qcbmi_owners_blame(s->o, qcbmi_owners_add(s->o, ref->offset, len, name, index, s->err), ref->pointer,
+                              s->err);
+}
+
+/* The L2 tables are noted when all other metadata is known. */
+static int note_state(void *opaque, const struct qcbmi_ref *l1)
+{
+    const struct metadata_scan *s = opaque;
+    const struct qcbmi_image *img = s->o->img;
+
+    if (l1->owner.state && (l1->len > Q2_MAX_L1_BYTES || !is_aligned(l1->offset, img->g.cluster_size)))
+        return qcbmi_fail(s->err, QCBM_E_UNSAFE, img->h.snapshots_offset,
+                          "snapshot %" PRIu64 ": L1 table of %" PRIu64 " bytes at 0x%" PRIx64
+                          " is too large or not cluster-aligned",
+                          l1->owner.index, l1->len, l1->offset);
+    return note_ref(opaque, l1);
+}
+
+static int note_refblocks(struct metadata_scan *s)
+{
+    uint64_t *table = NULL, n = 0;
+    int ret = qcbmi_reftable_read(s->o->img, &table, &n, s->err);
+
+    for (uint64_t i = 0; ret == 0 && i < n; i++) {
+        struct qcbmi_ref ref = qcbmi_ref_to_block(s->o->img, i, table[i]);
+
+        if (table[i])
+            ret = note_ref(s, &ref);
+    }
+    free(table);
+    return ret;
+}
+
+static int init_sets(struct qcbmi_owners *o, struct qcbm_error *err)
+{
+    int ret = qcbmi_bitset_init(&o->meta, o->n_clusters, err);
+
+    if (ret == 0)
+        ret = qcbmi_bitset_init(&o->l2, o->n_clusters, err);
+    return ret < 0 ? ret : qcbmi_bitset_init(&o->data, o->n_clusters, err);
+}
+
+static int load_snapshots(struct qcbmi_image *img, struct qcbm_error *err)
+{
     int ret = qcbmi_snapshots_load(img, err);
 
     if (ret == QCBM_E_LIMIT) /* of an entry: no way to write, but it is in the file */
         (void)qcbmi_image_refuse(img, QCBM_E_CORRUPT, err);
-    if (ret == 0 && img->h.n_snapshots)
-        ret = qcbmi_owners_blame(
-            o, qcbmi_owners_add(o, img->h.snapshots_offset, img->snapshot_table_bytes, "snapshot table", 0, err),
-            Q2_OFF_SNAPSHOTS_OFFSET, err);
-    for (uint32_t i = 0; ret == 0 && i < img->h.n_snapshots; i++) {
-        uint64_t bytes = 8 * (uint64_t)img->snapshots[i].l1_entries;
-
-        if (bytes > Q2_MAX_L1_BYTES || !is_aligned(img->snapshots[i].l1_offset, img->g.cluster_size))
-            return qcbmi_fail(err, QCBM_E_UNSAFE, img->h.snapshots_offset,
-                              "snapshot %u: L1 table of %" PRIu64 " bytes at 0x%" PRIx64
-                              " is too large or not cluster-aligned",
-                              i, bytes, img->snapshots[i].l1_offset);
-        ret = qcbmi_owners_blame(
-            o, qcbmi_owners_add(o, img->snapshots[i].l1_offset, bytes, "L1 table of snapshot", i, err),
-            img->h.snapshots_offset + (uint64_t)(img->snapshots[i].extra - Q2_SNAPSHOT_FIXED - img->snapshot_table),
-            err);
-    }
-    for (uint32_t i = 0; ret == 0 && i < img->h.n_snapshots; i++)
-        ret = add_l1(o, img->snapshots[i].l1_offset, img->snapshots[i].l1_entries, "snapshot L1 table", err);
     return ret;
 }
 
 int qcbmi_owners_scan_metadata(struct qcbmi_image *img, struct qcbmi_owners *o, struct qcbm_error *err)
 {
-    const struct q2_extension *crypto = q2_extension_find(&img->exts, Q2_EXT_CRYPTO);
-    uint64_t n = qcbmi_image_end(img) >> img->g.cluster_bits;
+    struct metadata_scan s = { o, err };
+    struct qcbmi_ref_sink sink = { &s, note_ref, note_state, NULL };
+    struct qcbmi_l1_table active = { img->h.l1_offset, img->h.l1_entries, Q2_OFF_L1_OFFSET };
+    struct qcbmi_refs refs = { img, img->h.n_snapshots, snapshot_at, img, 0 };
     int ret;
 
     o->img = img;
-    o->n_clusters = n;
-    ret = qcbmi_bitset_init(&o->meta, n, err);
+    o->n_clusters = qcbmi_image_end(img) >> img->g.cluster_bits;
+    ret = init_sets(o, err);
     if (ret == 0)
-        ret = qcbmi_bitset_init(&o->l2, n, err);
+        ret = load_snapshots(img, err);
+    refs.snapshot_table_len = img->snapshot_table_bytes;
     if (ret == 0)
-        ret = qcbmi_bitset_init(&o->data, n, err);
+        ret = qcbmi_refs_walk(&refs, &sink);
     if (ret == 0)
-        ret = qcbmi_owners_add(o, 0, u64_min(img->g.cluster_size, img->io.size), "header", 0, err);
-    if (ret == 0)
-        ret = qcbmi_owners_blame(
-            o, qcbmi_owners_add(o, img->h.l1_offset, 8 * (uint64_t)img->h.l1_entries, "active L1 table", 0, err),
-            Q2_OFF_L1_OFFSET, err);
-    if (ret == 0 && crypto)
-        ret = qcbmi_owners_blame(
-            o, qcbmi_owners_add(o, be64_load(crypto->data), be64_load(crypto->data + 8), "LUKS header", 0, err),
-            crypto->offset + 8, err);
-    if (ret == 0)
-        ret = add_refcount_structures(o, err);
-    if (ret == 0)
-        ret = add_snapshots(o, err);
-    if (ret == 0)
-        ret = add_l1(o, img->h.l1_offset, img->h.l1_entries, "active L1 table", err);
-    return ret;
+        ret = note_refblocks(&s);
+    for (uint32_t i = 0; ret == 0 && i < img->h.n_snapshots; i++) {
+        struct qcbmi_l1_table l1 = snapshot_at(img, i);
+
+        ret = add_l1(o, &l1, "snapshot L1 table", err);
+    }
+    return ret < 0 ? ret : add_l1(o, &active, "active L1 table", err);
 }
 
 /* The first of clusters [@first, @end) that is metadata, or @end. */
