@@ -23,7 +23,7 @@ static int tell_walk(struct check *c)
     int ret = 0;
 
     c->sink = &qcbmi_check_teller;
-    c->voice = (struct check_voice){ false, true, PRICE_BUDGET, check_is_first(c) ? P_COUNT : P_REFCOUNT_OVERFLOW };
+    c->voice = (struct check_voice){ false, true, PRICE_BUDGET, check_is_first(c) ? CHECK_ALL : P_REFCOUNT_OVERFLOW };
     c->overflow_told = c->overflow;
     if (c->overflow)
         ret = qcbmi_counts_init(&c->told, 0, c->n_clusters, c->err);
@@ -39,12 +39,12 @@ static int count_references(struct check *c)
     int ret;
 
     c->sink = &qcbmi_check_counter;
-    c->voice = (struct check_voice){ check_is_first(c), false, PRICE_FREE, P_COUNT };
+    c->voice = (struct check_voice){ check_is_first(c), false, PRICE_FREE, CHECK_ALL };
     ret = qcbmi_check_walk(c);
     if (ret == 0 && ((c->n_met > before && check_is_first(c)) || (c->overflow && !c->overflow_told)))
         ret = tell_walk(c);
     c->sink = &qcbmi_check_counter;
-    c->voice = (struct check_voice){ check_is_first(c), true, PRICE_FREE, P_COUNT };
+    c->voice = (struct check_voice){ check_is_first(c), true, PRICE_FREE, CHECK_ALL };
     return ret < 0 ? ret : qcbmi_check_refblocks(c);
 }
 

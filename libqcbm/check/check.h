@@ -80,13 +80,14 @@ struct check_sink {
 /* How problems are heard. */
 enum check_price { PRICE_FREE, PRICE_BUDGET, PRICE_MESSAGES };
 struct check_voice {
-    bool total;                /* they are added to the totals, */
-    bool say;                  /* and told, */
-    enum check_price price;    /* for this */
-    enum qcbm_problem_id only; /* no other one is heard at all; P_COUNT: all are, CHECK_NONE: none is */
+    bool total;             /* they are added to the totals, */
+    bool say;               /* and told, */
+    enum check_price price; /* for this */
+    unsigned only;          /* no other problem is heard at all; CHECK_ALL, CHECK_NONE */
 };
-#define CHECK_NONE ((enum qcbm_problem_id)(P_COUNT + 1))
-#define CHECK_LOUD ((struct check_voice){ true, true, PRICE_FREE, P_COUNT })
+#define CHECK_ALL ((unsigned)P_COUNT)
+#define CHECK_NONE (CHECK_ALL + 1)
+#define CHECK_LOUD ((struct check_voice){ true, true, PRICE_FREE, CHECK_ALL })
 
 struct check {
     struct qcbm_image *handle;

@@ -55,7 +55,7 @@ static bool is_heard(const struct check *c, enum qcbm_problem_id id)
 {
     if (c->o.lost_only && id != P_LOST_TABLE && id != P_LOST_TABLE_SUSPECTED)
         return false;
-    return c->voice.only == P_COUNT || c->voice.only == id;
+    return c->voice.only == CHECK_ALL || c->voice.only == (unsigned)id;
 }
 
 int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weight, const struct qcbmi_place *at,

@@ -12,10 +12,10 @@
 /* Entries of an overwritten table are told if they make sense, and counted as before. */
 static int tell_entry(struct check *c, struct check_table *t, uint32_t i, const uint8_t *bytes, bool overwritten)
 {
-    enum qcbm_problem_id before = c->voice.only;
+    unsigned before = c->voice.only;
     int ret;
 
-    if (overwritten && before == P_COUNT && qcbmi_check_is_bad_l2_entry(c, bytes))
+    if (overwritten && before == CHECK_ALL && qcbmi_check_is_bad_l2_entry(c, bytes))
         c->voice.only = P_REFCOUNT_OVERFLOW;
     ret = qcbmi_check_entry(c, t, i, bytes);
     c->voice.only = before;
@@ -89,10 +89,10 @@ static int walk_entry(struct l1_walk *w, uint64_t raw, uint64_t index)
 static int take_entry(void *opaque, uint64_t raw, uint64_t index)
 {
     struct l1_walk *w = opaque;
-    enum qcbm_problem_id before = w->c->voice.only;
+    unsigned before = w->c->voice.only;
     int ret;
 
-    if (w->overwritten && before == P_COUNT && qcbmi_check_is_bad_l1_entry(w->c, raw))
+    if (w->overwritten && before == CHECK_ALL && qcbmi_check_is_bad_l1_entry(w->c, raw))
         w->c->voice.only = P_REFCOUNT_OVERFLOW;
     ret = walk_entry(w, raw, index);
     w->c->voice.only = before;
