@@ -10,21 +10,26 @@ elsewhere() {
 page: fill
 image: open
 snapshots: hostile/snapshot.c
-window: holes
-refscan: image_api interop/info.py
 undo_seal: undo undo_load
 edit_list: bitmap_edit
-check: places hostile/hostile.h interop/check.py
-check_tables: interop/check.py
-check_entries: interop/check.py
-check_refcounts: interop/check.py
+check_findings: check
+check_reference: check interop/check.py
+check_walk: refs interop/check.py
+check_entries: check interop/check.py
+check_sweep: check interop/check.py
+check_count: check refs interop/check.py
+check_tell: check interop/check.py
+check_copied: interop/check.py
+check_refcounts: check interop/check.py
+check_compare: check interop/check.py
 check_snapshots: interop/check.py
 check_bitmaps: interop/check.py
+check_suspects: interop/check.py
 check_owners: interop/check.py
 check_cure: interop/cures.py
 check_overwritten: interop/check.py
+check_leaks: check interop/lost_tables.py
 check_lost: interop/lost_tables.py
-verdict: interop/untrusted.py
 dump_header: dump
 dump_tables: dump
 dump_lists: dump
