@@ -137,14 +137,10 @@ static void look_behind(struct line *line, const char *current, int n, char **wo
 
 /* ---- what can come now --------------------------------------------------------------------------------- */
 
-/* A name that a shell can show and a person type. */
+/* A name that a shell can show and a person type, and that no command takes for an option. */
 static bool is_plain(const char *name, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        if (iscntrl((unsigned char)name[i]))
-            return false;
-    }
-    return len > 0 && strlen(name) == len;
+    return len > 0 && strlen(name) == len && name[0] != '-' && is_harmless_text(name, len);
 }
 
 /* Of an image that may be anything: shut in as all that is only read, and silent. */

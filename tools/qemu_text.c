@@ -45,6 +45,11 @@ static size_t harmless_run(const unsigned char *at, size_t len)
     return n;
 }
 
+bool is_harmless_text(const char *text, size_t len)
+{
+    return harmless_run((const unsigned char *)text, len) == len;
+}
+
 /* A name may be made of such bytes alone: fprintf() is slow. */
 static void print_byte(FILE *out, unsigned char byte)
 {

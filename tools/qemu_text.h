@@ -19,6 +19,8 @@ struct size_text size_text(uint64_t bytes);
 /* Print @len bytes; control characters, bytes that are no UTF-8 and characters that change the direction of the text
  * come out as \xNN per byte. Returns the bytes printed. */
 size_t print_escaped(FILE *out, const char *text, size_t len);
+/* Would it print them as they are? */
+bool is_harmless_text(const char *text, size_t len);
 /* The columns that print_escaped() takes if each character takes one. */
 size_t escaped_columns(const char *text, size_t len);
 

@@ -29,6 +29,8 @@ LINES = [
     ('qcbm bitmap --remove image.qcow2 mon', 'qcbm bitmap --remove image.qcow2 monday:2 '),
     ('qcbm bitmap image.qcow2 --merge=bef', 'qcbm bitmap image.qcow2 --merge=before-update '),
     ('qcbm bitmap -b image.qcow2 --merge mon', 'qcbm bitmap -b image.qcow2 --merge monday:2 '),
+    ('qcbm extents image.qcow2 "two', 'qcbm extents image.qcow2 "two words" '),
+    ('qcbm extents image.qcow2 \'two', 'qcbm extents image.qcow2 \'two words\' '),
     ('qcbm extents image.qcow2 two', 'qcbm extents image.qcow2 two\\ words '),
     ('qcbm extents "my disk.qcow2" on', 'qcbm extents "my disk.qcow2" only-here '),
     ('qcbm extents my\\ disk.qcow2 on', 'qcbm extents my\\ disk.qcow2 only-here '),
@@ -47,6 +49,12 @@ BEFORE = [
     ('qcbm extents ima', ' monday:2', 'qcbm extents image.qcow2 monday:2'),
 ]
 
+# Names of bitmaps in the image of a stranger, which no shell may take for more than a word.
+HOSTILE = ['x$(touch pwned)', "it's; touch pwned; '", 'b`touch pwned`', 'd"; touch pwned; "', 'h$HOME', 'n!!', 't\\$(touch pwned)',
+           'p;touch pwned', 'r&touch pwned&', 'q\'"$(touch pwned)"\'', 'z\'$(touch pwned)\'', 'w*', 'u<pwned>pwned', '~root', '#ash', '{a,b}']
+# Names that a terminal would not show as they are, or a command take for an option.
+HIDDEN = ['--remove', '-v', 'c1\u009bm', 'right\u202eto-left', 'isolated\u2066', 'mark\u200f']
+
 
 def run(*argv):
     subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
@@ -58,6 +66,9 @@ def prepare():
         run('qemu-img', 'bitmap', '--add', 'image.qcow2', name)
     run('qemu-img', 'create', '-q', '-f', 'qcow2', 'my disk.qcow2', '1M')
     run('qemu-img', 'bitmap', '--add', 'my disk.qcow2', 'only-here')
+    run('qemu-img', 'create', '-q', '-f', 'qcow2', 'hostile.qcow2', '1M')
+    for name in HOSTILE + HIDDEN:
+        run('qemu-img', 'bitmap', '--add', '--', 'hostile.qcow2', name)
     with open('change.undo', 'wb') as f:
         f.write(b'no image')
 
@@ -113,6 +124,43 @@ def zsh(scripts, env):
         'show() { print -r -- "<<$BUFFER>>"; zle redisplay }; zle -N show; bindkey -e; bindkey "^G" show'])
 
 
+def last_word(name, line):
+    """What the command would get from the shell, which runs what there is to run; None: the line is not complete."""
+    argv = [name] + (['-f'] if name == 'zsh' else ['--norc'])
+    done = subprocess.run(argv + ['-c', 'qcbm() { for last; do :; done; printf %s "$last"; }\n' + line],
+                          capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return done.stdout if done.returncode == 0 and not done.stderr else None
+
+
+def of_a_stranger(name, shell):
+    """A name is completed as the one word that it is, or not at all; without quotes it is."""
+    failed = 0
+    for bitmap in HOSTILE:
+        for quote in '', '"', "'", '--merge="', "--merge='":
+            typed = 'qcbm bitmap hostile.qcow2 ' + ('--merge ' if quote in ('', '"', "'") else '') + quote
+            typed += bitmap[0] if quote[-1:] in ('"', "'") or bitmap[0].isalpha() else '\\' + bitmap[0]
+            got = shell.complete(typed).rstrip(' ')
+            word = (last_word(name, got) or '').replace('\\!', '!').removeprefix('--merge=')  # "\\!" is "!" at a terminal
+            if os.path.exists('pwned') or (got != typed and word != bitmap) or (
+                    got == typed and not quote):
+                failed += 1
+                print('FAIL %s: %r became %r, which is %r' % (name, typed, got, word))
+            if os.path.exists('pwned'):
+                os.unlink('pwned')
+    print('%s: %d names of a stranger, %d failed' % (name, len(HOSTILE), failed))
+    return failed
+
+
+def hidden():
+    out = subprocess.run(['qcbm', 'complete', '--', 'extents', 'hostile.qcow2', ''], capture_output=True, text=True,
+                         check=True).stdout
+    names = [row.split('\t')[0] for row in out.splitlines()[1:]]
+    if sorted(names) != sorted(HOSTILE):
+        print('FAIL names: %r' % names)
+        return 1
+    return 0
+
+
 def at_terminal(name, shell, skip=()):
     failed = 0
     for line, expected in LINES:
@@ -125,6 +173,7 @@ def at_terminal(name, shell, skip=()):
         if got != expected:
             failed += 1
             print('FAIL %s: %r before %r became %r, not %r' % (name, line, rest, got, expected))
+    failed += of_a_stranger(name, shell)
     shell.close()
     print('%s: %d lines, %d failed' % (name, len(LINES) + len(BEFORE), failed))
     return failed
@@ -138,7 +187,7 @@ def fish(scripts, env):
                               text=True, check=True)
         words = [row.split('\t')[0] for row in done.stdout.splitlines()]
         # it gives the words themselves: the last one of the line, without the quotes that the shell will add
-        wanted = [] if line == expected else [expected.rstrip(' ')[len(line) - len(re.split(r'(?<!\\) ', line)[-1]):].replace('\\ ', ' ')]
+        wanted = [] if line == expected else [expected.rstrip(' ')[len(line) - len(re.split(r'(?<!\\) ', line)[-1]):].replace('\\ ', ' ').strip('"\'')]
         if words != wanted or done.stderr:
             failed += 1
             print('FAIL fish: %r gives %r, not %r %s' % (line, words, wanted, done.stderr))
@@ -177,7 +226,7 @@ def main():
         env = dict(os.environ)
         env.pop('ENV', None)
         prepare()
-        failed = many()
+        failed = many() + hidden()
         for name in 'bash', 'zsh', 'fish':
             if not shutil.which(name):
                 raise SystemExit('%s is not installed: scripts/install-deps.sh test' % name)

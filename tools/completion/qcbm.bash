@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 _qcbm() {
-    local rest=${COMP_LINE:0:COMP_POINT} word blank typed i
+    local rest=${COMP_LINE:0:COMP_POINT} word blank typed value i
     local after=${COMP_LINE:COMP_POINT}
     local -a words=() reply=() behind=()
 
@@ -22,6 +22,7 @@ _qcbm() {
     done
     [[ $word != [=:] ]] || word=
     typed=${words[-1]}
+    value=${typed#--*=}
     for i in "${!words[@]}"; do # as the command will see them, as far as that can be told without running anything
         words[i]=${words[i]/#\~\//"$HOME/"}
         words[i]=${words[i]//[\\\"\']/}
@@ -39,7 +40,12 @@ _qcbm() {
     compopt +o default
     for i in "${reply[@]:1}"; do
         i=${i%%$'\t'*}
-        [[ $typed == [\"\']* ]] || printf -v i %q "$i"
+        # The image may be a stranger's: behind a quote, nothing that could end it or mean something within it.
+        if [[ $typed != *[\"\']* ]]; then
+            printf -v i %q "$i"
+        elif [[ $value == ?*[\"\']* || $i == *[!a-zA-Z0-9._:+@%=,\ -]* ]]; then
+            continue
+        fi
         COMPREPLY+=("${i#"${typed%"$word"}"}")
     done
     [[ ${#COMPREPLY[@]} -ne 1 || ${COMPREPLY[0]} != *= ]] || compopt -o nospace
