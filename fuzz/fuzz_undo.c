@@ -218,7 +218,7 @@ static void write_undo(const char *path, const uint8_t *bytes, size_t len)
 static void reseal(uint8_t *bytes, size_t len)
 {
     size_t at = QCBMI_UNDO_HEADER_BYTES, end = len - QCBMI_UNDO_END_BYTES - QCBMI_UNDO_SEAL_BYTES;
-    const struct qcbmi_undo_seal seal = { QCBMI_UNDO_SEALED, { false, { 0, 0 } } };
+    const struct qcbmi_undo_seal seal = { .kind = QCBMI_UNDO_SEALED };
     struct qcbmi_undo_header h;
     struct qcbmi_undo_record r;
 

@@ -28,7 +28,7 @@ static int fail_damaged(struct qcbm_error *err, const char *what, uint64_t at)
 
 /* ---- header, end mark, seal ---- */
 
-enum { RECORDING = 1, TIME_KNOWN = 2 };
+enum { RECORDING = 1, TIME_KNOWN = 2, WAS_OPEN = 4 };
 
 static void time_store(uint8_t *to, const struct qcbmi_undo_time *t)
 {
@@ -126,28 +126,40 @@ uint64_t qcbmi_undo_end_offset(const struct qcbmi_undo_header *h, uint64_t at)
 void qcbmi_undo_seal_store(uint8_t *to, const struct qcbmi_undo_seal *seal, const uint8_t *header)
 {
     memset(to, 0, QCBMI_UNDO_SEAL_BYTES);
+    if (seal->kind == QCBMI_UNDO_OPEN)
+        return;
     memcpy(to, seal_magic, sizeof(seal_magic));
     be32_store(to + 8, (uint32_t)seal->kind);
-    be32_store(to + 12, seal->written.known ? TIME_KNOWN : 0);
+    be32_store(to + 12, (seal->written.known ? TIME_KNOWN : 0) | (seal->cut ? WAS_OPEN : 0));
     time_store(to + 16, &seal->written);
+    be32_store(to + 28, seal->image);
     memcpy(to + 32, header + HEADER_DIGEST, DIGEST);
     qcbmi_digest(to, 48, to + 48);
+}
+
+/* Are flags and mark those of @kind? */
+static bool is_sound_seal(uint32_t kind, uint32_t flags, uint32_t image)
+{
+    if (kind == QCBMI_UNDO_SEALED)
+        return (flags & ~(uint32_t)TIME_KNOWN) == 0 && image == 0;
+    return kind == QCBMI_UNDO_BEGUN && (flags & ~(uint32_t)(TIME_KNOWN | WAS_OPEN)) == 0;
 }
 
 int qcbmi_undo_seal_parse(const uint8_t *from, const uint8_t *header, struct qcbmi_undo_seal *out,
                           struct qcbm_error *err)
 {
-    uint32_t kind = be32_load(from + 8), flags = be32_load(from + 12);
+    uint32_t kind = be32_load(from + 8), flags = be32_load(from + 12), image = be32_load(from + 28);
 
     *out = (struct qcbmi_undo_seal){ .kind = QCBMI_UNDO_OPEN };
     if (bytes_are_zero(from, QCBMI_UNDO_SEAL_BYTES))
         return 0;
     if (memcmp(from, seal_magic, sizeof(seal_magic)) != 0 || !qcbmi_digest_is(from, 48, from + 48) ||
-        memcmp(from + 32, header + HEADER_DIGEST, DIGEST) != 0 || kind < QCBMI_UNDO_SEALED || kind > QCBMI_UNDO_BEGUN ||
-        (flags & ~(uint32_t)TIME_KNOWN))
+        memcmp(from + 32, header + HEADER_DIGEST, DIGEST) != 0 || !is_sound_seal(kind, flags, image))
         return fail_damaged(err, "seal", be64_load(header + 40) - QCBMI_UNDO_SEAL_BYTES);
     out->kind = (enum qcbmi_undo_seal_kind)kind;
     out->written = time_load(from + 16, flags & TIME_KNOWN);
+    out->cut = flags & WAS_OPEN;
+    out->image = image;
     return 0;
 }
 

@@ -487,6 +487,16 @@ static int file_written(void *self, bool settled, struct qcbm_io_time *out, stru
     return 0;
 }
 
+struct qcbm_io_time qcbmi_file_born(const void *self)
+{
+    const struct qcbmi_file *f = self;
+    struct statx st;
+
+    if (statx(f->fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) < 0 || !(st.stx_mask & STATX_BTIME))
+        return (struct qcbm_io_time){ 0 };
+    return (struct qcbm_io_time){ st.stx_btime.tv_sec, st.stx_btime.tv_nsec };
+}
+
 static int file_set_written(void *self, const struct qcbm_io_time *time, struct qcbm_error *err)
 {
     const struct qcbmi_file *f = self;

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 
 #include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/digest.h"
 #include "base/error.h"
 #include "io/io_file.h"
 
@@ -85,6 +87,21 @@ int qcbmi_identify(const char *path, struct qcbmi_file_id *out, struct qcbm_erro
 bool qcbmi_same_file(const struct qcbmi_file_id *a, const struct qcbmi_file_id *b)
 {
     return a->known && b->known && a->dev == b->dev && a->ino == b->ino;
+}
+
+uint32_t qcbmi_file_mark(const struct qcbmi_io *io)
+{
+    uint8_t bytes[20], digest[QCBMI_DIGEST_BYTES];
+    struct qcbm_io_time born;
+
+    if (!io->id.known || io->traits.is_device)
+        return 0;
+    born = qcbmi_file_born(io->self);
+    be64_store(bytes, io->id.ino);
+    be64_store(bytes + 8, (uint64_t)born.seconds);
+    be32_store(bytes + 16, born.nanoseconds);
+    qcbmi_digest(bytes, sizeof(bytes), digest);
+    return be32_load(digest) | 1; /* never 0 */
 }
 
 /* ---- names ---- */

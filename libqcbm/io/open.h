@@ -21,6 +21,10 @@ int qcbmi_identify(const char *path, struct qcbmi_file_id *out, struct qcbm_erro
 /* False if one of the two is not known. */
 bool qcbmi_same_file(const struct qcbmi_file_id *a, const struct qcbmi_file_id *b);
 
+/* What tells the open file from its copies, and stays when the system is started anew: a digest of its inode and of when
+ * that was made. 0: not known, as of devices and of backends of callers. */
+uint32_t qcbmi_file_mark(const struct qcbmi_io *io);
+
 /* ---- names, as QEMU reads them ---- */
 
 /* A colon before the first slash makes a protocol: "nbd:...", "json:{...}", "file:...". */

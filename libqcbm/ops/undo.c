@@ -280,11 +280,14 @@ static int carry_out(struct undo *u, const char *path, struct qcbm_error *err)
     bool alone = u->file.h.written.known && qcbmi_undo_is_last_writer(&u->file, u->img);
     int ret;
 
-    qcbmi_undo_begin(path, &u->file.seal);
+    qcbmi_undo_begin(&u->file, path, u->img);
     ret = qcbmi_commit_and_reload(&u->plan, u->handle, err);
-    if (ret == 0 && alone)
+    if (ret < 0)
+        return ret;
+    qcbmi_undo_end(&u->file, path);
+    if (alone)
         qcbmi_io_set_written(&u->img->io, &u->file.h.written.time);
-    return ret;
+    return 0;
 }
 
 static int run(struct undo *u, const char *path, const struct qcbm_undo_options *o, struct qcbm_undo_result *r,

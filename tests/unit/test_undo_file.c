@@ -155,7 +155,7 @@ static void version_1_is_read(void **state)
 
 static void a_seal_belongs_to_one_header(void **state)
 {
-    const struct qcbmi_undo_seal seal = { QCBMI_UNDO_SEALED, { true, { 1700000001, 7 } } };
+    const struct qcbmi_undo_seal seal = { .kind = QCBMI_UNDO_SEALED, .written = { true, { 1700000001, 7 } } };
     struct qcbmi_undo_header other = sound;
     uint8_t header[H], bytes[QCBMI_UNDO_SEAL_BYTES] = { 0 };
     struct qcbm_error err = { 0 };
@@ -178,6 +178,31 @@ static void a_seal_belongs_to_one_header(void **state)
     other.len_before--;
     qcbmi_undo_header_store(header, &other);
     assert_int_equal(qcbmi_undo_seal_parse(bytes, header, &got, &err), QCBM_E_CORRUPT);
+}
+
+static void a_seal_keeps_what_is_known_of_the_change(void **state)
+{
+    const struct qcbmi_undo_seal begun = { QCBMI_UNDO_BEGUN, { true, { 1700000001, 7 } }, true, 0x12345678 };
+    const struct qcbmi_undo_seal open = { .kind = QCBMI_UNDO_OPEN };
+    uint8_t header[H], bytes[QCBMI_UNDO_SEAL_BYTES];
+    struct qcbm_error err = { 0 };
+    struct qcbmi_undo_seal got;
+
+    (void)state;
+    qcbmi_undo_header_store(header, &sound);
+    qcbmi_undo_seal_store(bytes, &begun, header);
+    assert_int_equal(qcbmi_undo_seal_parse(bytes, header, &got, &err), 0);
+    assert_true(got.kind == QCBMI_UNDO_BEGUN && got.written.known && got.written.time.seconds == 1700000001);
+    assert_true(got.cut && got.image == 0x12345678);
+    for (int i = 0; i < 2; i++) { /* neither is of the seal of a change */
+        qcbmi_undo_seal_store(bytes, &begun, header);
+        be32_store(bytes + 8, QCBMI_UNDO_SEALED);
+        be32_store(bytes + (i ? 28 : 12), i ? 0 : 2);
+        qcbmi_digest(bytes, 48, bytes + 48);
+        assert_int_equal(qcbmi_undo_seal_parse(bytes, header, &got, &err), QCBM_E_CORRUPT);
+    }
+    qcbmi_undo_seal_store(bytes, &open, header);
+    assert_true(bytes_are_zero(bytes, sizeof(bytes)));
 }
 
 static void records_have_room_for_what_is_in_them(void **state)
@@ -273,6 +298,7 @@ int main(void)
         cmocka_unit_test(an_end_mark_belongs_to_one_header),
         cmocka_unit_test(version_1_is_read),
         cmocka_unit_test(a_seal_belongs_to_one_header),
+        cmocka_unit_test(a_seal_keeps_what_is_known_of_the_change),
         cmocka_unit_test(records_have_room_for_what_is_in_them),
         cmocka_unit_test(a_record_comes_back),
         cmocka_unit_test(a_record_keeps_the_rules),

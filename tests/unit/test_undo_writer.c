@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "write/undo_seal.h"
 
 struct ground {
     struct temp_dir dir;
@@ -36,15 +37,20 @@ static void write_file(const char *path, const uint8_t *bytes, size_t len)
     close(fd);
 }
 
-/* Let the image be written @seconds after the undo file. */
-static void touch(const struct ground *g, time_t seconds)
+/* Let @path be written @seconds after @other. */
+static void set_written(const char *path, const char *other, time_t seconds)
 {
     struct timespec times[2] = { { 0, UTIME_OMIT }, { 0, 0 } };
     struct stat st;
 
-    assert_int_equal(stat(g->undo, &st), 0);
+    assert_int_equal(stat(other, &st), 0);
     times[1].tv_sec = st.st_mtim.tv_sec + seconds;
-    assert_int_equal(utimensat(AT_FDCWD, g->image, times, 0), 0);
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static void touch(const struct ground *g, time_t seconds)
+{
+    set_written(g->image, g->undo, seconds);
 }
 
 static int setup(void **state)
@@ -187,6 +193,8 @@ static void of_a_change_without_seal_writes_soon_after_are_its_own(void **state)
     take_off_the_seal(g);
     touch(g, 61);
     assert_int_equal(undo(g, false, false, &w), QCBM_E_UNSAFE);
+    touch(g, -61);
+    assert_int_equal(undo(g, false, false, &w), QCBM_E_UNSAFE);
     touch(g, 60);
     assert_int_equal(undo(g, false, false, &w), 0);
     assert_int_equal(w, QCBM_UNDO_WRITER_UNKNOWN);
@@ -210,21 +218,108 @@ static void old_undo_files_work(void **state)
     assert_int_equal(w, QCBM_UNDO_WRITER_NONE);
 }
 
-/* Half of it is done: the times of an undo are those of a writer, so the undo file says that one has begun. */
+/* As an undo that is killed behind its first write leaves the two: it has said that it began. */
+static void begin_an_undo(const struct ground *g)
+{
+    struct qcbmi_undo_file file = { 0 };
+    struct qcbm_error err = { 0 };
+    struct session s = { 0 };
+
+    assert_ok(qcbm_open(g->image, QCBM_OPEN_WRITE, &s.img, &err), &err);
+    assert_ok(qcbmi_undo_file_open(&file, g->undo, &err), &err);
+    qcbmi_undo_begin(&file, g->undo, s.img->image);
+    qcbmi_undo_file_close(&file);
+    qcbm_close(s.img);
+}
+
+/* Its times are those of a writer. */
 static void an_undo_that_was_cut_is_repeated(void **state)
 {
+    static const time_t others[] = { -100000, -3600, 61, 100000 };
     struct ground *g = *state;
     enum qcbm_undo_writer w;
-    size_t len;
-    uint8_t *changed = read_file(g->image, &len);
 
-    assert_int_equal(undo(g, false, false, &w), 0);
-    write_file(g->image, changed, len);
+    begin_an_undo(g);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        touch(g, others[i]);
+        assert_int_equal(undo(g, false, false, &w), QCBM_E_UNSAFE);
+    }
     touch(g, 1);
+    assert_int_equal(undo(g, false, true, &w), 0);
+    set_written(g->undo, g->undo, 1000); /* cut once more much later, before it had written to the image */
     assert_int_equal(undo(g, false, false, &w), 0);
     assert_int_equal(w, QCBM_UNDO_WRITER_UNKNOWN);
     assert_undone(g);
-    free(changed);
+}
+
+static void keep_times(const char *path, struct timespec times[2])
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    times[0] = st.st_atim;
+    times[1] = st.st_mtim;
+}
+
+/* cp -p */
+static void copy_image(const struct ground *g, const char *to)
+{
+    struct timespec times[2];
+    size_t len;
+    uint8_t *bytes = read_file(g->image, &len);
+
+    keep_times(g->image, times);
+    write_file(to, bytes, len);
+    assert_int_equal(utimensat(AT_FDCWD, to, times, 0), 0);
+    free(bytes);
+}
+
+/* The time of the change is known in the seal (or, for one that was cut short, in the file) as long as there is the file. */
+static void an_undo_of_a_copy_says_nothing_of_the_image(void **state)
+{
+    static const time_t written[] = { -3600, -1, 0, 1, 30 };
+
+    for (int cut = 0; cut <= 1; cut++) {
+        struct ground *g = *state, copy = *g;
+        enum qcbm_undo_writer w;
+
+        snprintf(copy.image, sizeof(copy.image), "%s", temp_path(&g->dir, cut ? "copy of cut" : "copy"));
+        copy_image(g, copy.image);
+        if (cut)
+            begin_an_undo(&copy);
+        else
+            assert_int_equal(undo(&copy, false, false, &w), 0);
+        for (size_t i = 0; i < ARRAY_LEN(written); i++) {
+            touch(g, written[i]);
+            assert_int_equal(undo(g, false, false, &w), QCBM_E_UNSAFE);
+        }
+    }
+}
+
+/* The same change made once more, and then a guest ran: the bytes are those of the first one. */
+static void an_undo_that_is_complete_leaves_the_undo_file_as_it_was(void **state)
+{
+    for (int cut = 0; cut <= 1; cut++) {
+        struct ground *g = *state;
+        struct timespec before[2], after[2];
+        enum qcbm_undo_writer w;
+        size_t len, image_len;
+        uint8_t *changed = read_file(g->image, &image_len), *file, *file_after;
+
+        if (cut)
+            take_off_the_seal(g);
+        keep_times(g->undo, before);
+        file = read_file(g->undo, &len);
+        assert_int_equal(undo(g, false, false, &w), 0);
+        file_after = read_file(g->undo, &len);
+        keep_times(g->undo, after);
+        assert_memory_equal(file, file_after, len);
+        assert_true(!cut || memcmp(&before[1], &after[1], sizeof(before[1])) == 0);
+        free(file);
+        free(file_after);
+        write_file(g->image, changed, image_len);
+        free(changed);
+    }
 }
 
 static void an_undo_file_that_cannot_be_written_is_used(void **state)
@@ -253,6 +348,8 @@ int main(void)
         ON_GROUND(of_a_change_without_seal_writes_soon_after_are_its_own),
         ON_GROUND(old_undo_files_work),
         ON_GROUND(an_undo_that_was_cut_is_repeated),
+        ON_GROUND(an_undo_of_a_copy_says_nothing_of_the_image),
+        ON_GROUND(an_undo_that_is_complete_leaves_the_undo_file_as_it_was),
         ON_GROUND(an_undo_file_that_cannot_be_written_is_used),
     };
 
