@@ -367,7 +367,8 @@ static int file_space(void *self, uint64_t *available, uint64_t *allocated, stru
     do
         ret = fstatvfs(f->fd, &vfs);
     while (ret < 0 && errno == EINTR);
-    if (ret < 0 || !u64_mul(vfs.f_bavail, vfs.f_frsize, available))
+    /* One without blocks keeps no count, as tmpfs without a limit and what memfd_create() makes: it is not full. */
+    if (ret < 0 || vfs.f_blocks == 0 || !u64_mul(vfs.f_bavail, vfs.f_frsize, available))
         *available = UINT64_MAX;
     return 0;
 }

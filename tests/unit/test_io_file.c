@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -392,6 +393,22 @@ static void space_counts_blocks_of_the_file(void **state)
     assert_true(available > 0 && available < UINT64_MAX);
 }
 
+/* What memfd_create() makes is on a file system without a limit, which has no blocks to count. */
+static void space_is_unknown_where_no_blocks_are_counted(void **state)
+{
+    uint64_t available = 0, allocated = 0;
+    struct statvfs vfs;
+    void *self;
+    int fd = memfd_create("image", MFD_CLOEXEC);
+
+    (void)state;
+    assert_true(fd >= 0 && fstatvfs(fd, &vfs) == 0 && vfs.f_blocks == 0);
+    assert_int_equal(qcbmi_file_take_fd(fd, true, &self, NULL), 0);
+    assert_int_equal(ops->space(self, &available, &allocated, NULL), 0);
+    assert_true(available == UINT64_MAX);
+    ops->close(self);
+}
+
 static void a_device_never_grows(void **state)
 {
     struct place *p = *state;
@@ -499,6 +516,7 @@ int main(void)
         WITH_FILE(reserve_on_a_full_device_says_what_is_needed_and_gives_back),
         WITH_FILE(reserve_is_no_fault_where_the_file_system_has_none),
         WITH_FILE(space_counts_blocks_of_the_file),
+        cmocka_unit_test(space_is_unknown_where_no_blocks_are_counted),
         WITH_FILE(a_device_never_grows),
         WITH_FILE(extent_finds_holes_and_data),
         WITH_FILE(extent_is_all_data_where_the_file_system_cannot_tell),
