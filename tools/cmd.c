@@ -109,6 +109,27 @@ static void fail_open(const char *path, const struct qcbm_error *err)
     cmd_lib_error(err, "Could not open '%s'", path);
 }
 
+/* Who asked for a name that is only read must not find it written to. The names are compared by where they lie. */
+static const char *only_read[8];
+
+void cmd_forbid_writing(const char *path)
+{
+    size_t i = 0;
+
+    while (i < sizeof only_read / sizeof only_read[0] - 1 && only_read[i])
+        i++;
+    only_read[i] = path;
+}
+
+static bool may_write(const char *path)
+{
+    for (size_t i = 0; i < sizeof only_read / sizeof only_read[0]; i++) {
+        if (only_read[i] == path)
+            return false;
+    }
+    return true;
+}
+
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags)
 {
     struct qcbm_image *img = NULL;
@@ -116,6 +137,8 @@ struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags
 
     if (format && strcmp(format, "qcow2") != 0)
         cmd_error("Could not open '%s': format '%s' is not supported here, only qcow2 is", path, format);
+    else if ((flags & QCBM_OPEN_WRITE) && !may_write(path))
+        cmd_error("Could not open '%s': Block node is read-only", path);
     else if (qcbm_open(path, flags, &img, &err) < 0)
         fail_open(path, &err);
     return img;

@@ -42,6 +42,9 @@ void cmd_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* After a map of @img was made: what of its mapping tables lies past the end of the file, which the map shows as empty. */
 void cmd_warn_of_lost_tables(const struct qcbm_image *img, const char *path);
 
+/* cmd_open() does not open this very string for writing any more. It is kept. */
+void cmd_forbid_writing(const char *path);
+
 /* Open @path; @format is what -f said, NULL for nothing. Prints the error. */
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags);
 

@@ -6,22 +6,25 @@
  */
 #include "image_name.h"
 
-#include <fnmatch.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cmd.h"
+#include "image_json.h"
+#include "image_options.h"
 
-enum { MAX_DEPTH = 8, MAX_KEY = 128 };
+enum { MAX_DEPTH = 8, MAX_KEY = 128, MAX_OPTIONS = 64 };
 
 struct reading {
     const char *typed; /* for messages */
     const char *driver, *file_driver, *filename;
     const char *refused; /* the first option that is not supported; what drivers are there comes first */
     bool has_file;       /* an option of the file was met */
+    bool read_only, file_read_only;
+    const char *seen[MAX_OPTIONS]; /* in JSON: what was given, with dots */
+    size_t n_seen;
 };
 
 /* ---- strings ------------------------------------------------------------------------------------------- */
@@ -104,46 +107,7 @@ static bool refuse_empty(const char *name)
 
 /* ---- options of a name --------------------------------------------------------------------------------- */
 
-/* Options of QEMU that change how it works, not what is read. No key is needed here, so none is looked at. */
-static const char *const without_effect[] = { "cache.*",
-                                              "file.cache.*",
-                                              "read-only",
-                                              "auto-read-only",
-                                              "discard",
-                                              "detect-zeroes",
-                                              "node-name",
-                                              "file.node-name",
-                                              "file.read-only",
-                                              "file.auto-read-only",
-                                              "file.discard",
-                                              "file.detect-zeroes",
-                                              "file.aio",
-                                              "file.aio-max-batch",
-                                              "l2-cache-size",
-                                              "l2-cache-entry-size",
-                                              "refcount-cache-size",
-                                              "cache-size",
-                                              "cache-clean-interval",
-                                              "lazy-refcounts",
-                                              "overlap-check",
-                                              "overlap-check.*",
-                                              "pass-discard-*",
-                                              "discard-no-unref",
-                                              "encrypt.*",
-                                              "key-secret",
-                                              NULL };
-
-static bool has_no_effect(const char *key, const char *value)
-{
-    if (strcmp(key, "file.locking") == 0)
-        return strcmp(value, "off") != 0;
-    for (const char *const *pattern = without_effect; *pattern; pattern++) {
-        if (fnmatch(*pattern, key, 0) == 0)
-            return true;
-    }
-    return false;
-}
-
+/* Of two options of one name the last counts on a command line, as for QEMU; see take_json() for those of JSON. */
 static bool take_option(struct reading *r, const char *key, const char *value)
 {
     const char **to = strcmp(key, "driver") == 0          ? &r->driver
@@ -154,16 +118,69 @@ static bool take_option(struct reading *r, const char *key, const char *value)
     r->has_file |= strcmp(key, "file") == 0 || strncmp(key, "file.", 5) == 0;
     if (to)
         return (*to = keep(value, strlen(value))) != NULL;
-    if (has_no_effect(key, value) || r->refused)
+    switch (image_option_check(r->typed, key, value)) {
+    case IMAGE_OPTION_WRONG:
+        return false;
+    case IMAGE_OPTION_FINE:
+        if (strcmp(key, "read-only") == 0)
+            r->read_only = image_option_is_on(value);
+        else if (strcmp(key, "file.read-only") == 0)
+            r->file_read_only = image_option_is_on(value);
         return true;
-    return (r->refused = keep(key, strlen(key))) != NULL;
+    default:
+        return r->refused || (r->refused = keep(key, strlen(key))) != NULL;
+    }
 }
 
-static const char *text_of(struct json_object *value)
-{
-    const char *text = json_object_get_string(value);
+/* ---- JSON ---------------------------------------------------------------------------------------------- */
 
-    return text ? text : "null";
+static bool is_text(const char *key)
+{
+    return strcmp(key, "driver") == 0 || strcmp(key, "file.driver") == 0 || strcmp(key, "file.filename") == 0;
+}
+
+/* A code point that has no UTF-8, as half a surrogate, comes out of json-c as U+FFFD, which would be another file. */
+static bool is_as_typed(const struct reading *r, const char *text)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+
+    return !strstr(text, replacement) || strstr(r->typed, replacement);
+}
+
+static bool take_value(struct reading *r, const char *key, struct json_object *value)
+{
+    bool text = json_object_is_type(value, json_type_string);
+    const char *as_text = json_object_is_type(value, json_type_boolean)
+                              ? (json_object_get_boolean(value) ? "on" : "off")
+                          : value ? json_object_get_string(value)
+                                  : "null";
+
+    if (is_text(key) && !value) {
+        r->has_file |= strncmp(key, "file.", 5) == 0;
+        return true; /* as if it was not there */
+    }
+    if (is_text(key) && (!text || !is_as_typed(r, as_text))) {
+        cmd_error("Could not open '%s': '%s' is not a string that names anything", r->typed, key);
+        return false;
+    }
+    return take_option(r, key, as_text);
+}
+
+/* "file": {"filename": ...} beside "file.filename": which of the two QEMU takes is its secret, so neither is. */
+static bool is_first(struct reading *r, const char *key)
+{
+    for (size_t i = 0; i < r->n_seen; i++) {
+        if (strcmp(r->seen[i], key) == 0) {
+            cmd_error("Could not open '%s': '%s' is given twice", r->typed, key);
+            return false;
+        }
+    }
+    if (r->n_seen == MAX_OPTIONS) {
+        cmd_error("Could not open '%s': these are too many options", r->typed);
+        return false;
+    }
+    r->seen[r->n_seen] = keep(key, strlen(key));
+    return r->seen[r->n_seen++] != NULL;
 }
 
 static bool take_json(struct reading *r, const char *prefix, struct json_object *object, int depth)
@@ -180,66 +197,29 @@ static bool take_json(struct reading *r, const char *prefix, struct json_object 
             cmd_error("Could not open '%s': option '%s...' is not supported", r->typed, key);
             return false;
         }
-        if (!(inner ? take_json(r, key, value, depth + 1) : take_option(r, key, text_of(value))))
+        if (!(inner ? take_json(r, key, value, depth + 1) : is_first(r, key) && take_value(r, key, value)))
             return false;
     }
     return true;
 }
 
-/* Members that were written: a colon each, outside of strings, which may stand in either kind of quotes. */
-static size_t members_written(const char *text)
-{
-    size_t n = 0;
-    char quote = '\0';
-
-    for (; *text; text++) {
-        if (quote && *text == '\\' && text[1])
-            text++;
-        else if (quote)
-            quote = *text == quote ? '\0' : quote;
-        else if (*text == '"' || *text == '\'')
-            quote = *text;
-        else
-            n += *text == ':';
-    }
-    return n;
-}
-
-/* Those that json-c has kept: of a key that comes twice it has the last one only. */
-static size_t members_kept(struct json_object *value)
-{
-    size_t n = 0;
-
-    if (json_object_is_type(value, json_type_object)) {
-        struct json_object_iterator it = json_object_iter_begin(value), end = json_object_iter_end(value);
-
-        for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it))
-            n += 1 + members_kept(json_object_iter_peek_value(&it));
-    } else if (json_object_is_type(value, json_type_array)) {
-        for (size_t i = 0; i < json_object_array_length(value); i++)
-            n += members_kept(json_object_array_get_idx(value, i));
-    }
-    return n;
-}
-
 static bool read_json(struct reading *r, const char *text)
 {
-    enum json_tokener_error wrong;
-    struct json_object *object = json_tokener_parse_verbose(text, &wrong);
+    const char *why;
+    struct json_object *object = image_json_parse(text, &why);
     bool good = false;
 
-    if (wrong != json_tokener_success)
-        cmd_error("Could not open '%s': Could not parse the JSON options: %s", r->typed,
-                  json_tokener_error_desc(wrong));
+    if (why)
+        cmd_error("Could not open '%s': Could not parse the JSON options: %s", r->typed, why);
     else if (!json_object_is_type(object, json_type_object))
         cmd_error("Could not open '%s': Invalid JSON object given", r->typed);
-    else if (members_kept(object) != members_written(text))
-        cmd_error("Could not open '%s': Could not parse the JSON options: JSON parse error, duplicate key", r->typed);
     else
         good = take_json(r, "", object, 0);
     json_object_put(object);
     return good;
 }
+
+/* ---- KEY=VALUE,... ------------------------------------------------------------------------------------- */
 
 /* Up to the next single comma, of which *@rest is behind; two commas are one of the value. */
 static char *next_part(char **rest)
@@ -330,6 +310,8 @@ bool image_name_take(const char **name, const char **format, bool options)
     if (!(json ? read_json(&r, *name + 5) : read_options(&r, *name)) || !finish_options(&r))
         return false;
     *name = r.filename;
+    if (r.read_only || r.file_read_only)
+        cmd_forbid_writing(*name);
     if (format && !*format)
         *format = r.driver;
     return true;
