@@ -9,7 +9,7 @@
 #include "bitmap/bitmap_load.h"
 #include "check/check.h"
 
-#define TABLE_PIECE (UINT64_C(32) << 10)
+#define TABLE_PIECE (UINT64_C(4) << 10) /* on the stack */
 #define TAIL_BYTES 4096u /* behind the last granule that are looked at; QEMU itself leaves up to 63 bits there */
 
 static struct qcbmi_place place_of(const struct check *c, uint32_t i)

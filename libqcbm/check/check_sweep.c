@@ -11,8 +11,8 @@
 #include "base/sort.h"
 #include "check/check.h"
 
-#define L1_PIECE (UINT64_C(64) << 10)
-#define BATCH ((size_t)1 << 20) /* L2 tables sorted at once */
+#define L1_PIECE (UINT64_C(4) << 10) /* on the stack */
+#define BATCH ((size_t)1 << 20)      /* L2 tables sorted at once */
 
 struct l2_ref {
     struct qcbmi_l2_ref table; /* its index is that of an active L1 entry, if there is one */

@@ -44,7 +44,7 @@ struct verdict {
     struct qcbm_verdict_options o;
     struct qcbm_verdict r;
     size_t n;
-    struct kept kept[MAX_KEPT];
+    struct kept *kept; /* MAX_KEPT of them; not on the stack, which may be small in a thread */
 };
 
 __attribute__((format(printf, 5, 6))) static void say(struct verdict *v, bool refuse, const char *code, uint64_t offset,
@@ -306,7 +306,12 @@ static int begin(struct verdict *v, struct qcbm_image *handle, const struct qcbm
     v->handle = handle;
     v->img = handle ? handle->image : NULL;
     v->o = (struct qcbm_verdict_options)QCBM_VERDICT_OPTIONS_INIT;
-    return ret < 0 ? ret : qcbmi_take_options(&v->o, sizeof(v->o), options, err);
+    if (ret == 0)
+        ret = qcbmi_take_options(&v->o, sizeof(v->o), options, err);
+    if (ret < 0)
+        return ret;
+    v->kept = qcbmi_alloc_array(MAX_KEPT, sizeof(*v->kept), err);
+    return v->kept ? 0 : QCBM_E_NOMEM;
 }
 
 static int tell(struct verdict *v, struct qcbm_verdict *out, size_t size, struct qcbm_error *err)
@@ -341,7 +346,10 @@ int qcbm_verdict(struct qcbm_image *img, const struct qcbm_verdict_options *opti
     judge_bitmap_names(&v);
     judge_snapshot_names(&v);
     ret = judge_by_check(&v, err);
-    return ret < 0 ? ret : tell(&v, out, size, err);
+    if (ret == 0)
+        ret = tell(&v, out, size, err);
+    free(v.kept);
+    return ret;
 }
 
 int qcbm_verdict_refused(const struct qcbm_error *why, const struct qcbm_verdict_options *options,
@@ -357,11 +365,14 @@ int qcbm_verdict_refused(const struct qcbm_error *why, const struct qcbm_verdict
     if (!by_format || why->offset == QCBM_NO_OFFSET) { /* it is the file, not what is in it */
         if (err)
             *err = *why;
+        free(v.kept);
         return why->code;
     }
     if (why->code == QCBM_E_UNSUPPORTED && why->offset == Q2_OFF_INCOMPATIBLE)
         say(&v, true, "feature-incompatible", Q2_OFF_INCOMPATIBLE, "%s", why->message);
     else
         say(&v, true, "header", why->offset, "%s", why->message);
-    return tell(&v, out, size, err);
+    ret = tell(&v, out, size, err);
+    free(v.kept);
+    return ret;
 }

@@ -8,7 +8,7 @@
 #include "base/checked.h"
 #include "io/holes.h"
 
-#define L1_PIECE (UINT64_C(64) << 10)
+#define L1_PIECE (UINT64_C(4) << 10) /* on the stack */
 
 const char *qcbmi_ref_name(const struct qcbmi_ref_owner *owner)
 {
