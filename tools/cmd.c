@@ -71,6 +71,18 @@ void cmd_hint(const char *fmt, ...)
     va_end(args);
 }
 
+static const char *done;
+
+void cmd_note_done(const char *what)
+{
+    done = what;
+}
+
+const char *cmd_done(void)
+{
+    return done;
+}
+
 void cmd_name_help(const struct cmd *cmd)
 {
     fprintf(stderr, "Try 'qcbm%s%s --help' for more information\n", cmd ? " " : "", cmd ? cmd->name : "");

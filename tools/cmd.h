@@ -37,6 +37,10 @@ int cmd_usage_error(const struct cmd *cmd, const char *fmt, ...) __attribute__((
 void cmd_name_help(const struct cmd *cmd);
 /* One line on stderr about what may have been meant, behind an error of wrong use. */
 void cmd_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Something lasting was done, @what in words: should the output get lost afterwards, that is said. It is kept. */
+void cmd_note_done(const char *what);
+/* The last of these; NULL if nothing was. */
+const char *cmd_done(void);
 /* One line on stderr that does not end the command. */
 void cmd_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* After a map of @img was made: what of its mapping tables lies past the end of the file, which the map shows as empty. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cmd.h"
 #include "colour.h"
 #include "complete.h"
 #include "help.h"
@@ -72,6 +73,7 @@ int main(int argc, char **argv)
     }
     bool lost = ferror(stdout);
     if (fclose(stdout) != 0 || lost)
-        return cmd_error("could not write the output: %s", strerror(errno));
+        return cmd_error("could not write the output: %s%s%s", strerror(errno), cmd_done() ? "; " : "",
+                         cmd_done() ? cmd_done() : "");
     return code;
 }

@@ -127,6 +127,8 @@ int output_close(struct output *out, int code)
         error = errno;
     if (code == EXIT_DONE && error)
         code = cmd_error("could not write '%s': %s", out->name, strerror(error));
+    if (code == EXIT_DONE && (out->made || out->device))
+        cmd_note_done("the file has been written all the same");
     if (code != EXIT_DONE && out->made)
         unlink(out->temporary ? out->temporary : out->name);
     free(out->temporary);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cmd.h"
 #include "plan_out.h"
 #include "progress.h"
 #include "qemu_text.h"
@@ -52,6 +53,8 @@ static int commit(struct plan *plan, struct qcbm_edit *edit, const struct common
     ret = qcbm_edit_commit(edit, &plan->summary, sizeof(plan->summary), err);
     qcbm_edit_set_progress(edit, NULL);
     progress_end(&shown, ret == 0);
+    if (ret == 0 && plan->summary.writes > 0)
+        cmd_note_done("the image has been changed all the same");
     return ret;
 }
 
