@@ -97,6 +97,26 @@ static void warn_of_writer(const struct qcbm_undo_result *r)
         cmd_warning("whether a guest has run since cannot be told: if so, bitmaps that record writes lack its writes");
 }
 
+static int try_undo(struct job *job, struct qcbm_image *img, const struct qcbm_undo_options *options,
+                    struct qcbm_error *err)
+{
+    return qcbm_undo(img, job->undo_path, options, &job->result, sizeof job->result, err);
+}
+
+/* What is in the way of an undo that was refused: only a guest that may have run since, or more than that? */
+static void hint_at_way(struct job *job, struct qcbm_image *img)
+{
+    struct qcbm_undo_options forced = QCBM_UNDO_OPTIONS_INIT;
+    struct qcbm_error ignored;
+
+    forced.dry_run = true;
+    forced.force = true;
+    if (!job->args->common.force && try_undo(job, img, &forced, &ignored) == 0)
+        cmd_hint("--force undoes it all the same; see qcbm-undo(1) for what these bitmaps are worth then");
+    else
+        cmd_hint("--force does not help here: undo what was changed later first, or take the undo file of this image");
+}
+
 static int undo(struct job *job, struct qcbm_image *img)
 {
     struct qcbm_undo_options options = QCBM_UNDO_OPTIONS_INIT;
@@ -110,10 +130,16 @@ static int undo(struct job *job, struct qcbm_image *img)
     options.force = job->args->common.force;
     options.step = job->args->common.dry_run ? plan_collect : NULL;
     options.opaque = &job->plan;
-    ret = qcbm_undo(img, job->undo_path, &options, &job->result, sizeof job->result, &err);
+    ret = try_undo(job, img, &options, &err);
     progress_end(&progress, ret == 0);
-    if (ret < 0)
-        return cmd_lib_error(&err, "Could not undo the change of '%s'", job->path);
+    if (ret < 0) {
+        cmd_lib_error(&err, "Could not undo the change of '%s'", job->path);
+        if (ret == QCBM_E_UNSAFE)
+            hint_at_way(job, img);
+        return EXIT_FAILED;
+    }
+    if (!job->args->common.dry_run && job->result.found != QCBM_UNDO_FOUND_BEFORE)
+        cmd_note_done("the image has been changed all the same");
     warn_of_writer(&job->result);
     if (job->args->common.output == OUTPUT_JSON)
         print_json(job);

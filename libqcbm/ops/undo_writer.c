@@ -61,11 +61,8 @@ static bool may_be_cut_short(struct qcbmi_undo_file *file, const struct qcbmi_im
 
 static int fail(const char *why, struct qcbm_error *err)
 {
-    return qcbmi_fail(
-        err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
-        "%s: bitmaps that record writes would come back without those of a guest that ran since (force undoes "
-        "it all the same)",
-        why);
+    return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                      "%s: bitmaps that record writes would come back without those of a guest that ran since", why);
 }
 
 int qcbmi_undo_find_writer(struct qcbmi_undo_file *file, struct qcbmi_image *img, uint32_t last_stage,
