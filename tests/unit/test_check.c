@@ -124,6 +124,27 @@ static void findings_come_in_the_order_of_qemu(void **state)
     assert_int_equal(r.check_errors, 0);
 }
 
+/* One bit can tell one user: the second of two entries is one too many. */
+static void a_reference_too_many_is_told_where_it_stands(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct build_options opt = { .size = KIB(64), .refcount_bits = 1 };
+    struct told told = { .n = 0 };
+    struct qcbm_check_result r;
+    struct qcbm_error err = { 0 };
+    char want[64];
+    uint64_t host;
+
+    build_start(b, &opt);
+    host = build_data(b, 0);
+    build_finish(b);
+    be64_store(b->bytes + build_l2_entry(b, 512), host | BUILD_COPIED);
+    assert_ok(check(b, 0, &told, &r, &err), &err);
+    snprintf(want, sizeof(want), "refcount-overflow@%llu ", (unsigned long long)build_l2_entry(b, 512));
+    assert_memory_equal(told.text, want, strlen(want));
+    assert_int_equal(r.corruptions, 1);
+}
+
 static void totals_do_not_depend_on_who_listens(void **state)
 {
     struct image_builder *b = bench_builder(state);
@@ -245,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         image_test(a_sound_image_has_nothing_to_tell),
         image_test(findings_come_in_the_order_of_qemu),
+        image_test(a_reference_too_many_is_told_where_it_stands),
         image_test(totals_do_not_depend_on_who_listens),
         image_test(the_caller_can_stop_at_each_finding),
         image_test(little_memory_makes_passes_and_the_same_findings),
