@@ -28,8 +28,8 @@ BITMAPS = EDITS + ' bitmap_setops bitmap_transfer bitmap_ext bitmap_ext_removal 
 HOSTILE = 'hostile_header hostile_extension hostile_l1l2 hostile_refcount hostile_snapshot hostile_bitmap_dir'
 # source: quick tests, then slow ones
 TESTS = {
-    'ops/synth.c': ('synth synth_chain', 'replay_synth_oracle cuts'),
-    'ops/allocation.c': ('allocation synth synth_chain', 'replay_synth_oracle cuts'),
+    'ops/synth.c': ('synth synth_chain synth_damage', 'replay_synth_oracle cuts'),
+    'ops/allocation.c': ('allocation synth synth_chain synth_damage', 'replay_synth_oracle cuts'),
     'write/clusters.c': ('clusters refcounts bitmap_edit bitmap_plan session', 'cuts too_small'),
     'write/refcounts.c': ('clusters refcounts bitmap_edit bitmap_plan session', 'cuts'),
     'write/owners.c': ('owners clusters refcounts bitmap_edit bitmap_plan session places', 'replay_edit cuts'),
