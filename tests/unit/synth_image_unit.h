@@ -5,7 +5,6 @@
 
 #include "synth_unit.h"
 
-/* Synthesise "new" in a session; the code. */
 /* The result says of the bitmap what the directory says after the commit. */
 static inline void check_enabled(struct qcbm_image *img, const char *name, const struct qcbm_synth_result *r)
 {
@@ -20,6 +19,7 @@ static inline void check_enabled(struct qcbm_image *img, const char *name, const
     assert_int_equal(sum.enabled, b.enabled);
 }
 
+/* Synthesise "new" in a session; the code. */
 static inline int synth(struct session *s, const char *name, uint64_t granularity, unsigned flags,
                         struct qcbm_synth_summary *sum, struct qcbm_error *err)
 {
