@@ -113,12 +113,16 @@ int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
     else
         cmd_error("%s: %s (at offset 0x%" PRIx64 ")", prefix ? prefix : "", err->message, err->offset);
     free(prefix);
+    if (err->code == QCBM_E_NOTFOUND && err->sys_errno == 0) /* no file is missing */
+        cmd_hint("'qcbm bitmap --list FILE' shows the bitmaps of an image");
     return EXIT_FAILED;
 }
 
-static void fail_open(const char *path, const struct qcbm_error *err)
+static void fail_open(const char *path, unsigned flags, const struct qcbm_error *err)
 {
     cmd_lib_error(err, "Could not open '%s'", path);
+    if (err->code == QCBM_E_LOCKED && !(flags & (QCBM_OPEN_WRITE | QCBM_OPEN_FORCE_SHARE)))
+        cmd_hint("commands that only read have -U for an image that another process writes to");
 }
 
 /* Who asked for a name that is only read must not find it written to. The names are compared by where they lie. */
@@ -152,18 +156,18 @@ struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags
     else if ((flags & QCBM_OPEN_WRITE) && !may_write(path))
         cmd_error("Could not open '%s': Block node is read-only", path);
     else if (qcbm_open(path, flags, &img, &err) < 0)
-        fail_open(path, &err);
+        fail_open(path, flags, &err);
     return img;
 }
 
 /* What @path is, if it is one of ours; NULL, and an error, else. */
-static const char *find_format(const char *path)
+static const char *find_format(const char *path, unsigned flags)
 {
     const char *format;
     struct qcbm_error err;
 
     if (qcbm_probe(path, &format, &err) < 0) {
-        fail_open(path, &err);
+        fail_open(path, flags, &err);
         return NULL;
     }
     if (strcmp(format, "qcow2") == 0 || strcmp(format, "raw") == 0)
@@ -179,7 +183,7 @@ bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct 
 
     *out = (struct cmd_disk){ NULL, NULL };
     if (!format)
-        format = find_format(path);
+        format = find_format(path, flags);
     if (!format)
         return false;
     if (strcmp(format, "raw") == 0)
@@ -187,7 +191,7 @@ bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct 
     else
         ret = qcbm_open(path, flags, &out->img, &err);
     if (ret < 0)
-        fail_open(path, &err);
+        fail_open(path, flags, &err);
     return ret == 0;
 }
 

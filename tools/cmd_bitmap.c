@@ -75,7 +75,7 @@ static const struct opt bitmap_opts[] = {
     OPTION("chain", 0, OPT_FLAG, chain, NULL, "with --list: also those of the images below FILE;\nopens them"),
     OPTION("backing-chain", 0, OPT_FLAG, chain, NULL, "the same, as info calls it"),
     OPTION("granularity", 'g', OPT_SIZE, granularity, "SIZE",
-           "bytes per bit for --add, a power of 2 from 512 to 2G\n(default: the cluster size, within 4k and 64k)"),
+           "bytes per bit for --add and --import, a power of 2 from\n512 to 2G (default: the cluster size, within 4k and 64k)"),
     OPTION("source-file", 'b', OPT_STRING, source, "FILE", "take SRC from this image"),
     OPTION("source-format", 'F', OPT_STRING, source_format, "FMT", "format of that image"),
     OPT_COMMON_FORMAT,

@@ -110,7 +110,7 @@ bool bitmap_range_valid(const struct opt_action *action)
 
     if (parse_range(action->value, &offset, &length))
         return true;
-    cmd_error("Invalid range '%s' for --%s: OFFSET:LENGTH is expected, and some length", action->value,
+    cmd_error("Invalid range '%s' for --%s: OFFSET:LENGTH is expected, and a length above 0", action->value,
               action->opt->name);
     return false;
 }

@@ -59,6 +59,19 @@ static int do_action(struct bitmap_job *job, const struct opt_action *action, st
     return ret < 0 ? ret : add_result(job, &result, name, err);
 }
 
+static int fail_action(const struct bitmap_job *job, const struct opt_action *action, const struct qcbm_error *err)
+{
+    const struct common_args *common = &job->args->common;
+
+    if (err->offset == QCBM_NO_OFFSET) /* qemu-img's words */
+        cmd_lib_error(err, "Operation %s on bitmap %s failed", action->opt->name, job->name);
+    else
+        cmd_lib_error(err, "Operation %s on bitmap %s of '%s' failed", action->opt->name, job->name, common->path);
+    if (err->code == QCBM_E_UNSAFE && !common->force && strcmp(action->opt->name, "import") == 0)
+        cmd_hint("--force takes it all the same");
+    return EXIT_FAILED;
+}
+
 static int do_actions(struct bitmap_job *job, struct plan *plan)
 {
     const struct opt_actions *actions = &job->args->actions;
@@ -73,10 +86,7 @@ static int do_actions(struct bitmap_job *job, struct plan *plan)
     for (size_t i = 0; i < actions->count; i++) {
         if (do_action(job, &actions->list[i], &err) == 0)
             continue;
-        if (err.offset == QCBM_NO_OFFSET) /* qemu-img's words */
-            return cmd_lib_error(&err, "Operation %s on bitmap %s failed", actions->list[i].opt->name, job->name);
-        return cmd_lib_error(&err, "Operation %s on bitmap %s of '%s' failed", actions->list[i].opt->name, job->name,
-                             common->path);
+        return fail_action(job, &actions->list[i], &err);
     }
     if (plan_run(plan, job->img, job->edit, common, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", common->path);

@@ -82,7 +82,7 @@ static int check_operations(const struct cmd *cmd, const struct bitmap_args *arg
     if (!args->name || args->surplus)
         return cmd_error("Expecting filename and bitmap name");
     if (args->common.force_share && !args->common.dry_run)
-        return cmd_usage_error(cmd, "-U is for reading only: use it with --list or --dry-run");
+        return cmd_usage_error(cmd, "-U is for reading only: use it with --list, --export or --dry-run");
     for (size_t i = 0; i < args->actions.count; i++) {
         const struct bitmap_verb *verb = bitmap_verb_of(&args->actions.list[i]);
 
@@ -103,7 +103,7 @@ static int check_alone(const struct cmd *cmd, const struct bitmap_args *args, co
     if (combined)
         return cmd_usage_error(cmd, "--%s cannot be combined with an operation or its options", alone->opt->name);
     if (args->common.force_share && !args->common.dry_run && (verb->needs & BITMAP_WRITING))
-        return cmd_usage_error(cmd, "-U is for reading only: use it with --list or --dry-run");
+        return cmd_usage_error(cmd, "-U is for reading only: use it with --list, --export or --dry-run");
     if ((verb->needs & BITMAP_NAME) && (!args->name || args->surplus))
         return cmd_usage_error(cmd, "Expecting filename and bitmap name");
     if (!(verb->needs & BITMAP_NAME) && (!args->common.path || args->name))

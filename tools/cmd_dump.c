@@ -159,6 +159,16 @@ static int dump_part(struct qcbm_dump *dump, const struct part *part, uint64_t f
     return EXIT_DONE;
 }
 
+static int fail_part(const struct cmd *cmd, const char *name)
+{
+    char text[256] = "";
+    size_t len = 0;
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", i ? ", " : "", parts[i].name);
+    return cmd_usage_error(cmd, "Unknown part '%s'; there are %s", name, text);
+}
+
 static const struct part *find_part(const char *name)
 {
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -180,7 +190,7 @@ static int run_dump(const struct cmd *cmd, int argc, char **argv)
         return code;
     const struct part *part = find_part(args.part);
     if (!part)
-        return cmd_usage_error(cmd, "Unknown part '%s'", args.part);
+        return fail_part(cmd, args.part);
     if (args.range && part->range == RANGE_NONE)
         return cmd_usage_error(cmd, "%s is shown whole, without a range", part->name);
     if (args.range && !parse_range(args.range, &begin, &last))

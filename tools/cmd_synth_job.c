@@ -45,6 +45,22 @@ static void look_at_old(struct synth_job *job)
     }
 }
 
+/* What of the command's options would have helped? --force only where it is all that is in the way. */
+static void hint_at_way(struct synth_job *job, const char *name, const struct qcbm_synth_options *options, int ret,
+                        struct qcbm_synth_result **result)
+{
+    struct qcbm_synth_options forced = *options;
+    struct qcbm_error ignored;
+
+    if (ret == QCBM_E_EXISTS)
+        cmd_hint("--replace makes it anew, --merge adds to it");
+    if (job->args->common.force || (ret != QCBM_E_UNSAFE && ret != QCBM_E_UNSUPPORTED))
+        return;
+    forced.flags |= QCBM_SYNTH_FORCE;
+    if (qcbm_edit_synth(job->edit, job->overlay, name, &forced, result, &ignored) == 0)
+        cmd_hint("--force goes on all the same; qcbm-synth(1) says what the bitmap is worth then");
+}
+
 int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, struct qcbm_synth_result **result,
                 struct qcbm_synth_summary *summary)
 {
@@ -59,8 +75,11 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
     options.progress = &progress;
     ret = qcbm_edit_synth(job->edit, job->overlay, name, &options, result, &err);
     progress_end(&job->progress, ret == 0);
-    if (ret < 0)
-        return cmd_lib_error(&err, "Could not synthesise bitmap '%s' from '%s'", name, job->args->common.path);
+    if (ret < 0) {
+        cmd_lib_error(&err, "Could not synthesise bitmap '%s' from '%s'", name, job->args->common.path);
+        hint_at_way(job, name, &options, ret, result);
+        return EXIT_FAILED;
+    }
     qcbm_synth_result_summary(*result, summary, sizeof *summary);
     return EXIT_DONE;
 }

@@ -34,6 +34,8 @@ int help_about(const char *name)
 {
     const struct cmd *cmd = name ? help_find(name) : NULL;
 
+    if (name && (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0))
+        name = NULL;
     if (name && !cmd && strcmp(name, "help") != 0)
         return help_unknown(name);
     if (cmd)

@@ -170,7 +170,7 @@ static int judge_fingerprint(struct in *in, const struct bmf_header *h, struct q
         return 0;
     return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                       "the disk does not begin with the bytes that it had when the bitmap was exported: it is another "
-                      "disk, or was written since (force takes it all the same)");
+                      "disk, or was written since");
 }
 
 static int read_header(struct in *in, struct qcbm_error *err)

@@ -159,7 +159,7 @@ static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi
         if (!(s->opt.flags & QCBM_SYNTH_FORCE))
             return qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_AUTOCLEAR,
                               "the image has a raw external data file: its allocation says "
-                              "nothing about changes (force marks everything dirty)");
+                              "nothing about changes");
         s->result->sum.says_nothing = true;
         ret = qcbmi_dirtymap_set(&s->map, 0, l->size, err);
         return ret < 0 ? ret : add_layer_figures(s, l, l->size, err);
@@ -279,7 +279,7 @@ static int treat_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbm_
         return qcbmi_fail(
             err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
             "%sa mapping table is lost, and what it maps would be missing: %s; 'qcbm check --explain' tells "
-            "more, force goes on",
+            "more",
             where, lost.evidence);
     if (ret == 0 && lost.tables)
         ret = add_note(s->result, err, "%s%" PRIu64 " mapping tables are lost, what they map is missing here: %s",

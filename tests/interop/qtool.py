@@ -348,8 +348,8 @@ def map_args(argv):
 
 
 def require_one_line(result, line, file=None):
-    """A refusal is one line on stderr, and names the file."""
-    text = result.err
+    """A refusal is one line on stderr, besides hints, and names the file."""
+    text = re.sub(r'(?m)^qcbm: hint: .*\n', '', result.err)  # which may follow
     require(text.endswith('\n') and text.count('\n') == 1, '%s\n  stderr is not one line: %s' % (line, shorten(text)))
     # what qemu-img says about an operation has no file name in it, and scripts may look for its words
     theirs = re.match(r"qcbm: Operation \w+ on bitmap .* failed: (Dirty bitmap '.*' not found|Bitmap already exists: .*|"

@@ -33,7 +33,7 @@ for verb in $operations; do
     says '-F only supported with -b' "--$verb" -F qcow2 a b
     says 'Expecting filename and bitmap name' "--$verb" a
     says 'Expecting filename and bitmap name' "--$verb" a b c
-    says '-U is for reading only: use it with --list or --dry-run' "--$verb" -U a b
+    says '-U is for reading only: use it with --list, --export or --dry-run' "--$verb" -U a b
 done
 for verb in $alone; do
     words="--${verb%%=*} cannot be combined with an operation or its options"
@@ -43,7 +43,7 @@ for verb in $alone; do
     done
     is "$verb" copy-to prune || says "$words" "--$verb" --undo u a b
     is "$verb" list && says "$words" "--$verb" --dry-run a
-    is "$verb" list export || says '-U is for reading only: use it with --list or --dry-run' "--$verb" -U a b
+    is "$verb" list export || says '-U is for reading only: use it with --list, --export or --dry-run' "--$verb" -U a b
     is "$verb" list prune || says 'Expecting filename and bitmap name' "--$verb" a
     is "$verb" list prune || says 'Expecting filename and bitmap name' "--$verb" a b c
     is "$verb" list prune && says 'Expecting one image file name' "--$verb" a b

@@ -23,3 +23,6 @@ head -n 1 err
 qcbm --help | diff - <(tail -n +2 err)
 # in front of nothing but a mistyped name, the words of an image stay escaped
 qcbm "$(printf 'syn\033[31mth')" 2>&1 | grep -c '\\x1b'
+# help on help is what there is to know
+qcbm --help | diff - <(qcbm help --help)
+qcbm --help | diff - <(qcbm help -h)
