@@ -102,6 +102,8 @@ static void a_new_block_in_a_used_place_is_written_as_a_whole(void **state)
     emit(&j);
     check_file(&j, b);
     assert_int_equal(be64_load(j.file + b->reftable + 8), hole);
+    for (uint64_t c = 129; c < 256; c++) /* those past the end of the file, too */
+        assert_int_equal(refcount_after(&j, b, c), 0);
     end(&j);
 }
 
