@@ -23,7 +23,8 @@ static int tell_walk(struct check *c)
     int ret = 0;
 
     c->sink = &qcbmi_check_teller;
-    c->voice = (struct check_voice){ false, true, PRICE_BUDGET, check_is_first(c) ? CHECK_ALL : P_REFCOUNT_OVERFLOW };
+    c->voice = (struct check_voice){ false, true, PRICE_BUDGET,
+                                     check_is_first(c) ? CHECK_ALL : QCBM_PROBLEM_REFCOUNT_OVERFLOW };
     c->overflow_told = c->overflow;
     if (c->overflow)
         ret = qcbmi_counts_init(&c->told, 0, c->n_clusters, c->err);
@@ -86,13 +87,14 @@ static int warn_of_header(struct check *c)
     int ret = 0;
 
     if (h->incompatible & QCBM_INCOMPAT_CORRUPT)
-        ret = qcbmi_check_problem(c, P_HEADER_CORRUPT_BIT, 1, &at, "the image is marked corrupt");
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_HEADER_CORRUPT_BIT, 1, &at, "the image is marked corrupt");
     if (ret == 0 && (h->incompatible & QCBM_INCOMPAT_DIRTY))
-        ret = qcbmi_check_problem(c, P_HEADER_DIRTY_BIT, 1, &at, "the image is marked dirty: it was not closed");
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_HEADER_DIRTY_BIT, 1, &at,
+                                  "the image is marked dirty: it was not closed");
     at.offset = Q2_OFF_SIZE;
     if (ret == 0 && !is_aligned(h->size, Q2_SECTOR))
-        ret = qcbmi_check_problem(c, P_HEADER_SIZE_ODD, 1, &at, "virtual size %" PRIu64 " is no multiple of 512",
-                                  h->size);
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_HEADER_SIZE_ODD, 1, &at,
+                                  "virtual size %" PRIu64 " is no multiple of 512", h->size);
     return ret;
 }
 
@@ -135,7 +137,7 @@ static int warn_of_repair(struct check *c)
 
     if (!qcbmi_check_repair_loses_snapshots(c))
         return 0;
-    return qcbmi_check_problem(c, P_SNAPSHOTS_AND_BITMAPS, 1, &at,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_SNAPSHOTS_AND_BITMAPS, 1, &at,
                                "%" PRIu32 " snapshots beside %s: a repair by qemu-img would delete the snapshots",
                                c->img->h.n_snapshots,
                                list->n && !list->stale ? "bitmaps" : "features that are dropped");

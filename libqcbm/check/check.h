@@ -26,9 +26,9 @@
 #include "base/bitset.h"
 #include "base/counts.h"
 #include "bitmap/handle.h"
-#include "check/check_rules.h"
 #include "format/q2_l2_runs.h"
 #include "image/l2_read.h"
+#include "image/problems.h"
 #include "image/refs.h"
 #include "io/holes.h"
 
@@ -85,7 +85,7 @@ struct check_voice {
     enum check_price price; /* for this */
     unsigned only;          /* no other problem is heard at all; CHECK_ALL, CHECK_NONE */
 };
-#define CHECK_ALL ((unsigned)P_COUNT)
+#define CHECK_ALL ((unsigned)QCBMI_PROBLEM_COUNT)
 #define CHECK_NONE (CHECK_ALL + 1)
 #define CHECK_LOUD ((struct check_voice){ true, true, PRICE_FREE, CHECK_ALL })
 
@@ -96,8 +96,8 @@ struct check {
     struct qcbm_check_options o;
     struct qcbm_check_result r;
     struct qcbm_error *err;
-    bool met[P_COUNT]; /* problems that there are */
-    uint64_t n_told[P_COUNT];
+    bool met[QCBMI_PROBLEM_COUNT]; /* problems that there are */
+    uint64_t n_told[QCBMI_PROBLEM_COUNT];
 
     uint64_t n_met; /* how often */
 

@@ -109,7 +109,7 @@ static int refer_to_all_data(struct check *c, uint32_t bitmap)
     if (ret < 0 || bad.n == 0)
         return ret;
     at = (struct qcbmi_place){ b->d.table_offset + 8 * bad.index, "bitmap table", bad.index, bitmap };
-    return qcbmi_check_problem(c, P_BITMAP_TABLE_ENTRY, bad.n, &at,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_TABLE_ENTRY, bad.n, &at,
                                "bitmap '%s': %" PRIu64 " of %" PRIu32 " table entries are not 0, 1 or the offset of a "
                                "cluster, the first is entry %" PRIu64 ", 0x%016" PRIx64,
                                name_of(b, name, sizeof(name)), bad.n, b->d.table_entries, bad.index, bad.raw);
@@ -154,15 +154,15 @@ static int check_extension(struct check *c)
 
     if (!list->has_ext && (c->img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)) {
         at.offset = Q2_OFF_AUTOCLEAR;
-        return qcbmi_check_problem(c, P_BITMAPS_AUTOCLEAR_ALONE, 1, &at,
+        return qcbmi_check_problem(c, QCBM_PROBLEM_BITMAPS_AUTOCLEAR_ALONE, 1, &at,
                                    "autoclear feature bit 0 (bitmaps) is set without a bitmaps extension");
     }
     if (list->stale)
-        return qcbmi_check_problem(c, P_BITMAPS_STALE, 1, &at,
+        return qcbmi_check_problem(c, QCBM_PROBLEM_BITMAPS_STALE, 1, &at,
                                    "bitmaps extension without autoclear feature bit 0: its bitmaps cannot be trusted");
     if (list->broken) {
         at.offset = list->why_broken.offset;
-        return qcbmi_check_problem(c, P_BITMAP_DIRECTORY_BROKEN, 1, &at, "%s", list->why_broken.message);
+        return qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_DIRECTORY_BROKEN, 1, &at, "%s", list->why_broken.message);
     }
     return 0;
 }
@@ -173,13 +173,13 @@ static enum qcbm_problem_id why_bad(const struct check *c, const struct qcbmi_bi
     struct q2_bitmap_dirent d = b->d;
 
     if (q2_bitmap_dirent_check(&d, b->entry_offset, c->g, NULL) == 0)
-        return P_BITMAP_NAME_DUPLICATE;
+        return QCBM_PROBLEM_BITMAP_NAME_DUPLICATE;
     if (d.name_len <= Q2_MAX_BITMAP_NAME) {
         d.name = (const uint8_t *)"?";
         d.name_len = 1;
     }
-    return q2_bitmap_dirent_check(&d, b->entry_offset, c->g, NULL) == 0 ? P_BITMAP_NAME_UNREACHABLE
-                                                                        : P_BITMAP_ENTRY_CONSTRAINT;
+    return q2_bitmap_dirent_check(&d, b->entry_offset, c->g, NULL) == 0 ? QCBM_PROBLEM_BITMAP_NAME_UNREACHABLE
+                                                                        : QCBM_PROBLEM_BITMAP_ENTRY_CONSTRAINT;
 }
 
 static int check_directory_entry(struct check *c, uint32_t i)
@@ -192,9 +192,9 @@ static int check_directory_entry(struct check *c, uint32_t i)
     if (b->bad)
         ret = qcbmi_check_problem(c, why_bad(c, b), 1, &at, "%s", b->why.message);
     if (ret == 0 && b->shared)
-        ret = qcbmi_check_problem(c, P_BITMAP_TABLE_SHARED, 1, &at, "%s", b->why.message);
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_TABLE_SHARED, 1, &at, "%s", b->why.message);
     if (ret == 0 && (b->d.flags & Q2_BITMAP_IN_USE))
-        ret = qcbmi_check_problem(c, P_BITMAP_IN_USE, 1, &at, "bitmap '%s' is marked in use",
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_IN_USE, 1, &at, "bitmap '%s' is marked in use",
                                   name_of(b, name, sizeof(name)));
     return ret;
 }
@@ -251,23 +251,23 @@ static int check_content(struct check *c, uint32_t i)
 
     (void)name_of(b, name, sizeof(name));
     if (!qcbmi_bitmap_table_in_file(c->img, b))
-        return qcbmi_check_problem(c, P_BITMAP_TABLE_PAST_END, 1, &at,
+        return qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_TABLE_PAST_END, 1, &at,
                                    "bitmap '%s': its table passes the end of the file", name);
     if (q2_bitmap_size(c->g->sector_size_down, b->d.granularity_bits, c->g->cluster_size, &size, NULL) < 0 ||
         size.entries != b->d.table_entries)
-        return qcbmi_check_problem(c, P_BITMAP_TABLE_SIZE, 1, &at,
+        return qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_TABLE_SIZE, 1, &at,
                                    "bitmap '%s': a table of %" PRIu32 " entries does not fit the virtual size", name,
                                    b->d.table_entries);
     lost.bytes = size.bytes;
     lost.last_index = size.entries - 1;
     ret = for_each_entry(c, i, false, note_entry, &lost);
     if (ret == 0 && lost.n)
-        ret = qcbmi_check_problem(c, P_BITMAP_DATA_PAST_END, 1, &at,
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_DATA_PAST_END, 1, &at,
                                   "bitmap '%s': %" PRIu64 " clusters of its data lie past the end of the file", name,
                                   lost.n);
     if (ret == 0 && has_tail_bits(c, &size, lost.last))
-        ret = qcbmi_check_problem(c, P_BITMAP_TAIL_BITS, 1, &at, "bitmap '%s': bits are set behind its last granule",
-                                  name);
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_TAIL_BITS, 1, &at,
+                                  "bitmap '%s': bits are set behind its last granule", name);
     return ret;
 }
 

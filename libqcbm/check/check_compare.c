@@ -13,16 +13,18 @@ static int compare_cluster(struct check *c, uint64_t k)
 {
     uint64_t stored = qcbmi_counts_get(&c->stored, k), found = qcbmi_counts_get(&c->refs, k);
     struct qcbmi_place at = { k << c->g->cluster_bits, NULL, UINT64_MAX, UINT32_MAX };
-    enum qcbm_problem_id id = stored > found ? P_CLUSTER_LEAKED : stored ? P_REFCOUNT_TOO_LOW : P_REFCOUNT_ZERO;
+    enum qcbm_problem_id id = stored > found ? QCBM_PROBLEM_CLUSTER_LEAKED
+                              : stored       ? QCBM_PROBLEM_REFCOUNT_TOO_LOW
+                                             : QCBM_PROBLEM_REFCOUNT_ZERO;
 
-    if (id == P_CLUSTER_LEAKED && c->snapshots_unknown)
+    if (id == QCBM_PROBLEM_CLUSTER_LEAKED && c->snapshots_unknown)
         return 0;
-    if (id != P_CLUSTER_LEAKED && found > 1)
+    if (id != QCBM_PROBLEM_CLUSTER_LEAKED && found > 1)
         qcbmi_check_suspect(c, k);
-    if (id == P_CLUSTER_LEAKED && qcbmi_check_note_leak(c, k, stored, found) < 0)
+    if (id == QCBM_PROBLEM_CLUSTER_LEAKED && qcbmi_check_note_leak(c, k, stored, found) < 0)
         return QCBM_E_NOMEM;
     return qcbmi_check_problem(c, id, 1, &at, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
-                               id == P_CLUSTER_LEAKED ? "Leaked" : "ERROR", k, stored, found);
+                               id == QCBM_PROBLEM_CLUSTER_LEAKED ? "Leaked" : "ERROR", k, stored, found);
 }
 
 static int compare_range(struct check *c, uint64_t first, uint64_t end)
@@ -49,14 +51,14 @@ static int tell_unreadable(struct check *c, uint64_t index, uint64_t first, uint
     int ret = 0;
 
     if (!is_aligned(off, c->g->cluster_size) && !c->signalled)
-        ret = qcbmi_check_problem(c, P_REFBLOCK_SIGNAL, 1, &at,
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_REFBLOCK_SIGNAL, 1, &at,
                                   "qcow2: Image is corrupt: Refblock offset %#" PRIx64
                                   " unaligned (reftable index: %#" PRIx64
                                   "); further non-fatal corruption events will be suppressed",
                                   off, index);
     c->signalled |= !is_aligned(off, c->g->cluster_size);
     for (uint64_t k = first; ret == 0 && k < end; k++)
-        ret = qcbmi_check_problem(c, P_REFCOUNT_UNREADABLE, 1, &at,
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_REFCOUNT_UNREADABLE, 1, &at,
                                   "Can't get refcount for cluster %" PRIu64 ": Input/output error", k);
     return ret;
 }

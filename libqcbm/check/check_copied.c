@@ -19,7 +19,7 @@ static int tell_copied_entry(struct check *c, uint64_t l2_off, uint32_t i, const
         return 0;
     if ((value == 1) == e.copied)
         return 0;
-    return qcbmi_check_problem(c, P_COPIED_L2, 1, &at,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_COPIED_L2, 1, &at,
                                "ERROR OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount=%" PRIu64, raw, value);
 }
 
@@ -64,7 +64,7 @@ static int tell_l1_entry(struct walk *w, uint64_t raw, uint64_t index, uint64_t 
 
     c->voice.say = !w->overwritten || !qcbmi_check_is_bad_l1_entry(c, raw);
     if ((value == 1) != !!(raw & Q2_ENTRY_COPIED))
-        ret = qcbmi_check_problem(c, P_COPIED_L1, 1, &place,
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_COPIED_L1, 1, &place,
                                   "ERROR OFLAG_COPIED L2 cluster: l1_index=%" PRIu64 " l1_entry=%" PRIx64
                                   " refcount=%" PRIu64,
                                   index, raw, value);

@@ -81,14 +81,14 @@ static bool is_beyond_repair(enum qcbm_problem_id id)
     const struct qcbm_problem *rule = qcbm_problem_get(id);
 
     switch (id) {
-    case P_SNAPSHOT_TABLE:
-    case P_SNAPSHOT_LOST:
-    case P_LOST_TABLE_SUSPECTED:
-    case P_REFTABLE_RESERVED:
-    case P_REFBLOCK_UNALIGNED:
-    case P_REFBLOCK_OUTSIDE: /* the file would be made as long as that */
-    case P_REFBLOCK_REFCOUNT:
-    case P_REFCOUNT_UNREADABLE:
+    case QCBM_PROBLEM_SNAPSHOT_TABLE:
+    case QCBM_PROBLEM_SNAPSHOT_LOST:
+    case QCBM_PROBLEM_LOST_TABLE_SUSPECTED:
+    case QCBM_PROBLEM_REFTABLE_RESERVED:
+    case QCBM_PROBLEM_REFBLOCK_UNALIGNED:
+    case QCBM_PROBLEM_REFBLOCK_OUTSIDE: /* the file would be made as long as that */
+    case QCBM_PROBLEM_REFBLOCK_REFCOUNT:
+    case QCBM_PROBLEM_REFCOUNT_UNREADABLE:
         return true;
     default:
         return rule->repair == QCBM_REPAIR_NONE && rule->severity != QCBM_CHECK_WARNING;
@@ -104,7 +104,7 @@ static bool is_of_bitmaps(enum qcbm_problem_id id)
 
 static bool has_any(const struct check *c, bool (*is)(enum qcbm_problem_id id))
 {
-    for (unsigned id = 0; id < P_COUNT; id++)
+    for (unsigned id = 0; id < QCBMI_PROBLEM_COUNT; id++)
         if (c->met[id] && is(id))
             return true;
     return false;
@@ -126,7 +126,8 @@ static enum way choose(const struct check *c)
         return WAY_CHECK;
     if (!has_bitmaps(c))
         return WAY_DROP;
-    return c->met[P_REFCOUNT_ZERO] ? WAY_COPY : WAY_EXPORT; /* nothing may be allocated where used clusters are free */
+    /* Nothing may be allocated where used clusters are free. */
+    return c->met[QCBM_PROBLEM_REFCOUNT_ZERO] ? WAY_COPY : WAY_EXPORT;
 }
 
 bool qcbmi_check_keeps_leaks(const struct check *c)
@@ -145,11 +146,11 @@ enum qcbm_repair_level qcbmi_check_repair_level(const struct check *c, enum qcbm
 static bool reads_as_zeros(enum qcbm_problem_id id)
 {
     switch (id) {
-    case P_REFERENCE_PAST_END:
-    case P_REFERENCE_NOWHERE:
-    case P_TABLE_CUT:
-    case P_LOST_TABLE:
-    case P_LOST_TABLE_SUSPECTED:
+    case QCBM_PROBLEM_REFERENCE_PAST_END:
+    case QCBM_PROBLEM_REFERENCE_NOWHERE:
+    case QCBM_PROBLEM_TABLE_CUT:
+    case QCBM_PROBLEM_LOST_TABLE:
+    case QCBM_PROBLEM_LOST_TABLE_SUSPECTED:
         return true;
     default:
         return false;
@@ -160,13 +161,13 @@ static bool reads_as_zeros(enum qcbm_problem_id id)
 static bool is_unreadable(enum qcbm_problem_id id)
 {
     switch (id) {
-    case P_L1_UNALIGNED:
-    case P_L2_COMPRESSED_COPIED:
-    case P_L2_DATA_UNALIGNED:
-    case P_L2_PREALLOC_UNALIGNED:
-    case P_L2_SUBCLUSTERS:
-    case P_L2_VERSION_2_ZERO:
-    case P_L2_DATA_FILE_OFFSET:
+    case QCBM_PROBLEM_L1_UNALIGNED:
+    case QCBM_PROBLEM_L2_COMPRESSED_COPIED:
+    case QCBM_PROBLEM_L2_DATA_UNALIGNED:
+    case QCBM_PROBLEM_L2_PREALLOC_UNALIGNED:
+    case QCBM_PROBLEM_L2_SUBCLUSTERS:
+    case QCBM_PROBLEM_L2_VERSION_2_ZERO:
+    case QCBM_PROBLEM_L2_DATA_FILE_OFFSET:
         return true;
     default:
         return false;
@@ -177,7 +178,7 @@ static bool is_unreadable(enum qcbm_problem_id id)
 
 static bool is_corruption(enum qcbm_problem_id id)
 {
-    return qcbm_problem_get(id)->severity == QCBM_CHECK_CORRUPTION || id == P_HEADER_CORRUPT_BIT;
+    return qcbm_problem_get(id)->severity == QCBM_CHECK_CORRUPTION || id == QCBM_PROBLEM_HEADER_CORRUPT_BIT;
 }
 
 static void say_copy(const struct check *c, struct text *t)
@@ -185,7 +186,7 @@ static void say_copy(const struct check *c, struct text *t)
     say(t, "leave the file as it is, and read it out: 'qemu-img convert -f qcow2 -O qcow2 FILE COPY'");
     if (c->img->backing_file)
         say(t, " (with '-B BACKING -F FORMAT' the copy stays an overlay)");
-    if (has_snapshots(c) && !c->met[P_SNAPSHOT_LOST])
+    if (has_snapshots(c) && !c->met[QCBM_PROBLEM_SNAPSHOT_LOST])
         say(t, ", 'qemu-img convert -f qcow2 -O qcow2 -l SNAPSHOT FILE COPY-OF-SNAPSHOT' for each snapshot");
     if (has_bitmaps(c))
         say(t, ", 'qcbm bitmap --export OUT FILE BITMAP' and 'qcbm bitmap --import OUT COPY BITMAP' for each bitmap");
@@ -198,8 +199,8 @@ static void say_copy(const struct check *c, struct text *t)
 /* qcbm does not write beside an entry that it cannot read. */
 static const char *taken_out(const struct check *c)
 {
-    return c->met[P_L2_PREALLOC_UNALIGNED] ? "'qemu-img bitmap --remove FILE BITMAP' for each bitmap"
-                                           : "'qcbm bitmap --prune \"*\" FILE'";
+    return c->met[QCBM_PROBLEM_L2_PREALLOC_UNALIGNED] ? "'qemu-img bitmap --remove FILE BITMAP' for each bitmap"
+                                                      : "'qcbm bitmap --prune \"*\" FILE'";
 }
 
 static void say_way(const struct check *c, struct text *t)
@@ -225,7 +226,8 @@ static void say_way(const struct check *c, struct text *t)
             "time, step by step, and stop where one fails: "
             "'qcbm bitmap --export OUT FILE BITMAP' for each bitmap, then %s, then 'qemu-img check FILE -r %s', then "
             "'qcbm bitmap --import OUT FILE BITMAP' for each bitmap",
-            c->met[P_BITMAP_IN_USE] ? "first the bitmaps in use, see bitmap-in-use; " : "", taken_out(c), level);
+            c->met[QCBM_PROBLEM_BITMAP_IN_USE] ? "first the bitmaps in use, see bitmap-in-use; " : "", taken_out(c),
+            level);
         break;
     case WAY_BITMAPS:
         say(t, "first solve the problems of the bitmaps, then check again: as they are, a repair would lose bits");
@@ -260,7 +262,7 @@ static void say_of_bitmap_in_use(const struct check *c, struct text *t)
                "that were saved: no less than it had, unless the overlay was committed and emptied; or wait for "
                "the program that uses it");
     else
-        say(t, "%s", qcbm_problem_get(P_BITMAP_IN_USE)->cure);
+        say(t, "%s", qcbm_problem_get(QCBM_PROBLEM_BITMAP_IN_USE)->cure);
 }
 
 static void say_of_stale_bitmaps(const struct check *c, struct text *t)
@@ -268,7 +270,7 @@ static void say_of_stale_bitmaps(const struct check *c, struct text *t)
     if (c->img->h.version < 3)
         say(t, "'qemu-img amend -f qcow2 -o compat=1.1 FILE', which drops them, and new bitmaps then");
     else
-        say(t, "%s", qcbm_problem_get(P_BITMAPS_STALE)->cure);
+        say(t, "%s", qcbm_problem_get(QCBM_PROBLEM_BITMAPS_STALE)->cure);
 }
 
 void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, size_t size)
@@ -277,38 +279,38 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
 
     to[0] = '\0';
     switch (id) {
-    case P_SNAPSHOT_TABLE:
+    case QCBM_PROBLEM_SNAPSHOT_TABLE:
         say_of_snapshot_table(c, &t);
         break;
-    case P_CLUSTER_LEAKED:
+    case QCBM_PROBLEM_CLUSTER_LEAKED:
         say_of_leaks(c, &t);
         break;
-    case P_L1_RESERVED:
+    case QCBM_PROBLEM_L1_RESERVED:
         say(&t, "restore the entry from a copy, or ");
         say_copy(c, &t);
         break;
-    case P_REFCOUNT_OVERFLOW:
+    case QCBM_PROBLEM_REFCOUNT_OVERFLOW:
         say(&t, "widen the refcounts, 'qemu-img amend -f qcow2 -o refcount_bits=64 FILE', or ");
         say_copy(c, &t);
         break;
-    case P_SNAPSHOT_INCOMPLETE:
-    case P_L2_PREALLOC_UNALIGNED:
-    case P_REFTABLE_RESERVED:
-    case P_REFBLOCK_UNALIGNED:
-    case P_REFBLOCK_OUTSIDE:
-    case P_REFBLOCK_REFCOUNT:
-    case P_REFCOUNT_TOO_LOW:
-    case P_REFCOUNT_ZERO:
-    case P_COPIED_L1:
-    case P_COPIED_L2:
-    case P_HEADER_CORRUPT_BIT:
-    case P_HEADER_DIRTY_BIT:
+    case QCBM_PROBLEM_SNAPSHOT_INCOMPLETE:
+    case QCBM_PROBLEM_L2_PREALLOC_UNALIGNED:
+    case QCBM_PROBLEM_REFTABLE_RESERVED:
+    case QCBM_PROBLEM_REFBLOCK_UNALIGNED:
+    case QCBM_PROBLEM_REFBLOCK_OUTSIDE:
+    case QCBM_PROBLEM_REFBLOCK_REFCOUNT:
+    case QCBM_PROBLEM_REFCOUNT_TOO_LOW:
+    case QCBM_PROBLEM_REFCOUNT_ZERO:
+    case QCBM_PROBLEM_COPIED_L1:
+    case QCBM_PROBLEM_COPIED_L2:
+    case QCBM_PROBLEM_HEADER_CORRUPT_BIT:
+    case QCBM_PROBLEM_HEADER_DIRTY_BIT:
         say_way(c, &t);
         break;
-    case P_BITMAP_IN_USE:
+    case QCBM_PROBLEM_BITMAP_IN_USE:
         say_of_bitmap_in_use(c, &t);
         break;
-    case P_BITMAPS_STALE:
+    case QCBM_PROBLEM_BITMAPS_STALE:
         say_of_stale_bitmaps(c, &t);
         break;
     default:

@@ -35,17 +35,17 @@ static int check_compressed(struct check *c, struct check_table *t, uint32_t i, 
 
     q2_l2_entry_parse(raw, 0, 0, c->g, &e);
     if (raw & Q2_ENTRY_COPIED)
-        ret = qcbmi_check_problem(c, P_L2_COMPRESSED_COPIED, t->weight, &at,
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_L2_COMPRESSED_COPIED, t->weight, &at,
                                   "ERROR: coffset=0x%" PRIx64 ": copied flag must never be set for compressed clusters",
                                   e.host_offset);
     raw &= ~Q2_ENTRY_COPIED;
     if (ret < 0)
         return ret;
     if (c->g->data_file)
-        return qcbmi_check_problem(c, P_L2_COMPRESSED_DATA_FILE, t->weight, &at,
+        return qcbmi_check_problem(c, QCBM_PROBLEM_L2_COMPRESSED_DATA_FILE, t->weight, &at,
                                    "ERROR compressed cluster %" PRIu32 " with data file, entry=0x%" PRIx64, i, raw);
     if (word)
-        return qcbmi_check_problem(c, P_L2_COMPRESSED_SUBCLUSTERS, t->weight, &at,
+        return qcbmi_check_problem(c, QCBM_PROBLEM_L2_COMPRESSED_SUBCLUSTERS, t->weight, &at,
                                    "ERROR compressed cluster %" PRIu32
                                    " with non-zero subcluster allocation bitmap, entry=0x%" PRIx64,
                                    i, raw);
@@ -64,9 +64,9 @@ static int check_alignment(struct check *c, const struct check_table *t, uint64_
         return 0;
     if (!data)
         return qcbmi_check_problem(
-            c, P_L2_PREALLOC_UNALIGNED, t->weight, at,
+            c, QCBM_PROBLEM_L2_PREALLOC_UNALIGNED, t->weight, at,
             "ERROR offset=%" PRIx64 ": Preallocated cluster is not properly aligned; L2 entry corrupted.", off);
-    return qcbmi_check_problem(c, P_L2_DATA_UNALIGNED, t->weight, at,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_L2_DATA_UNALIGNED, t->weight, at,
                                "ERROR offset=%" PRIx64 ": Data cluster is not properly aligned; L2 entry corrupted.",
                                off);
 }
@@ -76,10 +76,10 @@ static int check_beyond(struct check *c, const struct check_table *t, uint32_t i
                         const struct qcbmi_place *at)
 {
     if (c->g->version == 2 && (raw & Q2_L2_ZERO))
-        return qcbmi_check_problem(c, P_L2_VERSION_2_ZERO, t->weight, at,
+        return qcbmi_check_problem(c, QCBM_PROBLEM_L2_VERSION_2_ZERO, t->weight, at,
                                    "L2 entry 0x%016" PRIx64 " has the zero flag, which version 2 does not know", raw);
     if (c->g->data_file && t->has_guest && off != t->guest + (uint64_t)i * c->g->cluster_size)
-        return qcbmi_check_problem(c, P_L2_DATA_FILE_OFFSET, t->weight, at,
+        return qcbmi_check_problem(c, QCBM_PROBLEM_L2_DATA_FILE_OFFSET, t->weight, at,
                                    "L2 entry 0x%016" PRIx64 " of guest offset 0x%" PRIx64
                                    ": another offset in the data file",
                                    raw, t->guest + (uint64_t)i * c->g->cluster_size);
@@ -97,7 +97,7 @@ static int check_allocated(struct check *c, struct check_table *t, uint32_t i, u
         c->sink->mapped(c, t, off, 1, raw & Q2_ENTRY_COPIED);
     if ((word >> 32) & word)
         ret = qcbmi_check_problem(
-            c, P_L2_SUBCLUSTERS, t->weight, &at,
+            c, QCBM_PROBLEM_L2_SUBCLUSTERS, t->weight, &at,
             "ERROR offset=%" PRIx64 ": Allocated cluster has corrupted subcluster allocation bitmap", off);
     if (ret == 0)
         ret = check_alignment(c, t, raw, word, off, &at);
@@ -119,13 +119,13 @@ int qcbmi_check_entry(struct check *c, struct check_table *t, uint32_t i, const 
         return check_compressed(c, t, i, raw, word);
     at = place_of(c, t, i);
     if (raw & Q2_L2_RESERVED)
-        ret = qcbmi_check_problem(c, P_L2_RESERVED, t->weight, &at,
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_L2_RESERVED, t->weight, &at,
                                   "ERROR found l2 entry with reserved bits set: %" PRIx64, raw);
     q2_l2_entry_parse(raw, word, 0, c->g, &e);
     if (ret == 0 && (e.kind == Q2_NORMAL || e.kind == Q2_ZERO_ALLOC))
         return check_allocated(c, t, i, raw, word);
     if (ret == 0 && e.kind == Q2_UNALLOCATED && (uint32_t)word)
-        ret = qcbmi_check_problem(c, P_L2_SUBCLUSTERS_UNALLOCATED, t->weight, &at,
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_L2_SUBCLUSTERS_UNALLOCATED, t->weight, &at,
                                   "ERROR: Unallocated cluster has non-zero subcluster allocation map");
     return ret < 0 || e.kind != Q2_ZERO_PLAIN ? ret : check_beyond(c, t, i, raw, 0, &at);
 }
@@ -169,7 +169,7 @@ int qcbmi_check_shared_data(struct check *c, const struct check_table *t, const 
     }
     if (shared == 0)
         return 0;
-    return qcbmi_check_problem(c, P_COMPRESSED_SHARED, t->weight, &at,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_COMPRESSED_SHARED, t->weight, &at,
                                "L2 table at 0x%" PRIx64 ": %" PRIu64
                                " compressed clusters have data that belongs to others, first at 0x%" PRIx64,
                                t->offset, shared, first);
@@ -218,8 +218,8 @@ int qcbmi_check_l1_reserved(struct check *c, uint64_t raw, const struct qcbmi_pl
     q2_l1_entry_parse(raw, c->g, &e);
     if (!e.reserved)
         return 0;
-    return qcbmi_check_problem(c, P_L1_RESERVED, weight, at, "ERROR found L1 entry with reserved bits set: %" PRIx64,
-                               raw);
+    return qcbmi_check_problem(c, QCBM_PROBLEM_L1_RESERVED, weight, at,
+                               "ERROR found L1 entry with reserved bits set: %" PRIx64, raw);
 }
 
 int qcbmi_check_l1_alignment(struct check *c, uint64_t raw, const struct qcbmi_place *at, uint64_t weight)
@@ -229,7 +229,7 @@ int qcbmi_check_l1_alignment(struct check *c, uint64_t raw, const struct qcbmi_p
     q2_l1_entry_parse(raw, c->g, &e);
     if (!e.unaligned)
         return 0;
-    return qcbmi_check_problem(c, P_L1_UNALIGNED, weight, at,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_L1_UNALIGNED, weight, at,
                                "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry corrupted",
                                e.l2_offset);
 }

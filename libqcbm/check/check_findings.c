@@ -27,7 +27,7 @@ static uint64_t *total_of(struct check *c, enum qcbm_check_severity severity)
 
 static const char *hint_of(enum qcbm_problem_id id)
 {
-    if (id == P_REFCOUNT_OVERFLOW)
+    if (id == QCBM_PROBLEM_REFCOUNT_OVERFLOW)
         return "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy "
                "if the image cannot be opened for writing";
     return NULL;
@@ -43,7 +43,7 @@ static bool may_tell(struct check *c)
         return false;
     if (--c->messages == 0) {
         c->voice.price = PRICE_FREE;
-        (void)qcbmi_check_problem(c, P_MESSAGES_LEFT_OUT, 1, &CHECK_NOWHERE,
+        (void)qcbmi_check_problem(c, QCBM_PROBLEM_MESSAGES_LEFT_OUT, 1, &CHECK_NOWHERE,
                                   "too many clusters have a wrong refcount to name all of them");
         c->voice.price = PRICE_MESSAGES;
         return false;
@@ -53,7 +53,7 @@ static bool may_tell(struct check *c)
 
 static bool is_heard(const struct check *c, enum qcbm_problem_id id)
 {
-    if (c->o.lost_only && id != P_LOST_TABLE && id != P_LOST_TABLE_SUSPECTED)
+    if (c->o.lost_only && id != QCBM_PROBLEM_LOST_TABLE && id != QCBM_PROBLEM_LOST_TABLE_SUSPECTED)
         return false;
     return c->voice.only == CHECK_ALL || c->voice.only == (unsigned)id;
 }
@@ -103,7 +103,7 @@ bool qcbmi_check_afford(struct check *c, uint64_t bytes)
     c->exhausted = true;
     c->voice = CHECK_LOUD;
     c->voice.only = before.only;
-    (void)qcbmi_check_problem(c, P_TOO_MUCH_WORK, 1, &CHECK_NOWHERE,
+    (void)qcbmi_check_problem(c, QCBM_PROBLEM_TOO_MUCH_WORK, 1, &CHECK_NOWHERE,
                               "tables refer to the same bytes over and over; the rest of them was left out");
     c->voice = before;
     return false;
@@ -126,7 +126,7 @@ int qcbmi_check_read(struct check *c, uint64_t off, void *buf, uint64_t len, boo
 int qcbmi_check_tell_kinds(struct check *c)
 {
     c->r.keep_leaks = qcbmi_check_keeps_leaks(c);
-    for (unsigned id = 0; c->o.kind && id < P_COUNT; id++) {
+    for (unsigned id = 0; c->o.kind && id < QCBMI_PROBLEM_COUNT; id++) {
         char cure[1024];
         struct qcbm_check_kind kind = { qcbm_problem_get(id), c->n_told[id], cure, qcbmi_check_repair_level(c, id) };
 

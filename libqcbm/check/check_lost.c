@@ -328,11 +328,11 @@ static int tell_table(struct search *s, const struct table *t)
     bool is_l1 = !g->data_file && find_table(s, t->target);
 
     if (g->data_file)
-        return qcbmi_check_problem(s->c, P_LOST_TABLE, 1, &at,
+        return qcbmi_check_problem(s->c, QCBM_PROBLEM_LOST_TABLE, 1, &at,
                                    "leaked cluster %" PRIu64 " (offset 0x%" PRIx64
                                    ") is the L2 table of guest 0x%" PRIx64 " - 0x%" PRIx64,
                                    t->cluster, at.offset, t->target, u64_min(t->target + g->l2_span, g->size));
-    return qcbmi_check_problem(s->c, P_LOST_TABLE, 1, &at,
+    return qcbmi_check_problem(s->c, QCBM_PROBLEM_LOST_TABLE, 1, &at,
                                "leaked cluster %" PRIu64 " (offset 0x%" PRIx64 ") is an L%d table that names %" PRIu32
                                " leaked clusters, the first at 0x%" PRIx64,
                                t->cluster, at.offset, is_l1 ? 1 : 2, t->n, t->target << g->cluster_bits);
@@ -349,7 +349,7 @@ static int tell_tables(struct search *s)
         ret = tell_table(s, &s->tables[i]);
     }
     if (ret == 0 && s->n_all > s->n && s->c->r.lost_tables)
-        ret = qcbmi_check_problem(s->c, P_LOST_TABLE, s->n_all - s->n, &CHECK_NOWHERE,
+        ret = qcbmi_check_problem(s->c, QCBM_PROBLEM_LOST_TABLE, s->n_all - s->n, &CHECK_NOWHERE,
                                   "%" PRIu64 " more leaked clusters look like mapping tables", s->n_all - s->n);
     return ret;
 }
@@ -379,7 +379,7 @@ static int tell_suspicion(struct search *s, uint64_t unowned)
         snprintf(tables, sizeof(tables), "; %" PRIu64 " of them look like mapping tables", unowned);
     c->r.suspicious_leaks = c->lost.n_leaked;
     return qcbmi_check_problem(
-        c, P_LOST_TABLE_SUSPECTED, 1, &CHECK_NOWHERE,
+        c, QCBM_PROBLEM_LOST_TABLE_SUSPECTED, 1, &CHECK_NOWHERE,
         "%" PRIu64 " leaked clusters (%" PRIu64 " bytes) may belong to a lost mapping table%s; guest ranges %s: %s; or "
         "to lost entries of any other table",
         c->lost.n_leaked, c->lost.n_leaked << c->g->cluster_bits, tables,

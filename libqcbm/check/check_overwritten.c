@@ -93,7 +93,7 @@ static int tell(struct check *c, const struct qcbmi_place *at, const char *what,
 
     if (state)
         snprintf(of, sizeof(of), " of snapshot %" PRIu32, state - 1);
-    return qcbmi_check_problem(c, P_TABLE_OVERWRITTEN, 0, at,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_TABLE_OVERWRITTEN, 0, at,
                                "%s at 0x%" PRIx64 "%s (guest 0x%" PRIx64 " - 0x%" PRIx64 "): %" PRIu64 " of %" PRIu64
                                " entries make no sense, they look like %s",
                                what, at->offset, of, guest, guest + len, l->bad, l->used,

@@ -98,7 +98,7 @@ static int tell_suspect(struct check *c, const struct check_suspect *x)
     owner_text(c, &x->owners[1], b, sizeof(b));
     if (x->n_owners > 2)
         snprintf(more, sizeof(more), ", and %" PRIu64 " more", x->n_owners - 2);
-    return qcbmi_check_problem(c, P_CLUSTER_TWO_OWNERS, 1, &at,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_CLUSTER_TWO_OWNERS, 1, &at,
                                "cluster %" PRIu64 " (offset 0x%" PRIx64 ") is used as %s and as %s%s", x->cluster,
                                at.offset, a, b, more);
 }

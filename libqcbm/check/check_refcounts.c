@@ -127,8 +127,9 @@ static int check_refblock(struct check *c, const struct qcbmi_ref *ref)
     if (ret < 0 || cluster < c->lo || cluster >= c->hi || qcbmi_counts_get(&c->refs, cluster) == 1)
         return ret;
     c->voice.total = true;
-    ret = qcbmi_check_problem(c, P_REFBLOCK_REFCOUNT, 1, &ref->at, "ERROR refcount block %" PRIu64 " refcount=%" PRIu64,
-                              i, qcbmi_counts_get(&c->refs, cluster));
+    ret = qcbmi_check_problem(c, QCBM_PROBLEM_REFBLOCK_REFCOUNT, 1, &ref->at,
+                              "ERROR refcount block %" PRIu64 " refcount=%" PRIu64, i,
+                              qcbmi_counts_get(&c->refs, cluster));
     c->voice = before;
     return ret;
 }
@@ -146,14 +147,14 @@ int qcbmi_check_refblocks(struct check *c)
         if (bad && !check_is_first(c))
             continue;
         if (raw & Q2_REFTABLE_RESERVED)
-            ret = qcbmi_check_problem(c, P_REFTABLE_RESERVED, 1, &ref.at,
+            ret = qcbmi_check_problem(c, QCBM_PROBLEM_REFTABLE_RESERVED, 1, &ref.at,
                                       "ERROR refcount table entry %" PRIu64 " has reserved bits set", i);
         else if (!is_aligned(off, c->g->cluster_size))
             ret = qcbmi_check_problem(
-                c, P_REFBLOCK_UNALIGNED, 1, &ref.at,
+                c, QCBM_PROBLEM_REFBLOCK_UNALIGNED, 1, &ref.at,
                 "ERROR refcount block %" PRIu64 " is not cluster aligned; refcount table entry corrupted", i);
         else if (bad)
-            ret = qcbmi_check_problem(c, P_REFBLOCK_OUTSIDE, 1, &ref.at,
+            ret = qcbmi_check_problem(c, QCBM_PROBLEM_REFBLOCK_OUTSIDE, 1, &ref.at,
                                       "ERROR refcount block %" PRIu64 " is outside image", i);
         else if (off)
             ret = check_refblock(c, &ref);

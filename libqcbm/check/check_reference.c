@@ -8,7 +8,7 @@
 int qcbmi_check_tell_overflow(struct check *c, uint64_t cluster, const struct qcbmi_place *at)
 {
     c->r.corruptions++;
-    return qcbmi_check_problem(c, P_REFCOUNT_OVERFLOW, 0, at, "ERROR: overflow cluster offset=0x%" PRIx64,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_REFCOUNT_OVERFLOW, 0, at, "ERROR: overflow cluster offset=0x%" PRIx64,
                                cluster << c->g->cluster_bits);
 }
 
@@ -20,7 +20,7 @@ int qcbmi_check_cut(struct check *c, const struct qcbmi_ref *ref)
     if (ref->owner.kind == QCBMI_REF_DATA || ref->owner.kind == QCBMI_REF_COMPRESSED || ref->offset == 0 ||
         !is_aligned(ref->offset, c->g->cluster_size) || range_fits(ref->offset, ref->len, size))
         return 0;
-    return qcbmi_check_problem(c, P_TABLE_CUT, 1, &ref->at,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_TABLE_CUT, 1, &ref->at,
                                "%s at 0x%" PRIx64 " is cut by the end of the file: %" PRIu64 " bytes are missing",
                                qcbmi_ref_name(&ref->owner), ref->offset, ref->offset + ref->len - size);
 }
@@ -38,11 +38,12 @@ static int refer(struct check *c, const struct qcbmi_ref *ref, bool whole)
     if (len == 0)
         return 0;
     if (leads_nowhere(c, ref))
-        return qcbmi_check_problem(c, qcbmi_check_is_plausible(c, off) ? P_REFERENCE_PAST_END : P_REFERENCE_NOWHERE,
-                                   ref->weight, &ref->at,
-                                   "ERROR: counting reference for region exceeding the end of the file by one cluster "
-                                   "or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
-                                   off, len);
+        return qcbmi_check_problem(
+            c, qcbmi_check_is_plausible(c, off) ? QCBM_PROBLEM_REFERENCE_PAST_END : QCBM_PROBLEM_REFERENCE_NOWHERE,
+            ref->weight, &ref->at,
+            "ERROR: counting reference for region exceeding the end of the file by one cluster "
+            "or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
+            off, len);
     end = ((off + len - 1) >> c->g->cluster_bits) + 1;
     if (whole && qcbmi_check_cut(c, ref) < 0)
         return QCBM_E_ABORTED;

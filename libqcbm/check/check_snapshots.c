@@ -30,7 +30,7 @@ static int read_table(struct check *c, uint64_t *len)
 static int tell_unreadable(struct check *c, const struct qcbm_error *why)
 {
     c->snapshots_unknown = true;
-    return qcbmi_check_problem(c, P_SNAPSHOT_TABLE, 1,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_SNAPSHOT_TABLE, 1,
                                &(struct qcbmi_place){ why->offset, "snapshot table", UINT64_MAX, UINT32_MAX },
                                "ERROR failed to read the snapshot table: %s", why->message);
 }
@@ -38,10 +38,11 @@ static int tell_unreadable(struct check *c, const struct qcbm_error *why)
 /* QEMU takes them for snapshots without ID, name and tables. */
 static int tell_lost(struct check *c, uint32_t n, uint32_t first)
 {
-    return qcbmi_check_problem(
-        c, P_SNAPSHOT_LOST, 1, &(struct qcbmi_place){ c->img->h.snapshots_offset, "snapshot table", first, UINT32_MAX },
-        "%" PRIu32 " of %" PRIu32 " entries of the snapshot table are zeros, the first is entry %" PRIu32, n,
-        c->img->h.n_snapshots, first);
+    return qcbmi_check_problem(c, QCBM_PROBLEM_SNAPSHOT_LOST, 1,
+                               &(struct qcbmi_place){ c->img->h.snapshots_offset, "snapshot table", first, UINT32_MAX },
+                               "%" PRIu32 " of %" PRIu32
+                               " entries of the snapshot table are zeros, the first is entry %" PRIu32,
+                               n, c->img->h.n_snapshots, first);
 }
 
 int qcbmi_check_load_snapshots(struct check *c)
@@ -79,7 +80,7 @@ int qcbmi_check_load_snapshots(struct check *c)
     for (uint32_t i = 0; ret == 0 && i < n; i++)
         if (c->g->version >= 3 && c->snapshots[i].extra_len < EXTRA_NEEDED)
             ret = qcbmi_check_problem(
-                c, P_SNAPSHOT_INCOMPLETE, 1,
+                c, QCBM_PROBLEM_SNAPSHOT_INCOMPLETE, 1,
                 &(struct qcbmi_place){ c->img->h.snapshots_offset, "snapshot table", i, UINT32_MAX },
                 "ERROR snapshot table entry %" PRIu32 " is incomplete", i);
     return ret == 0 && n_lost ? tell_lost(c, n_lost, first_lost) : ret;

@@ -16,7 +16,7 @@ static int tell_entry(struct check *c, struct check_table *t, uint32_t i, const 
     int ret;
 
     if (overwritten && before == CHECK_ALL && qcbmi_check_is_bad_l2_entry(c, bytes))
-        c->voice.only = P_REFCOUNT_OVERFLOW;
+        c->voice.only = QCBM_PROBLEM_REFCOUNT_OVERFLOW;
     ret = qcbmi_check_entry(c, t, i, bytes);
     c->voice.only = before;
     return ret;
@@ -93,7 +93,7 @@ static int take_entry(void *opaque, uint64_t raw, uint64_t index)
     int ret;
 
     if (w->overwritten && before == CHECK_ALL && qcbmi_check_is_bad_l1_entry(w->c, raw))
-        w->c->voice.only = P_REFCOUNT_OVERFLOW;
+        w->c->voice.only = QCBM_PROBLEM_REFCOUNT_OVERFLOW;
     ret = walk_entry(w, raw, index);
     w->c->voice.only = before;
     return ret;

@@ -23,11 +23,11 @@ static int tell_unsound(struct check *c, uint32_t i)
     (void)qcbmi_printable(id, sizeof(id), s->id, s->id_len);
     (void)qcbmi_printable(name, sizeof(name), s->name, s->name_len);
     if (!is_aligned(s->l1_offset, c->g->cluster_size))
-        return qcbmi_check_problem(c, P_SNAPSHOT_L1_UNALIGNED, 1, &at,
+        return qcbmi_check_problem(c, QCBM_PROBLEM_SNAPSHOT_L1_UNALIGNED, 1, &at,
                                    "ERROR snapshot %s (%s) l1_offset=%#" PRIx64
                                    ": L1 table is not cluster aligned; snapshot table entry corrupted",
                                    id, name, s->l1_offset);
-    return qcbmi_check_problem(c, P_SNAPSHOT_L1_SIZE, 1, &at,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_SNAPSHOT_L1_SIZE, 1, &at,
                                "ERROR snapshot %s (%s) l1_size=%#" PRIx32
                                ": L1 table is too large; snapshot table entry corrupted",
                                id, name, s->l1_entries);
@@ -35,7 +35,7 @@ static int tell_unsound(struct check *c, uint32_t i)
 
 static int tell_snapshots_of_data_file(struct check *c)
 {
-    return qcbmi_check_problem(c, P_SNAPSHOT_DATA_FILE, 1, &CHECK_NOWHERE,
+    return qcbmi_check_problem(c, QCBM_PROBLEM_SNAPSHOT_DATA_FILE, 1, &CHECK_NOWHERE,
                                "ERROR %" PRIi32 " snapshots in image with data file", (int32_t)c->n_snapshots);
 }
 

@@ -12,9 +12,9 @@
 #include "base/checked.h"
 #include "base/sized.h"
 #include "bitmap/bitmap_list.h"
-#include "check/check_rules.h"
 #include "format/luks_header.h"
 #include "image/chain.h"
+#include "image/problems.h"
 #include "image/snapshots.h"
 #include "io/open.h"
 
@@ -36,7 +36,7 @@ struct kept {
     char message[512];
 };
 
-enum { MAX_KEPT = 32 + P_COUNT };
+enum { MAX_KEPT = 32 + QCBMI_PROBLEM_COUNT };
 
 struct verdict {
     struct qcbm_image *handle;
