@@ -24,19 +24,16 @@ int qcbmi_check_add_to_runs(struct check_runs *r, uint64_t value, size_t max, st
     return 0;
 }
 
+static bool ends_before(const void *run, const void *value)
+{
+    return ((const struct check_run *)run)->end <= *(const uint64_t *)value;
+}
+
 bool qcbmi_check_in_runs(const struct check_runs *r, uint64_t value)
 {
-    size_t lo = 0, hi = r->n;
+    size_t i = qcbmi_lower_bound(r->list, r->n, sizeof(r->list[0]), ends_before, &value);
 
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (r->list[mid].end <= value)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < r->n && r->list[lo].first <= value;
+    return i < r->n && r->list[i].first <= value;
 }
 
 /* Runs that were noted in another order, joined. */

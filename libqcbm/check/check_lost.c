@@ -179,8 +179,7 @@ static int read_leaks(struct search *s)
         ret = read_clusters(s, r->list[i].first, u64_min(r->list[i].first + HEAD, r->list[i].end));
     for (size_t i = 0; ret == 0 && i < r->n; i++)
         ret = read_clusters(s, r->list[i].first + HEAD, r->list[i].end);
-    if (s->n)
-        qcbmi_sort(s->tables, s->n, sizeof(s->tables[0]), qcbmi_by_u64);
+    qcbmi_sort(s->tables, s->n, sizeof(s->tables[0]), qcbmi_by_u64);
     return ret;
 }
 
@@ -205,28 +204,25 @@ static int index_targets(struct search *s)
         return QCBM_E_NOMEM;
     for (size_t i = 0; i < s->n; i++)
         s->by_target[i] = &s->tables[i];
-    qsort(s->by_target, s->n, sizeof(s->by_target[0]), by_target);
+    qcbmi_sort(s->by_target, s->n, sizeof(s->by_target[0]), by_target);
     return 0;
+}
+
+static bool targets_before(const void *table, const void *cluster)
+{
+    return (*(struct table *const *)table)->target < *(const uint64_t *)cluster;
 }
 
 /* @cluster is an L2 table of the active state. */
 static void note_active(struct search *s, uint64_t cluster)
 {
     struct table *t = find_table(s, cluster);
-    size_t lo = 0, hi = s->n;
+    size_t i = qcbmi_lower_bound(s->by_target, s->n, sizeof(s->by_target[0]), targets_before, &cluster);
 
     if (t)
         t->in_use = true;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (s->by_target[mid]->target < cluster)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    for (; lo < s->n && s->by_target[lo]->target == cluster && !s->by_target[lo]->in_use; lo++)
-        s->by_target[lo]->in_use = true;
+    for (; i < s->n && s->by_target[i]->target == cluster && !s->by_target[i]->in_use; i++)
+        s->by_target[i]->in_use = true;
 }
 
 static int note_l1_entry(struct search *s, uint64_t index, uint64_t raw)

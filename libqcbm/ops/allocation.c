@@ -201,7 +201,7 @@ static int collect_tables(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, 
         else if (e.l2_offset)
             refs[(*n)++] = (struct qcbmi_l2_ref){ e.l2_offset, i };
     }
-    qsort(refs, *n, sizeof(*refs), qcbmi_by_two_u64);
+    qcbmi_sort(refs, *n, sizeof(*refs), qcbmi_by_two_u64);
     return ret;
 }
 
