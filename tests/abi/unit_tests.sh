@@ -59,10 +59,13 @@ for source in libqcbm/*/*.c; do
 done
 while IFS=: read -r name tests; do
     [ -n "$(find libqcbm -name "$name.c")" ] || complain "$name.c is listed and not there"
+    [ ! -e "tests/unit/test_$name.c" ] || complain "$name.c is listed and has tests/unit/test_$name.c"
     for test in $tests; do
         [ -e "tests/unit/test_$test.c" ] || [ -e "tests/$test" ] || [ -e "fuzz/$test" ] ||
             complain "$name.c: there is no test $test"
     done
 done < <(elsewhere)
+twice=$(elsewhere | cut -d: -f1 | sort | uniq -d)
+[ -z "$twice" ] || complain "listed twice: $twice"
 [ "$count" -gt 50 ] || complain "only $count sources: looked in the wrong place"
 exit "$failed"
