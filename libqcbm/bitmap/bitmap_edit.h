@@ -3,6 +3,7 @@
 #ifndef QCBMI_BITMAP_EDIT_H
 #define QCBMI_BITMAP_EDIT_H
 
+#include "base/progress.h"
 #include "bitmap/edit_list.h"
 #include "write/clusters.h"
 
@@ -50,7 +51,9 @@ int qcbmi_edit_check_size(const struct qcbm_edit *edit, unsigned gran_bits, stru
 /* bitmap_plan.c: fill edit->plan from the list. */
 /* Why no edit of this image can be written, or 0. */
 int qcbmi_edit_check_writable(const struct qcbm_image *handle, struct qcbm_error *err);
-int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err);
+/* @way is told the scan, and is given its total: the tables to read, and for a plan that is carried out next (@commits)
+ * what is left for its writes, which is a guess, as nobody knows them yet. */
+int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbmi_progress *way, bool commits, struct qcbm_error *err);
 
 /* For an undo file: tables and bits of the bitmaps that stay. A guest that runs in between marks its writes there, when
  * QEMU puts all else back to where it was. */

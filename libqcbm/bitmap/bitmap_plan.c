@@ -365,7 +365,24 @@ static bool is_recording(const struct qcbmi_bitmap_list *list)
     return false;
 }
 
-int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
+/* Every reference in the image is in @owners after it. Flags need it, too: the directory must not be a piece of the disk as
+ * well. */
+static int scan(struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbmi_progress *way, bool commits,
+                struct qcbm_error *err)
+{
+    int ret = qcbmi_owners_scan_metadata(edit->img, owners, err);
+
+    if (ret == 0)
+        ret = own_bitmaps(edit, owners, err);
+    if (ret < 0)
+        return ret;
+    way->total = qcbmi_owners_data_cost(owners);
+    if (commits) /* and the cluster of the header */
+        way->total += (1 + clusters_wanted(edit)) << edit->img->g.cluster_bits;
+    return qcbmi_owners_scan_data(owners, way, err);
+}
+
+int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbmi_progress *way, bool commits, struct qcbm_error *err)
 {
     struct qcbmi_owners owners = { 0 };
     uint64_t off, end;
@@ -383,11 +400,7 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbm_error *err)
     if (ret == 0)
         ret = qcbmi_plan_header_init(&edit->plan, edit->img->cluster0, edit->img->g.cluster_size, err);
     if (ret == 0)
-        ret = qcbmi_owners_scan_metadata(edit->img, &owners, err);
-    if (ret == 0)
-        ret = own_bitmaps(edit, &owners, err);
-    if (ret == 0) /* for flags, too: the directory must not be a piece of the disk as well */
-        ret = qcbmi_owners_scan_data(&owners, err);
+        ret = scan(edit, &owners, way, commits, err);
     if (ret == 0)
         ret = flags_only ? plan_flags(edit, off, end, err) : plan_directory(edit, &owners, err);
     if (ret == 0)

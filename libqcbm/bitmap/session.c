@@ -64,24 +64,32 @@ int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_
     return 0;
 }
 
+static int make_plan(struct qcbm_edit *edit, struct qcbmi_progress *way, bool commits, struct qcbm_error *err)
+{
+    int ret = qcbmi_edit_check_current(edit, err);
+
+    if (ret < 0 || edit->planned)
+        return ret;
+    ret = qcbmi_edit_build_plan(edit, way, commits, err);
+    if (ret < 0)
+        qcbmi_plan_free(&edit->plan);
+    edit->planned = ret == 0;
+    return ret;
+}
+
 int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *out, size_t size, qcbm_plan_fn *fn, void *opaque,
                    struct qcbm_error *err)
 {
+    struct qcbmi_progress way = { .to = edit->progress };
     struct qcbm_plan_summary summary;
     int ret = qcbmi_edit_check_current(edit, err);
 
     if (ret == 0 && out)
         ret = qcbmi_check_size(size, err);
+    if (ret == 0)
+        ret = make_plan(edit, &way, false, err);
     if (ret < 0)
         return ret;
-    if (!edit->planned) {
-        ret = qcbmi_edit_build_plan(edit, err);
-        if (ret < 0) {
-            qcbmi_plan_free(&edit->plan);
-            return ret;
-        }
-        edit->planned = true;
-    }
     qcbmi_plan_summary(&edit->plan, edit->img, &summary);
     if (out)
         qcbmi_give(out, size, &summary, sizeof(summary));
@@ -126,13 +134,48 @@ int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *ha
     return ret;
 }
 
+/* The part of a way that the writes take, which are known only when the first part is behind: what is said to be all of it
+ * stays, so that nobody sees it go back. */
+struct writes_share {
+    struct qcbmi_progress *way;
+    uint64_t from, rest;
+};
+
+static int tell_share(void *opaque, uint64_t done, uint64_t total)
+{
+    struct writes_share *s = opaque;
+    uint64_t part = done == total ? s->rest : (uint64_t)((double)s->rest * ((double)done / (double)total));
+
+    return qcbmi_progress_at(s->way, s->from + part, NULL);
+}
+
+static int carry_out(struct qcbm_edit *edit, const struct qcbm_plan_summary *summary, struct qcbmi_progress *way,
+                     struct qcbm_error *err)
+{
+    struct writes_share share = { way, way->done, way->total - way->done };
+    const struct qcbm_progress progress = { tell_share, &share };
+    int ret = 0;
+
+    edit->plan.undo_path = edit->undo_path;
+    if (edit->undo_path)
+        ret = qcbmi_edit_rely_on_bits(edit, err);
+    if (ret < 0)
+        return ret;
+    if (summary->writes == 0)
+        return edit->undo_path ? qcbmi_undo_save(&edit->plan, edit->img, err) : 0;
+    edit->plan.progress = &progress;
+    ret = qcbmi_commit_and_reload(&edit->plan, edit->handle, err);
+    edit->plan.progress = NULL;
+    return ret;
+}
+
 int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, size_t size, struct qcbm_error *err)
 {
-    struct qcbmi_image *img = edit->img;
+    struct qcbmi_progress way = { .to = edit->progress };
     struct qcbm_plan_summary summary;
     int ret;
 
-    if (!(img->open_flags & QCBM_OPEN_WRITE))
+    if (!(edit->img->open_flags & QCBM_OPEN_WRITE))
         return qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
     if (out && qcbmi_check_size(size, err) < 0)
         return QCBM_E_ARG;
@@ -141,18 +184,13 @@ int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, size
             err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
             "what was read with force-share may miss what a running program holds in memory: it can be planned, "
             "not written");
-    ret = qcbm_edit_plan(edit, &summary, sizeof(summary), NULL, NULL, err);
+    ret = make_plan(edit, &way, true, err);
     if (ret < 0)
         return ret;
+    qcbmi_plan_summary(&edit->plan, edit->img, &summary);
+    if (way.total == 0) /* planned before: all of the way are the writes */
+        way.total = summary.bytes_written;
     if (out)
         qcbmi_give(out, size, &summary, sizeof(summary));
-    edit->plan.undo_path = edit->undo_path;
-    edit->plan.progress = edit->progress;
-    if (edit->undo_path)
-        ret = qcbmi_edit_rely_on_bits(edit, err);
-    if (ret < 0)
-        return ret;
-    if (summary.writes == 0)
-        return edit->undo_path ? qcbmi_undo_save(&edit->plan, img, err) : 0;
-    return qcbmi_commit_and_reload(&edit->plan, edit->handle, err);
+    return carry_out(edit, &summary, &way, err);
 }

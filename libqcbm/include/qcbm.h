@@ -573,10 +573,14 @@ QCBM_API int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay,
                              const struct qcbm_synth_options *options, struct qcbm_synth_result **out,
                              struct qcbm_error *err);
 
-/* Have plan and commit of @edit tell how far they are: the commit in bytes written, of those that it writes. Asked for an
- * end, the commit stops before it switches to the new state: the old state is in place, clusters may have leaked, and the
- * handle must be closed, as after any failure. From the switch on it goes to its end. @progress must live as long as @edit;
- * NULL: tell nobody. */
+/* Have plan and commit of @edit tell how far they are. A plan begins with a scan, and tells bytes of the mapping tables that
+ * it reads. A commit that plans first tells these, and then its writes as what is left of the total, which was estimated in
+ * bytes before they were known, and stays; a commit of what has been planned tells the bytes that it writes. Each call goes
+ * from 0 to its total once.
+ * Asked for an end while it plans, a call returns QCBM_E_ABORTED, has staged and written nothing, and can be repeated.
+ * While it writes, a commit stops before it switches to the new state: the old state is in place, clusters may have leaked,
+ * and the handle must be closed, as after any failure. From the switch on it goes to its end. @progress must live as long as
+ * @edit; NULL: tell nobody. */
 QCBM_API void qcbm_edit_set_progress(struct qcbm_edit *edit, const struct qcbm_progress *progress);
 
 /* ---- bitmaps in files of their own ------------------------------------------------------------------------------- */

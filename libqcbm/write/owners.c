@@ -328,7 +328,14 @@ static int note_table(void *opaque, void *none, const struct qcbmi_l2_ref *ref, 
     return ret;
 }
 
-int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbm_error *err)
+uint64_t qcbmi_owners_data_cost(const struct qcbmi_owners *o)
+{
+    if (o->img->g.data_file) /* guest data lies in the other file */
+        return 0;
+    return qcbmi_bitset_count(&o->l2) << o->img->g.cluster_bits;
+}
+
+int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbmi_progress *progress, struct qcbm_error *err)
 {
     struct qcbmi_l2_ref refs[256];
     struct scan s = { .o = o };
@@ -337,8 +344,9 @@ int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbm_error *err)
     int ret = 0;
 
     q2_l2_scan_init(&s.masks, &o->img->g, qcbmi_image_end(o->img));
-    if (o->img->g.data_file) /* guest data lies in the other file */
+    if (o->img->g.data_file)
         return 0;
+    job.progress = progress;
     job.look = note_table;
     while (ret == 0 && next < o->n_clusters) {
         job.n = 0;

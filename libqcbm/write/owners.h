@@ -7,6 +7,7 @@
 #define QCBMI_OWNERS_H
 
 #include "base/bitset.h"
+#include "base/progress.h"
 #include "image/image.h"
 #include "image/tables.h"
 
@@ -29,8 +30,11 @@ int qcbmi_owners_add(struct qcbmi_owners *o, uint64_t off, uint64_t len, const c
 /* @ret as it is; but where the error lies past the end of the file, the bad bytes are the pointer at @at. */
 int qcbmi_owners_blame(const struct qcbmi_owners *o, int ret, uint64_t at, struct qcbm_error *err);
 
-/* Read all L2 tables and note the guest data. To be called when all metadata is in. */
-int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbm_error *err);
+/* Bytes of L2 tables that qcbmi_owners_scan_data() will read; known when all metadata is in. */
+uint64_t qcbmi_owners_data_cost(const struct qcbmi_owners *o);
+/* Read all L2 tables and note the guest data. To be called when all metadata is in. @progress in bytes of these tables, or
+ * NULL. */
+int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbmi_progress *progress, struct qcbm_error *err);
 
 void qcbmi_owners_free(struct qcbmi_owners *o); /* fine on a zeroed struct */
 

@@ -25,7 +25,7 @@ static inline int begin(struct job *j, const struct image_builder *b, uint64_t w
     memset(j, 0, sizeof(*j));
     j->img = build_open(b, QCBM_OPEN_WRITE);
     assert_ok(qcbmi_owners_scan_metadata(j->img->image, &j->owners, err), err);
-    assert_ok(qcbmi_owners_scan_data(&j->owners, err), err);
+    assert_ok(qcbmi_owners_scan_data(&j->owners, NULL, err), err);
     assert_ok(qcbmi_plan_header_init(&j->plan, j->img->image->cluster0, j->img->image->g.cluster_size, err), err);
     for (int i = 0; i < 3; i++)
         assert_ok(qcbmi_plan_stage(&j->plan, "", false, err), err);

@@ -43,7 +43,7 @@ static void run(struct stored *s)
 
     s->want = qcbmi_bitmap_store_want(&s->map, s->b.cluster_size);
     assert_ok(qcbmi_owners_scan_metadata(s->img->image, &s->owners, &err), &err);
-    assert_ok(qcbmi_owners_scan_data(&s->owners, &err), &err);
+    assert_ok(qcbmi_owners_scan_data(&s->owners, NULL, &err), &err);
     assert_ok(qcbmi_alloc_begin(&s->alloc, &s->owners, s->want, &err), &err);
     assert_ok(qcbmi_plan_stage(&s->plan, "prepare", false, &err), &err);
     assert_ok(qcbmi_bitmap_store(&s->alloc, &s->plan, &s->map, &s->table, &s->entries, &err), &err);

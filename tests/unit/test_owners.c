@@ -16,7 +16,7 @@ static int scan(struct scan *s, const struct image_builder *b, struct qcbm_error
     memset(s, 0, sizeof(*s));
     s->img = build_open(b, 0);
     ret = qcbmi_owners_scan_metadata(s->img->image, &s->o, err);
-    return ret < 0 ? ret : qcbmi_owners_scan_data(&s->o, err);
+    return ret < 0 ? ret : qcbmi_owners_scan_data(&s->o, NULL, err);
 }
 
 static void end(struct scan *s)

@@ -20,7 +20,7 @@ static void guest_data_on_metadata_is_named_by_its_own_entry(void **state)
     build_finish(b);
     img = bench_image(state, 0);
     assert_int_equal(qcbmi_owners_scan_metadata(img->image, &o, NULL), 0);
-    assert_failure(qcbmi_owners_scan_data(&o, &err), &err, QCBM_E_UNSAFE, at, "is also metadata");
+    assert_failure(qcbmi_owners_scan_data(&o, NULL, &err), &err, QCBM_E_UNSAFE, at, "is also metadata");
     qcbmi_owners_free(&o);
 }
 

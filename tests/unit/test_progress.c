@@ -14,6 +14,7 @@ static int watch(void *opaque, uint64_t done, uint64_t total)
     struct watch *w = opaque;
 
     assert_true(done >= w->last && done <= total);
+    assert_true(w->calls == 0 || total == w->total);
     w->last = done;
     w->total = total;
     return ++w->calls == w->stop_at;
@@ -168,8 +169,85 @@ static void a_dump_of_tables_tells_entries(void **state)
 
 /* ---- calls that write ---- */
 
+/* More L2 tables than are read at a time, so that there are steps inside the scan. */
+static void build_wide(struct image_builder *b)
+{
+    struct build_options opt = { .size = 600 * KIB(32) };
+
+    build_start(b, &opt);
+    for (uint64_t at = 0; at < opt.size; at += KIB(32))
+        build_data(b, at);
+    build_bitmap(b, "a", 9, 2, NULL, 0);
+    build_bitmap(b, "b", 12, 2, NULL, 0);
+    build_finish(b);
+}
+
+static void edit_begin(struct session *s, struct qcbm_edit **edit)
+{
+    struct qcbm_error err = { 0 };
+
+    assert_ok(qcbm_edit_begin(s->img, edit, &err), &err);
+    assert_ok(qcbm_edit_add(*edit, "new", 0, 0, &err), &err);
+    assert_ok(qcbm_edit_set_range(*edit, "new", 0, 4096, &err), &err);
+}
+
+/* What is cancelled while it is planned can be planned again, by the same edit; and a plan that stands is not made twice. */
+static void a_plan_tells_its_scan_and_stops_at_every_step(void **state)
+{
+    struct bench *t = bench_open(state, build_wide);
+    struct qcbm_plan_summary planned, again;
+    struct qcbm_error err = { 0 };
+    struct qcbm_edit *edit;
+    uint64_t steps;
+    struct watch w;
+
+    edit_begin(&t->s, &edit);
+    watch_begin(&w, 0);
+    qcbm_edit_set_progress(edit, &w.to);
+    assert_ok(qcbm_edit_plan(edit, &planned, sizeof(planned), NULL, NULL, &err), &err);
+    assert_int_equal(w.last, 600 * 512); /* the L2 tables */
+    assert_int_equal(w.total, w.last);
+    steps = w.calls;
+    assert_true(steps > 2);
+    assert_ok(qcbm_edit_plan(edit, &again, sizeof(again), NULL, NULL, &err), &err);
+    assert_int_equal(w.calls, steps);
+    qcbm_edit_free(edit);
+    edit_begin(&t->s, &edit);
+    for (uint64_t stop_at = 1; stop_at <= steps; stop_at++) {
+        watch_begin(&w, stop_at);
+        qcbm_edit_set_progress(edit, &w.to);
+        assert_failure(qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err), &err, QCBM_E_ABORTED, QCBM_NO_OFFSET,
+                       "stopped");
+        assert_int_equal(w.calls, stop_at);
+    }
+    qcbm_edit_set_progress(edit, NULL);
+    assert_ok(qcbm_edit_plan(edit, &again, sizeof(again), NULL, NULL, &err), &err);
+    assert_memory_equal(&again, &planned, sizeof(planned));
+    qcbm_edit_free(edit);
+}
+
+/* The scan is behind the caller then: all of the way are the writes. */
+static void a_commit_of_a_plan_tells_the_bytes_that_it_writes(void **state)
+{
+    struct bench *t = bench_open(state, build_wide);
+    struct qcbm_plan_summary planned;
+    struct qcbm_error err = { 0 };
+    struct qcbm_edit *edit;
+    struct watch w;
+
+    edit_begin(&t->s, &edit);
+    assert_ok(qcbm_edit_plan(edit, &planned, sizeof(planned), NULL, NULL, &err), &err);
+    watch_begin(&w, 0);
+    qcbm_edit_set_progress(edit, &w.to);
+    assert_ok(qcbm_edit_commit(edit, NULL, 0, &err), &err);
+    assert_int_equal(w.calls, planned.writes);
+    assert_int_equal(w.last, planned.bytes_written);
+    assert_int_equal(w.total, planned.bytes_written);
+    qcbm_edit_free(edit);
+}
+
 /* Add a bitmap, stopping at the step of that number; 0: never. What is in the file then is opened again. */
-static int commit_until(uint64_t stop_at, struct watch *w, bool *has_new, struct qcbm_error *err)
+static int commit_until(uint64_t stop_at, struct watch *w, bool *has_new, bool *untouched, struct qcbm_error *err)
 {
     struct image_builder b;
     struct session s, after;
@@ -179,16 +257,15 @@ static int commit_until(uint64_t stop_at, struct watch *w, bool *has_new, struct
     size_t len;
     int ret;
 
-    build_ab(&b);
+    build_wide(&b);
     session_open(&s, &b);
-    assert_ok(qcbm_edit_begin(s.img, &edit, err), err);
-    assert_ok(qcbm_edit_add(edit, "new", 0, 0, err), err);
-    assert_ok(qcbm_edit_set_range(edit, "new", 0, 4096, err), err);
+    edit_begin(&s, &edit);
     watch_begin(w, stop_at);
     qcbm_edit_set_progress(edit, &w->to);
     ret = qcbm_edit_commit(edit, NULL, 0, err);
     qcbm_edit_free(edit);
     bytes = qcbm_mem_data(s.rec->mem, &len);
+    *untouched = len == b.len && memcmp(bytes, b.bytes, len) == 0;
     session_on(&after, bytes, len, 0);
     qcbm_image_get_info(after.img, &info, sizeof(info));
     *has_new = info.bitmap_count == 3;
@@ -198,32 +275,34 @@ static int commit_until(uint64_t stop_at, struct watch *w, bool *has_new, struct
     return ret;
 }
 
-/* Before the switch the old state stays; after it the commit goes to its end, whatever the callback says. */
+/* While it plans nothing is written; before the switch the old state stays; after it the commit goes to its end, whatever the callback says. */
 static void a_commit_stops_before_the_switch_or_not_at_all(void **state)
 {
     struct qcbm_error err = { 0 };
-    uint64_t steps, aborted = 0;
+    uint64_t steps, aborted = 0, in_scan = 0;
+    bool has_new, untouched;
     struct watch w;
-    bool has_new;
 
     (void)state;
-    assert_ok(commit_until(0, &w, &has_new, &err), &err);
+    assert_ok(commit_until(0, &w, &has_new, &untouched, &err), &err);
     assert_true(has_new && w.last == w.total && w.calls > 1);
     steps = w.calls;
     for (uint64_t stop_at = 1; stop_at <= steps; stop_at++) {
-        int ret = commit_until(stop_at, &w, &has_new, &err);
+        int ret = commit_until(stop_at, &w, &has_new, &untouched, &err);
 
         if (ret == 0) {
             assert_true(has_new);
             assert_int_equal(w.calls, steps);
             continue;
         }
-        assert_failure(ret, &err, QCBM_E_ABORTED, QCBM_NO_OFFSET, "the old state is in place");
+        assert_failure(ret, &err, QCBM_E_ABORTED, QCBM_NO_OFFSET, untouched ? "stopped" : "the old state is in place");
         assert_false(has_new);
+        in_scan += untouched;
+        assert_true(w.last < w.total && untouched == (w.last <= 600 * 512));
         assert_int_equal(aborted, stop_at - 1); /* no step stops behind one that did not */
         aborted++;
     }
-    assert_true(aborted > 0 && aborted < steps);
+    assert_true(in_scan > 2 && aborted > in_scan && aborted < steps);
 }
 
 int main(void)
@@ -232,6 +311,8 @@ int main(void)
         cmocka_unit_test(what_is_told_never_falls_and_never_passes_the_total),
         image_test(readers_tell_and_stop_at_every_step),
         image_test(a_dump_of_tables_tells_entries),
+        image_test(a_plan_tells_its_scan_and_stops_at_every_step),
+        image_test(a_commit_of_a_plan_tells_the_bytes_that_it_writes),
         cmocka_unit_test(a_commit_stops_before_the_switch_or_not_at_all),
     };
 

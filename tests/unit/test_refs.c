@@ -227,7 +227,7 @@ static void the_writer_knows_what_the_check_counts(void **state)
         assert_true(b.len / b.cluster_size <= b.cluster_size / 2); /* one refcount block */
         img = build_open(&b, 0);
         assert_ok(qcbmi_owners_scan_metadata(img->image, &o, &err), &err);
-        assert_ok(qcbmi_owners_scan_data(&o, &err), &err);
+        assert_ok(qcbmi_owners_scan_data(&o, NULL, &err), &err);
         z.cluster_size = b.cluster_size;
         clusters_of_check(&b, &z);
         for (uint64_t k = 0; k < o.n_clusters; k++) {
