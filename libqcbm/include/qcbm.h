@@ -693,7 +693,7 @@ QCBM_API int qcbm_undo(struct qcbm_image *img, const char *path, const struct qc
 
 /* ---- check ------------------------------------------------------------------------------------------------------- */
 
-struct qcbm_check_finding { /* its strings live until the callback returns */
+struct qcbm_check_finding { /* its strings live until the callback returns; those of a report until it is closed */
     const struct qcbm_problem *problem;
     uint64_t offset;     /* of the bad bytes in the image file, or QCBM_NO_OFFSET */
     const char *table;   /* what they are part of: "L2 table", "refcount table" ...; NULL if there is no such */
@@ -746,6 +746,27 @@ struct qcbm_check_result {
  * Returns 0 whatever was found; QCBM_E_LIMIT (too many clusters), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,
                         size_t size, struct qcbm_error *err);
+
+/* The findings of one check, kept for paging and for languages that are called back badly. Strings in them live until
+ * qcbm_check_close(); it does not need the image any more. */
+struct qcbm_check_report;
+
+/* Bytes that a report may take. A hostile image has more findings than fit: the first ones are kept. */
+#define QCBM_CHECK_REPORT_MAX (UINT64_C(16) << 20)
+
+/* Check as qcbm_check() does and keep what it finds. The functions in @options are called, too. @result is filled on failure
+ * as well, but then there is no report: *@out is NULL.
+ * Returns what qcbm_check() returns. */
+QCBM_API int qcbm_check_open(struct qcbm_image *img, const struct qcbm_check_options *options,
+                             struct qcbm_check_report **out, struct qcbm_check_result *result, size_t size,
+                             struct qcbm_error *err);
+/* As qcbm_extents_fill(), of findings: @from and *@next count them. Returns 0, QCBM_E_ARG. */
+QCBM_API int qcbm_check_fill(const struct qcbm_check_report *report, uint64_t from, struct qcbm_check_finding *array,
+                             size_t elem_size, size_t n, size_t *got, uint64_t *next, struct qcbm_error *err);
+/* How many findings, behind those that are kept, had no room; qcbm_check() gives them to its callback. */
+QCBM_API uint64_t qcbm_check_left_out(const struct qcbm_check_report *report);
+/* NULL is fine. */
+QCBM_API void qcbm_check_close(struct qcbm_check_report *report);
 
 /* ---- untrusted images -------------------------------------------------------------------------------------------- */
 

@@ -141,6 +141,15 @@ static int fill_check(void *out, size_t size)
     return qcbm_check(img, NULL, out, size, &err);
 }
 
+static int fill_check_report(void *out, size_t size)
+{
+    struct qcbm_check_report *report;
+    int ret = qcbm_check_open(img, NULL, &report, out, size, &err);
+
+    qcbm_check_close(report);
+    return ret;
+}
+
 static int fill_verdict(void *out, size_t size)
 {
     return qcbm_verdict(img, NULL, out, size, &err);
@@ -171,6 +180,7 @@ static const struct filled {
     { "measure", fill_measure, sizeof(struct qcbm_measure) },
     { "measure of a chain", fill_chain_measure, sizeof(struct qcbm_measure) },
     { "check_result", fill_check, sizeof(struct qcbm_check_result) },
+    { "check_result of a report", fill_check_report, sizeof(struct qcbm_check_result) },
     { "verdict", fill_verdict, sizeof(struct qcbm_verdict) },
     { "verdict of a refused image", fill_verdict_refused, sizeof(struct qcbm_verdict) },
 };
