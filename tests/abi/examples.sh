@@ -34,9 +34,23 @@ expect "$(nbdinfo --map=qemu:dirty-bitmap:b0 -- [ qemu-nbd -r -f qcow2 -B b0 ove
 1048576 131072
 2097152 65536"
 
+expect "$("$bin/example_check_image" overlay.qcow2)" "0 corruptions, 0 leaks, 0 damages, 0 warnings"
+"$bin/example_next_bitmap" overlay.qcow2 b0 b1 2>progress | grep -q '^[1-9][0-9]* bytes in [1-9][0-9]* writes$'
+expect "$(tr '\r' '\n' <progress | tail -n 1 | awk -F/ '{ print ($1 == $2 && $2 > 0) }')" 1
+expect "$("$bin/example_list_bitmaps" overlay.qcow2)" "b0 disabled granularity 65536 dirty 262144
+b1 enabled granularity 65536 dirty 0"
+cp overlay.qcow2 leaks.qcow2
+head -c 65536 /dev/zero >>leaks.qcow2
+last=$(($(stat -c %s leaks.qcow2) / 65536 - 1))
+block=$(($(od -An -j48 -N8 -tu8 --endian=big leaks.qcow2)))
+block=$(($(od -An -j"$block" -N8 -tu8 --endian=big leaks.qcow2)))
+printf '\0\1' | dd of=leaks.qcow2 bs=1 seek=$((block + 2 * last)) conv=notrunc status=none
+expect "$("$bin/example_check_image" leaks.qcow2)" "cluster-leaked: Leaked cluster $last refcount=1 reference=0
+0 corruptions, 1 leaks, 0 damages, 0 warnings"
+
 # A second bitmap of the name, and an image that is none: one line on stderr, exit 1, nothing on stdout.
 for command in "example_synth_minimal overlay.qcow2 b0" "example_list_bitmaps $0" "example_dirty_extents overlay.qcow2 x" \
-    "example_own_backend $0"; do
+    "example_own_backend $0" "example_check_image $0" "example_next_bitmap overlay.qcow2 x b2"; do
     read -r -a words <<<"$command"
     status=0
     "$bin/${words[0]}" "${words[@]:1}" >out 2>err || status=$?
