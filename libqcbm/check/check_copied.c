@@ -93,16 +93,16 @@ static int take_entry(void *opaque, uint64_t raw, uint64_t index)
 int qcbmi_check_tell_copied(struct check *c)
 {
     struct walk w = { .c = c };
-    struct qcbmi_l1_walk walk = { c->img, &c->holes, "metadata", &w, NULL, look_at_entry };
+    struct qcbmi_table_walk walk = { c->img, &c->holes, "metadata", &w, NULL, look_at_entry };
     uint64_t off = c->img->h.l1_offset, entries = c->img->h.l1_entries;
     int ret;
 
     w.buf = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
-    ret = w.buf ? qcbmi_l1_walk(&walk, off, entries, c->err) : QCBM_E_NOMEM;
+    ret = w.buf ? qcbmi_table_walk(&walk, off, entries, c->err) : QCBM_E_NOMEM;
     w.overwritten = qcbmi_check_is_overwritten(&w.look);
     walk.entry = take_entry;
     if (ret == 0)
-        ret = qcbmi_l1_walk(&walk, off, entries, c->err);
+        ret = qcbmi_table_walk(&walk, off, entries, c->err);
     free(w.buf);
     return ret;
 }

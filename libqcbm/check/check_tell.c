@@ -102,19 +102,19 @@ static int take_entry(void *opaque, uint64_t raw, uint64_t index)
 int qcbmi_check_walk_l1(struct check *c, const struct qcbmi_ref *l1)
 {
     struct l1_walk w = { .c = c, .l1 = l1 };
-    struct qcbmi_l1_walk walk = { c->img, &c->holes, "metadata", &w, afford, look_at_entry };
+    struct qcbmi_table_walk walk = { c->img, &c->holes, "metadata", &w, afford, look_at_entry };
     int ret;
 
     w.buf = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
     ret = w.buf ? qcbmi_check_reference(c, l1) : QCBM_E_NOMEM;
     if (ret == 0 && c->sink->looks)
-        ret = qcbmi_l1_walk(&walk, l1->offset, l1->len / 8, c->err);
+        ret = qcbmi_table_walk(&walk, l1->offset, l1->len / 8, c->err);
     w.overwritten = qcbmi_check_is_overwritten(&w.look);
     if (ret == 0 && w.overwritten)
         ret = qcbmi_check_tell_l1_overwritten(c, l1->offset, l1->owner.state, &w.look);
     walk.entry = take_entry;
     if (ret == 0)
-        ret = qcbmi_l1_walk(&walk, l1->offset, l1->len / 8, c->err);
+        ret = qcbmi_table_walk(&walk, l1->offset, l1->len / 8, c->err);
     free(w.buf);
     return ret;
 }

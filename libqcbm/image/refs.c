@@ -8,7 +8,7 @@
 #include "base/checked.h"
 #include "io/holes.h"
 
-#define L1_PIECE (UINT64_C(4) << 10) /* on the stack */
+#define PIECE (UINT64_C(4) << 10) /* on the stack */
 
 const char *qcbmi_ref_name(const struct qcbmi_ref_owner *owner)
 {
@@ -103,15 +103,15 @@ int qcbmi_refs_walk(const struct qcbmi_refs *refs, const struct qcbmi_ref_sink *
     return ret == 0 && sink->above ? sink->above(sink->opaque) : ret;
 }
 
-int qcbmi_l1_walk(const struct qcbmi_l1_walk *w, uint64_t off, uint64_t entries, struct qcbm_error *err)
+int qcbmi_table_walk(const struct qcbmi_table_walk *w, uint64_t off, uint64_t entries, struct qcbm_error *err)
 {
     uint64_t size = w->img->io.size, inside = off < size ? align_up(size - off, 8) : 0;
     uint64_t end = off + u64_min(8 * entries, inside);
     int ret = 0;
 
-    for (uint64_t piece = off; ret == 0 && piece < end; piece += L1_PIECE) {
-        uint64_t len = u64_min(L1_PIECE, end - piece), there = u64_min(len, size - piece);
-        uint8_t bytes[L1_PIECE];
+    for (uint64_t piece = off; ret == 0 && piece < end; piece += PIECE) {
+        uint64_t len = u64_min(PIECE, end - piece), there = u64_min(len, size - piece);
+        uint8_t bytes[PIECE];
 
         if (w->afford && !w->afford(w->opaque, len))
             break;

@@ -78,9 +78,9 @@ int qcbmi_refs_walk(const struct qcbmi_refs *refs, const struct qcbmi_ref_sink *
 /* Block @i of the refcount table, which lies at @off. */
 struct qcbmi_ref qcbmi_ref_to_block(const struct qcbmi_image *img, uint64_t i, uint64_t off);
 
-/* Each entry of the L1 table @l1 that is not 0, as far as the file goes; holes are not read. */
+/* Each of the 64-bit entries of a table that is not 0, as far as the file goes; holes are not read. */
 struct qcbmi_holes;
-struct qcbmi_l1_walk {
+struct qcbmi_table_walk {
     struct qcbmi_image *img;
     struct qcbmi_holes *holes;
     const char *what; /* is read, for errors */
@@ -88,6 +88,6 @@ struct qcbmi_l1_walk {
     bool (*afford)(void *opaque, uint64_t bytes); /* NULL: always */
     int (*entry)(void *opaque, uint64_t raw, uint64_t index);
 };
-int qcbmi_l1_walk(const struct qcbmi_l1_walk *w, uint64_t off, uint64_t entries, struct qcbm_error *err);
+int qcbmi_table_walk(const struct qcbmi_table_walk *w, uint64_t off, uint64_t entries, struct qcbm_error *err);
 
 #endif

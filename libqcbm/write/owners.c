@@ -128,13 +128,13 @@ static int add_l1(struct qcbmi_owners *o, const struct qcbmi_l1_table *l1, const
 {
     struct l2_names names = { .o = o, .l1 = l1, .what = what, .err = err };
     struct qcbmi_holes holes;
-    struct qcbmi_l1_walk walk = { o->img, &holes, what, &names, NULL, add_name };
+    struct qcbmi_table_walk walk = { o->img, &holes, what, &names, NULL, add_name };
     int ret = check_in_file(o, l1->offset, 8 * l1->entries, what, 0, err);
 
     if (ret < 0)
         return ret;
     qcbmi_holes_init(&holes, &o->img->io);
-    ret = qcbmi_l1_walk(&walk, l1->offset, l1->entries, err);
+    ret = qcbmi_table_walk(&walk, l1->offset, l1->entries, err);
     if (ret == 0)
         ret = note_l2_tables(o, names.refs, names.n, err);
     qcbmi_holes_free(&holes);

@@ -126,7 +126,7 @@ static void entries_are_given_as_far_as_the_file_goes(void **state)
     struct build_options opt = { .size = KIB(64) };
     struct qcbmi_holes holes;
     struct words w = { .n = 0 };
-    struct qcbmi_l1_walk walk = { NULL, &holes, "table", &w, NULL, take_word };
+    struct qcbmi_table_walk walk = { NULL, &holes, "table", &w, NULL, take_word };
     uint64_t table;
 
     build_start(b, &opt);
@@ -139,23 +139,23 @@ static void entries_are_given_as_far_as_the_file_goes(void **state)
     build_resize(b, table + 300 * 512 - 7); /* a byte of the last entry */
     walk.img = bench_image(state, 0)->image;
     qcbmi_holes_init(&holes, &walk.img->io);
-    assert_int_equal(qcbmi_l1_walk(&walk, table, 1000000, NULL), 0);
+    assert_int_equal(qcbmi_table_walk(&walk, table, 1000000, NULL), 0);
     assert_int_equal(w.n, 4);
     assert_int_equal(w.raw[1], 22);
     assert_int_equal(w.index[1], 10000);
     assert_int_equal(w.index[2], 300 * 64 - 2);
     assert_true(w.raw[3] == UINT64_C(1) << 63 && w.index[3] == 300 * 64 - 1);
     w = (struct words){ .stop_at = 2 };
-    assert_int_equal(qcbmi_l1_walk(&walk, table, 1000000, NULL), QCBM_E_ABORTED);
+    assert_int_equal(qcbmi_table_walk(&walk, table, 1000000, NULL), QCBM_E_ABORTED);
     assert_int_equal(w.n, 2);
     w = (struct words){ .afforded = KIB(64) };
     walk.afford = pay;
-    assert_int_equal(qcbmi_l1_walk(&walk, table, 1000000, NULL), 0);
+    assert_int_equal(qcbmi_table_walk(&walk, table, 1000000, NULL), 0);
     assert_int_equal(w.n, 1);
     w = (struct words){ .afforded = MIB(1) };
-    assert_int_equal(qcbmi_l1_walk(&walk, table, 10000, NULL), 0); /* entry 10000 is none of the table */
+    assert_int_equal(qcbmi_table_walk(&walk, table, 10000, NULL), 0); /* entry 10000 is none of the table */
     assert_int_equal(w.n, 1);
-    assert_int_equal(qcbmi_l1_walk(&walk, b->len + 8, 10, NULL), 0);
+    assert_int_equal(qcbmi_table_walk(&walk, b->len + 8, 10, NULL), 0);
     qcbmi_holes_free(&holes);
 }
 
