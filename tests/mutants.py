@@ -42,6 +42,7 @@ TESTS = {
     'bitmap/bitmap_store.c': (BITMAPS + ' synth', 'cuts'),
     'bitmap/bitmap_plan.c': (BITMAPS + ' synth places undo_save', 'cuts undo_cuts'),
     'bitmap/bitmap_ext.c': (BITMAPS, 'cuts'),
+    'bitmap/bitmap_refs.c': ('bitmap_refs owners places ' + EDITS, 'cuts'),
     'check/check.c': ('places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_tables.c': ('places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_entries.c': ('places ' + HOSTILE + ' replay_check', 'cuts'),

@@ -9,30 +9,13 @@
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_ext.h"
 #include "bitmap/bitmap_load.h"
+#include "bitmap/bitmap_refs.h"
 #include "bitmap/bitmap_stale.h"
 #include "bitmap/bitmap_store.h"
+#include "io/holes.h"
 #include "write/commit.h"
 
 /* ---- what the image has now ---- */
-
-struct note {
-    struct qcbmi_owners *owners;
-    uint32_t index;
-    bool kept; /* the new directory will still refer to it */
-};
-
-static int note_cluster(void *opaque, uint64_t offset, struct qcbm_error *err)
-{
-    struct note *n = opaque;
-    uint64_t cs = n->owners->img->g.cluster_size, size = n->owners->img->io.size;
-
-    /* A reference past the end, or to a cluster that the end cuts, is no reason to keep a bitmap that is given up; but
-     * what release_cluster() will free must be this bitmap's alone. */
-    if (!n->kept && offset >= size)
-        return 0;
-    return qcbmi_owners_add(n->owners, offset, n->kept ? cs : u64_min(cs, size - offset), "data of bitmap", n->index,
-                            err);
-}
 
 /* Those that are stored come first, in the order of the directory. */
 static bool before_stored(const void *elem, const void *stored)
@@ -50,44 +33,84 @@ static bool is_kept(const struct qcbm_edit *edit, const struct qcbmi_bitmap *sto
     return i < list->n && list->at[i]->stored == stored && !list->at[i]->bits_changed;
 }
 
-static int own_bitmap(const struct qcbm_edit *edit, struct qcbmi_owners *owners, uint32_t index, struct qcbm_error *err)
+struct note {
+    const struct qcbm_edit *edit;
+    struct qcbmi_owners *owners;
+    bool kept; /* the new directory will still refer to the bitmap at hand */
+    struct qcbm_error *err;
+};
+
+static const struct qcbmi_bitmap *bitmap_at(const struct note *n, uint64_t index)
 {
-    const struct qcbmi_bitmap *b = &edit->handle->bitmaps->list[index];
-    struct note note = { owners, index, is_kept(edit, b) };
-    uint64_t n_bad = 0;
+    return &n->edit->handle->bitmaps->list[index];
+}
+
+static int note_ref(void *opaque, const struct qcbmi_ref *ref)
+{
+    const struct note *n = opaque;
+    uint64_t size = n->edit->img->io.size;
+    struct qcbmi_ref inside = *ref;
     int ret;
 
-    if (!qcbmi_bitmap_table_in_file(edit->img, b)) {
-        if (!note.kept)
-            return 0;
-        return qcbmi_fail(err, QCBM_E_UNSAFE, b->entry_offset,
-                          "bitmap directory entry %u: its table does not lie in the file; "
-                          "remove that bitmap first",
-                          index);
+    if (ref->owner.kind != QCBMI_REF_BITMAP_DATA)
+        return qcbmi_owners_add_ref(n->owners, ref, n->err);
+    /* A reference past the end, or to a cluster that the end cuts, is no reason to keep a bitmap that is given up; but
+     * what release_cluster() will free must be this bitmap's alone. */
+    if (!n->kept && ref->offset >= size)
+        return 0;
+    if (!n->kept)
+        inside.len = u64_min(ref->len, size - ref->offset);
+    ret = qcbmi_owners_add_ref(n->owners, &inside, n->err);
+    return qcbmi_owners_blame(n->owners, ret, bitmap_at(n, ref->owner.index)->d.table_offset, n->err);
+}
+
+static int note_table(void *opaque, const struct qcbmi_ref *table)
+{
+    struct note *n = opaque;
+    const struct qcbmi_bitmap *b = bitmap_at(n, table->owner.index);
+    int ret;
+
+    n->kept = is_kept(n->edit, b);
+    if (qcbmi_bitmap_table_in_file(n->edit->img, b)) {
+        ret = note_ref(n, table);
+        return ret < 0 ? ret : 1;
     }
-    ret = qcbmi_owners_add(owners, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, "table of bitmap", index, err);
-    if (ret == 0)
-        ret = qcbmi_bitmap_clusters(edit->img, b, note_cluster, &note, &n_bad, err);
-    qcbmi_owners_blame(owners, ret, b->d.table_offset, err);
-    if (ret == 0 && n_bad && note.kept && !(b->d.flags & Q2_BITMAP_IN_USE))
-        ret = qcbmi_fail(err, QCBM_E_UNSAFE, b->d.table_offset,
-                         "bitmap table of directory entry %u has %" PRIu64 " malformed "
-                         "entries, QEMU refuses the image; remove that bitmap first",
-                         index, n_bad);
-    return ret;
+    if (!n->kept)
+        return 0;
+    return qcbmi_fail(n->err, QCBM_E_UNSAFE, b->entry_offset,
+                      "bitmap directory entry %" PRIu64 ": its table does not lie in the file; "
+                      "remove that bitmap first",
+                      table->owner.index);
+}
+
+static int refuse_bad_entries(void *opaque, uint32_t index, const struct qcbmi_bad_entries *bad)
+{
+    const struct note *n = opaque;
+    const struct qcbmi_bitmap *b = bitmap_at(n, index);
+
+    if (!n->kept || (b->d.flags & Q2_BITMAP_IN_USE))
+        return 0;
+    return qcbmi_fail(n->err, QCBM_E_UNSAFE, b->d.table_offset,
+                      "bitmap table of directory entry %u has %" PRIu64 " malformed "
+                      "entries, QEMU refuses the image; remove that bitmap first",
+                      index, bad->n);
 }
 
 /* Everything that the bitmaps occupy. A stale extension may point anywhere, and owns nothing: bitmap_stale.h. */
 static int own_bitmaps(const struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap_list *list = edit->handle->bitmaps;
-    int ret = 0;
+    struct note note = { edit, owners, false, err };
+    struct qcbmi_ref_sink sink = { &note, note_ref, NULL, NULL };
+    struct qcbmi_holes holes;
+    struct qcbmi_bitmap_refs refs = { edit->img, list, &holes, "bitmap table", &sink, note_table, refuse_bad_entries };
+    int ret;
 
     if (!list->has_ext || list->stale)
         return 0;
-    ret = qcbmi_owners_add(owners, list->ext.directory_offset, list->ext.directory_size, "bitmap directory", 0, err);
-    for (uint32_t i = 0; ret == 0 && i < list->n; i++)
-        ret = own_bitmap(edit, owners, i, err);
+    qcbmi_holes_init(&holes, &edit->img->io);
+    ret = qcbmi_bitmap_refs_walk(&refs, err);
+    qcbmi_holes_free(&holes);
     return ret;
 }
 

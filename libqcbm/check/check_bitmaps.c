@@ -7,25 +7,14 @@
 #include "base/checked.h"
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
+#include "bitmap/bitmap_refs.h"
 #include "check/check.h"
 
-#define TABLE_PIECE (UINT64_C(4) << 10) /* on the stack */
 #define TAIL_BYTES 4096u /* behind the last granule that are looked at; QEMU itself leaves up to 63 bits there */
 
 static struct qcbmi_place place_of(const struct check *c, uint32_t i)
 {
     return (struct qcbmi_place){ c->handle->bitmaps->list[i].entry_offset, "bitmap directory", i, i };
-}
-
-static struct qcbmi_ref one(enum qcbmi_ref_kind kind, uint64_t index, uint64_t off, uint64_t len, struct qcbmi_place at)
-{
-    return (struct qcbmi_ref){ .owner = { kind, 0, index },
-                               .offset = off,
-                               .len = len,
-                               .weight = 1,
-                               .exclusive = 1,
-                               .pointer = at.offset,
-                               .at = at };
 }
 
 static const char *name_of(const struct qcbmi_bitmap *b, char *to, size_t size)
@@ -42,107 +31,50 @@ static bool table_is_plausible(const struct check *c, const struct qcbmi_bitmap 
            n * c->g->cluster_size <= Q2_MAX_BITMAP_BYTES && b->d.table_offset <= Q2_MAX_OFFSET - 8 * n;
 }
 
-typedef int entry_fn(struct check *c, uint32_t bitmap, uint64_t index, uint64_t raw, void *opaque);
-
-/* Call @fn for each entry that is not 0. @once: for the first time. */
-static int for_each_entry(struct check *c, uint32_t bitmap, bool once, entry_fn *fn, void *opaque)
+/* Tables that do not overlap cost no more than the file; any other time is paid for. @once: it is the first. */
+static bool may_read_table(struct check *c, const struct qcbmi_bitmap *b, bool once)
 {
-    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[bitmap];
-    uint64_t off = b->d.table_offset, len = 8 * (uint64_t)b->d.table_entries;
-    int ret = 0;
-
-    /* Tables that do not overlap cost no more than the file. */
-    if ((b->bad || b->shared || !once) && !qcbmi_check_afford(c, len))
-        return 0;
-    for (uint64_t at = 0; ret == 0 && at < len; at += TABLE_PIECE) {
-        uint64_t n = u64_min(TABLE_PIECE, len - at);
-        uint8_t bytes[TABLE_PIECE];
-        bool zeros;
-
-        if (off + at >= c->img->io.size)
-            break;
-        ret = qcbmi_check_read(c, off + at, bytes, n, &zeros);
-        for (uint64_t i = 0; ret == 0 && !zeros && i < n; i += 8)
-            if (be64_load(bytes + i))
-                ret = fn(c, bitmap, (at + i) / 8, be64_load(bytes + i), opaque);
-    }
-    return ret;
+    return (once && !b->bad && !b->shared) || qcbmi_check_afford(c, 8 * (uint64_t)b->d.table_entries);
 }
 
-struct bad_entries {
-    uint64_t n;
-    uint64_t index, raw; /* the first */
-};
-
-static int refer_to_data(struct check *c, uint32_t bitmap, uint64_t index, uint64_t raw, void *opaque)
+static int refer(void *opaque, const struct qcbmi_ref *ref)
 {
-    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[bitmap];
-    struct qcbmi_place at = { b->d.table_offset + 8 * index, "bitmap table", index, bitmap };
-    struct bad_entries *bad = opaque;
-    struct qcbmi_ref ref;
-    uint64_t off;
-
-    switch (q2_bitmap_table_entry(raw, c->g->cluster_size, &off)) {
-    case Q2_BME_BAD:
-        if (bad->n++ == 0) {
-            bad->index = index;
-            bad->raw = raw;
-        }
-        return 0;
-    case Q2_BME_DATA:
-        ref = one(QCBMI_REF_BITMAP_DATA, bitmap, off, c->g->cluster_size, at);
-        return qcbmi_check_reference(c, &ref);
-    default:
-        return 0;
-    }
+    return qcbmi_check_reference(opaque, ref);
 }
 
-/* All of them in one line: a table that was overwritten has thousands. */
-static int refer_to_all_data(struct check *c, uint32_t bitmap)
+static int refer_to_table(void *opaque, const struct qcbmi_ref *table)
 {
-    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[bitmap];
-    struct bad_entries bad = { 0 };
-    struct qcbmi_place at;
-    char name[128];
-    int ret = for_each_entry(c, bitmap, c->sink->once, refer_to_data, &bad);
-
-    if (ret < 0 || bad.n == 0)
-        return ret;
-    at = (struct qcbmi_place){ b->d.table_offset + 8 * bad.index, "bitmap table", bad.index, bitmap };
-    return qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_TABLE_ENTRY, bad.n, &at,
-                               "bitmap '%s': %" PRIu64 " of %" PRIu32 " table entries are not 0, 1 or the offset of a "
-                               "cluster, the first is entry %" PRIu64 ", 0x%016" PRIx64,
-                               name_of(b, name, sizeof(name)), bad.n, b->d.table_entries, bad.index, bad.raw);
-}
-
-static int refer_to_bitmap(struct check *c, uint32_t i)
-{
-    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[i];
-    struct qcbmi_ref ref =
-        one(QCBMI_REF_BITMAP_TABLE, i, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, place_of(c, i));
+    struct check *c = opaque;
+    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[table->owner.index];
     int ret;
 
     if (!table_is_plausible(c, b))
         return 0;
-    ret = qcbmi_check_reference(c, &ref);
-    return ret < 0 ? ret : refer_to_all_data(c, i);
+    ret = qcbmi_check_reference(c, table);
+    return ret < 0 ? ret : may_read_table(c, b, c->sink->once);
+}
+
+/* All of them in one line: a table that was overwritten has thousands. */
+static int tell_bad_entries(void *opaque, uint32_t bitmap, const struct qcbmi_bad_entries *bad)
+{
+    struct check *c = opaque;
+    const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[bitmap];
+    struct qcbmi_place at = { b->d.table_offset + 8 * bad->index, "bitmap table", bad->index, bitmap };
+    char name[128];
+
+    return qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_TABLE_ENTRY, bad->n, &at,
+                               "bitmap '%s': %" PRIu64 " of %" PRIu32 " table entries are not 0, 1 or the offset of a "
+                               "cluster, the first is entry %" PRIu64 ", 0x%016" PRIx64,
+                               name_of(b, name, sizeof(name)), bad->n, b->d.table_entries, bad->index, bad->raw);
 }
 
 int qcbmi_check_bitmap_references(struct check *c)
 {
     const struct qcbmi_bitmap_list *list = c->handle->bitmaps;
-    struct qcbmi_place at = { list->ext_offset, "header", UINT64_MAX, UINT32_MAX };
-    struct qcbmi_ref directory =
-        one(QCBMI_REF_BITMAP_DIRECTORY, UINT64_MAX, list->ext.directory_offset, list->ext.directory_size, at);
-    int ret = 0;
+    struct qcbmi_ref_sink sink = { c, refer, NULL, NULL };
+    struct qcbmi_bitmap_refs refs = { c->img, list, &c->holes, "metadata", &sink, refer_to_table, tell_bad_entries };
 
-    if (!list->has_ext || list->stale)
-        return 0;
-    if (list->directory)
-        ret = qcbmi_check_reference(c, &directory);
-    for (uint32_t i = 0; ret == 0 && i < list->n; i++)
-        ret = refer_to_bitmap(c, i);
-    return ret;
+    return list->has_ext && !list->stale ? qcbmi_bitmap_refs_walk(&refs, c->err) : 0;
 }
 
 /* ---- health -------------------------------------------------------------------------------------------- */
@@ -200,25 +132,33 @@ static int check_directory_entry(struct check *c, uint32_t i)
 }
 
 struct lost {
+    const struct check *c;
     uint64_t bytes; /* of the payload */
     uint64_t n;     /* data clusters past the end of the file */
     uint64_t last;  /* the last entry, raw */
     uint64_t last_index;
 };
 
-static int note_entry(struct check *c, uint32_t bitmap, uint64_t index, uint64_t raw, void *opaque)
+static int note_entry(void *opaque, uint64_t raw, uint64_t index)
 {
     struct lost *l = opaque;
-    uint64_t cs = c->g->cluster_size, off, len;
+    uint64_t cs = l->c->g->cluster_size, off, len;
 
-    (void)bitmap;
     if (index == l->last_index)
         l->last = raw;
-    if (q2_bitmap_table_entry(raw, c->g->cluster_size, &off) != Q2_BME_DATA || index * cs >= l->bytes)
+    if (q2_bitmap_table_entry(raw, l->c->g->cluster_size, &off) != Q2_BME_DATA || index * cs >= l->bytes)
         return 0;
     len = u64_min(cs, l->bytes - index * cs);
-    l->n += !range_fits(off, len, c->img->io.size);
+    l->n += !range_fits(off, len, l->c->img->io.size);
     return 0;
+}
+
+static int find_lost(struct check *c, const struct qcbmi_bitmap *b, const struct q2_bitmap_size *size, struct lost *l)
+{
+    struct qcbmi_table_walk walk = { c->img, &c->holes, "metadata", l, NULL, note_entry };
+
+    *l = (struct lost){ .c = c, .bytes = size->bytes, .last_index = size->entries - 1 };
+    return may_read_table(c, b, false) ? qcbmi_table_walk(&walk, b->d.table_offset, b->d.table_entries, c->err) : 0;
 }
 
 static bool has_tail_bits(struct check *c, const struct q2_bitmap_size *size, uint64_t raw)
@@ -245,7 +185,7 @@ static int check_content(struct check *c, uint32_t i)
     const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[i];
     struct qcbmi_place at = place_of(c, i);
     struct q2_bitmap_size size;
-    struct lost lost = { 0 };
+    struct lost lost;
     char name[128];
     int ret;
 
@@ -258,9 +198,7 @@ static int check_content(struct check *c, uint32_t i)
         return qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_TABLE_SIZE, 1, &at,
                                    "bitmap '%s': a table of %" PRIu32 " entries does not fit the virtual size", name,
                                    b->d.table_entries);
-    lost.bytes = size.bytes;
-    lost.last_index = size.entries - 1;
-    ret = for_each_entry(c, i, false, note_entry, &lost);
+    ret = find_lost(c, b, &size, &lost);
     if (ret == 0 && lost.n)
         ret = qcbmi_check_problem(c, QCBM_PROBLEM_BITMAP_DATA_PAST_END, 1, &at,
                                   "bitmap '%s': %" PRIu64 " clusters of its data lie past the end of the file", name,

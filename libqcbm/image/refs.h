@@ -3,7 +3,7 @@
  *
  * One list, for all who ask who uses a cluster: the writer before it takes one, the check that counts, tells and names
  * owners. What refers to clusters and is not in it is overwritten one day, so a new structure of the format comes in here
- * first. Bitmaps are known to a layer above: it adds them where the list calls for them. */
+ * first. Bitmaps are known to a layer above (bitmap/bitmap_refs.h): it adds them where the list calls for them. */
 #ifndef QCBMI_REFS_H
 #define QCBMI_REFS_H
 

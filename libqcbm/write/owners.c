@@ -10,7 +10,6 @@
 #include "base/sort.h"
 #include "format/q2_l2_runs.h"
 #include "image/l2_read.h"
-#include "image/refs.h"
 #include "image/snapshots.h"
 #include "io/holes.h"
 #include "write/refcounts.h"
@@ -66,6 +65,15 @@ int qcbmi_owners_add(struct qcbmi_owners *o, uint64_t off, uint64_t len, const c
     if (qcbmi_bitset_first_in(&o->l2, first, end) < end)
         return two_owners(o, qcbmi_bitset_first_in(&o->l2, first, end), what, index, "an L2 table", err);
     return qcbmi_bitset_set(&o->meta, first, end, err);
+}
+
+int qcbmi_owners_add_ref(struct qcbmi_owners *o, const struct qcbmi_ref *ref, struct qcbm_error *err)
+{
+    const char *name = qcbmi_ref_name(&ref->owner);
+    uint64_t index = ref->owner.index == UINT64_MAX ? 0 : ref->owner.index;
+
+    name += strncmp(name, "the ", 4) == 0 ? 4 : 0;
+    return qcbmi_owners_add(o, ref->offset, ref->len, name, index, err);
 }
 
 /* In one L1 each L2 table stands once; the active state and snapshots share theirs. @refs are those of one L1. */
@@ -159,14 +167,11 @@ struct metadata_scan {
 static int note_ref(void *opaque, const struct qcbmi_ref *ref)
 {
     const struct metadata_scan *s = opaque;
-    const char *name = qcbmi_ref_name(&ref->owner);
-    uint64_t len = ref->len, index = ref->owner.index == UINT64_MAX ? 0 : ref->owner.index;
+    struct qcbmi_ref inside = *ref;
 
     if (ref->owner.kind == QCBMI_REF_HEADER) /* an image may be shorter than its first cluster */
-        len = u64_min(len, s->o->img->io.size);
-    name += strncmp(name, "the ", 4) == 0 ? 4 : 0;
-    return qcbmi_owners_blame(s->o, qcbmi_owners_add(s->o, ref->offset, len, name, index, s->err), ref->pointer,
-                              s->err);
+        inside.len = u64_min(ref->len, s->o->img->io.size);
+    return qcbmi_owners_blame(s->o, qcbmi_owners_add_ref(s->o, &inside, s->err), ref->pointer, s->err);
 }
 
 /* The L2 tables are noted when all other metadata is known. */

@@ -8,7 +8,7 @@
 
 #include "base/bitset.h"
 #include "base/progress.h"
-#include "image/image.h"
+#include "image/refs.h"
 #include "image/tables.h"
 
 struct qcbmi_owners {
@@ -26,6 +26,9 @@ int qcbmi_owners_scan_metadata(struct qcbmi_image *img, struct qcbmi_owners *o, 
 /* Note [@off, @off + @len) as metadata called @what, entry @index. */
 int qcbmi_owners_add(struct qcbmi_owners *o, uint64_t off, uint64_t len, const char *what, uint64_t index,
                      struct qcbm_error *err);
+
+/* Note @ref as metadata, in the words of the list of references. */
+int qcbmi_owners_add_ref(struct qcbmi_owners *o, const struct qcbmi_ref *ref, struct qcbm_error *err);
 
 /* @ret as it is; but where the error lies past the end of the file, the bad bytes are the pointer at @at. */
 int qcbmi_owners_blame(const struct qcbmi_owners *o, int ret, uint64_t at, struct qcbm_error *err);
