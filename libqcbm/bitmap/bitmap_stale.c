@@ -4,15 +4,20 @@
 
 #include "base/checked.h"
 #include "bitmap/bitmap_load.h"
+#include "bitmap/bitmap_refs.h"
+#include "io/holes.h"
 
 struct search {
     struct qcbmi_stale *s;
     struct qcbmi_alloc *alloc;
     const struct qcbmi_owners *owners;
-    uint64_t kept; /* clusters that they name, and that are not theirs */
+    const struct qcbmi_bitmap_list *was;
+    struct qcbm_error *err;
+    bool directory; /* is theirs */
+    uint64_t kept;  /* clusters that they name, and that are not theirs */
 };
 
-static int is_theirs(struct search *x, uint64_t cluster, bool *out, struct qcbm_error *err)
+static int is_theirs(struct search *x, uint64_t cluster, bool *out)
 {
     const struct qcbmi_owners *o = x->owners;
     struct qcbmi_refcounts *refs = &x->alloc->refs;
@@ -24,22 +29,22 @@ static int is_theirs(struct search *x, uint64_t cluster, bool *out, struct qcbm_
         qcbmi_bitset_get(&o->data, cluster) ||
         !qcbmi_refcounts_has_block(refs, cluster / x->alloc->img->g.refblock_entries))
         return 0;
-    ret = qcbmi_refcounts_get(refs, cluster, &value, err);
+    ret = qcbmi_refcounts_get(refs, cluster, &value, x->err);
     *out = value == 1;
     return ret;
 }
 
 /* All clusters of the structure at [@off, @off + @len), or none. */
-static int claim(struct search *x, uint64_t off, uint64_t len, bool *all, struct qcbm_error *err)
+static int claim(struct search *x, uint64_t off, uint64_t len, bool *all)
 {
     uint64_t first = off >> x->alloc->img->g.cluster_bits, end = div_up(off + len, x->alloc->img->g.cluster_size);
     int ret = 0;
 
     *all = true;
     for (uint64_t c = first; ret == 0 && *all && c < end; c++)
-        ret = is_theirs(x, c, all, err);
+        ret = is_theirs(x, c, all);
     if (ret == 0 && *all)
-        return qcbmi_bitset_set(&x->s->theirs, first, end, err);
+        return qcbmi_bitset_set(&x->s->theirs, first, end, x->err);
     x->kept += end - first;
     return ret;
 }
@@ -50,44 +55,60 @@ static int look_on(void *opaque, uint64_t offset, struct qcbm_error *err)
     return 0;
 }
 
-static int claim_data(void *opaque, uint64_t offset, struct qcbm_error *err)
+static int claim_ref(void *opaque, const struct qcbmi_ref *ref)
 {
     struct search *x = opaque;
     bool all;
+    int ret = claim(x, ref->offset, ref->len, &all);
 
-    return claim(x, offset, x->alloc->img->g.cluster_size, &all, err);
+    if (ref->owner.kind == QCBMI_REF_BITMAP_DIRECTORY)
+        x->directory = all;
+    return ret;
 }
 
 /* A table that no program can have written is none by now, and what it names is anything. */
-static int claim_bitmap(struct search *x, const struct qcbmi_bitmap *b, struct qcbm_error *err)
+static int claim_table(void *opaque, const struct qcbmi_ref *table)
 {
+    struct search *x = opaque;
     struct qcbmi_image *img = x->alloc->img;
+    const struct qcbmi_bitmap *b = &x->was->list[table->owner.index];
     uint64_t n_bad = 0;
     bool all = false;
     int ret;
 
-    if (b->bad || b->shared || !qcbmi_bitmap_table_in_file(img, b))
+    if (!x->directory || b->bad || b->shared || !qcbmi_bitmap_table_in_file(img, b))
         return 0;
-    ret = qcbmi_bitmap_clusters(img, b, look_on, NULL, &n_bad, err);
+    ret = qcbmi_bitmap_clusters(img, b, look_on, NULL, &n_bad, x->err);
     if (ret == 0 && n_bad == 0)
-        ret = claim(x, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, &all, err);
-    return ret == 0 && all ? qcbmi_bitmap_clusters(img, b, claim_data, x, &n_bad, err) : ret;
+        ret = claim(x, table->offset, table->len, &all);
+    return ret < 0 ? ret : all;
+}
+
+static int claim_all(struct search *x)
+{
+    struct qcbmi_image *img = x->alloc->img;
+    struct qcbmi_ref_sink sink = { x, claim_ref, NULL, NULL };
+    struct qcbmi_holes holes;
+    struct qcbmi_bitmap_refs refs = { img, x->was, &holes, "bitmap table", &sink, claim_table, NULL };
+    int ret;
+
+    qcbmi_holes_init(&holes, &img->io);
+    ret = qcbmi_bitmap_refs_walk(&refs, x->err);
+    qcbmi_holes_free(&holes);
+    return ret;
 }
 
 int qcbmi_stale_find(struct qcbmi_stale *s, const struct qcbmi_bitmap_list *was, struct qcbmi_alloc *alloc,
                      const struct qcbmi_owners *owners, struct qcbmi_plan *plan, struct qcbm_error *err)
 {
-    struct search x = { .s = s, .alloc = alloc, .owners = owners };
-    bool all;
+    struct search x = { .s = s, .alloc = alloc, .owners = owners, .was = was, .err = err };
     int ret;
 
     if (!was)
         return 0;
     ret = qcbmi_bitset_init(&s->theirs, owners->n_clusters, err);
     if (ret == 0)
-        ret = claim(&x, was->ext.directory_offset, was->ext.directory_size, &all, err);
-    for (uint32_t i = 0; ret == 0 && all && i < was->n; i++)
-        ret = claim_bitmap(&x, &was->list[i], err);
+        ret = claim_all(&x);
     plan->stale_bitmaps = was->n;
     plan->stale_clusters_kept = x.kept;
     return ret;
