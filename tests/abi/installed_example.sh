@@ -37,7 +37,8 @@ if [[ ${cc[*]} != *-fsanitize* ]]; then
     kinds+=(all-static)
 fi
 
-! readelf -d "$work/static" | grep -q 'NEEDED.*libqcbm' || {
+readelf -d "$work/static" >"$work/needed"
+! grep -q 'NEEDED.*libqcbm' "$work/needed" || {
     echo "the static build needs libqcbm.so"
     exit 1
 }

@@ -25,8 +25,9 @@ described=$(sed -n 's/^\.\(It \)\{0,1\}Fn //p' "$@" | grep -oE 'qcbm_[a-z0-9_]+'
 [ "$described" = "$exported" ] || complain "described is not what is exported: $(diff <(echo "$described") <(echo "$exported") || true)"
 
 pages=("$@" "$SOURCE_ROOT"/docs/man/*.1)
+names=$(printf '%s\n' "${pages[@]##*/}") # no pipe into grep -q: who writes to one that has gone fails
 while IFS= read -r reference; do
-    printf '%s\n' "${pages[@]##*/}" | grep -qx -- "$reference" || complain "no such page: $reference"
+    grep -qx -- "$reference" <<<"$names" || complain "no such page: $reference"
 done < <(sed -n 's/^\.\(It \)\{0,1\}Xr \([^ ]*\) \([13]\).*/\2.\3/p' "${pages[@]}" | sed 's/\\-/-/g' | grep -E '^(lib)?qcbm' | sort -u)
 if command -v groff >/dev/null; then
     for page in "${pages[@]}"; do

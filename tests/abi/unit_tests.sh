@@ -51,10 +51,11 @@ complain() {
 }
 
 count=0
+listed=$(elsewhere | cut -d: -f1)
 for source in libqcbm/*/*.c; do
     name=$(basename "$source" .c)
     count=$((count + 1))
-    [ -e "tests/unit/test_$name.c" ] || elsewhere | grep -q "^$name: " ||
+    [ -e "tests/unit/test_$name.c" ] || grep -qx "$name" <<<"$listed" ||
         complain "$source: no tests/unit/test_$name.c, and not on the list"
 done
 while IFS=: read -r name tests; do
@@ -65,7 +66,7 @@ while IFS=: read -r name tests; do
             complain "$name.c: there is no test $test"
     done
 done < <(elsewhere)
-twice=$(elsewhere | cut -d: -f1 | sort | uniq -d)
+twice=$(sort <<<"$listed" | uniq -d)
 [ -z "$twice" ] || complain "listed twice: $twice"
 [ "$count" -gt 50 ] || complain "only $count sources: looked in the wrong place"
 exit "$failed"

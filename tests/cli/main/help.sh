@@ -9,6 +9,6 @@ done
 sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' long | grep -vx help >commands
 while read -r command; do
     qcbm help "$command" | diff <(qcbm "$command" --help) -
-    qcbm "$command" --help | grep -q "^Usage: qcbm $command "
+    grep -q "^Usage: qcbm $command " <(qcbm "$command" --help)
 done <commands
 [ "$(wc -l <commands)" -ge 10 ] || complain 'commands are missing'
