@@ -212,10 +212,12 @@ static int begin_change(struct qcbmi_refcounts *r, const struct qcbmi_refsector 
     sector->sector = key->sector;
     memcpy(sector->bytes, bytes, Q2_SECTOR);
     ret = keep(r, sector, err);
-    if (ret < 0)
+    if (ret < 0) {
         free(sector);
+        return ret;
+    }
     *out = sector;
-    return ret;
+    return 0;
 }
 
 int qcbmi_refcounts_set(struct qcbmi_refcounts *r, uint64_t cluster, uint64_t value, struct qcbm_error *err)
