@@ -552,7 +552,7 @@ def case_replace(work, granularity, disabled):
     work.qcbm('synth', '--replace', '--dry-run', *extra, 'top.qcow2', NAME)
     require(digest(work.path('top.qcow2')) == was, 'a dry run wrote')
     work.qcbm('synth', '--replace', *extra, 'top.qcow2', NAME)
-    g = granularity or 64 * KiB
+    g = granularity or 16 * KiB  # that of the old one
     verify(work, 'top.qcow2', NAME, ranges_outward(dirty, g, 4 * MiB), g, enabled=not disabled)
     others_kept(work, kept, other)
 
