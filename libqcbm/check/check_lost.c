@@ -19,12 +19,12 @@
 #define MAX_TABLES ((size_t)1 << 12) /* that are told one by one */
 #define CONTENT_BUDGET (UINT64_C(256) << 20)
 #define PIECE (UINT64_C(1) << 20)
-#define PIECE_COST UINT64_C(4096) /* at least, whatever a hole costs */
-#define HEAD 4u                   /* clusters of a run that are read before the rest of any */
+#define PIECE_COST UINT64_C(4096)    /* at least, whatever a hole costs */
+#define HEAD 4u                      /* clusters of a run that are read before the rest of any */
 #define L1_PIECE (UINT64_C(4) << 10) /* on the stack */
-#define FEW 16u          /* leaked clusters that an ordinary crash leaves */
-#define MIN_UNFLAGGED 4u /* entries of a table none of which tells more */
-#define SHOWN 4u         /* guest ranges in a message */
+#define FEW 16u                      /* leaked clusters that an ordinary crash leaves */
+#define MIN_UNFLAGGED 4u             /* entries of a table none of which tells more */
+#define SHOWN 4u                     /* guest ranges in a message */
 
 struct table {
     uint64_t cluster;
