@@ -7,12 +7,12 @@
  * States of a handle: sound -> failed, when a commit or reading back its result failed: then what is in memory may be
  * neither the old nor the new state, and the handle is good for closing only. The file is one of the two. */
 #include "bitmap/session.h"
-#include "base/sized.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/sized.h"
 #include "write/commit.h"
 #include "write/undo_save.h"
 

@@ -37,7 +37,7 @@ static void go_on(struct q2_l2_runs *r, struct q2_l2_run *run)
         }
         if ((raw | word) == 0)
             continue;
-        if (raw != follows || word != want || (raw & Q2_ENTRY_OFFSET_MASK) >= r->offset_end)
+        if (raw != follows || word != want || (raw & Q2_ENTRY_OFFSET_MASK) - 1 >= r->offset_end - 1) /* nor offset 0 */
             return;
         run->n++;
         follows += cs;

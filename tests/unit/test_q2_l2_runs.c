@@ -157,6 +157,28 @@ static void a_table_of_neighbours_is_one_run(void **state)
     free(table);
 }
 
+/* The same behind the first entries that are looked at together, where clusters are larger than what the offset's lowest
+ * bit stands for: 2^56 has no bit of an offset, and is a reserved one. */
+static void a_long_run_ends_where_offsets_end(void **state)
+{
+    struct q2_geometry g = geometry(12, 0);
+    uint8_t *table = calloc(1, g.cluster_size);
+    struct q2_l2_scan scan;
+    struct q2_l2_runs runs;
+    struct q2_l2_run list[Q2_L2_SCAN_MAX];
+
+    (void)state;
+    for (uint64_t i = 0; i <= Q2_L2_SCAN_MAX; i++)
+        be64_store(table + 8 * i, (UINT64_C(1) << 56) - (Q2_L2_SCAN_MAX - i) * 4096);
+    q2_l2_scan_init(&scan, &g, UINT64_MAX & ~UINT64_C(0xfff));
+    q2_l2_runs_begin(&runs, &scan, &g, table);
+    assert_int_equal(q2_l2_runs_next(&runs, list), 1);
+    assert_int_equal(list[0].n, Q2_L2_SCAN_MAX);
+    assert_int_equal(q2_l2_runs_next(&runs, list), 1);
+    assert_true(list[0].odd);
+    free(table);
+}
+
 /* The largest offset that an entry can have: a run must not count on into the bits above it. */
 static void a_run_ends_where_offsets_end(void **state)
 {
@@ -187,6 +209,7 @@ int main(void)
         cmocka_unit_test(runs_are_what_the_parser_says),
         cmocka_unit_test(a_table_of_neighbours_is_one_run),
         cmocka_unit_test(a_run_ends_where_offsets_end),
+        cmocka_unit_test(a_long_run_ends_where_offsets_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
