@@ -1,103 +1,14 @@
 /* synth.c - allocated clusters into a bitmap: the main job
  * SPDX-License-Identifier: MIT */
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "ops/synth.h"
+
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/sized.h"
-#include "bitmap/bitmap_edit.h"
-#include "bitmap/bitmap_load.h"
-#include "image/chain.h"
 #include "io/open.h"
 #include "ops/allocation.h"
-#include "ops/lost_tables.h"
-
-struct layer_figures {
-    char *filename;
-    uint64_t virtual_size, cluster_size, allocated_bytes;
-};
-
-struct qcbm_synth_result {
-    struct qcbm_synth_summary sum;
-    struct layer_figures *layers;
-    size_t layer_capacity;
-    char **notes;
-    size_t note_capacity;
-};
-
-/* One run of the job. */
-struct synth {
-    struct qcbm_edit *edit;
-    struct qcbm_image *handle; /* of the overlay */
-    struct qcbmi_image *overlay;
-    struct qcbm_synth_options opt;
-    struct qcbmi_chain chain;  /* the overlay alone, unless the job is about its chain */
-    size_t n_scanned;          /* layers from the top whose allocation counts */
-    struct qcbmi_dirtymap map; /* of the overlay's size */
-    struct qcbmi_damage damage;
-    struct qcbm_synth_result *result;
-};
-
-/* ---- the result ---- */
-
-void qcbm_synth_result_free(struct qcbm_synth_result *r)
-{
-    if (!r)
-        return;
-    for (uint32_t i = 0; i < r->sum.layers; i++)
-        free(r->layers[i].filename);
-    for (uint32_t i = 0; i < r->sum.notes; i++)
-        free(r->notes[i]);
-    free(r->layers);
-    free(r->notes);
-    free(r);
-}
-
-int qcbm_synth_result_summary(const struct qcbm_synth_result *r, struct qcbm_synth_summary *out, size_t size)
-{
-    return qcbmi_give_checked(out, size, &r->sum, sizeof(r->sum));
-}
-
-int qcbm_synth_result_layer(const struct qcbm_synth_result *r, uint32_t index, struct qcbm_synth_layer *out,
-                            size_t size)
-{
-    const struct layer_figures *l;
-    struct qcbm_synth_layer layer;
-
-    if (index >= r->sum.layers)
-        return QCBM_E_ARG;
-    l = &r->layers[index];
-    layer = (struct qcbm_synth_layer){ l->filename, "qcow2", l->virtual_size, l->cluster_size, l->allocated_bytes };
-    return qcbmi_give_checked(out, size, &layer, sizeof(layer));
-}
-
-const char *qcbm_synth_result_note(const struct qcbm_synth_result *r, uint32_t index)
-{
-    return index < r->sum.notes ? r->notes[index] : NULL;
-}
-
-static int add_note(struct qcbm_synth_result *r, struct qcbm_error *err, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int add_note(struct qcbm_synth_result *r, struct qcbm_error *err, const char *fmt, ...)
-{
-    char text[512];
-    va_list args;
-
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    if (qcbmi_grow_array(&r->notes, &r->note_capacity, r->sum.notes, sizeof(char *), err) < 0)
-        return QCBM_E_NOMEM;
-    r->notes[r->sum.notes] = qcbmi_memdup_nul(text, strlen(text), err);
-    if (!r->notes[r->sum.notes])
-        return QCBM_E_NOMEM;
-    r->sum.notes++;
-    return 0;
-}
 
 /* ---- the chain ---- */
 
@@ -134,20 +45,6 @@ static int open_chain(struct synth *s, struct qcbm_error *err)
 
 /* ---- what is dirty ---- */
 
-static int add_layer_figures(struct synth *s, const struct qcbmi_layer *l, uint64_t allocated, struct qcbm_error *err)
-{
-    struct qcbm_synth_result *r = s->result;
-    struct layer_figures f = { NULL, l->size, l->img->g.cluster_size, allocated };
-
-    if (qcbmi_grow_array(&r->layers, &r->layer_capacity, r->sum.layers, sizeof(f), err) < 0)
-        return QCBM_E_NOMEM;
-    f.filename = qcbmi_memdup_nul(l->filename, strlen(l->filename), err);
-    if (!f.filename)
-        return QCBM_E_NOMEM;
-    r->layers[r->sum.layers++] = f;
-    return 0;
-}
-
 static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi_progress *progress,
                       struct qcbm_error *err)
 {
@@ -162,7 +59,7 @@ static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi
                               "nothing about changes");
         s->result->sum.says_nothing = true;
         ret = qcbmi_dirtymap_set(&s->map, 0, l->size, err);
-        return ret < 0 ? ret : add_layer_figures(s, l, l->size, err);
+        return ret < 0 ? ret : qcbmi_synth_add_layer(s->result, l, l->size, err);
     }
     ret = qcbmi_allocation_mark(l->img, &s->map, &a, progress, err);
     if (ret < 0 && l->img != s->overlay)
@@ -176,7 +73,7 @@ static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi
                          "layer '%s': ", qcbmi_printable(text, sizeof(text), l->filename, strlen(l->filename)));
     }
     s->damage.count += a.damage.count;
-    return ret < 0 ? ret : add_layer_figures(s, l, a.allocated_bytes, err);
+    return ret < 0 ? ret : qcbmi_synth_add_layer(s->result, l, a.allocated_bytes, err);
 }
 
 /* A layer that is shorter than the top hides what longer layers below it have: the guest reads zeros there, though no
@@ -211,15 +108,15 @@ static int treat_tail(struct synth *s, struct qcbm_error *err)
         int ret = qcbmi_dirtymap_set(&s->map, base, top, err);
 
         return ret < 0 ? ret
-                       : add_note(s->result, err,
-                                  "the disk has grown by %" PRIu64 " bytes past the end of the base (%" PRIu64
-                                  "): all of them are dirty, written or not",
-                                  top - base, base);
+                       : qcbmi_synth_note(s->result, err,
+                                          "the disk has grown by %" PRIu64 " bytes past the end of the base (%" PRIu64
+                                          "): all of them are dirty, written or not",
+                                          top - base, base);
     }
-    return add_note(s->result, err,
-                    "the disk has grown by %" PRIu64 " bytes past the end of the base (%" PRIu64
-                    "): what is unallocated there is clean, extend the target with zeros",
-                    top - base, base);
+    return qcbmi_synth_note(s->result, err,
+                            "the disk has grown by %" PRIu64 " bytes past the end of the base (%" PRIu64
+                            "): what is unallocated there is clean, extend the target with zeros",
+                            top - base, base);
 }
 
 static int mark_all(struct synth *s, struct qcbm_error *err)
@@ -240,99 +137,11 @@ static int mark_all(struct synth *s, struct qcbm_error *err)
     if (ret == 0)
         ret = treat_tail(s, err);
     if (ret == 0 && s->result->sum.says_nothing)
-        ret = add_note(s->result, err, "a raw data file tells nothing of changes: all of the disk is dirty");
+        ret = qcbmi_synth_note(s->result, err, "a raw data file tells nothing of changes: all of the disk is dirty");
     else if (ret == 0 && !s->overlay->backing_file)
-        ret = add_note(s->result, err, "the image has no backing file: dirty is everything that it has allocated");
+        ret = qcbmi_synth_note(s->result, err,
+                               "the image has no backing file: dirty is everything that it has allocated");
     return ret;
-}
-
-/* ---- lost tables ---- */
-
-/* The clusters of bitmaps count; those of a layer below are not known yet. */
-static int look_for_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbmi_lost_tables *out,
-                         struct qcbm_error *err)
-{
-    struct qcbm_image handle = { .image = l->img };
-    int ret;
-
-    if (l->img == s->overlay || l->img == s->edit->img)
-        return qcbmi_lost_tables_look(l->img == s->overlay ? s->handle : s->edit->handle, out, err);
-    ret = qcbmi_bitmap_list_load(&handle, err);
-    if (ret == 0)
-        ret = qcbmi_lost_tables_look(&handle, out, err);
-    qcbmi_handle_clear(&handle);
-    return ret;
-}
-
-/* What a lost table maps is missing here. With evidence that is refused; a suspicion, which a crash can raise as well, is
- * a note. */
-static int treat_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbm_error *err)
-{
-    struct qcbmi_lost_tables lost;
-    char name[256], where[280] = "";
-    int ret = look_for_lost(s, l, &lost, err);
-
-    if (l->img != s->overlay)
-        snprintf(where, sizeof(where),
-                 "layer '%s': ", qcbmi_printable(name, sizeof(name), l->filename, strlen(l->filename)));
-    if (ret == 0 && lost.tables && !(s->opt.flags & (QCBM_SYNTH_FORCE | QCBM_SYNTH_ALLOW_DAMAGE)))
-        return qcbmi_fail(
-            err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
-            "%sa mapping table is lost, and what it maps would be missing: %s; 'qcbm check --explain' tells "
-            "more",
-            where, lost.evidence);
-    if (ret == 0 && lost.tables)
-        ret = add_note(s->result, err, "%s%" PRIu64 " mapping tables are lost, what they map is missing here: %s",
-                       where, lost.tables, lost.evidence);
-    if (ret == 0 && lost.suspicion[0])
-        ret = add_note(s->result, err, "%sif a mapping table is lost, what it maps is missing here: %s", where,
-                       lost.suspicion);
-    if (ret == 0 && lost.unknown[0])
-        ret = add_note(s->result, err, "%swhether a mapping table is lost cannot be told: %s", where, lost.unknown);
-    return ret;
-}
-
-static int treat_lost_in_all(struct synth *s, struct qcbm_error *err)
-{
-    int ret = 0;
-
-    for (size_t i = 0; ret == 0 && i < s->n_scanned; i++)
-        if (!s->chain.layers[i].img->g.raw_data_file) /* all of that is dirty */
-            ret = treat_lost(s, &s->chain.layers[i], err);
-    return ret;
-}
-
-static bool is_live(const struct synth *s)
-{
-    return (s->overlay->open_flags & QCBM_OPEN_FORCE_SHARE) || (s->opt.flags & QCBM_SYNTH_FORCE_SHARE);
-}
-
-/* Hints that the figures may be short of what a running program knows. */
-static int note_sharing(struct synth *s, struct qcbm_error *err)
-{
-    const struct qcbmi_bitmap_list *list = s->handle->bitmaps;
-    char text[256];
-
-    if (is_live(s))
-        return add_note(s->result, err, "read while others may write: what they hold in memory is missing here");
-    for (uint32_t i = 0; i < list->n; i++)
-        if (list->list[i].d.flags & Q2_BITMAP_IN_USE)
-            return add_note(
-                s->result, err,
-                "bitmap '%s' is marked in use: the image was not closed cleanly, or another host has it open",
-                qcbmi_printable(text, sizeof(text), list->list[i].d.name, list->list[i].d.name_len));
-    return 0;
-}
-
-/* A new bitmap records, whatever the old one did: too many dirty granules are better than too few. */
-static int note_replaced(struct synth *s, const char *name, struct qcbm_error *err)
-{
-    const struct qcbmi_edit_bitmap *b = qcbmi_edit_list_find(&s->edit->list, name);
-    bool records = !(s->opt.flags & QCBM_SYNTH_DISABLED);
-
-    if (!b || !(s->opt.flags & QCBM_SYNTH_REPLACE) || !records || (b->flags & Q2_BITMAP_AUTO))
-        return 0;
-    return add_note(s->result, err, "the bitmap that is replaced was disabled, the new one records");
 }
 
 static int judge_damage(struct synth *s, struct qcbm_error *err)
@@ -341,8 +150,8 @@ static int judge_damage(struct synth *s, struct qcbm_error *err)
     if (s->damage.count == 0)
         return 0;
     if (s->opt.flags & QCBM_SYNTH_ALLOW_DAMAGE)
-        return add_note(s->result, err, "%" PRIu64 " damaged entries count as dirty, the first: %s", s->damage.count,
-                        s->damage.first.message);
+        return qcbmi_synth_note(s->result, err, "%" PRIu64 " damaged entries count as dirty, the first: %s",
+                                s->damage.count, s->damage.first.message);
     if (err)
         *err = s->damage.first;
     return qcbmi_prefix(err, QCBM_E_UNSAFE, "damaged in %" PRIu64 " places, the first: ", s->damage.count);
@@ -374,46 +183,6 @@ static void count_bits(struct synth *s, const struct qcbmi_dirtymap *map)
     s->result->sum.dirty_bytes = qcbmi_dirtymap_dirty_bytes(map);
 }
 
-/* What a bitmap in use recorded since it was saved is allocated in its image; but the bits that were saved may be about
- * layers below it, which a bitmap of today does not look at. So they stay, and nothing is missing in the new one. */
-static int keep_saved_bits(struct synth *s, const struct qcbmi_edit_bitmap *old, struct qcbmi_dirtymap *to,
-                           struct qcbm_error *err)
-{
-    struct qcbmi_dirtymap saved = { 0 };
-    struct qcbm_error why = { .code = 0 };
-    int ret = qcbmi_bitmap_check_readable(s->edit->img, old->stored, true, &why);
-
-    if (ret == 0)
-        ret = qcbmi_bitmap_load(s->edit->img, old->stored, &saved, &why);
-    if (ret == 0)
-        ret = qcbmi_dirtymap_merge(to, &saved, &why);
-    if (ret == 0) {
-        s->result->sum.kept_bits = true;
-        ret = add_note(s->result, err, "the bitmap was in use: what was dirty when it was last saved is dirty, too");
-    } else if (ret == QCBM_E_CORRUPT || ret == QCBM_E_UNSAFE) {
-        ret =
-            add_note(s->result, err,
-                     "the bitmap was in use, and what was saved of it cannot be read (%s): what it had of other layers "
-                     "is missing",
-                     why.message);
-    } else if (err) {
-        *err = why;
-    }
-    qcbmi_dirtymap_free(&saved);
-    return ret;
-}
-
-static int keep_all_saved_bits(struct synth *s, const char *name, struct qcbmi_dirtymap *to, struct qcbm_error *err)
-{
-    const struct qcbmi_edit_bitmap *b = qcbmi_edit_list_find(&s->edit->list, name);
-    int ret = 0;
-
-    for (; ret == 0 && b && (s->opt.flags & QCBM_SYNTH_REPLACE); b = b->next)
-        if (b->stored && !b->bits_changed && (b->stored->d.flags & Q2_BITMAP_IN_USE))
-            ret = keep_saved_bits(s, b, to, err);
-    return ret;
-}
-
 /* The bitmap appears in the edit with all its bits, as the last thing that happens, or not at all. */
 static int take_over(struct synth *s, const char *name, unsigned gran_bits, struct qcbm_error *err)
 {
@@ -433,7 +202,7 @@ static int take_over(struct synth *s, const char *name, unsigned gran_bits, stru
     if (ret == 0)
         ret = qcbmi_dirtymap_merge(&map, &s->map, err);
     if (ret == 0 && !b)
-        ret = keep_all_saved_bits(s, name, &map, err);
+        ret = qcbmi_synth_keep_saved(s, name, &map, err);
     if (ret == 0)
         count_bits(s, &map);
     s->result->sum.enabled = (b ? b->flags : flags) & Q2_BITMAP_AUTO;
@@ -494,16 +263,16 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
     if (ret == 0)
         ret = judge_damage(s, err);
     if (ret == 0)
-        ret = treat_lost_in_all(s, err);
+        ret = qcbmi_synth_treat_lost(s, err);
     if (ret == 0)
-        ret = note_sharing(s, err);
+        ret = qcbmi_synth_note_sharing(s, err);
     if (ret == 0)
-        ret = note_replaced(s, name, err);
+        ret = qcbmi_synth_note_replaced(s, name, err);
     if (ret == 0)
         ret = check_fits(s, err);
     if (ret == 0)
         ret = take_over(s, name, gran_bits, err);
-    s->edit->of_live_data |= ret == 0 && is_live(s);
+    s->edit->of_live_data |= ret == 0 && qcbmi_synth_is_live(s);
     return ret;
 }
 

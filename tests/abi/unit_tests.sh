@@ -38,6 +38,10 @@ bitmap_export: bitmap_transfer
 bitmap_import: bitmap_transfer
 fingerprint: bitmap_transfer
 lost_tables: interop/lost_tables.py
+synth_result: synth
+synth_notes: synth
+synth_lost: interop/lost_tables.py
+synth_saved: synth interop/cures.py
 chain_api: interop/chain.py
 read_api: data interop/read.py
 usage_api: image_api interop/info.py

@@ -1,0 +1,57 @@
+/* synth.h - what the parts of one synth share
+ * SPDX-License-Identifier: MIT */
+#ifndef QCBMI_SYNTH_H
+#define QCBMI_SYNTH_H
+
+#include "bitmap/bitmap_edit.h"
+#include "image/chain.h"
+#include "image/tables.h"
+
+struct layer_figures {
+    char *filename;
+    uint64_t virtual_size, cluster_size, allocated_bytes;
+};
+
+struct qcbm_synth_result {
+    struct qcbm_synth_summary sum;
+    struct layer_figures *layers;
+    size_t layer_capacity;
+    char **notes;
+    size_t note_capacity;
+};
+
+/* One run of the job. */
+struct synth {
+    struct qcbm_edit *edit;
+    struct qcbm_image *handle; /* of the overlay */
+    struct qcbmi_image *overlay;
+    struct qcbm_synth_options opt;
+    struct qcbmi_chain chain;  /* the overlay alone, unless the job is about its chain */
+    size_t n_scanned;          /* layers from the top whose allocation counts */
+    struct qcbmi_dirtymap map; /* of the overlay's size */
+    struct qcbmi_damage damage;
+    struct qcbm_synth_result *result;
+};
+
+/* ---- synth_result.c: figures and notes for the caller ---- */
+
+int qcbmi_synth_add_layer(struct qcbm_synth_result *r, const struct qcbmi_layer *l, uint64_t allocated,
+                          struct qcbm_error *err);
+int qcbmi_synth_note(struct qcbm_synth_result *r, struct qcbm_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- synth_notes.c: what the figures may be short of, and what changes beside them ---- */
+
+bool qcbmi_synth_is_live(const struct synth *s);
+int qcbmi_synth_note_sharing(struct synth *s, struct qcbm_error *err);
+int qcbmi_synth_note_replaced(struct synth *s, const char *name, struct qcbm_error *err);
+
+/* ---- synth_lost.c: lost mapping tables in the layers that count ---- */
+
+int qcbmi_synth_treat_lost(struct synth *s, struct qcbm_error *err);
+
+/* ---- synth_saved.c: what a bitmap in use had when it was saved, into @to ---- */
+
+int qcbmi_synth_keep_saved(struct synth *s, const char *name, struct qcbmi_dirtymap *to, struct qcbm_error *err);
+
+#endif
