@@ -63,6 +63,8 @@ static int run_pass(struct check *c)
     c->voice = CHECK_LOUD;
     if (ret == 0)
         ret = qcbmi_check_collect_suspects(c);
+    if (ret == 0 && c->counted)
+        ret = c->counted(c, c->counted_for);
     qcbmi_check_end_pass(c);
     c->r.passes++;
     return ret;
@@ -152,7 +154,7 @@ static int count_all(struct check *c)
     return ret < 0 ? ret : run_passes(c);
 }
 
-static int run(struct check *c)
+int qcbmi_check_run(struct check *c)
 {
     int ret = count_all(c);
 
@@ -175,7 +177,7 @@ static int run(struct check *c)
     return ret < 0 ? ret : qcbmi_check_tell_kinds(c);
 }
 
-static void free_check(struct check *c)
+void qcbmi_check_free(struct check *c)
 {
     qcbmi_check_end_pass(c);
     qcbmi_holes_free(&c->holes);
@@ -191,27 +193,39 @@ static void free_check(struct check *c)
     qcbmi_check_leaks_free(&c->lost);
 }
 
+int qcbmi_check_begin(struct check *c, struct qcbm_image *handle, const struct qcbm_check_options *options,
+                      struct qcbm_error *err)
+{
+    int ret;
+
+    *c = (struct check){ .handle = handle,
+                         .img = handle->image,
+                         .g = &handle->image->g,
+                         .o = QCBM_CHECK_OPTIONS_INIT,
+                         .err = err,
+                         .voice = CHECK_LOUD };
+    ret = qcbmi_take_options(&c->o, sizeof(c->o), options, err);
+    if (ret < 0)
+        return ret;
+    c->o.memory = u64_max(c->o.memory, MIN_MEMORY);
+    c->progress = (struct qcbmi_progress){ .to = c->o.progress };
+    qcbmi_holes_init(&c->holes, &c->img->io);
+    c->file_len = align_up(c->img->io.size, Q2_SECTOR);
+    return 0;
+}
+
 int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,
                size_t size, struct qcbm_error *err)
 {
-    struct check c = { .handle = img,
-                       .img = img->image,
-                       .g = &img->image->g,
-                       .o = QCBM_CHECK_OPTIONS_INIT,
-                       .err = err,
-                       .voice = CHECK_LOUD };
+    struct check c;
     int ret = qcbmi_check_size(size, err);
 
     if (ret == 0)
-        ret = qcbmi_take_options(&c.o, sizeof(c.o), options, err);
+        ret = qcbmi_check_begin(&c, img, options, err);
     if (ret < 0)
         return ret;
-    c.o.memory = u64_max(c.o.memory, MIN_MEMORY);
-    c.progress = (struct qcbmi_progress){ .to = c.o.progress };
-    qcbmi_holes_init(&c.holes, &c.img->io);
-    c.file_len = align_up(c.img->io.size, Q2_SECTOR);
-    ret = run(&c);
-    free_check(&c);
+    ret = qcbmi_check_run(&c);
+    qcbmi_check_free(&c);
     qcbmi_give(out, size, &c.r, sizeof(c.r));
     return ret;
 }

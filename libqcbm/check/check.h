@@ -139,6 +139,8 @@ struct check {
 
     struct check_suspects *suspects;
     struct check_lost lost;
+    int (*counted)(struct check *c, void *counted_for); /* NULL, or called in each pass when all of it is counted */
+    void *counted_for;
     struct qcbmi_progress progress;
     struct qcbmi_holes holes;
 };
@@ -148,6 +150,14 @@ static inline bool check_is_first(const struct check *c)
 {
     return c->r.passes == 0;
 }
+
+/* ---- check.c: for those who go on with what a check knows: qcbm_check() is the three in a row ---- */
+
+/* Fills @c, which borrows @handle and @err and is to be freed if this returns 0. */
+int qcbmi_check_begin(struct check *c, struct qcbm_image *handle, const struct qcbm_check_options *options,
+                      struct qcbm_error *err);
+int qcbmi_check_run(struct check *c);
+void qcbmi_check_free(struct check *c);
 
 /* ---- check_findings.c: problems, totals, the budget ---- */
 
