@@ -16,12 +16,6 @@
 
 enum { EXIT_CORRUPT = 2, EXIT_LEAKS = 3, EXIT_NO_CHECK = 63 };
 
-struct check_args {
-    struct common_args common;
-    const char *repair, *cache;
-    uint64_t memory;
-    bool explain, strict, untrusted;
-};
 COMMON_ARGS_FIRST(struct check_args);
 
 #define FLAG(name, member, help) OPT_ROW(struct check_args, name, 0, OPT_FLAG, member, NULL, help)
@@ -43,7 +37,11 @@ static const struct opt check_opts[] = {
     OPT_COMMON_NO_LOCK,
     OPT_COMMON_NO_SANDBOX,
     OPT_ROW(struct check_args, NULL, 'T', OPT_STRING, cache, "CACHE", "cache mode of qemu-img; without effect"),
-    OPT_ROW(struct check_args, "repair", 'r', OPT_STRING, repair, "leaks|all", "not yet: check only reports"),
+    OPT_ROW(struct check_args, "repair", 'r', OPT_STRING, repair, "leaks|all|bitmaps",
+            "repair leaks, all that can be repaired, or bitmaps alone"),
+    OPT_COMMON_DRY_RUN,
+    OPT_COMMON_UNDO,
+    FLAG("force", common.force, "with -r: free leaks, too, that may be what something\nlost had mapped"),
     OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
@@ -99,6 +97,29 @@ static int check(struct qcbm_image *img, const struct check_args *args, struct c
     return code;
 }
 
+/* The first pass, the repairs, and what is left of it. */
+static int repair(struct qcbm_image *img, const struct check_args *args, struct check_report *r)
+{
+    struct check_report first = { .path = r->path, .repairs = check_repair_level(args->repair) };
+    struct check_repairs repairs = { .dry_run = args->common.dry_run };
+    int code = EXIT_FAILED;
+
+    r->json = args->common.output == OUTPUT_JSON;
+    r->later = true;
+    r->repaired = &repairs;
+    if (check_repair(img, args, &first, r, &repairs)) {
+        if (!args->common.quiet && !r->json)
+            check_print_repairs(&repairs);
+        if (r->later)
+            check_report_tell(r);
+        code = finish(args, r);
+    }
+    check_repairs_clear(&repairs);
+    check_report_clear(&first);
+    check_report_clear(r);
+    return code;
+}
+
 static int no_checks(void)
 {
     cmd_error("This image format does not support checks");
@@ -118,7 +139,8 @@ static struct qcbm_image *open_image(const struct check_args *args, int *code)
         *code = no_checks();
         return NULL;
     }
-    if (!common_open_disk(&args->common, common_reading(&args->common), &disk))
+    if (!common_open_disk(&args->common, args->repair ? common_writing(&args->common) : common_reading(&args->common),
+                          &disk))
         return NULL;
     if (disk.raw)
         *code = no_checks();
@@ -153,6 +175,22 @@ static bool is_cache_mode(const char *text)
     return false;
 }
 
+/* Do the options go together? Prints the error. */
+static bool check_usage(const struct cmd *cmd, const struct check_args *args)
+{
+    if (args->repair && check_repair_level(args->repair) == QCBM_REPAIR_NONE)
+        cmd_usage_error(cmd, "Unknown option value for -r (expecting 'leaks', 'all' or 'bitmaps'): %s", args->repair);
+    else if (!args->repair && (args->common.dry_run || args->common.undo || args->common.force))
+        cmd_usage_error(cmd, "--dry-run, --undo and --force go with -r only");
+    else if (args->repair && args->untrusted)
+        cmd_usage_error(cmd, "--untrusted and -r do not go together");
+    else if (args->repair && args->common.force_share && !args->common.dry_run)
+        cmd_usage_error(cmd, "-U is for reading: with -r it goes with --dry-run only");
+    else
+        return true;
+    return false;
+}
+
 static int run_check(const struct cmd *cmd, int argc, char **argv)
 {
     struct check_args args = { 0 };
@@ -165,32 +203,28 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
 
     if (code != OPT_GO_ON)
         return code;
-    if (args.repair && strcmp(args.repair, "leaks") != 0 && strcmp(args.repair, "all") != 0)
-        return cmd_usage_error(cmd, "Unknown option value for -r (expecting 'leaks' or 'all'): %s", args.repair);
-    if (args.repair)
-        return cmd_error(
-            "-r is not supported, check only reports: 'qcbm check --explain %s' names the way to repair it that "
-            "keeps snapshots and bitmaps",
-            args.common.path);
+    if (!check_usage(cmd, &args))
+        return EXIT_FAILED;
     if (args.cache && !is_cache_mode(args.cache))
         return cmd_error("Invalid source cache option: %s", args.cache);
     report.path = args.common.path; /* as it was typed, which is what qemu-img calls it */
     if (!common_take_name(&args.common))
         return EXIT_FAILED;
-    common_shut_in(&args.common, false, NULL);
+    if (!args.repair || args.common.dry_run)
+        common_shut_in(&args.common, false, NULL);
     if (args.untrusted)
         return judge(&args);
     struct qcbm_image *img = open_image(&args, &code);
     if (!img)
         return code;
-    code = check(img, &args, &report);
+    code = args.repair ? repair(img, &args, &report) : check(img, &args, &report);
     qcbm_close(img);
     return code;
 }
 
 const struct cmd cmd_check = {
     .name = "check",
-    .summary = "Check a qcow2 image as qemu-img check does, and its bitmaps.",
+    .summary = "Check a qcow2 image as qemu-img check does, and its bitmaps; repair it.",
     .opts = check_opts,
     .run = run_check,
     .exit_codes = "0 good, 1 could not check, 2 corruptions, 3 leaks and no corruption, 63 no qcow2 image",

@@ -4,6 +4,8 @@
 #ifndef QCBM_TOOL_CMD_CHECK_H
 #define QCBM_TOOL_CMD_CHECK_H
 
+#include "common_args.h"
+#include "plan_out.h"
 #include "qcbm.h"
 
 enum { CHECK_MAX_KINDS = 128 };
@@ -20,9 +22,31 @@ struct check_kind { /* its strings but the cure are static */
     enum qcbm_repair_level repair;
 };
 
+struct check_args {
+    struct common_args common;
+    const char *repair, *cache;
+    uint64_t memory;
+    bool explain, strict, untrusted;
+};
+
+/* What qcbm check -r has done, or would do. */
+struct check_repairs {
+    bool dry_run;
+    struct qcbm_repair_result result;
+    struct check_repair { /* its strings are copies, or NULL */
+        struct qcbm_repair_row row;
+        char *code, *bitmap, *done, *kept, *lost;
+    } * rows;
+    size_t n_rows, capacity;
+    struct plan plan; /* the steps of a dry run */
+};
+
 struct check_report {
     const char *path;
-    bool json; /* findings are kept for it */
+    bool json;                      /* findings are kept for it */
+    bool later;                     /* findings are kept, to be told later */
+    enum qcbm_repair_level repairs; /* findings that this level mends are told as QEMU tells them when it repairs */
+    const struct check_repairs *repaired; /* NULL: nothing was to be repaired */
     struct qcbm_check_result result;
     struct check_listed *listed; /* for JSON */
     size_t n_listed, listed_capacity;
@@ -39,8 +63,18 @@ int check_report_finding(void *report, const struct qcbm_check_finding *f);
 int check_report_kind(void *report, const struct qcbm_check_kind *kind);
 void check_report_clear(struct check_report *r);
 
+/* Tell findings that were kept for later. */
+void check_report_tell(struct check_report *r);
+
+/* cmd_check_repair.c: qcbm check -r. Repair @img, of which @r then has what is left; prints the error. */
+enum qcbm_repair_level check_repair_level(const char *name); /* QCBM_REPAIR_NONE: there is no such */
+bool check_repair(struct qcbm_image *img, const struct check_args *args, struct check_report *first,
+                  struct check_report *r, struct check_repairs *repairs);
+void check_repairs_clear(struct check_repairs *repairs);
+
 /* cmd_check_out.c: totals on stdout, and the consequences on stderr. */
 void check_print_text(const struct qcbm_check_result *r);
+void check_print_repairs(const struct check_repairs *repairs); /* in front of them */
 void check_print_json(const struct check_report *r);
 void check_explain(const struct check_report *r);
 

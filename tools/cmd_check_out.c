@@ -93,6 +93,53 @@ static void write_problems(struct json_writer *w, const struct check_report *r)
     json_end_array(w);
 }
 
+static void json_unless_null(struct json_writer *w, const char *key, const char *value)
+{
+    if (value)
+        json_string(w, key, value);
+}
+
+static void write_repairs(struct json_writer *w, const struct check_repairs *repairs)
+{
+    json_unless_zero(w, "corruptions-fixed", repairs->result.corruptions_fixed);
+    json_unless_zero(w, "leaks-fixed", repairs->result.leaks_fixed);
+    json_bool(w, "dry-run", repairs->dry_run);
+    json_begin_array(w, "repairs");
+    for (size_t i = 0; i < repairs->n_rows; i++) {
+        const struct check_repair *r = &repairs->rows[i];
+
+        json_begin_object(w, NULL);
+        json_string(w, "code", r->code);
+        if (r->row.offset != QCBM_NO_OFFSET)
+            json_u64(w, "offset", r->row.offset);
+        if (r->row.guest_length) {
+            json_u64(w, "guest-offset", r->row.guest_offset);
+            json_u64(w, "guest-length", r->row.guest_length);
+        }
+        json_unless_null(w, "bitmap", r->bitmap);
+        json_unless_null(w, "done", r->done);
+        json_unless_null(w, "kept", r->kept);
+        json_unless_null(w, "lost", r->lost);
+        json_end_object(w);
+    }
+    json_end_array(w);
+    if (repairs->dry_run)
+        plan_write_steps(&repairs->plan, w);
+}
+
+/* qemu-img's words where it counts, and where there is more or less to say, others. */
+void check_print_repairs(const struct check_repairs *repairs)
+{
+    const struct qcbm_repair_result *r = &repairs->result;
+
+    if (r->writes == 0)
+        return;
+    plan_print_steps(&repairs->plan, stdout);
+    printf("The following inconsistencies were found and %s:\n", repairs->dry_run ? "would be repaired" : "repaired");
+    printf("\n    %" PRIu64 " leaked clusters\n    %" PRIu64 " corruptions\n\n", r->leaks_fixed, r->corruptions_fixed);
+    printf("%s\n", repairs->dry_run ? "The image would then be so:" : "Double checking the fixed image now...");
+}
+
 void check_print_json(const struct check_report *r)
 {
     const struct qcbm_check_result *t = &r->result;
@@ -109,6 +156,8 @@ void check_print_json(const struct check_report *r)
     json_unless_zero(&w, "allocated-clusters", t->allocated_clusters);
     json_unless_zero(&w, "compressed-clusters", t->compressed_clusters);
     json_string(&w, "format", "qcow2");
+    if (r->repaired)
+        write_repairs(&w, r->repaired);
     json_unless_zero(&w, "damages", t->damages);
     json_unless_zero(&w, "warnings", t->warnings);
     json_unless_zero(&w, "passes", t->passes > 1 ? t->passes : 0);

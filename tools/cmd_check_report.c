@@ -67,15 +67,32 @@ static void print_line(const char *text, enum tone tone)
     fputc('\n', stderr);
 }
 
-int check_report_finding(void *opaque, const struct qcbm_check_finding *f)
+/* Does a repair of @level deal with it? */
+static bool is_mended(enum qcbm_repair_level level, const struct qcbm_problem *problem)
 {
-    struct check_report *r = opaque;
+    return level != QCBM_REPAIR_NONE && (problem->repair == level || (level == QCBM_REPAIR_ALL && problem->repair));
+}
 
-    if (r->json)
-        list_finding(r, f);
+/* QEMU tells of what it repairs in another first word. */
+static void print_repairing(const char *message)
+{
+    static const char *const words[] = { "ERROR", "Leaked" };
+    char line[512];
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strncmp(message, words[i], strlen(words[i])) == 0)
+            message += strlen(words[i]);
+    snprintf(line, sizeof line, "Repairing%s%s", *message == ' ' ? "" : " ", message);
+    print_line(line, TONE_NOTE);
+}
+
+static void tell(struct check_report *r, const struct qcbm_check_finding *f)
+{
     if (f->problem->id == QCBM_PROBLEM_SNAPSHOT_TABLE) {
         r->stays_silent = true;
         cmd_error("%s", f->message);
+    } else if (f->problem->qemu_text && is_mended(r->repairs, f->problem)) {
+        print_repairing(f->message);
     } else if (f->problem->qemu_text) {
         print_line(f->message, f->problem->severity == QCBM_CHECK_LEAK ? TONE_WARNING : TONE_ERROR);
         if (f->hint)
@@ -85,7 +102,27 @@ int check_report_finding(void *opaque, const struct qcbm_check_finding *f)
     } else {
         cmd_error("error: [%s] %s", f->problem->code, f->message);
     }
+}
+
+int check_report_finding(void *opaque, const struct qcbm_check_finding *f)
+{
+    struct check_report *r = opaque;
+
+    if (r->json || r->later)
+        list_finding(r, f);
+    if (!r->later)
+        tell(r, f);
     return 0;
+}
+
+void check_report_tell(struct check_report *r)
+{
+    for (size_t i = 0; i < r->n_listed; i++) {
+        struct qcbm_check_finding f = r->listed[i].f;
+
+        f.message = r->listed[i].message;
+        tell(r, &f);
+    }
 }
 
 void check_report_clear(struct check_report *r)

@@ -768,6 +768,62 @@ QCBM_API uint64_t qcbm_check_left_out(const struct qcbm_check_report *report);
 /* NULL is fine. */
 QCBM_API void qcbm_check_close(struct qcbm_check_report *report);
 
+/* ---- repair ------------------------------------------------------------------------------------------------------ */
+
+struct qcbm_repair_row {                 /* its strings live until the callback returns */
+    const char *code;                    /* stable, e.g. "bitmap-rescued" */
+    uint64_t offset;                     /* of what is repaired, in the image file, or QCBM_NO_OFFSET */
+    uint64_t guest_offset, guest_length; /* the range of the disk that it is about; length 0: none in particular */
+    const char *bitmap;                  /* name of the bitmap that it is about, any bytes; NULL if there is none */
+    const char *done;                    /* what is done, one line */
+    const char *kept, *lost;             /* what stays, and what is gone, one line each; NULL: nothing to tell */
+};
+/* A non-zero return stops the repair with QCBM_E_ABORTED and nothing written. */
+typedef int qcbm_repair_fn(void *opaque, const struct qcbm_repair_row *row);
+
+enum qcbm_repair_flag {
+    QCBM_REPAIR_DRY_RUN = 1u << 0, /* plan and look at the result, write nothing; the image may be open for reading */
+    QCBM_REPAIR_FORCE = 1u << 1    /* free leaks, too, that may be what something lost had mapped */
+};
+
+struct qcbm_repair_options {
+    size_t struct_size;
+    enum qcbm_repair_level level; /* what is repaired; QCBM_REPAIR_ALL has all that there is */
+    unsigned flags;               /* enum qcbm_repair_flag */
+    const char *undo;             /* a new file for qcbm_undo(), see qcbm_edit_set_undo(); NULL: none */
+    uint64_t memory;              /* as in qcbm_check_options */
+    qcbm_check_fn *finding;       /* what the first pass of the check finds; may be NULL, as all functions here */
+    qcbm_check_kind_fn *kind;
+    qcbm_check_fn *left; /* what the second pass finds, on the repaired image; without repairs there is none */
+    qcbm_check_kind_fn *left_kind;
+    qcbm_repair_fn *row;                      /* called for each repair, between the two */
+    qcbm_plan_fn *step;                       /* called for each write in order, before the first */
+    void *opaque;                             /* of all of these */
+    const struct qcbm_progress *progress;     /* of each pass of the check by itself */
+    struct qcbm_check_result *before, *after; /* totals of the passes, filled on failure too; may be NULL */
+    size_t check_result_size;                 /* of each of them */
+};
+#define QCBM_REPAIR_OPTIONS_INIT                                                                                       \
+    {                                                                                                                  \
+        sizeof(struct qcbm_repair_options), QCBM_REPAIR_ALL, 0, NULL, UINT64_C(256) << 20, NULL, NULL, NULL, NULL,     \
+            NULL, NULL, NULL, NULL, NULL, NULL, 0                                                                      \
+    }
+
+struct qcbm_repair_result {
+    uint64_t corruptions_fixed, leaks_fixed; /* by which the second pass has fewer; as qemu-img counts them */
+    uint32_t rows;
+    uint32_t writes, flushes; /* no writes: there was nothing to repair */
+    uint64_t bytes_written, clusters_allocated, clusters_freed, file_growth;
+};
+
+/* Check @img, repair it in memory, check the result, and write it: in one commit, so that qcbm_undo() takes all of it back.
+ * A result with more errors than before is refused. What is kept, and what is lost, is told row by row.
+ * @options NULL = defaults.
+ * Returns 0 whatever is left; QCBM_E_UNSAFE (something stands in the way; nothing was written), QCBM_E_READONLY,
+ * QCBM_E_NOSPACE, QCBM_E_LIMIT, QCBM_E_EXISTS (the undo file), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_repair(struct qcbm_image *img, const struct qcbm_repair_options *options,
+                         struct qcbm_repair_result *out, size_t size, struct qcbm_error *err);
+
 /* ---- untrusted images -------------------------------------------------------------------------------------------- */
 
 struct qcbm_verdict_reason { /* its strings live until the callback returns */

@@ -42,6 +42,8 @@ synth_result: synth
 synth_notes: synth
 synth_lost: interop/lost_tables.py
 synth_saved: synth interop/cures.py
+repair: interop/repair.py
+repair_bitmaps: interop/repair.py
 chain_api: interop/chain.py
 read_api: data interop/read.py
 usage_api: image_api interop/info.py

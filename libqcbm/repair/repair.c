@@ -1,0 +1,287 @@
+/* repair.c - the repair of an image: its order of work
+ * SPDX-License-Identifier: MIT
+ *
+ * States, and what brings a repair from one to the next:
+ *
+ *   as it was   the first pass of the check has run; nothing is changed anywhere
+ *   planned     each step has looked at the shadow, the image as the steps before it would leave it, and its plan was carried
+ *               out there; the whole is the stages of all of them, one after the other
+ *   looked at   the second pass of the check has run on the shadow. What is worse than before is refused here; a dry run
+ *               ends here
+ *   committed   the whole was carried out on the image by one commit, with one undo file
+ *
+ * What holds throughout:
+ * - Nothing is written before all is planned and has been looked at. r->img stays what the file is up to the commit.
+ * - Each step leaves an image that is no worse than it found: a cut between two of them leaves one of these, and the repair
+ *   can be run again to the same end.
+ * - Bits of bitmaps are read from the image as it was, so no step before them can lose any.
+ * - Marks that say "damaged" go last, and only where the second pass found nothing. */
+#include "repair/repair.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/sized.h"
+#include "bitmap/session.h"
+#include "io/io_shadow.h"
+#include "write/commit.h"
+
+#define AT(level) (1u << QCBM_REPAIR_##level)
+
+static const struct qcbmi_repair_step steps[] = {
+    { AT(ALL) | AT(BITMAPS), false, qcbmi_repair_bitmaps },
+};
+
+/* ---- a step's plan into the shadow and the whole ---- */
+
+static int copy_write(struct qcbmi_plan *to, const struct qcbmi_plan_write *w, struct qcbm_error *err)
+{
+    uint8_t *bytes;
+    int ret;
+
+    if (w->source.bytes)
+        return qcbmi_plan_write(to, w->what, w->off, w->source.bytes, w->len, err);
+    bytes = qcbmi_alloc_array(w->len, 1, err);
+    ret = bytes ? qcbmi_source_load(&w->source, 0, bytes, w->len, err) : QCBM_E_NOMEM;
+    if (ret < 0) {
+        free(bytes);
+        return ret;
+    }
+    return qcbmi_plan_write_owned(to, w->what, w->off, bytes, w->len, err);
+}
+
+static int copy_stages(struct qcbmi_plan *to, const struct qcbmi_plan *from, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < from->n; i++) {
+        const struct qcbmi_plan_stage *stage = &from->stages[i];
+
+        if (stage->n)
+            ret = qcbmi_plan_stage(to, stage->name, stage->switches, err);
+        for (size_t j = 0; ret == 0 && j < stage->n; j++)
+            ret = copy_write(to, &stage->writes[j], err);
+    }
+    for (size_t i = 0; ret == 0 && i < from->n_relied; i++)
+        ret = qcbmi_plan_relies(to, from->relied[i].off, from->relied[i].len, err);
+    return ret;
+}
+
+int qcbmi_repair_commit(struct qcbmi_repair *r, const struct qcbmi_plan *plan, struct qcbm_error *err)
+{
+    struct qcbmi_plan *to = &r->whole;
+    int ret = copy_stages(to, plan, err);
+
+    if (ret == 0)
+        ret = qcbmi_commit_and_reload(plan, r->work, err);
+    to->end = r->work->image->io.size;
+    to->clusters_allocated += plan->clusters_allocated;
+    to->clusters_freed += plan->clusters_freed;
+    to->stale_clusters_kept += plan->stale_clusters_kept;
+    to->stale_bitmaps += plan->stale_bitmaps;
+    to->gives_up_recording |= plan->gives_up_recording;
+    return ret;
+}
+
+int qcbmi_repair_tell(struct qcbmi_repair *r, const struct qcbm_repair_row *row, struct qcbm_error *err)
+{
+    r->r.rows++;
+    return r->o.row && r->o.row(r->o.opaque, row) ? qcbmi_fail_stopped(err) : 0;
+}
+
+/* ---- the passes of the check ---- */
+
+static int note_kind(void *opaque, const struct qcbm_check_kind *kind)
+{
+    struct qcbmi_repair *r = opaque;
+
+    r->met[kind->problem->id] = true;
+    return r->o.kind ? r->o.kind(r->o.opaque, kind) : 0;
+}
+
+static int note_finding(void *opaque, const struct qcbm_check_finding *f)
+{
+    struct qcbmi_repair *r = opaque;
+
+    return r->o.finding ? r->o.finding(r->o.opaque, f) : 0;
+}
+
+static int first_pass(struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    struct qcbm_check_options o = QCBM_CHECK_OPTIONS_INIT;
+
+    o.memory = r->o.memory;
+    o.progress = r->o.progress;
+    o.finding = note_finding;
+    o.kind = note_kind;
+    o.opaque = r;
+    return qcbm_check(r->img, &o, &r->before, sizeof(r->before), err);
+}
+
+static int second_pass(struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    struct qcbm_check_options o = QCBM_CHECK_OPTIONS_INIT;
+
+    o.memory = r->o.memory;
+    o.progress = r->o.progress;
+    o.finding = r->o.left;
+    o.kind = r->o.left_kind;
+    o.opaque = r->o.opaque;
+    return qcbm_check(r->work, &o, &r->after, sizeof(r->after), err);
+}
+
+static bool is_clean(const struct qcbm_check_result *r)
+{
+    return r->corruptions + r->leaks + r->check_errors + r->damages == 0;
+}
+
+static int refuse_worse(const struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    if (r->after.corruptions <= r->before.corruptions && r->after.check_errors <= r->before.check_errors)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                      "repaired, the image would have %" PRIu64 " errors instead of %" PRIu64 "; nothing was written",
+                      r->after.corruptions + r->after.check_errors, r->before.corruptions + r->before.check_errors);
+}
+
+/* ---- the order of work ---- */
+
+static int run_steps(struct qcbmi_repair *r, bool when_clean, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < sizeof(steps) / sizeof(steps[0]); i++)
+        if (steps[i].when_clean == when_clean && (steps[i].levels & 1u << r->o.level))
+            ret = steps[i].run(r, err);
+    return ret;
+}
+
+static int plan_all(struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    int ret = run_steps(r, false, err);
+
+    if (ret < 0)
+        return ret;
+    if (r->whole.n == 0) /* the marks alone are left */
+        return is_clean(&r->before) ? run_steps(r, true, err) : 0;
+    ret = second_pass(r, err);
+    if (ret == 0)
+        ret = refuse_worse(r, err);
+    return ret == 0 && is_clean(&r->after) ? run_steps(r, true, err) : ret;
+}
+
+static uint64_t fewer(uint64_t before, uint64_t after)
+{
+    return before > after ? before - after : 0;
+}
+
+static int tell_plan(struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    struct qcbm_plan_summary s;
+
+    qcbmi_plan_summary(&r->whole, r->img->image, &s);
+    r->r.corruptions_fixed = fewer(r->before.corruptions, r->after.corruptions);
+    r->r.leaks_fixed = fewer(r->before.leaks, r->after.leaks);
+    r->r.writes = s.writes;
+    r->r.flushes = s.flushes;
+    r->r.bytes_written = s.bytes_written;
+    r->r.clusters_allocated = s.clusters_allocated;
+    r->r.clusters_freed = s.clusters_freed;
+    r->r.file_growth = s.file_growth;
+    return r->o.step ? qcbmi_plan_each(&r->whole, r->o.step, r->o.opaque, err) : 0;
+}
+
+static int commit(struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    if (r->o.flags & QCBM_REPAIR_DRY_RUN)
+        return qcbmi_plan_check_space(&r->whole, r->img->image, err);
+    r->whole.undo_path = r->o.undo;
+    return r->r.writes ? qcbmi_commit_and_reload(&r->whole, r->img, err) : 0;
+}
+
+static int open_work(struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    struct qcbmi_image *img = r->img->image;
+    struct qcbmi_shadow *shadow = NULL;
+    struct qcbmi_io io;
+    int ret;
+
+    r->work = qcbmi_alloc_array(1, sizeof(*r->work), err);
+    ret = r->work ? qcbmi_shadow_new(&img->io, &shadow, err) : QCBM_E_NOMEM;
+    if (ret == 0)
+        ret = qcbmi_io_init(&io, qcbmi_shadow_ops(), shadow, true, err);
+    if (ret == 0)
+        ret = qcbmi_image_open(&io, img->path, QCBM_OPEN_WRITE | QCBM_OPEN_NO_LOCK, &r->work->image, err);
+    return ret < 0 ? ret : qcbmi_bitmap_list_load(r->work, err);
+}
+
+static void close_work(struct qcbmi_repair *r)
+{
+    if (!r->work)
+        return;
+    qcbmi_handle_clear(r->work);
+    qcbmi_image_free(r->work->image);
+    free(r->work);
+}
+
+static int run(struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    int ret = qcbmi_image_check_sound(r->img->image, err);
+
+    if (ret == 0)
+        ret = first_pass(r, err);
+    r->after = r->before;
+    if (ret == 0)
+        ret = open_work(r, err);
+    if (ret == 0)
+        ret = plan_all(r, err);
+    if (ret == 0)
+        ret = tell_plan(r, err);
+    return ret < 0 ? ret : commit(r, err);
+}
+
+static int read_options(struct qcbmi_repair *r, const struct qcbm_repair_options *from, size_t size,
+                        struct qcbm_error *err)
+{
+    unsigned flags = r->img->image->open_flags;
+    int ret = qcbmi_check_size(size, err);
+
+    if (ret == 0)
+        ret = qcbmi_take_options(&r->o, sizeof(r->o), from, err);
+    if (ret == 0 && (r->o.level < QCBM_REPAIR_LEAKS || r->o.level > QCBM_REPAIR_BITMAPS))
+        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "%d is no level of repair", (int)r->o.level);
+    if (ret == 0 && !(r->o.flags & QCBM_REPAIR_DRY_RUN) && !(flags & QCBM_OPEN_WRITE))
+        ret = qcbmi_fail(err, QCBM_E_READONLY, QCBM_NO_OFFSET, "the image was opened for reading");
+    return ret;
+}
+
+static void give_check(const struct qcbmi_repair *r)
+{
+    if (r->o.before && r->o.check_result_size)
+        qcbmi_give(r->o.before, r->o.check_result_size, &r->before, sizeof(r->before));
+    if (r->o.after && r->o.check_result_size)
+        qcbmi_give(r->o.after, r->o.check_result_size, &r->after, sizeof(r->after));
+}
+
+int qcbm_repair(struct qcbm_image *img, const struct qcbm_repair_options *options, struct qcbm_repair_result *out,
+                size_t size, struct qcbm_error *err)
+{
+    struct qcbmi_repair *r = qcbmi_alloc_array(1, sizeof(*r), err);
+    int ret = r ? 0 : QCBM_E_NOMEM;
+
+    if (ret < 0)
+        return ret;
+    r->img = img;
+    r->o = (struct qcbm_repair_options)QCBM_REPAIR_OPTIONS_INIT;
+    ret = read_options(r, options, size, err);
+    if (ret == 0) {
+        ret = run(r, err);
+        give_check(r);
+        qcbmi_give(out, size, &r->r, sizeof(r->r));
+    }
+    close_work(r);
+    qcbmi_plan_free(&r->whole);
+    free(r);
+    return ret;
+}

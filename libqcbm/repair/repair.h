@@ -1,0 +1,42 @@
+/* repair.h - what the repairs of one image share
+ * SPDX-License-Identifier: MIT
+ *
+ * A repair is a step: it looks at the image as it is after the steps before it, and gives a plan of its own. repair.c has
+ * the order of the steps and the states of the whole. */
+#ifndef QCBMI_REPAIR_H
+#define QCBMI_REPAIR_H
+
+#include "bitmap/bitmap_list.h"
+#include "image/problems.h"
+#include "write/plan.h"
+
+struct qcbmi_repair {
+    struct qcbm_image *img;  /* as it was; for reading alone until the commit */
+    struct qcbm_image *work; /* the same over a shadow: with the steps so far */
+    struct qcbm_repair_options o;
+    struct qcbm_repair_result r;
+    struct qcbm_check_result before; /* first pass */
+    struct qcbm_check_result after;  /* second pass; for the steps behind it */
+    bool met[QCBMI_PROBLEM_COUNT];   /* problems of the first pass */
+    struct qcbmi_plan whole;         /* all steps so far, one after the other */
+};
+
+struct qcbmi_repair_step {
+    unsigned levels; /* bits 1u << enum qcbm_repair_level */
+    bool when_clean; /* behind the second pass, and only if that found nothing left */
+    int (*run)(struct qcbmi_repair *r, struct qcbm_error *err);
+};
+
+/* Carry @plan out on r->work, whose header and bitmaps are read again, and add its stages to r->whole. @plan stays the
+ * caller's. */
+int qcbmi_repair_commit(struct qcbmi_repair *r, const struct qcbmi_plan *plan, struct qcbm_error *err);
+
+/* Tell the caller of something that is repaired. A row for each kind, place or bitmap, never one for each cluster. */
+int qcbmi_repair_tell(struct qcbmi_repair *r, const struct qcbm_repair_row *row, struct qcbm_error *err);
+
+/* ---- the steps, a file each ---- */
+
+/* repair_bitmaps.c: all that can be wrong with bitmaps, so that QEMU opens the image and no dirty byte is missing. */
+int qcbmi_repair_bitmaps(struct qcbmi_repair *r, struct qcbm_error *err);
+
+#endif
