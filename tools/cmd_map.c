@@ -2,14 +2,18 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common_args.h"
 #include "opt_parse.h"
 #include "progress.h"
 #include "qemu_text.h"
+#include "text_out.h"
+
+#define STATE_BYTES 96 /* the words for one are fewer */
+#define COLUMN 16
 
 struct map_args {
     struct common_args common;
@@ -34,52 +38,103 @@ static const struct opt map_opts[] = {
 struct printer {
     bool json, begun;
     bool no_place; /* met data that the text has no column for */
-    int lost;      /* errno of a failed write */
     struct progress progress;
     uint64_t start, length; /* of what is mapped */
+    char states[16][STATE_BYTES];
+    const char *filename; /* the one whose printed form is .name */
+    char *name;
+    size_t name_len;
 };
+
+static struct text_out text;
 
 static const char *word(bool value)
 {
     return value ? "true" : "false";
 }
 
-static int print_json(struct printer *p, const struct qcbm_map_entry *e)
+static unsigned state_of(const struct qcbm_map_entry *e)
 {
-    int printed = printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64 ", \"depth\": %" PRIu32
-                         ", \"present\": %s, \"zero\": %s, \"data\": %s, \"compressed\": %s",
-                         p->begun ? ",\n" : "[", e->start, e->length, e->depth, word(e->present), word(e->zero),
-                         word(e->data), word(e->compressed));
-
-    p->begun = true;
-    if (printed >= 0 && e->offset != QCBM_NO_OFFSET)
-        printed = printf(", \"offset\": %" PRIu64, e->offset);
-    return printed < 0 || putchar('}') == EOF;
+    return (unsigned)e->present | (unsigned)e->zero << 1 | (unsigned)e->data << 2 | (unsigned)e->compressed << 3;
 }
 
-static int print_text(struct printer *p, const struct qcbm_map_entry *e)
+/* What the JSON says of each state, so that an entry copies it. */
+static void word_states(struct printer *p)
 {
-    if (e->data && e->offset == QCBM_NO_OFFSET) {
-        p->no_place = true;
-        return 1;
+    for (unsigned i = 0; i < 16; i++)
+        snprintf(p->states[i], STATE_BYTES, ", \"present\": %s, \"zero\": %s, \"data\": %s, \"compressed\": %s",
+                 word(i & 1), word(i & 2), word(i & 4), word(i & 8));
+}
+
+static char *put_state(char *at, const struct printer *p, unsigned state)
+{
+    memcpy(at, p->states[state], STATE_BYTES); /* of known size; what is behind its end is written over */
+    return at + strlen(p->states[state]);
+}
+
+static void print_json(struct printer *p, const struct qcbm_map_entry *e)
+{
+    char *at = text_room(&text);
+
+    at = p->begun ? text_literal(at, ",\n{ \"start\": ") : text_literal(at, "[{ \"start\": ");
+    p->begun = true;
+    at = text_u64(at, e->start);
+    at = text_u64(text_literal(at, ", \"length\": "), e->length);
+    at = text_u64(text_literal(at, ", \"depth\": "), e->depth);
+    at = put_state(at, p, state_of(e));
+    if (e->offset != QCBM_NO_OFFSET)
+        at = text_u64(text_literal(at, ", \"offset\": "), e->offset);
+    *at++ = '}';
+    text_end(&text, at);
+}
+
+/* The name of a file as it is printed, in memory: the entries of a layer share it. */
+static bool print_name(struct printer *p, const char *filename)
+{
+    FILE *out;
+
+    free(p->name);
+    p->filename = p->name = NULL;
+    out = open_memstream(&p->name, &p->name_len);
+    if (!out)
+        return false;
+    print_escaped(out, filename, strlen(filename));
+    putc('\n', out);
+    if (fclose(out) != 0)
+        return false;
+    p->filename = filename;
+    return true;
+}
+
+static void print_text(struct printer *p, const struct qcbm_map_entry *e)
+{
+    char *at;
+
+    p->no_place = e->data && e->offset == QCBM_NO_OFFSET;
+    if (p->no_place || !e->data || e->zero)
+        return;
+    if (e->filename != p->filename && !print_name(p, e->filename)) {
+        text.lost = ENOMEM;
+        return;
     }
-    if (!e->data || e->zero)
-        return 0;
-    if (printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64, e->start, e->length, e->offset) < 0)
-        return 1;
-    print_escaped(stdout, e->filename, strlen(e->filename));
-    return putchar('\n') == EOF;
+    at = text_room(&text);
+    at = text_hex_left(at, e->start, COLUMN);
+    at = text_hex_left(at, e->length, COLUMN);
+    at = text_hex_left(at, e->offset, COLUMN);
+    text_end(&text, at);
+    text_put(&text, p->name, p->name_len);
 }
 
 static int print_entry(void *opaque, const struct qcbm_map_entry *e)
 {
     struct printer *p = opaque;
-    int failed = p->json ? print_json(p, e) : print_text(p, e);
 
-    if (failed && !p->no_place)
-        p->lost = errno;
+    if (p->json)
+        print_json(p, e);
+    else
+        print_text(p, e);
     progress_show(&p->progress, e->start + e->length - p->start, p->length);
-    return failed;
+    return text.lost || p->no_place;
 }
 
 static uint64_t length_of(const struct cmd_disk *disk, const struct map_args *args)
@@ -98,6 +153,28 @@ static int walk(const struct cmd_disk *disk, const struct map_args *args, struct
     return qcbm_map(disk->img, args->start, args->length, flags, print_entry, p, err);
 }
 
+/* The end of the text; false if it could not be written. */
+static bool finish(struct printer *p, uint64_t start)
+{
+    if (p->json && !p->begun) { /* qemu-img's answer for an empty range */
+        struct qcbm_map_entry none = { .start = start, .offset = QCBM_NO_OFFSET };
+
+        print_json(p, &none);
+    }
+    if (p->json)
+        text_put(&text, "]\n", 2);
+    return text_flush(&text) == 0;
+}
+
+static int explain(const struct printer *p, const char *path, const struct qcbm_error *err)
+{
+    if (p->no_place)
+        return cmd_error("File contains external, encrypted or compressed clusters.");
+    if (text.lost)
+        return cmd_error("could not write the output: %s", strerror(text.lost));
+    return cmd_lib_error(err, "Could not read file metadata of '%s'", path);
+}
+
 static int print_map(const struct cmd_disk *disk, const struct map_args *args)
 {
     const char *path = args->common.path;
@@ -107,24 +184,15 @@ static int print_map(const struct cmd_disk *disk, const struct map_args *args)
 
     p.start = args->start;
     p.length = length_of(disk, args);
+    text_begin(&text, stdout);
+    word_states(&p);
     if (!p.json)
         printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
     ret = walk(disk, args, &p, &err);
     progress_end(&p.progress, ret == 0);
-    if (ret < 0) {
-        if (p.no_place)
-            return cmd_error("File contains external, encrypted or compressed clusters.");
-        if (p.lost)
-            return cmd_error("could not write the output: %s", strerror(p.lost));
-        return cmd_lib_error(&err, "Could not read file metadata of '%s'", path);
-    }
-    if (p.json && !p.begun) { /* qemu-img's answer for an empty range */
-        struct qcbm_map_entry none = { .start = args->start, .offset = QCBM_NO_OFFSET };
-
-        print_json(&p, &none);
-    }
-    if (p.json)
-        printf("]\n");
+    free(p.name);
+    if (ret < 0 || !finish(&p, args->start))
+        return explain(&p, path, &err);
     cmd_warn_of_lost_tables(disk->img, path);
     return EXIT_DONE;
 }

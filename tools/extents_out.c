@@ -1,32 +1,56 @@
 /* extents_out.c - the extents of a bitmap, as nbdinfo --map prints them
  * SPDX-License-Identifier: MIT
  */
-#include <errno.h>
-#include <inttypes.h>
+#include <string.h>
 
 #include "extents_out.h"
+#include "text_out.h"
+
+#define COLUMN 10
+#define TAIL_BYTES 64 /* the words are fewer */
 
 const char *const extent_descriptions[N_EXTENT_TYPES] = { "clean", "dirty", "clean,zero", "dirty,zero" };
+
+static struct text_out text;
+
+/* What follows the length, by type; an extent copies it. */
+static struct tail {
+    size_t len;
+    char bytes[TAIL_BYTES];
+} tails[N_EXTENT_TYPES];
+
+static void word_tails(bool json)
+{
+    for (unsigned i = 0; i < N_EXTENT_TYPES; i++)
+        tails[i].len = (size_t)snprintf(tails[i].bytes, TAIL_BYTES,
+                                        json ? ", \"type\": %u, \"description\": \"%s\"}" : "  %3u  %s\n", i,
+                                        extent_descriptions[i]);
+}
+
+static char *put_tail(char *at, unsigned type)
+{
+    memcpy(at, tails[type].bytes, TAIL_BYTES); /* of known size; what is behind its end is written over */
+    return at + tails[type].len;
+}
 
 static int print_extent(void *opaque, const struct qcbm_extent *extent)
 {
     struct extents_out *p = opaque;
     unsigned type = (extent->dirty ? 1u : 0) | (extent->zero ? 2u : 0);
-    const char *description = extent_descriptions[type];
-    int printed;
+    char *at = text_room(&text);
 
-    if (p->json)
-        printed = fprintf(
-            p->out, "%s{ \"offset\": %" PRIu64 ", \"length\": %" PRIu64 ", \"type\": %u, \"description\": \"%s\"}",
-            p->begun ? ",\n" : "[\n", extent->offset, extent->length, type, description);
-    else
-        printed = fprintf(p->out, "%10" PRIu64 "  %10" PRIu64 "  %3u  %s\n", extent->offset, extent->length, type,
-                          description);
-    p->begun = true;
-    if (printed < 0)
-        p->lost = errno;
+    if (p->json) {
+        at = p->printed ? text_literal(at, ",\n{ \"offset\": ") : text_literal(at, "[\n{ \"offset\": ");
+        at = text_u64(at, extent->offset);
+        at = text_u64(text_literal(at, ", \"length\": "), extent->length);
+    } else {
+        at = text_literal(text_u64_right(at, extent->offset, COLUMN), "  ");
+        at = text_u64_right(at, extent->length, COLUMN);
+    }
+    text_end(&text, put_tail(at, type));
+    p->printed++;
     progress_show(&p->progress, extent->offset + extent->length, p->size);
-    return printed < 0 || ++p->printed == p->limit;
+    return text.lost || p->printed == p->limit;
 }
 
 int extents_print(struct extents_out *to, struct qcbm_image *img, const char *name, struct qcbm_error *err)
@@ -39,13 +63,16 @@ int extents_print(struct extents_out *to, struct qcbm_image *img, const char *na
     to->size = info.virtual_size;
     options.flags = to->flags;
     options.offset = to->offset;
+    text_begin(&text, to->out);
+    word_tails(to->json);
     ret = qcbm_bitmap_extents_of(img, name, &options, print_extent, to, err);
-    if (ret == QCBM_E_ABORTED && !to->lost)
+    if (ret == QCBM_E_ABORTED && !text.lost)
         ret = 0; /* as many as were asked for */
     progress_end(&to->progress, ret == 0);
-    if (ret == 0 && to->json && fprintf(to->out, "%s]\n", to->begun ? "\n" : "[\n") < 0) {
-        to->lost = errno;
+    if (ret == 0 && to->json)
+        text_put(&text, to->printed ? "\n]\n" : "[\n]\n", 4 - (to->printed > 0));
+    if (ret == 0 && text_flush(&text))
         ret = QCBM_E_ABORTED;
-    }
+    to->lost = text.lost;
     return ret;
 }

@@ -23,7 +23,6 @@ struct extents_out {
     uint64_t limit;  /* extents to be printed; 0 = all */
     struct progress progress;
     int lost; /* errno of a failed write, else 0 */
-    bool begun;
     uint64_t printed;
     uint64_t size; /* of the disk */
 };

@@ -1,10 +1,10 @@
 /* json_write.c - a small JSON writer that streams, laid out as qemu-img lays it out
  * SPDX-License-Identifier: MIT
  */
-#include <inttypes.h>
 #include <string.h>
 
 #include "json_write.h"
+#include "text_out.h"
 #include "utf8.h"
 
 /* \uXXXX. A name may be made of such characters alone: fprintf() is slow. */
@@ -147,8 +147,10 @@ void json_hex(struct json_writer *w, const char *key, const uint8_t *value, size
 
 void json_u64(struct json_writer *w, const char *key, uint64_t value)
 {
+    char digits[TEXT_NUMBER];
+
     start_value(w, key);
-    fprintf(w->out, "%" PRIu64, value);
+    fwrite(digits, 1, (size_t)(text_u64(digits, value) - digits), w->out);
 }
 
 void json_fixed(struct json_writer *w, const char *key, double value, int digits)

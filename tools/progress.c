@@ -8,9 +8,12 @@
 int progress_show(void *opaque, uint64_t done, uint64_t total)
 {
     struct progress *p = opaque;
-    double percent = total ? 100.0 * (double)done / (double)total : 100;
+    double percent;
 
-    if (p->wanted && (int)percent >= p->shown) {
+    if (!p->wanted) /* asked of each of very many extents */
+        return 0;
+    percent = total ? 100.0 * (double)done / (double)total : 100;
+    if ((int)percent >= p->shown) {
         p->shown = (int)percent + 1;
         fprintf(stderr, "    (%.2f/100%%)\r", percent);
         fflush(stderr);
