@@ -11,18 +11,22 @@
 
 #define CHUNK QCBMI_COUNTS_CHUNK
 #define WORDS (CHUNK / 64)
+#define WORTH_A_LOOK 64u /* counters that were raised, before it is asked whether all of the chunk are the same now */
 
-/* Only its address counts. */
-static uint64_t qcbmi_counts_ones[1];
+/* Of the counters of a chunk; beyond one bit, 1 more than log2 of the bits. */
+enum { SAME = 0, BITS = 1, W8 = 4, W16 = 5, W32 = 6, W64 = 7 };
 
-static size_t chunk_bytes(unsigned order)
+/* Loops over counters are made once for each width, so that the compiler can do many at once. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define WIDTH_SWITCH(width, fn, ...)                                                                                   \
+    ((width) == W8    ? fn(W8, __VA_ARGS__)                                                                            \
+     : (width) == W16 ? fn(W16, __VA_ARGS__)                                                                           \
+     : (width) == W32 ? fn(W32, __VA_ARGS__)                                                                           \
+                      : fn(W64, __VA_ARGS__))
+
+static size_t chunk_bytes(unsigned width)
 {
-    return (size_t)(CHUNK / 8) << order;
-}
-
-static bool is_stored(const void *chunk)
-{
-    return chunk && chunk != qcbmi_counts_ones;
+    return (size_t)(CHUNK / 16) << width;
 }
 
 int qcbmi_counts_init(struct qcbmi_counts *c, uint64_t first, uint64_t end, struct qcbm_error *err)
@@ -31,8 +35,8 @@ int qcbmi_counts_init(struct qcbmi_counts *c, uint64_t first, uint64_t end, stru
 
     memset(c, 0, sizeof(*c));
     c->chunks = qcbmi_alloc_array(n, sizeof(c->chunks[0]), err);
-    c->order = qcbmi_alloc_array(n, 1, err);
-    if (!c->chunks || !c->order) {
+    c->width = qcbmi_alloc_array(n, 1, err);
+    if (!c->chunks || !c->width) {
         qcbmi_counts_free(c);
         return QCBM_E_NOMEM;
     }
@@ -43,22 +47,22 @@ int qcbmi_counts_init(struct qcbmi_counts *c, uint64_t first, uint64_t end, stru
     return 0;
 }
 
-static void drop_chunk(struct qcbmi_counts *c, uint64_t i)
+static void make_same(struct qcbmi_counts *c, uint64_t k, uint64_t value)
 {
-    if (is_stored(c->chunks[i])) {
-        c->bytes -= chunk_bytes(c->order[i]);
-        free(c->chunks[i]);
+    if (c->width[k] != SAME) {
+        c->bytes -= chunk_bytes(c->width[k]);
+        free(c->chunks[k].at);
     }
-    c->chunks[i] = NULL;
-    c->order[i] = 0;
+    c->chunks[k].same = value;
+    c->width[k] = SAME;
 }
 
 void qcbmi_counts_free(struct qcbmi_counts *c)
 {
-    for (uint64_t i = 0; i < c->n_chunks; i++)
-        drop_chunk(c, i);
+    for (uint64_t k = 0; k < c->n_chunks; k++)
+        make_same(c, k, 0);
     free(c->chunks);
-    free(c->order);
+    free(c->width);
     memset(c, 0, sizeof(*c));
 }
 
@@ -70,41 +74,43 @@ void qcbmi_counts_cut(struct qcbmi_counts *c, uint64_t end)
         return;
     end = u64_max(end, c->first);
     keep = div_up(end - c->first, CHUNK);
-    for (uint64_t i = keep; i < c->n_chunks; i++)
-        drop_chunk(c, i);
+    for (uint64_t k = keep; k < c->n_chunks; k++)
+        make_same(c, k, 0);
     c->end = end;
 }
 
-static uint64_t get_in(const void *chunk, unsigned order, uint32_t i)
+/* ---- one counter, and neighbours of one chunk ------------------------------------------------------------ */
+
+static ALWAYS_INLINE uint64_t get_in(unsigned width, const void *chunk, uint32_t i)
 {
-    switch (order) {
-    case 0:
+    switch (width) {
+    case BITS:
         return ((const uint64_t *)chunk)[i / 64] >> (i % 64) & 1;
-    case 3:
+    case W8:
         return ((const uint8_t *)chunk)[i];
-    case 4:
+    case W16:
         return ((const uint16_t *)chunk)[i];
-    case 5:
+    case W32:
         return ((const uint32_t *)chunk)[i];
     default:
         return ((const uint64_t *)chunk)[i];
     }
 }
 
-/* @value fits into the order. */
-static void set_in(void *chunk, unsigned order, uint32_t i, uint64_t value)
+/* @value fits into the width. */
+static ALWAYS_INLINE void set_in(unsigned width, void *chunk, uint32_t i, uint64_t value)
 {
-    switch (order) {
-    case 0:
+    switch (width) {
+    case BITS:
         ((uint64_t *)chunk)[i / 64] = (((uint64_t *)chunk)[i / 64] & ~(UINT64_C(1) << (i % 64))) | value << (i % 64);
         return;
-    case 3:
+    case W8:
         ((uint8_t *)chunk)[i] = (uint8_t)value;
         return;
-    case 4:
+    case W16:
         ((uint16_t *)chunk)[i] = (uint16_t)value;
         return;
-    case 5:
+    case W32:
         ((uint32_t *)chunk)[i] = (uint32_t)value;
         return;
     default:
@@ -113,35 +119,33 @@ static void set_in(void *chunk, unsigned order, uint32_t i, uint64_t value)
     }
 }
 
-static unsigned order_for(uint64_t value)
-{
-    return value <= 1 ? 0 : value <= UINT8_MAX ? 3 : value <= UINT16_MAX ? 4 : value <= UINT32_MAX ? 5 : 6;
-}
-
 static uint64_t get_chunk(const struct qcbmi_counts *c, uint64_t k, uint32_t i)
 {
-    if (!c->chunks[k])
-        return 0;
-    return c->chunks[k] == qcbmi_counts_ones ? 1 : get_in(c->chunks[k], c->order[k], i);
+    return c->width[k] == SAME ? c->chunks[k].same : get_in(c->width[k], c->chunks[k].at, i);
 }
 
-/* Store chunk @k with counters of @order, with the values that it has. */
-static int widen(struct qcbmi_counts *c, uint64_t k, unsigned order, struct qcbm_error *err)
+static ALWAYS_INLINE uint64_t bound_in(unsigned width, const void *chunk, uint32_t lo, uint32_t hi)
 {
-    void *wide;
+    uint64_t bits = 0;
 
-    if (is_stored(c->chunks[k]) && c->order[k] >= order)
-        return 0;
-    wide = calloc(1, chunk_bytes(order));
-    if (!wide)
-        return qcbmi_fail_nomem(err);
-    for (uint32_t i = 0; c->chunks[k] && i < CHUNK; i++)
-        set_in(wide, order, i, get_chunk(c, k, i));
-    drop_chunk(c, k);
-    c->chunks[k] = wide;
-    c->order[k] = (uint8_t)order;
-    c->bytes += chunk_bytes(order);
-    return 0;
+    for (uint32_t i = lo; i < hi; i++)
+        bits |= get_in(width, chunk, i);
+    return bits;
+}
+
+static ALWAYS_INLINE void raise_in(unsigned width, void *chunk, uint32_t lo, uint32_t hi, uint64_t weight)
+{
+    for (uint32_t i = lo; i < hi; i++)
+        set_in(width, chunk, i, get_in(width, chunk, i) + weight);
+}
+
+static ALWAYS_INLINE uint64_t ones_in(unsigned width, const void *chunk, uint32_t lo, uint32_t hi)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = lo; i < hi; i++)
+        n += get_in(width, chunk, i) == 1;
+    return n;
 }
 
 /* The bits of word @w that lie in [@lo, @hi). */
@@ -156,15 +160,69 @@ static uint64_t word_mask(uint32_t w, uint32_t lo, uint32_t hi)
     return mask;
 }
 
-/* Raise counters that are all 0 to 1, the common case. False if one of them is not 0. */
-static bool add_bits(uint64_t *words, uint32_t lo, uint32_t hi)
+/* A word of a chunk whose counters are bits, or all the same and 0 or 1. */
+static uint64_t bits_at(const struct qcbmi_counts *c, uint64_t k, uint32_t w)
 {
+    return c->width[k] == SAME ? 0 - c->chunks[k].same : ((const uint64_t *)c->chunks[k].at)[w];
+}
+
+/* None of them is above it. It is exact where they are bits or all the same; else it has the bits of each. */
+static uint64_t bound(const struct qcbmi_counts *c, uint64_t k, uint32_t lo, uint32_t hi)
+{
+    if (c->width[k] == SAME)
+        return c->chunks[k].same;
+    if (c->width[k] != BITS)
+        return WIDTH_SWITCH(c->width[k], bound_in, c->chunks[k].at, lo, hi);
     for (uint32_t w = lo / 64; w <= (hi - 1) / 64; w++)
-        if (words[w] & word_mask(w, lo, hi))
-            return false;
-    for (uint32_t w = lo / 64; w <= (hi - 1) / 64; w++)
-        words[w] |= word_mask(w, lo, hi);
-    return true;
+        if (bits_at(c, k, w) & word_mask(w, lo, hi))
+            return 1;
+    return 0;
+}
+
+/* ---- adding ---------------------------------------------------------------------------------------------- */
+
+static unsigned width_for(uint64_t value)
+{
+    return value <= 1 ? BITS : value <= UINT8_MAX ? W8 : value <= UINT16_MAX ? W16 : value <= UINT32_MAX ? W32 : W64;
+}
+
+/* Store chunk @k with counters of @width at least, with the values that it has. */
+static int widen(struct qcbmi_counts *c, uint64_t k, unsigned width, struct qcbm_error *err)
+{
+    void *wide;
+
+    if (c->width[k] >= width)
+        return 0;
+    wide = calloc(1, chunk_bytes(width));
+    if (!wide)
+        return qcbmi_fail_nomem(err);
+    for (uint32_t i = 0; (c->width[k] != SAME || c->chunks[k].same) && i < CHUNK; i++)
+        set_in(width, wide, i, get_chunk(c, k, i));
+    make_same(c, k, 0);
+    c->chunks[k].at = wide;
+    c->width[k] = (uint8_t)width;
+    c->bytes += chunk_bytes(width);
+    return 0;
+}
+
+/* All counters of a chunk are the same again, once what was missing has come: it need not be stored. */
+static void settle(struct qcbmi_counts *c, uint64_t k)
+{
+    const uint8_t *bytes = c->chunks[k].at;
+    size_t step = c->width[k] == BITS ? 1 : chunk_bytes(c->width[k]) / CHUNK;
+
+    if ((c->width[k] != BITS || *bytes == 0 || *bytes == UINT8_MAX) &&
+        memcmp(bytes, bytes + step, chunk_bytes(c->width[k]) - step) == 0)
+        make_same(c, k, get_chunk(c, k, 0));
+}
+
+static void raise_stored(struct qcbmi_counts *c, uint64_t k, uint32_t lo, uint32_t hi, uint64_t weight)
+{
+    if (c->width[k] != BITS)
+        WIDTH_SWITCH(c->width[k], raise_in, c->chunks[k].at, lo, hi, weight);
+    else
+        for (uint32_t w = lo / 64; w <= (hi - 1) / 64; w++)
+            ((uint64_t *)c->chunks[k].at)[w] |= word_mask(w, lo, hi);
 }
 
 static int add_one_by_one(struct qcbmi_counts *c, uint64_t k, uint32_t lo, uint32_t hi, uint64_t weight, uint64_t max,
@@ -173,13 +231,13 @@ static int add_one_by_one(struct qcbmi_counts *c, uint64_t k, uint32_t lo, uint3
     for (uint32_t i = lo; i < hi; i++) {
         uint64_t old = get_chunk(c, k, i), room = max - u64_min(old, max);
         uint64_t value = old + u64_min(room, weight);
-        int ret = widen(c, k, order_for(value), err);
+        int ret = widen(c, k, width_for(u64_max(value, old)), err);
 
         if (ret < 0)
             return ret;
         if (weight > room)
             *excess += weight - room;
-        set_in(c->chunks[k], c->order[k], i, value);
+        set_in(c->width[k], c->chunks[k].at, i, value);
     }
     return 0;
 }
@@ -187,18 +245,21 @@ static int add_one_by_one(struct qcbmi_counts *c, uint64_t k, uint32_t lo, uint3
 static int add_in_chunk(struct qcbmi_counts *c, uint64_t k, uint32_t lo, uint32_t hi, uint64_t weight, uint64_t max,
                         uint64_t *excess, struct qcbm_error *err)
 {
-    int ret;
+    uint64_t top = bound(c, k, lo, hi);
+    int ret = 0;
 
-    if (weight == 1 && max >= 1 && !c->chunks[k] && hi - lo == CHUNK) {
-        c->chunks[k] = qcbmi_counts_ones;
-        return 0;
+    if (weight > max - u64_min(top, max)) {
+        ret = add_one_by_one(c, k, lo, hi, weight, max, excess, err);
+    } else if (c->width[k] == SAME && hi - lo == CHUNK) {
+        c->chunks[k].same += weight;
+    } else {
+        ret = widen(c, k, width_for(top + weight), err);
+        if (ret == 0)
+            raise_stored(c, k, lo, hi, weight);
     }
-    if (weight == 1 && max >= 1 && c->order[k] == 0 && c->chunks[k] != qcbmi_counts_ones) {
-        ret = widen(c, k, 0, err);
-        if (ret < 0 || add_bits(c->chunks[k], lo, hi))
-            return ret;
-    }
-    return add_one_by_one(c, k, lo, hi, weight, max, excess, err);
+    if (ret == 0 && hi == CHUNK && hi - lo >= WORTH_A_LOOK && c->width[k] != SAME)
+        settle(c, k);
+    return ret;
 }
 
 int qcbmi_counts_add(struct qcbmi_counts *c, uint64_t first, uint64_t n, uint64_t weight, uint64_t max,
@@ -219,6 +280,8 @@ int qcbmi_counts_add(struct qcbmi_counts *c, uint64_t first, uint64_t n, uint64_
     return ret;
 }
 
+/* ---- asking ---------------------------------------------------------------------------------------------- */
+
 uint64_t qcbmi_counts_get(const struct qcbmi_counts *c, uint64_t index)
 {
     if (index < c->first || index >= c->end)
@@ -230,19 +293,12 @@ static uint64_t ones_in_chunk(const struct qcbmi_counts *c, uint64_t k, uint32_t
 {
     uint64_t n = 0;
 
-    if (!c->chunks[k])
-        return 0;
-    if (c->chunks[k] == qcbmi_counts_ones)
-        return hi - lo;
-    if (c->order[k] == 0) {
-        const uint64_t *words = c->chunks[k];
-
-        for (uint32_t w = lo / 64; w <= (hi - 1) / 64; w++)
-            n += (uint64_t)__builtin_popcountll(words[w] & word_mask(w, lo, hi));
-        return n;
-    }
-    for (uint32_t i = lo; i < hi; i++)
-        n += get_in(c->chunks[k], c->order[k], i) == 1;
+    if (c->width[k] == SAME)
+        return c->chunks[k].same == 1 ? hi - lo : 0;
+    if (c->width[k] != BITS)
+        return WIDTH_SWITCH(c->width[k], ones_in, c->chunks[k].at, lo, hi);
+    for (uint32_t w = lo / 64; w <= (hi - 1) / 64; w++)
+        n += (uint64_t)__builtin_popcountll(bits_at(c, k, w) & word_mask(w, lo, hi));
     return n;
 }
 
@@ -261,28 +317,45 @@ uint64_t qcbmi_counts_number_of_ones(const struct qcbmi_counts *c, uint64_t firs
     return n;
 }
 
-/* Do the two chunks hold the same, as far as can be told without looking at each counter? */
-static bool chunks_equal(const struct qcbmi_counts *a, uint64_t ka, const struct qcbmi_counts *b, uint64_t kb)
+static bool holds_bits(const struct qcbmi_counts *c, uint64_t k)
 {
-    const void *x = a->chunks[ka], *y = b->chunks[kb];
+    return c->width[k] == BITS || (c->width[k] == SAME && c->chunks[k].same <= 1);
+}
 
-    if (!is_stored(x) || !is_stored(y))
-        return x == y;
-    return a->order[ka] == b->order[kb] && memcmp(x, y, chunk_bytes(a->order[ka])) == 0;
+/* The first of counters [@lo, @hi) of the two chunks that differs, or @hi. */
+static uint32_t difference_in_chunks(const struct qcbmi_counts *a, uint64_t ka, const struct qcbmi_counts *b,
+                                     uint64_t kb, uint32_t lo, uint32_t hi)
+{
+    unsigned width = a->width[ka];
+
+    if (holds_bits(a, ka) && holds_bits(b, kb)) {
+        for (uint32_t w = lo / 64; w <= (hi - 1) / 64; w++) {
+            uint64_t other = (bits_at(a, ka, w) ^ bits_at(b, kb, w)) & word_mask(w, lo, hi);
+
+            if (other)
+                return w * 64 + (uint32_t)__builtin_ctzll(other);
+        }
+        return hi;
+    }
+    if (width == b->width[kb] && width == SAME)
+        return a->chunks[ka].same == b->chunks[kb].same ? hi : lo;
+    if (width == b->width[kb] && memcmp(a->chunks[ka].at, b->chunks[kb].at, chunk_bytes(width)) == 0)
+        return hi;
+    while (lo < hi && get_chunk(a, ka, lo) == get_chunk(b, kb, lo))
+        lo++;
+    return lo;
 }
 
 uint64_t qcbmi_counts_next_difference(const struct qcbmi_counts *a, const struct qcbmi_counts *b, uint64_t from,
                                       uint64_t end)
 {
     for (uint64_t i = from; i < end;) {
-        uint64_t ka = (i - a->first) / CHUNK, kb = (i - b->first) / CHUNK;
-        uint64_t stop = u64_min(end, a->first + (ka + 1) * CHUNK);
+        uint64_t ka = (i - a->first) / CHUNK, kb = (i - b->first) / CHUNK, base = a->first + ka * CHUNK;
+        uint64_t stop = u64_min(end, base + CHUNK);
 
-        if (!chunks_equal(a, ka, b, kb))
-            for (; i < stop; i++)
-                if (qcbmi_counts_get(a, i) != qcbmi_counts_get(b, i))
-                    return i;
-        i = stop;
+        i = base + difference_in_chunks(a, ka, b, kb, (uint32_t)(i - base), (uint32_t)(stop - base));
+        if (i < stop)
+            return i;
     }
     return end;
 }
@@ -294,7 +367,7 @@ uint64_t qcbmi_counts_next_shared(const struct qcbmi_counts *c, uint64_t from, u
         uint64_t k = (i - c->first) / CHUNK;
         uint64_t stop = u64_min(end, c->first + (k + 1) * CHUNK);
 
-        for (; c->order[k] && i < stop; i++)
+        for (; !holds_bits(c, k) && i < stop; i++)
             if (qcbmi_counts_get(c, i) > 1)
                 return i;
         i = stop;
@@ -308,7 +381,7 @@ uint64_t qcbmi_counts_used_end(const struct qcbmi_counts *c, uint64_t end)
     while (end > c->first) {
         uint64_t k = (end - 1 - c->first) / CHUNK, base = c->first + k * CHUNK;
 
-        for (; c->chunks[k] && end > base; end--)
+        for (; (c->width[k] != SAME || c->chunks[k].same) && end > base; end--)
             if (qcbmi_counts_get(c, end - 1))
                 return end;
         end = base;

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT
  *
  * Ground of the check: references per cluster, and refcounts as they are stored. A chunk of 4096 counters takes nothing
- * while all of them are 0 or all are 1, a bit each while none is above 1, and 8, 16, 32 or 64 bits each beyond that. */
+ * while all of them are the same, a bit each while none is above 1, and 8, 16, 32 or 64 bits each beyond that. */
 #ifndef QCBMI_COUNTS_H
 #define QCBMI_COUNTS_H
 
@@ -10,11 +10,16 @@
 
 #define QCBMI_COUNTS_CHUNK 4096u
 
+union qcbmi_counts_chunk {
+    uint64_t same; /* what each of its counters is, or */
+    void *at;      /* where they are */
+};
+
 struct qcbmi_counts {
     uint64_t first, end; /* the counters that are kept; first is a multiple of the chunk */
     uint64_t n_chunks;
-    void **chunks;  /* NULL = all 0, qcbmi_counts_ones = all 1 */
-    uint8_t *order; /* log2 of the bits of a counter: 0, 3, 4, 5 or 6 */
+    union qcbmi_counts_chunk *chunks;
+    uint8_t *width; /* of the counters of each: see counts.c; 0 = all the same */
     uint64_t bytes; /* memory in use */
 };
 
