@@ -2,10 +2,10 @@
  * SPDX-License-Identifier: MIT */
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/sort.h"
 #include "check/check.h"
 #include "format/q2_refcount.h"
 
@@ -35,16 +35,14 @@ bool qcbmi_check_is_block_readable(const struct check *c, uint64_t off)
     return is_aligned(off, c->g->cluster_size) && off < READ_LIMIT - c->g->cluster_size;
 }
 
-static int read_block(struct check *c, uint64_t off, bool *zeros)
+static int read_block(struct check *c, uint64_t off)
 {
     int ret = 0;
 
-    if (zeros)
-        *zeros = false;
     if (off == c->block_offset)
         return 0;
-    ret = qcbmi_check_read(c, off, c->block, c->g->cluster_size, zeros);
-    c->block_offset = ret < 0 || (zeros && *zeros) ? UINT64_MAX : off;
+    ret = qcbmi_check_read(c, off, c->block, c->g->cluster_size, NULL);
+    c->block_offset = ret < 0 ? UINT64_MAX : off;
     return ret;
 }
 
@@ -56,48 +54,38 @@ bool qcbmi_check_stored(struct check *c, uint64_t cluster, uint64_t *value)
     *value = 0;
     if (off == 0)
         return true;
-    if (!qcbmi_check_is_block_readable(c, off) || read_block(c, off, NULL) < 0)
+    if (!qcbmi_check_is_block_readable(c, off) || read_block(c, off) < 0)
         return false;
     *value = q2_refcount_get(c->block, cluster % c->g->refblock_entries, c->g->refcount_order);
     return true;
 }
 
-/* End of the run from entry @i on with the same refcount. */
-static uint64_t run_end(const uint8_t *block, uint64_t i, uint64_t n, uint32_t order)
+/* The refcounts of one block as far as they are those of this pass. */
+static int store_block(void *opaque, void *none, const struct qcbmi_l2_ref *ref, const uint8_t *block,
+                       struct qcbm_error *err)
 {
-    uint64_t value = q2_refcount_get(block, i, order), k = i + 1;
-
-    if (order == 4)
-        while (k < n && memcmp(block + 2 * k, block + 2 * i, 2) == 0)
-            k++;
-    else
-        while (k < n && q2_refcount_get(block, k, order) == value)
-            k++;
-    return k;
-}
-
-static int store_block(struct check *c, uint64_t base)
-{
-    uint64_t n = u64_min(c->g->refblock_entries, c->hi - base), ignored = 0;
-    uint64_t i = base < c->lo ? c->lo - base : 0;
+    struct check *c = opaque;
+    uint64_t base = ref->l1_index * c->g->refblock_entries, n = u64_min(c->g->refblock_entries, c->hi - base);
+    uint64_t i = base < c->lo ? c->lo - base : 0, ignored = 0;
     int ret = 0;
 
-    for (uint64_t k; ret == 0 && i < n; i = k) {
-        k = run_end(c->block, i, n, c->g->refcount_order);
-        ret = qcbmi_counts_add(&c->stored, base + i, k - i, q2_refcount_get(c->block, i, c->g->refcount_order),
-                               UINT64_MAX, &ignored, c->err);
+    (void)none;
+    for (uint64_t k; block && ret == 0 && i < n; i = k) {
+        k = q2_refcount_run_end(block, i, n, c->g->refcount_order);
+        ret = qcbmi_counts_add(&c->stored, base + i, k - i, q2_refcount_get(block, i, c->g->refcount_order), UINT64_MAX,
+                               &ignored, err);
     }
     return ret;
 }
 
-int qcbmi_check_load_stored(struct check *c)
+/* Blocks of this pass into @refs, with their index in the refcount table; returns how many. */
+static size_t list_blocks(struct check *c, struct qcbmi_l2_ref *refs)
 {
     uint64_t per = c->g->refblock_entries, loaded = 0;
-    int ret = 0;
+    size_t n = 0;
 
-    for (uint64_t i = c->lo / per; ret == 0 && i < c->n_reftable && i * per < c->hi; i++) {
+    for (uint64_t i = c->lo / per; i < c->n_reftable && i * per < c->hi; i++) {
         uint64_t off = c->reftable[i] & Q2_REFTABLE_OFFSET_MASK;
-        bool zeros;
 
         if (off == 0)
             continue;
@@ -108,12 +96,30 @@ int qcbmi_check_load_stored(struct check *c)
         loaded += c->g->cluster_size;
         if (loaded > c->real_len && !qcbmi_check_afford(c, c->g->cluster_size)) /* the same blocks over and over */
             break;
-        ret = read_block(c, off, &zeros);
-        if (ret == 0 && !zeros)
-            ret = store_block(c, i * per);
-        if (ret == 0)
-            ret = qcbmi_check_step(c, c->g->cluster_size);
+        refs[n++] = (struct qcbmi_l2_ref){ off, i };
     }
+    qcbmi_sort(refs, n, sizeof(*refs), qcbmi_by_two_u64);
+    return n;
+}
+
+int qcbmi_check_load_stored(struct check *c)
+{
+    uint64_t per = c->g->refblock_entries, first = c->lo / per, end = u64_min(c->n_reftable, div_up(c->hi, per));
+    struct qcbmi_l2_job job = { .stride = sizeof(struct qcbmi_l2_ref), .what = "metadata", .progress = &c->progress };
+    struct qcbmi_l2_ref *refs;
+    int ret;
+
+    if (first >= end)
+        return 0;
+    refs = qcbmi_alloc_array(end - first, sizeof(*refs), c->err);
+    if (!refs)
+        return QCBM_E_NOMEM;
+    job.refs = refs;
+    job.n = list_blocks(c, refs);
+    job.opaque = c;
+    job.look = store_block;
+    ret = qcbmi_l2_read(c->img, &job, c->err);
+    free(refs);
     return ret;
 }
 

@@ -31,6 +31,21 @@ uint64_t q2_refcount_get(const uint8_t *block, uint64_t index, uint32_t order)
     }
 }
 
+uint64_t q2_refcount_run_end(const uint8_t *block, uint64_t i, uint64_t n, uint32_t order)
+{
+    uint64_t value = q2_refcount_get(block, i, order), per_word = UINT64_C(64) >> order, k = i + 1;
+    uint64_t word = value * (UINT64_MAX / q2_refcount_max(order)); /* the value over and over */
+
+    while (k < n && k % per_word && q2_refcount_get(block, k, order) == value)
+        k++;
+    if (k % per_word == 0)
+        while (n - k >= per_word && be64_load(block + 8 * (k / per_word)) == word)
+            k += per_word;
+    while (k < n && q2_refcount_get(block, k, order) == value)
+        k++;
+    return k;
+}
+
 void q2_refcount_set(uint8_t *block, uint64_t index, uint32_t order, uint64_t value)
 {
     switch (order) {

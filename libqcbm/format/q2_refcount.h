@@ -10,6 +10,8 @@
 
 /* Entry @index of a block whose entries have 1 << @order bits; the block is @block. */
 uint64_t q2_refcount_get(const uint8_t *block, uint64_t index, uint32_t order);
+/* One more than the last entry of those from @i on, below @n, that are the same; @i < @n. */
+uint64_t q2_refcount_run_end(const uint8_t *block, uint64_t i, uint64_t n, uint32_t order);
 void q2_refcount_set(uint8_t *block, uint64_t index, uint32_t order, uint64_t value);
 /* Largest refcount of that width. */
 uint64_t q2_refcount_max(uint32_t order);

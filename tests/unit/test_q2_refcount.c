@@ -96,6 +96,31 @@ static void set_leaves_the_neighbours_alone(void **state)
     }
 }
 
+/* Runs of all lengths from all places, over words and short of their ends. */
+static void runs_end_where_the_value_does(void **state)
+{
+    (void)state;
+    for (uint32_t order = 0; order <= 6; order++) {
+        uint64_t n = BLOCK * 8 >> order, max = q2_refcount_max(order), seed = 5 + order;
+        uint8_t *block = exact_copy((uint8_t[BLOCK]){ 0 }, BLOCK);
+
+        for (int round = 0; round < 300; round++) {
+            uint64_t at = next_random(&seed) % n, len = next_random(&seed) % (n - at) + 1, end = at + 1;
+            uint64_t value = round % 2 ? next_random(&seed) & max : next_random(&seed) % 2;
+            uint64_t limit = at + 1 + next_random(&seed) % (n - at);
+
+            for (uint64_t i = at; i < at + len; i++)
+                q2_refcount_set(block, i, order, value);
+            at -= at ? next_random(&seed) % at % 70 : 0;
+            end = at + 1;
+            while (end < limit && q2_refcount_get(block, end, order) == q2_refcount_get(block, at, order))
+                end++;
+            assert_int_equal(q2_refcount_run_end(block, at, limit, order), end);
+        }
+        free(block);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +128,7 @@ int main(void)
         cmocka_unit_test(packing_example_of_two_bits),
         cmocka_unit_test(packing_of_each_width),
         cmocka_unit_test(set_leaves_the_neighbours_alone),
+        cmocka_unit_test(runs_end_where_the_value_does),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
