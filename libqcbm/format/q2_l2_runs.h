@@ -11,14 +11,15 @@
 struct q2_l2_run {
     uint32_t index, n; /* the first entry, and how many; entries of zeros may lie between them */
     uint64_t raw;      /* the first; each further one names the next cluster, with the same flags */
-    bool odd;          /* one entry that must be parsed; otherwise all are sound, and the clusters lie in the file */
+    bool odd; /* one entry that must be parsed; otherwise all are sound, and the clusters lie in the file. Which
+                        * subclusters are data is no matter */
 };
 
 struct q2_l2_runs {
     const struct q2_l2_scan *scan;
     const struct q2_geometry *g;
     const uint8_t *table;
-    uint64_t offset_end;
+    uint64_t offset_end, odd_bits;
     uint32_t at; /* the next entry */
 };
 

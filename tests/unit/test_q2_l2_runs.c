@@ -54,8 +54,7 @@ static bool is_sound(const struct q2_geometry *g, uint64_t raw, uint64_t word)
     q2_l2_entry_parse(raw, word, 0, g, &e);
     if (e.defects || g->data_file || !range_fits(e.host_offset, e.host_len, FILE_END))
         return false;
-    return g->extended_l2 ? e.kind == Q2_NORMAL && word == UINT32_MAX && !(raw & Q2_L2_ZERO)
-                          : e.kind == Q2_NORMAL || e.kind == Q2_ZERO_ALLOC;
+    return e.kind == Q2_ZERO_ALLOC || (e.kind == Q2_NORMAL && !(raw & Q2_L2_ZERO));
 }
 
 static void entry_at(const struct q2_geometry *g, const uint8_t *table, uint32_t i, uint64_t *raw, uint64_t *word)
@@ -113,6 +112,23 @@ static void check_table(const struct q2_geometry *g, const uint8_t *table)
     assert_int_equal(q2_l2_runs_next(&runs, list), 0);
 }
 
+/* Data, zeros and neither in one cluster, and rarely what cannot be. */
+static uint64_t next_word(uint64_t *seed)
+{
+    uint64_t r = next_random(seed);
+
+    switch (next_random(seed) % 32) {
+    case 0:
+        return r;
+    case 1:
+        return 0;
+    case 2:
+        return UINT32_MAX;
+    default:
+        return (r & UINT32_MAX) | (~r & UINT32_MAX) << 32;
+    }
+}
+
 static void runs_are_what_the_parser_says(void **state)
 {
     static const unsigned kinds[] = { 0, V2, EXT, DATA_FILE };
@@ -129,7 +145,7 @@ static void runs_are_what_the_parser_says(void **state)
 
             be64_store(at, raw);
             if (g.extended_l2)
-                be64_store(at + 8, raw == 0 ? 0 : next_random(&seed) % 8 ? UINT32_MAX : next_random(&seed));
+                be64_store(at + 8, raw == 0 ? next_random(&seed) % 16 == 0 : next_word(&seed));
             raw = next_entry(&g, raw, &seed);
         }
         check_table(&g, table);
@@ -155,6 +171,35 @@ static void a_table_of_neighbours_is_one_run(void **state)
     assert_false(list[0].odd);
     assert_int_equal(q2_l2_runs_next(&runs, list), 0);
     free(table);
+}
+
+/* A random half of the entries, and one entry that goes on with nothing, at each place once. */
+static void zeros_do_not_end_a_run(void **state)
+{
+    static const unsigned kinds[] = { 0, EXT };
+    uint64_t seed = 3;
+
+    (void)state;
+    for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+        struct q2_geometry g = geometry(14, kinds[k]);
+        uint8_t *table = malloc(g.cluster_size);
+
+        for (uint32_t wrong = 0; wrong < g.l2_entries; wrong += 1 + wrong / 200) {
+            uint64_t raw = 0;
+
+            memset(table, 0, g.cluster_size);
+            for (uint32_t i = 0; i < g.l2_entries && raw < FILE_END - 3 * g.cluster_size; i++) {
+                if (i != wrong && next_random(&seed) % 2)
+                    continue;
+                raw += g.cluster_size + (i == wrong ? g.cluster_size : 0);
+                be64_store(table + (size_t)i * g.l2_entry_size, raw);
+                if (g.extended_l2)
+                    be64_store(table + (size_t)i * g.l2_entry_size + 8, next_word(&seed) & UINT32_MAX);
+            }
+            check_table(&g, table);
+        }
+        free(table);
+    }
 }
 
 /* The same behind the first entries that are looked at together, where clusters are larger than what the offset's lowest
@@ -206,9 +251,8 @@ static void a_run_ends_where_offsets_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_are_what_the_parser_says),
-        cmocka_unit_test(a_table_of_neighbours_is_one_run),
-        cmocka_unit_test(a_run_ends_where_offsets_end),
+        cmocka_unit_test(runs_are_what_the_parser_says),     cmocka_unit_test(zeros_do_not_end_a_run),
+        cmocka_unit_test(a_table_of_neighbours_is_one_run),  cmocka_unit_test(a_run_ends_where_offsets_end),
         cmocka_unit_test(a_long_run_ends_where_offsets_end),
     };
 
