@@ -25,11 +25,14 @@ static int tell_walk(struct check *c)
     c->sink = &qcbmi_check_teller;
     c->voice = (struct check_voice){ false, true, PRICE_BUDGET,
                                      check_is_first(c) ? CHECK_ALL : QCBM_PROBLEM_REFCOUNT_OVERFLOW };
-    c->overflow_told = c->overflow;
-    if (c->overflow)
+    c->recounted = c->recount;
+    if (c->recount)
         ret = qcbmi_counts_init(&c->told, 0, c->n_clusters, c->err);
     if (ret == 0)
         ret = qcbmi_check_walk(c);
+    c->voice.price = PRICE_FREE;
+    if (ret == 0)
+        ret = qcbmi_check_refblocks(c);
     qcbmi_counts_free(&c->told);
     return ret;
 }
@@ -42,11 +45,11 @@ static int count_references(struct check *c)
     c->sink = &qcbmi_check_counter;
     c->voice = (struct check_voice){ check_is_first(c), false, PRICE_FREE, CHECK_ALL };
     ret = qcbmi_check_walk(c);
-    if (ret == 0 && ((c->n_met > before && check_is_first(c)) || (c->overflow && !c->overflow_told)))
+    if (ret == 0)
+        ret = qcbmi_check_refblocks(c);
+    if (ret == 0 && ((c->n_met > before && check_is_first(c)) || (c->recount && !c->recounted)))
         ret = tell_walk(c);
-    c->sink = &qcbmi_check_counter;
-    c->voice = (struct check_voice){ check_is_first(c), true, PRICE_FREE, CHECK_ALL };
-    return ret < 0 ? ret : qcbmi_check_refblocks(c);
+    return ret;
 }
 
 /* Clusters from c->lo on, as many as the memory allows. */

@@ -116,10 +116,10 @@ struct check {
     struct qcbmi_counts refs;                         /* references found */
     struct qcbmi_counts owners;                       /* of them those that rule each other out */
     struct qcbmi_counts stored;                       /* refcounts on disk */
-    struct qcbmi_counts told;                         /* references while telling, if any overflows */
+    struct qcbmi_counts told;                         /* references while telling, if they are counted again */
     struct qcbmi_bitset l2_seen, l2_noisy, l2_copied; /* per cluster: an L2 table; with problems; with COPIED wrong */
     bool l1_copied;                                   /* COPIED is wrong in the active L1 */
-    bool overflow, overflow_told;                     /* some cluster has more references than its refcount can say */
+    bool recount, recounted;                          /* what counting met is told by counting again, in order */
 
     struct q2_l2_scan scan;
     uint64_t *blobs; /* places of compressed data of one L2 table */

@@ -25,9 +25,7 @@ static int count_clusters(struct check *c, uint64_t first, uint64_t end, const s
     if (end > c->n_clusters && check_is_first(c))
         c->n_clusters = end;
     if (excess)
-        c->overflow = true;
-    if (ret == 0 && excess && c->voice.say)
-        ret = qcbmi_check_tell_overflow(c, first, &ref->at);
+        c->recount = true;
     keep_memory(c);
     return ret;
 }

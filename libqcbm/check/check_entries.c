@@ -78,7 +78,7 @@ static int check_beyond(struct check *c, const struct check_table *t, uint32_t i
     if (c->g->version == 2 && (raw & Q2_L2_ZERO))
         return qcbmi_check_problem(c, QCBM_PROBLEM_L2_VERSION_2_ZERO, t->weight, at,
                                    "L2 entry 0x%016" PRIx64 " has the zero flag, which version 2 does not know", raw);
-    if (c->g->data_file && t->has_guest && off != t->guest + (uint64_t)i * c->g->cluster_size)
+    if (c->g->data_file && t->has_guest && t->active && off != t->guest + (uint64_t)i * c->g->cluster_size)
         return qcbmi_check_problem(c, QCBM_PROBLEM_L2_DATA_FILE_OFFSET, t->weight, at,
                                    "L2 entry 0x%016" PRIx64 " of guest offset 0x%" PRIx64
                                    ": another offset in the data file",

@@ -123,21 +123,34 @@ int qcbmi_check_load_stored(struct check *c)
     return ret;
 }
 
-static int check_refblock(struct check *c, const struct qcbmi_ref *ref)
+/* A block that something else uses, too. The counter is that of this moment: of two entries with one block, the second
+ * is to blame, as QEMU has it. So it takes counting again, over all clusters: what a pass has counted may be cut back. */
+static int tell_refblock(struct check *c, const struct qcbmi_ref *ref, uint64_t cluster)
 {
-    uint64_t cluster = ref->offset >> c->g->cluster_bits, i = ref->owner.index;
+    uint64_t refcount = qcbmi_counts_get(&c->told, cluster);
     struct check_voice before = c->voice;
-    int ret = qcbmi_check_reference(c, ref);
+    int ret;
 
-    /* The counter is that of this moment: of two entries with one block, the second is to blame, as QEMU has it. */
-    if (ret < 0 || cluster < c->lo || cluster >= c->hi || qcbmi_counts_get(&c->refs, cluster) == 1)
-        return ret;
+    if (!c->recount || c->exhausted || refcount == 1)
+        return 0;
     c->voice.total = true;
+    c->voice.only = CHECK_ALL;
     ret = qcbmi_check_problem(c, QCBM_PROBLEM_REFBLOCK_REFCOUNT, 1, &ref->at,
-                              "ERROR refcount block %" PRIu64 " refcount=%" PRIu64, i,
-                              qcbmi_counts_get(&c->refs, cluster));
+                              "ERROR refcount block %" PRIu64 " refcount=%" PRIu64, ref->owner.index, refcount);
     c->voice = before;
     return ret;
+}
+
+static int check_refblock(struct check *c, const struct qcbmi_ref *ref)
+{
+    uint64_t cluster = ref->offset >> c->g->cluster_bits;
+    int ret = qcbmi_check_reference(c, ref);
+
+    if (ret < 0 || c->voice.say)
+        return ret < 0 ? ret : tell_refblock(c, ref, cluster);
+    if (cluster >= c->lo && cluster < c->hi && qcbmi_counts_get(&c->refs, cluster) != 1)
+        c->recount = true;
+    return 0;
 }
 
 int qcbmi_check_refblocks(struct check *c)

@@ -25,9 +25,12 @@ int qcbmi_check_cut(struct check *c, const struct qcbmi_ref *ref)
                                qcbmi_ref_name(&ref->owner), ref->offset, ref->offset + ref->len - size);
 }
 
-/* Signed, as QEMU computes it: a last cluster may be cut short, but a byte of it must be there. */
+/* Signed, as QEMU computes it: a last cluster may be cut short, but a byte of it must be there. What is no file offset at
+ * all would pass for one before the file; QEMU asks for memory up to there, and gives up. */
 static bool leads_nowhere(const struct check *c, const struct qcbmi_ref *ref)
 {
+    if (ref->offset > INT64_MAX || ref->len > INT64_MAX - ref->offset)
+        return true;
     return (int64_t)(ref->offset + ref->len - c->file_len) >= (int64_t)c->g->cluster_size;
 }
 

@@ -127,7 +127,7 @@ static int tell_clusters(struct check *c, uint64_t first, uint64_t end, const st
     uint64_t max = q2_refcount_max(c->g->refcount_order);
     int ret = 0;
 
-    if (!c->overflow || !qcbmi_check_afford(c, COST_OF_CLUSTER * (end - first)))
+    if (!c->recount || !qcbmi_check_afford(c, COST_OF_CLUSTER * (end - first)))
         return 0;
     for (uint64_t k = first; ret == 0 && k < end; k++) {
         uint64_t excess = 0;
@@ -141,7 +141,7 @@ static int tell_clusters(struct check *c, uint64_t first, uint64_t end, const st
 
 static bool has_problems(const struct check *c, uint64_t cluster)
 {
-    return c->overflow || (cluster < c->l2_noisy.n_bits && qcbmi_bitset_get(&c->l2_noisy, cluster));
+    return c->recount || (cluster < c->l2_noisy.n_bits && qcbmi_bitset_get(&c->l2_noisy, cluster));
 }
 
 const struct check_sink qcbmi_check_teller = {

@@ -145,6 +145,25 @@ static void a_reference_too_many_is_told_where_it_stands(void **state)
     assert_int_equal(r.corruptions, 1);
 }
 
+/* As a number with a sign it lies before the end of the file; and it is no offset of any file. */
+static void an_l1_table_behind_all_offsets_leads_nowhere(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct build_options opt = { .size = KIB(64) };
+    struct told told = { .n = 0 };
+    struct qcbm_check_result r;
+    struct qcbm_error err = { 0 };
+    const char *want = "reference-nowhere@14829735430500384768 "; /* the table itself */
+
+    build_start(b, &opt);
+    build_data(b, 0);
+    build_snapshot(b, "1", "s");
+    build_finish(b);
+    be64_store(b->bytes + b->snapshot_table, UINT64_C(0xcdcdcdcd80000000));
+    assert_ok(check(b, 0, &told, &r, &err), &err);
+    assert_memory_equal(told.text, want, strlen(want));
+}
+
 static void totals_do_not_depend_on_who_listens(void **state)
 {
     struct image_builder *b = bench_builder(state);
@@ -267,6 +286,7 @@ int main(void)
         image_test(a_sound_image_has_nothing_to_tell),
         image_test(findings_come_in_the_order_of_qemu),
         image_test(a_reference_too_many_is_told_where_it_stands),
+        image_test(an_l1_table_behind_all_offsets_leads_nowhere),
         image_test(totals_do_not_depend_on_who_listens),
         image_test(the_caller_can_stop_at_each_finding),
         image_test(little_memory_makes_passes_and_the_same_findings),
