@@ -24,7 +24,7 @@ static int open_both(struct copy *c)
         if (!c->source)
             return EXIT_FAILED;
     }
-    c->target = cmd_open(c->to, NULL, common_writing(&c->args->common));
+    c->target = common_with_threads(&c->args->common, cmd_open(c->to, NULL, common_writing(&c->args->common)));
     return c->target ? EXIT_DONE : EXIT_FAILED;
 }
 

@@ -34,6 +34,7 @@ static const struct opt check_opts[] = {
     FLAG("untrusted", untrusted,
          "tell instead whether a stranger's image can be passed on;\nexit code 0 harmless, 2 not"),
     OPT_COMMON_OUTPUT,
+    OPT_COMMON_THREADS,
     OPT_COMMON_NO_LOCK,
     OPT_COMMON_NO_SANDBOX,
     OPT_ROW(struct check_args, NULL, 'T', OPT_STRING, cache, "CACHE", "cache mode of qemu-img; without effect"),
@@ -160,7 +161,7 @@ static int judge(const struct check_args *args)
         return cmd_error("--untrusted judges qcow2 images only");
     if (qcbm_open(args->common.path, common_reading(&args->common), &img, &why) == QCBM_E_NOT_QCOW2)
         return no_checks();
-    code = verdict_print(img, &why, &how);
+    code = verdict_print(common_with_threads(&args->common, img), &why, &how);
     qcbm_close(img);
     return code;
 }

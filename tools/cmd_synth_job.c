@@ -16,7 +16,7 @@ int synth_open(struct synth_job *job)
     if (!job->overlay)
         return EXIT_FAILED;
     if (other)
-        job->into = cmd_open(args->into, NULL, changing);
+        job->into = common_with_threads(&args->common, cmd_open(args->into, NULL, changing));
     return other && !job->into ? EXIT_FAILED : EXIT_DONE;
 }
 

@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: MIT
  */
 #include "common_args.h"
+
+#include <limits.h>
+
 #include "image_name.h"
 
 bool common_take_name(struct common_args *common)
@@ -19,14 +22,25 @@ unsigned common_writing(const struct common_args *common)
     return common->dry_run ? common_reading(common) : (common->no_lock ? QCBM_OPEN_NO_LOCK : 0) | QCBM_OPEN_WRITE;
 }
 
+struct qcbm_image *common_with_threads(const struct common_args *common, struct qcbm_image *img)
+{
+    if (img) /* so many that the library takes fewer */
+        qcbm_set_threads(img, common->threads < INT_MAX ? (unsigned)common->threads : INT_MAX);
+    return img;
+}
+
 struct qcbm_image *common_open(const struct common_args *common, unsigned flags)
 {
-    return cmd_open(common->path, common->format, flags);
+    return common_with_threads(common, cmd_open(common->path, common->format, flags));
 }
 
 bool common_open_disk(const struct common_args *common, unsigned flags, struct cmd_disk *out)
 {
-    return cmd_open_disk(common->path, common->format, flags, out);
+    bool ok = cmd_open_disk(common->path, common->format, flags, out);
+
+    if (ok)
+        common_with_threads(common, out->img);
+    return ok;
 }
 
 void common_shut_in(const struct common_args *common, bool chain, const char *other)

@@ -4,6 +4,8 @@
 #ifndef QCBM_TOOL_COMMON_ARGS_H
 #define QCBM_TOOL_COMMON_ARGS_H
 
+#include <stdint.h>
+
 #include "cmd.h"
 #include "opt.h"
 
@@ -14,6 +16,7 @@ struct common_args {
     const char *undo;
     const char *object; /* without effect */
     enum opt_output output;
+    uint64_t threads; /* 0: as many as there are processors */
     bool image_opts, force_share, no_lock, no_sandbox, dry_run, force, progress, quiet;
 };
 
@@ -39,6 +42,8 @@ struct common_args {
 #define OPT_COMMON_NO_LOCK COMMON_FLAG("no-lock", 0, no_lock, "go on where the file system cannot lock")
 #define OPT_COMMON_NO_SANDBOX \
     COMMON_FLAG("no-sandbox", 0, no_sandbox, "do not shut the process in before the image is read")
+#define OPT_COMMON_THREADS \
+    COMMON_ROW("threads", 0, OPT_SIZE, threads, "N", "read tables with N threads (default: one a processor, up to 8)")
 #define OPT_COMMON_IMAGE_OPTS \
     COMMON_FLAG("image-opts", 0, image_opts, "the image is named by options, as driver=qcow2,file.filename=F"), \
     COMMON_ROW("object", 0, OPT_STRING, object, "OBJECT", "accepted without effect: no key is needed")
@@ -54,6 +59,9 @@ unsigned common_writing(const struct common_args *common);
 /* The image itself, with @flags of those. Both print the error. */
 struct qcbm_image *common_open(const struct common_args *common, unsigned flags);
 bool common_open_disk(const struct common_args *common, unsigned flags, struct cmd_disk *out);
+
+/* An image (NULL: none) that was opened in another way, told to use as many threads; returns it. */
+struct qcbm_image *common_with_threads(const struct common_args *common, struct qcbm_image *img);
 
 /* cmd_shut_in() for that image. */
 void common_shut_in(const struct common_args *common, bool chain, const char *other);

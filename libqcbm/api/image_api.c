@@ -117,6 +117,11 @@ void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque)
     qcbmi_io_trace_as(&image->io, &image->trace, image->path ? image->path : "");
 }
 
+void qcbm_set_threads(struct qcbm_image *img, unsigned n)
+{
+    img->image->threads = n;
+}
+
 void qcbm_close(struct qcbm_image *img)
 {
     if (!img)

@@ -163,6 +163,8 @@ static int next_layer(struct qcbmi_image *above, struct qcbmi_chain *chain, cons
         ret = qcbmi_prefix(err, ret == QCBM_E_LOCKED ? ret : QCBM_E_CHAIN,
                            "backing file '%s': ", printable(text, above->backing_file));
     }
+    if (ret == 0 && l.img && !l.borrowed)
+        l.img->threads = chain->layers[0].img->threads;
     return ret == 0 ? take_layer(chain, &l, err) : drop_layer(&l, ret);
 }
 

@@ -14,7 +14,8 @@ struct qcbmi_image {
     struct qcbmi_io io;
     struct qcbmi_trace trace; /* of this image, of the layers below it and of its undo files */
     unsigned open_flags;
-    char *path; /* NULL with a backend of the caller */
+    unsigned threads; /* as qcbm_set_threads() has it; layers below have that of the image on top */
+    char *path;       /* NULL with a backend of the caller */
 
     uint8_t *cluster0; /* cluster_size bytes; zeros where the file is shorter */
     struct q2_header h;

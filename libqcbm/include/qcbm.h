@@ -111,6 +111,12 @@ enum qcbm_open_flag {
  * QCBM_E_CORRUPT, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_NOLOCKS. A damaged bitmap is a finding, not an error. */
 QCBM_API int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
 
+/* From now on long calls on @img, and on the layers below it that they open, read its tables with @n threads at most, that of
+ * the caller among them: 1 for no other, 0 (as after opening) for as many as there are processors for this process, up to 8;
+ * more than 16 are taken for 16. What is small is read by the caller's thread alone, as is all while there is a trace. Other
+ * threads call nothing of the caller but read_at of a backend, and have ended when the call returns; answers are the same. */
+QCBM_API void qcbm_set_threads(struct qcbm_image *img, unsigned n);
+
 /* Close @img and drop its locks. NULL is fine. */
 QCBM_API void qcbm_close(struct qcbm_image *img);
 
@@ -1038,7 +1044,8 @@ struct qcbm_trace_event { /* its strings live until the callback returns */
 typedef void qcbm_trace_fn(void *opaque, const struct qcbm_trace_event *event);
 
 /* From now on tell @fn (NULL: nobody) what is done with the files of @img, each when it has been done, on the thread that
- * did it. What the file was asked before, to open the image, is not told. Without a trace the cost is a test of a pointer.
+ * did it: that of the call, as no other is used. What the file was asked before, to open the image, is not told. Without a
+ * trace the cost is a test of a pointer.
  * The callback must not call the library with @img. */
 QCBM_API void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque);
 
