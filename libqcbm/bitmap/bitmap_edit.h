@@ -7,6 +7,8 @@
 #include "bitmap/edit_list.h"
 #include "write/clusters.h"
 
+struct qcbmi_mend; /* bitmap_mend.h */
+
 struct qcbm_edit {
     struct qcbm_image *handle;
     struct qcbmi_image *img; /* of the handle */
@@ -17,6 +19,7 @@ struct qcbm_edit {
     struct qcbmi_plan plan;
     const struct qcbm_progress *progress; /* the caller's; NULL: nobody asks */
     char *undo_path;                      /* NULL = no undo file is wanted */
+    struct qcbmi_mend *mend;              /* NULL, or it began with damaged bitmaps: @handle is that of mend */
 };
 
 /* QCBM_E_ARG: another commit on the same image made this edit's view of it stale. */

@@ -74,6 +74,13 @@ static int switch_on(struct qcbmi_plan *plan, uint64_t off, uint64_t len, const 
     return ret < 0 ? ret : write_autoclear(plan, err);
 }
 
+int qcbmi_ext_plan_clear_alone(struct qcbmi_plan *plan, struct qcbm_error *err)
+{
+    int ret = new_stage(plan, err);
+
+    return ret == 0 && patch_autoclear(plan, false) ? write_autoclear(plan, err) : ret;
+}
+
 /* ---- an extension that is there ---- */
 
 static void patch_type(struct qcbmi_plan *plan, uint64_t off, uint32_t type)

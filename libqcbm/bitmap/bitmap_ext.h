@@ -18,6 +18,9 @@ int qcbmi_ext_plan_set(const struct qcbm_image *handle, struct qcbmi_plan *plan,
 /* The same for taking the extension out, with the last bitmap. */
 int qcbmi_ext_plan_remove(const struct qcbm_image *handle, struct qcbmi_plan *plan, struct qcbm_error *err);
 
+/* Of an image without the extension: its autoclear bit goes. */
+int qcbmi_ext_plan_clear_alone(struct qcbmi_plan *plan, struct qcbm_error *err);
+
 /* The format demands that unknown autoclear bits go before anything else changes; no write if there are none. */
 int qcbmi_ext_plan_clear_unknown(const struct qcbmi_image *img, struct qcbmi_plan *plan, struct qcbm_error *err);
 

@@ -9,6 +9,7 @@
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_ext.h"
 #include "bitmap/bitmap_load.h"
+#include "bitmap/bitmap_mend.h"
 #include "bitmap/bitmap_refs.h"
 #include "bitmap/bitmap_stale.h"
 #include "bitmap/bitmap_store.h"
@@ -52,6 +53,8 @@ static int note_ref(void *opaque, const struct qcbmi_ref *ref)
     struct qcbmi_ref inside = *ref;
     int ret;
 
+    if (n->edit->mend && ref->owner.kind == QCBMI_REF_BITMAP_DIRECTORY) /* it may lie anywhere, and is given up */
+        return 0;
     if (ref->owner.kind != QCBMI_REF_BITMAP_DATA)
         return qcbmi_owners_add_ref(n->owners, ref, n->err);
     /* A reference past the end, or to a cluster that the end cuts, is no reason to keep a bitmap that is given up; but
@@ -71,6 +74,8 @@ static int note_table(void *opaque, const struct qcbmi_ref *table)
     int ret;
 
     n->kept = is_kept(n->edit, b);
+    if (n->edit->mend && !n->kept) /* as damaged as it may be; mend knows what it names */
+        return 0;
     if (qcbmi_bitmap_table_in_file(n->edit->img, b)) {
         ret = note_ref(n, table);
         return ret < 0 ? ret : 1;
@@ -272,14 +277,18 @@ static int release_cluster(void *opaque, uint64_t offset, struct qcbm_error *err
     return qcbmi_alloc_release(r->alloc, r->plan, offset, r->alloc->img->g.cluster_size, err);
 }
 
-static int release_old(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, const struct qcbmi_stale *stale,
-                       struct qcbm_error *err)
+static int release_old(struct qcbm_edit *edit, const struct qcbmi_owners *owners, struct qcbmi_alloc *alloc,
+                       const struct qcbmi_stale *stale, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap_list *list = edit->handle->bitmaps;
     struct release r = { alloc, &edit->plan };
     uint64_t n_bad;
     int ret = qcbmi_stale_release(stale, alloc, &edit->plan, err);
 
+    if (ret == 0 && edit->mend) {
+        ret = qcbmi_mend_release(edit->mend, owners, alloc, &edit->plan, err);
+        return ret < 0 ? ret : qcbmi_alloc_emit_released(alloc, &edit->plan, err);
+    }
     if (ret == 0 && list->has_ext && !list->stale)
         ret = qcbmi_alloc_release(alloc, &edit->plan, list->ext.directory_offset, list->ext.directory_size, err);
     for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
@@ -340,8 +349,8 @@ static int prepare(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, struct q2_
 }
 
 /* Stages: 0 prepare | 1 new refcount blocks become visible | header switches | reclaim. */
-static int plan_stages(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, const struct qcbmi_stale *stale,
-                       struct qcbm_error *err)
+static int plan_stages(struct qcbm_edit *edit, const struct qcbmi_owners *owners, struct qcbmi_alloc *alloc,
+                       const struct qcbmi_stale *stale, struct qcbm_error *err)
 {
     struct q2_bitmaps_ext ext = { 0 };
     struct qcbmi_plan *plan = &edit->plan;
@@ -354,11 +363,13 @@ static int plan_stages(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, const 
         ret = prepare(edit, alloc, &ext, err);
     if (ret == 0 && edit->list.n)
         ret = qcbmi_ext_plan_set(edit->handle, plan, 0, &ext, err);
-    else if (ret == 0)
+    else if (ret == 0 && edit->handle->bitmaps->has_ext)
         ret = qcbmi_ext_plan_remove(edit->handle, plan, err);
+    else if (ret == 0)
+        ret = qcbmi_ext_plan_clear_alone(plan, err);
     if (ret == 0)
         ret = qcbmi_plan_stage(plan, "reclaim", true, err); /* cut here: what is given up leaks */
-    return ret < 0 ? ret : release_old(edit, alloc, stale, err);
+    return ret < 0 ? ret : release_old(edit, owners, alloc, stale, err);
 }
 
 static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbm_error *err)
@@ -367,10 +378,12 @@ static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, s
     struct qcbmi_stale stale = { 0 };
     int ret = qcbmi_alloc_begin(&alloc, owners, clusters_wanted(edit), err);
 
+    if (ret == 0 && edit->mend)
+        ret = qcbmi_mend_shield(edit->mend, &alloc, err);
     if (ret == 0)
         ret = qcbmi_stale_find(&stale, edit->handle->bitmaps->was, &alloc, owners, &edit->plan, err);
     if (ret == 0)
-        ret = plan_stages(edit, &alloc, &stale, err);
+        ret = plan_stages(edit, owners, &alloc, &stale, err);
     qcbmi_stale_free(&stale);
     qcbmi_alloc_free(&alloc);
     return ret;
@@ -408,16 +421,16 @@ static int scan(struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbm
 int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbmi_progress *way, bool commits, struct qcbm_error *err)
 {
     struct qcbmi_owners owners = { 0 };
-    uint64_t off, end;
+    uint64_t off = 0, end = 0;
     bool flags_only;
     int ret;
 
     qcbmi_edit_list_close_gaps(&edit->list);
-    flags_only = only_flags(edit, &off, &end);
-    if ((flags_only && end == 0) || (edit->list.n == 0 && edit->handle->bitmaps->n == 0))
+    flags_only = !(edit->mend && edit->mend->needed) && only_flags(edit, &off, &end);
+    if (flags_only ? end == 0 : edit->list.n == 0 && edit->handle->bitmaps->n == 0 && !edit->mend)
         return 0; /* nothing changes */
     edit->plan.gives_up_recording = is_recording(edit->handle->bitmaps);
-    ret = qcbmi_edit_check_writable(edit->handle, err);
+    ret = edit->mend ? qcbmi_mend_check_writable(edit->img, err) : qcbmi_edit_check_writable(edit->handle, err);
     for (size_t i = 0; ret == 0 && i < edit->list.n; i++)
         ret = check_kept(edit, edit->list.at[i], err);
     if (ret == 0)

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/sized.h"
+#include "bitmap/bitmap_mend.h"
 #include "write/commit.h"
 #include "write/undo_save.h"
 
@@ -23,6 +24,7 @@ void qcbm_edit_free(struct qcbm_edit *edit)
     qcbmi_plan_free(&edit->plan);
     qcbmi_edit_list_free(&edit->list);
     free(edit->undo_path);
+    qcbmi_mend_free(edit->mend);
     free(edit);
 }
 
@@ -164,7 +166,7 @@ static int carry_out(struct qcbm_edit *edit, const struct qcbm_plan_summary *sum
     if (summary->writes == 0)
         return edit->undo_path ? qcbmi_undo_save(&edit->plan, edit->img, err) : 0;
     edit->plan.progress = &progress;
-    ret = qcbmi_commit_and_reload(&edit->plan, edit->handle, err);
+    ret = qcbmi_commit_and_reload(&edit->plan, edit->mend ? edit->mend->real : edit->handle, err);
     edit->plan.progress = NULL;
     return ret;
 }

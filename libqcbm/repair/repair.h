@@ -27,6 +27,8 @@ struct qcbmi_repair_step {
     int (*run)(struct qcbmi_repair *r, struct qcbm_error *err);
 };
 
+/* ---- repair_step.c ---- */
+
 /* Carry @plan out on r->work, whose header and bitmaps are read again, and add its stages to r->whole. @plan stays the
  * caller's. */
 int qcbmi_repair_commit(struct qcbmi_repair *r, const struct qcbmi_plan *plan, struct qcbm_error *err);

@@ -42,8 +42,13 @@ synth_result: synth
 synth_notes: synth
 synth_lost: interop/lost_tables.py
 synth_saved: synth interop/cures.py
+bitmap_salvage: interop/repair.py
+bitmap_judge: interop/repair.py
+bitmap_mend: interop/repair.py
+bitmap_shield: interop/repair.py
 repair: interop/repair.py
 repair_bitmaps: interop/repair.py
+repair_step: interop/repair.py
 chain_api: interop/chain.py
 read_api: data interop/read.py
 usage_api: image_api interop/info.py

@@ -6,8 +6,140 @@
 #
 # Environment: QCBM = path of the tool.
 
+import functools
+import shutil
+import struct
+
 import qtool
-from qtool import MiB, require, require_equal
+from qtool import KiB, MiB, Qcow2, patch, require, require_equal
+
+SIZE = 8 * MiB
+NAMES = 'mon', 'tue', 'wed'
+
+
+def u32(value):
+    return struct.pack('>I', value)
+
+
+def u64(value):
+    return struct.pack('>Q', value)
+
+
+# ---- damage to what leads to the second of three bitmaps, or to all -------------------------------------------------
+
+def payload(image, offset, value):
+    patch(image.path, image.bitmaps_offset() + 8 + offset, value)
+
+
+def field(image, offset, value):
+    patch(image.path, image.bitmaps()[1].entry_offset + offset, value)
+
+
+def table(image, value):
+    patch(image.path, image.bitmaps()[1].table_offset, value)
+
+
+def at_payload(offset, value):
+    return functools.partial(payload, offset=offset, value=value)
+
+
+def at_entry(offset, value):
+    return functools.partial(field, offset=offset, value=value)
+
+
+def in_table(value):
+    return functools.partial(table, value=value)
+
+
+def zero_directory(image):
+    patch(image.path, image.bitmaps()[0].entry_offset, bytes(image.cluster_size))
+
+
+def cut_directory(image):
+    patch(image.path, image.bitmaps()[1].entry_offset, bytes(image.cluster_size // 2))
+
+
+def table_of_the_first(image):
+    field(image, 0, u64(image.bitmaps()[0].table_offset))
+
+
+def table_of_the_guest(image):
+    field(image, 0, u64(image.words(image.l2_place(0), 1)[0] & ~(1 << 63)))
+
+
+def data_of_the_guest(image):
+    table(image, u64(image.words(image.l2_place(0), 1)[0] & ~(1 << 63)))
+
+
+def set_refcount(image, offset, value):
+    block = image.words(image.words(48, 1)[0], 1)[0]
+    patch(image.path, block + 2 * (offset // image.cluster_size), struct.pack('>H', value))
+
+
+def uncounted(image):
+    """What QEMU's own repair destroys the directory for."""
+    one = image.bitmaps()[1]
+    set_refcount(image, one.table_offset, 0)
+    set_refcount(image, one.table[0], 0)
+
+
+def emptied(image):
+    uncounted(image)
+    patch(image.path, image.bitmaps()[1].table[0], bytes(image.cluster_size))
+
+
+def autoclear_alone(image):
+    """The extension becomes one that nobody knows."""
+    payload(image, -8, u32(0x12345678))
+
+
+# ---- one repair ------------------------------------------------------------------------------------------------------
+
+def make(work):
+    work.create('a.qcow2', SIZE)
+    work.io('a.qcow2', 'write -q -P 2 0 1M')
+    for k, name in enumerate(NAMES):
+        work.run('qemu-img', 'bitmap', '--add', '-g', '%dk' % (4 << k), 'a.qcow2', name)
+        work.io('a.qcow2', 'write -q -P %d %dk 20k' % (9 + k, 1024 * k + 300))
+    work.run('qemu-img', 'bitmap', '--disable', 'a.qcow2', 'wed')
+
+
+def bits(work, name):
+    found = {b.name.decode(): b for b in Qcow2(work.path(name)).bitmaps()}
+    with work.serve(name, bitmaps=list(found)) as served:
+        return {n: (b.granularity, b.enabled, served.dirty(n)) for n, b in found.items()}
+
+
+def rescued(work, damage, exact, superset=(), refused=True, codes=(), leaks=(0, 3)):
+    """@exact keep their bits, @superset get no less than they had, the others are gone. @refused: QEMU does not open it."""
+    make(work)
+    before = bits(work, 'a.qcow2')
+    work.run('qemu-img', 'convert', '-O', 'raw', 'a.qcow2', 'want.raw')
+    damage(Qcow2(work.path('a.qcow2')))
+    damaged = qtool.digest(work.path('a.qcow2'))
+    require_equal(work.run('qemu-img', 'info', '-U', 'a.qcow2', rc=None).code != 0, refused, 'QEMU refuses it')
+    shown = work.qcbm('check', '-r', 'bitmaps', '--dry-run', 'a.qcow2', rc=None)
+    require_equal(qtool.digest(work.path('a.qcow2')), damaged, 'digest after a dry run')
+    done = work.qcbm('check', '-r', 'bitmaps', '--undo', 'undo', 'a.qcow2', rc=leaks)
+    require_equal(shown.code, done.code, 'exit codes of the dry run and the repair')
+    for code in codes:
+        require('repair: [%s]' % code in done.err, '%s is not told: %s' % (code, done.err))
+    work.run('qemu-img', 'check', 'a.qcow2', rc=done.code)
+    work.run('qemu-img', 'compare', '-f', 'qcow2', '-F', 'raw', 'a.qcow2', 'want.raw')
+    after = bits(work, 'a.qcow2')
+    require_equal(sorted(after), sorted(set(exact) | set(superset)), 'bitmaps')
+    for name in exact:
+        require_equal(after[name], before[name], 'bits of ' + name)
+    for name in superset:
+        missed = qtool.ranges_minus(before[name][2], after[name][2], SIZE) if name in before else []
+        require_equal(missed, [], 'bytes that %s misses' % name)
+    shutil.copy(work.path('a.qcow2'), work.path('b.qcow2'))
+    work.io('b.qcow2', 'write -q 7M 64k')  # QEMU saves all of them
+    require_equal(sorted(bits(work, 'b.qcow2')), sorted(after), 'bitmaps after a guest wrote')
+    again = work.qcbm('check', '-r', 'bitmaps', 'a.qcow2', rc=done.code)
+    require('repair:' not in again.err, 'repaired again: ' + again.err)
+    work.qcbm('undo', 'a.qcow2', 'undo')
+    require_equal(qtool.digest(work.path('a.qcow2')), damaged, 'digest after the undo')
 
 
 def sound(work):
@@ -23,7 +155,39 @@ def sound(work):
 
 
 def cases():
-    return [(sound, 'a sound image', {})]
+    rest = 'mon', 'wed'
+    rows = [
+        ('nothing in the directory', zero_directory, (), {'codes': ['bitmap-directory']}),
+        ('directory cut', cut_directory, ('mon',), {'codes': ['bitmap-directory']}),
+        ('entry of zeros', at_entry(0, bytes(24)), rest, {'superset': ['tue'], 'codes': ['bitmap-all-dirty']}),
+        ('length of a name', at_entry(18, b'\2\0'), NAMES, {}),
+        ('count too large', at_payload(0, u32(5)), NAMES, {}),
+        ('count too small', at_payload(0, u32(2)), NAMES, {}),
+        ('count zero', at_payload(0, u32(0)), NAMES, {}),
+        ('reserved field', at_payload(4, u32(1)), NAMES, {}),
+        ('size too small', at_payload(8, u64(88)), NAMES, {}),
+        ('size out of range', at_payload(8, u64(1 << 50)), NAMES, {}),
+        ('size zero', at_payload(8, u64(0)), NAMES, {}),
+        ('directory past the end', at_payload(16, u64(1 << 40)), (), {}),
+        ('table unaligned', at_entry(0, u64(0x1234)), rest, {'superset': ['tue']}),
+        ('table past the end', at_entry(0, u64(1 << 40)), rest, {'superset': ['tue'], 'refused': False}),
+        ('table size', at_entry(8, u32(2)), rest, {'superset': ['tue']}),
+        ('unknown flags', at_entry(12, u32(0x12)), rest + ('tue',), {'codes': ['bitmap-rescued']}),
+        ('unknown type', at_entry(16, b'\2'), rest, {'superset': ['tue']}),
+        ('granularity', at_entry(17, b'\3'), rest, {'superset': ['tue']}),
+        ('NUL in a name', at_entry(25, b'\0'), rest, {'superset': ['t_e'], 'refused': False, 'codes': ['bitmap-renamed']}),
+        ('two of one name', at_entry(24, b'mon'), ('wed',), {'superset': ['mon'], 'codes': ['bitmap-united']}),
+        ('table entry', in_table(u64(0x1001)), rest, {'superset': ['tue'], 'codes': ['bitmap-superset']}),
+        ('data past the end', in_table(u64(1 << 40)), rest, {'superset': ['tue'], 'refused': False}),
+        ('one table for two', table_of_the_first, ('wed',), {'superset': ['mon', 'tue'], 'refused': False}),
+        ("a guest's cluster as table", table_of_the_guest, rest, {'superset': ['tue']}),
+        ("a guest's cluster as data", data_of_the_guest, rest, {'superset': ['tue'], 'refused': False, 'leaks': (0, 2, 3)}),
+        ('counted as free', uncounted, NAMES, {'refused': False}),
+        ('counted as free and emptied', emptied, rest, {'superset': ['tue'], 'refused': False}),
+        ('mark without extension', autoclear_alone, (), {'refused': False, 'codes': ['bitmaps-autoclear']}),
+    ]
+    return [(sound, 'a sound image', {})] + [(rescued, name, dict(more, damage=damage, exact=exact))
+                                             for name, damage, exact, more in rows]
 
 
 def main():
