@@ -41,7 +41,10 @@ struct printer {
     bool no_place; /* met data that the text has no column for */
     struct progress progress;
     uint64_t start, length; /* of what is mapped */
-    char states[16][STATE_BYTES];
+    struct state {
+        size_t len;
+        char words[STATE_BYTES];
+    } states[16];         /* what the JSON says of each, so that an entry copies it */
     const char *filename; /* the one whose printed form is .name */
     char *name;
     size_t name_len;
@@ -59,18 +62,18 @@ static unsigned state_of(const struct qcbm_map_entry *e)
     return (unsigned)e->present | (unsigned)e->zero << 1 | (unsigned)e->data << 2 | (unsigned)e->compressed << 3;
 }
 
-/* What the JSON says of each state, so that an entry copies it. */
 static void word_states(struct printer *p)
 {
     for (unsigned i = 0; i < 16; i++)
-        snprintf(p->states[i], STATE_BYTES, ", \"present\": %s, \"zero\": %s, \"data\": %s, \"compressed\": %s",
-                 word(i & 1), word(i & 2), word(i & 4), word(i & 8));
+        p->states[i].len = (size_t)snprintf(p->states[i].words, STATE_BYTES,
+                                            ", \"present\": %s, \"zero\": %s, \"data\": %s, \"compressed\": %s",
+                                            word(i & 1), word(i & 2), word(i & 4), word(i & 8));
 }
 
-static char *put_state(char *at, const struct printer *p, unsigned state)
+static char *put_state(char *at, const struct state *state)
 {
-    memcpy(at, p->states[state], STATE_BYTES); /* of known size; what is behind its end is written over */
-    return at + strlen(p->states[state]);
+    memcpy(at, state->words, STATE_BYTES); /* of known size; what is behind its end is written over */
+    return at + state->len;
 }
 
 static void print_json(struct printer *p, const struct qcbm_map_entry *e)
@@ -82,7 +85,7 @@ static void print_json(struct printer *p, const struct qcbm_map_entry *e)
     at = text_u64(at, e->start);
     at = text_u64(text_literal(at, ", \"length\": "), e->length);
     at = text_u64(text_literal(at, ", \"depth\": "), e->depth);
-    at = put_state(at, p, state_of(e));
+    at = put_state(at, &p->states[state_of(e)]);
     if (e->offset != QCBM_NO_OFFSET)
         at = text_u64(text_literal(at, ", \"offset\": "), e->offset);
     *at++ = '}';

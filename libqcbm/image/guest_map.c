@@ -12,6 +12,7 @@
 #include "image/refscan.h"
 
 #define NO_CLUSTER UINT64_MAX
+#define NO_GROUP UINT64_MAX
 
 static bool reads_through(enum q2_kind kind)
 {
@@ -83,29 +84,55 @@ static unsigned unreadable_for(const struct q2_l2_entry *e)
     return e->defects & (Q2_DEFECT_SUBCLUSTER | Q2_DEFECT_UNALIGNED | Q2_DEFECT_DATA_OFFSET | Q2_DEFECT_V2_ZERO);
 }
 
-static int load_entry(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
+/* The group of entries that entry @index of the table lies in, with its masks. */
+static int load_group(struct qcbmi_guest_layer *l, uint32_t index, struct qcbm_error *err)
 {
     struct qcbmi_image *img = l->layer->img;
-    const struct q2_geometry *g = &img->g;
-    uint64_t cluster = guest >> g->cluster_bits, in_table = (cluster % g->l2_entries) * g->l2_entry_size;
-    const uint8_t *raw;
+    uint64_t size = img->g.l2_entry_size, in_table = align_down(index, Q2_L2_SCAN_MAX) * size;
+    struct qcbmi_guest_group *group = &l->group;
     int ret;
 
-    if (cluster == l->entry_cluster)
+    if (group->at == l->table + in_table)
         return 0;
-    l->entry_cluster = NO_CLUSTER;
-    l->entry_at = l->table + in_table;
-    ret = qcbmi_window_at(&l->l2, &img->io, l->entry_at, g->l2_entry_size, g->cluster_size - in_table, &raw, err);
+    group->at = NO_GROUP;
+    ret = qcbmi_window_at(&l->l2, &img->io, l->table + in_table, Q2_L2_SCAN_MAX * size, img->g.cluster_size - in_table,
+                          &group->raw, err);
     if (ret < 0)
         return ret;
-    q2_l2_entry_parse(be64_load(raw), g->extended_l2 ? be64_load(raw + 8) : 0, cluster << g->cluster_bits, g,
-                      &l->entry);
-    l->entry_cluster = cluster;
-    l->entries++;
+    q2_l2_scan(&l->scan, group->raw, Q2_L2_SCAN_MAX, &group->masks);
+    group->at = l->table + in_table;
     return 0;
 }
 
-/* What the entry that was loaded says of @guest, and up to where it does. */
+/* Entry @index, of the group that is loaded, for guest cluster @cluster. */
+static void parse_entry(struct qcbmi_guest_layer *l, uint32_t index, uint64_t cluster)
+{
+    const struct q2_geometry *g = &l->layer->img->g;
+    const uint8_t *raw = l->group.raw + (size_t)(index % Q2_L2_SCAN_MAX) * g->l2_entry_size;
+
+    if (cluster == l->entry_cluster)
+        return;
+    q2_l2_entry_parse(be64_load(raw), g->extended_l2 ? be64_load(raw + 8) : 0, cluster << g->cluster_bits, g,
+                      &l->entry);
+    l->entry_cluster = cluster;
+    l->entry_at = l->table + (uint64_t)index * g->l2_entry_size;
+    l->entries++;
+}
+
+/* Bytes from @in_cluster on that are of one kind with it; of an entry that can be read. */
+static uint64_t alike_in_cluster(const struct q2_l2_entry *e, const struct q2_geometry *g, uint64_t in_cluster)
+{
+    unsigned i = (unsigned)(in_cluster / g->subcluster_size);
+    uint32_t bit = UINT32_C(1) << (i & 31), alike;
+
+    if (!g->extended_l2 || e->kind == Q2_COMPRESSED)
+        return g->cluster_size - in_cluster;
+    alike = e->sub_zero & bit ? e->sub_zero : e->sub_alloc & bit ? e->sub_alloc : ~(e->sub_zero | e->sub_alloc);
+    i += (unsigned)__builtin_ctzll(~((uint64_t)alike >> i));
+    return i * g->subcluster_size - in_cluster;
+}
+
+/* What the entry that was parsed says of @guest, and up to where it does. */
 static void describe(const struct qcbmi_guest_layer *l, uint64_t guest, struct qcbmi_guest_piece *out)
 {
     const struct q2_geometry *g = &l->layer->img->g;
@@ -114,16 +141,63 @@ static void describe(const struct qcbmi_guest_layer *l, uint64_t guest, struct q
 
     *out = (struct qcbmi_guest_piece){ .start = guest, .host = QCBM_NO_OFFSET, .doubtful = e->defects };
     out->kind = unreadable_for(e) ? Q2_INVALID : q2_subcluster_kind(e, g, (unsigned)(in_cluster / g->subcluster_size));
-    if (out->kind == Q2_INVALID || out->kind == Q2_COMPRESSED)
-        out->end = guest - in_cluster + g->cluster_size;
-    else
-        out->end = align_down(guest, g->subcluster_size) + g->subcluster_size;
+    out->end = guest + (out->kind == Q2_INVALID ? g->cluster_size - in_cluster : alike_in_cluster(e, g, in_cluster));
     if (out->kind == Q2_NORMAL || out->kind == Q2_ZERO_ALLOC || out->kind == Q2_UNALLOCATED_ALLOC) {
         out->host = e->host_offset + in_cluster;
     } else if (out->kind == Q2_COMPRESSED) {
         out->host = e->host_offset;
         out->host_len = e->host_len;
     }
+}
+
+/* Plain entries of the group from @bit on, as far as their clusters lie one after the other. */
+static unsigned plain_run(struct qcbmi_guest_layer *l, unsigned bit, uint64_t *host)
+{
+    const struct q2_geometry *g = &l->layer->img->g;
+    const uint8_t *raw = l->group.raw + (size_t)bit * g->l2_entry_size;
+    uint64_t others = ~(l->group.masks.plain >> bit);
+    unsigned n = 1, end = others ? (unsigned)__builtin_ctzll(others) : Q2_L2_SCAN_MAX;
+    uint64_t next = *host = be64_load(raw) & Q2_ENTRY_OFFSET_MASK;
+
+    for (; n < end; n++) {
+        raw += g->l2_entry_size;
+        next += g->cluster_size;
+        if ((be64_load(raw) & Q2_ENTRY_OFFSET_MASK) != next)
+            break;
+    }
+    l->entries += n;
+    return n;
+}
+
+/* What the group of @guest says of it: of one entry, or of alike ones that need not be parsed. */
+static int find_piece(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbmi_guest_piece *out,
+                      struct qcbm_error *err)
+{
+    const struct q2_geometry *g = &l->layer->img->g;
+    uint64_t cluster = guest >> g->cluster_bits, in_cluster = guest & (g->cluster_size - 1), n, host;
+    uint32_t index = (uint32_t)(cluster % g->l2_entries);
+    unsigned bit = index % Q2_L2_SCAN_MAX;
+    int ret = load_group(l, index, err);
+
+    if (ret < 0)
+        return ret;
+    if (l->group.masks.odd >> bit & 1) {
+        parse_entry(l, index, cluster);
+        describe(l, guest, out);
+        return 0;
+    }
+    *out = (struct qcbmi_guest_piece){ .start = guest, .host = QCBM_NO_OFFSET };
+    if (l->group.masks.plain >> bit & 1) {
+        n = plain_run(l, bit, &host);
+        out->kind = Q2_NORMAL;
+        out->host = host + in_cluster;
+    } else {
+        uint64_t mapped = (l->group.masks.plain | l->group.masks.odd) >> bit;
+
+        n = mapped ? (unsigned)__builtin_ctzll(mapped) : Q2_L2_SCAN_MAX - bit;
+    }
+    out->end = guest - in_cluster + (n << g->cluster_bits);
+    return 0;
 }
 
 /* Compressed clusters and those that cannot be read are looked at one by one. */
@@ -135,53 +209,41 @@ static bool continues(const struct qcbmi_guest_piece *run, const struct qcbmi_gu
                                         : run->host + (next->start - run->start) == next->host);
 }
 
-/* Pass over the entries from l->run.end on that are all zeros, a piece of the table at a time. */
-static void skip_empty(struct qcbmi_guest_layer *l, uint64_t limit)
+/* Pass over entries from l->run.end on that lie where all is known to be zeros. */
+static void skip_hole(struct qcbmi_guest_layer *l)
 {
-    struct qcbmi_image *img = l->layer->img;
-    const struct q2_geometry *g = &img->g;
+    const struct q2_geometry *g = &l->layer->img->g;
+    uint64_t in_table = (l->run.end >> g->cluster_bits) % g->l2_entries * g->l2_entry_size, at = l->table + in_table;
+    uint64_t zeros = u64_min(g->cluster_size - in_table, qcbmi_window_zero_end(&l->l2, at) - at);
 
-    while (l->run.end < limit) {
-        uint64_t in_table = (l->run.end >> g->cluster_bits) % g->l2_entries * g->l2_entry_size;
-        uint64_t rest = g->cluster_size - in_table, want = u64_min(rest, 4096), at = l->table + in_table;
-        uint64_t zeros = u64_min(rest, qcbmi_window_zero_end(&l->l2, at) - at);
-        const uint8_t *raw;
-
-        if (zeros < want) {
-            if (qcbmi_window_at(&l->l2, &img->io, at, want, rest, &raw, NULL) < 0)
-                return;
-            zeros = bytes_zero_prefix(raw, want);
-        }
-        l->run.end += (zeros / g->l2_entry_size) << g->cluster_bits;
-        if (zeros < want)
-            return;
-    }
+    l->run.end += (zeros / g->l2_entry_size) << g->cluster_bits;
 }
 
 /* The run of alike entries from @guest on, up to the end of the table. What keeps an entry behind it from being
  * read is the matter of who asks for that entry. */
 static int read_run(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
 {
+    struct qcbmi_guest_piece *run = &l->run, *next = &l->next;
     uint64_t limit = l->table_end;
-    int ret = load_entry(l, guest, err);
+    int ret = 0;
 
-    if (ret < 0)
-        return ret;
-    describe(l, guest, &l->run);
-    while (l->run.end < limit) {
-        struct qcbmi_guest_piece next;
-
-        if (l->run.kind == Q2_UNALLOCATED && !l->run.doubtful && is_aligned(l->run.end, l->layer->img->g.cluster_size))
-            skip_empty(l, limit);
-        if (l->run.end >= limit || l->run.kind == Q2_INVALID || load_entry(l, l->run.end, NULL) < 0)
+    if (guest >= next->start && guest < next->end)
+        *run = *next;
+    else
+        ret = find_piece(l, guest, run, err);
+    next->end = 0;
+    while (ret == 0 && run->end < limit && run->kind != Q2_INVALID) {
+        if (run->kind == Q2_UNALLOCATED && !run->doubtful)
+            skip_hole(l);
+        if (run->end >= limit || find_piece(l, run->end, next, NULL) < 0)
             break;
-        describe(l, l->run.end, &next);
-        if (!continues(&l->run, &next))
+        if (!continues(run, next))
             break;
-        l->run.end = next.end;
+        run->end = next->end;
+        next->end = 0;
     }
-    l->run.end = u64_min(l->run.end, limit);
-    return 0;
+    run->end = u64_min(run->end, limit);
+    return ret;
 }
 
 /* QEMU reads zeros behind the end of the file: such a table says "unallocated" to it. The caller reports it. */
@@ -285,6 +347,9 @@ static int init_layer(struct qcbmi_guest_layer *l, struct qcbmi_layer *layer, un
     l->layer = layer;
     l->end = align_down(layer->size, Q2_SECTOR);
     l->entry_cluster = NO_CLUSTER;
+    l->group.at = NO_GROUP;
+    if (img)
+        q2_l2_scan_init(&l->scan, &img->g, qcbmi_image_end(img));
     l->lost_entries = img ? count_lost_entries(img) : 0;
     qcbmi_holes_init(&l->holes, img ? &img->io : &layer->raw);
     l->l1.holes = l->l2.holes = &l->holes;

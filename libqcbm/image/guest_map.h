@@ -8,7 +8,7 @@
 #define QCBMI_GUEST_MAP_H
 
 #include "base/min_tree.h"
-#include "format/q2_l1l2.h"
+#include "format/q2_l2_scan.h"
 #include "image/chain.h"
 #include "image/window.h"
 
@@ -31,6 +31,13 @@ struct qcbmi_guest_piece {
     uint64_t host_len; /* of the compressed bytes at most */
 };
 
+/* Neighbours in an L2 table that are looked at together. */
+struct qcbmi_guest_group {
+    uint64_t at;        /* of the first in the file; UINT64_MAX: none */
+    const uint8_t *raw; /* Q2_L2_SCAN_MAX entries */
+    struct q2_l2_masks masks;
+};
+
 /* What one layer has, as far as it was looked at last. */
 struct qcbmi_guest_layer {
     struct qcbmi_layer *layer;
@@ -39,15 +46,18 @@ struct qcbmi_guest_layer {
     struct qcbmi_window l1, l2;
     bool ask_holes, strict;
     uint64_t table, table_from, table_end; /* the L2 table that was found last, and the guest bytes under it */
-    struct q2_l2_entry entry;              /* the one that was parsed last: */
-    uint64_t entry_cluster;                /* of this guest cluster; UINT64_MAX: none */
-    uint64_t entry_at;                     /* at this place of the file */
+    struct q2_l2_scan scan;
+    struct qcbmi_guest_group group;
+    struct q2_l2_entry entry; /* the one that was parsed last: */
+    uint64_t entry_cluster;   /* of this guest cluster; UINT64_MAX: none */
+    uint64_t entry_at;        /* at this place of the file */
     struct qcbmi_guest_piece run;
-    uint64_t lost_entries; /* of the L1 table, past the end of the file: they read as "no table" */
-    uint64_t lost_tables;  /* L2 tables past the end of the file, which read as unallocated */
-    uint64_t first_lost;   /* L1 index of the first of them */
-    uint64_t last_lost;    /* L2 table that was counted last */
-    uint64_t entries;      /* how many were parsed */
+    struct qcbmi_guest_piece next; /* behind it, found while looking how far it goes; end 0: nothing was found */
+    uint64_t lost_entries;         /* of the L1 table, past the end of the file: they read as "no table" */
+    uint64_t lost_tables;          /* L2 tables past the end of the file, which read as unallocated */
+    uint64_t first_lost;           /* L1 index of the first of them */
+    uint64_t last_lost;            /* L2 table that was counted last */
+    uint64_t entries;              /* how many were parsed, or compared with their neighbour */
 };
 
 struct qcbmi_guest_map {

@@ -13,6 +13,7 @@ struct map_walk {
     qcbm_map_fn *fn;
     void *opaque;
     struct qcbm_map_entry run; /* not yet given out; length 0 = none */
+    uint64_t state;            /* of it */
 };
 
 /* Where the bytes of a layer lie. A data file is not opened. */
@@ -21,27 +22,31 @@ static const char *file_of(const struct qcbmi_layer *l)
     return l->img && l->img->g.data_file ? l->img->full_data_file : l->filename;
 }
 
-static void fill_entry(struct map_walk *w, const struct qcbmi_guest_piece *p, struct qcbm_map_entry *e)
-{
-    const struct qcbmi_layer *l = &w->chain->layers[p->layer];
-    /* An encrypted cluster cannot be read where it lies, so QEMU gives no place. */
-    bool placed = p->host != QCBM_NO_OFFSET && p->kind != Q2_COMPRESSED && !(l->img && l->img->h.crypt_method);
+/* What must be alike in pieces that are one entry, as bits; the layer above them. */
+enum { PRESENT = 1u << 0, ZERO = 1u << 1, DATA = 1u << 2, COMPRESSED = 1u << 3, PLACED = 1u << 4, LAYER = 1u << 5 };
 
-    *e = (struct qcbm_map_entry){ .start = p->start, .length = p->end - p->start, .depth = (uint32_t)p->layer };
-    e->compressed = p->kind == Q2_COMPRESSED;
-    e->data = p->kind == Q2_NORMAL || e->compressed;
-    e->present = q2_kind_is_allocated(p->kind);
-    e->zero = p->hole || !e->data; /* what no layer has reads as zeros */
-    e->offset = placed ? p->host : QCBM_NO_OFFSET;
-    if (placed)
-        e->filename = file_of(l);
+static uint64_t state_of(const struct qcbmi_layer *l, const struct qcbmi_guest_piece *p)
+{
+    bool compressed = p->kind == Q2_COMPRESSED, data = p->kind == Q2_NORMAL || compressed;
+    /* An encrypted cluster cannot be read where it lies, so QEMU gives no place. */
+    bool placed = p->host != QCBM_NO_OFFSET && !compressed && !(l->img && l->img->h.crypt_method);
+
+    return p->layer * LAYER + (q2_kind_is_allocated(p->kind) ? PRESENT : 0) + (compressed ? COMPRESSED : 0) +
+           (data ? DATA : 0) + (placed ? PLACED : 0) + (p->hole || !data ? ZERO : 0); /* what no layer has is zeros */
 }
 
-static bool mergeable(const struct qcbm_map_entry *a, const struct qcbm_map_entry *b)
+static void fill_entry(const struct qcbmi_layer *l, const struct qcbmi_guest_piece *p, uint64_t state,
+                       struct qcbm_map_entry *e)
 {
-    return a->depth == b->depth && a->present == b->present && a->zero == b->zero && a->data == b->data &&
-           a->compressed == b->compressed && !a->filename == !b->filename &&
-           (!a->filename || a->offset + a->length == b->offset);
+    e->start = p->start;
+    e->length = p->end - p->start;
+    e->depth = (uint32_t)p->layer;
+    e->present = state & PRESENT;
+    e->zero = state & ZERO;
+    e->data = state & DATA;
+    e->compressed = state & COMPRESSED;
+    e->offset = state & PLACED ? p->host : QCBM_NO_OFFSET;
+    e->filename = state & PLACED ? file_of(l) : NULL;
 }
 
 static int give_out(struct map_walk *w, struct qcbm_error *err)
@@ -52,13 +57,30 @@ static int give_out(struct map_walk *w, struct qcbm_error *err)
     return 0;
 }
 
+/* Joined with the run before it if that is alike. */
+static int add_piece(struct map_walk *w, const struct qcbmi_guest_piece *p, struct qcbm_error *err)
+{
+    const struct qcbmi_layer *l = &w->chain->layers[p->layer];
+    struct qcbm_map_entry *run = &w->run;
+    uint64_t state = state_of(l, p);
+    int ret;
+
+    if (run->length && state == w->state && (!(state & PLACED) || run->offset + run->length == p->host)) {
+        run->length += p->end - p->start;
+        return 0;
+    }
+    ret = give_out(w, err);
+    fill_entry(l, p, state, run);
+    w->state = state;
+    return ret;
+}
+
 static int walk(struct map_walk *w, uint64_t start, uint64_t end, struct qcbm_error *err)
 {
     int ret = 0;
 
     while (ret == 0 && start < end) {
         struct qcbmi_guest_piece piece;
-        struct qcbm_map_entry e;
 
         ret = qcbmi_guest_map_at(w->map, start, &piece, err);
         if (ret == 0 && piece.kind == Q2_INVALID)
@@ -66,14 +88,8 @@ static int walk(struct map_walk *w, uint64_t start, uint64_t end, struct qcbm_er
         if (ret < 0)
             break;
         piece.end = u64_min(piece.end, end);
-        fill_entry(w, &piece, &e);
         start = piece.end;
-        if (w->run.length && mergeable(&w->run, &e)) {
-            w->run.length += e.length;
-        } else {
-            ret = give_out(w, err);
-            w->run = e;
-        }
+        ret = add_piece(w, &piece, err);
     }
     /* What is known before an entry that cannot be read is given out, too. */
     if (ret != QCBM_E_ABORTED) {

@@ -149,7 +149,7 @@ static void deep_chains_cost_what_is_in_them(void **state)
         stack_push(&s, open_counted(&cempty[i], &empty, 0));
     cost = walk_all(&s, QCBMI_GUEST_ALL);
     assert_int_equal(cost.pieces, n);
-    assert_int_equal(cost.entries, n);
+    assert_int_equal(cost.entries, n / 2); /* those of zeros are not parsed */
     assert_true(ctop.reads <= top.len / 65536 + 4);
     for (size_t i = 1; i < MAX_LAYERS; i++)
         assert_true(cempty[i].reads <= 2 && cempty[i].extents <= 4);
@@ -174,7 +174,7 @@ static void tables_in_holes_are_not_read(void **state)
         be64_store(b->bytes + b->l1 + 8 * i, BUILD_COPIED | (size / 2 - (i * 37 % n + 1) * GIB(1)));
     stack_push(&s, open_counted(&c, b, size));
     cost = walk_all(&s, QCBMI_GUEST_ALL);
-    assert_int_equal(cost.entries, 1); /* by which it was found */
+    assert_int_equal(cost.entries, 0);
     assert_true(c.reads <= 4 && c.bytes_read <= 4 * 65536 && c.extents <= 4);
     stack_close(&s);
 }

@@ -159,7 +159,7 @@ static void random_chains_are_as_the_oracle_has_them(void **state)
             for (; at < p.end; at += 512)
                 expect_sector(layers, n, at / 512, &p);
         }
-        for (size_t i = 0; i < n; i++) { /* each was parsed once at most */
+        for (size_t i = 0; i < n; i++) { /* each was looked at once at most */
             assert_true(m.layers[i].entries <= div_up(layers[i].b.opt.size, layers[i].b.cluster_size));
             entries += m.layers[i].entries;
         }
