@@ -56,7 +56,7 @@ TESTS = {
     'check/check_bitmaps.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_owners.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_suspects.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
-    'check/check_leaks.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
+    'bitmap/leaks.c': ('check synth ' + HOSTILE, 'lost_tables'),
     'check/check_lost.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_findings.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
 }

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "bitmap/bitmap_refs.h"
 
+#include "base/checked.h"
+
 static struct qcbmi_ref one(enum qcbmi_ref_kind kind, uint64_t index, uint64_t off, uint64_t len, struct qcbmi_place at)
 {
     return (struct qcbmi_ref){ .owner = { kind, 0, index },
@@ -11,6 +13,14 @@ static struct qcbmi_ref one(enum qcbmi_ref_kind kind, uint64_t index, uint64_t o
                                .exclusive = 1,
                                .pointer = at.offset,
                                .at = at };
+}
+
+bool qcbmi_bitmap_table_is_plausible(const struct q2_geometry *g, const struct qcbmi_bitmap *b)
+{
+    uint64_t n = b->d.table_entries;
+
+    return b->d.table_offset && is_aligned(b->d.table_offset, g->cluster_size) && n && n <= Q2_MAX_BITMAP_TABLE &&
+           n * g->cluster_size <= Q2_MAX_BITMAP_BYTES && b->d.table_offset <= Q2_MAX_OFFSET - 8 * n;
 }
 
 struct table {

@@ -31,4 +31,7 @@ struct qcbmi_bitmap_refs {
 /* In the order of the directory, which is QEMU's. Anything below 0 from the sink stops. */
 int qcbmi_bitmap_refs_walk(const struct qcbmi_bitmap_refs *refs, struct qcbm_error *err);
 
+/* Can the table be where the entry says, in the file or past its end? */
+bool qcbmi_bitmap_table_is_plausible(const struct q2_geometry *g, const struct qcbmi_bitmap *b);
+
 #endif

@@ -124,11 +124,8 @@ static int prepare(struct check *c)
     c->real_len = real_length(c);
     c->budget = c->budget_full = BUDGET_BASE + u64_min(c->real_len, BUDGET_MAX);
     c->messages = c->budget_full / COST_OF_MESSAGE;
-    c->block_offset = UINT64_MAX;
     q2_l2_scan_init(&c->scan, c->g, qcbmi_image_end(c->img));
-    c->block = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
-    if (!c->block)
-        return QCBM_E_NOMEM;
+    qcbmi_leaks_init(&c->leaks, c->img, c->snapshots.n != 0);
     ret = qcbmi_bitset_init(&c->l2_noisy, c->n_clusters + 2, c->err);
     if (ret == 0)
         ret = qcbmi_bitset_init(&c->l2_copied, c->n_clusters + 2, c->err);
@@ -159,10 +156,11 @@ static int count_all(struct check *c)
 
 int qcbmi_check_run(struct check *c)
 {
-    int ret = count_all(c);
+    int ret;
 
-    if (ret == 0 && c->o.lost_only)
-        return qcbmi_check_tell_lost(c);
+    if (c->o.lost_only)
+        return qcbmi_check_find_lost(c);
+    ret = count_all(c);
     if (ret == 0 && (c->l1_copied || qcbmi_bitset_next_set(&c->l2_copied, 0) < c->l2_copied.n_bits))
         ret = qcbmi_check_tell_copied(c);
     if (ret == 0)
@@ -188,12 +186,10 @@ void qcbmi_check_free(struct check *c)
     qcbmi_bitset_free(&c->l2_noisy);
     qcbmi_bitset_free(&c->l2_copied);
     free(c->blobs);
-    free(c->reftable);
-    free(c->block);
-    free(c->snapshots);
-    free(c->snapshot_bytes);
+    qcbmi_stored_counts_free(&c->disk);
+    qcbmi_loose_snapshots_free(&c->snapshots);
     free(c->suspects);
-    qcbmi_check_leaks_free(&c->lost);
+    qcbmi_leaks_free(&c->leaks);
 }
 
 int qcbmi_check_begin(struct check *c, struct qcbm_image *handle, const struct qcbm_check_options *options,

@@ -26,37 +26,16 @@
 #include "base/bitset.h"
 #include "base/counts.h"
 #include "bitmap/handle.h"
+#include "bitmap/leaks.h"
 #include "format/q2_l2_runs.h"
 #include "image/l2_read.h"
 #include "image/problems.h"
 #include "image/refs.h"
+#include "image/snapshots.h"
+#include "image/stored_counts.h"
 #include "io/holes.h"
 
 #define CHECK_NOWHERE ((struct qcbmi_place){ QCBM_NO_OFFSET, NULL, UINT64_MAX, UINT32_MAX })
-
-struct check_snapshot {
-    uint64_t l1_offset;
-    uint32_t l1_entries;
-    uint32_t extra_len;
-    bool sound; /* its L1 can be walked */
-    const uint8_t *id, *name;
-    uint16_t id_len, name_len;
-};
-
-/* Leaks, and what may be missing because of them: check_leaks.c, check_lost.c */
-struct check_run {
-    uint64_t first, end;
-};
-struct check_runs {
-    struct check_run *list;
-    size_t n, capacity;
-};
-struct check_lost {
-    struct check_runs leaked; /* clusters */
-    struct check_runs shared; /* of them those that a snapshot still refers to */
-    struct check_runs blank;  /* active L1 entries whose L2 table is all zeros */
-    uint64_t n_leaked;
-};
 
 struct check;
 struct check_table;
@@ -122,23 +101,16 @@ struct check {
     bool recount, recounted;                          /* what counting met is told by counting again, in order */
 
     struct q2_l2_scan scan;
-    uint64_t *blobs; /* places of compressed data of one L2 table */
-    uint64_t *reftable;
-    uint64_t n_reftable;
-    bool unreadable; /* some refcount block is */
-    bool signalled;  /* and QEMU has said so */
-    uint8_t *block;  /* one cluster: a refcount block */
-    uint64_t block_offset;
-    uint64_t highest_end; /* one more than the last cluster in use */
+    uint64_t *blobs;                 /* places of compressed data of one L2 table */
+    struct qcbmi_stored_counts disk; /* the refcounts, table and block */
+    bool signalled;                  /* some block is unreadable, and QEMU has said so */
+    uint64_t highest_end;            /* one more than the last cluster in use */
 
-    struct check_snapshot *snapshots;
-    uint8_t *snapshot_bytes;
-    uint32_t n_snapshots;
-    uint64_t snapshots_len;
+    struct qcbmi_loose_snapshots snapshots;
     bool snapshots_unknown; /* some of them: what has no reference here may be theirs */
 
     struct check_suspects *suspects;
-    struct check_lost lost;
+    struct qcbmi_leaks leaks;
     int (*counted)(struct check *c, void *counted_for); /* NULL, or called in each pass when all of it is counted */
     void *counted_for;
     struct qcbmi_progress progress;
@@ -249,8 +221,6 @@ int qcbmi_check_load_reftable(struct check *c);
 int qcbmi_check_load_stored(struct check *c);
 /* The stored refcount of any cluster; false if it cannot be read. */
 bool qcbmi_check_stored(struct check *c, uint64_t cluster, uint64_t *value);
-/* Can a refcount block be read at @off? */
-bool qcbmi_check_is_block_readable(const struct check *c, uint64_t off);
 int qcbmi_check_refblocks(struct check *c); /* references to the blocks */
 
 /* check_compare.c: stored refcounts and counters */
@@ -281,15 +251,8 @@ int qcbmi_check_collect_suspects(struct check *c);
 /* check_owners.c: the sink that searches */
 int qcbmi_check_name_owners(struct check *c);
 
-/* check_leaks.c */
-int qcbmi_check_add_to_runs(struct check_runs *r, uint64_t value, size_t max, struct qcbm_error *err);
-bool qcbmi_check_in_runs(const struct check_runs *r, uint64_t value);
-void qcbmi_check_sort_runs(struct check_runs *r); /* that were noted in another order, joined */
-int qcbmi_check_note_leak(struct check *c, uint64_t cluster, uint64_t stored, uint64_t found);
-int qcbmi_check_note_blank(struct check *c, uint64_t l1_index);
-void qcbmi_check_leaks_free(struct check_lost *l);
-
-/* check_lost.c */
+/* check_lost.c: leaks that are no waste; and these alone, without any other part of the check */
 int qcbmi_check_tell_lost(struct check *c);
+int qcbmi_check_find_lost(struct check *c);
 
 #endif

@@ -22,15 +22,6 @@ static const char *name_of(const struct qcbmi_bitmap *b, char *to, size_t size)
     return qcbmi_printable(to, size, b->d.name, b->d.name_len);
 }
 
-/* Can the table be where the entry says? */
-static bool table_is_plausible(const struct check *c, const struct qcbmi_bitmap *b)
-{
-    uint64_t n = b->d.table_entries;
-
-    return b->d.table_offset && is_aligned(b->d.table_offset, c->g->cluster_size) && n && n <= Q2_MAX_BITMAP_TABLE &&
-           n * c->g->cluster_size <= Q2_MAX_BITMAP_BYTES && b->d.table_offset <= Q2_MAX_OFFSET - 8 * n;
-}
-
 /* Tables that do not overlap cost no more than the file; any other time is paid for. @once: it is the first. */
 static bool may_read_table(struct check *c, const struct qcbmi_bitmap *b, bool once)
 {
@@ -48,7 +39,7 @@ static int refer_to_table(void *opaque, const struct qcbmi_ref *table)
     const struct qcbmi_bitmap *b = &c->handle->bitmaps->list[table->owner.index];
     int ret;
 
-    if (!table_is_plausible(c, b))
+    if (!qcbmi_bitmap_table_is_plausible(c->g, b))
         return 0;
     ret = qcbmi_check_reference(c, table);
     return ret < 0 ? ret : may_read_table(c, b, c->sink->once);

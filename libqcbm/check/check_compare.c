@@ -21,7 +21,7 @@ static int compare_cluster(struct check *c, uint64_t k)
         return 0;
     if (id != QCBM_PROBLEM_CLUSTER_LEAKED && found > 1)
         qcbmi_check_suspect(c, k);
-    if (id == QCBM_PROBLEM_CLUSTER_LEAKED && qcbmi_check_note_leak(c, k, stored, found) < 0)
+    if (id == QCBM_PROBLEM_CLUSTER_LEAKED && qcbmi_leaks_note(&c->leaks, k, stored, found, c->err) < 0)
         return QCBM_E_NOMEM;
     return qcbmi_check_problem(c, id, 1, &at, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
                                id == QCBM_PROBLEM_CLUSTER_LEAKED ? "Leaked" : "ERROR", k, stored, found);
@@ -34,7 +34,7 @@ static int compare_range(struct check *c, uint64_t first, uint64_t end)
 
     for (uint64_t k = first; ret == 0; k++) {
         k = qcbmi_counts_next_difference(&c->refs, &c->stored, k, end);
-        if (k >= end || ((c->messages == 0 || c->o.lost_only) && !qcbmi_check_afford(c, COST_OF_DIFFERENCE)))
+        if (k >= end || (c->messages == 0 && !qcbmi_check_afford(c, COST_OF_DIFFERENCE)))
             break;
         ret = compare_cluster(c, k);
     }
@@ -46,7 +46,7 @@ static int compare_range(struct check *c, uint64_t first, uint64_t end)
 
 static int tell_unreadable(struct check *c, uint64_t index, uint64_t first, uint64_t end)
 {
-    uint64_t off = c->reftable[index] & Q2_REFTABLE_OFFSET_MASK;
+    uint64_t off = c->disk.table[index] & Q2_REFTABLE_OFFSET_MASK;
     struct qcbmi_place at = { c->img->h.reftable_offset + 8 * index, "refcount table", index, UINT32_MAX };
     int ret = 0;
 
@@ -68,14 +68,14 @@ int qcbmi_check_compare(struct check *c)
     uint64_t per = c->g->refblock_entries, end = u64_min(c->hi, c->n_clusters), next;
     int ret = 0;
 
-    if (!c->unreadable)
+    if (!c->disk.unreadable)
         return compare_range(c, c->lo, end);
     for (uint64_t k = c->lo; ret == 0 && k < end; k = next) {
         uint64_t index = k / per;
-        uint64_t off = index < c->n_reftable ? c->reftable[index] & Q2_REFTABLE_OFFSET_MASK : 0;
+        uint64_t off = qcbmi_stored_block_of(&c->disk, k);
 
-        next = u64_min(end, index < c->n_reftable ? (index + 1) * per : end);
-        ret = qcbmi_check_is_block_readable(c, off) ? compare_range(c, k, next) : tell_unreadable(c, index, k, next);
+        next = u64_min(end, index < c->disk.n_table ? (index + 1) * per : end);
+        ret = qcbmi_stored_is_readable(&c->disk, off) ? compare_range(c, k, next) : tell_unreadable(c, index, k, next);
     }
     return ret;
 }

@@ -41,7 +41,7 @@ static void compare_copied(struct check *c, const struct check_table *t, uint64_
         return;
     if (c->g->data_file) {
         wrong = !copied;
-    } else if (c->unreadable || first + n > c->n_clusters) {
+    } else if (c->disk.unreadable || first + n > c->n_clusters) {
         wrong = qcbmi_check_stored(c, first, &value) && (value == 1) != copied;
         for (uint64_t k = 1; k < n && !wrong; k++)
             wrong = qcbmi_check_stored(c, first + k, &value) && (value == 1) != copied;

@@ -2,7 +2,6 @@
  * SPDX-License-Identifier: MIT */
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/checked.h"
 #include "check/check.h"
@@ -53,8 +52,6 @@ static bool may_tell(struct check *c)
 
 static bool is_heard(const struct check *c, enum qcbm_problem_id id)
 {
-    if (c->o.lost_only && id != QCBM_PROBLEM_LOST_TABLE && id != QCBM_PROBLEM_LOST_TABLE_SUSPECTED)
-        return false;
     return c->voice.only == CHECK_ALL || c->voice.only == (unsigned)id;
 }
 
@@ -111,15 +108,7 @@ bool qcbmi_check_afford(struct check *c, uint64_t bytes)
 
 int qcbmi_check_read(struct check *c, uint64_t off, void *buf, uint64_t len, bool *zeros)
 {
-    uint64_t inside = off < c->img->io.size ? u64_min(len, c->img->io.size - off) : 0;
-
-    /* The bytes of a hole are zeros, however long a hostile file pretends to be. */
-    if (zeros)
-        *zeros = inside == 0 || qcbmi_holes_cover(&c->holes, off, len);
-    if (zeros && *zeros)
-        return 0;
-    memset((uint8_t *)buf + inside, 0, (size_t)(len - inside));
-    return inside ? qcbmi_io_read(&c->img->io, off, buf, inside, "metadata", c->err) : 0;
+    return qcbmi_holes_read(&c->holes, off, buf, len, zeros, "metadata", c->err);
 }
 
 /* Each kind once, with the cure that fits to all that was found. */

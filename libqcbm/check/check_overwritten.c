@@ -15,7 +15,7 @@
 
 bool qcbmi_check_is_plausible(const struct check *c, uint64_t off)
 {
-    uint64_t states = (uint64_t)c->n_snapshots + 2, end;
+    uint64_t states = (uint64_t)c->snapshots.n + 2, end;
 
     /* Twice for what is written beside data, once more for states that are gone. */
     if (!u64_mul(c->g->size, 4 * states, &end) || !u64_add(end, c->file_len, &end) || !u64_add(end, SLACK, &end))

@@ -68,7 +68,7 @@ static void state_text(const struct check *c, uint32_t state, char *to, size_t s
         *to = '\0';
         return;
     }
-    (void)qcbmi_printable(name, sizeof(name), c->snapshots[state - 1].name, c->snapshots[state - 1].name_len);
+    (void)qcbmi_printable(name, sizeof(name), c->snapshots.list[state - 1].name, c->snapshots.list[state - 1].name_len);
     snprintf(to, size, " of snapshot '%s'", name);
 }
 

@@ -16,7 +16,7 @@ static int take_ref(void *opaque, const struct qcbmi_ref *ref)
 
 static int tell_unsound(struct check *c, uint32_t i)
 {
-    const struct check_snapshot *s = &c->snapshots[i];
+    const struct q2_snapshot *s = &c->snapshots.list[i];
     struct qcbmi_place at = { c->img->h.snapshots_offset, "snapshot table", i, UINT32_MAX };
     char id[256], name[256];
 
@@ -36,7 +36,7 @@ static int tell_unsound(struct check *c, uint32_t i)
 static int tell_snapshots_of_data_file(struct check *c)
 {
     return qcbmi_check_problem(c, QCBM_PROBLEM_SNAPSHOT_DATA_FILE, 1, &CHECK_NOWHERE,
-                               "ERROR %" PRIi32 " snapshots in image with data file", (int32_t)c->n_snapshots);
+                               "ERROR %" PRIi32 " snapshots in image with data file", (int32_t)c->snapshots.n);
 }
 
 static int take_state(void *opaque, const struct qcbmi_ref *l1)
@@ -47,7 +47,7 @@ static int take_state(void *opaque, const struct qcbmi_ref *l1)
 
     if (state == 1 && c->g->data_file)
         ret = tell_snapshots_of_data_file(c);
-    if (ret == 0 && state && !c->snapshots[state - 1].sound)
+    if (ret == 0 && state && !qcbmi_snapshot_l1_is_sound(c->img, &c->snapshots.list[state - 1]))
         return tell_unsound(c, state - 1);
     return ret < 0 ? ret : c->sink->state(c, l1);
 }
@@ -61,12 +61,13 @@ static struct qcbmi_l1_table snapshot_at(const void *from, uint32_t i)
 {
     const struct check *c = from;
 
-    return (struct qcbmi_l1_table){ c->snapshots[i].l1_offset, c->snapshots[i].l1_entries, c->img->h.snapshots_offset };
+    return (struct qcbmi_l1_table){ c->snapshots.list[i].l1_offset, c->snapshots.list[i].l1_entries,
+                                    c->img->h.snapshots_offset };
 }
 
 int qcbmi_check_walk(struct check *c)
 {
-    struct qcbmi_refs refs = { c->img, c->n_snapshots, snapshot_at, c, c->snapshots_len };
+    struct qcbmi_refs refs = { c->img, c->snapshots.n, snapshot_at, c, c->snapshots.len };
     struct qcbmi_ref_sink sink = { c, take_ref, take_state, take_bitmaps };
 
     return qcbmi_refs_walk(&refs, &sink);

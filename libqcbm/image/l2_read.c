@@ -3,7 +3,6 @@
 #include "image/l2_read.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
@@ -47,18 +46,6 @@ static struct piece piece_at(const struct reader *r, size_t first)
     return (struct piece){ first, k - first, start, last - start + cs };
 }
 
-/* Tables in a hole allocate nothing: a sparse file costs what is in it, not how long it claims to be. */
-static int read_bytes(struct reader *r, const struct piece *p, bool *hole, struct qcbm_error *err)
-{
-    uint64_t size = r->img->io.size, inside = p->offset < size ? u64_min(p->bytes, size - p->offset) : 0;
-
-    *hole = inside == 0 || qcbmi_holes_cover(&r->holes, p->offset, inside);
-    if (*hole)
-        return 0;
-    memset(r->buf + inside, 0, (size_t)(p->bytes - inside));
-    return qcbmi_io_read(&r->img->io, p->offset, r->buf, inside, r->job->what, err);
-}
-
 static int read_piece(struct reader *r, const struct piece *p, struct qcbm_error *err)
 {
     const struct qcbmi_l2_job *job = r->job;
@@ -67,7 +54,8 @@ static int read_piece(struct reader *r, const struct piece *p, struct qcbm_error
 
     if (job->afford && !is_aligned(p->offset, r->img->g.cluster_size) && !job->afford(job->opaque, p->bytes))
         return 0;
-    ret = read_bytes(r, p, &hole, err);
+    /* Tables in a hole allocate nothing: a sparse file costs what is in it, not how long it claims to be. */
+    ret = qcbmi_holes_read(&r->holes, p->offset, r->buf, p->bytes, &hole, job->what, err);
     for (size_t i = p->first; ret == 0 && i < p->first + p->n; i++) {
         const struct qcbmi_l2_ref *ref = ref_at(job, i);
 

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "io/holes.h"
 
 /* The header gives the number of entries, not the bytes: read what can be there at most. */
 static int read_table(struct qcbmi_image *img, uint8_t **out, uint64_t *len, struct qcbm_error *err)
@@ -92,4 +93,59 @@ int qcbmi_snapshots_load(struct qcbmi_image *img, struct qcbm_error *err)
     if (ret == QCBM_E_NOMEM)
         qcbmi_snapshots_forget(img);
     return ret;
+}
+
+/* ---- loosely ---- */
+
+/* One piece of memory with the table and zeros behind the end of the file, enough for an entry each. */
+static int read_loose_table(struct qcbmi_image *img, struct qcbmi_holes *holes, struct qcbmi_loose_snapshots *out,
+                            uint64_t *len, struct qcbm_error *err)
+{
+    uint64_t off = img->h.snapshots_offset, n = img->h.n_snapshots;
+    uint64_t inside = off < img->io.size ? img->io.size - off : 0;
+
+    *len = u64_min(inside, Q2_MAX_SNAPSHOT_TABLE_BYTES) + n * (Q2_SNAPSHOT_FIXED + 8) +
+           u64_min(n, 16) * Q2_MAX_SNAPSHOT_ENTRY;
+    *len = u64_min(*len, n * Q2_MAX_SNAPSHOT_ENTRY);
+    out->bytes = qcbmi_alloc_array(*len, 1, err);
+    out->list = qcbmi_alloc_array(n, sizeof(*out->list), err);
+    if (!out->bytes || !out->list)
+        return QCBM_E_NOMEM;
+    return qcbmi_holes_read(holes, off, out->bytes, *len, NULL, "metadata", err);
+}
+
+int qcbmi_snapshots_read_loosely(struct qcbmi_image *img, struct qcbmi_holes *holes, struct qcbmi_loose_snapshots *out,
+                                 struct qcbm_error *err)
+{
+    struct q2_cursor in;
+    uint64_t len;
+    int ret;
+
+    *out = (struct qcbmi_loose_snapshots){ 0 };
+    if (img->h.n_snapshots == 0)
+        return 0;
+    ret = read_loose_table(img, holes, out, &len, err);
+    if (ret < 0)
+        return ret;
+    q2_cursor_init(&in, out->bytes, (size_t)len);
+    for (; out->n < img->h.n_snapshots; out->n++) {
+        struct q2_snapshot *s = &out->list[out->n];
+
+        if (q2_snapshot_parse(&in, out->bytes, img->h.snapshots_offset, out->n, s, &out->why) < 0)
+            return 0;
+        out->len = (uint64_t)(s->name - out->bytes) + s->name_len;
+    }
+    return 0;
+}
+
+void qcbmi_loose_snapshots_free(struct qcbmi_loose_snapshots *l)
+{
+    free(l->bytes);
+    free(l->list);
+    *l = (struct qcbmi_loose_snapshots){ 0 };
+}
+
+bool qcbmi_snapshot_l1_is_sound(const struct qcbmi_image *img, const struct q2_snapshot *s)
+{
+    return is_aligned(s->l1_offset, img->g.cluster_size) && s->l1_entries <= Q2_MAX_L1_BYTES / 8;
 }

@@ -3,6 +3,7 @@
 #include "io/holes.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
@@ -112,4 +113,18 @@ uint64_t qcbmi_holes_known(struct qcbmi_holes *h, uint64_t off)
         return is_data_at(h, i) ? off : h->ends[i];
     }
     return off >= h->last_from && off < h->last_end && !h->is_data ? h->last_end : off;
+}
+
+/* The bytes of a hole are zeros, however long a hostile file pretends to be. */
+int qcbmi_holes_read(struct qcbmi_holes *h, uint64_t off, void *buf, uint64_t len, bool *zeros, const char *what,
+                     struct qcbm_error *err)
+{
+    uint64_t inside = off < h->io->size ? u64_min(len, h->io->size - off) : 0;
+
+    if (zeros)
+        *zeros = inside == 0 || qcbmi_holes_cover(h, off, inside);
+    if (zeros && *zeros)
+        return 0;
+    memset((uint8_t *)buf + inside, 0, (size_t)(len - inside));
+    return inside ? qcbmi_io_read(h->io, off, buf, inside, what, err) : 0;
 }

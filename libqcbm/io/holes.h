@@ -32,4 +32,9 @@ uint64_t qcbmi_holes_known(struct qcbmi_holes *h, uint64_t off);
  * but the last answer is remembered, and nothing that lies before @off is asked for. */
 bool qcbmi_holes_cover(struct qcbmi_holes *h, uint64_t off, uint64_t len);
 
+/* Read; what lies past the end of the file is zeros. *@zeros (may be NULL): all of it is, as qcbmi_holes_cover() says, and
+ * nothing was read. */
+int qcbmi_holes_read(struct qcbmi_holes *h, uint64_t off, void *buf, uint64_t len, bool *zeros, const char *what,
+                     struct qcbm_error *err);
+
 #endif

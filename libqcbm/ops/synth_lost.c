@@ -4,22 +4,67 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bitmap/bitmap_list.h"
-#include "ops/lost_tables.h"
+#include "bitmap/leak_count.h"
 #include "ops/synth.h"
 
+#define MEMORY (UINT64_C(64) << 20) /* for counting references; with more to count the tables are read again */
+
+struct lost {
+    uint64_t tables;      /* leaked clusters that are mapping tables: evidence */
+    char evidence[256];   /* the first of them; "" if there is none */
+    char suspicion[1024]; /* leaks that may be what a lost table maps, and the guest ranges; "" if there is none */
+    char unknown[512];    /* why nothing can be told; "" if it can */
+};
+
+static void put_into_words(const struct qcbmi_lost_clues *clues, const struct qcbmi_lost *found, struct lost *out)
+{
+    out->tables = found->n_evidence;
+    for (size_t i = 0; i < found->n && !out->evidence[0]; i++)
+        if (qcbmi_lost_is_evidence(&found->list[i]))
+            qcbmi_lost_table_text(clues->img, &found->list[i], out->evidence, sizeof(out->evidence));
+    if (found->suspicion)
+        qcbmi_lost_suspicion_text(clues->img, clues->leaks, found, out->suspicion, sizeof(out->suspicion));
+}
+
+/* What others write meanwhile tells nothing: an image that is shared is not looked at. */
+static int look(const struct qcbm_image *handle, struct lost *out, struct qcbm_error *err)
+{
+    struct qcbmi_holes holes;
+    struct qcbmi_leaks leaks = { 0 };
+    struct qcbmi_lost_clues clues = { handle->image, handle->bitmaps, &holes, &leaks, false };
+    struct qcbmi_lost found = { 0 };
+    struct qcbm_error why;
+    int ret;
+
+    if (handle->image->open_flags & QCBM_OPEN_FORCE_SHARE)
+        return 0;
+    qcbmi_holes_init(&holes, &handle->image->io);
+    ret = qcbmi_leaks_count(&clues, MEMORY, NULL, &why);
+    if (ret == 0)
+        ret = qcbmi_lost_search(&clues, &found, &why);
+    if (ret == 0)
+        put_into_words(&clues, &found, out);
+    qcbmi_lost_free(&found);
+    qcbmi_leaks_free(&leaks);
+    qcbmi_holes_free(&holes);
+    if (ret == QCBM_E_CORRUPT || ret == QCBM_E_LIMIT)
+        snprintf(out->unknown, sizeof(out->unknown), "%s", why.message);
+    else if (ret < 0 && err)
+        *err = why;
+    return out->unknown[0] ? 0 : ret;
+}
+
 /* The clusters of bitmaps count; those of a layer below are not known yet. */
-static int look_for_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbmi_lost_tables *out,
-                         struct qcbm_error *err)
+static int look_at_layer(struct synth *s, const struct qcbmi_layer *l, struct lost *out, struct qcbm_error *err)
 {
     struct qcbm_image handle = { .image = l->img };
     int ret;
 
     if (l->img == s->overlay || l->img == s->edit->img)
-        return qcbmi_lost_tables_look(l->img == s->overlay ? s->handle : s->edit->handle, out, err);
+        return look(l->img == s->overlay ? s->handle : s->edit->handle, out, err);
     ret = qcbmi_bitmap_list_load(&handle, err);
     if (ret == 0)
-        ret = qcbmi_lost_tables_look(&handle, out, err);
+        ret = look(&handle, out, err);
     qcbmi_handle_clear(&handle);
     return ret;
 }
@@ -28,9 +73,9 @@ static int look_for_lost(struct synth *s, const struct qcbmi_layer *l, struct qc
  * a note. */
 static int treat_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbm_error *err)
 {
-    struct qcbmi_lost_tables lost;
+    struct lost lost = { 0 };
     char name[256], where[280] = "";
-    int ret = look_for_lost(s, l, &lost, err);
+    int ret = look_at_layer(s, l, &lost, err);
 
     if (l->img != s->overlay)
         snprintf(where, sizeof(where),

@@ -28,7 +28,10 @@ check_suspects: interop/check.py
 check_owners: interop/check.py
 check_cure: interop/cures.py
 check_overwritten: interop/check.py
-check_leaks: check interop/lost_tables.py
+leaks: interop/lost_tables.py
+leak_count: interop/lost_tables.py
+table_sweep: check interop/check.py
+stored_counts: check interop/check.py
 check_lost: interop/lost_tables.py
 dump_header: dump
 dump_tables: dump

@@ -1,0 +1,194 @@
+/* table_sweep.c - the mapping tables of all states in the order of the file, each once, with the number of references
+ * SPDX-License-Identifier: MIT */
+#include "image/table_sweep.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/sort.h"
+#include "format/q2_l1l2.h"
+
+#define L1_PIECE (UINT64_C(4) << 10) /* on the stack */
+#define BATCH ((size_t)1 << 20)      /* L2 tables sorted at once */
+
+struct job {
+    const struct qcbmi_sweep *s;
+    uint64_t *starts, *ends; /* of the L1 tables, sorted on their own */
+    size_t n;
+    struct qcbmi_swept_l2 *refs;
+    size_t n_refs, capacity;
+    struct qcbm_error *err;
+};
+
+/* Weights of equal offsets added up. */
+static size_t merge(struct qcbmi_swept_l2 *refs, size_t n)
+{
+    size_t kept = 0;
+
+    if (n == 0)
+        return 0;
+    qcbmi_sort(refs, n, sizeof(*refs), qcbmi_by_u64);
+    for (size_t i = 1; i < n; i++) {
+        if (refs[i].table.offset == refs[kept].table.offset) {
+            refs[kept].weight += refs[i].weight;
+            refs[kept].active += refs[i].active;
+            /* 0 of those that are not active */
+            refs[kept].table.l1_index = u64_max(refs[kept].table.l1_index, refs[i].table.l1_index);
+        } else {
+            refs[++kept] = refs[i];
+        }
+    }
+    return kept + 1;
+}
+
+static int look(void *opaque, void *none, const struct qcbmi_l2_ref *table, const uint8_t *bytes,
+                struct qcbm_error *err)
+{
+    const struct qcbmi_sweep *s = ((struct job *)opaque)->s;
+
+    (void)none;
+    (void)err;
+    return s->l2_content(s->opaque, (const struct qcbmi_swept_l2 *)(const void *)table, bytes);
+}
+
+static bool afford(void *opaque, uint64_t bytes)
+{
+    const struct qcbmi_sweep *s = ((struct job *)opaque)->s;
+
+    return s->afford(s->opaque, bytes);
+}
+
+static int give_batch(struct job *j)
+{
+    const struct qcbmi_sweep *s = j->s;
+    struct qcbmi_l2_job read = { .refs = j->refs, .n = merge(j->refs, j->n_refs), .stride = sizeof(j->refs[0]) };
+    int ret = 0;
+
+    j->n_refs = 0;
+    for (size_t i = 0; ret == 0 && i < read.n; i++)
+        ret = s->l2_table(s->opaque, &j->refs[i]);
+    read.what = s->what;
+    read.progress = s->progress;
+    read.opaque = j;
+    read.afford = s->afford ? afford : NULL;
+    read.look = look;
+    return ret < 0 ? ret : qcbmi_l2_read(s->img, &read, j->err);
+}
+
+static int give_l1_word(struct job *j, uint64_t raw, uint64_t off, uint64_t depth)
+{
+    const struct qcbmi_sweep *s = j->s;
+    bool active = off >= s->l1[0].offset && off < s->l1[0].offset + 8 * s->l1[0].entries;
+    uint64_t index = active ? (off - s->l1[0].offset) / 8 : UINT64_MAX;
+    int ret = s->l1_entry ? s->l1_entry(s->opaque, raw, off, index, depth) : 0;
+
+    if (ret == 0 && j->n_refs == BATCH)
+        ret = give_batch(j);
+    if (ret == 0)
+        ret = qcbmi_grow_array(&j->refs, &j->capacity, j->n_refs, sizeof(*j->refs), j->err);
+    if (ret == 0)
+        j->refs[j->n_refs++] =
+            (struct qcbmi_swept_l2){ { raw & Q2_ENTRY_OFFSET_MASK, active ? index : 0 }, depth, active };
+    return ret;
+}
+
+/* What lies past the end of the file is zeros. */
+static int give_l1_words(struct job *j, uint64_t start, uint64_t end, uint64_t depth)
+{
+    int ret = 0;
+
+    end = u64_min(end, align_up(j->s->img->io.size, 8));
+    for (uint64_t len; ret == 0 && start < end; start += len) {
+        uint8_t bytes[L1_PIECE];
+        bool zeros;
+
+        len = u64_min(L1_PIECE, end - start);
+        ret = qcbmi_holes_read(j->s->holes, start, bytes, len, &zeros, j->s->what, j->err);
+        for (uint64_t i = 0; ret == 0 && !zeros && i < len; i += 8)
+            if (be64_load(bytes + i))
+                ret = give_l1_word(j, be64_load(bytes + i), start + i, depth);
+    }
+    return ret;
+}
+
+/* @end is rounded up to a cluster. */
+static int give_l1_clusters(struct job *j, uint64_t start, uint64_t end, uint64_t depth)
+{
+    return j->s->l1_clusters(j->s->opaque, start, end, depth);
+}
+
+/* Call @fn for each range in which the number of tables is the same and not zero. */
+static int sweep_over(struct job *j, int (*fn)(struct job *, uint64_t, uint64_t, uint64_t))
+{
+    size_t begun = 0, over = 0;
+    uint64_t at = 0;
+    int ret = 0;
+
+    if (j->n == 0)
+        return 0;
+    qcbmi_sort(j->starts, j->n, sizeof(j->starts[0]), qcbmi_by_u64);
+    qcbmi_sort(j->ends, j->n, sizeof(j->ends[0]), qcbmi_by_u64);
+    while (ret == 0 && over < j->n) {
+        uint64_t next = begun < j->n ? u64_min(j->starts[begun], j->ends[over]) : j->ends[over];
+
+        if (begun > over && next > at)
+            ret = fn(j, at, next, begun - over);
+        at = next;
+        while (begun < j->n && j->starts[begun] == at)
+            begun++;
+        while (over < begun && j->ends[over] == at)
+            over++;
+    }
+    return ret;
+}
+
+static void add_range(struct job *j, const struct qcbmi_l1_table *l1, bool whole_clusters)
+{
+    uint64_t end = l1->offset + 8 * l1->entries;
+
+    if (l1->entries == 0)
+        return;
+    j->starts[j->n] = l1->offset;
+    j->ends[j->n++] = whole_clusters ? align_up(end, j->s->img->g.cluster_size) : end;
+}
+
+static int sweep_clusters(struct job *j)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret >= 0 && i < j->s->n_l1; i++) {
+        ret = j->s->l1_table(j->s->opaque, &j->s->l1[i]);
+        if (ret == 0)
+            add_range(j, &j->s->l1[i], true);
+    }
+    return ret < 0 ? ret : sweep_over(j, give_l1_clusters);
+}
+
+static int sweep_words(struct job *j)
+{
+    int ret;
+
+    j->n = 0;
+    for (size_t i = 0; i < j->s->n_l1; i++)
+        add_range(j, &j->s->l1[i], false);
+    ret = sweep_over(j, give_l1_words);
+    return ret < 0 ? ret : give_batch(j);
+}
+
+int qcbmi_table_sweep(const struct qcbmi_sweep *sweep, struct qcbm_error *err)
+{
+    struct job j = { .s = sweep, .err = err };
+    int ret;
+
+    j.starts = qcbmi_alloc_array(sweep->n_l1, sizeof(j.starts[0]), err);
+    j.ends = qcbmi_alloc_array(sweep->n_l1, sizeof(j.ends[0]), err);
+    ret = j.starts && j.ends ? sweep_clusters(&j) : QCBM_E_NOMEM;
+    if (ret == 0)
+        ret = sweep_words(&j);
+    free(j.starts);
+    free(j.ends);
+    free(j.refs);
+    return ret;
+}
