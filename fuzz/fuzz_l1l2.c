@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: MIT
  *
  * Input: a geometry, then triples of entry, subcluster word and guest offset. */
-#include "format/q2_l1l2.h"
+#include <string.h>
+
+#include "format/q2_l2_scan.h"
 #include "fuzz.h"
 #include "fuzz_geometry.h"
 
@@ -78,6 +80,25 @@ static void check_l2(uint64_t raw, uint64_t word, uint64_t guest, const struct q
     check_place(raw, guest, g, &e);
 }
 
+/* All ways to look at many entries at once say the same. */
+static void check_twins(const uint8_t *entries, size_t n, const struct q2_geometry *g)
+{
+    uint32_t count = (uint32_t)(n < Q2_L2_SCAN_MAX ? n : Q2_L2_SCAN_MAX);
+    struct q2_l2_masks first, m;
+    struct q2_l2_scan s;
+
+    q2_l2_scan_init(&s, g, be64_load(entries) & ~(uint64_t)(g->cluster_size - 1));
+    q2_l2_scan(&s, entries, count, &first);
+    for (unsigned t = 0; t < q2_l2_scan_n_twins; t++) {
+        const struct q2_l2_scan_twin *twin = &q2_l2_scan_twins[t];
+
+        if (!twin->usable())
+            continue;
+        (g->extended_l2 ? twin->extended : twin->standard)(&s, entries, count, &m);
+        fuzz_require(memcmp(&m, &first, sizeof(m)) == 0, "L2 entries", twin->name);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct q2_geometry g;
@@ -85,6 +106,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < FUZZ_GEOMETRY_BYTES)
         return 0;
     fuzz_geometry(data, &g);
+    if (size - FUZZ_GEOMETRY_BYTES >= g.l2_entry_size)
+        check_twins(data + FUZZ_GEOMETRY_BYTES, (size - FUZZ_GEOMETRY_BYTES) / g.l2_entry_size, &g);
     for (size_t at = FUZZ_GEOMETRY_BYTES; size - at >= 24; at += 24) {
         uint64_t guest = be64_load(data + at + 16) & ~(uint64_t)(g.cluster_size - 1);
 

@@ -8,6 +8,8 @@ cd "$SOURCE_ROOT"
 elsewhere() {
     cat <<'LIST'
 page: fill
+q2_l2_scan_x86: q2_l2_scan
+q2_l2_scan_neon: q2_l2_scan
 image: open
 snapshots: hostile/snapshot.c
 undo_seal: undo undo_load

@@ -24,15 +24,20 @@ static struct q2_geometry geometry(uint32_t cluster_bits, unsigned kind)
 }
 
 /* What an entry is, told by the parser and by nothing of the scan. */
-static void expect(const struct q2_geometry *g, uint64_t raw, uint64_t word, bool *plain, bool *odd)
+static void expect(const struct q2_geometry *g, uint64_t raw, uint64_t word, struct q2_l2_masks *out, unsigned i)
 {
+    bool sound, plain, mixed;
     struct q2_l2_entry e;
 
     q2_l2_entry_parse(raw, word, 0, g, &e);
-    *plain = e.kind == Q2_NORMAL && e.defects == 0 && !g->data_file && (raw & 1) == 0 &&
-             range_fits(e.host_offset, e.host_len, FILE_END) && q2_l2_entry_allocated_mask(&e, g) == UINT32_MAX &&
-             e.sub_zero == 0;
-    *odd = !*plain && (raw | word) != 0;
+    sound = e.kind == Q2_NORMAL && e.defects == 0 && !g->data_file && (raw & 1) == 0 &&
+            range_fits(e.host_offset, e.host_len, FILE_END);
+    plain = sound && q2_l2_entry_allocated_mask(&e, g) == UINT32_MAX && e.sub_zero == 0;
+    mixed = sound && !plain;
+    out->plain |= (uint64_t)plain << i;
+    out->odd |= (uint64_t)(!plain && (raw | word) != 0) << i;
+    out->mixed |= (uint64_t)mixed << i;
+    out->some |= (uint64_t)(mixed && q2_l2_entry_allocated_mask(&e, g) != 0) << i;
 }
 
 /* Entries of all sorts: zero, plain, near the end of the file, each single bit, noise. */
@@ -61,38 +66,45 @@ static uint64_t some_entry(const struct q2_geometry *g, uint64_t *seed)
 
 static uint64_t some_word(uint64_t *seed)
 {
+    if (next_random(seed) % 3 == 0) { /* data here, zeros there */
+        uint64_t data = (uint32_t)next_random(seed), zeros = (uint32_t)next_random(seed) & ~data;
+
+        return zeros << 32 | data;
+    }
     static const uint64_t words[] = { UINT32_MAX, 0, UINT64_C(0xffffffff00000000), UINT64_MAX, 1, UINT64_C(1) << 63 };
     uint64_t r = next_random(seed);
 
     return r % 8 < ARRAY_LEN(words) ? words[r % 8] : r;
 }
 
+static void same_masks(const struct q2_l2_masks *a, const struct q2_l2_masks *b)
+{
+    assert_int_equal(a->plain, b->plain);
+    assert_int_equal(a->odd, b->odd);
+    assert_int_equal(a->mixed, b->mixed);
+    assert_int_equal(a->some, b->some);
+}
+
 static void compare_round(const struct q2_l2_scan *s, const struct q2_geometry *g, uint32_t n, uint64_t *seed)
 {
-    uint64_t plain = 0, odd = 0;
-    struct q2_l2_masks m = { UINT64_C(0x5555), UINT64_C(0xaaaa) };
+    struct q2_l2_masks expected = { 0 }, m = { UINT64_C(0x5555), UINT64_C(0xaaaa), 3, 1 };
     uint8_t raw[16 * Q2_L2_SCAN_MAX + 1], *exact;
 
     for (uint32_t i = 0; i < n; i++) {
         uint64_t entry = some_entry(g, seed), word = g->extended_l2 ? some_word(seed) : 0;
-        bool is_plain, is_odd;
 
         be64_store(raw + i * g->l2_entry_size, entry);
         if (g->extended_l2)
             be64_store(raw + i * g->l2_entry_size + 8, word);
-        expect(g, entry, word, &is_plain, &is_odd);
-        plain |= (uint64_t)is_plain << i;
-        odd |= (uint64_t)is_odd << i;
+        expect(g, entry, word, &expected, i);
     }
     exact = exact_copy(raw, n * g->l2_entry_size);
     q2_l2_scan(s, exact, n, &m);
     free(exact);
-    assert_int_equal(m.plain, plain);
-    assert_int_equal(m.odd, odd);
+    same_masks(&m, &expected);
     memmove(raw + 1, raw, sizeof(raw) - 1); /* at an odd address */
     q2_l2_scan(s, raw + 1, n, &m);
-    assert_int_equal(m.plain, plain);
-    assert_int_equal(m.odd, odd);
+    same_masks(&m, &expected);
 }
 
 static void every_twin_gives_the_masks_of_the_parser(void **state)
@@ -122,7 +134,30 @@ static void every_twin_gives_the_masks_of_the_parser(void **state)
         }
     }
     assert_true(run >= 1);
+#if defined(__x86_64__) || defined(__aarch64__)
+    assert_true(run >= 2);
+#endif
     assert_true(q2_l2_scan_twins[q2_l2_scan_n_twins - 1].usable());
+}
+
+static void the_twin_that_a_test_takes_is_taken(void **state)
+{
+    struct q2_geometry g = geometry(16, 0), ext = geometry(16, EXT);
+    struct q2_l2_scan s;
+
+    (void)state;
+    for (unsigned t = 0; t < q2_l2_scan_n_twins; t++) {
+        if (!q2_l2_scan_twins[t].usable())
+            continue;
+        q2_l2_scan_take(&q2_l2_scan_twins[t]);
+        q2_l2_scan_init(&s, &g, FILE_END);
+        assert_true(s.fn == q2_l2_scan_twins[t].standard);
+        q2_l2_scan_init(&s, &ext, FILE_END);
+        assert_true(s.fn == q2_l2_scan_twins[t].extended);
+    }
+    q2_l2_scan_take(NULL);
+    q2_l2_scan_init(&s, &g, UINT64_MAX - 511); /* a file as long as can be */
+    assert_int_equal(s.offset_end, Q2_L2_SCAN_END);
 }
 
 static void nothing_is_plain_in_an_empty_file(void **state)
@@ -144,6 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_twin_gives_the_masks_of_the_parser),
+        cmocka_unit_test(the_twin_that_a_test_takes_is_taken),
         cmocka_unit_test(nothing_is_plain_in_an_empty_file),
     };
 

@@ -1,0 +1,187 @@
+/* q2_l2_scan_x86.c - q2_l2_scan() with the registers of x86: four entries at a time by AVX2, two by SSE2
+ * SPDX-License-Identifier: MIT */
+#include "format/q2_l2_scan.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+
+/* Where no odd bit is set, all but COPIED is offset. It is below the end where the difference has a sign: both are
+ * below 2^63. */
+
+bool q2_l2_scan_has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2");
+}
+
+bool q2_l2_scan_has_sse2(void)
+{
+    return __builtin_cpu_supports("sse2");
+}
+
+#define AVX2 __attribute__((target("avx2")))
+#define SSE2 __attribute__((target("sse2")))
+
+struct avx2_rules {
+    __m256i odd_bits, end, copied, order, zero;
+};
+
+static AVX2 struct avx2_rules avx2_rules(const struct q2_l2_scan *s)
+{
+    return (struct avx2_rules){
+        .odd_bits = _mm256_set1_epi64x((long long)s->odd_bits),
+        .end = _mm256_set1_epi64x((long long)s->offset_end),
+        .copied = _mm256_set1_epi64x((long long)Q2_ENTRY_COPIED),
+        .order = _mm256_set_epi8(8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0,
+                                 1, 2, 3, 4, 5, 6, 7),
+        .zero = _mm256_setzero_si256(),
+    };
+}
+
+static inline AVX2 __m256i avx2_load(const struct avx2_rules *r, const uint8_t *at)
+{
+    return _mm256_shuffle_epi8(_mm256_loadu_si256((const __m256i *)(const void *)at), r->order);
+}
+
+/* The sign of each: does it name an aligned cluster in the file, and has no flag but COPIED? */
+static inline AVX2 __m256i avx2_sound(const struct avx2_rules *r, __m256i raw)
+{
+    __m256i offset = _mm256_andnot_si256(r->copied, raw);
+    __m256i no_odd = _mm256_cmpeq_epi64(_mm256_and_si256(raw, r->odd_bits), r->zero);
+    __m256i none = _mm256_cmpeq_epi64(offset, r->zero);
+
+    return _mm256_andnot_si256(none, _mm256_and_si256(no_odd, _mm256_sub_epi64(offset, r->end)));
+}
+
+static inline AVX2 uint64_t avx2_signs(__m256i v)
+{
+    return (uint64_t)(unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(v));
+}
+
+AVX2 void q2_l2_scan_avx2_standard(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n,
+                                   struct q2_l2_masks *out)
+{
+    const struct avx2_rules r = avx2_rules(s);
+    uint64_t plain = 0, blank = 0;
+    uint32_t whole = n & ~3u;
+
+    for (uint32_t i = 0; i < whole; i += 4) {
+        __m256i raw = avx2_load(&r, entries + 8 * (size_t)i);
+
+        plain |= avx2_signs(avx2_sound(&r, raw)) << i;
+        blank |= avx2_signs(_mm256_cmpeq_epi64(raw, r.zero)) << i;
+    }
+    blank |= whole < 64 ? UINT64_MAX << whole : 0;
+    *out = (struct q2_l2_masks){ .plain = plain, .odd = ~(plain | blank) };
+    q2_l2_scan_rest_standard(s, entries, whole, n, out);
+}
+
+AVX2 void q2_l2_scan_avx2_extended(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n,
+                                   struct q2_l2_masks *out)
+{
+    const struct avx2_rules r = avx2_rules(s);
+    const __m256i data = _mm256_set1_epi64x((long long)Q2_SUBCLUSTERS_ALL_DATA);
+    uint64_t sound = 0, blank = 0, all = 0, none = 0;
+    uint32_t whole = n & ~3u;
+
+    for (uint32_t i = 0; i < whole; i += 4) {
+        __m256i a = avx2_load(&r, entries + 16 * (size_t)i), b = avx2_load(&r, entries + 16 * (size_t)i + 32);
+        __m256i raw = _mm256_permute4x64_epi64(_mm256_unpacklo_epi64(a, b), 0xd8);
+        __m256i word = _mm256_permute4x64_epi64(_mm256_unpackhi_epi64(a, b), 0xd8);
+        __m256i clash = _mm256_and_si256(_mm256_srli_epi64(word, 32), word);
+        __m256i possible = _mm256_cmpeq_epi64(clash, r.zero);
+
+        sound |= avx2_signs(_mm256_and_si256(avx2_sound(&r, raw), possible)) << i;
+        all |= avx2_signs(_mm256_cmpeq_epi64(word, data)) << i;
+        none |= avx2_signs(_mm256_cmpeq_epi64(word, r.zero)) << i;
+        blank |= avx2_signs(_mm256_cmpeq_epi64(_mm256_or_si256(raw, word), r.zero)) << i;
+    }
+    blank |= whole < 64 ? UINT64_MAX << whole : 0;
+    *out = (struct q2_l2_masks){ sound & all, ~(blank | (sound & all)), sound & ~all, sound & ~all & ~none };
+    q2_l2_scan_rest_extended(s, entries, whole, n, out);
+}
+
+struct sse2_rules {
+    __m128i odd_bits, end, copied, zero;
+};
+
+static SSE2 struct sse2_rules sse2_rules(const struct q2_l2_scan *s)
+{
+    return (struct sse2_rules){
+        .odd_bits = _mm_set1_epi64x((long long)s->odd_bits),
+        .end = _mm_set1_epi64x((long long)s->offset_end),
+        .copied = _mm_set1_epi64x((long long)Q2_ENTRY_COPIED),
+        .zero = _mm_setzero_si128(),
+    };
+}
+
+static inline SSE2 __m128i sse2_load(const uint8_t *at)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
+
+    v = _mm_or_si128(_mm_slli_epi16(v, 8), _mm_srli_epi16(v, 8));
+    return _mm_shufflehi_epi16(_mm_shufflelo_epi16(v, 0x1b), 0x1b);
+}
+
+static inline SSE2 __m128i sse2_equal(__m128i a, __m128i b)
+{
+    __m128i halves = _mm_cmpeq_epi32(a, b);
+
+    return _mm_and_si128(halves, _mm_shuffle_epi32(halves, 0xb1));
+}
+
+static inline SSE2 __m128i sse2_sound(const struct sse2_rules *r, __m128i raw)
+{
+    __m128i offset = _mm_andnot_si128(r->copied, raw);
+    __m128i no_odd = sse2_equal(_mm_and_si128(raw, r->odd_bits), r->zero);
+
+    return _mm_andnot_si128(sse2_equal(offset, r->zero), _mm_and_si128(no_odd, _mm_sub_epi64(offset, r->end)));
+}
+
+static inline SSE2 uint64_t sse2_signs(__m128i v)
+{
+    return (uint64_t)(unsigned)_mm_movemask_pd(_mm_castsi128_pd(v));
+}
+
+SSE2 void q2_l2_scan_sse2_standard(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n,
+                                   struct q2_l2_masks *out)
+{
+    const struct sse2_rules r = sse2_rules(s);
+    uint64_t plain = 0, blank = 0;
+    uint32_t whole = n & ~1u;
+
+    for (uint32_t i = 0; i < whole; i += 2) {
+        __m128i raw = sse2_load(entries + 8 * (size_t)i);
+
+        plain |= sse2_signs(sse2_sound(&r, raw)) << i;
+        blank |= sse2_signs(sse2_equal(raw, r.zero)) << i;
+    }
+    blank |= whole < 64 ? UINT64_MAX << whole : 0;
+    *out = (struct q2_l2_masks){ .plain = plain, .odd = ~(plain | blank) };
+    q2_l2_scan_rest_standard(s, entries, whole, n, out);
+}
+
+SSE2 void q2_l2_scan_sse2_extended(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n,
+                                   struct q2_l2_masks *out)
+{
+    const struct sse2_rules r = sse2_rules(s);
+    const __m128i data = _mm_set1_epi64x((long long)Q2_SUBCLUSTERS_ALL_DATA);
+    uint64_t sound = 0, blank = 0, all = 0, none = 0;
+    uint32_t whole = n & ~1u;
+
+    for (uint32_t i = 0; i < whole; i += 2) {
+        __m128i a = sse2_load(entries + 16 * (size_t)i), b = sse2_load(entries + 16 * (size_t)i + 16);
+        __m128i raw = _mm_unpacklo_epi64(a, b), word = _mm_unpackhi_epi64(a, b);
+        __m128i possible = sse2_equal(_mm_and_si128(_mm_srli_epi64(word, 32), word), r.zero);
+
+        sound |= sse2_signs(_mm_and_si128(sse2_sound(&r, raw), possible)) << i;
+        all |= sse2_signs(sse2_equal(word, data)) << i;
+        none |= sse2_signs(sse2_equal(word, r.zero)) << i;
+        blank |= sse2_signs(sse2_equal(_mm_or_si128(raw, word), r.zero)) << i;
+    }
+    blank |= whole < 64 ? UINT64_MAX << whole : 0;
+    *out = (struct q2_l2_masks){ sound & all, ~(blank | (sound & all)), sound & ~all, sound & ~all & ~none };
+    q2_l2_scan_rest_extended(s, entries, whole, n, out);
+}
+#else
+typedef int q2_l2_scan_x86_is_empty; /* ISO C wants something in a file */
+#endif
