@@ -60,5 +60,6 @@ void q2_l2_scan_rest_extended(const struct q2_l2_scan *s, const uint8_t *entries
 bool q2_l2_scan_has_avx2(void), q2_l2_scan_has_sse2(void);
 q2_l2_scan_fn q2_l2_scan_avx2_standard, q2_l2_scan_avx2_extended, q2_l2_scan_sse2_standard, q2_l2_scan_sse2_extended;
 q2_l2_scan_fn q2_l2_scan_neon_standard, q2_l2_scan_neon_extended;
+q2_l2_scan_fn q2_l2_scan_portable_standard, q2_l2_scan_portable_extended;
 
 #endif

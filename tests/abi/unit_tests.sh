@@ -8,6 +8,7 @@ cd "$SOURCE_ROOT"
 elsewhere() {
     cat <<'LIST'
 page: fill
+q2_l2_scan_portable: q2_l2_scan
 q2_l2_scan_x86: q2_l2_scan
 q2_l2_scan_neon: q2_l2_scan
 image: open
