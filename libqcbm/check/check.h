@@ -111,6 +111,8 @@ struct check {
 
     struct check_suspects *suspects;
     struct qcbmi_leaks leaks;
+    bool aligned_only; /* what an entry with an unaligned offset leads to is not counted: it is not there */
+    bool no_refcounts; /* what refcount table and blocks are is not counted: they are given up */
     int (*counted)(struct check *c, void *counted_for); /* NULL, or called in each pass when all of it is counted */
     void *counted_for;
     struct qcbmi_progress progress;
@@ -250,6 +252,8 @@ int qcbmi_check_collect_suspects(struct check *c);
 
 /* check_owners.c: the sink that searches */
 int qcbmi_check_name_owners(struct check *c);
+/* An owner in words. */
+void qcbmi_check_owner_text(const struct check *c, const struct qcbmi_ref_owner *o, char *to, size_t size);
 
 /* check_lost.c: leaks that are no waste; and these alone, without any other part of the check */
 int qcbmi_check_tell_lost(struct check *c);

@@ -103,7 +103,9 @@ static int check_allocated(struct check *c, struct check_table *t, uint32_t i, u
         ret = check_alignment(c, t, raw, word, off, &at);
     if (ret == 0)
         ret = check_beyond(c, t, i, raw, off, &at);
-    return ret < 0 || c->g->data_file ? ret : qcbmi_check_reference(c, &ref);
+    if (ret < 0 || c->g->data_file || (c->aligned_only && !is_aligned(off, c->g->cluster_size)))
+        return ret;
+    return qcbmi_check_reference(c, &ref);
 }
 
 int qcbmi_check_entry(struct check *c, struct check_table *t, uint32_t i, const uint8_t *bytes)

@@ -72,7 +72,7 @@ static void state_text(const struct check *c, uint32_t state, char *to, size_t s
     snprintf(to, size, " of snapshot '%s'", name);
 }
 
-static void owner_text(const struct check *c, const struct qcbmi_ref_owner *o, char *to, size_t size)
+void qcbmi_check_owner_text(const struct check *c, const struct qcbmi_ref_owner *o, char *to, size_t size)
 {
     char state[96];
 
@@ -94,8 +94,8 @@ static int tell_suspect(struct check *c, const struct check_suspect *x)
 
     if (x->n_owners < 2)
         return 0;
-    owner_text(c, &x->owners[0], a, sizeof(a));
-    owner_text(c, &x->owners[1], b, sizeof(b));
+    qcbmi_check_owner_text(c, &x->owners[0], a, sizeof(a));
+    qcbmi_check_owner_text(c, &x->owners[1], b, sizeof(b));
     if (x->n_owners > 2)
         snprintf(more, sizeof(more), ", and %" PRIu64 " more", x->n_owners - 2);
     return qcbmi_check_problem(c, QCBM_PROBLEM_CLUSTER_TWO_OWNERS, 1, &at,

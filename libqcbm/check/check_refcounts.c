@@ -68,7 +68,7 @@ int qcbmi_check_refblocks(struct check *c)
 {
     int ret = 0;
 
-    for (uint64_t i = 0; ret == 0 && i < c->disk.n_table; i++) {
+    for (uint64_t i = 0; ret == 0 && i < c->disk.n_table && !c->no_refcounts; i++) {
         uint64_t raw = c->disk.table[i], off = raw & Q2_REFTABLE_OFFSET_MASK;
         struct qcbmi_ref ref = qcbmi_ref_to_block(c->img, i, off);
         bool bad = raw & Q2_REFTABLE_RESERVED || !is_aligned(off, c->g->cluster_size) ||

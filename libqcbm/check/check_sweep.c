@@ -17,6 +17,12 @@ static int put_in_set(struct qcbmi_bitset *set, uint64_t bit, struct qcbm_error 
     return bit < set->n_bits ? qcbmi_bitset_set(set, bit, bit + 1, err) : 0;
 }
 
+/* A repair does not read what an unaligned offset leads to. */
+static bool leaves_out(const struct check *c, const struct qcbmi_swept_l2 *l2)
+{
+    return c->aligned_only && !is_aligned(l2->table.offset, c->g->cluster_size);
+}
+
 static int refer_to_l2(void *opaque, const struct qcbmi_swept_l2 *l2)
 {
     struct check *c = opaque;
@@ -24,6 +30,8 @@ static int refer_to_l2(void *opaque, const struct qcbmi_swept_l2 *l2)
     struct qcbmi_ref ref = { .owner = { QCBMI_REF_L2, 0, 0 }, .offset = l2->table.offset, .len = c->g->cluster_size };
     int ret;
 
+    if (leaves_out(c, l2))
+        return 0;
     ref.weight = l2->weight;
     ref.exclusive = (in_set(&c->l2_seen, cluster) ? 0 : 1) + (l2->active > 1 ? l2->active - 1 : 0);
     ref.at = (struct qcbmi_place){ l2->table.offset, "L1 table", UINT64_MAX, UINT32_MAX };
@@ -60,9 +68,9 @@ static int note_blank(struct check *c, const struct qcbmi_swept_l2 *ref, const u
 static int look_at_l2(void *opaque, const struct qcbmi_swept_l2 *ref, const uint8_t *bytes)
 {
     struct check *c = opaque;
-    int ret = note_blank(c, ref, bytes);
+    int ret = leaves_out(c, ref) ? 0 : note_blank(c, ref, bytes);
 
-    return ret == 0 && bytes ? count_l2(c, ref, bytes) : ret;
+    return ret == 0 && !leaves_out(c, ref) && bytes ? count_l2(c, ref, bytes) : ret;
 }
 
 static bool afford(void *opaque, uint64_t bytes)

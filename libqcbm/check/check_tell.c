@@ -79,6 +79,8 @@ static int walk_entry(struct l1_walk *w, uint64_t raw, uint64_t index)
     ref.pointer = w->l1->offset + 8 * index;
     ref.at = (struct qcbmi_place){ ref.pointer, "L1 table", index, UINT32_MAX };
     ret = qcbmi_check_l1_reserved(c, raw, &ref.at, 1);
+    if (ret == 0 && c->aligned_only && !is_aligned(off, c->g->cluster_size))
+        return qcbmi_check_l1_alignment(c, raw, &ref.at, 1);
     if (ret == 0)
         ret = qcbmi_check_reference(c, &ref);
     if (ret == 0)

@@ -11,6 +11,8 @@ static int take_ref(void *opaque, const struct qcbmi_ref *ref)
 
     if (ref->owner.kind == QCBMI_REF_LUKS && c->img->h.crypt_method != 2)
         return 0;
+    if (ref->owner.kind == QCBMI_REF_REFTABLE && c->no_refcounts)
+        return 0;
     return qcbmi_check_reference(opaque, ref);
 }
 
