@@ -789,7 +789,8 @@ typedef int qcbm_repair_fn(void *opaque, const struct qcbm_repair_row *row);
 
 enum qcbm_repair_flag {
     QCBM_REPAIR_DRY_RUN = 1u << 0, /* plan and look at the result, write nothing; the image may be open for reading */
-    QCBM_REPAIR_FORCE = 1u << 1    /* free leaks, too, that may be what something lost had mapped */
+    QCBM_REPAIR_FORCE = 1u << 1,     /* free leaks, too, that may be what something lost had mapped */
+    QCBM_REPAIR_TO_BACKING = 1u << 2 /* what is lost shows what the backing file has there, instead of zeros */
 };
 
 struct qcbm_repair_options {

@@ -30,7 +30,16 @@
 #define AT(level) (1u << QCBM_REPAIR_##level)
 
 static const struct qcbmi_repair_step steps[] = {
+    { AT(ALL), false, qcbmi_repair_snapshots },
+    { AT(ALL), false, qcbmi_repair_l1 },
+    { AT(ALL), false, qcbmi_repair_l2 },
+    { AT(ALL), false, qcbmi_repair_two_owners },
+    { AT(ALL), false, qcbmi_repair_l2 }, /* tables that had another owner before */
+    { AT(ALL), false, qcbmi_repair_refcounts },
     { AT(ALL) | AT(BITMAPS), false, qcbmi_repair_bitmaps },
+    { AT(ALL) | AT(LEAKS), false, qcbmi_repair_leaks },
+    { AT(ALL), false, qcbmi_repair_copied },
+    { AT(ALL), true, qcbmi_repair_header_bits },
 };
 
 /* ---- the passes of the check ---- */

@@ -19,6 +19,7 @@ struct qcbmi_repair {
     struct qcbm_check_result after;  /* second pass; for the steps behind it */
     bool met[QCBMI_PROBLEM_COUNT];   /* problems of the first pass */
     struct qcbmi_plan whole;         /* all steps so far, one after the other */
+    uint64_t lost_pointers;          /* entries that were given up: leaks may be what they led to */
 };
 
 struct qcbmi_repair_step {
@@ -37,6 +38,28 @@ int qcbmi_repair_commit(struct qcbmi_repair *r, const struct qcbmi_plan *plan, s
 int qcbmi_repair_tell(struct qcbmi_repair *r, const struct qcbm_repair_row *row, struct qcbm_error *err);
 
 /* ---- the steps, a file each ---- */
+
+/* repair_snapshots.c: the snapshots whose entries are sound, in a table that can be read. */
+int qcbmi_repair_snapshots(struct qcbmi_repair *r, struct qcbm_error *err);
+
+/* repair_l1.c, repair_l2.c: entries that lead nowhere, or say what no entry may say. */
+int qcbmi_repair_l1(struct qcbmi_repair *r, struct qcbm_error *err);
+int qcbmi_repair_l2(struct qcbmi_repair *r, struct qcbm_error *err);
+
+/* repair_two_owners.c: a cluster for each. */
+int qcbmi_repair_two_owners(struct qcbmi_repair *r, struct qcbm_error *err);
+
+/* repair_refcounts.c: every cluster that is used counts as often as it is. */
+int qcbmi_repair_refcounts(struct qcbmi_repair *r, struct qcbm_error *err);
+
+/* repair_leaks.c: refcounts that are too high come down, where that takes nothing from anybody. */
+int qcbmi_repair_leaks(struct qcbmi_repair *r, struct qcbm_error *err);
+
+/* repair_copied.c: COPIED flags as the refcounts by then say. */
+int qcbmi_repair_copied(struct qcbmi_repair *r, struct qcbm_error *err);
+
+/* repair_header.c: the marks "dirty" and "corrupt", once all else is well. */
+int qcbmi_repair_header_bits(struct qcbmi_repair *r, struct qcbm_error *err);
 
 /* repair_bitmaps.c: all that can be wrong with bitmaps, so that QEMU opens the image and no dirty byte is missing. */
 int qcbmi_repair_bitmaps(struct qcbmi_repair *r, struct qcbm_error *err);

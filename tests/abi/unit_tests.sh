@@ -55,6 +55,17 @@ bitmap_shield: interop/repair.py
 repair: interop/repair.py
 repair_bitmaps: interop/repair.py
 repair_step: interop/repair.py
+repair_look: interop/repair_mutations.py
+repair_snapshots: interop/repair_mutations.py
+repair_mended: interop/repair_mutations.py
+repair_l1: interop/repair_mutations.py
+repair_l2: interop/repair_mutations.py
+repair_two_owners: interop/repair_mutations.py
+repair_refcounts: interop/repair_mutations.py
+repair_rebuild: interop/repair_mutations.py
+repair_leaks: interop/repair_mutations.py
+repair_copied: interop/repair_mutations.py
+repair_header: interop/repair_mutations.py
 chain_api: interop/chain.py
 read_api: data interop/read.py
 usage_api: image_api interop/info.py
