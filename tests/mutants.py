@@ -46,6 +46,8 @@ TESTS = {
     'check/check.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_walk.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_sweep.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
+    'image/table_sweep.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
+    'image/l2_notes.c': ('l2_notes check places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_count.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_tell.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_entries.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),

@@ -280,6 +280,15 @@ int qcbmi_counts_add(struct qcbmi_counts *c, uint64_t first, uint64_t n, uint64_
     return ret;
 }
 
+void qcbmi_counts_fetch(const struct qcbmi_counts *c, uint64_t index)
+{
+    uint64_t k = (index - c->first) / CHUNK, i = (index - c->first) % CHUNK;
+
+    if (index >= c->first && index < c->end && c->width[k] != SAME)
+        __builtin_prefetch((const uint8_t *)c->chunks[k].at + (c->width[k] == BITS ? i / 8 : i << (c->width[k] - W8)),
+                           1);
+}
+
 /* ---- asking ---------------------------------------------------------------------------------------------- */
 
 uint64_t qcbmi_counts_get(const struct qcbmi_counts *c, uint64_t index)

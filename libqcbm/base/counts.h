@@ -34,6 +34,8 @@ void qcbmi_counts_cut(struct qcbmi_counts *c, uint64_t end);
  * are not kept are left out. On QCBM_E_NOMEM some have been raised. */
 int qcbmi_counts_add(struct qcbmi_counts *c, uint64_t first, uint64_t n, uint64_t weight, uint64_t max,
                      uint64_t *excess, struct qcbm_error *err);
+/* Counter @index will be raised soon: have it come from memory meanwhile. */
+void qcbmi_counts_fetch(const struct qcbmi_counts *c, uint64_t index);
 /* Counters that are not kept read as 0. */
 uint64_t qcbmi_counts_get(const struct qcbmi_counts *c, uint64_t index);
 

@@ -11,7 +11,6 @@
 #include "base/checked.h"
 #include "base/counts.h"
 #include "bitmap/bitmap_refs.h"
-#include "format/q2_l2_runs.h"
 #include "format/q2_refcount.h"
 #include "image/snapshots.h"
 #include "image/stored_counts.h"
@@ -28,7 +27,6 @@ struct count {
     const struct q2_geometry *g;
     struct qcbmi_loose_snapshots snapshots;
     struct qcbmi_stored_counts disk;
-    struct q2_l2_scan scan;
     uint64_t file_len;   /* rounded up to a sector, as QEMU has it */
     uint64_t n_clusters; /* of the file; one more if a reference reaches there */
     uint64_t lo, hi;     /* clusters of this pass */
@@ -116,36 +114,25 @@ static int refer_to_odd(struct count *c, const struct qcbmi_swept_l2 *l2, uint64
     return c->g->data_file ? 0 : refer(c, raw & Q2_ENTRY_OFFSET_MASK, c->g->cluster_size, l2->weight);
 }
 
-static int refer_to_run(struct count *c, const struct qcbmi_swept_l2 *l2, const uint8_t *bytes,
-                        const struct q2_l2_run *run)
+static int refer_to_note(struct count *c, const struct qcbmi_swept_l2 *l2, const uint8_t *bytes,
+                         const struct qcbmi_l2_note *note)
 {
-    const uint8_t *at = bytes + (size_t)run->index * c->g->l2_entry_size;
-
-    if (run->odd)
-        return refer_to_odd(c, l2, run->raw, c->g->extended_l2 ? be64_load(at + 8) : 0);
-    c->n_mapped += c->lo ? 0 : run->n * l2->active;
+    if (note->n == 0)
+        return refer_to_odd(c, l2, note->raw, c->g->extended_l2 ? be64_load(bytes + 16 * (size_t)note->index + 8) : 0);
+    c->n_mapped += c->lo ? 0 : note->n * l2->active;
     /* each of them starts in the file, which is what counts */
-    return refer(c, run->raw & Q2_ENTRY_OFFSET_MASK, (run->n - 1) * (uint64_t)c->g->cluster_size + 1, l2->weight);
+    return refer(c, note->raw & Q2_ENTRY_OFFSET_MASK, (note->n - 1) * (uint64_t)c->g->cluster_size + 1, l2->weight);
 }
 
-static int look_at_l2(void *opaque, const struct qcbmi_swept_l2 *l2, const uint8_t *bytes)
+static int look_at_l2(void *opaque, const struct qcbmi_swept_l2 *l2, const struct qcbmi_l2_content *content)
 {
-    struct q2_l2_run list[Q2_L2_SCAN_MAX];
     struct count *c = opaque;
-    struct q2_l2_runs runs;
-    uint32_t n = 1;
     int ret = 0;
 
-    if (l2->active == 1 && c->lo == 0 && (!bytes || bytes_are_zero(bytes, c->g->cluster_size)))
+    if (content->n == 0 && l2->active == 1 && c->lo == 0)
         return qcbmi_leaks_note_blank(c->clues->leaks, l2->table.l1_index, c->err);
-    if (!bytes)
-        return 0;
-    q2_l2_runs_begin(&runs, &c->scan, c->g, bytes);
-    while (ret == 0 && n) {
-        n = q2_l2_runs_next(&runs, list);
-        for (uint32_t i = 0; ret == 0 && i < n; i++)
-            ret = refer_to_run(c, l2, bytes, &list[i]);
-    }
+    for (size_t i = 0; ret == 0 && i < content->n; i++)
+        ret = refer_to_note(c, l2, content->bytes, &content->notes[i]);
     return ret;
 }
 
@@ -296,7 +283,6 @@ static int prepare(struct count *c)
     if (qcbmi_io_space(&c->img->io, &available, &allocated, NULL) == 0 && allocated) /* 0 for a device */
         c->real_len = u64_min(c->file_len, allocated);
     c->budget = BUDGET_BASE + u64_min(c->real_len, BUDGET_MAX);
-    q2_l2_scan_init(&c->scan, c->g, qcbmi_image_end(c->img));
     qcbmi_leaks_init(c->clues->leaks, c->img, c->snapshots.n != 0);
     return ret < 0 ? ret : qcbmi_stored_counts_init(&c->disk, c->img, c->clues->holes, c->err);
 }

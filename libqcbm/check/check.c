@@ -124,7 +124,6 @@ static int prepare(struct check *c)
     c->real_len = real_length(c);
     c->budget = c->budget_full = BUDGET_BASE + u64_min(c->real_len, BUDGET_MAX);
     c->messages = c->budget_full / COST_OF_MESSAGE;
-    q2_l2_scan_init(&c->scan, c->g, qcbmi_image_end(c->img));
     qcbmi_leaks_init(&c->leaks, c->img, c->snapshots.n != 0);
     ret = qcbmi_bitset_init(&c->l2_noisy, c->n_clusters + 2, c->err);
     if (ret == 0)

@@ -27,8 +27,7 @@
 #include "base/counts.h"
 #include "bitmap/handle.h"
 #include "bitmap/leaks.h"
-#include "format/q2_l2_runs.h"
-#include "image/l2_read.h"
+#include "image/l2_notes.h"
 #include "image/problems.h"
 #include "image/refs.h"
 #include "image/snapshots.h"
@@ -50,6 +49,7 @@ struct check_sink {
     /* Entries of @t name @n clusters from @off on, compressed or not. NULL: that is no matter. */
     void (*mapped)(struct check *c, struct check_table *t, uint64_t off, uint64_t n, bool copied);
     void (*compressed)(struct check *c, const struct check_table *t);
+    void (*soon)(const struct check *c, uint64_t cluster); /* it will be referred to */
     /* Is the L2 table in @cluster to be read again? */
     bool (*wants)(const struct check *c, uint64_t cluster);
     bool once;  /* it reads each table for the first time */
@@ -100,7 +100,6 @@ struct check {
     bool l1_copied;                                   /* COPIED is wrong in the active L1 */
     bool recount, recounted;                          /* what counting met is told by counting again, in order */
 
-    struct q2_l2_scan scan;
     uint64_t *blobs;                 /* places of compressed data of one L2 table */
     struct qcbmi_stored_counts disk; /* the refcounts, table and block */
     bool signalled;                  /* some block is unreadable, and QEMU has said so */
@@ -179,8 +178,8 @@ struct check_table {
     bool has_guest;
 };
 int qcbmi_check_entry(struct check *c, struct check_table *t, uint32_t i, const uint8_t *bytes);
-/* All entries of a table, those that are sound as runs. */
-int qcbmi_check_entries(struct check *c, struct check_table *t, const uint8_t *bytes);
+/* All entries of a table, those that are sound as runs; for a sink that counts. */
+int qcbmi_check_entries(struct check *c, struct check_table *t, const struct qcbmi_l2_content *content);
 /* An L1 entry alone: before and after the reference that it makes, as QEMU has it. */
 int qcbmi_check_l1_reserved(struct check *c, uint64_t raw, const struct qcbmi_place *at, uint64_t weight);
 int qcbmi_check_l1_alignment(struct check *c, uint64_t raw, const struct qcbmi_place *at, uint64_t weight);

@@ -75,6 +75,12 @@ static void count_compressed(struct check *c, const struct check_table *t)
     c->r.fragmented_clusters += t->active; /* they never lie one after the other in whole clusters */
 }
 
+static void fetch_counters(const struct check *c, uint64_t cluster)
+{
+    qcbmi_counts_fetch(&c->refs, cluster);
+    qcbmi_counts_fetch(&c->owners, cluster);
+}
+
 /* All tables at once, instead of the first. */
 static int count_state(struct check *c, const struct qcbmi_ref *l1)
 {
@@ -86,6 +92,7 @@ const struct check_sink qcbmi_check_counter = {
     .state = count_state,
     .mapped = count_mapped,
     .compressed = count_compressed,
+    .soon = fetch_counters,
     .once = true,
 };
 

@@ -39,7 +39,7 @@ static int refer_to_l2(void *opaque, const struct qcbmi_swept_l2 *l2)
     return ret < 0 ? ret : qcbmi_check_reference(c, &ref);
 }
 
-static int count_l2(struct check *c, const struct qcbmi_swept_l2 *ref, const uint8_t *bytes)
+static int count_l2(struct check *c, const struct qcbmi_swept_l2 *ref, const struct qcbmi_l2_content *content)
 {
     struct check_table t = { .offset = ref->table.offset, .weight = ref->weight, .active = ref->active };
     uint64_t before = c->n_met;
@@ -48,29 +48,26 @@ static int count_l2(struct check *c, const struct qcbmi_swept_l2 *ref, const uin
 
     t.guest = ref->table.l1_index * c->g->l2_span;
     t.has_guest = ref->active == 1;
-    ret = qcbmi_check_entries(c, &t, bytes);
+    ret = qcbmi_check_entries(c, &t, content);
     if (ret < 0 || c->n_met == before)
         return ret;
     ret = put_in_set(&c->l2_noisy, ref->table.offset >> c->g->cluster_bits, c->err);
-    if (ret == 0 && t.has_guest && check_is_first(c) && qcbmi_check_l2_overwritten(c, bytes, &look))
+    if (ret == 0 && t.has_guest && check_is_first(c) && content->bytes &&
+        qcbmi_check_l2_overwritten(c, content->bytes, &look))
         ret = qcbmi_leaks_note_blank(&c->leaks, ref->table.l1_index, c->err);
     return ret;
 }
 
-/* A table of the active state that is all zeros: it may be what is left of one. */
-static int note_blank(struct check *c, const struct qcbmi_swept_l2 *ref, const uint8_t *bytes)
-{
-    if (ref->active != 1 || !check_is_first(c) || (bytes && !bytes_are_zero(bytes, c->g->cluster_size)))
-        return 0;
-    return qcbmi_leaks_note_blank(&c->leaks, ref->table.l1_index, c->err);
-}
-
-static int look_at_l2(void *opaque, const struct qcbmi_swept_l2 *ref, const uint8_t *bytes)
+static int look_at_l2(void *opaque, const struct qcbmi_swept_l2 *ref, const struct qcbmi_l2_content *content)
 {
     struct check *c = opaque;
-    int ret = leaves_out(c, ref) ? 0 : note_blank(c, ref, bytes);
 
-    return ret == 0 && !leaves_out(c, ref) && bytes ? count_l2(c, ref, bytes) : ret;
+    if (leaves_out(c, ref))
+        return 0;
+    if (content->n)
+        return count_l2(c, ref, content);
+    /* A table of the active state that is all zeros may be what is left of one. */
+    return ref->active == 1 && check_is_first(c) ? qcbmi_leaks_note_blank(&c->leaks, ref->table.l1_index, c->err) : 0;
 }
 
 static bool afford(void *opaque, uint64_t bytes)

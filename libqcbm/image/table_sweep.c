@@ -15,6 +15,7 @@
 
 struct job {
     const struct qcbmi_sweep *s;
+    struct q2_l2_scan scan;
     uint64_t *starts, *ends; /* of the L1 tables, sorted on their own */
     size_t n;
     struct qcbmi_swept_l2 *refs;
@@ -43,38 +44,65 @@ static size_t merge(struct qcbmi_swept_l2 *refs, size_t n)
     return kept + 1;
 }
 
-static int look(void *opaque, void *none, const struct qcbmi_l2_ref *table, const uint8_t *bytes,
+/* On any thread. */
+static int look(void *opaque, void *result, const struct qcbmi_l2_ref *table, const uint8_t *bytes,
                 struct qcbm_error *err)
 {
-    const struct qcbmi_sweep *s = ((struct job *)opaque)->s;
+    const struct job *j = opaque;
 
-    (void)none;
-    (void)err;
-    return s->l2_content(s->opaque, (const struct qcbmi_swept_l2 *)(const void *)table, bytes);
+    return qcbmi_l2_notes_add(result, &j->scan, &j->s->img->g, table, bytes, err);
 }
 
-static bool afford(void *opaque, uint64_t bytes)
+static int give_content(void *opaque, const struct qcbmi_l2_ref *table, const struct qcbmi_l2_content *content)
 {
     const struct qcbmi_sweep *s = ((struct job *)opaque)->s;
 
-    return s->afford(s->opaque, bytes);
+    return s->l2_content(s->opaque, (const struct qcbmi_swept_l2 *)(const void *)table, content);
+}
+
+static int give_notes(void *opaque, void *result, struct qcbm_error *err)
+{
+    struct job *j = opaque;
+
+    (void)err;
+    return qcbmi_l2_notes_give(result, &j->s->img->g, give_content, j);
+}
+
+static void drop(void *result)
+{
+    qcbmi_l2_notes_free(result);
+}
+
+static size_t drop_dear(const struct qcbmi_sweep *s, struct qcbmi_swept_l2 *refs, size_t n)
+{
+    uint64_t cs = s->img->g.cluster_size;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (is_aligned(refs[i].table.offset, cs) || s->afford(s->opaque, cs))
+            refs[kept++] = refs[i];
+    return kept;
 }
 
 static int give_batch(struct job *j)
 {
     const struct qcbmi_sweep *s = j->s;
-    struct qcbmi_l2_job read = { .refs = j->refs, .n = merge(j->refs, j->n_refs), .stride = sizeof(j->refs[0]) };
+    struct qcbmi_l2_job read = { .refs = j->refs, .stride = sizeof(j->refs[0]), .what = s->what, .opaque = j };
+    size_t n = merge(j->refs, j->n_refs);
     int ret = 0;
 
     j->n_refs = 0;
-    for (size_t i = 0; ret == 0 && i < read.n; i++)
+    for (size_t i = 0; ret == 0 && i < n; i++)
         ret = s->l2_table(s->opaque, &j->refs[i]);
-    read.what = s->what;
+    if (ret < 0)
+        return ret;
+    read.n = drop_dear(s, j->refs, n);
+    read.result_size = sizeof(struct qcbmi_l2_notes);
     read.progress = s->progress;
-    read.opaque = j;
-    read.afford = s->afford ? afford : NULL;
     read.look = look;
-    return ret < 0 ? ret : qcbmi_l2_read(s->img, &read, j->err);
+    read.merge = give_notes;
+    read.drop = drop;
+    return qcbmi_l2_read(s->img, &read, j->err);
 }
 
 static int give_l1_word(struct job *j, uint64_t raw, uint64_t off, uint64_t depth)
@@ -182,6 +210,7 @@ int qcbmi_table_sweep(const struct qcbmi_sweep *sweep, struct qcbm_error *err)
     struct job j = { .s = sweep, .err = err };
     int ret;
 
+    q2_l2_scan_init(&j.scan, &sweep->img->g, qcbmi_image_end(sweep->img));
     j.starts = qcbmi_alloc_array(sweep->n_l1, sizeof(j.starts[0]), err);
     j.ends = qcbmi_alloc_array(sweep->n_l1, sizeof(j.ends[0]), err);
     ret = j.starts && j.ends ? sweep_clusters(&j) : QCBM_E_NOMEM;

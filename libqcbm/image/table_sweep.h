@@ -7,7 +7,7 @@
 #ifndef QCBMI_TABLE_SWEEP_H
 #define QCBMI_TABLE_SWEEP_H
 
-#include "image/l2_read.h"
+#include "image/l2_notes.h"
 #include "image/refs.h"
 #include "io/holes.h"
 
@@ -32,11 +32,13 @@ struct qcbmi_sweep {
     int (*l1_clusters)(void *opaque, uint64_t start, uint64_t end, uint64_t depth);
     /* The entry at @off, which is not 0; @index: of the active L1, or UINT64_MAX. NULL: that is no matter. */
     int (*l1_entry)(void *opaque, uint64_t raw, uint64_t off, uint64_t index, uint64_t depth);
-    /* That many entries name a table, and then what it says; @bytes: NULL where all of it is a hole. Where there are very
-     * many, some are looked at before the next are named. */
+    /* That many entries name a table, and then what it says. Where there are very many, some are looked at before the next
+     * are named. */
     int (*l2_table)(void *opaque, const struct qcbmi_swept_l2 *l2);
-    int (*l2_content)(void *opaque, const struct qcbmi_swept_l2 *l2, const uint8_t *bytes);
-    bool (*afford)(void *opaque, uint64_t bytes); /* as for qcbmi_l2_read() */
+    int (*l2_content)(void *opaque, const struct qcbmi_swept_l2 *l2, const struct qcbmi_l2_content *content);
+    /* May @bytes be read for a table inside clusters? These may be bytes of another table, and so on. Where not, it is
+     * passed over. */
+    bool (*afford)(void *opaque, uint64_t bytes);
 };
 
 int qcbmi_table_sweep(const struct qcbmi_sweep *sweep, struct qcbm_error *err);
