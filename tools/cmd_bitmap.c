@@ -70,6 +70,11 @@ static const struct opt bitmap_opts[] = {
     VERB("prune", "PATTERN", "delete the bitmaps of FILE whose names match, as a shell\nmatches names of files",
          .alone = bitmap_prune, .takes = EDIT | BITMAP_KEEP, .needs = BITMAP_WRITING),
     OPTION("keep", 0, OPT_SIZE, keep, "N", "of these keep the last N by name, numbers as numbers"),
+    VERB("revive", NULL, "make NAME, which is in use after a crash, one that can be\nrelied on: what was stored and all that is allocated",
+         .alone = bitmap_revive, .takes = EDIT | BITMAP_TRUST, .needs = ON_NAME),
+    VERB("revive-all", NULL, "the same for all bitmaps of FILE that are in use",
+         .alone = bitmap_revive, .takes = EDIT | BITMAP_TRUST, .needs = BITMAP_WRITING),
+    OPTION("trust", 0, OPT_FLAG, trust, NULL, "of these take what was stored alone: nobody wrote since"),
     VERB("list", NULL, "list all bitmaps of FILE with their dirty bytes and\nwhat is wrong with them",
          .alone = bitmap_list, .takes = BITMAP_CHAIN),
     OPTION("chain", 0, OPT_FLAG, chain, NULL, "with --list: also those of the images below FILE;\nopens them"),
@@ -132,7 +137,7 @@ static int run_bitmap(const struct cmd *cmd, int argc, char **argv)
 }
 
 const struct cmd cmd_bitmap = { "bitmap",
-                                "FILE NAME  |  --list|--prune=PATTERN [OPTION]... FILE",
+                                "FILE NAME  |  --list|--prune=PATTERN|--revive-all [OPTION]... FILE",
                                 "Change a bitmap: all operations named, in their order, or none of them.",
                                 bitmap_opts,
                                 run_bitmap,

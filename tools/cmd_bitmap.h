@@ -13,7 +13,7 @@ struct bitmap_args {
     uint64_t granularity, keep;
     const char *source, *source_format, *as;
     const char *file_format, *bit_order; /* of --export and --import */
-    bool chain;
+    bool chain, trust;
 };
 COMMON_ARGS_FIRST(struct bitmap_args);
 
@@ -28,7 +28,8 @@ enum bitmap_option {
     BITMAP_GRANULARITY = 1u << 4,
     BITMAP_SOURCE = 1u << 5,
     BITMAP_UNDO = 1u << 6,
-    BITMAP_DRY_RUN = 1u << 7
+    BITMAP_DRY_RUN = 1u << 7,
+    BITMAP_TRUST = 1u << 8
 };
 
 enum bitmap_need {
@@ -71,6 +72,7 @@ int bitmap_list(const struct bitmap_args *args, const char *none);
 int bitmap_copy(const struct bitmap_args *args, const char *image);
 int bitmap_export(const struct bitmap_args *args, const char *file);
 int bitmap_prune(const struct bitmap_args *args, const char *pattern);
+int bitmap_revive(const struct bitmap_args *args, const char *none);
 
 /* ---- the file of --export and --import (cmd_bitmap_args.c) ---- */
 

@@ -13,6 +13,7 @@ static const struct {
     { BITMAP_CHAIN, "--chain goes with --list" },
     { BITMAP_AS, "--as goes with --copy-to" },
     { BITMAP_KEEP, "--keep goes with --prune" },
+    { BITMAP_TRUST, "--trust goes with --revive or --revive-all" },
     { BITMAP_FORMAT, "--format and --force go with --export or --import" },
 };
 enum { N_OWN = sizeof own_options / sizeof *own_options };
@@ -25,7 +26,8 @@ static unsigned given(const struct bitmap_args *args)
     return (args->chain ? BITMAP_CHAIN : 0) | (args->as ? BITMAP_AS : 0) | (args->keep ? BITMAP_KEEP : 0) |
            (args->file_format || args->common.force ? BITMAP_FORMAT : 0) |
            (args->granularity ? BITMAP_GRANULARITY : 0) | (args->source || args->source_format ? BITMAP_SOURCE : 0) |
-           (args->common.undo ? BITMAP_UNDO : 0) | (args->common.dry_run ? BITMAP_DRY_RUN : 0);
+           (args->trust ? BITMAP_TRUST : 0) | (args->common.undo ? BITMAP_UNDO : 0) |
+           (args->common.dry_run ? BITMAP_DRY_RUN : 0);
 }
 
 /* What none of the verbs on the line takes. */

@@ -579,6 +579,35 @@ QCBM_API int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay,
                              const struct qcbm_synth_options *options, struct qcbm_synth_result **out,
                              struct qcbm_error *err);
 
+/* A bitmap that is in use: the image was not closed, and which bits are missing in it nobody knows. */
+enum qcbm_revive_flag { QCBM_REVIVE_TRUST = 1u << 0 /* take the stored bits as they are: nobody wrote since */ };
+
+enum qcbm_revive_claim {
+    QCBM_REVIVED_UNION,  /* what was stored, and all that the image has allocated */
+    QCBM_REVIVED_ALL,    /* all of the disk: the stored bits, or a mapping table, cannot be read */
+    QCBM_REVIVED_TRUSTED /* what was stored */
+};
+
+struct qcbm_revived { /* its strings live until the callback returns */
+    const char *name;
+    enum qcbm_revive_claim claim;
+    const char *why; /* no dirty byte is missing, one line */
+    /* Dirty by the stored bits, by what is allocated (in granules, not for a trusted one), and now. Against an exact bitmap
+     * no more than dirty_bytes - stored_bytes are copied for nothing. */
+    uint64_t stored_bytes, allocated_bytes, dirty_bytes;
+    bool enabled;
+};
+/* A non-zero return ends the call with QCBM_E_ABORTED. */
+typedef int qcbm_revive_fn(void *opaque, const struct qcbm_revived *revived);
+
+/* Make of bitmap @name, or of each that is in use (NULL), one that can be relied on: a superset of what was written since
+ * it was exact, that records. That holds if the disk has not been made shorter, and if no data was taken out of the image
+ * behind QEMU's back since. @fn (may be NULL) is called for each. @flags: enum qcbm_revive_flag.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_ARG (it is not in use), QCBM_E_UNSUPPORTED (a raw data file), QCBM_E_CORRUPT (cannot be
+ * read, with TRUST), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_edit_revive(struct qcbm_edit *edit, const char *name, unsigned flags, qcbm_revive_fn *fn,
+                              void *opaque, struct qcbm_error *err);
+
 /* Have plan and commit of @edit tell how far they are. A plan begins with a scan, and tells bytes of the mapping tables that
  * it reads. A commit that plans first tells these, and then its writes as what is left of the total, which was estimated in
  * bytes before they were known, and stays; a commit of what has been planned tells the bytes that it writes. Each call goes

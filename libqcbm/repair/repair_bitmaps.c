@@ -1,11 +1,36 @@
-/* repair_bitmaps.c - the step that repairs bitmaps
+/* repair_bitmaps.c - the step that repairs bitmaps: what is damaged, then what is in use
  * SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <string.h>
+
 #include "bitmap/bitmap_mend.h"
 #include "repair/repair.h"
 
 static int tell(void *opaque, const struct qcbm_repair_row *row)
 {
     return qcbmi_repair_tell(opaque, row, NULL);
+}
+
+static int tell_revived(void *opaque, const struct qcbm_revived *b)
+{
+    struct qcbm_repair_row row = { .code = "bitmap-revived", .offset = QCBM_NO_OFFSET, .bitmap = b->name };
+    char name[128], done[512], kept[128];
+
+    (void)qcbmi_printable(name, sizeof(name), b->name, strlen(b->name));
+    snprintf(done, sizeof(done), "bitmap '%s', which was in use, has %s dirty, %" PRIu64 " bytes: %s", name,
+             b->claim == QCBM_REVIVED_UNION ? "what was stored and all that the image has allocated"
+                                            : "all of the disk",
+             b->dirty_bytes, b->why);
+    snprintf(kept, sizeof(kept), "the %" PRIu64 " bytes that were dirty when it was stored", b->stored_bytes);
+    row.done = done;
+    row.kept = kept;
+    return qcbmi_repair_tell(opaque, &row, NULL);
+}
+
+/* Of a raw data file there is nothing to go by: they stay as they are, and QEMU opens the image with them. */
+static int revive(struct qcbmi_repair *r, struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    return edit->img->g.raw_data_file ? 0 : qcbm_edit_revive(edit, NULL, 0, tell_revived, r, err);
 }
 
 int qcbmi_repair_bitmaps(struct qcbmi_repair *r, struct qcbm_error *err)
@@ -17,6 +42,8 @@ int qcbmi_repair_bitmaps(struct qcbmi_repair *r, struct qcbm_error *err)
     if (r->work->image->g.version < 3 || list->stale)
         return 0;
     ret = qcbmi_mend_begin(r->work, r->img->image, tell, r, &edit, err);
+    if (ret == 0)
+        ret = revive(r, edit, err);
     if (ret == 0)
         ret = qcbm_edit_plan(edit, NULL, 0, NULL, NULL, err);
     if (ret == 0 && edit->plan.n)

@@ -206,6 +206,22 @@ OP(remove_all)
     return ret == 0 && info.bitmap_count == 0 ? OP_NOT_HERE : ret;
 }
 
+OP(revive)
+{
+    int ret = qcbm_edit_revive(edit, "b0", 0, NULL, NULL, err);
+
+    UNUSED(img), UNUSED(path);
+    return ret == QCBM_E_ARG || ret == QCBM_E_UNSUPPORTED ? OP_NOT_HERE : ret; /* it is not in use, or a raw data file */
+}
+
+OP(revive_trusted)
+{
+    int ret = qcbm_edit_revive(edit, "b0", QCBM_REVIVE_TRUST, NULL, NULL, err);
+
+    UNUSED(img), UNUSED(path);
+    return ret == QCBM_E_ARG ? OP_NOT_HERE : ret;
+}
+
 const struct crash_op crash_ops[] = {
     { "add", op_add, "new," },
     { "add --disabled", op_add_disabled, "new," },
@@ -226,6 +242,8 @@ const struct crash_op crash_ops[] = {
     { "unset, set, regranularise, copy", op_bits, "b0,new," },
     { "disable all", op_disable_all, "*" },
     { "remove all", op_remove_all, "*" },
+    { "revive", op_revive, "b0," },
+    { "revive --trust", op_revive_trusted, "b0," },
 };
 const size_t crash_n_ops = sizeof(crash_ops) / sizeof(crash_ops[0]);
 
