@@ -12,6 +12,7 @@
 #include "common_args.h"
 #include "opt_parse.h"
 #include "progress.h"
+#include "qemu_text.h"
 #include "verdict_out.h"
 
 enum { EXIT_CORRUPT = 2, EXIT_LEAKS = 3, EXIT_NO_CHECK = 63 };
@@ -48,11 +49,13 @@ static const struct opt check_opts[] = {
 };
 
 /* Whoever sees errors repairs first and reads later. */
-static void point_to_explain(const struct qcbm_check_result *t, bool strict)
+static void point_to_explain(const struct qcbm_check_result *t, bool strict, const char *path)
 {
-    if (t->corruptions + t->leaks + t->check_errors + t->damages || strict)
-        fprintf(stderr,
-                "qcbm: before you repair anything: 'qcbm check --explain FILE' tells the way that loses nothing\n");
+    if (t->corruptions + t->leaks + t->check_errors + t->damages == 0 && !strict)
+        return;
+    fputs("qcbm: before you repair anything: 'qcbm check --explain ", stderr);
+    print_shell_name(stderr, path);
+    fputs("' tells the way that loses nothing\n", stderr);
 }
 
 static int finish(const struct check_args *args, const struct check_report *r)
@@ -67,9 +70,9 @@ static int finish(const struct check_args *args, const struct check_report *r)
         check_print_text(t);
     fflush(stdout); /* as qemu-img has it: the totals are out although the command failed */
     if (args->explain)
-        check_explain(r);
+        check_explain(r, args->common.path);
     else if (!args->common.quiet && !r->json)
-        point_to_explain(t, strict);
+        point_to_explain(t, strict, args->common.path);
     if (t->check_errors)
         return cmd_error("Check failed");
     if (t->corruptions || strict)

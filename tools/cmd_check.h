@@ -76,6 +76,6 @@ void check_repairs_clear(struct check_repairs *repairs);
 void check_print_text(const struct qcbm_check_result *r);
 void check_print_repairs(const struct check_repairs *repairs); /* in front of them */
 void check_print_json(const struct check_report *r);
-void check_explain(const struct check_report *r);
+void check_explain(const struct check_report *r, const char *path);
 
 #endif

@@ -3,9 +3,11 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cmd_check.h"
 #include "json_write.h"
+#include "qemu_text.h"
 
 static const char *severity_name(enum qcbm_check_severity s)
 {
@@ -170,12 +172,33 @@ void check_print_json(const struct check_report *r)
 }
 
 /* On stderr: stdout is that of qemu-img. */
-void check_explain(const struct check_report *r)
+/* With the name of the image where the cure has FILE as a word of its own. */
+static void print_cure(const char *cure, const char *path)
+{
+    const char *at = cure, *found;
+
+    while ((found = strstr(at, "FILE")) != NULL) {
+        bool word = (found == cure || found[-1] == ' ') && strchr(" '", found[4]);
+
+        fwrite(at, 1, (size_t)(found - at) + (word ? 0 : 4), stderr);
+        if (word)
+            print_shell_name(stderr, path);
+        at = found + 4;
+    }
+    fprintf(stderr, "%s\n", at);
+}
+
+void check_explain(const struct check_report *r, const char *path)
 {
     for (size_t i = 0; i < r->n_kinds; i++) {
         const struct qcbm_problem *p = r->kinds[i].problem;
 
-        fprintf(stderr, "qcbm: %s, %" PRIu64 " times (%s)\n    consequence: %s\n    cure: %s\n", p->code,
-                r->kinds[i].count, severity_name(p->severity), p->consequence, r->kinds[i].cure);
+        fprintf(stderr, "qcbm: %s, ", p->code);
+        if (r->kinds[i].count == 1)
+            fputs("once", stderr);
+        else
+            fprintf(stderr, "%" PRIu64 " times", r->kinds[i].count);
+        fprintf(stderr, " (%s)\n    consequence: %s\n    cure: ", severity_name(p->severity), p->consequence);
+        print_cure(r->kinds[i].cure, path);
     }
 }

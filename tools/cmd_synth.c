@@ -25,7 +25,8 @@ static const struct opt synth_opts[] = {
     FLAG("replace", replace, "NAME may exist: put the new bitmap in its place"),
     FLAG("merge", merge, "NAME may exist: add the dirty parts to it"),
     FLAG("dirty-tail", dirty_tail, "also mark what lies past the end of the backing file"),
-    COMMON_FLAG("force", 0, force, "go on with a lost table, or a raw external data file"),
+    COMMON_FLAG("force", 0, force,
+                "go on with a lost table, with saved bits that cannot be\nread, or a raw external data file"),
     OPT_COMMON_DRY_RUN,
     OPT_COMMON_UNDO,
     OPT_COMMON_FORMAT,
@@ -79,9 +80,10 @@ static int report(const struct synth_job *job, const struct synth_like *like)
         return cmd_lib_error(&job->refused, "Could not change '%s'", job->target_path);
     if (job->summary.damaged_entries == 0)
         return EXIT_DONE;
-    return cmd_error("'%s'%s has %" PRIu64
-                     " damaged entries, counted as dirty: no bitmap can be made before they are mended",
-                     job->args->common.path, job->since ? " or a layer below it" : "", job->summary.damaged_entries);
+    return cmd_error("'%s'%s has %" PRIu64 " damaged entr%s, counted as dirty: no bitmap can be made before %s mended",
+                     job->args->common.path, job->since ? " or a layer below it" : "", job->summary.damaged_entries,
+                     job->summary.damaged_entries == 1 ? "y" : "ies",
+                     job->summary.damaged_entries == 1 ? "it is" : "they are");
 }
 
 /* ---- the command --------------------------------------------------------------------------------------- */

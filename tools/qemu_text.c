@@ -86,6 +86,29 @@ size_t print_escaped(FILE *out, const char *text, size_t len)
     return printed;
 }
 
+/* Does a name read otherwise at its start: as an option, or as a protocol of QEMU's? */
+static bool needs_folder(const char *name)
+{
+    return name[0] == '-' || name[strcspn(name, ":/")] == ':';
+}
+
+void print_shell_name(FILE *out, const char *name)
+{
+    static const char plain[] = "%+,-./:=@_^";
+
+    if (*name == '\0' || !is_harmless_text(name, strlen(name))) {
+        fputs("FILE", out);
+        return;
+    }
+    if (needs_folder(name))
+        fputs("./", out);
+    for (; *name; name++) {
+        if ((unsigned char)*name < 0x80 && !isalnum((unsigned char)*name) && !strchr(plain, *name))
+            putc('\\', out);
+        putc(*name, out);
+    }
+}
+
 size_t escaped_columns(const char *text, size_t len)
 {
     const unsigned char *at = (const unsigned char *)text;

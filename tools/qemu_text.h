@@ -21,6 +21,9 @@ struct size_text size_text(uint64_t bytes);
 size_t print_escaped(FILE *out, const char *text, size_t len);
 /* Would it print them as they are? */
 bool is_harmless_text(const char *text, size_t len);
+/* Print @name as one word of a shell that names a file, whatever characters it has; "FILE" if a terminal would not show it
+ * as it is. Without quotes, so that it can stand in a command that is quoted. */
+void print_shell_name(FILE *out, const char *name);
 /* The columns that print_escaped() takes if each character takes one. */
 size_t escaped_columns(const char *text, size_t len);
 

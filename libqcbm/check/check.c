@@ -139,8 +139,8 @@ static int warn_of_repair(struct check *c)
     if (!qcbmi_check_repair_loses_snapshots(c))
         return 0;
     return qcbmi_check_problem(c, QCBM_PROBLEM_SNAPSHOTS_AND_BITMAPS, 1, &at,
-                               "%" PRIu32 " snapshots beside %s: a repair by qemu-img would delete the snapshots",
-                               c->img->h.n_snapshots,
+                               "%" PRIu32 " snapshot%s beside %s: a repair by qemu-img would delete the snapshots",
+                               c->img->h.n_snapshots, c->img->h.n_snapshots == 1 ? "" : "s",
                                list->n && !list->stale ? "bitmaps" : "features that are dropped");
 }
 

@@ -268,7 +268,8 @@ static void say_of_bitmap_in_use(const struct check *c, struct text *t)
 static void say_of_stale_bitmaps(const struct check *c, struct text *t)
 {
     if (c->img->h.version < 3)
-        say(t, "'qemu-img amend -f qcow2 -o compat=1.1 FILE', which drops them, and new bitmaps then");
+        say(t, "'qemu-img amend -f qcow2 -o compat=1.1 FILE', which drops them and leaves what they had as leaked "
+               "clusters; then check again, and make new bitmaps");
     else
         say(t, "%s", qcbm_problem_get(QCBM_PROBLEM_BITMAPS_STALE)->cure);
 }

@@ -228,17 +228,24 @@ int qcbmi_image_check_writable(const struct qcbmi_image *img, struct qcbm_error 
     return 0;
 }
 
+/* Can a shell take it as the name of a file, as it is? */
+static bool is_plain_word(const char *name)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./=@_";
+
+    return *name && *name != '-' && name[strspn(name, plain)] == '\0';
+}
+
 int qcbmi_image_refuse(const struct qcbmi_image *img, int ret, struct qcbm_error *err)
 {
-    const char *path = img->path && strlen(img->path) < 200 ? img->path : "FILE";
-    char text[256], message[sizeof(err->message)];
+    const char *path = img->path && strlen(img->path) < 200 && is_plain_word(img->path) ? img->path : "FILE";
+    char message[sizeof(err->message)], cure[256];
 
     if (!err || (ret != QCBM_E_UNSAFE && ret != QCBM_E_CORRUPT))
         return ret;
     memcpy(message, err->message, sizeof(message));
-    snprintf(err->message, sizeof(err->message), "%.*s; 'qcbm check --explain %s' tells what to do",
-             (int)(sizeof(message) - sizeof(text) - 40), message,
-             qcbmi_printable(text, sizeof(text), path, strlen(path)));
+    snprintf(cure, sizeof(cure), "; 'qcbm check --explain %s' tells what to do", path);
+    snprintf(err->message, sizeof(err->message), "%.*s%s", (int)(sizeof(message) - 1 - strlen(cure)), message, cure);
     return ret;
 }
 

@@ -126,7 +126,9 @@ enum qcbm_synth_flag {
     QCBM_SYNTH_DISABLED = 1u << 0, /* a frozen bitmap; default is enabled */
     QCBM_SYNTH_REPLACE = 1u << 1,  /* NAME may exist: swap it in the same commit; of one in use the saved bits stay */
     QCBM_SYNTH_MERGE = 1u << 2,    /* NAME may exist: OR into it (its granularity stays) */
-    QCBM_SYNTH_FORCE = 1u << 3,    /* mark everything dirty with a raw external data file; go on with lost tables */
+    /* Mark everything dirty with a raw external data file; go on with lost tables, and where the saved bits of a bitmap in
+     * use that is replaced cannot be read */
+    QCBM_SYNTH_FORCE = 1u << 3,
     QCBM_SYNTH_ALLOW_DAMAGE = 1u << 4, /* report damage and loss in the result, do not fail; for dry runs */
     QCBM_SYNTH_FORCE_SHARE = 1u << 5,  /* open layers of the chain as QCBM_OPEN_FORCE_SHARE does */
     QCBM_SYNTH_DIRTY_TAIL = 1u << 6    /* mark dirty what lies past the end of the backing file (follows the chain) */
@@ -573,7 +575,7 @@ QCBM_API int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *
 /* What qcbm_synth() does, staged in @edit beside other changes. @edit may be of @overlay itself, or of another image, which
  * gets the bitmap; dirty ranges past the end of that image are refused.
  * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (raw data file), QCBM_E_UNSAFE
- * (damaged entries, lost mapping tables), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_LOCKED,
+ * (damaged entries, lost mapping tables, saved bits that cannot be read), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_LOCKED,
  * QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,
                              const struct qcbm_synth_options *options, struct qcbm_synth_result **out,

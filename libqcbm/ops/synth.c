@@ -150,11 +150,12 @@ static int judge_damage(struct synth *s, struct qcbm_error *err)
     if (s->damage.count == 0)
         return 0;
     if (s->opt.flags & QCBM_SYNTH_ALLOW_DAMAGE)
-        return qcbmi_synth_note(s->result, err, "%" PRIu64 " damaged entries count as dirty, the first: %s",
-                                s->damage.count, s->damage.first.message);
+        return qcbmi_synth_note(s->result, err, "%" PRIu64 " damaged entr%s as dirty, the first: %s", s->damage.count,
+                                s->damage.count == 1 ? "y counts" : "ies count", s->damage.first.message);
     if (err)
         *err = s->damage.first;
-    return qcbmi_prefix(err, QCBM_E_UNSAFE, "damaged in %" PRIu64 " places, the first: ", s->damage.count);
+    return qcbmi_prefix(err, QCBM_E_UNSAFE, "damaged in %" PRIu64 " place%s, the first: ", s->damage.count,
+                        s->damage.count == 1 ? "" : "s");
 }
 
 /* ---- into the edit ---- */

@@ -81,15 +81,15 @@ static int treat_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbm_
         snprintf(where, sizeof(where),
                  "layer '%s': ", qcbmi_printable(name, sizeof(name), l->filename, strlen(l->filename)));
     if (ret == 0 && lost.tables && !(s->opt.flags & (QCBM_SYNTH_FORCE | QCBM_SYNTH_ALLOW_DAMAGE)))
-        return qcbmi_fail(
-            err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
-            "%sa mapping table is lost, and what it maps would be missing: %s; 'qcbm check --explain' tells "
-            "more",
-            where, lost.evidence);
+        return qcbmi_image_refuse(l->img,
+                                  qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                                             "%sa mapping table is lost, and what it maps would be missing: %s", where,
+                                             lost.evidence),
+                                  err);
     if (ret == 0 && lost.tables)
-        ret =
-            qcbmi_synth_note(s->result, err, "%s%" PRIu64 " mapping tables are lost, what they map is missing here: %s",
-                             where, lost.tables, lost.evidence);
+        ret = qcbmi_synth_note(s->result, err, "%s%" PRIu64 " mapping table%s lost, what %s is missing here: %s", where,
+                               lost.tables, lost.tables == 1 ? " is" : "s are",
+                               lost.tables == 1 ? "it maps" : "they map", lost.evidence);
     if (ret == 0 && lost.suspicion[0])
         ret = qcbmi_synth_note(s->result, err, "%sif a mapping table is lost, what it maps is missing here: %s", where,
                                lost.suspicion);

@@ -3,6 +3,18 @@
 #include "bitmap/bitmap_load.h"
 #include "ops/synth.h"
 
+/* What cannot be read may be all there is about other layers: that is given up only if it is asked for. */
+static int give_up_saved_bits(struct synth *s, const struct qcbm_error *why, struct qcbm_error *err)
+{
+    if (!(s->opt.flags & (QCBM_SYNTH_FORCE | QCBM_SYNTH_ALLOW_DAMAGE)))
+        return qcbmi_fail(err, QCBM_E_UNSAFE, why->offset,
+                          "the bitmap is in use, and what was saved of it cannot be read: %.300s", why->message);
+    return qcbmi_synth_note(s->result, err,
+                            "the bitmap was in use, and what was saved of it cannot be read (%s): what it had of other "
+                            "layers is missing",
+                            why->message);
+}
+
 /* What a bitmap in use recorded since it was saved is allocated in its image; but the bits that were saved may be about
  * layers below it, which a bitmap of today does not look at. So they stay, and nothing is missing in the new one. */
 static int keep_saved_bits(struct synth *s, const struct qcbmi_edit_bitmap *old, struct qcbmi_dirtymap *to,
@@ -21,11 +33,7 @@ static int keep_saved_bits(struct synth *s, const struct qcbmi_edit_bitmap *old,
         ret = qcbmi_synth_note(s->result, err,
                                "the bitmap was in use: what was dirty when it was last saved is dirty, too");
     } else if (ret == QCBM_E_CORRUPT || ret == QCBM_E_UNSAFE) {
-        ret = qcbmi_synth_note(
-            s->result, err,
-            "the bitmap was in use, and what was saved of it cannot be read (%s): what it had of other layers "
-            "is missing",
-            why.message);
+        ret = give_up_saved_bits(s, &why, err);
     } else if (err) {
         *err = why;
     }

@@ -149,7 +149,7 @@ def flags(incompatible=0, autoclear=0):
 
 def cures(work, name):
     result = work.qcbm('check', '--explain', name, rc=None)
-    found = re.findall(r'qcbm: ([a-z0-9-]+), \d+ times \(.*\)\n    consequence: .*\n    cure: (.*)', result.err)
+    found = re.findall(r'qcbm: ([a-z0-9-]+), (?:once|\d+ times) \(.*\)\n    consequence: .*\n    cure: (.*)', result.err)
     require(found or 'cure' not in result.err, result.err)
     return dict(found), result
 
@@ -167,7 +167,7 @@ def carry_out(work, cure, snapshots, bitmaps, rc=0):
         many = bitmaps if 'BITMAP' in command else snapshots if 'SNAPSHOT' in command else [None]
         require(len(many) < 2 or 'for each' in cure[quoted.start():], cure)
         for one in many:
-            words = [{'FILE': 'a.qcow2', 'COPY': 'copy.qcow2', 'COPY-OF-SNAPSHOT': 'copy-%s.qcow2' % one, 'OUT': 'out-%s' % one,
+            words = [{'COPY': 'copy.qcow2', 'COPY-OF-SNAPSHOT': 'copy-%s.qcow2' % one, 'OUT': 'out-%s' % one,
                       'BITMAP': one, 'SNAPSHOT': one}.get(word, word) for word in shlex.split(command)]
             if words[0] == 'qcbm':
                 work.qcbm(*words[1:])
@@ -191,7 +191,7 @@ def repaired(work, damage, code, snapshots=0, bitmaps=0, backing=False, way=None
     require(re.search(way, cure), 'the cure of %s is: %s' % (code, cure))
     both = snapshots and bitmaps
     require(not both or not re.search('qemu-img check -r', result.err), 'sends to the loss: ' + result.err)
-    said = re.match(r"'qemu-img check -r (leaks|all) FILE'$", cure)
+    said = re.match(r"'qemu-img check -r (leaks|all) a.qcow2'$", cure)
     require_equal(levels(work, 'a.qcow2')[code] != 'none', said is not None, 'level in the JSON')
     damaged = qtool.digest(work.path('a.qcow2'))
     copies = carry_out(work, cure, *names)
@@ -208,6 +208,23 @@ def repaired(work, damage, code, snapshots=0, bitmaps=0, backing=False, way=None
         require_equal(state(work, 'a.qcow2'), before, 'what the image has')
         work.check('a.qcow2')
         require_equal(sorted(set(cures(work, 'a.qcow2')[0]) - {'snapshots-and-bitmaps'}), sorted(left), 'problems left')
+
+
+def named(work, name):
+    """The cure names the image, and can be given to a shell as it is; a name that no terminal shows stays FILE."""
+    make(work, 0, 0)
+    leak(Qcow2(work.path('a.qcow2')))
+    shutil.copy(work.path('a.qcow2'), work.path(name))
+    told = cures(work, './' + name if name.startswith('-') or ':' in name else name)[0]
+    shown = work.qcbm('check', './' + name, rc=3).err
+    if not name.isprintable():
+        require_equal(told['cluster-leaked'], "'qemu-img check -r leaks FILE'", 'cure')
+        require('qcbm check --explain FILE' in shown, shown)
+        return
+    require('FILE' not in told['cluster-leaked'] + shown, told['cluster-leaked'] + shown)
+    work.run('sh', '-c', told['cluster-leaked'][1:-1])
+    work.run('qemu-img', 'check', '-q', './' + name)
+    require_equal(shlex.split(re.search("'qcbm check --explain (.*)' tells", shown).group(1)), ['./' + name], 'name')
 
 
 def warned(work, autoclear=0, bitmaps=1):
@@ -231,7 +248,7 @@ def not_warned(work, snapshots, bitmaps, in_use=False):
     leak(image)
     told, _ = cures(work, 'a.qcow2')
     require('snapshots-and-bitmaps' not in told, 'a warning')
-    require_equal(told['cluster-leaked'], "'qemu-img check -r leaks FILE'", 'cure')
+    require_equal(told['cluster-leaked'], "'qemu-img check -r leaks a.qcow2'", 'cure')
     require_equal(levels(work, 'a.qcow2')['cluster-leaked'], 'leaks', 'level in the JSON')
     plain = work.qcbm('check', 'a.qcow2', rc=3)
     require('no harm to data' in plain.out and 'qcbm check --explain' in plain.err, plain.out + plain.err)
@@ -363,6 +380,11 @@ def in_use_unreadable(work):
     patch(image.path, image.bitmaps()[0].table_offset, u64(1 << 63))
     done = work.qcbm('synth', '--replace', '--dry-run', 'a.qcow2', 'b0', rc=None)
     require('cannot be read' in done.out + done.err, done.out + done.err)
+    work.qcbm_refused('synth', '--replace', 'a.qcow2', 'b0', unchanged=['a.qcow2'],
+                      says=['what was saved of it cannot be read', '--force goes on'])
+    done = work.qcbm('synth', '--replace', '--force', 'a.qcow2', 'b0')
+    require('what it had of other layers is missing' in done.out, done.out)
+    require_equal(bitmaps_of(work, 'a.qcow2')['b0'][1], True, 'state')
 
 
 def shared_table(work):
@@ -377,9 +399,32 @@ def shared_table(work):
     work.run('qemu-img', 'check', 'a.qcow2', rc=(0, 3))
 
 
+def stale_in_version_2(work):
+    """The leak that dropping them leaves is told."""
+    work.create('a.qcow2', 4 * MiB, options='compat=0.10')
+    work.io('a.qcow2', 'write -q 0 64k')
+    image = Qcow2(work.path('a.qcow2'))
+    end = -(-image.file_size // image.cluster_size) * image.cluster_size
+    with open(image.path, 'ab') as f:
+        f.truncate(end + 3 * image.cluster_size)
+    for k in range(3):
+        set_refcount(image, end + k * image.cluster_size, 1)
+    patch(image.path, end, struct.pack('>QIIBBHI', end + image.cluster_size, 1, 2, 1, 16, 2, 0) + b'b0')
+    patch(image.path, end + image.cluster_size, u64(end + 2 * image.cluster_size))
+    patch(image.path, 72, struct.pack('>IIIIQQ', 0x23852875, 24, 1, 0, 32, end) + bytes(8))
+    told, _ = cures(work, 'a.qcow2')
+    require('leaked clusters' in told['bitmaps-stale'], repr(told))
+    carry_out(work, told['bitmaps-stale'], [], [])
+    told, _ = cures(work, 'a.qcow2')
+    require_equal(told, {'cluster-leaked': "'qemu-img check -r leaks a.qcow2'"}, 'what is left')
+    carry_out(work, told['cluster-leaked'], [], [])
+    work.check('a.qcow2')
+
+
 # ---- all -----------------------------------------------------------------------------------------------------------
 
-CHECK, OPEN, EXPORT, COPY = ('^.qemu-img check -r %s FILE.$', '^.qemu-io ', 'qcbm bitmap --export OUT FILE BITMAP.*prune.*-r %s',
+CHECK, OPEN, EXPORT, COPY = ('^.qemu-img check -r %s a.qcow2.$', '^.qemu-io ',
+                             'qcbm bitmap --export OUT a.qcow2 BITMAP.*prune.*-r %s',
                              'qemu-img convert')
 KINDS = {'plain': {}, 'snapshots': {'snapshots': 2}, 'bitmaps': {'bitmaps': 2}, 'both': {'snapshots': 2, 'bitmaps': 2}}
 
@@ -448,7 +493,10 @@ def cases():
     out += [(explained, 'refusals are explained, ' + name, {'seed': seed, 'options': options}) for seed, (name, options) in
             enumerate((('plain', ''), ('small', 'cluster_size=4k'), ('extended', 'extended_l2=on')))]
     out += [(in_use, 'in use, overlay', {'backing': True}), (in_use, 'in use, no overlay', {'backing': False}),
-            (in_use_of_layers, 'in use, about layers', {}), (in_use_unreadable, 'in use, unreadable', {}), (shared_table, 'shared table of bitmaps', {})]
+            (in_use_of_layers, 'in use, about layers', {}), (in_use_unreadable, 'in use, unreadable', {}), (shared_table, 'shared table of bitmaps', {}),
+            (stale_in_version_2, 'stale, version 2', {})]
+    out += [(named, 'name %r' % name, {'name': name}) for name in (
+        'plain.qcow2', 'with space.qcow2', "it's $(x) `y` & \\ ; <z> *.qcow2", '-r', 'a:b.qcow2', 'caf\u00e9~#!.qcow2', 'line\nbreak.qcow2')]
     return out
 
 
