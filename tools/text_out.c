@@ -32,56 +32,42 @@ void text_put(struct text_out *t, const char *bytes, size_t len)
     }
 }
 
-/* Two digits a step, from a table of all pairs. */
-static void put_pair(char *at, uint32_t value)
+/* The 8 digits of a number below 10^8 as numbers, the first one in the lowest byte: halves, pairs and digits are taken
+ * apart side by side, by multiplying with 2^20 / 100 and 2^10 / 10. */
+static uint64_t digits_of(uint32_t value)
 {
-    static const char pairs[] =
-        "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243"
-        "4445464748495051525354555657585960616263646566676869707172737475767778798081828384858687"
-        "888990919293949596979899";
+    uint64_t fours = value / 10000 | (uint64_t)(value % 10000) << 32, pairs, hundreds, tens;
 
-    memcpy(at, pairs + 2 * (size_t)value, 2);
+    hundreds = (fours * 10486 >> 20) & UINT64_C(0x0000007f0000007f);
+    pairs = hundreds | (fours - 100 * hundreds) << 16;
+    tens = (pairs * 103 >> 10) & UINT64_C(0x000f000f000f000f);
+    return tens | (pairs - 10 * tens) << 8;
 }
 
-/* 8 digits; the two halves do not wait for one another. */
-static void put_8(char *at, uint32_t value)
+static void put_8(char *at, uint64_t digits)
 {
-    uint32_t high = value / 10000, low = value % 10000;
+    uint64_t text = digits | UINT64_C(0x3030303030303030);
 
-    put_pair(at, high / 100);
-    put_pair(at + 2, high % 100);
-    put_pair(at + 4, low / 100);
-    put_pair(at + 6, low % 100);
-}
-
-/* Without leading zeros: below 10^8. */
-static char *put_short(char *at, uint32_t value)
-{
-    char digits[8];
-    unsigned skip;
-
-    if (value < 10) {
-        *at = (char)('0' + value);
-        return at + 1;
-    }
-    put_8(digits, value);
-    skip = value < 10000 ? (value < 100    ? 6
-                            : value < 1000 ? 5
-                                           : 4)
-                         : (value < 1000000 ? (value < 100000 ? 3 : 2) : (value < 10000000 ? 1 : 0));
-    memcpy(at, digits + skip, sizeof(digits) - skip);
-    return at + (sizeof(digits) - skip);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    text = __builtin_bswap64(text);
+#endif
+    memcpy(at, &text, sizeof(text));
 }
 
 char *text_u64(char *at, uint64_t value)
 {
-    const uint64_t group = 100000000;
+    const uint64_t group = 100000000, last = UINT64_C(1) << 56;
+    unsigned zeros;
 
-    if (value < group)
-        return put_short(at, (uint32_t)value);
-    at = text_u64(at, value / group); /* at most twice */
-    put_8(at, (uint32_t)(value % group));
-    return at + 8;
+    if (value >= group) {
+        at = text_u64(at, value / group); /* at most twice */
+        put_8(at, digits_of((uint32_t)(value % group)));
+        return at + 8;
+    }
+    value = digits_of((uint32_t)value);
+    zeros = (unsigned)__builtin_ctzll(value | last) / 8;
+    put_8(at, value >> (8 * zeros)); /* behind the number there are zeros, which are written over */
+    return at + 8 - zeros;
 }
 
 char *text_u64_right(char *at, uint64_t value, unsigned width)

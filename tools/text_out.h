@@ -13,8 +13,8 @@
 
 enum {
     TEXT_LINE = 512,       /* bytes that text_room() has room for */
-    TEXT_NUMBER = 20,      /* digits of the longest number */
-    TEXT_BYTES = 1u << 20, /* gathered before they are handed on */
+    TEXT_NUMBER = 24,      /* what text_u64() writes at most, of which 20 are digits */
+    TEXT_BYTES = 1u << 17, /* gathered before they are handed on; more would leave the near cache: a third slower */
 };
 
 struct text_out {

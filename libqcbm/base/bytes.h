@@ -1,4 +1,4 @@
-/* bytes.h - big-endian loads and stores, and zeros, bytewise so that any alignment will do
+/* bytes.h - big-endian loads and stores, bits in order, and zeros, bytewise so that any alignment will do
  * SPDX-License-Identifier: MIT */
 #ifndef QCBMI_BYTES_H
 #define QCBMI_BYTES_H
@@ -20,6 +20,12 @@ static inline uint32_t be32_load(const uint8_t *p)
 static inline uint64_t be64_load(const uint8_t *p)
 {
     return (uint64_t)be32_load(p) << 32 | be32_load(p + 4);
+}
+
+static inline uint64_t le64_load(const uint8_t *p)
+{
+    return (uint64_t)p[7] << 56 | (uint64_t)p[6] << 48 | (uint64_t)p[5] << 40 | (uint64_t)p[4] << 32 |
+           (uint64_t)p[3] << 24 | (uint64_t)p[2] << 16 | (uint64_t)p[1] << 8 | p[0];
 }
 
 static inline bool bytes_are_zero(const uint8_t *p, uint64_t len)

@@ -1,8 +1,10 @@
 /* extents.c - the dirty extents of a stored bitmap, streamed
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/checked.h"
 #include "base/page.h"
 #include "base/sized.h"
@@ -62,26 +64,40 @@ static int add_granules(struct emit *e, uint64_t first, uint64_t last, bool dirt
     return 0;
 }
 
+/* 64 bits from bit @at on, the first one lowest; those from @n on are 0. */
+static uint64_t word_at(const uint8_t *bytes, uint64_t at, uint64_t n)
+{
+    uint8_t rest[8] = { 0 };
+
+    if (n - at >= 64)
+        return le64_load(bytes + at / 8);
+    memcpy(rest, bytes + at / 8, (size_t)div_up(n - at, 8));
+    return le64_load(rest);
+}
+
+/* Bits that differ from the one before them end a run; a word without any costs a step. */
 static int add_bits(struct emit *e, uint64_t first, uint64_t end, const uint8_t *bytes, struct qcbm_error *err)
 {
-    uint64_t n = end - first;
+    uint64_t n = end - first, start = 0;
+    bool dirty = bytes[0] & 1;
     int ret = 0;
 
-    for (uint64_t i = 0, k; ret == 0 && i < n; i = k) {
-        bool dirty = bytes[i / 8] >> (i % 8) & 1;
-        uint8_t uniform = dirty ? 0xff : 0;
+    for (uint64_t at = 0; at < n; at += 64) {
+        uint64_t word = word_at(bytes, at, n), flips = word ^ (word << 1 | dirty);
 
-        for (k = i + 1; k < n;) {
-            if (k % 8 == 0 && n - k >= 8 && bytes[k / 8] == uniform)
-                k += 8;
-            else if ((bytes[k / 8] >> (k % 8) & 1) == dirty)
-                k++;
-            else
-                break;
+        if (n - at < 64)
+            flips &= (UINT64_C(1) << (n - at)) - 1;
+        for (; flips; flips &= flips - 1) {
+            uint64_t k = at + (unsigned)__builtin_ctzll(flips);
+
+            ret = add_granules(e, first + start, first + k, dirty, err);
+            if (ret < 0)
+                return ret;
+            start = k;
+            dirty = !dirty;
         }
-        ret = add_granules(e, first + i, first + k, dirty, err);
     }
-    return ret;
+    return add_granules(e, first + start, end, dirty, err);
 }
 
 static int extents_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t first_byte, uint64_t n_bytes,
