@@ -6,6 +6,8 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "image/refs.h"
+#include "io/holes.h"
 
 #define TABLE_WINDOW 8192u              /* table entries read at once: 64 KiB */
 #define DATA_PIECE (UINT64_C(1) << 20)  /* bytes of neighbouring data clusters read at once */
@@ -189,33 +191,39 @@ bool qcbmi_bitmap_table_in_file(const struct qcbmi_image *img, const struct qcbm
            range_fits(b->d.table_offset, 8 * (uint64_t)b->d.table_entries, img->io.size);
 }
 
+struct cluster_walk {
+    uint32_t cluster_size;
+    qcbmi_bitmap_cluster_fn *fn;
+    void *opaque;
+    uint64_t *n_bad;
+    struct qcbm_error *err;
+};
+
+static int give_cluster(void *opaque, uint64_t raw, uint64_t index)
+{
+    const struct cluster_walk *w = opaque;
+    uint64_t off;
+    enum q2_bitmap_entry_kind kind = q2_bitmap_table_entry(raw, w->cluster_size, &off);
+
+    (void)index;
+    *w->n_bad += kind == Q2_BME_BAD;
+    return kind == Q2_BME_DATA ? w->fn(w->opaque, off, w->err) : 0;
+}
+
 int qcbmi_bitmap_clusters(struct qcbmi_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
                           void *opaque, uint64_t *n_bad, struct qcbm_error *err)
 {
-    uint32_t cs = img->g.cluster_size;
-    uint8_t *table;
-    int ret = 0;
+    struct cluster_walk w = { img->g.cluster_size, fn, opaque, n_bad, err };
+    struct qcbmi_holes holes;
+    struct qcbmi_table_walk walk = { img, &holes, "bitmap table", &w, NULL, give_cluster };
+    int ret;
 
     *n_bad = 0;
-    if (!qcbmi_bitmap_table_in_file(img, b) ||
-        qcbmi_io_is_hole(&img->io, b->d.table_offset, 8 * (uint64_t)b->d.table_entries))
+    if (!qcbmi_bitmap_table_in_file(img, b))
         return 0;
-    table = qcbmi_alloc_array(TABLE_WINDOW, 8, err);
-    if (!table)
-        return QCBM_E_NOMEM;
-    for (uint64_t i = 0; ret == 0 && i < b->d.table_entries; i += TABLE_WINDOW) {
-        uint64_t n = u64_min(TABLE_WINDOW, b->d.table_entries - i), off;
-
-        ret = qcbmi_io_read_slack(&img->io, b->d.table_offset + 8 * i, table, 8 * n, cs, "bitmap table", err);
-        for (uint64_t j = 0; ret == 0 && j < n; j++) {
-            enum q2_bitmap_entry_kind kind = q2_bitmap_table_entry(be64_load(table + 8 * j), cs, &off);
-
-            *n_bad += kind == Q2_BME_BAD;
-            if (kind == Q2_BME_DATA)
-                ret = fn(opaque, off, err);
-        }
-    }
-    free(table);
+    qcbmi_holes_init(&holes, &img->io);
+    ret = qcbmi_table_walk(&walk, b->d.table_offset, b->d.table_entries, err);
+    qcbmi_holes_free(&holes);
     return ret;
 }
 

@@ -30,13 +30,58 @@
 /* More bits than QEMU lets a bitmap have that is not in use: of one in use it takes the memory before it looks. */
 #define MAX_BITMAP_BITS (8 * Q2_MAX_BITMAP_BYTES)
 
-/* One for each code, so that an image cannot make the answer long. */
+/* What is found here; what the check finds has the IDs of problems, behind these. */
+enum {
+    NAME_CHARACTERS,
+    NAME_PROTOCOL,
+    NAME_DEVICE,
+    BACKING_FILE,
+    BACKING_FORMAT_MISSING,
+    DATA_FILE,
+    UNKNOWN_EXTENSION,
+    LUKS_HEADER,
+    FEATURE_COMPATIBLE,
+    FEATURE_AUTOCLEAR,
+    ENCRYPTED,
+    TABLE_SIZE,
+    VIRTUAL_SIZE,
+    FILE_SIZE,
+    BITMAP_SIZE,
+    COMPRESSION_RATIO,
+    TOO_MANY_CLUSTERS,
+    FEATURE_INCOMPATIBLE,
+    HEADER,
+    BY_CHECK
+};
+static const char *const codes[] = {
+    [NAME_CHARACTERS] = "name-characters",
+    [NAME_PROTOCOL] = "name-protocol",
+    [NAME_DEVICE] = "name-device",
+    [BACKING_FILE] = "backing-file",
+    [BACKING_FORMAT_MISSING] = "backing-format-missing",
+    [DATA_FILE] = "data-file",
+    [UNKNOWN_EXTENSION] = "unknown-extension",
+    [LUKS_HEADER] = "luks-header",
+    [FEATURE_COMPATIBLE] = "feature-compatible",
+    [FEATURE_AUTOCLEAR] = "feature-autoclear",
+    [ENCRYPTED] = "encrypted",
+    [TABLE_SIZE] = "table-size",
+    [VIRTUAL_SIZE] = "virtual-size",
+    [FILE_SIZE] = "file-size",
+    [BITMAP_SIZE] = "bitmap-size",
+    [COMPRESSION_RATIO] = "compression-ratio",
+    [TOO_MANY_CLUSTERS] = "too-many-clusters",
+    [FEATURE_INCOMPATIBLE] = "feature-incompatible",
+    [HEADER] = "header",
+};
+
+/* One for each, so that an image cannot make the answer long. */
 struct kept {
     struct qcbm_verdict_reason reason;
     char message[512];
 };
 
-enum { MAX_KEPT = 32 + QCBMI_PROBLEM_COUNT };
+enum { MAX_KEPT = BY_CHECK + QCBMI_PROBLEM_COUNT };
 
 struct verdict {
     struct qcbm_image *handle;
@@ -44,23 +89,22 @@ struct verdict {
     struct qcbm_verdict_options o;
     struct qcbm_verdict r;
     size_t n;
-    struct kept *kept; /* MAX_KEPT of them; not on the stack, which may be small in a thread */
+    struct kept *kept;         /* MAX_KEPT of them; not on the stack, which may be small in a thread */
+    struct kept *of[MAX_KEPT]; /* by its ID; NULL if there is none so far */
 };
 
-__attribute__((format(printf, 5, 6))) static void say(struct verdict *v, bool refuse, const char *code, uint64_t offset,
+__attribute__((format(printf, 5, 6))) static void say(struct verdict *v, bool refuse, unsigned id, uint64_t offset,
                                                       const char *fmt, ...)
 {
-    struct kept *k = v->kept;
+    const char *code = id < BY_CHECK ? codes[id] : qcbm_problem_get((enum qcbm_problem_id)(id - BY_CHECK))->code;
+    struct kept *k = v->of[id];
     va_list args;
 
-    while (k < v->kept + v->n && strcmp(k->reason.code, code) != 0)
-        k++;
-    if (k == v->kept + MAX_KEPT || k < v->kept + v->n) {
-        k -= k == v->kept + MAX_KEPT;
+    if (k) {
         k->reason.count++;
         return;
     }
-    v->n++;
+    k = v->of[id] = &v->kept[v->n++];
     k->reason = (struct qcbm_verdict_reason){ code, refuse, offset, 1, k->message };
     va_start(args, fmt);
     vsnprintf(k->message, sizeof(k->message), fmt, args);
@@ -81,7 +125,7 @@ static void judge_characters(struct verdict *v, const char *what, const void *na
     char text[TEXT];
 
     if (!qcbmi_is_printable(name, len))
-        say(v, true, "name-characters", offset, "the %s has control characters or is no UTF-8: '%s'", what,
+        say(v, true, NAME_CHARACTERS, offset, "the %s has control characters or is no UTF-8: '%s'", what,
             text_of(text, name, len));
 }
 
@@ -98,11 +142,11 @@ static void judge_target(struct verdict *v, const char *what, const char *name, 
 
     (void)text_of(text, name, strlen(name));
     if (qcbmi_name_has_protocol(name))
-        say(v, true, "name-protocol", offset, "the %s is a protocol for QEMU: '%s'", what, text);
+        say(v, true, NAME_PROTOCOL, offset, "the %s is a protocol for QEMU: '%s'", what, text);
     if (!path)
         return;
     if (starts_with(path, "/dev/") || starts_with(path, "/proc/") || starts_with(path, "/sys/"))
-        say(v, true, "name-device", offset, "the %s leads to a device or the kernel: '%s'", what, text);
+        say(v, true, NAME_DEVICE, offset, "the %s leads to a device or the kernel: '%s'", what, text);
 }
 
 static void judge_backing(struct verdict *v)
@@ -115,11 +159,11 @@ static void judge_backing(struct verdict *v)
         judge_characters(v, "backing file name", img->cluster0 + offset, img->h.backing_size, offset);
     if (!img->backing_file)
         return;
-    say(v, true, "backing-file", offset, "names a backing file, which a reader would open: '%s'",
+    say(v, true, BACKING_FILE, offset, "names a backing file, which a reader would open: '%s'",
         text_of(text, img->backing_file, strlen(img->backing_file)));
     judge_target(v, "backing file name", img->backing_file, offset);
     if (!img->backing_format)
-        say(v, true, "backing-format-missing", offset,
+        say(v, true, BACKING_FORMAT_MISSING, offset,
             "does not say the format of its backing file: QEMU guesses it from content that a guest can choose");
 }
 
@@ -128,7 +172,7 @@ static void judge_data_file(struct verdict *v, const struct q2_extension *ext)
     struct qcbm_error ignored;
     char text[TEXT], *name = qcbmi_memdup_nul(ext->data, ext->len, &ignored);
 
-    say(v, true, "data-file", ext->offset, "names a data file, which a reader would open: '%s'",
+    say(v, true, DATA_FILE, ext->offset, "names a data file, which a reader would open: '%s'",
         text_of(text, ext->data, ext->len));
     if (name)
         judge_target(v, "data file name", name, ext->offset);
@@ -141,7 +185,7 @@ static void judge_extensions(struct verdict *v)
     const struct q2_extensions *exts = &v->img->exts;
 
     if (v->img->g.data_file && !q2_extension_find(exts, Q2_EXT_DATA_FILE))
-        say(v, true, "data-file", Q2_OFF_INCOMPATIBLE, "keeps its data in another file, which it does not name");
+        say(v, true, DATA_FILE, Q2_OFF_INCOMPATIBLE, "keeps its data in another file, which it does not name");
     for (size_t i = 0; i < exts->n; i++) {
         const struct q2_extension *e = &exts->list[i];
 
@@ -158,7 +202,7 @@ static void judge_extensions(struct verdict *v)
         case Q2_EXT_PADDING:
             break;
         default:
-            say(v, false, "unknown-extension", e->offset, "header extension 0x%08" PRIx32 " of %" PRIu32 " bytes",
+            say(v, false, UNKNOWN_EXTENSION, e->offset, "header extension 0x%08" PRIx32 " of %" PRIu32 " bytes",
                 e->type, e->len);
         }
     }
@@ -196,9 +240,9 @@ static void judge_luks(struct verdict *v)
     const struct q2_extension *ext = q2_extension_find(&v->img->exts, Q2_EXT_CRYPTO);
 
     if (!ext)
-        say(v, true, "luks-header", Q2_OFF_CRYPT_METHOD, "is encrypted with LUKS, but has no header extension for it");
+        say(v, true, LUKS_HEADER, Q2_OFF_CRYPT_METHOD, "is encrypted with LUKS, but has no header extension for it");
     else if (be64_load(ext->data + 8) < LUKS_HEADER_BYTES)
-        say(v, true, "luks-header", ext->offset, "a LUKS header of %" PRIu64 " bytes: the shortest has %u",
+        say(v, true, LUKS_HEADER, ext->offset, "a LUKS header of %" PRIu64 " bytes: the shortest has %u",
             be64_load(ext->data + 8), (unsigned)LUKS_HEADER_BYTES);
 }
 
@@ -208,20 +252,20 @@ static void judge_features(struct verdict *v)
     uint64_t compatible = h->compatible & ~Q2_COMPAT_KNOWN, autoclear = h->autoclear & ~Q2_AUTOCLEAR_KNOWN;
 
     if (compatible)
-        say(v, true, "feature-compatible", Q2_OFF_COMPATIBLE, "unknown compatible features 0x%" PRIx64, compatible);
+        say(v, true, FEATURE_COMPATIBLE, Q2_OFF_COMPATIBLE, "unknown compatible features 0x%" PRIx64, compatible);
     if (autoclear)
-        say(v, true, "feature-autoclear", Q2_OFF_AUTOCLEAR, "unknown autoclear features 0x%" PRIx64, autoclear);
+        say(v, true, FEATURE_AUTOCLEAR, Q2_OFF_AUTOCLEAR, "unknown autoclear features 0x%" PRIx64, autoclear);
     if (h->crypt_method == 2)
         judge_luks(v);
     if (h->crypt_method)
-        say(v, false, "encrypted", Q2_OFF_CRYPT_METHOD, "is encrypted (%s): what is in it cannot be judged",
+        say(v, false, ENCRYPTED, Q2_OFF_CRYPT_METHOD, "is encrypted (%s): what is in it cannot be judged",
             h->crypt_method == 2 ? "LUKS" : "AES");
 }
 
 static void judge_table(struct verdict *v, const char *what, uint64_t bytes, uint64_t needed, uint64_t offset)
 {
     if (bytes > u64_max(SMALL_TABLE, v->img->g.cluster_size) && bytes / TABLE_SLACK > needed)
-        say(v, true, "table-size", offset, "the %s has %" PRIu64 " bytes, where %" PRIu64 " would do", what, bytes,
+        say(v, true, TABLE_SIZE, offset, "the %s has %" PRIu64 " bytes, where %" PRIu64 " would do", what, bytes,
             needed);
 }
 
@@ -232,9 +276,9 @@ static void judge_sizes(struct verdict *v)
     uint64_t file = v->img->io.size, per_block = (uint64_t)g->cluster_size * 8 / g->refcount_bits;
 
     if (h->size > LARGE_DISK && h->size / THIN_RATIO > file)
-        say(v, true, "virtual-size", Q2_OFF_SIZE, "a disk of %" PRIu64 " bytes in a file of %" PRIu64, h->size, file);
+        say(v, true, VIRTUAL_SIZE, Q2_OFF_SIZE, "a disk of %" PRIu64 " bytes in a file of %" PRIu64, h->size, file);
     if (file > LARGE_FILE && file / TABLE_SLACK > h->size)
-        say(v, true, "file-size", QCBM_NO_OFFSET, "a file of %" PRIu64 " bytes for a disk of %" PRIu64, file, h->size);
+        say(v, true, FILE_SIZE, QCBM_NO_OFFSET, "a file of %" PRIu64 " bytes for a disk of %" PRIu64, file, h->size);
     judge_table(v, "L1 table", 8 * (uint64_t)h->l1_entries, 8 * div_up(h->size, g->l2_span), Q2_OFF_L1_ENTRIES);
     judge_table(v, "refcount table", (uint64_t)h->reftable_clusters << g->cluster_bits,
                 8 * div_up(div_up(file, g->cluster_size), per_block), Q2_OFF_REFTABLE_CLUSTERS);
@@ -249,7 +293,7 @@ static void judge_bitmap_sizes(struct verdict *v)
         const struct q2_bitmap_dirent *d = &list->list[i].d;
 
         if (d->granularity_bits < 64 && v->img->h.size >> d->granularity_bits > MAX_BITMAP_BITS)
-            say(v, true, "bitmap-size", list->list[i].entry_offset,
+            say(v, true, BITMAP_SIZE, list->list[i].entry_offset,
                 "bitmap '%s' has 2^%u bytes to a bit: QEMU takes memory for %" PRIu64 " bits, or aborts",
                 text_of(text, d->name, d->name_len), d->granularity_bits, v->img->h.size >> d->granularity_bits);
     }
@@ -261,7 +305,7 @@ static int keep_finding(void *opaque, const struct qcbm_check_finding *f)
 {
     bool note = f->problem->severity == QCBM_CHECK_WARNING || f->problem->severity == QCBM_CHECK_LEAK;
 
-    say(opaque, !note, f->problem->code, f->offset, "%s", f->message);
+    say(opaque, !note, BY_CHECK + (unsigned)f->problem->id, f->offset, "%s", f->message);
     return 0;
 }
 
@@ -270,7 +314,7 @@ static void judge_compression(struct verdict *v, const struct qcbm_check_result 
     uint64_t out = 0;
 
     if (!u64_mul(r->compressed_clusters, v->img->g.cluster_size, &out) || out / MAX_COMPRESSION > v->img->io.size)
-        say(v, true, "compression-ratio", QCBM_NO_OFFSET,
+        say(v, true, COMPRESSION_RATIO, QCBM_NO_OFFSET,
             "%" PRIu64 " compressed clusters of %" PRIu32 " bytes in a file of %" PRIu64 ": more than compression can",
             r->compressed_clusters, v->img->g.cluster_size, v->img->io.size);
 }
@@ -289,7 +333,7 @@ static int judge_by_check(struct verdict *v, struct qcbm_error *err)
     ret = qcbm_check(v->handle, &options, &r, sizeof(r), &why);
     judge_compression(v, &r);
     if (ret == QCBM_E_LIMIT)
-        say(v, true, "too-many-clusters", QCBM_NO_OFFSET, "cannot be checked: %s", why.message);
+        say(v, true, TOO_MANY_CLUSTERS, QCBM_NO_OFFSET, "cannot be checked: %s", why.message);
     if (ret == 0 || ret == QCBM_E_LIMIT || ret == QCBM_E_CORRUPT) /* corrupt: the finding is there */
         return 0;
     if (err)
@@ -369,9 +413,9 @@ int qcbm_verdict_refused(const struct qcbm_error *why, const struct qcbm_verdict
         return why->code;
     }
     if (why->code == QCBM_E_UNSUPPORTED && why->offset == Q2_OFF_INCOMPATIBLE)
-        say(&v, true, "feature-incompatible", Q2_OFF_INCOMPATIBLE, "%s", why->message);
+        say(&v, true, FEATURE_INCOMPATIBLE, Q2_OFF_INCOMPATIBLE, "%s", why->message);
     else
-        say(&v, true, "header", why->offset, "%s", why->message);
+        say(&v, true, HEADER, why->offset, "%s", why->message);
     ret = tell(&v, out, size, err);
     free(v.kept);
     return ret;

@@ -52,10 +52,10 @@ static void begin_walk(struct qcbm_dump *d, uint64_t first, uint64_t last, uint6
 
 static const char *table_problem(const struct qcbm_dump *d, uint64_t value, uint64_t offset, uint64_t reserved)
 {
-    if (value & reserved)
-        return "reserved bits are set";
-    if (!is_aligned(offset, d->g.cluster_size))
-        return "the offset is not cluster-aligned";
+    struct q2_l1_entry e = { offset, false, value & reserved, !is_aligned(offset, d->g.cluster_size) };
+
+    if (q2_l1_defect_text(&e))
+        return q2_l1_defect_text(&e);
     return offset >= d->io.size ? "the offset lies past the end of the file" : NULL;
 }
 

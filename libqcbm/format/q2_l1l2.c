@@ -83,6 +83,13 @@ void q2_l2_entry_parse(uint64_t raw, uint64_t sub_word, uint64_t guest, const st
         out->defects |= Q2_DEFECT_DATA_OFFSET;
 }
 
+const char *q2_l1_defect_text(const struct q2_l1_entry *e)
+{
+    if (e->reserved)
+        return "reserved bits are set";
+    return e->unaligned ? "the offset is not cluster-aligned" : NULL;
+}
+
 const char *q2_l2_defect_text(unsigned defects)
 {
     static const struct {

@@ -21,6 +21,8 @@ struct q2_l1_entry {
     bool unaligned; /* offset is not a multiple of the cluster size */
 };
 void q2_l1_entry_parse(uint64_t raw, const struct q2_geometry *g, struct q2_l1_entry *out);
+/* The rule that the entry breaks, as half a sentence, or NULL. */
+const char *q2_l1_defect_text(const struct q2_l1_entry *e);
 
 enum q2_kind {
     Q2_UNALLOCATED,       /* reads through to the backing file; no host cluster */

@@ -276,10 +276,11 @@ static int enter_table(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_
     l->table_end = 0;
     if (ret < 0)
         return ret;
-    if (index == first && e.unaligned)
+    e.reserved = false; /* QEMU does not look at these here */
+    if (index == first && q2_l1_defect_text(&e))
         return qcbmi_fail(err, QCBM_E_CORRUPT, img->h.l1_offset + 8 * index,
-                          "L1 entry %" PRIu64 ": L2 table offset 0x%" PRIx64 " is not cluster-aligned", index,
-                          e.l2_offset);
+                          "L1 entry %" PRIu64 ", L2 table at 0x%" PRIx64 ": %s", index, e.l2_offset,
+                          q2_l1_defect_text(&e));
     l->table = index == first ? e.l2_offset : 0;
     if (l->table >= img->io.size)
         ret = lose_table(l, index, err);

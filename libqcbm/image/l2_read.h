@@ -16,6 +16,13 @@ struct qcbmi_l2_ref {
     uint64_t l1_index;
 };
 
+/* In one L1 each table stands once. Do two of @refs, which are those of one L1 and sorted, name that of @refs[@i]? To look
+ * only at those before it, give @i + 1 as @n. */
+static inline bool qcbmi_l2_is_named_twice(const struct qcbmi_l2_ref *refs, size_t n, size_t i)
+{
+    return (i > 0 && refs[i].offset == refs[i - 1].offset) || (i + 1 < n && refs[i].offset == refs[i + 1].offset);
+}
+
 struct qcbmi_l2_job {
     const void *refs;                /* structs that begin with a struct qcbmi_l2_ref, sorted by offset */
     size_t n, stride;                /* how many, and the size of one */

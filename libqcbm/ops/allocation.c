@@ -191,10 +191,8 @@ static int collect_tables(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, 
         struct q2_l1_entry e;
 
         q2_l1_entry_parse(be64_load(m->img->l1 + 8 * i), g, &e);
-        if (e.reserved)
-            ret = mark_damaged_table(m, i, e.l2_offset, "reserved bits are set", err);
-        else if (e.unaligned)
-            ret = mark_damaged_table(m, i, e.l2_offset, "it is not cluster-aligned", err);
+        if (q2_l1_defect_text(&e))
+            ret = mark_damaged_table(m, i, e.l2_offset, q2_l1_defect_text(&e), err);
         else if (e.l2_offset && !range_fits(e.l2_offset, g->cluster_size, m->img->io.size))
             /* QEMU reads zeros, hence "unallocated", behind a cut. It writes L2 tables whole, so this one was cut. */
             ret = mark_damaged_table(m, i, e.l2_offset, "it lies past the end of the file, or is cut short by it", err);
@@ -212,8 +210,7 @@ static int drop_shared(struct mark *m, struct qcbmi_l2_ref *refs, size_t *n, str
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < *n; i++) {
-        bool shared =
-            (i > 0 && refs[i].offset == refs[i - 1].offset) || (i + 1 < *n && refs[i].offset == refs[i + 1].offset);
+        bool shared = qcbmi_l2_is_named_twice(refs, *n, i);
 
         if (shared)
             ret = mark_damaged_table(m, refs[i].l1_index, refs[i].offset, "another L1 entry has the same table", err);

@@ -86,7 +86,7 @@ static int note_l2_tables(struct qcbmi_owners *o, struct qcbmi_l2_ref *refs, uin
     for (uint64_t i = 0; ret == 0 && i < n; i++) {
         uint64_t cluster = refs[i].offset >> cb;
 
-        if (i && refs[i].offset == refs[i - 1].offset)
+        if (qcbmi_l2_is_named_twice(refs, i + 1, i))
             return two_owners(o, cluster, "L2 table of L1 entry", refs[i].l1_index,
                               "the L2 table of another entry of the same L1", err);
         if (qcbmi_bitset_get(&o->meta, cluster))
@@ -114,10 +114,9 @@ static int add_name(void *opaque, uint64_t raw, uint64_t index)
     int ret;
 
     q2_l1_entry_parse(raw, &names->o->img->g, &e);
-    if (e.reserved || e.unaligned)
-        return qcbmi_fail(names->err, QCBM_E_UNSAFE, at,
-                          "%s entry %" PRIu64 ": 0x%016" PRIx64 " has reserved bits or is not cluster-aligned",
-                          names->what, index, raw);
+    if (q2_l1_defect_text(&e))
+        return qcbmi_fail(names->err, QCBM_E_UNSAFE, at, "%s entry %" PRIu64 ": 0x%016" PRIx64 ": %s", names->what,
+                          index, raw, q2_l1_defect_text(&e));
     if (e.l2_offset == 0) /* QEMU reads it as no table, but writes to cluster 0 as to one */
         return qcbmi_fail(names->err, QCBM_E_UNSAFE, at,
                           "%s entry %" PRIu64 ": 0x%016" PRIx64 " makes an L2 table of cluster 0, which is the header",

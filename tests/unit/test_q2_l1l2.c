@@ -55,6 +55,7 @@ static void l1_entry_rows(void **state)
         assert_int_equal(e.copied, rows[i].copied);
         assert_int_equal(e.reserved, rows[i].reserved);
         assert_int_equal(e.unaligned, rows[i].unaligned);
+        assert_int_equal(q2_l1_defect_text(&e) != NULL, e.reserved || e.unaligned);
     }
 }
 
