@@ -5,9 +5,6 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 
-#define GROUP 32u          /* entries that are compared at once with what would continue a run */
-#define NOT_ALL UINT64_MAX /* of a group continue it */
-
 void q2_l2_runs_begin(struct q2_l2_runs *r, const struct q2_l2_scan *scan, const struct q2_geometry *g,
                       const uint8_t *table)
 {
@@ -16,47 +13,14 @@ void q2_l2_runs_begin(struct q2_l2_runs *r, const struct q2_l2_scan *scan, const
 
     *r = (struct q2_l2_runs){ .scan = scan, .g = g, .table = table, .offset_end = offset_end };
     r->odd_bits = scan->odd_bits;
+    r->follow = q2_l2_follow_with(scan, g);
     if (g->version > 2 && !g->extended_l2)
         r->odd_bits &= ~Q2_L2_ZERO; /* beside a cluster */
 }
 
-/* Subclusters that are said to be data and zeros. */
-static uint64_t clash(uint64_t word)
-{
-    return word >> 32 & word;
-}
-
 static bool is_sound(const struct q2_l2_runs *r, uint64_t raw, uint64_t word)
 {
-    return (raw & r->odd_bits) == 0 && (raw & Q2_ENTRY_OFFSET_MASK) - 1 < r->offset_end - 1 && clash(word) == 0;
-}
-
-/* Of a group of entries from @at on, how many clusters they name if these are @want and those behind it; entries of zeros
- * may lie between them. Without a branch for each entry: which of them are zeros, nothing can foresee. */
-static uint64_t follow_standard(const uint8_t *at, uint64_t want, unsigned cluster_bits)
-{
-    uint64_t cs = UINT64_C(1) << cluster_bits, first = want, wrong = 0;
-
-    for (size_t i = 0; i < 8 * GROUP; i += 8) {
-        uint64_t raw = be64_load(at + i), named = raw ? UINT64_MAX : 0;
-
-        wrong |= (raw ^ want) & named;
-        want += cs & named;
-    }
-    return wrong ? NOT_ALL : (want - first) >> cluster_bits;
-}
-
-static uint64_t follow_extended(const uint8_t *at, uint64_t want, unsigned cluster_bits)
-{
-    uint64_t cs = UINT64_C(1) << cluster_bits, first = want, wrong = 0;
-
-    for (size_t i = 0; i < 16 * GROUP; i += 16) {
-        uint64_t raw = be64_load(at + i), word = be64_load(at + i + 8), named = raw | word ? UINT64_MAX : 0;
-
-        wrong |= ((raw ^ want) & named) | clash(word);
-        want += cs & named;
-    }
-    return wrong ? NOT_ALL : (want - first) >> cluster_bits;
+    return (raw & r->odd_bits) == 0 && (raw & Q2_ENTRY_OFFSET_MASK) - 1 < r->offset_end - 1 && q2_l2_clash(word) == 0;
 }
 
 /* Does the last run of @r go on with the entries behind it? Then they are taken in. */
@@ -65,16 +29,15 @@ static void go_on(struct q2_l2_runs *r, struct q2_l2_run *run)
     uint64_t cs = r->g->cluster_size, room = div_up(r->offset_end - (run->raw & Q2_ENTRY_OFFSET_MASK), cs);
     uint32_t size = r->g->l2_entry_size, n = r->g->l2_entries;
 
-    while (n - r->at >= GROUP) {
+    while (n - r->at >= Q2_L2_GROUP) {
         const uint8_t *at = r->table + (size_t)r->at * size;
         uint64_t want = run->raw + run->n * cs;
-        uint64_t named =
-            size == 16 ? follow_extended(at, want, r->g->cluster_bits) : follow_standard(at, want, r->g->cluster_bits);
+        uint64_t named = r->follow(at, want, r->g->cluster_bits);
 
         if (named > room - run->n)
             break;
         run->n += (uint32_t)named;
-        r->at += GROUP;
+        r->at += Q2_L2_GROUP;
     }
     for (; r->at < n; r->at++) {
         const uint8_t *at = r->table + (size_t)r->at * size;
@@ -82,7 +45,7 @@ static void go_on(struct q2_l2_runs *r, struct q2_l2_run *run)
 
         if ((raw | word) == 0)
             continue;
-        if (raw != run->raw + run->n * cs || clash(word) || run->n >= room)
+        if (raw != run->raw + run->n * cs || q2_l2_clash(word) || run->n >= room)
             return;
         run->n++;
     }

@@ -6,7 +6,7 @@
 #ifndef Q2_L2_RUNS_H
 #define Q2_L2_RUNS_H
 
-#include "format/q2_l2_scan.h"
+#include "format/q2_l2_follow.h"
 
 struct q2_l2_run {
     uint32_t index, n; /* the first entry, and how many; entries of zeros may lie between them */
@@ -20,6 +20,7 @@ struct q2_l2_runs {
     const struct q2_geometry *g;
     const uint8_t *table;
     uint64_t offset_end, odd_bits;
+    q2_l2_follow_fn *follow;
     uint32_t at; /* the next entry */
 };
 

@@ -38,9 +38,8 @@ uint64_t q2_refcount_run_end(const uint8_t *block, uint64_t i, uint64_t n, uint3
 
     while (k < n && k % per_word && q2_refcount_get(block, k, order) == value)
         k++;
-    if (k % per_word == 0)
-        while (n - k >= per_word && be64_load(block + 8 * (k / per_word)) == word)
-            k += per_word;
+    while (n - k >= per_word && be64_load(block + 8 * (k / per_word)) == word)
+        k += per_word;
     while (k < n && q2_refcount_get(block, k, order) == value)
         k++;
     return k;

@@ -9,6 +9,9 @@ elsewhere() {
     cat <<'LIST'
 page: fill
 q2_l2_scan_portable: q2_l2_scan
+q2_l2_follow: q2_l2_runs
+q2_l2_follow_portable: q2_l2_runs
+q2_l2_follow_x86: q2_l2_runs
 q2_l2_scan_x86: q2_l2_scan
 q2_l2_scan_neon: q2_l2_scan
 image: open

@@ -248,13 +248,66 @@ static void a_run_ends_where_offsets_end(void **state)
     free(table);
 }
 
-int main(void)
+/* A group that goes on, with or without zeros between, and mostly with one bit changed. */
+static void fill_group(uint8_t *group, const struct q2_geometry *g, uint64_t want, uint64_t *seed)
+{
+    uint64_t zeros = next_random(seed) % 3 ? next_random(seed) : 0;
+
+    memset(group, 0, Q2_L2_GROUP * 16);
+    for (uint32_t i = 0; i < Q2_L2_GROUP; i++) {
+        uint8_t *at = group + (size_t)i * g->l2_entry_size;
+
+        if (zeros >> i & 1)
+            continue;
+        be64_store(at, want);
+        if (g->extended_l2)
+            be64_store(at + 8, next_word(seed) & (next_random(seed) % 64 ? UINT32_MAX : UINT64_MAX));
+        want += g->cluster_size;
+    }
+    if (next_random(seed) % 3)
+        group[next_random(seed) % (Q2_L2_GROUP * g->l2_entry_size)] ^= (uint8_t)(1 << next_random(seed) % 8);
+}
+
+static void groups_are_what_the_portable_twin_says(void **state)
+{
+    uint64_t seed = 5, n_follow = 0;
+
+    (void)state;
+    for (unsigned k = 0; k < 20000; k++) {
+        struct q2_geometry g = geometry(14, k % 2 ? EXT : 0);
+        q2_l2_follow_fn *portable = k % 2 ? q2_l2_follow_extended : q2_l2_follow_standard;
+        uint64_t want = (1 + next_random(&seed) % 64) * g.cluster_size | (k & 2 ? Q2_ENTRY_COPIED : 0), said;
+        uint8_t group[Q2_L2_GROUP * 16];
+        struct q2_l2_scan scan;
+
+        q2_l2_scan_init(&scan, &g, FILE_END);
+        fill_group(group, &g, want, &seed);
+        said = portable(group, want, g.cluster_bits);
+        assert_int_equal(q2_l2_follow_with(&scan, &g)(group, want, g.cluster_bits), said);
+        n_follow += said != Q2_L2_OTHERWISE;
+    }
+    assert_true(n_follow > 2000 && n_follow < 18000);
+}
+
+/* All of this once for each way to do it on this processor. */
+static int run_with(const struct q2_l2_scan_twin *twin)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_are_what_the_parser_says),     cmocka_unit_test(zeros_do_not_end_a_run),
         cmocka_unit_test(a_table_of_neighbours_is_one_run),  cmocka_unit_test(a_run_ends_where_offsets_end),
-        cmocka_unit_test(a_long_run_ends_where_offsets_end),
+        cmocka_unit_test(a_long_run_ends_where_offsets_end), cmocka_unit_test(groups_are_what_the_portable_twin_says),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    q2_l2_scan_take(twin);
+    return cmocka_run_group_tests_name(twin->name, tests, NULL, NULL);
+}
+
+int main(void)
+{
+    int failed = 0;
+
+    for (unsigned i = 0; i < q2_l2_scan_n_twins; i++)
+        if (q2_l2_scan_twins[i].usable())
+            failed += run_with(&q2_l2_scan_twins[i]);
+    return failed;
 }
