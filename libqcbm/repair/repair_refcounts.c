@@ -74,7 +74,10 @@ static bool is_table_sound(const struct check *c)
     for (size_t i = 0; i < sizeof(damage) / sizeof(damage[0]); i++)
         if (c->met[damage[i]])
             return false;
-    return len && !c->disk.unreadable && range_fits(c->img->h.reftable_offset, len, qcbmi_image_end(c->img));
+    for (uint64_t i = 0; i < c->disk.n_table; i++) /* they are written whole: one that is cut lacks refcounts */
+        if (c->disk.table[i] && !range_fits(c->disk.table[i], c->g->cluster_size, c->img->io.size))
+            return false;
+    return len && !c->disk.unreadable && range_fits(c->img->h.reftable_offset, len, c->img->io.size);
 }
 
 static int tell_raised(struct qcbmi_repair *r, const struct qcbmi_recount *w, struct qcbm_error *err)

@@ -7,6 +7,7 @@
 # as they were before the damage, but for the ranges whose place the damage itself destroyed; undo gives the damaged file back.
 #
 # usage: repair_mutations.py [--cases N] [--seed S] [--kind K] [--shape S] [--keep] [--qemu]
+#        repair_mutations.py --make FOLDER [--seed S]    (a damaged image of each kind, for tests/crash)
 # --qemu does the same to "qemu-img check -r all", for the table in docs/repair.md, and fails for nothing.
 #
 # Environment: QCBM = path of the tool.
@@ -205,10 +206,13 @@ def refblock_sector(d):
 
 @kind
 def refcounts_off(d):
-    _, at = d.block()
+    index, at = d.block()
     bits = 1 << d.image.refcount_order
+    inside = min(d.cs, (d.image.file_size // d.cs - index * d.cs * 8 // bits) * bits // 8)
+    if inside < 1:
+        raise Impossible
     for _ in range(d.rng.randrange(1, 6)):
-        byte = at + d.rng.randrange(0, min(d.cs, d.image.file_size // d.cs * bits // 8))
+        byte = at + d.rng.randrange(0, inside)
         patch(d.path, byte, bytes([peek(d.path, byte, 1)[0] ^ 1 << d.rng.randrange(8)]))
 
 
@@ -260,7 +264,7 @@ def leaks(d):
     raw = bytearray(d.image.read(at, d.cs))
     done = 0
     for k in range(d.cs * 8 // bits):
-        if done == 3 or first + k > d.image.file_size // d.cs + 3:
+        if done == 3 or first + k >= d.image.file_size // d.cs:
             break
         if bits < 8:
             free = not raw[k * bits // 8] >> k * bits % 8 & (1 << bits) - 1
@@ -579,6 +583,7 @@ def options():
     p.add_argument('--shape')
     p.add_argument('--keep', action='store_true')
     p.add_argument('--qemu', action='store_true')
+    p.add_argument('--make', metavar='FOLDER')
     return p.parse_args()
 
 
@@ -633,6 +638,30 @@ class Corpus:
                 kept = os.path.join(self.top, 'bad-%d' % number)
                 shutil.copytree(work.dir, kept)
 
+    def make(self, number, shape, kind_name, folder):
+        """A damaged image that is small enough to be repaired very often."""
+        top = os.path.join(self.top, shape)
+        if not os.path.exists(top):
+            os.mkdir(top)
+            make(qtool.Work(top), **dict(SHAPES[shape], size=4 * MiB))
+        path = os.path.join(folder, '%s-%s.qcow2' % (kind_name, shape))
+        qtool.copy_sparse(os.path.join(top, 'x.qcow2'), path)
+        try:
+            KINDS[kind_name](Damage(path, random.Random('%d %d' % (self.args.seed, number))))
+            return qtool.digest(path) != qtool.digest(os.path.join(top, 'x.qcow2'))
+        except Impossible:
+            os.unlink(path)
+            return False
+
+    def make_all(self, folder):
+        """Of each kind one, on a shape that needs no other file."""
+        alone = [s for s in SHAPES if not SHAPES[s].get('backing') and not SHAPES[s].get('compressed')]
+        rng = random.Random(self.args.seed)
+        for number, kind_name in enumerate(KINDS):
+            for shape in rng.sample(alone, len(alone)):
+                if self.make(number, shape, kind_name, folder):
+                    break
+
     def show(self):
         print('%-24s %6s  %s' % ('kind', 'cases', ' '.join('%9s' % f for f in FACTS)))
         total = collections.Counter()
@@ -651,6 +680,10 @@ def main():
     shapes = [args.shape] if args.shape else list(SHAPES)
     top = tempfile.mkdtemp(prefix='repair-')
     corpus, rng, done, number = Corpus(args, top), random.Random(args.seed), 0, 0
+    if args.make:
+        corpus.make_all(args.make)
+        shutil.rmtree(top)
+        return 0
     try:
         # each kind in turn, on a shape by lot
         while done < args.cases and number < 20 * args.cases + 1000:
@@ -662,7 +695,7 @@ def main():
             print('kept in ' + top)
         else:
             shutil.rmtree(top)
-    print('%d cases, %d wrong' % (done, corpus.bad))
+    print('%d cases, seed %d, %d wrong' % (done, args.seed, corpus.bad))
     return 1 if corpus.bad or not done else 0
 
 

@@ -1,0 +1,164 @@
+/* repair_cuts.c - every state that a cut of a repair can leave can be repaired to the end that the repair would have had
+ * SPDX-License-Identifier: MIT
+ *
+ * usage: repair_cuts RANDOM IMAGE...
+ *
+ * Each image is damaged. Its repair is recorded; states.c builds what a cut could leave, with RANDOM random subsets for each
+ * stretch between two flushes; each state must open and be repaired, without a finding of the check left, to the same disk and
+ * the same bitmaps. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io_record.h"
+#include "look.h"
+#include "part.h"
+#include "states.h"
+
+#define PIECE 65536u
+#define MAX_STATES 300u /* of an image, unless very many are asked for */
+
+/* What an image says once it is repaired. */
+struct end {
+    uint64_t disk;
+    struct look look;
+};
+
+struct run {
+    const char *image;
+    struct end end;
+    uint64_t n, max;    /* states that were repaired; 0: as many as there are */
+    uint64_t untouched; /* states in which nothing was left to repair */
+};
+
+static _Noreturn void bad(const struct run *r, const char *what, const char *why)
+{
+    char text[512];
+
+    snprintf(text, sizeof(text), "%s, %s", r->image, what);
+    look_fail(text, why);
+}
+
+static uint64_t hash(uint64_t h, const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ bytes[i]) * UINT64_C(0x100000001b3);
+    return h;
+}
+
+static uint64_t hash_disk(const struct run *r, struct qcbm_image *img, const char *what)
+{
+    static uint8_t piece[PIECE], zeros[PIECE];
+    struct qcbm_image_info info;
+    struct qcbm_error err;
+    uint64_t h = 0;
+
+    qcbm_image_get_info(img, &info, sizeof(info));
+    for (uint64_t at = 0; at < info.virtual_size; at += PIECE) {
+        size_t len = (size_t)(info.virtual_size - at < PIECE ? info.virtual_size - at : PIECE);
+
+        if (qcbm_read(img, at, piece, len, 0, &err) < 0)
+            bad(r, what, err.message);
+        if (memcmp(piece, zeros, len) != 0)
+            h = hash(h ^ at, piece, len);
+    }
+    return h;
+}
+
+static void check_clean(const struct run *r, struct qcbm_image *img, const char *what)
+{
+    struct qcbm_check_result found;
+    struct qcbm_error err;
+
+    if (qcbm_check(img, NULL, &found, sizeof(found), &err) < 0)
+        bad(r, what, err.message);
+    if (found.corruptions + found.leaks + found.check_errors + found.damages)
+        bad(r, what, "something is left to repair");
+}
+
+/* Repair what is in @record, and look at it. Returns whether anything was written. */
+static bool repair(const struct run *r, struct record *record, const char *what, struct end *end)
+{
+    struct qcbm_repair_options o = QCBM_REPAIR_OPTIONS_INIT;
+    struct qcbm_repair_result result;
+    struct qcbm_image *img;
+    struct qcbm_error err;
+    const void *bytes;
+    size_t len;
+
+    o.flags = QCBM_REPAIR_FORCE;
+    if (qcbm_open_io(record_ops(), record, QCBM_OPEN_WRITE, &img, &err) < 0 ||
+        qcbm_repair(img, &o, &result, sizeof(result), &err) < 0)
+        bad(r, what, err.message);
+    check_clean(r, img, what);
+    end->disk = hash_disk(r, img, what);
+    qcbm_close(img);
+    bytes = qcbm_mem_data(record->mem, &len);
+    if (!look_at(bytes, len, &end->look))
+        bad(r, what, "does not open");
+    return result.writes > 0;
+}
+
+static bool same_bitmaps(const struct look *a, const struct look *b)
+{
+    for (uint32_t i = 0; i < a->n; i++) {
+        const struct look_bitmap *other = look_find(b, a->bitmaps[i].name);
+
+        if (!other || other->flags != a->bitmaps[i].flags || other->hash != a->bitmaps[i].hash)
+            return false;
+    }
+    return a->n == b->n && a->names == b->names;
+}
+
+static int repair_state(void *opaque, const uint8_t *bytes, size_t len, const char *what)
+{
+    struct run *r = opaque;
+    struct record *record = record_new(bytes, len);
+    struct end end;
+
+    r->untouched += !repair(r, record, what, &end);
+    if (end.disk != r->end.disk)
+        bad(r, what, "another disk than without the cut");
+    if (!same_bitmaps(&end.look, &r->end.look))
+        bad(r, what, "other bitmaps than without the cut");
+    record_free(record);
+    return ++r->n == r->max;
+}
+
+static void try_image(const char *name, unsigned random_subsets, struct states_count *total)
+{
+    struct run r = { .image = name, .max = random_subsets < 100 ? MAX_STATES : 0 };
+    struct states_count count;
+    size_t len;
+    uint8_t *bytes = look_read_file(name, &len);
+    struct record *record = record_new(bytes, len);
+
+    if (!repair(&r, record, "repair", &r.end))
+        bad(&r, "repair", "there is nothing to repair");
+    states_walk(&(struct states_source){ bytes, len, record->events, record->n, random_subsets, 1 }, repair_state, &r,
+                &count);
+    if (r.n != r.max && (r.untouched == 0 || r.untouched == count.distinct))
+        bad(&r, "states", "old and new state were not both seen");
+    printf("%s: %" PRIu64 " states, %" PRIu64 " distinct, %" PRIu64 " with nothing left to repair\n", name, count.built,
+           count.distinct, r.untouched);
+    total->built += count.built;
+    total->distinct += count.distinct;
+    record_free(record);
+    free(bytes);
+}
+
+int main(int argc, char **argv)
+{
+    struct states_count total = { 0 };
+
+    if (argc < 3)
+        look_fail("usage", "repair_cuts RANDOM IMAGE...");
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (int i = 2; i < argc; i++)
+        if (test_takes((unsigned)i))
+            try_image(argv[i], (unsigned)strtoul(argv[1], NULL, 10), &total);
+    printf("%d images: %" PRIu64 " states, %" PRIu64 " of them distinct and repaired\n", argc - 2, total.built,
+           total.distinct);
+    return total.distinct ? 0 : 1;
+}
