@@ -2,13 +2,15 @@
  * SPDX-License-Identifier: MIT */
 #include "image/refs.h"
 
-#include <string.h>
+#include <stdlib.h>
 
+#include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "io/holes.h"
 
-#define PIECE (UINT64_C(4) << 10) /* on the stack */
+#define PIECE (UINT64_C(64) << 10)     /* of a table, read at once */
+#define DEAR_PIECE (UINT64_C(4) << 10) /* where each is paid for */
 
 const char *qcbmi_ref_name(const struct qcbmi_ref_owner *owner)
 {
@@ -106,22 +108,21 @@ int qcbmi_refs_walk(const struct qcbmi_refs *refs, const struct qcbmi_ref_sink *
 int qcbmi_table_walk(const struct qcbmi_table_walk *w, uint64_t off, uint64_t entries, struct qcbm_error *err)
 {
     uint64_t size = w->img->io.size, inside = off < size ? align_up(size - off, 8) : 0;
-    uint64_t end = off + u64_min(8 * entries, inside);
-    int ret = 0;
+    uint64_t end = off + u64_min(8 * entries, inside), piece = u64_min(w->afford ? DEAR_PIECE : PIECE, end - off);
+    uint8_t *bytes = qcbmi_alloc_array(piece, 1, err);
+    int ret = bytes ? 0 : QCBM_E_NOMEM;
 
-    for (uint64_t piece = off; ret == 0 && piece < end; piece += PIECE) {
-        uint64_t len = u64_min(PIECE, end - piece), there = u64_min(len, size - piece);
-        uint8_t bytes[PIECE];
+    for (uint64_t at = off, len; ret == 0 && at < end; at += len) {
+        bool zeros;
 
+        len = u64_min(piece, end - at);
         if (w->afford && !w->afford(w->opaque, len))
             break;
-        if (qcbmi_holes_cover(w->holes, piece, len))
-            continue;
-        memset(bytes + there, 0, (size_t)(len - there));
-        ret = qcbmi_io_read(&w->img->io, piece, bytes, there, w->what, err);
-        for (uint64_t i = 0; ret == 0 && i < len; i += 8)
+        ret = qcbmi_holes_read(w->holes, at, bytes, len, &zeros, w->what, err);
+        for (uint64_t i = 0; ret == 0 && !zeros && i < len; i += 8)
             if (be64_load(bytes + i))
-                ret = w->entry(w->opaque, be64_load(bytes + i), (piece + i - off) / 8);
+                ret = w->entry(w->opaque, be64_load(bytes + i), (at + i - off) / 8);
     }
+    free(bytes);
     return ret;
 }

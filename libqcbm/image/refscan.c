@@ -50,26 +50,15 @@ static int collect_blocks(struct scan *s, bool strict, struct block_ref *refs, s
 /* Non-zero refcounts among the first @n of a piece of a block; *@last is behind the last one. */
 static uint64_t count_piece(const uint8_t *bytes, uint64_t n, uint32_t order, uint64_t *last)
 {
-    uint64_t count = 0, per_word = order < 6 ? UINT64_C(64) >> order : 1;
-    uint64_t ones = UINT64_MAX / q2_refcount_max(order), tops = ones << ((UINT32_C(1) << order) - 1);
+    uint64_t count = 0;
 
     *last = 0;
-    for (uint64_t i = 0; i < n; i += per_word) {
-        uint64_t word = be64_load(bytes + i * 8 / per_word);
-
-        if (word == 0)
+    for (uint64_t i = 0, end; i < n; i = end) {
+        end = q2_refcount_run_end(bytes, i, n, order);
+        if (q2_refcount_get(bytes, i, order) == 0)
             continue;
-        if (((word - ones) & ~word & tops) == 0 && per_word <= n - i) { /* none of them is 0 */
-            count += per_word;
-            *last = i + per_word;
-            continue;
-        }
-        for (uint64_t k = i; k < u64_min(i + per_word, n); k++) {
-            if (q2_refcount_get(bytes, k, order) == 0)
-                continue;
-            count++;
-            *last = k + 1;
-        }
+        count += end - i;
+        *last = end;
     }
     return count;
 }

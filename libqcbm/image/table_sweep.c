@@ -10,14 +10,15 @@
 #include "base/sort.h"
 #include "format/q2_l1l2.h"
 
-#define L1_PIECE (UINT64_C(4) << 10) /* on the stack */
-#define BATCH ((size_t)1 << 20)      /* L2 tables sorted at once */
+#define L1_PIECE (UINT64_C(64) << 10)
+#define BATCH ((size_t)1 << 20) /* L2 tables sorted at once */
 
 struct job {
     const struct qcbmi_sweep *s;
     struct q2_l2_scan scan;
     uint64_t *starts, *ends; /* of the L1 tables, sorted on their own */
     size_t n;
+    uint8_t *words; /* L1_PIECE bytes of them */
     struct qcbmi_swept_l2 *refs;
     size_t n_refs, capacity;
     struct qcbm_error *err;
@@ -129,14 +130,13 @@ static int give_l1_words(struct job *j, uint64_t start, uint64_t end, uint64_t d
 
     end = u64_min(end, align_up(j->s->img->io.size, 8));
     for (uint64_t len; ret == 0 && start < end; start += len) {
-        uint8_t bytes[L1_PIECE];
         bool zeros;
 
         len = u64_min(L1_PIECE, end - start);
-        ret = qcbmi_holes_read(j->s->holes, start, bytes, len, &zeros, j->s->what, j->err);
+        ret = qcbmi_holes_read(j->s->holes, start, j->words, len, &zeros, j->s->what, j->err);
         for (uint64_t i = 0; ret == 0 && !zeros && i < len; i += 8)
-            if (be64_load(bytes + i))
-                ret = give_l1_word(j, be64_load(bytes + i), start + i, depth);
+            if (be64_load(j->words + i))
+                ret = give_l1_word(j, be64_load(j->words + i), start + i, depth);
     }
     return ret;
 }
@@ -213,11 +213,13 @@ int qcbmi_table_sweep(const struct qcbmi_sweep *sweep, struct qcbm_error *err)
     q2_l2_scan_init(&j.scan, &sweep->img->g, qcbmi_image_end(sweep->img));
     j.starts = qcbmi_alloc_array(sweep->n_l1, sizeof(j.starts[0]), err);
     j.ends = qcbmi_alloc_array(sweep->n_l1, sizeof(j.ends[0]), err);
-    ret = j.starts && j.ends ? sweep_clusters(&j) : QCBM_E_NOMEM;
+    j.words = qcbmi_alloc_array(L1_PIECE, 1, err);
+    ret = j.starts && j.ends && j.words ? sweep_clusters(&j) : QCBM_E_NOMEM;
     if (ret == 0)
         ret = sweep_words(&j);
     free(j.starts);
     free(j.ends);
+    free(j.words);
     free(j.refs);
     return ret;
 }
