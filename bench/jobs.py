@@ -3,83 +3,103 @@
 # SPDX-License-Identifier: MIT
 """A job is one question about one image; the floor, qcbm and QEMU each have a command that gets to the answer.
 
-{q} is qcbm, {i} the image, {f} the floor program, {s} a socket. None where somebody has no such command."""
+{q} is qcbm, {i} the image, {f} the floor program, {m} the program many, {all} the images of a job on several. None where
+somebody has no such command. Targets: "floor x N": qcbm takes at most N times as long as the floor; "qemu / N": qemu takes
+at least N times as long as qcbm. Of memory: "floor" at most 16 MiB more than the floor, "qemu" not more than qemu.
+flushes: at most so many by the commit protocol of docs/crash-safety.md, for jobs that write."""
 import collections
 import os
 import subprocess
 import sys
 
-Job = collections.namedtuple("Job", "name image floor qcbm qemu target")
+import measure
+
+Job = collections.namedtuple("Job", "name image floor qcbm qemu target memory flushes", defaults=(None, None))
 
 QEMU_MAP = "qemu-img map --output=json {i}"
 NBD = "nbdinfo --map=qemu:dirty-bitmap:b0 --json -- [ qemu-nbd -r -f qcow2 -B b0 {i} ]"
+SEVERAL = "printf '%%s bench\\n' {all} | xargs -P %d -n 2 {q} synth -q --threads 1 --dry-run"
 
 
 def synth(image):
     return Job(f"synth --dry-run, {image}", image, "{f} {i}", "{q} synth -q --dry-run {i} bench", QEMU_MAP,
-               "floor x 2" if image in ("huge", "extended") else "floor x 1.6")
+               "floor x 2" if image in ("huge", "extended") else "floor x 1.6", "floor")
 
 
 def check(image, times):
     return Job(f"check, {image}", image, "{f} --refcounts {i}", "{q} check -q {i}", "qemu-img check -q {i}",
-               f"qemu / {times}")
+               f"qemu / {times}", "qemu")
 
 
 def map_json(image, times):
     return Job(f"map --output=json, {image}", image, "{f} {i}", "{q} map --output=json {i}", QEMU_MAP,
-               f"qemu / {times}")
+               f"qemu / {times}", "floor")
 
 
-def verb(what, times):
-    return Job(f"bitmap {what}, full", "bitmaps", "{f} --refcounts {i}", "{q} bitmap " + what + " {i} b7",
-               "qemu-img bitmap " + what + " {i} b7", f"qemu / {times}")
+def verb(what, flushes):
+    return Job(f"bitmap {what}, full", "eight", "{f} --refcounts {i}", "{q} bitmap " + what + " {i} b7",
+               "qemu-img bitmap " + what + " {i} b7", "qemu / 10", None, flushes)
 
 
 JOBS = [
     *[synth(image) for image in ("full", "half", "scattered", "sparse", "huge", "extended")],
-    Job("synth and attach, half", "half", "{f} --refcounts {i}", "{q} synth -q --replace {i} bench", None, "floor x 2"),
+    Job("synth and attach, half", "half", "{f} --refcounts {i}", "{q} synth -q --replace {i} bench", None, "floor x 2",
+        None, 4),
     check("full", 15), check("half", 12), check("scattered", 12), check("huge", 8), check("extended", 8),
     check("snapshots", 10),
     map_json("half", 30), map_json("full", 15), map_json("extended", 20),
-    verb("--disable", 10), verb("--enable", 10), verb("--merge b0", 10),
-    Job("bitmap --add and --remove, full", "bitmaps", "{f} --refcounts {i}", "{q} bitmap --add --remove {i} new",
-        "qemu-img bitmap --add --remove {i} new", "qemu / 10"),
-    Job("extents --output=json, 8 M extents", "bitmaps", None, "{q} extents --output=json {i} b0", NBD, "qemu / 30"),
+    verb("--disable", 1), verb("--enable", 1), verb("--merge b0", 4),
+    Job("bitmap --add and --remove, full", "eight", "{f} --refcounts {i}", "{q} bitmap --add --remove {i} new",
+        "qemu-img bitmap --add --remove {i} new", "qemu / 10", None, 4),
+    Job("bitmap --list, 8 of 4 MiB", "eight", None, "{q} bitmap --list {i}", "qemu-img info {i}", None),
+    Job("extents --output=json, 8.4 M extents", "eight", None, "{q} extents --output=json {i} b0", NBD, "qemu / 30"),
+    Job("measure, half", "half", "{f} {i}", "{q} measure -O qcow2 {i}", "qemu-img measure -O qcow2 {i}", None, "floor"),
+    Job("info --usage, half", "half", "{f} --refcounts {i}", "{q} info --usage {i}", None, None, "floor"),
     Job("info, small image", "small", None, "{q} info {i}", "qemu-img info {i}", "qemu / 3"),
+    # here the floor is the same work by one core
+    Job("8 images, 8 processes, 2 at once; floor: 1", "quarters", SEVERAL % 1, SEVERAL % 2, None, "floor x 0.556"),
+    Job("8 images, 1 process, 2 threads; floor: 1", "quarters", "{m} 1 {all}", "{m} 2 {all}", None, "floor x 0.556"),
 ]
-COLD = Job("synth --dry-run, scattered, cold", "scattered", "{f} --threads 16 {i}",
-           "{q} synth -q --dry-run {i} bench", QEMU_MAP, "floor x 1.3")
+COLD = Job("synth --dry-run, scattered, cold; floor: 16 reads in flight", "scattered", "{f} --threads 16 {i}",
+           "{q} synth -q --dry-run {i} bench", None, "floor x 1.3")
 
 
 def run_or_die(*command):
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr.decode(errors='replace')}")
+        raise measure.Failed(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr.decode(errors='replace')}")
 
 
 def add_bitmaps(qcbm, image):
-    """Eight bitmaps of 4 MiB; b0 has every other granule: 8 M extents and as many gaps."""
+    """Eight bitmaps of 4 MiB; b0 has runs of four granules and gaps as long: 8.4 M extents."""
     bits = image + ".bits"
     with open(bits, "wb") as out:
         for _ in range(4):
-            out.write(b"\x55" * (1 << 20))
+            out.write(b"\x0f" * (1 << 20))
     for number in range(8):
         run_or_die(qcbm, "bitmap", "-q", "--import", bits, "--format=raw", "-g", "32k", image, f"b{number}")
     os.remove(bits)
 
 
-def make_image(make, qcbm, folder, name):
-    """The image @name in @folder, made unless it is there."""
-    path = os.path.join(folder, name + ".qcow2")
+def make_one(make, qcbm, shape, path):
     if os.path.exists(path):
-        return path
+        return
     print(f"making {path}", file=sys.stderr)
     part = path + ".part"
-    if name == "small":
+    if shape == "small":
         run_or_die("qemu-img", "create", "-q", "-f", "qcow2", part, "64M")
     else:
-        run_or_die(make, "full" if name == "bitmaps" else name, part)
-    if name == "bitmaps":
+        run_or_die(make, "full" if shape == "eight" else shape, part)
+    if shape == "eight":
         add_bitmaps(qcbm, part)
     os.rename(part, path)
-    return path
+
+
+def make_images(make, qcbm, folder, name):
+    """The images of a job in @folder, made unless they are there."""
+    os.makedirs(folder, exist_ok=True)
+    names = [f"quarter{k}" for k in range(8)] if name == "quarters" else [name]
+    paths = [os.path.join(folder, n + ".qcow2") for n in names]
+    for path in paths:
+        make_one(make, qcbm, "quarter" if name == "quarters" else name, path)
+    return paths

@@ -18,7 +18,7 @@ enum fill { FULL, HALF, ONE_TABLE_IN_64 };
 
 struct shape {
     const char *name;
-    unsigned tib, cluster_bits;
+    unsigned gib, cluster_bits;
     enum fill fill;
     bool extended;  /* L2 entries with subclusters, every other run of them allocated */
     bool scattered; /* each L2 table before its data, tables in random order */
@@ -27,13 +27,14 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-    { "full", 1, 16, FULL, false, false, 0, "1 TiB of 64 KiB clusters, all allocated in order" },
-    { "half", 1, 16, HALF, false, false, 0, "1 TiB, a random half of the clusters allocated" },
-    { "scattered", 1, 16, HALF, false, true, 0, "as half, L2 tables far from each other and in random order" },
-    { "sparse", 1, 16, ONE_TABLE_IN_64, false, false, 0, "1 TiB, one L2 table in 64" },
-    { "huge", 64, 21, FULL, false, false, 0, "64 TiB of 2 MiB clusters, all allocated" },
-    { "extended", 1, 16, FULL, true, false, 0, "1 TiB, extended L2 entries with mixed subclusters" },
-    { "snapshots", 1, 16, FULL, false, false, 10, "as full, with 10 internal snapshots" },
+    { "full", 1024, 16, FULL, false, false, 0, "1 TiB of 64 KiB clusters, all allocated in order" },
+    { "half", 1024, 16, HALF, false, false, 0, "1 TiB, a random half of the clusters allocated" },
+    { "scattered", 1024, 16, HALF, false, true, 0, "as half, L2 tables far from each other and in random order" },
+    { "sparse", 1024, 16, ONE_TABLE_IN_64, false, false, 0, "1 TiB, one L2 table in 64" },
+    { "huge", 65536, 21, FULL, false, false, 0, "64 TiB of 2 MiB clusters, all allocated" },
+    { "extended", 1024, 16, FULL, true, false, 0, "1 TiB, extended L2 entries with mixed subclusters" },
+    { "quarter", 256, 16, HALF, false, false, 0, "as half, 256 GiB" },
+    { "snapshots", 1024, 16, FULL, false, false, 10, "as full, with 10 internal snapshots" },
 };
 
 struct maker {
@@ -260,7 +261,7 @@ static int make(const struct shape *s, const char *path)
 {
     struct maker m = { .s = s, .cs = UINT64_C(1) << s->cluster_bits, .entry_size = s->extended ? 16 : 8 };
 
-    m.clusters = (uint64_t)s->tib << (40 - s->cluster_bits);
+    m.clusters = (uint64_t)s->gib << (30 - s->cluster_bits);
     m.per_table = m.cs / m.entry_size;
     m.n_tables = div_up(m.clusters, m.per_table);
     m.l1_clusters = div_up(8 * m.n_tables, m.cs);

@@ -3,12 +3,17 @@
 # SPDX-License-Identifier: MIT
 import collections
 import os
+import re
 import shlex
 import statistics
 import subprocess
-import sys
+import tempfile
 
 Figures = collections.namedtuple("Figures", "wall cpu memory")  # seconds, seconds, bytes
+
+
+class Failed(Exception):
+    """A command that ended with an error."""
 
 
 def drop_cache(path):
@@ -18,34 +23,57 @@ def drop_cache(path):
 
 
 def timed(timer, command, timeout):
-    """Figures of one run of @command (a list); None if it did not end in time."""
-    done = subprocess.run([timer, str(timeout), *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """Figures of one run of @command (a line for the shell if it has a pipe); None if it did not end in time."""
+    words = ["sh", "-c", command] if "|" in command else shlex.split(command)
+    try:
+        done = subprocess.run([timer, str(timeout), *words], capture_output=True, text=True)
+    except OSError as error:
+        raise Failed(error)
     if done.returncode == 3:
         return None
     if done.returncode != 0:
-        sys.exit(f"{shlex.join(command)} failed: {done.stderr}")
+        raise Failed(f"{command} failed: {done.stderr}")
     wall, cpu, memory = map(int, done.stdout.split())
     return Figures(wall / 1e9, cpu / 1e9, memory * 1024)
 
 
+LONG = 2  # seconds; what a run takes longer does not depend on one more warm-up
+
+
 def by_turns(timer, commands, runs, timeout, cold=None):
-    """@commands: name to command line. One warm-up of each, then @runs rounds, one after the other in each round, so that
-    a machine that gets slower does so for all. Returns name to list of Figures; empty where a run took too long."""
+    """@commands: name to command line; @runs: how many of each, by its name. One warm-up, then rounds, one after the
+    other in each round, so that a machine that gets slower does so for all. Returns name to list of Figures; empty where a
+    run took too long."""
     results = {name: [] for name in commands}
     given_up = set()
-    for turn in range(runs + 1):
+    for turn in range(max(runs.values()) + 1):
         for name, line in commands.items():
-            if name in given_up:
+            if name in given_up or len(results[name]) == runs[name]:
                 continue
             if cold:
                 drop_cache(cold)
-            figures = timed(timer, shlex.split(line), timeout)
+            figures = timed(timer, line, timeout)
             if figures is None:
                 given_up.add(name)
                 results[name] = []
-            elif turn > 0 or cold:
+            elif turn > 0 or cold or figures.wall > LONG:
                 results[name].append(figures)
     return results
+
+
+def writes(line):
+    """(flushes, bytes written to files) of one run, as strace tells; None without it."""
+    with tempfile.NamedTemporaryFile("r") as log:
+        try:
+            done = subprocess.run(["strace", "-f", "-qq", "-o", log.name, "-e", "trace=fsync,fdatasync,pwrite64,pwritev",
+                                   *shlex.split(line)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        except FileNotFoundError:
+            return None
+        if done.returncode != 0:
+            return None
+        calls = re.findall(r"(\w+)\(.*= (\d+)$", log.read(), re.MULTILINE)
+    return (sum(name in ("fsync", "fdatasync") for name, _ in calls),
+            sum(int(n) for name, n in calls if name.startswith("pwrite")))
 
 
 def median(figures, what):
