@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cmd_bitmap_edit.h"
+#include "mend.h"
 #include "plan_out.h"
 
 /* Of the image itself nothing has to be opened for SRC, and its own locks would refuse that. */
@@ -72,6 +73,49 @@ static int fail_action(const struct bitmap_job *job, const struct opt_action *ac
     return EXIT_FAILED;
 }
 
+/* Whoever only takes bitmaps out wants the image to be of use again. */
+static bool only_removes(const struct opt_actions *actions)
+{
+    for (size_t i = 0; i < actions->count; i++)
+        if (strcmp(actions->list[i].opt->name, "remove") != 0)
+            return false;
+    return true;
+}
+
+/* Of a damaged directory what is to go may be gone already. */
+static bool is_gone(const struct bitmap_job *job, const struct qcbm_error *err)
+{
+    if (!job->mending || err->code != QCBM_E_NOTFOUND || !mend_may_have_lost(job->img))
+        return false;
+    cmd_warning("bitmap '%s' is not among those that can be read: it goes with the old directory", job->name);
+    return true;
+}
+
+static int begin(struct bitmap_job *job, struct qcbm_error *err)
+{
+    int ret = job->mending ? mend_begin(job->img, &job->edit, err) : qcbm_edit_begin(job->img, &job->edit, err);
+
+    return ret < 0 ? cmd_lib_error(err, "Could not change '%s'", job->args->common.path) : EXIT_DONE;
+}
+
+/* Would the change be refused for bitmaps that stay? */
+static bool must_mend(const struct bitmap_job *job)
+{
+    struct qcbm_edit *edit = NULL;
+    struct qcbm_error err;
+    int ret;
+
+    if (!only_removes(&job->args->actions) || !mend_is_damaged(job->img))
+        return false;
+    ret = qcbm_edit_begin(job->img, &edit, &err);
+    if (ret == 0)
+        ret = qcbm_edit_remove(edit, job->name, &err);
+    if (ret == 0)
+        ret = qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err);
+    qcbm_edit_free(edit);
+    return mend_may_help(ret);
+}
+
 static int do_actions(struct bitmap_job *job, struct plan *plan)
 {
     const struct opt_actions *actions = &job->args->actions;
@@ -81,10 +125,11 @@ static int do_actions(struct bitmap_job *job, struct plan *plan)
     job->results = calloc(actions->count, sizeof *job->results);
     if (!job->results)
         return cmd_error("no memory");
-    if (qcbm_edit_begin(job->img, &job->edit, &err) < 0)
-        return cmd_lib_error(&err, "Could not change '%s'", common->path);
+    job->mending = must_mend(job);
+    if (begin(job, &err) != EXIT_DONE)
+        return EXIT_FAILED;
     for (size_t i = 0; i < actions->count; i++) {
-        if (do_action(job, &actions->list[i], &err) == 0)
+        if (do_action(job, &actions->list[i], &err) == 0 || is_gone(job, &err))
             continue;
         return fail_action(job, &actions->list[i], &err);
     }

@@ -24,6 +24,7 @@ struct bitmap_job {
     struct qcbm_image *img;
     struct qcbm_image *source; /* NULL: the same image */
     struct qcbm_edit *edit;
+    bool mending;                  /* the bitmaps are damaged: @edit mends them as well */
     struct input *inputs;          /* one for each operation; those of --import are open */
     struct bitmap_result *results; /* of the operations that qemu-img does not have; room for all */
     size_t n_results;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cmd_bitmap.h"
+#include "mend.h"
 #include "plan_out.h"
 #include "qemu_text.h"
 
@@ -96,15 +97,56 @@ static int find_matches(struct prune *p)
     return EXIT_DONE;
 }
 
-static int remove_matches(struct prune *p)
+static int take_out(const struct prune *p, struct qcbm_edit *edit, struct qcbm_error *err)
 {
-    struct qcbm_edit *edit = NULL;
-    struct qcbm_error err;
-    int ret = qcbm_edit_begin(p->img, &edit, &err);
+    int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < p->n; i++)
         if (p->matches[i].goes)
-            ret = qcbm_edit_remove(edit, p->matches[i].name, &err);
+            ret = qcbm_edit_remove(edit, p->matches[i].name, err);
+    return ret;
+}
+
+/* Two of one name are one when that is mended, and it may be gone. */
+static int take_out_mended(const struct prune *p, struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < p->n; i++) {
+        if (p->matches[i].goes)
+            ret = qcbm_edit_remove(edit, p->matches[i].name, err);
+        ret = ret == QCBM_E_NOTFOUND ? 0 : ret;
+    }
+    return ret;
+}
+
+/* Would the change be refused for bitmaps that stay? */
+static bool must_mend(const struct prune *p)
+{
+    struct qcbm_edit *edit = NULL;
+    struct qcbm_error err;
+    int ret;
+
+    if (!mend_is_damaged(p->img))
+        return false;
+    ret = qcbm_edit_begin(p->img, &edit, &err);
+    if (ret == 0)
+        ret = take_out(p, edit, &err);
+    if (ret == 0)
+        ret = qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err);
+    qcbm_edit_free(edit);
+    return mend_may_help(ret);
+}
+
+static int remove_matches(struct prune *p)
+{
+    bool mending = must_mend(p);
+    struct qcbm_edit *edit = NULL;
+    struct qcbm_error err;
+    int ret = mending ? mend_begin(p->img, &edit, &err) : qcbm_edit_begin(p->img, &edit, &err);
+
+    if (ret == 0)
+        ret = mending ? take_out_mended(p, edit, &err) : take_out(p, edit, &err);
     if (ret == 0)
         ret = plan_run(&p->plan, p->img, edit, &p->args->common, &err);
     qcbm_edit_free(edit);

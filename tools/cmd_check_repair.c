@@ -6,9 +6,8 @@
 #include <string.h>
 
 #include "cmd_check.h"
-#include "colour.h"
+#include "mend.h"
 #include "progress.h"
-#include "qemu_text.h"
 
 enum qcbm_repair_level check_repair_level(const char *name)
 {
@@ -59,28 +58,6 @@ static char *copy(const char *text)
     return text && *text ? strdup(text) : NULL;
 }
 
-static void put(const char *text)
-{
-    print_escaped(stderr, text, strlen(text));
-}
-
-static void print_row(const struct qcbm_repair_row *row, bool dry_run)
-{
-    fprintf(stderr, "qcbm: ");
-    colour_word(stderr, TONE_NOTE, dry_run ? "would repair:" : "repair:");
-    fprintf(stderr, " [%s] ", row->code);
-    put(row->done);
-    if (row->kept && *row->kept) {
-        fprintf(stderr, "; kept: ");
-        put(row->kept);
-    }
-    if (row->lost && *row->lost) {
-        fprintf(stderr, "; lost: ");
-        put(row->lost);
-    }
-    fputc('\n', stderr);
-}
-
 static int on_row(void *opaque, const struct qcbm_repair_row *row)
 {
     struct check_repairs *r = ((struct repairing *)opaque)->repairs;
@@ -97,7 +74,7 @@ static int on_row(void *opaque, const struct qcbm_repair_row *row)
     r->rows[r->n_rows++] =
         (struct check_repair){ *row,           copy(row->code), copy(row->bitmap), copy(row->done), copy(row->kept),
                                copy(row->lost) };
-    print_row(row, r->dry_run);
+    mend_print_row(row, r->dry_run ? "would repair:" : "repair:");
     return 0;
 }
 
@@ -166,6 +143,8 @@ bool check_repair(struct qcbm_image *img, const struct check_args *args, struct 
     progress_end(&shown, ret == 0);
     if (ret < 0) {
         cmd_lib_error(&err, "Could not repair '%s'", args->common.path);
+        if (ret == QCBM_E_UNSAFE && o.level != QCBM_REPAIR_ALL)
+            cmd_hint("-r all repairs the rest of the image, too; see 'qcbm check --explain'");
         return false;
     }
     if (repairs->result.writes && !args->common.dry_run)

@@ -228,6 +228,8 @@ static const char *why_nothing(const struct look *l, const struct qcbmi_bitmap *
     uint64_t first = b->d.table_offset >> j->img->g.cluster_bits;
     uint64_t end = div_up(b->d.table_offset + 8 * (uint64_t)b->d.table_entries, j->img->g.cluster_size);
 
+    if (j->list->stale) /* which may have given clusters up, too: allocation tells nothing of that */
+        return "a program that does not know bitmaps wrote to the image since";
     if (b->d.type != Q2_BITMAP_TYPE_DIRTY)
         return "its type is unknown";
     if (b->d.extra_len && !(b->d.flags & Q2_BITMAP_EXTRA_COMPATIBLE))

@@ -212,12 +212,27 @@ static int tell_autoclear(struct qcbmi_mend *m, struct qcbm_error *err)
     return tell(m, &r, err);
 }
 
+static int copy_empty(struct qcbmi_mend *m, const struct qcbmi_bitmap_list *old, struct qcbm_error *err)
+{
+    m->view.bitmaps = qcbmi_alloc_array(1, sizeof(*m->view.bitmaps), err);
+    if (!m->view.bitmaps)
+        return QCBM_E_NOMEM;
+    m->view.bitmaps->has_ext = m->view.bitmaps->stale = true;
+    m->view.bitmaps->ext_offset = old->ext_offset;
+    m->view.bitmaps->ext = old->ext;
+    return 0;
+}
+
 static int find_out(struct qcbm_edit *edit, struct qcbmi_image *was, struct qcbm_error *err)
 {
     struct qcbmi_mend *m = edit->mend;
     const struct qcbmi_bitmap_list *old = m->real->bitmaps;
     uint32_t lost;
-    int ret = qcbmi_bitmap_salvage(m->real, &m->view.bitmaps, &lost, err);
+    int ret;
+
+    if (old->stale && !old->was) /* nothing is there any more; the next bitmap that is made takes the place */
+        return copy_empty(m, old, err);
+    ret = qcbmi_bitmap_salvage(m->real, &m->view.bitmaps, &lost, err);
 
     if (ret == 0)
         ret = qcbmi_judge_begin(&m->judge, edit->img, m->view.bitmaps, was, err);
@@ -249,4 +264,13 @@ int qcbmi_mend_begin(struct qcbm_image *handle, struct qcbmi_image *was, qcbm_re
     else
         qcbm_edit_free(edit);
     return ret;
+}
+
+int qcbm_edit_begin_mending(struct qcbm_image *img, qcbm_repair_fn *fn, void *opaque, struct qcbm_edit **out,
+                            struct qcbm_error *err)
+{
+    int ret = qcbmi_mend_check_writable(img->image, err);
+
+    *out = NULL;
+    return ret < 0 ? ret : qcbmi_mend_begin(img, img->image, fn, opaque, out, err);
 }

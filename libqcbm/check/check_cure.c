@@ -255,14 +255,25 @@ static void say_of_leaks(const struct check *c, struct text *t)
         say_way(c, t);
 }
 
+static void say_of_bitmaps(const struct check *c, struct text *t, const char *outcome)
+{
+    if (c->img->h.version < 3)
+        say(t, "'qemu-img amend -f qcow2 -o compat=1.1 FILE', which drops the bitmaps");
+    else
+        say(t, "'qcbm check -r bitmaps FILE' %s", outcome);
+}
+
 static void say_of_bitmap_in_use(const struct check *c, struct text *t)
 {
+    if (c->g->raw_data_file) {
+        say(t, "wait for the program that uses it; else %s", qcbm_problem_get(QCBM_PROBLEM_BITMAP_IN_USE)->cure);
+        return;
+    }
+    say(t, "'qcbm bitmap --revive FILE BITMAP' makes it cover all that was stored of it and all that the image has "
+           "allocated: no less than it had, unless the image was committed and emptied; or wait for the program that "
+           "uses it");
     if (c->img->backing_file)
-        say(t, "'qcbm synth --replace FILE BITMAP' makes it anew from all that the overlay holds and from the bits "
-               "that were saved: no less than it had, unless the overlay was committed and emptied; or wait for "
-               "the program that uses it");
-    else
-        say(t, "%s", qcbm_problem_get(QCBM_PROBLEM_BITMAP_IN_USE)->cure);
+        say(t, " (qcbm synth --replace does the same in an overlay)");
 }
 
 static void say_of_stale_bitmaps(const struct check *c, struct text *t)
@@ -313,6 +324,30 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
         break;
     case QCBM_PROBLEM_BITMAPS_STALE:
         say_of_stale_bitmaps(c, &t);
+        break;
+    case QCBM_PROBLEM_BITMAPS_AUTOCLEAR_ALONE:
+        say_of_bitmaps(c, &t, "clears that bit");
+        break;
+    case QCBM_PROBLEM_BITMAP_DIRECTORY_BROKEN:
+        say_of_bitmaps(c, &t, "keeps all bitmaps that can be read in it, and tells which are gone");
+        break;
+    case QCBM_PROBLEM_BITMAP_NAME_DUPLICATE:
+        say_of_bitmaps(c, &t, "makes one bitmap of the two, with the dirty bits of both");
+        break;
+    case QCBM_PROBLEM_BITMAP_NAME_UNREACHABLE:
+        say_of_bitmaps(c, &t, "gives it a name that can be said, and keeps its bits");
+        break;
+    case QCBM_PROBLEM_BITMAP_ENTRY_CONSTRAINT:
+    case QCBM_PROBLEM_BITMAP_TABLE_SHARED:
+    case QCBM_PROBLEM_BITMAP_TABLE_ENTRY:
+    case QCBM_PROBLEM_BITMAP_TABLE_PAST_END:
+    case QCBM_PROBLEM_BITMAP_TABLE_SIZE:
+    case QCBM_PROBLEM_BITMAP_DATA_PAST_END:
+    case QCBM_PROBLEM_BITMAP_DATA_SHARED:
+    case QCBM_PROBLEM_BITMAP_UNREADABLE:
+        say_of_bitmaps(c, &t,
+                       "keeps the bits that can be proven, and makes the others dirty; a backup by it copies more, "
+                       "and misses nothing");
         break;
     default:
         say(&t, "%s", qcbm_problem_get(id)->cure);

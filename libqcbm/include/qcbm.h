@@ -819,10 +819,18 @@ struct qcbm_repair_row {                 /* its strings live until the callback 
 typedef int qcbm_repair_fn(void *opaque, const struct qcbm_repair_row *row);
 
 enum qcbm_repair_flag {
-    QCBM_REPAIR_DRY_RUN = 1u << 0, /* plan and look at the result, write nothing; the image may be open for reading */
+    QCBM_REPAIR_DRY_RUN = 1u << 0,   /* plan and look at the result, write nothing; the image may be open for reading */
     QCBM_REPAIR_FORCE = 1u << 1,     /* free leaks, too, that may be what something lost had mapped */
     QCBM_REPAIR_TO_BACKING = 1u << 2 /* what is lost shows what the backing file has there, instead of zeros */
 };
+
+/* As qcbm_edit_begin(), of an image whose bitmaps are damaged, which that refuses: sound ones stay as they are, of others
+ * what can be proven is kept and the rest is dirty, stale ones are all dirty, and what cannot be read at all is gone. @fn (may
+ * be NULL) is told of each. Marks of damage in the header are no hindrance, damage to the rest of the image is.
+ * Returns 0, QCBM_E_UNSAFE, QCBM_E_UNSUPPORTED (version 2), QCBM_E_CORRUPT, QCBM_E_LIMIT, QCBM_E_IO, QCBM_E_NOMEM,
+ * QCBM_E_ABORTED. */
+QCBM_API int qcbm_edit_begin_mending(struct qcbm_image *img, qcbm_repair_fn *fn, void *opaque, struct qcbm_edit **out,
+                                     struct qcbm_error *err);
 
 struct qcbm_repair_options {
     size_t struct_size;

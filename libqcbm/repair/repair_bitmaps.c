@@ -35,11 +35,10 @@ static int revive(struct qcbmi_repair *r, struct qcbm_edit *edit, struct qcbm_er
 
 int qcbmi_repair_bitmaps(struct qcbmi_repair *r, struct qcbm_error *err)
 {
-    const struct qcbmi_bitmap_list *list = r->work->bitmaps;
     struct qcbm_edit *edit = NULL;
     int ret;
 
-    if (r->work->image->g.version < 3 || list->stale)
+    if (r->work->image->g.version < 3) /* it can have none */
         return 0;
     ret = qcbmi_mend_begin(r->work, r->img->image, tell, r, &edit, err);
     if (ret == 0)

@@ -15,6 +15,7 @@ import shutil
 import struct
 
 import qtool
+import repair
 from qtool import KiB, MiB, Qcow2, patch, peek, require, require_equal
 
 COPIED = 1 << 63
@@ -170,7 +171,7 @@ def carry_out(work, cure, snapshots, bitmaps, rc=0):
             words = [{'COPY': 'copy.qcow2', 'COPY-OF-SNAPSHOT': 'copy-%s.qcow2' % one, 'OUT': 'out-%s' % one,
                       'BITMAP': one, 'SNAPSHOT': one}.get(word, word) for word in shlex.split(command)]
             if words[0] == 'qcbm':
-                work.qcbm(*words[1:])
+                work.qcbm(*words[1:], rc=rc)
             else:
                 work.run(*words, rc=rc)
             copies += [words[-1]] if words[1] == 'convert' else []
@@ -267,7 +268,7 @@ def left_alone(work, damage, snapshots, bitmaps):
     require('do not free them' in told['cluster-leaked'], told['cluster-leaked'])
     require('do not free them' in result.out and 'no harm' not in result.out, result.out)
     require_equal(set(levels(work, 'a.qcow2').values()), {'none'}, 'levels of a repair by qemu-img')
-    require('check -r' not in ' '.join(told.values()) and '-r all' not in ' '.join(told.values()), repr(told))
+    require('qemu-img check -r' not in ' '.join(told.values()) and '-r all' not in ' '.join(told.values()), repr(told))
 
 
 def snapshot_table(work, bitmaps, damage):
@@ -339,15 +340,13 @@ def explained(work, seed, options):
 
 
 def in_use(work, backing):
-    """Of an overlay the bitmap can be made anew, and covers what it had; of other images it cannot."""
+    """It covers what it had, and what was written since; of an overlay that is what synth makes, too."""
     make(work, 0, 1, backing)
     image = Qcow2(work.path('a.qcow2'))
     before = image.bitmap_dirty(image.bitmap('b0'))
     work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q 3M 64k', '-c', 'flush', '-c', 'abort', 'a.qcow2', rc=None)
     told, _ = cures(work, 'a.qcow2')
     require_equal('synth --replace' in told['bitmap-in-use'], backing, told['bitmap-in-use'])
-    if not backing:
-        return
     work.qcbm('check', '--strict', 'a.qcow2', rc=2)
     carry_out(work, told['bitmap-in-use'], [], ['b0'])
     work.qcbm('check', '--strict', 'a.qcow2')
@@ -387,15 +386,24 @@ def in_use_unreadable(work):
     require_equal(bitmaps_of(work, 'a.qcow2')['b0'][1], True, 'state')
 
 
-def shared_table(work):
-    """Both go, and nothing else."""
+def of_bitmaps(work, damage, code, all_kept=True):
+    """The image opens again and no dirty byte is missing, in a bitmap of each name that can be read."""
     make(work, 2, 2)
-    before = state(work, 'a.qcow2')[0]
-    one, other = Qcow2(work.path('a.qcow2')).bitmaps()
-    patch(work.path('a.qcow2'), other.entry_offset, u64(one.table_offset))
-    told, _ = cures(work, 'a.qcow2')
-    carry_out(work, told['bitmap-table-shared'], [], ['b0', 'b1'])
-    require_equal(state(work, 'a.qcow2'), (before, {}), 'what the image has')
+    before = state(work, 'a.qcow2')
+    damage(Qcow2(work.path('a.qcow2')))
+    told, result = cures(work, 'a.qcow2')
+    require(code in told, '%s is not told: %s' % (code, result.err))
+    require("'qcbm check -r bitmaps a.qcow2'" in told[code], told[code])
+    carry_out(work, told[code], [], [], rc=(0, 3))
+    after = state(work, 'a.qcow2')
+    require_equal(after[0], before[0], 'disks')
+    require(all_kept <= (len(after[1]) >= 1), 'bitmaps: %r' % (after[1],))
+    image = Qcow2(work.path('a.qcow2'))
+    for b in image.bitmaps() if after[1] else []:
+        old = [(r['offset'], r['offset'] + r['length']) for r in json.loads(before[1][b.name.decode()][2])
+               if r['description'] == 'dirty'] if b.name.decode() in before[1] else []
+        require_equal(qtool.ranges_minus(old, image.bitmap_dirty(b), 4 * MiB), [], 'bytes that %r misses' % b.name)
+    require(code not in cures(work, 'a.qcow2')[0], 'it is still there')
     work.run('qemu-img', 'check', 'a.qcow2', rc=(0, 3))
 
 
@@ -419,6 +427,11 @@ def stale_in_version_2(work):
     require_equal(told, {'cluster-leaked': "'qemu-img check -r leaks a.qcow2'"}, 'what is left')
     carry_out(work, told['cluster-leaked'], [], [])
     work.check('a.qcow2')
+
+
+def in_use_of_wrong_size(image):
+    repair.field(image, 8, struct.pack('>I', 2))
+    repair.field(image, 12, struct.pack('>I', 3))
 
 
 # ---- all -----------------------------------------------------------------------------------------------------------
@@ -493,10 +506,21 @@ def cases():
     out += [(explained, 'refusals are explained, ' + name, {'seed': seed, 'options': options}) for seed, (name, options) in
             enumerate((('plain', ''), ('small', 'cluster_size=4k'), ('extended', 'extended_l2=on')))]
     out += [(in_use, 'in use, overlay', {'backing': True}), (in_use, 'in use, no overlay', {'backing': False}),
-            (in_use_of_layers, 'in use, about layers', {}), (in_use_unreadable, 'in use, unreadable', {}), (shared_table, 'shared table of bitmaps', {}),
+            (in_use_of_layers, 'in use, about layers', {}), (in_use_unreadable, 'in use, unreadable', {}),
             (stale_in_version_2, 'stale, version 2', {})]
     out += [(named, 'name %r' % name, {'name': name}) for name in (
         'plain.qcow2', 'with space.qcow2', "it's $(x) `y` & \\ ; <z> *.qcow2", '-r', 'a:b.qcow2', 'caf\u00e9~#!.qcow2', 'line\nbreak.qcow2')]
+    out += [(of_bitmaps, code, {'damage': damage, 'code': code, 'all_kept': kept}) for code, damage, kept in (
+        ('bitmaps-autoclear-alone', repair.autoclear_alone, False),
+        ('bitmap-directory-broken', repair.zero_directory, False),
+        ('bitmap-entry-constraint', repair.at_entry(12, struct.pack('>I', 0x12)), True),
+        ('bitmap-name-duplicate', repair.at_entry(24, b'b0'), True),
+        ('bitmap-name-unreachable', repair.at_entry(25, b'\0'), True),
+        ('bitmap-table-shared', repair.table_of_the_first, True),
+        ('bitmap-table-entry', repair.in_table(u64(0x1001)), True),
+        ('bitmap-table-past-end', repair.at_entry(0, u64(1 << 40)), True),
+        ('bitmap-table-size', in_use_of_wrong_size, True),
+        ('bitmap-data-past-eof', repair.in_table(u64(1 << 40)), True))]
     return out
 
 

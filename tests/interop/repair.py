@@ -154,6 +154,89 @@ def sound(work):
     require_equal(qtool.digest(work.path('a.qcow2')), before, 'digest')
 
 
+def removed(work, damage, argv, left):
+    """Who takes bitmaps out of a damaged directory has it mended on the way."""
+    make(work)
+    before = bits(work, 'a.qcow2')
+    damage(Qcow2(work.path('a.qcow2')))
+    damaged = qtool.digest(work.path('a.qcow2'))
+    verb, name = argv
+    words = [verb, 'a.qcow2', name] if verb == '--remove' else [verb, name, 'a.qcow2']
+    work.qcbm('bitmap', '--dry-run', *words)
+    require_equal(qtool.digest(work.path('a.qcow2')), damaged, 'digest after a dry run')
+    work.qcbm('bitmap', '--undo', 'undo', *words)
+    work.run('qemu-img', 'check', 'a.qcow2', rc=(0, 3))
+    after = bits(work, 'a.qcow2')
+    require_equal(sorted(after), sorted(left), 'bitmaps that are left')
+    for name in set(left) - {'tue'}:
+        require_equal(after[name], before[name], 'bits of ' + name)
+    work.qcbm('undo', 'a.qcow2', 'undo')
+    require_equal(qtool.digest(work.path('a.qcow2')), damaged, 'digest after the undo')
+
+
+def stale(work):
+    """Another program wrote: what it changed nobody knows, but the names are there."""
+    make(work)
+    patch(work.path('a.qcow2'), 88, bytes(8))
+    work.qcbm('check', '-r', 'bitmaps', 'a.qcow2')
+    work.run('qemu-img', 'check', 'a.qcow2')
+    for name, (_, enabled, dirty) in bits(work, 'a.qcow2').items():
+        require_equal((enabled, dirty), (True, [(0, SIZE)]), name)
+
+
+def marked(work, incompatible, level):
+    """Marks in the header do not keep bitmaps from being mended; only -r all takes them away."""
+    make(work)
+    at_entry(12, u32(0x12))(Qcow2(work.path('a.qcow2')))
+    qtool.set_feature_bits(work.path('a.qcow2'), 'incompatible', incompatible)
+    work.qcbm('check', '-r', level, 'a.qcow2')
+    require_equal(Qcow2(work.path('a.qcow2')).incompatible & 3, 0 if level == 'all' else incompatible, 'marks')
+    require_equal(len(Qcow2(work.path('a.qcow2')).bitmaps()), 3, 'bitmaps')
+    work.run('qemu-img', 'check', 'a.qcow2')
+
+
+def both(work, damage, level='all'):
+    """Bitmaps and refcounts: what repairs the one does not lose the other."""
+    make(work)
+    before = bits(work, 'a.qcow2')
+    image = Qcow2(work.path('a.qcow2'))
+    for one in damage:
+        one(image)
+    set_refcount(image, image.words(image.l2_place(0), 1)[0] & ~(1 << 63), 0)
+    work.qcbm('check', '-r', 'bitmaps', 'a.qcow2', rc=1 if damage else 2)
+    work.qcbm('check', '-r', level, '--undo', 'undo', 'a.qcow2')
+    work.run('qemu-img', 'check', 'a.qcow2')
+    after = bits(work, 'a.qcow2')
+    for name in 'mon', 'wed':
+        require_equal(after[name], before[name], 'bits of ' + name)
+
+
+CALLS = 'pwrite64', 'fdatasync', 'ftruncate'
+
+
+def killed(work, damage, exact):
+    """Killed at each write, flush and growth: QEMU opens it, or the same command repairs it to the same end."""
+    make(work)
+    before = bits(work, 'a.qcow2')
+    damage(Qcow2(work.path('a.qcow2')))
+    shutil.copy(work.path('a.qcow2'), work.path('damaged'))
+    n_states = 0
+    for call in CALLS:
+        for n in range(1, 40):
+            shutil.copy(work.path('damaged'), work.path('a.qcow2'))
+            argv = ['strace', '-f', '-o', '/dev/null', '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n),
+                    qtool.QCBM, 'check', '-r', 'bitmaps', 'a.qcow2']
+            if work.run(*argv, rc=None).code in (0, 3):
+                break
+            n_states += 1
+            work.qcbm('check', '-r', 'bitmaps', 'a.qcow2', rc=(0, 3))
+            work.run('qemu-img', 'check', 'a.qcow2', rc=(0, 3))
+            after = bits(work, 'a.qcow2')
+            for name in exact:
+                require_equal(after[name], before[name], 'bits of %s after a kill at %s %d' % (name, call, n))
+    require(n_states >= 4, 'only %d states' % n_states)
+
+
 def cases():
     rest = 'mon', 'wed'
     rows = [
@@ -186,13 +269,30 @@ def cases():
         ('counted as free and emptied', emptied, rest, {'superset': ['tue'], 'refused': False}),
         ('mark without extension', autoclear_alone, (), {'refused': False, 'codes': ['bitmaps-autoclear']}),
     ]
-    return [(sound, 'a sound image', {})] + [(rescued, name, dict(more, damage=damage, exact=exact))
+    out = [(removed, '%s, %s' % (' '.join(argv), name), {'damage': damage, 'argv': argv, 'left': left})
+           for name, damage, argv, left in (
+               ('nothing in the directory', zero_directory, ['--remove', 'tue'], ()),
+               ('nothing in the directory', zero_directory, ['--prune', '*'], ()),
+               ('directory cut', cut_directory, ['--remove', 'tue'], ('mon',)),
+               ('length of a name', at_entry(18, b'\2\0'), ['--remove', 'tue'], rest),
+               ('unknown type', at_entry(16, b'\2'), ['--remove', 'mon'], ('tue', 'wed')),
+               ('unknown type', at_entry(16, b'\2'), ['--prune', 'm*'], ('tue', 'wed')))]
+    out += [(stale, 'stale bitmaps', {})]
+    out += [(marked, 'marks %d, %s' % (bits_, level), {'incompatible': bits_, 'level': level})
+            for bits_ in (1, 2, 3) for level in ('bitmaps', 'all')]
+    out += [(both, 'with refcounts, ' + name, {'damage': damage}) for name, damage in (
+        ('sound bitmaps', []), ('unknown flags', [at_entry(12, u32(0x12))]), ('uncounted', [uncounted]),
+        ('count', [at_payload(0, u32(5))]), ('table entry', [in_table(u64(0x1001))]))]
+    out += [(killed, 'killed, ' + name, {'damage': damage, 'exact': exact}) for name, damage, exact in (
+        ('count', at_payload(0, u32(5)), NAMES), ('table entry', in_table(u64(0x1001)), rest),
+        ('counted as free', uncounted, NAMES), ('nothing in the directory', zero_directory, ()))]
+    return [(sound, 'a sound image', {})] + out + [(rescued, name, dict(more, damage=damage, exact=exact))
                                              for name, damage, exact, more in rows]
 
 
 def main():
     args = qtool.arguments(__doc__ or 'repairs of qcbm check -r')
-    qtool.need_tools('qemu-img', 'qemu-io')
+    qtool.need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace')
     qtool.run_cases(args, cases())
 
 

@@ -3,7 +3,7 @@
 fixture one-in-use
 qcbm check --explain image.qcow2 >out 2>err
 grep -q '^qcbm: warning: \[bitmap-in-use\] bitmap .b0. is marked in use$' err
-grep -qF "    cure: 'qcbm bitmap --remove --add image.qcow2 BITMAP' and a full backup" err
+grep -qF "    cure: 'qcbm bitmap --revive image.qcow2 BITMAP' makes it cover all" err
 qemu-img check image.qcow2 >theirs
 diff theirs out
 json 'v["check-errors"] == 0 and v["problems"][0]["code"] == "bitmap-in-use"' qcbm check --output=json image.qcow2 2>err2
