@@ -18,6 +18,7 @@
 static const struct sandbox_argument read_only_1 = { 1, OPEN_TO_CHANGE, O_RDONLY };
 static const struct sandbox_argument read_only_2 = { 2, OPEN_TO_CHANGE, O_RDONLY };
 static const struct sandbox_argument terminal = { 1, ALL_BITS, TCGETS };
+static const struct sandbox_argument internal_signal = { 0, ALL_BITS, 33 }; /* glibc has it for setuid() in threads */
 static const struct sandbox_argument extent_size = { 1, ALL_BITS, FS_IOC_FSGETXATTR };
 
 const struct sandbox_call sandbox_calls[] = {
@@ -42,6 +43,15 @@ const struct sandbox_call sandbox_calls[] = {
     { { "munmap", NULL }, NULL },
     { { "getrandom", NULL }, NULL }, /* json-c seeds its tables */
     { { "sysinfo", NULL }, NULL },   /* qsort() asks how much there is */
+    /* threads; clone() is in sandbox_filter() */
+    { { "sched_getaffinity", NULL }, NULL },
+    { { "mprotect", NULL }, NULL }, /* the guard of a stack */
+    { { "madvise", NULL }, NULL },  /* a stack that is kept */
+    { { "set_robust_list", NULL }, NULL },
+    { { "rseq", NULL }, NULL },
+    { { "futex", "futex_time64", NULL }, NULL },
+    { { "exit", NULL }, NULL },
+    { { "rt_sigaction", NULL }, &internal_signal },
     /* the clock, where the kernel does not answer without a call */
     { { "clock_gettime", "clock_gettime64", NULL }, NULL },
     /* the end */
@@ -52,14 +62,8 @@ const struct sandbox_call sandbox_calls[] = {
     { { "gettid", NULL }, NULL },
 #if SANDBOX_SANITIZED
     { { "rt_sigaction", NULL }, NULL },
-    { { "madvise", NULL }, NULL },
-    { { "mprotect", NULL }, NULL },
-    { { "futex", NULL }, NULL },
     { { "sigaltstack", NULL }, NULL },
     { { "sched_yield", NULL }, NULL },
-    { { "sched_getaffinity", NULL }, NULL },
-    { { "set_robust_list", NULL }, NULL },
-    { { "rseq", NULL }, NULL },
     { { "uname", NULL }, NULL },
     { { "ptrace", NULL }, NULL },
     { { "prctl", "arch_prctl", NULL }, NULL },
@@ -69,7 +73,6 @@ const struct sandbox_call sandbox_calls[] = {
     { { "getppid", NULL }, NULL },
     { { "clone", NULL }, &(const struct sandbox_argument){ 0, CLONE_VM, CLONE_VM } },
     { { "rt_sigreturn", NULL }, NULL },
-    { { "exit", NULL }, NULL },
 #endif
     { { NULL }, NULL },
 };
@@ -88,10 +91,13 @@ static bool add_rule(scmp_filter_ctx filter, uint32_t action, const char *name, 
     return ret == 0 || ret == -EDOM; /* this system does not have it */
 }
 
-static bool add_rules(scmp_filter_ctx filter, pid_t pid)
+static bool add_rules(scmp_filter_ctx filter, uint32_t arch, pid_t pid)
 {
     const struct sandbox_argument own = { 0, ALL_BITS, (scmp_datum_t)pid };
-    bool ok = add_rule(filter, SCMP_ACT_ALLOW, "tgkill", &own);
+    /* A thread, no process. s390 has the flags behind the stack. */
+    const struct sandbox_argument thread = { arch == SCMP_ARCH_S390X || arch == SCMP_ARCH_S390, CLONE_THREAD,
+                                             CLONE_THREAD };
+    bool ok = add_rule(filter, SCMP_ACT_ALLOW, "tgkill", &own) && add_rule(filter, SCMP_ACT_ALLOW, "clone", &thread);
 
     for (const struct sandbox_call *c = sandbox_calls; ok && c->names[0]; c++)
         for (const char *const *name = c->names; ok && *name; name++)
@@ -109,7 +115,7 @@ scmp_filter_ctx sandbox_filter(uint32_t arch, pid_t pid)
 
     if (ok && arch != native)
         ok = seccomp_arch_remove(filter, native) == 0 && seccomp_arch_add(filter, arch) == 0;
-    if (ok && add_rules(filter, pid))
+    if (ok && add_rules(filter, arch, pid))
         return filter;
     if (filter)
         seccomp_release(filter);

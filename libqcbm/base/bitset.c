@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/checked.h"
 #include "base/error.h"
 
@@ -20,6 +21,7 @@ static uint8_t qcbmi_bitset_full[2] __attribute__((aligned(2)));
 
 /* A chunk with few bits set is a list of them, in order: a hostile file is sparse and long, and names one cluster in each
  * stretch of it, so that 4 KiB for each would make gigabytes of a few megabytes. A list is told by its address. */
+#define FEW 32u         /* bits that are set one by one */
 #define MAX_LISTED 512u /* 1 KiB: no more than what named so many things took in the file */
 
 struct listed {
@@ -489,6 +491,83 @@ int qcbmi_bitset_or(struct qcbmi_bitset *to, const struct qcbmi_bitset *from, st
             return QCBM_E_NOMEM;
         if (or_chunk(chunk, from->chunks[i]))
             make_uniform(to, i, true);
+    }
+    return ret;
+}
+
+/* What words of bits are: all clear, all set up to bit @n, or something else. */
+static enum qcbmi_bitset_state words_state(const uint64_t *words, uint32_t n)
+{
+    uint32_t whole = n / 64;
+    uint64_t tail = n % 64 ? UINT64_MAX >> (64 - n % 64) : 0, any = 0, all = UINT64_MAX;
+
+    for (uint32_t i = 0; i < whole; i++) {
+        any |= words[i];
+        all &= words[i];
+    }
+    if (tail) {
+        any |= words[whole] & tail;
+        all &= words[whole] | ~tail;
+    }
+    return any == 0 ? QCBMI_BITS_CLEAR : all == UINT64_MAX ? QCBMI_BITS_SET : QCBMI_BITS_MIXED;
+}
+
+/* Bit after bit: as long as they are few, a list is less than what a chunk takes. */
+static int or_few(struct qcbmi_bitset *set, uint64_t first, const uint64_t *words, uint32_t n, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (uint32_t i = 0; ret == 0 && i < n; i += 64)
+        for (uint64_t rest = words[i / 64]; ret == 0 && rest; rest &= rest - 1) {
+            uint32_t bit = i + (uint32_t)__builtin_ctzll(rest);
+
+            ret = bit < n ? qcbmi_bitset_set(set, first + bit, first + bit + 1, err) : 0;
+        }
+    return ret;
+}
+
+/* @n bits of chunk @index from bit @lo on, not all of them alike. */
+static int or_part(struct qcbmi_bitset *set, uint64_t index, uint32_t lo, const uint64_t *words, uint32_t n,
+                   struct qcbm_error *err)
+{
+    uint8_t *chunk = set->chunks[index], *at;
+    uint32_t bits = 0;
+
+    if (chunk == qcbmi_bitset_full)
+        return 0;
+    for (uint32_t i = 0; !is_mixed(chunk) && bits <= FEW && i < n; i += 64)
+        bits += (uint32_t)__builtin_popcountll(words[i / 64]);
+    if (!is_mixed(chunk) && bits <= FEW)
+        return or_few(set, index * QCBMI_BITSET_CHUNK_BITS + lo, words, n, err);
+    chunk = make_mixed(set, index, err);
+    if (!chunk)
+        return QCBM_E_NOMEM;
+    at = chunk + lo / 8;
+    for (uint32_t i = 0; i < n / 64; i++)
+        le64_store(at + i * 8, le64_load(at + i * 8) | words[i]);
+    if (n % 64)
+        le64_store(at + n / 64 * 8, le64_load(at + n / 64 * 8) | (words[n / 64] & UINT64_MAX >> (64 - n % 64)));
+    return 0;
+}
+
+int qcbmi_bitset_or_words(struct qcbmi_bitset *set, uint64_t first, const uint64_t *words, uint64_t n,
+                          struct qcbm_error *err)
+{
+    uint64_t end = first < set->n_bits ? first + u64_min(n, set->n_bits - first) : first;
+    int ret = 0;
+
+    assert(first % 64 == 0);
+    while (ret == 0 && first < end) {
+        uint64_t index = first / QCBMI_BITSET_CHUNK_BITS, base = index * QCBMI_BITSET_CHUNK_BITS;
+        uint32_t count = (uint32_t)(u64_min(end, base + QCBMI_BITSET_CHUNK_BITS) - first);
+        enum qcbmi_bitset_state state = words_state(words, count);
+
+        if (state == QCBMI_BITS_SET)
+            ret = qcbmi_bitset_set(set, first, first + count, err);
+        else if (state == QCBMI_BITS_MIXED)
+            ret = or_part(set, index, (uint32_t)(first - base), words, count, err);
+        first += count;
+        words += count / 64;
     }
     return ret;
 }

@@ -45,6 +45,11 @@ uint64_t qcbmi_bitset_first_in(const struct qcbmi_bitset *set, uint64_t first, u
 /* @to |= @from; equal n_bits. */
 int qcbmi_bitset_or(struct qcbmi_bitset *to, const struct qcbmi_bitset *from, struct qcbm_error *err);
 
+/* Set those of bits [@first, @first + @n) whose bit in @words is set: bit i of them is bit i % 64 of word i / 64. @first is a
+ * multiple of 64; what lies at or past n_bits is left out. On QCBM_E_NOMEM some of them may be set. */
+int qcbmi_bitset_or_words(struct qcbmi_bitset *set, uint64_t first, const uint64_t *words, uint64_t n,
+                          struct qcbm_error *err);
+
 /* The bits as bytes, bit 0 first in each byte: @len bytes that start with bit 8 * @first_byte. Bits at or past n_bits
  * read as 0 and are ignored when stored; storing ORs nothing, it replaces. */
 void qcbmi_bitset_load_bytes(const struct qcbmi_bitset *set, uint64_t first_byte, uint8_t *out, size_t len);

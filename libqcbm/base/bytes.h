@@ -28,6 +28,12 @@ static inline uint64_t le64_load(const uint8_t *p)
            (uint64_t)p[3] << 24 | (uint64_t)p[2] << 16 | (uint64_t)p[1] << 8 | p[0];
 }
 
+static inline void le64_store(uint8_t *p, uint64_t v)
+{
+    for (unsigned i = 0; i < 8; i++)
+        p[i] = (uint8_t)(v >> 8 * i);
+}
+
 static inline bool bytes_are_zero(const uint8_t *p, uint64_t len)
 {
     return len == 0 || (p[0] == 0 && memcmp(p, p + 1, (size_t)len - 1) == 0);

@@ -15,13 +15,14 @@ struct slot_state {
     int ret;
 };
 
-/* Pieces are counted: [head, tail) are handed out and not taken over yet; piece k is in slot k % n_slots. */
+/* Pieces are counted: those before head are taken over, those before begun are or were worked on, those before tail are
+ * ready for that; piece k is in slot k % n_slots. */
 struct pool {
     const struct qcbmi_work *w;
     pthread_mutex_t lock;
-    pthread_cond_t room, done; /* a slot got free, or nothing is handed out any more; a piece is done */
-    size_t head, tail;
-    bool ended;            /* nothing is handed out any more */
+    pthread_cond_t ready, done; /* there is something to work on, or nothing ever more; the piece at the head is done */
+    size_t head, begun, tail;
+    bool ended;            /* nothing more is begun */
     size_t failed;         /* the first of the pieces that failed so far */
     struct qcbm_error err; /* of that one */
     struct slot_state states[QCBMI_WORK_SLOTS];
@@ -37,9 +38,10 @@ static struct slot_state *state_of(struct pool *p, size_t piece)
     return &p->states[piece % p->w->n_slots];
 }
 
-static bool has_room(const struct pool *p)
+static void end(struct pool *p)
 {
-    return !p->ended && p->tail - p->head < p->w->n_slots;
+    p->ended = true;
+    pthread_cond_broadcast(&p->ready);
 }
 
 /* What comes behind @piece is wanted no more. */
@@ -49,25 +51,21 @@ static void note_failure(struct pool *p, size_t piece, const struct qcbm_error *
         p->failed = piece;
         p->err = *err;
     }
-    p->ended = true;
-    pthread_cond_broadcast(&p->room);
+    end(p);
 }
 
-/* Locked, and so when it returns. There is room. */
+static bool can_begin(const struct pool *p)
+{
+    return !p->ended && p->begun != p->tail;
+}
+
+/* Locked, and so when it returns. */
 static void do_one(struct pool *p)
 {
     struct qcbm_error err = { 0 };
-    size_t piece = p->tail;
+    size_t piece = p->begun++;
     struct slot_state *state = state_of(p, piece);
 
-    if (!p->w->next(p->w->opaque, slot_of(p, piece))) {
-        p->ended = true;
-        pthread_cond_broadcast(&p->room);
-        pthread_cond_signal(&p->done);
-        return;
-    }
-    p->tail++;
-    state->done = false;
     pthread_mutex_unlock(&p->lock);
     state->ret = p->w->work(p->w->opaque, slot_of(p, piece), &err);
     pthread_mutex_lock(&p->lock);
@@ -84,10 +82,10 @@ static void *work_along(void *opaque)
 
     pthread_mutex_lock(&p->lock);
     while (!p->ended) {
-        if (has_room(p))
+        if (can_begin(p))
             do_one(p);
         else
-            pthread_cond_wait(&p->room, &p->lock);
+            pthread_cond_wait(&p->ready, &p->lock);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -96,8 +94,7 @@ static void *work_along(void *opaque)
 /* Locked, and so when it returns. The piece at the head is done. */
 static int take_one(struct pool *p, struct qcbm_error *err)
 {
-    struct slot_state *state = state_of(p, p->head);
-    int ret = state->ret;
+    int ret = state_of(p, p->head)->ret;
 
     if (ret != 0) { /* p->err is of this piece: those before it went well */
         if (err)
@@ -108,26 +105,43 @@ static int take_one(struct pool *p, struct qcbm_error *err)
     ret = p->w->take(p->w->opaque, slot_of(p, p->head), err);
     pthread_mutex_lock(&p->lock);
     p->head++;
-    pthread_cond_signal(&p->room);
     return ret;
 }
 
-/* The caller's own thread: takes over what is ready, and works along while nothing is. */
+/* Locked, and so when it returns. There is a free slot. Returns whether there was a piece for it. */
+static bool make_ready(struct pool *p)
+{
+    bool more;
+
+    pthread_mutex_unlock(&p->lock);
+    more = p->w->next(p->w->opaque, slot_of(p, p->tail));
+    pthread_mutex_lock(&p->lock);
+    if (more) {
+        state_of(p, p->tail++)->done = false;
+        pthread_cond_signal(&p->ready);
+    }
+    return more;
+}
+
+/* The caller's own thread: takes over what is done, sees to it that there is work, and works along while nothing else is to
+ * do. */
 static int take_all(struct pool *p, struct qcbm_error *err)
 {
+    bool more = true;
     int ret = 0;
 
     pthread_mutex_lock(&p->lock);
-    while (ret == 0 && (!p->ended || p->head != p->tail)) {
-        if (p->head != p->tail && state_of(p, p->head)->done)
+    while (ret == 0 && (more || p->head != p->tail)) {
+        if (p->head != p->begun && state_of(p, p->head)->done)
             ret = take_one(p, err);
-        else if (has_room(p))
+        else if (more && !p->ended && p->tail - p->head < p->w->n_slots)
+            more = make_ready(p);
+        else if (can_begin(p))
             do_one(p);
         else
             pthread_cond_wait(&p->done, &p->lock);
     }
-    p->ended = true;
-    pthread_cond_broadcast(&p->room);
+    end(p);
     pthread_mutex_unlock(&p->lock);
     return ret;
 }
@@ -174,14 +188,14 @@ int qcbmi_work_run(const struct qcbmi_work *w, struct qcbm_error *err)
     if (w->threads < 2 || w->n_slots < 2)
         return run_alone(w, err);
     pthread_mutex_init(&p.lock, NULL); /* none of these can fail with the kinds of Linux */
-    pthread_cond_init(&p.room, NULL);
+    pthread_cond_init(&p.ready, NULL);
     pthread_cond_init(&p.done, NULL);
     n = start_threads(&p, threads);
     ret = take_all(&p, err);
     while (n > 0)
         pthread_join(threads[--n], NULL);
     pthread_cond_destroy(&p.done);
-    pthread_cond_destroy(&p.room);
+    pthread_cond_destroy(&p.ready);
     pthread_mutex_destroy(&p.lock);
     return ret;
 }

@@ -18,11 +18,11 @@ struct qcbmi_work {
     size_t slot_size, n_slots;
     unsigned threads; /* at most, the caller's own among them: with 1 there is no other */
 
-    /* Which piece is the next, into @slot; false if there is none. On any thread, but one call at a time. */
+    /* On the thread of the caller: which piece is the next, into @slot; false if there is none, and not asked again. */
     bool (*next)(void *opaque, void *slot);
     /* On any thread, several calls at once. */
     int (*work)(void *opaque, void *slot, struct qcbm_error *err);
-    /* On the thread of the caller, in the order of @next; only after all pieces before it went well. */
+    /* On the thread of the caller, in the order of @next, and only after all pieces before it went well. */
     int (*take)(void *opaque, void *slot, struct qcbm_error *err);
 };
 

@@ -6,23 +6,26 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/workers.h"
 #include "io/holes.h"
 
-#define READ_PIECE (UINT64_C(1) << 20) /* bytes in one read of neighbouring tables */
-#define READ_GAP (UINT64_C(64) << 10)  /* bytes that are cheaper to read than to skip */
+#define READ_GAP (UINT64_C(64) << 10)      /* bytes that are cheaper to read than to skip */
+#define WORTH_A_THREAD (UINT64_C(2) << 20) /* bytes of tables */
 
 struct reader {
     struct qcbmi_image *img;
     const struct qcbmi_l2_job *job;
-    struct qcbmi_holes holes;
-    uint8_t *buf;
-    void *result;
+    struct qcbmi_holes holes; /* of next_piece() alone */
+    size_t at;                /* the next table */
 };
 
 /* Tables that are read at once. */
 struct piece {
     size_t first, n;
     uint64_t offset, bytes;
+    bool left_out, hole; /* not afforded; nothing to be read */
+    uint8_t *buf;
+    void *result; /* NULL: the tables are looked at by who takes over */
 };
 
 static const struct qcbmi_l2_ref *ref_at(const struct qcbmi_l2_job *job, size_t i)
@@ -31,7 +34,7 @@ static const struct qcbmi_l2_ref *ref_at(const struct qcbmi_l2_job *job, size_t 
 }
 
 /* From table @first on. Those inside clusters are nobody's neighbours. */
-static struct piece piece_at(const struct reader *r, size_t first)
+static void choose(const struct reader *r, size_t first, struct piece *out)
 {
     uint64_t cs = r->img->g.cluster_size, start = ref_at(r->job, first)->offset, last = start;
     size_t k = first + 1;
@@ -39,62 +42,137 @@ static struct piece piece_at(const struct reader *r, size_t first)
     for (; k < r->job->n && is_aligned(start, cs); k++) {
         uint64_t offset = ref_at(r->job, k)->offset;
 
-        if (!is_aligned(offset, cs) || offset - last > cs + READ_GAP || offset - start + cs > READ_PIECE)
+        if (!is_aligned(offset, cs) || offset - last > cs + READ_GAP || offset - start + cs > QCBMI_L2_PIECE)
             break;
         last = offset;
     }
-    return (struct piece){ first, k - first, start, last - start + cs };
+    out->first = first;
+    out->n = k - first;
+    out->offset = start;
+    out->bytes = last - start + cs;
 }
 
-static int read_piece(struct reader *r, const struct piece *p, struct qcbm_error *err)
+/* Tables in a hole allocate nothing: a sparse file costs what is in it, not how long it claims to be. */
+static bool next_piece(void *opaque, void *slot)
+{
+    struct reader *r = opaque;
+    const struct qcbmi_l2_job *job = r->job;
+    uint64_t size = r->img->io.size;
+    struct piece *p = slot;
+
+    if (r->at == job->n)
+        return false;
+    choose(r, r->at, p);
+    r->at += p->n;
+    p->left_out = job->afford && !is_aligned(p->offset, r->img->g.cluster_size) && !job->afford(job->opaque, p->bytes);
+    p->hole = p->left_out || p->offset >= size ||
+              qcbmi_holes_cover(&r->holes, p->offset, u64_min(p->bytes, size - p->offset));
+    return true;
+}
+
+static int look_at_piece(const struct reader *r, const struct piece *p, struct qcbm_error *err)
 {
     const struct qcbmi_l2_job *job = r->job;
-    bool hole;
-    int ret;
+    int ret = 0;
 
-    if (job->afford && !is_aligned(p->offset, r->img->g.cluster_size) && !job->afford(job->opaque, p->bytes))
-        return 0;
-    /* Tables in a hole allocate nothing: a sparse file costs what is in it, not how long it claims to be. */
-    ret = qcbmi_holes_read(&r->holes, p->offset, r->buf, p->bytes, &hole, job->what, err);
-    for (size_t i = p->first; ret == 0 && i < p->first + p->n; i++) {
+    for (size_t i = p->first; ret == 0 && !p->left_out && i < p->first + p->n; i++) {
         const struct qcbmi_l2_ref *ref = ref_at(job, i);
 
-        ret = job->look(job->opaque, r->result, ref, hole ? NULL : r->buf + (ref->offset - p->offset), err);
+        ret = job->look(job->opaque, p->result, ref, p->hole ? NULL : p->buf + (ref->offset - p->offset), err);
     }
-    if (ret == 0 && job->merge)
-        ret = job->merge(job->opaque, r->result, err);
-    return ret < 0 ? ret : qcbmi_progress_add(job->progress, p->n * r->img->g.cluster_size, err);
+    return ret;
 }
 
-static int begin(struct reader *r, struct qcbm_error *err)
+static int read_piece(void *opaque, void *slot, struct qcbm_error *err)
 {
-    const struct qcbmi_l2_job *job = r->job;
-    uint64_t cs = r->img->g.cluster_size, span = ref_at(job, job->n - 1)->offset - ref_at(job, 0)->offset + cs;
+    const struct reader *r = opaque;
+    const struct piece *p = slot;
+    int ret = 0;
 
-    qcbmi_holes_init(&r->holes, &r->img->io);
-    r->buf = qcbmi_alloc_array(u64_min(u64_max(READ_PIECE, cs), span), 1, err);
-    r->result = job->result_size ? qcbmi_alloc_array(1, job->result_size, err) : NULL;
-    return r->buf && (r->result || job->result_size == 0) ? 0 : QCBM_E_NOMEM;
+    if (!p->hole) {
+        uint64_t inside = u64_min(p->bytes, r->img->io.size - p->offset);
+
+        memset(p->buf + inside, 0, (size_t)(p->bytes - inside));
+        ret = qcbmi_io_read(&r->img->io, p->offset, p->buf, inside, r->job->what, err);
+    }
+    return ret == 0 && p->result ? look_at_piece(r, p, err) : ret;
+}
+
+static int take_piece(void *opaque, void *slot, struct qcbm_error *err)
+{
+    const struct reader *r = opaque;
+    const struct qcbmi_l2_job *job = r->job;
+    const struct piece *p = slot;
+    int ret = p->result ? 0 : look_at_piece(r, p, err);
+
+    if (p->left_out)
+        return 0;
+    if (ret == 0 && job->merge)
+        ret = job->merge(job->opaque, p->result, err);
+    return ret != 0 ? ret : qcbmi_progress_add(job->progress, p->n * r->img->g.cluster_size, err);
+}
+
+/* Does what is read come out of a budget? It is spent in file order, and looking at the tables may spend of it, too. */
+static bool has_to_afford(const struct qcbmi_l2_job *job, uint64_t cs)
+{
+    size_t i = 0;
+
+    while (job->afford && i < job->n && is_aligned(ref_at(job, i)->offset, cs))
+        i++;
+    return job->afford && i < job->n;
+}
+
+/* A trace is told by one thread alone. */
+static unsigned count_threads(const struct reader *r)
+{
+    uint64_t bytes = r->job->n * (uint64_t)r->img->g.cluster_size;
+
+    if ((r->img->io.trace && r->img->io.trace->fn) || has_to_afford(r->job, r->img->g.cluster_size))
+        return 1;
+    return qcbmi_threads(r->img->threads, r->img->threads ? r->job->n : bytes / WORTH_A_THREAD);
+}
+
+static int get_memory(const struct reader *r, struct piece *slots, size_t n, uint64_t bytes, struct qcbm_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        slots[i].buf = qcbmi_alloc_array(bytes, 1, err);
+        slots[i].result = r->job->result_size ? qcbmi_alloc_array(1, r->job->result_size, err) : NULL;
+        if (!slots[i].buf || (!slots[i].result && r->job->result_size))
+            return QCBM_E_NOMEM;
+    }
+    return 0;
+}
+
+static void give_back(const struct reader *r, struct piece *slots, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (slots[i].result && r->job->drop)
+            r->job->drop(slots[i].result);
+        free(slots[i].result);
+        free(slots[i].buf);
+    }
 }
 
 int qcbmi_l2_read(struct qcbmi_image *img, const struct qcbmi_l2_job *job, struct qcbm_error *err)
 {
+    struct piece slots[QCBMI_WORK_SLOTS] = { { 0 } };
     struct reader r = { .img = img, .job = job };
+    struct qcbmi_work w = { &r, slots, sizeof(slots[0]), 1, 1, next_piece, read_piece, take_piece };
+    uint64_t cs = img->g.cluster_size;
     int ret;
 
     if (job->n == 0)
         return 0;
-    ret = begin(&r, err);
-    for (size_t i = 0; ret == 0 && i < job->n;) {
-        struct piece p = piece_at(&r, i);
-
-        ret = read_piece(&r, &p, err);
-        i += p.n;
-    }
-    if (r.result && job->drop)
-        job->drop(r.result);
-    free(r.result);
-    free(r.buf);
+    w.threads = count_threads(&r);
+    if (w.threads > 1) /* one is worked on while another waits for its turn, or for somebody to begin */
+        w.n_slots = w.threads * 2;
+    qcbmi_holes_init(&r.holes, &img->io);
+    ret = get_memory(
+        &r, slots, w.n_slots,
+        u64_min(u64_max(QCBMI_L2_PIECE, cs), ref_at(job, job->n - 1)->offset - ref_at(job, 0)->offset + cs), err);
+    if (ret == 0)
+        ret = qcbmi_work_run(&w, err);
+    give_back(&r, slots, w.n_slots);
     qcbmi_holes_free(&r.holes);
     return ret;
 }

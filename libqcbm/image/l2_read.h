@@ -10,6 +10,8 @@
 #include "base/progress.h"
 #include "image/image.h"
 
+#define QCBMI_L2_PIECE (UINT64_C(1) << 20) /* bytes of neighbouring tables in one read; a larger table is read alone */
+
 /* qcbmi_by_two_u64() puts them in order. */
 struct qcbmi_l2_ref {
     uint64_t offset; /* of the table */
@@ -24,22 +26,22 @@ static inline bool qcbmi_l2_is_named_twice(const struct qcbmi_l2_ref *refs, size
 }
 
 struct qcbmi_l2_job {
-    const void *refs;                /* structs that begin with a struct qcbmi_l2_ref, sorted by offset */
-    size_t n, stride;                /* how many, and the size of one */
-    const char *what;                /* is read, for errors */
-    size_t result_size;              /* a result begins as zeros; 0: there is none, and @look is called in file order */
+    const void *refs;   /* structs that begin with a struct qcbmi_l2_ref, sorted by offset */
+    size_t n, stride;   /* how many, and the size of one */
+    const char *what;   /* is read, for errors */
+    size_t result_size; /* a result begins as zeros; 0: there is none, and the caller's thread looks, in file order */
     struct qcbmi_progress *progress; /* may be NULL */
     void *opaque;
 
     /* May @bytes be read for a table inside clusters? These may be bytes of another table, and so on. Where not, it is
-     * passed over. NULL: they may. */
+     * passed over. NULL: they may. Where there are such tables, there is one thread. */
     bool (*afford)(void *opaque, uint64_t bytes);
 
-    /* @table has img->g.cluster_size bytes, or is NULL where all of it is a hole. With a result, nothing else may be
-     * changed. Anything but 0 stops. */
+    /* @table has img->g.cluster_size bytes, or is NULL where all of it is a hole. With a result it is called on several threads
+     * at once, and changes nothing else. Anything but 0 stops. */
     int (*look)(void *opaque, void *result, const struct qcbmi_l2_ref *ref, const uint8_t *table,
                 struct qcbm_error *err);
-    /* Take over what one piece gave, and make @result ready for another. */
+    /* On the caller's thread: take over what one piece gave, and make @result ready for another. */
     int (*merge)(void *opaque, void *result, struct qcbm_error *err);
     void (*drop)(void *result); /* at the end, on failure too */
 };

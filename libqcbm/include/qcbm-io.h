@@ -45,7 +45,8 @@ struct qcbm_io_ops {
     int (*reserve)(void *self, uint64_t off, uint64_t len, struct qcbm_error *err);
     /* Optional: bytes that can still be allocated, and bytes allocated for the file now; UINT64_MAX = unknown. */
     int (*space)(void *self, uint64_t *available, uint64_t *allocated, struct qcbm_error *err);
-    /* Optional: is [@off, ...) data or hole, and up to where? NULL = all data. */
+    /* Optional: is [@off, ...) data or hole, and up to where? NULL = all data. On the thread of the call, maybe while
+     * ->read_at() runs on others. */
     int (*extent)(void *self, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err);
     /* Optional: take the locks of @mode; QCBM_E_LOCKED names the other party's permission, QCBM_E_NOLOCKS means that
      * the file system has none. Released by ->close(). */

@@ -3,6 +3,7 @@
 #include "ops/allocation.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
@@ -15,16 +16,19 @@ struct mark {
     struct qcbmi_dirtymap *map;
     struct qcbmi_allocation *out;
     struct q2_l2_scan scan;
+    bool parts;         /* a bit is a subcluster, and a cluster otherwise */
+    unsigned unit_bits; /* size of what a bit stands for */
+    uint32_t max;       /* tables that a piece has at most */
+    size_t words;       /* of one table */
 };
 
-/* What a few tables have allocated. */
-struct range {
-    uint64_t start, end; /* guest bytes */
-};
+/* What the tables of a piece have allocated: for each its index in the L1 table, and then, from word @max on, a bit for each
+ * cluster, or subcluster if the map wants to know them. */
 struct marks {
-    struct range *list;
-    size_t n, capacity;
+    uint32_t n;
+    uint64_t allocated; /* bytes */
     struct qcbmi_damage damage;
+    uint64_t data[];
 };
 
 static int mark_range(struct mark *m, uint64_t start, uint64_t end, struct qcbm_error *err)
@@ -33,38 +37,7 @@ static int mark_range(struct mark *m, uint64_t start, uint64_t end, struct qcbm_
     return qcbmi_dirtymap_set(m->map, start, end, err);
 }
 
-static int add_range(const struct mark *m, struct marks *to, uint64_t start, uint64_t end, struct qcbm_error *err)
-{
-    end = u64_min(end, m->img->g.size); /* the tail of the last L2 table, and VM state, are no guest data */
-    if (start >= end)
-        return 0;
-    if (to->n && to->list[to->n - 1].end == start) {
-        to->list[to->n - 1].end = end;
-        return 0;
-    }
-    if (to->n == to->capacity && qcbmi_grow_array(&to->list, &to->capacity, to->n, sizeof(to->list[0]), err) < 0)
-        return QCBM_E_NOMEM;
-    to->list[to->n++] = (struct range){ start, end };
-    return 0;
-}
-
-static int merge_marks(void *opaque, void *result, struct qcbm_error *err)
-{
-    struct mark *m = opaque;
-    struct marks *from = result;
-    int ret = 0;
-
-    for (size_t i = 0; ret == 0 && i < from->n; i++)
-        ret = mark_range(m, from->list[i].start, from->list[i].end, err);
-    qcbmi_damage_merge(&m->out->damage, &from->damage);
-    from->n = 0;
-    return ret;
-}
-
-static void drop_marks(void *result)
-{
-    free(((struct marks *)result)->list);
-}
+/* ---- from a table to bits ---- */
 
 /* The rule that the entry breaks, or NULL. */
 static const char *broken_rule(const struct mark *m, const struct q2_l2_entry *e)
@@ -76,74 +49,107 @@ static const char *broken_rule(const struct mark *m, const struct q2_l2_entry *e
     return NULL;
 }
 
-/* Parse entry @i; damage counts as wholly allocated. The result has a bit for each of 32 parts of the cluster. */
-static uint32_t entry_mask(const struct mark *m, struct marks *to, const struct qcbmi_l2_ref *ref, const uint8_t *table,
-                           uint32_t i, uint64_t guest)
+/* What of the cluster of entry @i is allocated: a bit for each of 32 parts. Where it breaks a rule, all of it. */
+static uint32_t parse(const struct mark *m, const uint8_t *table, uint32_t i, uint64_t guest, const char **rule)
 {
     const struct q2_geometry *g = &m->img->g;
     const uint8_t *at = table + (size_t)i * g->l2_entry_size;
-    uint64_t raw = be64_load(at), word = g->extended_l2 ? be64_load(at + 8) : 0;
     struct q2_l2_entry e;
+
+    q2_l2_entry_parse(be64_load(at), g->extended_l2 ? be64_load(at + 8) : 0, guest, g, &e);
+    *rule = broken_rule(m, &e);
+    return *rule ? UINT32_MAX : q2_l2_entry_allocated_mask(&e, g);
+}
+
+/* The same, and damage is noted. */
+static uint32_t entry_mask(const struct mark *m, struct marks *to, const struct qcbmi_l2_ref *ref, const uint8_t *table,
+                           uint32_t i, uint64_t guest)
+{
+    uint64_t place = (uint64_t)i * m->img->g.l2_entry_size;
     const char *rule;
+    uint32_t mask = parse(m, table, i, guest, &rule);
 
-    q2_l2_entry_parse(raw, word, guest, g, &e);
-    rule = broken_rule(m, &e);
-    if (!rule)
-        return q2_l2_entry_allocated_mask(&e, g);
-    qcbmi_damage_add(&to->damage, ref->offset + (uint64_t)i * g->l2_entry_size,
-                     "L2 table at 0x%" PRIx64 ", entry %u (guest 0x%" PRIx64 "): 0x%016" PRIx64 ": %s", ref->offset, i,
-                     guest, raw, rule);
-    return UINT32_MAX;
+    if (rule)
+        qcbmi_damage_add(&to->damage, ref->offset + place,
+                         "L2 table at 0x%" PRIx64 ", entry %u (guest 0x%" PRIx64 "): 0x%016" PRIx64 ": %s", ref->offset,
+                         i, guest, be64_load(table + place), rule);
+    return mask;
 }
 
-/* Some of the 32 parts of the cluster at @guest. */
-static int mark_parts(const struct mark *m, struct marks *to, uint64_t guest, uint64_t mask, struct qcbm_error *err)
+/* Subclusters of the cluster that entry @i maps: 32 bits, half a word. */
+static void put_parts(uint64_t *bits, uint32_t i, uint32_t mask)
 {
-    uint64_t part = m->img->g.subcluster_size;
-    int ret = 0;
-
-    for (unsigned s = 0, k; ret == 0 && mask >> s; s = k) {
-        s += (unsigned)__builtin_ctzll(mask >> s);
-        k = s + (unsigned)__builtin_ctzll(~(mask >> s));
-        ret = add_range(m, to, guest + s * part, guest + k * part, err);
-    }
-    return ret;
+    bits[i / 2] |= (uint64_t)mask << i % 2 * 32;
 }
 
-/* What the scan did not know: *@whole gets the bits of those that are wholly allocated. */
-static int mark_odd(const struct mark *m, struct marks *to, const struct qcbmi_l2_ref *ref, const uint8_t *table,
-                    uint32_t first, uint64_t guest, uint64_t odd, uint64_t *whole, struct qcbm_error *err)
+/* Of 64 entries from @first on: the clusters that are whole, and by entry what only some subclusters of are allocated. */
+static void put_mixed(const struct mark *m, struct marks *to, uint64_t *bits, const uint8_t *table, uint32_t first,
+                      const struct q2_l2_masks *masks)
 {
-    int ret = 0;
+    uint64_t n = 0;
 
-    for (; ret == 0 && odd; odd &= odd - 1) {
-        unsigned bit = (unsigned)__builtin_ctzll(odd);
-        uint64_t at = guest + (first + bit) * (uint64_t)m->img->g.cluster_size;
-        uint32_t mask = entry_mask(m, to, ref, table, first + bit, at);
+    for (uint64_t rest = masks->some; rest; rest &= rest - 1) {
+        uint32_t i = first + (uint32_t)__builtin_ctzll(rest);
+        uint64_t word = be64_load(table + (size_t)i * 16 + 8);
 
-        if (mask == UINT32_MAX)
-            *whole |= UINT64_C(1) << bit;
-        else
-            ret = mark_parts(m, to, at, mask, err);
+        n += (uint64_t)__builtin_popcountll(word); /* no subcluster has both bits */
+        if (m->parts)
+            put_parts(bits, i, (uint32_t)(word | word >> 32));
     }
-    return ret;
+    to->allocated += n * m->img->g.subcluster_size;
 }
 
-/* The clusters of @whole from the one at @guest on. */
-static int mark_whole(const struct mark *m, struct marks *to, uint64_t guest, uint64_t whole, struct qcbm_error *err)
+/* What the scan did not know; returns the bits of those of which anything is allocated. */
+static uint64_t put_odd(const struct mark *m, struct marks *to, uint64_t *bits, const struct qcbmi_l2_ref *ref,
+                        const uint8_t *table, uint32_t first, uint64_t odd)
 {
-    uint64_t cs = m->img->g.cluster_size;
-    int ret = 0;
+    uint64_t cs = m->img->g.cluster_size, guest = ref->l1_index * m->img->g.l2_span, any = 0;
 
-    while (ret == 0 && whole) {
-        unsigned first = (unsigned)__builtin_ctzll(whole);
-        uint64_t above = ~(whole >> first);
-        unsigned n = above ? (unsigned)__builtin_ctzll(above) : 64;
+    for (; odd; odd &= odd - 1) {
+        uint32_t i = first + (uint32_t)__builtin_ctzll(odd);
+        uint32_t mask = entry_mask(m, to, ref, table, i, guest + i * cs);
 
-        ret = add_range(m, to, guest + first * cs, guest + (first + n) * cs, err);
-        whole = first + n < 64 ? whole >> (first + n) << (first + n) : 0;
+        any |= (uint64_t)(mask != 0) << (i - first);
+        to->allocated += (uint64_t)__builtin_popcount(mask) * (cs / 32);
+        if (m->parts)
+            put_parts(bits, i, mask);
     }
-    return ret;
+    return any;
+}
+
+static void put_group(const struct mark *m, struct marks *to, uint64_t *bits, const struct qcbmi_l2_ref *ref,
+                      const uint8_t *table, uint32_t first, const struct q2_l2_masks *masks)
+{
+    uint64_t odd = masks->odd & ~masks->mixed, any = masks->plain | masks->some;
+
+    to->allocated += (uint64_t)__builtin_popcountll(masks->plain) << m->img->g.cluster_bits;
+    if (masks->some)
+        put_mixed(m, to, bits, table, first, masks);
+    if (odd)
+        any |= put_odd(m, to, bits, ref, table, first, odd);
+    if (!m->parts)
+        bits[first / 64] = any;
+    for (uint64_t rest = m->parts ? masks->plain : 0; rest; rest &= rest - 1)
+        put_parts(bits, first + (uint32_t)__builtin_ctzll(rest), UINT32_MAX);
+}
+
+/* What the last cluster of the disk, that of entry @i, has behind the end of it is no guest data. */
+static void cut_last(const struct mark *m, struct marks *to, uint64_t *bits, const uint8_t *table, uint32_t i,
+                     uint64_t guest)
+{
+    uint64_t part = m->img->g.cluster_size / 32, size = m->img->g.size;
+    const char *rule;
+    uint32_t mask = parse(m, table, i, guest, &rule);
+
+    for (unsigned k = 0; k < 32; k++) {
+        uint64_t start = guest + k * part, end = start + part;
+
+        if (end <= size || !(mask >> k & 1))
+            continue;
+        to->allocated -= end - u64_max(start, size);
+        if (m->parts && start >= size)
+            bits[i / 2] &= ~(UINT64_C(1) << (i % 2 * 32 + k));
+    }
 }
 
 static int look_at_table(void *opaque, void *result, const struct qcbmi_l2_ref *ref, const uint8_t *table,
@@ -152,21 +158,107 @@ static int look_at_table(void *opaque, void *result, const struct qcbmi_l2_ref *
     const struct mark *m = opaque;
     struct marks *to = result;
     const struct q2_geometry *g = &m->img->g;
-    uint64_t guest = ref->l1_index * g->l2_span;
+    uint64_t guest = ref->l1_index * g->l2_span, *bits = to->data + m->max + to->n * m->words;
     uint32_t n = (uint32_t)u64_min(g->l2_entries, div_up(g->size - guest, g->cluster_size));
-    int ret = 0;
 
-    for (uint32_t i = 0; ret == 0 && table && i < n; i += Q2_L2_SCAN_MAX) {
+    (void)err;
+    if (!table)
+        return 0;
+    to->data[to->n++] = ref->l1_index;
+    memset(bits, 0, m->words * sizeof(bits[0]));
+    for (uint32_t i = 0; i < n; i += Q2_L2_SCAN_MAX) {
         struct q2_l2_masks masks;
 
         q2_l2_scan(&m->scan, table + (size_t)i * g->l2_entry_size, n - i < Q2_L2_SCAN_MAX ? n - i : Q2_L2_SCAN_MAX,
                    &masks);
-        ret = mark_odd(m, to, ref, table, i, guest, masks.odd, &masks.plain, err);
-        if (ret == 0)
-            ret = mark_whole(m, to, guest + i * (uint64_t)g->cluster_size, masks.plain, err);
+        put_group(m, to, bits, ref, table, i, &masks);
     }
+    guest += (n - 1) * (uint64_t)g->cluster_size;
+    if (guest + g->cluster_size > g->size)
+        cut_last(m, to, bits, table, n - 1, guest);
+    return 0;
+}
+
+/* ---- from bits to granules ---- */
+
+/* Each pair of bits of @words becomes one; returns how many there are then. */
+static uint64_t fold(uint64_t *words, uint64_t n)
+{
+    static const uint64_t keep[] = { UINT64_C(0x5555555555555555), UINT64_C(0x3333333333333333),
+                                     UINT64_C(0x0f0f0f0f0f0f0f0f), UINT64_C(0x00ff00ff00ff00ff),
+                                     UINT64_C(0x0000ffff0000ffff), UINT64_C(0x00000000ffffffff) };
+    uint64_t n_words = div_up(n, 64);
+
+    for (uint64_t i = 0; i < n_words; i++) {
+        uint64_t v = (words[i] | words[i] >> 1) & keep[0];
+
+        for (unsigned k = 1; k < 6; k++)
+            v = (v | v >> (1u << (k - 1))) & keep[k];
+        words[i / 2] = i % 2 ? words[i / 2] | v << 32 : v;
+    }
+    return div_up(n, 2);
+}
+
+/* The clusters, or subclusters, whose bits are set, from guest offset @guest on; run by run, at any granularity. */
+static int mark_runs(struct mark *m, uint64_t guest, const uint64_t *bits, uint64_t n, struct qcbm_error *err)
+{
+    uint64_t start = 0, end = 0; /* the run that was met last */
+    int ret = 0;
+
+    for (uint64_t i = 0; ret == 0 && i < n; i += 64)
+        for (uint64_t rest = bits[i / 64]; ret == 0 && rest;) {
+            uint64_t first = i + (uint64_t)__builtin_ctzll(rest), ones = ~(rest >> (first - i));
+            uint64_t stop = ones ? first + (uint64_t)__builtin_ctzll(ones) : i + 64;
+
+            if (first != end) {
+                ret = qcbmi_dirtymap_set(m->map, guest + (start << m->unit_bits), guest + (end << m->unit_bits), err);
+                start = first;
+            }
+            end = stop;
+            rest = stop - i < 64 ? rest >> (stop - i) << (stop - i) : 0;
+        }
+    return ret < 0 ? ret
+                   : qcbmi_dirtymap_set(m->map, guest + (start << m->unit_bits), guest + (end << m->unit_bits), err);
+}
+
+/* Bits of the disk that the table at @l1_index has; the last one may stand for less. */
+static uint64_t bits_of_table(const struct mark *m, uint64_t l1_index)
+{
+    const struct q2_geometry *g = &m->img->g;
+    uint64_t guest = l1_index * g->l2_span;
+
+    return u64_min(g->l2_span, align_up(g->size - guest, UINT64_C(1) << m->unit_bits)) >> m->unit_bits;
+}
+
+/* Where granules are made of whole bits, and the table begins with a word of them, words go into the map as they are. */
+static int merge_table(struct mark *m, uint64_t l1_index, uint64_t *bits, struct qcbm_error *err)
+{
+    uint64_t guest = l1_index * m->img->g.l2_span, n = bits_of_table(m, l1_index);
+    unsigned coarser = m->map->gran_bits - m->unit_bits;
+
+    if (m->map->gran_bits < m->unit_bits || guest & ((UINT64_C(64) << m->map->gran_bits) - 1))
+        return mark_runs(m, guest, bits, n, err);
+    while (coarser--)
+        n = fold(bits, n);
+    return qcbmi_bitset_or_words(&m->map->bits, guest >> m->map->gran_bits, bits, n, err);
+}
+
+static int merge_marks(void *opaque, void *result, struct qcbm_error *err)
+{
+    struct mark *m = opaque;
+    struct marks *from = result;
+    int ret = 0;
+
+    for (uint32_t i = 0; ret == 0 && i < from->n; i++)
+        ret = merge_table(m, from->data[i], from->data + m->max + i * m->words, err);
+    qcbmi_damage_merge(&m->out->damage, &from->damage);
+    m->out->allocated_bytes += from->allocated;
+    from->allocated = 0;
+    from->n = 0;
     return ret;
 }
+
+/* ---- the tables ---- */
 
 /* A table that cannot be read, or cannot be its own: all that it maps counts as allocated. */
 static int mark_damaged_table(struct mark *m, uint64_t l1_index, uint64_t l2_offset, const char *rule,
@@ -225,13 +317,17 @@ static int read_tables(struct mark *m, const struct qcbmi_l2_ref *refs, size_t n
                        struct qcbm_error *err)
 {
     struct qcbmi_l2_job job = { .refs = refs, .n = n, .stride = sizeof(*refs), .what = "L2 table" };
+    const struct q2_geometry *g = &m->img->g;
 
-    job.result_size = sizeof(struct marks);
+    m->max = (uint32_t)u64_max(QCBMI_L2_PIECE >> g->cluster_bits, 1);
+    m->parts = g->extended_l2 && m->map->gran_bits < g->cluster_bits;
+    m->unit_bits = g->cluster_bits - (m->parts ? 5 : 0); /* 32 subclusters */
+    m->words = (m->parts ? 32 * g->l2_entries : g->l2_entries) / 64;
+    job.result_size = sizeof(struct marks) + m->max * (m->words + 1) * sizeof(uint64_t);
     job.progress = progress;
     job.opaque = m;
     job.look = look_at_table;
     job.merge = merge_marks;
-    job.drop = drop_marks;
     return qcbmi_l2_read(m->img, &job, err);
 }
 

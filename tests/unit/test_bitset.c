@@ -428,6 +428,37 @@ static void the_largest_set_is_allowed_and_no_larger_one(void **state)
     qcbmi_bitset_free(&set);
 }
 
+static void words_are_set_as_bits_one_by_one(void **state)
+{
+    uint64_t seed = 4711, words[70];
+
+    (void)state;
+    for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
+        struct pair p;
+
+        pair_init(&p, sizes[k]);
+        for (unsigned round = 0; round < 60; round++) {
+            uint64_t first = next_random(&seed) % (sizes[k] / 64 + 2) * 64, n = next_random(&seed) % (70 * 64);
+            unsigned kind = (unsigned)(next_random(&seed) % 4);
+
+            for (size_t i = 0; i < 70; i++) /* all clear, few, a half, all set */
+                words[i] = kind == 0   ? 0
+                           : kind == 1 ? UINT64_C(1) << i % 64 & -(uint64_t)(i % 9 == 0)
+                           : kind == 2 ? next_random(&seed)
+                                       : UINT64_MAX;
+            assert_int_equal(qcbmi_bitset_or_words(&p.set, first, words, n, NULL), 0);
+            for (uint64_t i = 0; i < n && first + i < p.n; i++)
+                p.naive[first + i] |= words[i / 64] >> i % 64 & 1;
+            check_all(&p);
+            if (round % 20 == 19) {
+                qcbmi_bitset_clear_all(&p.set);
+                memset(p.naive, 0, (size_t)p.n);
+            }
+        }
+        pair_free(&p);
+    }
+}
+
 static void free_takes_a_zeroed_struct_and_a_freed_one(void **state)
 {
     struct qcbmi_bitset set = { 0 };
@@ -452,6 +483,7 @@ int main(void)
         cmocka_unit_test(stored_uniform_chunks_take_no_memory_whatever_the_tail_bits),
         cmocka_unit_test(reads_past_the_end_see_nothing),
         cmocka_unit_test(the_largest_set_is_allowed_and_no_larger_one),
+        cmocka_unit_test(words_are_set_as_bits_one_by_one),
         cmocka_unit_test(free_takes_a_zeroed_struct_and_a_freed_one),
     };
 

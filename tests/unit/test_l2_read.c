@@ -305,6 +305,118 @@ static void results_are_merged_piece_by_piece_and_dropped_at_the_end(void **stat
     build_free(&b);
 }
 
+/* ---- several threads ---- */
+
+/* Reads fail from @fail_from on. */
+static uint64_t fail_from;
+
+static int failing_read(void *self, uint64_t off, void *buf, size_t len, struct qcbm_error *err)
+{
+    if (off >= fail_from) {
+        err->code = QCBM_E_IO;
+        err->offset = off;
+        snprintf(err->message, sizeof(err->message), "bad sector");
+        return QCBM_E_IO;
+    }
+    return qcbm_mem_ops()->read_at(self, off, buf, len, err);
+}
+
+static int sum_up(void *opaque, void *result, const struct qcbmi_l2_ref *ref, const uint8_t *table,
+                  struct qcbm_error *err)
+{
+    (void)opaque;
+    (void)err;
+    *(uint64_t *)result = *(uint64_t *)result * 31 + (table ? be64_load(table) : 7) + ref->l1_index;
+    return 0;
+}
+
+static int chain_up(void *opaque, void *result, struct qcbm_error *err)
+{
+    uint64_t *sum = opaque;
+
+    (void)err;
+    *sum = *sum * 1000003 + *(uint64_t *)result; /* another order gives another sum */
+    *(uint64_t *)result = 0;
+    return 0;
+}
+
+static struct qcbm_image *open_failing(const struct image_builder *b)
+{
+    static struct qcbm_io_ops ops;
+    struct qcbm_image *img;
+    struct qcbm_mem *mem;
+
+    ops = *qcbm_mem_ops();
+    ops.read_at = failing_read;
+    fail_from = UINT64_MAX;
+    assert_int_equal(qcbm_mem_new(b->bytes, b->len, &mem, NULL), 0);
+    assert_int_equal(qcbm_open_io(&ops, mem, 0, &img, NULL), 0);
+    return img;
+}
+
+static void threads_give_the_same_in_the_same_order(void **state)
+{
+    struct qcbmi_l2_ref refs[40];
+    struct image_builder b;
+    struct qcbmi_l2_job job = { .refs = refs, .n = 40, .stride = sizeof(refs[0]), .what = "L2 table" };
+    uint64_t alone = 0;
+    struct qcbm_image *img;
+
+    (void)state;
+    qcbm_close(open_numbered(&b, 820));
+    img = open_failing(&b);
+    for (uint64_t k = 0; k < 40; k++)
+        refs[k] = (struct qcbmi_l2_ref){ (4 + k * 20) * 4096, k }; /* each a piece */
+    job.result_size = sizeof(uint64_t);
+    job.look = sum_up;
+    job.merge = chain_up;
+    for (unsigned threads = 1; threads <= 20; threads += 3) {
+        struct qcbm_error err = { 0 };
+        uint64_t sum = 0;
+
+        job.opaque = &sum;
+        qcbm_set_threads(img, threads);
+        assert_int_equal(qcbmi_l2_read(img->image, &job, NULL), 0);
+        alone = threads == 1 ? sum : alone;
+        assert_int_equal(sum, alone);
+        fail_from = refs[17].offset; /* of those that fail, the first in the file is told */
+        assert_failure(qcbmi_l2_read(img->image, &job, &err), &err, QCBM_E_IO, refs[17].offset, "L2 table: bad sector");
+        fail_from = UINT64_MAX;
+    }
+    qcbm_close(img);
+    build_free(&b);
+}
+
+static void without_a_result_the_caller_looks_in_order(void **state)
+{
+    struct qcbmi_l2_ref refs[40];
+    struct image_builder b;
+    struct qcbm_image *img;
+
+    (void)state;
+    qcbm_close(open_numbered(&b, 820));
+    img = open_failing(&b);
+    for (unsigned threads = 1; threads <= 9; threads += 4) {
+        struct seen seen = { .b = &b };
+        struct qcbmi_l2_job job = job_of(refs, 40, &seen);
+        unsigned left = 5;
+        const struct qcbm_progress to = { count_calls, &left };
+        struct qcbmi_progress progress = { .to = &to, .total = 40 * 4096 };
+
+        for (uint64_t k = 0; k < 40; k++)
+            refs[k] = (struct qcbmi_l2_ref){ (4 + k * 20) * 4096, k };
+        qcbm_set_threads(img, threads);
+        assert_int_equal(qcbmi_l2_read(img->image, &job, NULL), 0);
+        assert_int_equal(seen.n, 40);
+        seen = (struct seen){ .b = &b };
+        job.progress = &progress; /* and he can stop it */
+        assert_int_equal(qcbmi_l2_read(img->image, &job, NULL), QCBM_E_ABORTED);
+        assert_int_equal(seen.n, 6);
+    }
+    qcbm_close(img);
+    build_free(&b);
+}
+
 static void a_read_that_fails_names_what_was_read(void **state)
 {
     struct qcbmi_l2_ref ref = { 4 * 4096, 0 };
@@ -333,6 +445,8 @@ int main(void)
         cmocka_unit_test(tables_inside_clusters_come_out_of_a_budget),
         cmocka_unit_test(a_callback_and_progress_stop_the_reading),
         cmocka_unit_test(results_are_merged_piece_by_piece_and_dropped_at_the_end),
+        cmocka_unit_test(threads_give_the_same_in_the_same_order),
+        cmocka_unit_test(without_a_result_the_caller_looks_in_order),
         cmocka_unit_test(a_read_that_fails_names_what_was_read),
     };
 

@@ -16,7 +16,6 @@ struct slot {
 struct job {
     unsigned n, next, taken;
     unsigned fail_at, stop_at; /* pieces from here on fail in work; the piece at which the taker fails */
-    bool busy;                 /* in next, which nobody else may be then */
     unsigned worked;
     pthread_t caller;
 };
@@ -25,9 +24,8 @@ static bool next_piece(void *opaque, void *slot)
 {
     struct job *j = opaque;
 
-    assert_false(__atomic_exchange_n(&j->busy, true, __ATOMIC_SEQ_CST));
+    assert_true(pthread_equal(j->caller, pthread_self()));
     ((struct slot *)slot)->piece = j->next;
-    assert_true(__atomic_exchange_n(&j->busy, false, __ATOMIC_SEQ_CST));
     return j->next < j->n && ++j->next;
 }
 
