@@ -270,5 +270,5 @@ int crash_op_run(const struct crash_op *op, struct record *record, const char *p
     qcbm_close(img);
     if (ret == 0 && record->n == 0)
         return OP_NOT_HERE;
-    return ret == QCBM_E_NOTFOUND ? OP_NOT_HERE : ret;
+    return ret == QCBM_E_NOTFOUND || ret == QCBM_E_INUSE ? OP_NOT_HERE : ret;
 }

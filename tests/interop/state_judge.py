@@ -7,10 +7,10 @@ from qtool import digest, require, require_equal, served_dirty
 
 
 def bitmaps_of(work, image):
-    """name -> (granularity, flags, dirty ranges), as qemu-img info and qemu-nbd have it."""
+    """name -> (granularity, flags, dirty ranges), as qemu-img info and qemu-nbd have it, which serves none that is in use."""
     shown = work.info_bitmaps(image)
-    dirty = served_dirty(work, image, sorted(shown))
-    return {name: shown[name] + (dirty[name],) for name in shown}
+    dirty = served_dirty(work, image, sorted(name for name in shown if 'in-use' not in shown[name][1]))
+    return {name: shown[name] + (dirty.get(name),) for name in shown}
 
 
 def guest_of(work, image):
