@@ -13,7 +13,6 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 
 import older
 import qtool
@@ -235,16 +234,9 @@ def everything():
 
 
 def main():
-    with tempfile.TemporaryDirectory(prefix='qcbm-info.') as scratch:
-        for part in geometry, sizes, paths, data_files, snapshots, bitmaps, encryption, everything:
-            os.makedirs(os.path.join(scratch, part.__name__))
-            os.chdir(os.path.join(scratch, part.__name__))
-            part()
-        os.chdir('/')
-    for fault in faults:
-        print('FAIL ' + fault)
-    print('%d outputs compared, %d differ' % (compared, len(faults)))
-    return 1 if faults or compared == 0 else 0
+    parts = geometry, sizes, paths, data_files, snapshots, bitmaps, encryption, everything
+    code = qtool.run_parts('qcbm-info.', parts, faults, lambda: '%d outputs compared, %d differ' % (compared, len(faults)))
+    return code or compared == 0
 
 
 if __name__ == '__main__':

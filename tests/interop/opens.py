@@ -13,8 +13,8 @@ import re
 import struct
 import subprocess
 import sys
-import tempfile
 
+import qtool
 import views
 
 QCBM = views.QCBM
@@ -205,16 +205,9 @@ def feature_names():
 
 
 def main():
-    with tempfile.TemporaryDirectory(prefix='qcbm-opens.') as scratch:
-        for part in raw_images, other_formats, probing, header_fields, feature_names:
-            os.makedirs(os.path.join(scratch, part.__name__))
-            os.chdir(os.path.join(scratch, part.__name__))
-            part()
-        os.chdir('/')
-    for fault in faults:
-        print('FAIL ' + fault)
-    print('%d outputs compared, %d headers tried, %d differ' % (views.compared, tried, len(faults)))
-    return 1 if faults or views.compared == 0 or tried == 0 else 0
+    code = qtool.run_parts('qcbm-opens.', (raw_images, other_formats, probing, header_fields, feature_names), faults,
+                           lambda: '%d outputs compared, %d headers tried, %d differ' % (views.compared, tried, len(faults)))
+    return code or views.compared == 0 or tried == 0
 
 
 if __name__ == '__main__':

@@ -789,3 +789,18 @@ def run_cases(args, function_cases):
                       flush=True)
     print('# %d cases, %d failed, seed %d' % (len(jobs), failed, args.seed))
     sys.exit(1 if failed else 0)
+
+
+def run_parts(prefix, parts, faults, count):
+    """Each of @parts, which are functions, in an empty folder of its own; then what they added to @faults, and the line of
+    figures that @count() gives. Returns the exit code."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as scratch:
+        for part in parts:
+            os.makedirs(os.path.join(scratch, part.__name__))
+            os.chdir(os.path.join(scratch, part.__name__))
+            part()
+        os.chdir('/')
+    for fault in faults:
+        print('FAIL ' + fault)
+    print(count())
+    return 1 if faults else 0

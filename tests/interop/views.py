@@ -13,7 +13,6 @@ import random
 import struct
 import subprocess
 import sys
-import tempfile
 
 import older
 from check import OWN_FIELDS, said_of_leaks
@@ -328,18 +327,9 @@ PARTS = [shapes, chains, holes, ranges, measures, snapshots, damaged, encrypted]
 
 def main():
     wanted = sys.argv[1:]
-    with tempfile.TemporaryDirectory(prefix='qcbm-views.') as scratch:
-        for part in PARTS:
-            if wanted and part.__name__ not in wanted:
-                continue
-            os.makedirs(os.path.join(scratch, part.__name__))
-            os.chdir(os.path.join(scratch, part.__name__))
-            part()
-        os.chdir('/')
-    for fault in faults:
-        print('FAIL ' + fault)
-    print('%d images, %d outputs compared, %d differ' % (images, compared, len(faults)))
-    return 1 if faults or compared == 0 else 0
+    code = qtool.run_parts('qcbm-views.', [part for part in PARTS if not wanted or part.__name__ in wanted], faults,
+                           lambda: '%d images, %d outputs compared, %d differ' % (images, compared, len(faults)))
+    return code or compared == 0
 
 
 if __name__ == '__main__':

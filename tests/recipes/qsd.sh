@@ -7,18 +7,9 @@
 #        qemu-storage-daemon (Debian: qemu-system-common). No root, no network.
 # Exits 0 only if every step does what the recipe says.
 set -euo pipefail
-exec 2>&1 # messages in order with the output
-export LC_ALL=C
-
-die() { echo "FAIL: $*"; exit 1; }
-step() { echo; echo "== $*"; }
-run() { echo "+ $*" >&2; "$@"; }
-
-QCBM=$(command -v "${QCBM:-qcbm}") || die "qcbm not found: set QCBM=path"
-QCBM=$(realpath -- "$QCBM")
-for tool in qemu-img qemu-io qemu-storage-daemon; do
-    command -v "$tool" > /dev/null || die "$tool is not installed"
-done
+# shellcheck source=tests/recipes/lib.sh
+. "$(dirname -- "$0")/lib.sh"
+need qemu-img qemu-io qemu-storage-daemon
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/qcbm-qsd.XXXXXX")
 daemon=

@@ -11,18 +11,9 @@
 # that libvirt would have added. virtnbdbackup-libvirt.sh does it all with a libvirt, by hand.
 # Exits 0 only if every step does what the recipe says.
 set -euo pipefail
-exec 2>&1 # messages in order with the output
-export LC_ALL=C
-
-die() { echo "FAIL: $*"; exit 1; }
-step() { echo; echo "== $*"; }
-run() { echo "+ $*" >&2; "$@"; }
-
-QCBM=$(command -v "${QCBM:-qcbm}") || die "qcbm not found: set QCBM=path"
-QCBM=$(realpath -- "$QCBM")
-for tool in qemu-img qemu-io qemu-nbd virtnbdbackup virtnbdrestore; do
-    command -v "$tool" > /dev/null || die "$tool is not installed"
-done
+# shellcheck source=tests/recipes/lib.sh
+. "$(dirname -- "$0")/lib.sh"
+need qemu-img qemu-io qemu-nbd virtnbdbackup virtnbdrestore
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/qcbm-vnb.XXXXXX")
 trap 'cd /; rm -rf "$dir"' EXIT

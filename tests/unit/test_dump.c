@@ -47,6 +47,23 @@ static struct qcbm_dump *dump_fixture(const char *name)
     return dump;
 }
 
+/* All of one part. */
+static void show(struct qcbm_dump *dump, enum qcbm_dump_kind part, struct items *got)
+{
+    struct qcbm_error err = { 0 };
+
+    *got = (struct items){ .n = 0 };
+    assert_ok(qcbm_dump_part(dump, part, 0, UINT64_MAX, add_item, got, NULL, &err), &err);
+}
+
+static void show_fixture(const char *name, enum qcbm_dump_kind part, struct items *got)
+{
+    struct qcbm_dump *dump = dump_fixture(name);
+
+    show(dump, part, got);
+    qcbm_dump_close(dump);
+}
+
 /* The places are those of the bytes that QEMU wrote. */
 static void tables_are_shown_entry_by_entry(void **state)
 {
@@ -80,38 +97,31 @@ static void tables_are_shown_entry_by_entry(void **state)
 
 static void the_header_begins_with_the_magic_and_ends_with_its_length(void **state)
 {
-    struct qcbm_dump *dump = dump_fixture("tiny-plain");
-    struct items got = { .n = 0 };
-    struct qcbm_error err = { 0 };
+    struct items got;
 
     (void)state;
-    assert_ok(qcbm_dump_part(dump, QCBM_DUMP_HEADER, 0, UINT64_MAX, add_item, &got, NULL, &err), &err);
+    show_fixture("tiny-plain", QCBM_DUMP_HEADER, &got);
     assert_int_equal(got.n, 19);
     assert_ptr_equal(strstr(got.text, "magic@0=0x514649fb version@0x4=0x3 backing_file_offset@0x8="), got.text);
     assert_non_null(strstr(got.text, "size@0x18=0x10000 "));
     assert_non_null(strstr(got.text, "autoclear_features@0x58=0x1 "));
     assert_non_null(strstr(got.text, "header_length@0x64=0x70 "));
-    qcbm_dump_close(dump);
 }
 
 static void bitmaps_are_shown_with_their_names(void **state)
 {
-    struct qcbm_dump *dump = dump_fixture("tiny-plain");
-    struct items got = { .n = 0 };
-    struct qcbm_error err = { 0 };
+    struct items got;
 
     (void)state;
-    assert_ok(qcbm_dump_part(dump, QCBM_DUMP_BITMAPS, 0, UINT64_MAX, add_item, &got, NULL, &err), &err);
+    show_fixture("tiny-plain", QCBM_DUMP_BITMAPS, &got);
     assert_non_null(strstr(got.text, "bitmap_directory_offset@0x88=0x2800 "));
     assert_non_null(strstr(got.text, "name@0x2818=b0 "));
     assert_non_null(strstr(got.text, "name@0x2838=b1"));
-    qcbm_dump_close(dump);
 }
 
 static void what_breaks_a_rule_is_shown_and_marked(void **state)
 {
-    struct qcbm_error err = { 0 };
-    struct items got = { .n = 0 };
+    struct items got;
     struct qcbm_dump *dump;
     size_t len;
     uint8_t *bytes = fixture_load("tiny-plain", &len);
@@ -119,7 +129,7 @@ static void what_breaks_a_rule_is_shown_and_marked(void **state)
     (void)state;
     be64_store(bytes + 0x608, 0x8000000000001201);
     dump = open_dump(bytes, len);
-    assert_ok(qcbm_dump_part(dump, QCBM_DUMP_L1, 0, UINT64_MAX, add_item, &got, NULL, &err), &err);
+    show(dump, QCBM_DUMP_L1, &got);
     assert_string_equal(got.text, "l1-entry@0x600=0x8000000000000800 l1-entry@0x608=0x8000000000001201!");
     qcbm_dump_close(dump);
     free(bytes);
@@ -137,7 +147,7 @@ static void without_a_cluster_size_there_is_the_header_alone(void **state)
     (void)state;
     be32_store(bytes + 20, 63);
     dump = open_dump(bytes, len);
-    assert_ok(qcbm_dump_part(dump, QCBM_DUMP_HEADER, 0, UINT64_MAX, add_item, &got, NULL, &err), &err);
+    show(dump, QCBM_DUMP_HEADER, &got);
     assert_non_null(strstr(got.text, "cluster_bits@0x14=0x3f!"));
     for (int part = QCBM_DUMP_L1; part <= QCBM_DUMP_REFCOUNTS; part++)
         assert_int_equal(qcbm_dump_part(dump, (enum qcbm_dump_kind)part, 0, UINT64_MAX, add_item, &got, NULL, &err),

@@ -91,34 +91,44 @@ static void check_extents(struct qcbm_image *img, struct qcbm_extents *x, unsign
     assert_int_equal(seen, all.n);
 }
 
+/* @look at random images, with the seed of each. */
+static void look_at_images(uint64_t first, void (*look)(struct qcbm_image *img, uint64_t number))
+{
+    for (uint64_t number = first; number < 400; number += 7) {
+        struct image_builder b;
+        struct qcbm_image *img;
+
+        seed = number;
+        build_random(&b);
+        img = build_open(&b, 0);
+        look(img, number);
+        qcbm_close(img);
+        build_free(&b);
+    }
+}
+
+static void look_at_extents(struct qcbm_image *img, uint64_t number)
+{
+    struct qcbm_extents_options o = QCBM_EXTENTS_OPTIONS_INIT;
+    struct qcbm_error err = { 0 };
+    struct qcbm_extents *x;
+
+    o.flags = number % 2 ? QCBM_EXTENTS_ZERO : 0;
+    assert_ok(qcbm_extents_open(img, "b", &o, &x, &err), &err);
+    check_extents(img, x, o.flags, 0, 0);
+    for (unsigned i = 0; i < 8; i++)
+        check_extents(img, x, o.flags, random_below(SIZE), 0);
+    check_extents(img, x, o.flags, SIZE - 1, 1);
+    check_extents(img, x, o.flags, SIZE, 1);
+    check_extents(img, x, o.flags, UINT64_MAX, 3);
+    check_extents(img, x, o.flags, SIZE / 2, 1);
+    qcbm_extents_close(x);
+}
+
 static void pages_of_extents_are_what_the_callback_gets(void **state)
 {
     (void)state;
-    for (seed = 1; seed < 400; seed += 7) {
-        unsigned flags = seed % 2 ? QCBM_EXTENTS_ZERO : 0;
-        struct qcbm_extents_options o = QCBM_EXTENTS_OPTIONS_INIT;
-        struct qcbm_extents *x;
-        struct image_builder b;
-        struct qcbm_image *img;
-        struct qcbm_error err = { 0 };
-        uint64_t kept = seed;
-
-        build_random(&b);
-        img = build_open(&b, 0);
-        o.flags = flags;
-        assert_ok(qcbm_extents_open(img, "b", &o, &x, &err), &err);
-        check_extents(img, x, flags, 0, 0);
-        for (unsigned i = 0; i < 8; i++)
-            check_extents(img, x, flags, random_below(SIZE), 0);
-        check_extents(img, x, flags, SIZE - 1, 1);
-        check_extents(img, x, flags, SIZE, 1);
-        check_extents(img, x, flags, UINT64_MAX, 3);
-        check_extents(img, x, flags, SIZE / 2, 1);
-        qcbm_extents_close(x);
-        qcbm_close(img);
-        build_free(&b);
-        seed = kept;
-    }
+    look_at_images(1, look_at_extents);
 }
 
 /* ---- the map ---- */
@@ -171,30 +181,26 @@ static void check_map(struct qcbm_chain *chain, uint64_t from, size_t n)
     assert_int_equal(seen, all.n);
 }
 
+static void look_at_map(struct qcbm_image *img, uint64_t number)
+{
+    struct qcbm_error err = { 0 };
+    struct qcbm_chain *chain;
+
+    (void)number;
+    assert_ok(qcbm_chain_open(img, &chain, &err), &err);
+    check_map(chain, 0, 0);
+    for (unsigned i = 0; i < 8; i++)
+        check_map(chain, random_below(SIZE), 0);
+    check_map(chain, SIZE - 1, 1);
+    check_map(chain, UINT64_MAX, 1);
+    check_map(chain, 0, 1);
+    qcbm_chain_close(chain);
+}
+
 static void pages_of_the_map_are_what_the_callback_gets(void **state)
 {
     (void)state;
-    for (seed = 2; seed < 400; seed += 7) {
-        struct qcbm_chain *chain;
-        struct image_builder b;
-        struct qcbm_image *img;
-        struct qcbm_error err = { 0 };
-        uint64_t kept = seed;
-
-        build_random(&b);
-        img = build_open(&b, 0);
-        assert_ok(qcbm_chain_open(img, &chain, &err), &err);
-        check_map(chain, 0, 0);
-        for (unsigned i = 0; i < 8; i++)
-            check_map(chain, random_below(SIZE), 0);
-        check_map(chain, SIZE - 1, 1);
-        check_map(chain, UINT64_MAX, 1);
-        check_map(chain, 0, 1);
-        qcbm_chain_close(chain);
-        qcbm_close(img);
-        build_free(&b);
-        seed = kept;
-    }
+    look_at_images(2, look_at_map);
 }
 
 /* What comes before an entry that cannot be read is a page, and the entry is the error of the next one. */

@@ -1,29 +1,9 @@
 /* test_progress.c - long calls tell how far they are, in one form, and end where the caller asks for it
  * SPDX-License-Identifier: MIT */
 #include "undo_unit.h"
+#include "watch_unit.h"
 
 #include "base/progress.h"
-
-struct watch {
-    struct qcbm_progress to;
-    uint64_t calls, stop_at, last, total;
-};
-
-static int watch(void *opaque, uint64_t done, uint64_t total)
-{
-    struct watch *w = opaque;
-
-    assert_true(done >= w->last && done <= total);
-    assert_true(w->calls == 0 || total == w->total);
-    w->last = done;
-    w->total = total;
-    return ++w->calls == w->stop_at;
-}
-
-static void watch_begin(struct watch *w, uint64_t stop_at)
-{
-    *w = (struct watch){ .to = { watch, w }, .stop_at = stop_at };
-}
 
 /* ---- the helper ---- */
 

@@ -1,5 +1,6 @@
 /* test_q2_l1l2.c - every row of the tables of L1, L2, subcluster and compressed entries
  * SPDX-License-Identifier: MIT */
+#include "geometry_unit.h"
 #include "unit.h"
 
 #include "format/q2_l1l2.h"
@@ -7,21 +8,6 @@
 #define COPIED Q2_ENTRY_COPIED
 #define COMPRESSED Q2_L2_COMPRESSED
 #define OFF UINT64_C(0x50000) /* a cluster of 64 KiB */
-
-enum { V2 = 1, EXT = 2, DATA_FILE = 4 };
-
-static struct q2_geometry geometry(uint32_t cluster_bits, unsigned kind)
-{
-    struct q2_header h = { .version = kind & V2 ? 2 : 3, .cluster_bits = cluster_bits, .refcount_order = 4 };
-    struct q2_geometry g;
-
-    if (kind & EXT)
-        h.incompatible |= QCBM_INCOMPAT_EXTENDED_L2;
-    if (kind & DATA_FILE)
-        h.incompatible |= QCBM_INCOMPAT_DATA_FILE;
-    q2_geometry_derive(&h, &g);
-    return g;
-}
 
 static void l1_entry_rows(void **state)
 {

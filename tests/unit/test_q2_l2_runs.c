@@ -1,5 +1,6 @@
 /* test_q2_l2_runs.c - the runs of a table, against the parser of single entries
  * SPDX-License-Identifier: MIT */
+#include "geometry_unit.h"
 #include "unit.h"
 
 #include "base/bytes.h"
@@ -7,21 +8,6 @@
 #include "format/q2_l2_runs.h"
 
 #define FILE_END (UINT64_C(4) << 20)
-
-enum { EXT = 1, DATA_FILE = 2, V2 = 4 };
-
-static struct q2_geometry geometry(uint32_t cluster_bits, unsigned kind)
-{
-    struct q2_header h = { .version = kind & V2 ? 2 : 3, .cluster_bits = cluster_bits, .refcount_order = 4 };
-    struct q2_geometry g;
-
-    if (kind & EXT)
-        h.incompatible |= QCBM_INCOMPAT_EXTENDED_L2;
-    if (kind & DATA_FILE)
-        h.incompatible |= QCBM_INCOMPAT_DATA_FILE;
-    q2_geometry_derive(&h, &g);
-    return g;
-}
 
 /* Mostly the cluster behind the one before; zeros, flags, the end of the file and noise between. */
 static uint64_t next_entry(const struct q2_geometry *g, uint64_t before, uint64_t *seed)

@@ -1,6 +1,7 @@
 /* test_synth.c - allocated clusters into a bitmap: options, other images, chains, damage
  * SPDX-License-Identifier: MIT */
 #include "synth_image_unit.h"
+#include "watch_unit.h"
 
 #define AUTO 2u
 #define IN_USE 1u
@@ -390,22 +391,6 @@ static void a_reading_handle_can_plan_but_not_commit(void **state)
     assert_true(sum.writes > 0 && sum.clusters_allocated == 3);
     qcbm_edit_free(edit);
     assert_untouched(&t->s, &t->b);
-}
-
-struct watch {
-    uint64_t calls, last, total;
-    uint64_t stop_at; /* call, from 1 */
-};
-
-static int watch(void *opaque, uint64_t done, uint64_t total)
-{
-    struct watch *w = opaque;
-
-    assert_true(done >= w->last && done <= total);
-    assert_true(w->calls == 0 || total == w->total);
-    w->last = done;
-    w->total = total;
-    return ++w->calls == w->stop_at;
 }
 
 static void progress_ends_at_the_total_and_may_stop_the_job(void **state)

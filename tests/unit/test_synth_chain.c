@@ -131,6 +131,23 @@ static int synth_file(const struct temp_dir *d, const char *top, const char *sin
     return ret;
 }
 
+/* A chain of four layers with these sizes and a cluster of data each, where it is not UINT64_MAX; from the base to the
+ * top. */
+static void synth_of_four(const uint64_t *sizes, const uint64_t *at, const char *since, char *dirty,
+                          struct qcbm_synth_summary *sum)
+{
+    static const char *const names[] = { "base", "low", "mid", "top" };
+    struct temp_dir d;
+    struct qcbm_error err = { 0 };
+    char note[512];
+
+    temp_dir_make(&d);
+    for (unsigned i = 0; i < 4; i++)
+        write_layer(&d, names[i], sizes[i], i ? names[i - 1] : NULL, at[i]);
+    assert_ok(synth_file(&d, "top", since, 0, dirty, sum, note, &err), &err);
+    temp_dir_remove(&d);
+}
+
 static void since_counts_the_layers_above_the_base(void **state)
 {
     static const struct {
@@ -143,23 +160,16 @@ static void since_counts_the_layers_above_the_base(void **state)
         { "base", "4096-4608 8192-8704 12288-12800", 3 },
     };
     struct qcbm_synth_summary sum;
-    char dirty[512], note[512];
+    char dirty[512];
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct temp_dir d;
-        struct qcbm_error err = { 0 };
+        static const uint64_t sizes[] = { KIB(64), KIB(64), KIB(64), KIB(64) }, at[] = { 0, KIB(4), KIB(8), KIB(12) };
 
-        temp_dir_make(&d);
-        write_layer(&d, "base", KIB(64), NULL, 0);
-        write_layer(&d, "low", KIB(64), "base", KIB(4));
-        write_layer(&d, "mid", KIB(64), "low", KIB(8));
-        write_layer(&d, "top", KIB(64), "mid", KIB(12));
-        assert_ok(synth_file(&d, "top", cases[i].since, 0, dirty, &sum, note, &err), &err);
+        synth_of_four(sizes, at, cases[i].since, dirty, &sum);
         assert_string_equal(dirty, cases[i].dirty);
         assert_int_equal(sum.layers, cases[i].layers);
         assert_int_equal(sum.notes, 0);
-        temp_dir_remove(&d);
     }
 }
 
@@ -167,40 +177,33 @@ static void since_counts_the_layers_above_the_base(void **state)
 static void a_short_layer_makes_dirty_what_it_hides(void **state)
 {
     static const struct {
-        uint64_t base, low, mid, top;
+        uint64_t sizes[4]; /* from the base to the top */
         const char *dirty; /* no layer but the base has data */
     } cases[] = {
-        { KIB(64), KIB(64), KIB(32), KIB(64), "32768-65536" },
-        { KIB(64), KIB(32), KIB(64), KIB(64), "32768-65536" },
-        { KIB(64), KIB(16), KIB(32), KIB(64), "16384-65536" },
-        { KIB(64), KIB(64), KIB(32), KIB(48), "32768-49152" },
-        { KIB(32), KIB(16), KIB(64), KIB(64), "16384-32768" },
-        { KIB(32), KIB(64), KIB(16), KIB(64), "16384-65536" },       /* low is as long as 64, mid hides it */
-        { KIB(32), KIB(32), KIB(32), KIB(64), "" },                  /* grown at the top only */
-        { KIB(32), KIB(64), KIB(64), KIB(64), "" },                  /* grown further down */
-        { KIB(64), KIB(64), KIB(64), KIB(32), "" },                  /* the top is the shortest */
-        { KIB(64), KIB(32) + 100, KIB(64), KIB(64), "32768-65536" }, /* QEMU cuts the odd bytes off */
+        { { KIB(64), KIB(64), KIB(32), KIB(64) }, "32768-65536" },
+        { { KIB(64), KIB(32), KIB(64), KIB(64) }, "32768-65536" },
+        { { KIB(64), KIB(16), KIB(32), KIB(64) }, "16384-65536" },
+        { { KIB(64), KIB(64), KIB(32), KIB(48) }, "32768-49152" },
+        { { KIB(32), KIB(16), KIB(64), KIB(64) }, "16384-32768" },
+        { { KIB(32), KIB(64), KIB(16), KIB(64) }, "16384-65536" },       /* low is as long as 64, mid hides it */
+        { { KIB(32), KIB(32), KIB(32), KIB(64) }, "" },                  /* grown at the top only */
+        { { KIB(32), KIB(64), KIB(64), KIB(64) }, "" },                  /* grown further down */
+        { { KIB(64), KIB(64), KIB(64), KIB(32) }, "" },                  /* the top is the shortest */
+        { { KIB(64), KIB(32) + 100, KIB(64), KIB(64) }, "32768-65536" }, /* QEMU cuts the odd bytes off */
         /* it cuts them off a qcow2 layer, and fills them up of a raw one: the shorter may be the longer */
-        { KIB(32) + 100, KIB(32) + 200, KIB(64), KIB(64), "32768-33280" },
+        { { KIB(32) + 100, KIB(32) + 200, KIB(64), KIB(64) }, "32768-33280" },
     };
     struct qcbm_synth_summary sum;
-    char dirty[512], note[512];
+    char dirty[512];
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct temp_dir d;
-        struct qcbm_error err = { 0 };
+        static const uint64_t at[] = { 0, UINT64_MAX, UINT64_MAX, UINT64_MAX };
 
-        temp_dir_make(&d);
-        write_layer(&d, "base", cases[i].base, NULL, 0);
-        write_layer(&d, "low", cases[i].low, "base", UINT64_MAX);
-        write_layer(&d, "mid", cases[i].mid, "low", UINT64_MAX);
-        write_layer(&d, "top", cases[i].top, "mid", UINT64_MAX);
-        assert_ok(synth_file(&d, "top", "base", 0, dirty, &sum, note, &err), &err);
+        synth_of_four(cases[i].sizes, at, "base", dirty, &sum);
         if (strcmp(dirty, cases[i].dirty) != 0)
             print_error("case %zu\n", i);
         assert_string_equal(dirty, cases[i].dirty);
-        temp_dir_remove(&d);
     }
 }
 

@@ -2,30 +2,6 @@
  * SPDX-License-Identifier: MIT */
 #include "undo_ground.h"
 
-static uint8_t *read_file(const char *path, size_t *len)
-{
-    int fd = open(path, O_RDONLY);
-    uint8_t *bytes;
-
-    assert_true(fd >= 0);
-    *len = (size_t)lseek(fd, 0, SEEK_END);
-    bytes = malloc(*len + 1);
-    assert_non_null(bytes);
-    assert_int_equal(pread(fd, bytes, *len, 0), *len);
-    close(fd);
-    return bytes;
-}
-
-static void write_file(const char *path, const uint8_t *bytes, size_t len)
-{
-    int fd = open(path, O_CREAT | O_WRONLY, 0600); /* O_TRUNC would have some file systems flush at close */
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, bytes, len), len);
-    assert_int_equal(ftruncate(fd, (off_t)len), 0);
-    close(fd);
-}
-
 /* ---- refused: the undo file ---- */
 
 static void every_byte_of_the_undo_file_is_guarded(void **state)

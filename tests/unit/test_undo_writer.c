@@ -14,29 +14,6 @@ struct ground {
     struct image_builder b;
 };
 
-static uint8_t *read_file(const char *path, size_t *len)
-{
-    int fd = open(path, O_RDONLY);
-    uint8_t *bytes;
-
-    assert_true(fd >= 0);
-    *len = (size_t)lseek(fd, 0, SEEK_END);
-    bytes = malloc(*len + 1);
-    assert_non_null(bytes);
-    assert_int_equal(pread(fd, bytes, *len, 0), *len);
-    close(fd);
-    return bytes;
-}
-
-static void write_file(const char *path, const uint8_t *bytes, size_t len)
-{
-    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, bytes, len), len);
-    close(fd);
-}
-
 /* Let @path be written @seconds after @other. */
 static void set_written(const char *path, const char *other, time_t seconds)
 {
