@@ -56,7 +56,6 @@ bitmap_salvage: interop/repair.py
 bitmap_judge: interop/repair.py
 bitmap_mend: interop/repair.py
 bitmap_shield: interop/repair.py
-repair: interop/repair.py
 repair_bitmaps: interop/repair.py
 repair_step: interop/repair.py
 repair_look: interop/repair_mutations.py

@@ -211,7 +211,8 @@ OP(revive)
     int ret = qcbm_edit_revive(edit, "b0", 0, NULL, NULL, err);
 
     UNUSED(img), UNUSED(path);
-    return ret == QCBM_E_ARG || ret == QCBM_E_UNSUPPORTED ? OP_NOT_HERE : ret; /* it is not in use, or a raw data file */
+    return ret == QCBM_E_ARG || ret == QCBM_E_UNSUPPORTED ? OP_NOT_HERE
+                                                          : ret; /* it is not in use, or a raw data file */
 }
 
 OP(revive_trusted)

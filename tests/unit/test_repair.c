@@ -1,0 +1,130 @@
+/* test_repair.c - repairs of bitmaps: what is provable stays, what is not is dirty, a dry run writes nothing
+ * SPDX-License-Identifier: MIT */
+#include "edit_unit.h"
+
+#include "base/bytes.h"
+
+struct told {
+    unsigned n;
+    char codes[256];
+};
+
+static int on_row(void *opaque, const struct qcbm_repair_row *row)
+{
+    struct told *t = opaque;
+    size_t n = strlen(t->codes);
+
+    t->n++;
+    snprintf(t->codes + n, sizeof(t->codes) - n, "%s%s", n ? " " : "", row->code);
+    return 0;
+}
+
+static struct qcbm_repair_result repair(struct session *s, enum qcbm_repair_level level, unsigned flags,
+                                        const char *codes)
+{
+    struct qcbm_repair_options o = QCBM_REPAIR_OPTIONS_INIT;
+    struct qcbm_error err = { 0 };
+    struct qcbm_repair_result r;
+    struct told told = { 0 };
+
+    o.level = level;
+    o.flags = flags;
+    o.row = on_row;
+    o.opaque = &told;
+    assert_ok(qcbm_repair(s->img, &o, &r, sizeof(r), &err), &err);
+    assert_string_equal(told.codes, codes);
+    assert_int_equal(told.n, r.rows);
+    return r;
+}
+
+static int add_dirty(void *opaque, const struct qcbm_extent *e)
+{
+    *(uint64_t *)opaque += e->dirty ? e->length : 0;
+    return 0;
+}
+
+static uint64_t dirty_bytes(struct session *s, const char *name)
+{
+    struct qcbm_error err = { 0 };
+    uint64_t sum = 0;
+
+    assert_ok(qcbm_bitmap_extents(s->img, name, 0, add_dirty, &sum, &err), &err);
+    return sum;
+}
+
+static void flags_that_qemu_refuses_cost_no_bit(void **state)
+{
+    struct image_builder b;
+    struct session s;
+
+    (void)state;
+    build_abc(&b);
+    be32_store(b.bytes + b.bitmaps[0].entry + 12, AUTO | 16);
+    session_on(&s, b.bytes, b.len, QCBM_OPEN_WRITE);
+    assert_true(repair(&s, QCBM_REPAIR_BITMAPS, QCBM_REPAIR_DRY_RUN, "bitmap-rescued bitmap-revived").writes > 0);
+    assert_memory_equal(session_bytes(&s, &b.len), b.bytes, b.len);
+    (void)repair(&s, QCBM_REPAIR_BITMAPS, 0, "bitmap-rescued bitmap-revived");
+    assert_stored(&s, "a2 b0 c2");
+    assert_int_equal(dirty_bytes(&s, "a"), 512);
+    assert_int_equal(dirty_bytes(&s, "b"), 4096);
+    assert_int_equal(repair(&s, QCBM_REPAIR_BITMAPS, 0, "").writes, 0);
+    session_close(&s);
+    build_free(&b);
+}
+
+static void a_bad_table_entry_is_dirty(void **state)
+{
+    struct image_builder b;
+    struct session s;
+
+    (void)state;
+    build_abc(&b);
+    be64_store(b.bytes + b.bitmaps[1].table, 0x1001);
+    session_on(&s, b.bytes, b.len, QCBM_OPEN_WRITE);
+    (void)repair(&s, QCBM_REPAIR_BITMAPS, 0, "bitmap-superset bitmap-revived");
+    assert_int_equal(dirty_bytes(&s, "a"), 512);
+    assert_int_equal(dirty_bytes(&s, "b"), KIB(64));
+    session_close(&s);
+    build_free(&b);
+}
+
+static void a_bitmap_in_use_has_what_is_allocated(void **state)
+{
+    struct image_builder b;
+    struct session s;
+
+    (void)state;
+    build_abc(&b);
+    session_on(&s, b.bytes, b.len, QCBM_OPEN_WRITE);
+    (void)repair(&s, QCBM_REPAIR_ALL, 0, "bitmap-revived");
+    assert_int_equal(dirty_bytes(&s, "c"), 512); /* one cluster of data, at 0 */
+    session_close(&s);
+    build_free(&b);
+}
+
+static void what_has_no_name_is_gone_and_told(void **state)
+{
+    struct image_builder b;
+    struct session s;
+
+    (void)state;
+    build_abc(&b);
+    memset(b.bytes + b.directory, 0, 512);
+    session_on(&s, b.bytes, b.len, QCBM_OPEN_WRITE);
+    (void)repair(&s, QCBM_REPAIR_BITMAPS, 0, "bitmap-directory");
+    assert_int_equal(bitmap_count(s.img), 0);
+    session_close(&s);
+    build_free(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(flags_that_qemu_refuses_cost_no_bit),
+        cmocka_unit_test(a_bad_table_entry_is_dirty),
+        cmocka_unit_test(a_bitmap_in_use_has_what_is_allocated),
+        cmocka_unit_test(what_has_no_name_is_gone_and_told),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
