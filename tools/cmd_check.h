@@ -54,6 +54,9 @@ struct check_report {
     uint64_t seen[CHECK_MAX_KINDS];           /* findings of each problem so far */
     struct check_kind kinds[CHECK_MAX_KINDS]; /* that occurred */
     size_t n_kinds;
+    char *again; /* lines on refcounts that QEMU tells once more when it repairs them, one after the other */
+    size_t again_len, again_capacity;
+    bool others;       /* there are corruptions besides COPIED flags, or leaks that stay */
     bool stays_silent; /* QEMU gives up here: findings on stderr, but no totals */
     bool strict;       /* one of them is a reason for the exit code of --strict */
 };
@@ -62,6 +65,9 @@ struct check_report {
 int check_report_finding(void *report, const struct qcbm_check_finding *f);
 int check_report_kind(void *report, const struct qcbm_check_kind *kind);
 void check_report_clear(struct check_report *r);
+
+/* Refcounts are being repaired: tell those lines again, with another first word, that begin with @word. */
+void check_report_again(struct check_report *r, const char *word);
 
 /* Tell findings that were kept for later. */
 void check_report_tell(struct check_report *r);

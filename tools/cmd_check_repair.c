@@ -61,6 +61,7 @@ static char *copy(const char *text)
 static int on_row(void *opaque, const struct qcbm_repair_row *row)
 {
     struct check_repairs *r = ((struct repairing *)opaque)->repairs;
+    struct check_report *first = ((struct repairing *)opaque)->first;
     size_t capacity = r->capacity ? 2 * r->capacity : 16;
 
     if (r->n_rows == r->capacity) {
@@ -74,6 +75,11 @@ static int on_row(void *opaque, const struct qcbm_repair_row *row)
     r->rows[r->n_rows++] =
         (struct check_repair){ *row,           copy(row->code), copy(row->bitmap), copy(row->done), copy(row->kept),
                                copy(row->lost) };
+    first->others |= strcmp(row->code, "leaks-kept") == 0;
+    if (strcmp(row->code, "leaks-freed") == 0)
+        check_report_again(first, "Leaked");
+    if (strcmp(row->code, "refcounts-raised") == 0)
+        check_report_again(first, "ERROR");
     mend_print_row(row, r->dry_run ? "would repair:" : "repair:");
     return 0;
 }

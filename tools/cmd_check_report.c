@@ -10,7 +10,7 @@
 #include "colour.h"
 #include "qemu_text.h"
 
-enum { MAX_LISTED = 4096 /* of a kind */ };
+enum { MAX_LISTED = 4096 /* of a kind */, MAX_AGAIN = 16 << 20 /* bytes */ };
 
 int check_report_kind(void *opaque, const struct qcbm_check_kind *kind)
 {
@@ -86,12 +86,65 @@ static void print_repairing(const char *message)
     print_line(line, TONE_NOTE);
 }
 
+static bool is_refcount(uint32_t id)
+{
+    return id == QCBM_PROBLEM_CLUSTER_LEAKED || id == QCBM_PROBLEM_REFCOUNT_TOO_LOW || id == QCBM_PROBLEM_REFCOUNT_ZERO;
+}
+
+static bool is_copied(uint32_t id)
+{
+    return id == QCBM_PROBLEM_COPIED_L1 || id == QCBM_PROBLEM_COPIED_L2;
+}
+
+static void keep_for_again(struct check_report *r, const char *message)
+{
+    size_t n = strlen(message) + 1;
+
+    if (r->again_len + n > MAX_AGAIN)
+        return;
+    if (r->again_len + n > r->again_capacity) {
+        char *grown = realloc(r->again, 2 * (r->again_len + n));
+
+        if (!grown)
+            return;
+        r->again = grown;
+        r->again_capacity = 2 * (r->again_len + n);
+    }
+    memcpy(r->again + r->again_len, message, n);
+    r->again_len += n;
+}
+
+void check_report_again(struct check_report *r, const char *word)
+{
+    for (size_t at = 0; at < r->again_len; at += strlen(r->again + at) + 1)
+        if (strncmp(r->again + at, word, strlen(word)) == 0)
+            print_repairing(r->again + at);
+}
+
+/* Is it told in QEMU's word for what it repairs? Refcounts are told twice, see check_report_again(). */
+static bool tells_repair(struct check_report *r, const struct qcbm_check_finding *f)
+{
+    const struct qcbm_problem *problem = f->problem;
+
+    if (r->repairs != QCBM_REPAIR_NONE && is_refcount(problem->id))
+        keep_for_again(r, f->message);
+    if (problem->severity == QCBM_CHECK_CORRUPTION || problem->severity == QCBM_CHECK_FAULT)
+        r->others |= !is_copied(problem->id);
+    if (is_refcount(problem->id))
+        return false;
+    if (r->repairs == QCBM_REPAIR_LEAKS && is_copied(problem->id))
+        return !r->others;
+    return is_mended(r->repairs, problem);
+}
+
 static void tell(struct check_report *r, const struct qcbm_check_finding *f)
 {
+    bool repairs = tells_repair(r, f);
+
     if (f->problem->id == QCBM_PROBLEM_SNAPSHOT_TABLE) {
         r->stays_silent = true;
         cmd_error("%s", f->message);
-    } else if (f->problem->qemu_text && is_mended(r->repairs, f->problem)) {
+    } else if (f->problem->qemu_text && repairs) {
         print_repairing(f->message);
     } else if (f->problem->qemu_text) {
         print_line(f->message, f->problem->severity == QCBM_CHECK_LEAK ? TONE_WARNING : TONE_ERROR);
@@ -130,6 +183,7 @@ void check_report_clear(struct check_report *r)
     for (size_t i = 0; i < r->n_listed; i++)
         free(r->listed[i].message);
     free(r->listed);
+    free(r->again);
     for (size_t i = 0; i < r->n_kinds; i++)
         free(r->kinds[i].cure);
 }

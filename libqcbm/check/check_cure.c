@@ -20,12 +20,10 @@
 #include "check/check.h"
 
 enum way {
-    WAY_CHECK,   /* qemu-img check -r: the only one of which the JSON names the level */
-    WAY_OPEN,    /* a read-write open */
-    WAY_DROP,    /* the same, to drop what is stale; then check -r */
-    WAY_EXPORT,  /* bitmaps out, check -r, bitmaps in */
-    WAY_BITMAPS, /* first the problems of the bitmaps themselves */
-    WAY_COPY     /* no program repairs it and keeps all: read it out */
+    WAY_CHECK,  /* qemu-img check -r: the only one of which the JSON names the level */
+    WAY_OPEN,   /* a read-write open */
+    WAY_REPAIR, /* qcbm check -r: QEMU's own would lose something, or does not know how */
+    WAY_BITMAPS /* first the problems of the bitmaps themselves */
 };
 
 #define OPEN "'qemu-io -f qcow2 -c \"read 0 512\" FILE'"
@@ -113,21 +111,15 @@ static bool has_any(const struct check *c, bool (*is)(enum qcbm_problem_id id))
 static enum way choose(const struct check *c)
 {
     bool loses = qcbmi_check_repair_loses_snapshots(c), bad_bitmaps = has_any(c, is_of_bitmaps);
+    uint64_t marks = c->img->h.incompatible & (QCBM_INCOMPAT_CORRUPT | QCBM_INCOMPAT_DIRTY);
 
     if (has_any(c, is_beyond_repair))
-        return WAY_COPY;
-    if (c->img->h.incompatible & QCBM_INCOMPAT_CORRUPT)
-        return loses || bad_bitmaps ? WAY_COPY : WAY_CHECK;
-    if (c->img->h.incompatible & QCBM_INCOMPAT_DIRTY)
-        return bad_bitmaps ? WAY_COPY : WAY_OPEN;
+        return WAY_REPAIR;
     if (bad_bitmaps)
-        return WAY_BITMAPS;
-    if (!loses)
-        return WAY_CHECK;
-    if (!has_bitmaps(c))
-        return WAY_DROP;
-    /* Nothing may be allocated where used clusters are free. */
-    return c->met[QCBM_PROBLEM_REFCOUNT_ZERO] ? WAY_COPY : WAY_EXPORT;
+        return marks ? WAY_REPAIR : WAY_BITMAPS;
+    if (marks == QCBM_INCOMPAT_DIRTY)
+        return WAY_OPEN;
+    return loses ? WAY_REPAIR : WAY_CHECK;
 }
 
 bool qcbmi_check_keeps_leaks(const struct check *c)
@@ -196,16 +188,9 @@ static void say_copy(const struct check *c, struct text *t)
         say(t, "; the copy has zeros, without an error, where what is lost was mapped: restore that from a backup");
 }
 
-/* qcbm does not write beside an entry that it cannot read. */
-static const char *taken_out(const struct check *c)
-{
-    return c->met[QCBM_PROBLEM_L2_PREALLOC_UNALIGNED] ? "'qemu-img bitmap --remove FILE BITMAP' for each bitmap"
-                                                      : "'qcbm bitmap --prune \"*\" FILE'";
-}
-
 static void say_way(const struct check *c, struct text *t)
 {
-    const char *level = has_any(c, is_corruption) ? "all" : "leaks";
+    const char *level = has_any(c, is_corruption) || has_any(c, is_beyond_repair) ? "all" : "leaks";
 
     switch (choose(c)) {
     case WAY_CHECK:
@@ -214,37 +199,14 @@ static void say_way(const struct check *c, struct text *t)
     case WAY_OPEN:
         say(t, OPEN ": when it is opened for writing QEMU repairs it, and keeps snapshots and bitmaps");
         break;
-    case WAY_DROP:
-        say(t,
-            "first " OPEN ", which drops what is stale, then 'qemu-img check FILE -r %s': in one step it would "
-            "delete the snapshots",
-            level);
-        break;
-    case WAY_EXPORT:
-        say(t,
-            "%sqemu-img's repair would delete the snapshots of an image that has bitmaps, so take these out for the "
-            "time, step by step, and stop where one fails: "
-            "'qcbm bitmap --export OUT FILE BITMAP' for each bitmap, then %s, then 'qemu-img check FILE -r %s', then "
-            "'qcbm bitmap --import OUT FILE BITMAP' for each bitmap",
-            c->met[QCBM_PROBLEM_BITMAP_IN_USE] ? "first the bitmaps in use, see bitmap-in-use; " : "", taken_out(c),
+    case WAY_REPAIR:
+        say(t, "'qcbm check -r %s FILE': it keeps snapshots and bitmaps, and with '--undo UNDO' can be taken back",
             level);
         break;
     case WAY_BITMAPS:
         say(t, "first solve the problems of the bitmaps, then check again: as they are, a repair would lose bits");
         break;
-    case WAY_COPY:
-        say_copy(c, t);
     }
-}
-
-/* No program of QEMU's opens the image for anything else. The snapshots before the bad entry survive only without bitmaps. */
-static void say_of_snapshot_table(const struct check *c, struct text *t)
-{
-    say(t,
-        "keep the file, and work on a copy of it: 'cp FILE COPY', 'qemu-img check COPY -r all' gives up the snapshots "
-        "that cannot be read, and keeps the disk as it is now");
-    if (has_bitmaps(c))
-        say(t, " and the bitmaps");
 }
 
 static void say_of_leaks(const struct check *c, struct text *t)
@@ -291,9 +253,6 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
 
     to[0] = '\0';
     switch (id) {
-    case QCBM_PROBLEM_SNAPSHOT_TABLE:
-        say_of_snapshot_table(c, &t);
-        break;
     case QCBM_PROBLEM_CLUSTER_LEAKED:
         say_of_leaks(c, &t);
         break;
@@ -305,6 +264,7 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
         say(&t, "widen the refcounts, 'qemu-img amend -f qcow2 -o refcount_bits=64 FILE', or ");
         say_copy(c, &t);
         break;
+    case QCBM_PROBLEM_SNAPSHOT_TABLE:
     case QCBM_PROBLEM_SNAPSHOT_INCOMPLETE:
     case QCBM_PROBLEM_L2_PREALLOC_UNALIGNED:
     case QCBM_PROBLEM_REFTABLE_RESERVED:

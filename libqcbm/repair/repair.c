@@ -38,7 +38,7 @@ static const struct qcbmi_repair_step steps[] = {
     { AT(ALL), false, qcbmi_repair_refcounts },
     { AT(ALL) | AT(BITMAPS), false, qcbmi_repair_bitmaps },
     { AT(ALL) | AT(LEAKS), false, qcbmi_repair_leaks },
-    { AT(ALL), false, qcbmi_repair_copied },
+    { AT(ALL) | AT(LEAKS), false, qcbmi_repair_copied },
     { AT(ALL), true, qcbmi_repair_header_bits },
 };
 
@@ -55,7 +55,12 @@ static int note_kind(void *opaque, const struct qcbm_check_kind *kind)
 static int note_finding(void *opaque, const struct qcbm_check_finding *f)
 {
     struct qcbmi_repair *r = opaque;
+    bool copied = f->problem->id == QCBM_PROBLEM_COPIED_L1 || f->problem->id == QCBM_PROBLEM_COPIED_L2;
 
+    if (copied && r->o.level != QCBM_REPAIR_BITMAPS) {
+        r->copied_met++;
+        return 0;
+    }
     return r->o.finding ? r->o.finding(r->o.opaque, f) : 0;
 }
 
@@ -133,7 +138,9 @@ static int tell_plan(struct qcbmi_repair *r, struct qcbm_error *err)
     struct qcbm_plan_summary s;
 
     qcbmi_plan_summary(&r->whole, r->img->image, &s);
-    r->r.corruptions_fixed = fewer(r->before.corruptions, r->after.corruptions);
+    r->r.corruptions_fixed =
+        fewer(r->before.corruptions - r->copied_met, fewer(r->after.corruptions, r->copied_told - r->copied_fixed));
+    r->r.corruptions_fixed += r->copied_fixed;
     r->r.leaks_fixed = fewer(r->before.leaks, r->after.leaks);
     r->r.writes = s.writes;
     r->r.flushes = s.flushes;

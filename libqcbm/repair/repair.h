@@ -20,6 +20,8 @@ struct qcbmi_repair {
     bool met[QCBMI_PROBLEM_COUNT];   /* problems of the first pass */
     struct qcbmi_plan whole;         /* all steps so far, one after the other */
     uint64_t lost_pointers;          /* entries that were given up: leaks may be what they led to */
+    uint64_t copied_met; /* wrong COPIED flags of the first pass; told when refcounts are right, as QEMU does */
+    uint64_t copied_told, copied_fixed;
 };
 
 struct qcbmi_repair_step {

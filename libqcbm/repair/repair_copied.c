@@ -145,17 +145,24 @@ static int fix_all(struct copied *w)
     return ret;
 }
 
+/* With leaks alone to repair, QEMU sets flags only where nothing else is wrong. */
+static bool may_repair(const struct qcbmi_repair *r, const struct check *c)
+{
+    return r->o.level == QCBM_REPAIR_ALL || c->r.corruptions + c->r.leaks + c->r.check_errors == r->copied_told;
+}
+
 int qcbmi_repair_copied(struct qcbmi_repair *r, struct qcbm_error *err)
 {
     struct qcbmi_plan plan = { 0 };
     struct check c;
     struct copied w = { .c = &c, .plan = &plan };
     char done[128];
-    int ret = qcbmi_repair_look(r, &c, 0, NULL, NULL, err);
+    int ret = qcbmi_repair_look(r, &c, QCBMI_LOOK_TELLS_COPIED, NULL, NULL, err);
 
-    if (ret == 0 && (c.met[QCBM_PROBLEM_COPIED_L1] || c.met[QCBM_PROBLEM_COPIED_L2]))
+    if (ret == 0 && may_repair(r, &c) && (c.met[QCBM_PROBLEM_COPIED_L1] || c.met[QCBM_PROBLEM_COPIED_L2]))
         ret = fix_all(&w);
     qcbmi_check_free(&c);
+    r->copied_fixed = w.n;
     if (ret == 0 && w.n) {
         snprintf(done, sizeof(done), "COPIED flags of %" PRIu64 " entries set right, the first at 0x%" PRIx64, w.n,
                  w.first);

@@ -37,6 +37,8 @@ static const char *why_keep(const struct qcbmi_repair *r, const struct check *c)
     if (c->snapshots_unknown ||
         c->met[QCBM_PROBLEM_TOO_MUCH_WORK]) /* what refers was not counted to the end: not even by force */
         return "not all that refers to clusters could be counted";
+    if (r->o.level == QCBM_REPAIR_LEAKS && c->met[QCBM_PROBLEM_REFCOUNT_ZERO]) /* QEMU, too, refuses */
+        return "clusters in use count as free, which has to be repaired with them";
     if (r->o.flags & QCBM_REPAIR_FORCE)
         return NULL;
     if (r->lost_pointers)

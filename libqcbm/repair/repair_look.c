@@ -9,11 +9,26 @@
 #include "base/checked.h"
 #include "format/q2_refcount.h"
 
+static int tell_copied(void *opaque, const struct qcbm_check_finding *f)
+{
+    struct qcbmi_repair *r = opaque;
+
+    if (f->problem->id != QCBM_PROBLEM_COPIED_L1 && f->problem->id != QCBM_PROBLEM_COPIED_L2)
+        return 0;
+    r->copied_told++;
+    return r->o.finding ? r->o.finding(r->o.opaque, f) : 0;
+}
+
 int qcbmi_repair_look(struct qcbmi_repair *r, struct check *c, unsigned how,
                       int (*counted)(struct check *c, void *counted_for), void *counted_for, struct qcbm_error *err)
 {
     struct qcbm_check_options o = QCBM_CHECK_OPTIONS_INIT;
-    int ret = qcbmi_check_begin(c, r->work, &o, err);
+    int ret;
+
+    o.memory = r->o.memory;
+    o.finding = how & QCBMI_LOOK_TELLS_COPIED ? tell_copied : NULL;
+    o.opaque = r;
+    ret = qcbmi_check_begin(c, r->work, &o, err);
 
     c->aligned_only = true; /* each step mends or gives up such entries, and nothing is known of what they lead to */
     c->no_refcounts = how & QCBMI_LOOK_NO_REFCOUNTS;

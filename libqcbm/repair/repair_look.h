@@ -7,8 +7,9 @@
 #include "repair/repair.h"
 
 #define QCBMI_LOOK_NO_REFCOUNTS 1u /* leave out the refcounts themselves, which are to go */
+#define QCBMI_LOOK_TELLS_COPIED 2u /* the caller hears of wrong COPIED flags */
 
-/* A check of r->work that tells nobody; @counted (may be NULL) is called in each of its passes when all is counted. @c is
+/* A check of r->work that tells nobody unless @how says so; @counted (may be NULL) is called in each of its passes when all is counted. @c is
  * to be freed, on failure too. */
 int qcbmi_repair_look(struct qcbmi_repair *r, struct check *c, unsigned how,
                       int (*counted)(struct check *c, void *counted_for), void *counted_for, struct qcbm_error *err);
