@@ -44,6 +44,8 @@ static const struct opt check_opts[] = {
     OPT_COMMON_DRY_RUN,
     OPT_COMMON_UNDO,
     FLAG("force", common.force, "with -r: free leaks, too, that may be what something\nlost had mapped"),
+    OPT_ROW(struct check_args, "lost", 0, OPT_STRING, lost, "zeros|backing",
+            "with -r all: what is lost reads as zeros (default), or\nshows what the backing file has there"),
     OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
@@ -186,6 +188,10 @@ static bool check_usage(const struct cmd *cmd, const struct check_args *args)
         cmd_usage_error(cmd, "Unknown option value for -r (expecting 'leaks', 'all' or 'bitmaps'): %s", args->repair);
     else if (!args->repair && (args->common.dry_run || args->common.undo || args->common.force))
         cmd_usage_error(cmd, "--dry-run, --undo and --force go with -r only");
+    else if (args->lost && (!args->repair || strcmp(args->repair, "all") != 0))
+        cmd_usage_error(cmd, "--lost goes with -r all only");
+    else if (args->lost && strcmp(args->lost, "zeros") != 0 && strcmp(args->lost, "backing") != 0)
+        cmd_usage_error(cmd, "Unknown option value for --lost (expecting 'zeros' or 'backing'): %s", args->lost);
     else if (args->repair && args->untrusted)
         cmd_usage_error(cmd, "--untrusted and -r do not go together");
     else if (args->repair && args->common.force_share && !args->common.dry_run)

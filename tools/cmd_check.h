@@ -24,7 +24,7 @@ struct check_kind { /* its strings but the cure are static */
 
 struct check_args {
     struct common_args common;
-    const char *repair, *cache;
+    const char *repair, *cache, *lost;
     uint64_t memory;
     bool explain, strict, untrusted;
 };

@@ -118,6 +118,8 @@ static struct qcbm_repair_options options_of(const struct check_args *args)
 
     o.level = check_repair_level(args->repair);
     o.flags = (args->common.dry_run ? QCBM_REPAIR_DRY_RUN : 0) | (args->common.force ? QCBM_REPAIR_FORCE : 0);
+    if (args->lost && strcmp(args->lost, "backing") == 0)
+        o.flags |= QCBM_REPAIR_TO_BACKING;
     o.undo = args->common.undo;
     if (args->memory)
         o.memory = args->memory;

@@ -7,6 +7,8 @@
 # Environment: QCBM = path of the tool.
 
 import functools
+import json
+import random
 import shutil
 import struct
 
@@ -286,8 +288,33 @@ def cases():
     out += [(killed, 'killed, ' + name, {'damage': damage, 'exact': exact}) for name, damage, exact in (
         ('count', at_payload(0, u32(5)), NAMES), ('table entry', in_table(u64(0x1001)), rest),
         ('counted as free', uncounted, NAMES), ('nothing in the directory', zero_directory, ()))]
+    out += [(as_qemu, 'as qemu-img: %s, %s' % (level, kind), {'level': level, 'kind': kind})
+            for level in ('leaks', 'all') for kind in ('leaks', 'copied-l2', 'copied-l1')]
     return [(sound, 'a sound image', {})] + out + [(rescued, name, dict(more, damage=damage, exact=exact))
                                              for name, damage, exact, more in rows]
+
+
+# ---- beside qemu-img -----------------------------------------------------------------------------------------------
+
+OWN = ('findings', 'problems', 'repairs', 'dry-run', 'damages', 'warnings')
+
+
+def as_qemu(work, level, kind):
+    """What QEMU repairs in place: its output, its JSON, its exit code, besides lines and members of qcbm's own."""
+    import repair_mutations as mutations
+
+    mutations.make(work, options='cluster_size=4096')
+    mutations.KINDS[kind](mutations.Damage(work.path('x.qcow2'), random.Random(5)))
+    for options in [], ['--output=json']:
+        told = []
+        for tool in 'qemu-img', 'qcbm':
+            shutil.copy(work.path('x.qcow2'), work.path('a.qcow2'))
+            args = ['check', '-r', level, *options, 'a.qcow2']
+            done = work.qcbm(*args, rc=None) if tool == 'qcbm' else work.run(tool, *args, rc=None)
+            out = {k: v for k, v in json.loads(done.out).items() if k not in OWN} if options else done.out
+            told.append((done.code, out, [line for line in done.err.splitlines() if not line.startswith('qcbm: ')]))
+            work.check('a.qcow2')
+        require_equal(told[1], told[0], 'exit code, stdout, stderr')
 
 
 def main():
