@@ -18,11 +18,11 @@ Job = collections.namedtuple("Job", "name image floor qcbm qemu target memory fl
 
 QEMU_MAP = "qemu-img map --output=json {i}"
 NBD = "nbdinfo --map=qemu:dirty-bitmap:b0 --json -- [ qemu-nbd -r -f qcow2 -B b0 {i} ]"
-SEVERAL = "printf '%%s bench\\n' {all} | xargs -P %d -n 2 {q} synth -q --threads 1 --dry-run"
+SEVERAL = "printf '%%s dry\\n' {all} | xargs -P %d -n 2 {q} synth -q --threads 1 --dry-run"
 
 
 def synth(image):
-    return Job(f"synth --dry-run, {image}", image, "{f} {i}", "{q} synth -q --dry-run {i} bench", QEMU_MAP,
+    return Job(f"synth --dry-run, {image}", image, "{f} {i}", "{q} synth -q --dry-run {i} dry", QEMU_MAP,
                "floor x 2" if image in ("huge", "extended") else "floor x 1.6", "floor")
 
 
@@ -61,7 +61,7 @@ JOBS = [
     Job("8 images, 1 process, 2 threads; floor: 1", "quarters", "{m} 1 {all}", "{m} 2 {all}", None, "floor x 0.556"),
 ]
 COLD = Job("synth --dry-run, scattered, cold; floor: 16 reads in flight", "scattered", "{f} --threads 16 {i}",
-           "{q} synth -q --dry-run {i} bench", None, "floor x 1.3")
+           "{q} synth -q --dry-run {i} dry", None, "floor x 1.3")
 
 
 def run_or_die(*command):

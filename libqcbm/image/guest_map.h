@@ -3,7 +3,8 @@
  *
  * To be asked in guest order: each L2 entry of each layer is then parsed once, and the answer for n layers costs
  * log(n). Asked in any order it is as right, and slower. What a layer hides is not looked at. Memory is flat: tables are
- * read through windows, holes of the files are skipped. */
+ * read through windows, holes of the files are skipped. (The reader of l2_read.h, a batch of tables ahead, asks for the
+ * holes of the file again in each batch, which costs more than all the rest of a map of contiguous data.) */
 #ifndef QCBMI_GUEST_MAP_H
 #define QCBMI_GUEST_MAP_H
 
