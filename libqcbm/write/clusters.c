@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "io/holes.h"
 
 void qcbmi_alloc_free(struct qcbmi_alloc *a)
 {
@@ -35,14 +36,25 @@ static int check_unused(const struct qcbmi_owners *o, uint64_t first, uint64_t e
     return 0;
 }
 
+/* Are the four numbers of 16 bits at @at all zero, or none of them? */
+static bool four_are(const uint8_t *at, bool zero)
+{
+    const uint64_t ones = UINT64_C(0x0001000100010001);
+    uint64_t word = le64_load(at); /* in which order their bytes are does not matter */
+
+    return zero ? word == 0 : ((word - ones) & ~word & ones << 15) == 0;
+}
+
 /* End of the run from entry @i on whose refcounts are all zero, or all not. 16 bits, QEMU's width, go without a call. */
 static uint64_t run_end(const uint8_t *block, uint64_t i, uint64_t n, uint32_t order, bool *zero)
 {
     *zero = q2_refcount_get(block, i++, order) == 0;
-    if (order == 4)
+    if (order == 4) {
+        while (n - i >= 4 && four_are(block + 2 * i, *zero))
+            i += 4;
         while (i < n && ((block[2 * i] | block[2 * i + 1]) == 0) == *zero)
             i++;
-    else
+    } else
         while (i < n && (q2_refcount_get(block, i, order) == 0) == *zero)
             i++;
     return i;
@@ -70,14 +82,16 @@ static int learn_free(struct qcbmi_alloc *a, const struct qcbmi_owners *o, struc
 {
     uint64_t per = a->img->g.refblock_entries, cs = a->img->g.cluster_size;
     uint8_t *block = qcbmi_alloc_array(cs, 1, err);
+    struct qcbmi_holes holes;
     int ret = block ? 0 : QCBM_E_NOMEM;
 
+    qcbmi_holes_init(&holes, &a->img->io);
     for (uint64_t i = 0; ret == 0 && i < a->refs.n_table && i * per < a->busy.n_bits; i++) {
         if (!a->refs.table[i]) {
             ret = check_unused(o, i * per, (i + 1) * per, err);
             continue;
         }
-        if (qcbmi_io_is_hole(&a->img->io, a->refs.table[i], cs)) {
+        if (qcbmi_holes_cover(&holes, a->refs.table[i], cs)) {
             ret = check_unused(o, i * per, (i + 1) * per, err);
             continue;
         }
@@ -87,6 +101,7 @@ static int learn_free(struct qcbmi_alloc *a, const struct qcbmi_owners *o, struc
     }
     if (ret == 0)
         ret = check_unused(o, a->refs.n_table * per, UINT64_MAX, err);
+    qcbmi_holes_free(&holes);
     free(block);
     return ret;
 }

@@ -14,6 +14,8 @@
 #include "io/holes.h"
 #include "write/refcounts.h"
 
+#define BATCH (UINT64_C(1) << 16) /* tables */
+
 void qcbmi_owners_free(struct qcbmi_owners *o)
 {
     qcbmi_bitset_free(&o->meta);
@@ -258,7 +260,50 @@ static int two_uses(const struct qcbmi_owners *o, uint64_t cluster, uint64_t at,
                       cluster << o->img->g.cluster_bits);
 }
 
-static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint64_t at, struct qcbm_error *err)
+struct scan {
+    struct qcbmi_owners *o;
+    struct q2_l2_scan masks;
+};
+
+/* What the tables of a piece refer to; @o is only looked at until that is merged. */
+struct found {
+    struct range {
+        uint64_t first, end; /* clusters */
+    } * list;
+    size_t n, capacity;
+};
+
+static int add_range(struct found *to, uint64_t first, uint64_t end, struct qcbm_error *err)
+{
+    if (to->n && to->list[to->n - 1].end == first) {
+        to->list[to->n - 1].end = end;
+        return 0;
+    }
+    if (to->n == to->capacity && qcbmi_grow_array(&to->list, &to->capacity, to->n, sizeof(to->list[0]), err) < 0)
+        return QCBM_E_NOMEM;
+    to->list[to->n++] = (struct range){ first, end };
+    return 0;
+}
+
+static int merge_found(void *opaque, void *result, struct qcbm_error *err)
+{
+    struct scan *s = opaque;
+    struct found *from = result;
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < from->n; i++)
+        ret = qcbmi_bitset_set(&s->o->data, from->list[i].first, from->list[i].end, err);
+    from->n = 0;
+    return ret;
+}
+
+static void drop_found(void *result)
+{
+    free(((struct found *)result)->list);
+}
+
+static int note_entry(const struct qcbmi_owners *o, struct found *to, const struct q2_l2_entry *e, uint64_t at,
+                      struct qcbm_error *err)
 {
     unsigned cb = o->img->g.cluster_bits;
     uint64_t first, end;
@@ -275,13 +320,8 @@ static int note_entry(struct qcbmi_owners *o, const struct q2_l2_entry *e, uint6
     end = ((e->host_offset + e->host_len - 1) >> cb) + 1;
     if (first_metadata(o, first, end) < end)
         return two_uses(o, first_metadata(o, first, end), at, err);
-    return qcbmi_bitset_set(&o->data, first, end, err);
+    return add_range(to, first, end, err);
 }
-
-struct scan {
-    struct qcbmi_owners *o;
-    struct q2_l2_scan masks;
-};
 
 /* Cluster @hit of @run is metadata, too: to blame is the entry that names it. */
 static int blame_entry(const struct qcbmi_owners *o, uint64_t table, const uint8_t *bytes, const struct q2_l2_run *run,
@@ -295,8 +335,8 @@ static int blame_entry(const struct qcbmi_owners *o, uint64_t table, const uint8
     return two_uses(o, hit, table + at, err);
 }
 
-static int note_run(struct scan *s, uint64_t table, const uint8_t *bytes, const struct q2_l2_run *run,
-                    struct qcbm_error *err)
+static int note_run(const struct scan *s, struct found *to, uint64_t table, const uint8_t *bytes,
+                    const struct q2_l2_run *run, struct qcbm_error *err)
 {
     const struct q2_geometry *g = &s->o->img->g;
     uint64_t place = (uint64_t)run->index * g->l2_entry_size;
@@ -306,28 +346,27 @@ static int note_run(struct scan *s, uint64_t table, const uint8_t *bytes, const 
     if (!run->odd && first_metadata(s->o, cluster, end) < end)
         return blame_entry(s->o, table, bytes, run, first_metadata(s->o, cluster, end), err);
     if (!run->odd)
-        return qcbmi_bitset_set(&s->o->data, cluster, end, err);
+        return add_range(to, cluster, end, err);
     q2_l2_entry_parse(run->raw, g->extended_l2 ? be64_load(bytes + place + 8) : 0, 0, g, &e);
-    return note_entry(s->o, &e, table + place, err);
+    return note_entry(s->o, to, &e, table + place, err);
 }
 
-static int note_table(void *opaque, void *none, const struct qcbmi_l2_ref *ref, const uint8_t *table,
+static int note_table(void *opaque, void *result, const struct qcbmi_l2_ref *ref, const uint8_t *table,
                       struct qcbm_error *err)
 {
     struct q2_l2_run list[Q2_L2_SCAN_MAX];
-    struct scan *s = opaque;
+    const struct scan *s = opaque;
     struct q2_l2_runs runs;
     uint32_t n = 1;
     int ret = 0;
 
-    (void)none;
     if (!table)
         return 0;
     q2_l2_runs_begin(&runs, &s->masks, &s->o->img->g, table);
     while (ret == 0 && n) {
         n = q2_l2_runs_next(&runs, list);
         for (uint32_t i = 0; ret == 0 && i < n; i++)
-            ret = note_run(s, ref->offset, table, &list[i], err);
+            ret = note_run(s, result, ref->offset, table, &list[i], err);
     }
     return ret;
 }
@@ -339,24 +378,44 @@ uint64_t qcbmi_owners_data_cost(const struct qcbmi_owners *o)
     return qcbmi_bitset_count(&o->l2) << o->img->g.cluster_bits;
 }
 
-int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbmi_progress *progress, struct qcbm_error *err)
+/* In batches, so that memory does not follow the number of tables. */
+static int read_tables(struct scan *s, struct qcbmi_l2_ref *refs, size_t max, struct qcbmi_l2_job *job,
+                       struct qcbm_error *err)
 {
-    struct qcbmi_l2_ref refs[256];
-    struct scan s = { .o = o };
-    struct qcbmi_l2_job job = { .refs = refs, .stride = sizeof(refs[0]), .what = "L2 table", .opaque = &s };
+    const struct qcbmi_owners *o = s->o;
     uint64_t next = 0;
     int ret = 0;
 
-    q2_l2_scan_init(&s.masks, &o->img->g, qcbmi_image_end(o->img));
-    if (o->img->g.data_file)
-        return 0;
-    job.progress = progress;
-    job.look = note_table;
     while (ret == 0 && next < o->n_clusters) {
-        job.n = 0;
-        for (; job.n < 256 && (next = qcbmi_bitset_next_set(&o->l2, next)) < o->n_clusters; next++)
-            refs[job.n++] = (struct qcbmi_l2_ref){ next << o->img->g.cluster_bits, 0 };
-        ret = qcbmi_l2_read(o->img, &job, err);
+        job->n = 0;
+        for (; job->n < max && (next = qcbmi_bitset_next_set(&o->l2, next)) < o->n_clusters; next++)
+            refs[job->n++] = (struct qcbmi_l2_ref){ next << o->img->g.cluster_bits, 0 };
+        ret = qcbmi_l2_read(o->img, job, err);
     }
+    return ret;
+}
+
+int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbmi_progress *progress, struct qcbm_error *err)
+{
+    size_t max = (size_t)u64_min(qcbmi_bitset_count(&o->l2), BATCH);
+    struct scan s = { .o = o };
+    struct qcbmi_l2_job job = { .stride = sizeof(struct qcbmi_l2_ref), .what = "L2 table", .opaque = &s };
+    struct qcbmi_l2_ref *refs;
+    int ret;
+
+    if (o->img->g.data_file || max == 0)
+        return 0;
+    refs = qcbmi_alloc_array(max, sizeof(*refs), err);
+    if (!refs)
+        return QCBM_E_NOMEM;
+    q2_l2_scan_init(&s.masks, &o->img->g, qcbmi_image_end(o->img));
+    job.refs = refs;
+    job.progress = progress;
+    job.result_size = sizeof(struct found);
+    job.look = note_table;
+    job.merge = merge_found;
+    job.drop = drop_found;
+    ret = read_tables(&s, refs, max, &job, err);
+    free(refs);
     return ret;
 }

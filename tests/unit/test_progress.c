@@ -150,9 +150,10 @@ static void a_dump_of_tables_tells_entries(void **state)
 /* ---- calls that write ---- */
 
 /* More L2 tables than are read at a time, so that there are steps inside the scan. */
+#define WIDE 6400
 static void build_wide(struct image_builder *b)
 {
-    struct build_options opt = { .size = 600 * KIB(32) };
+    struct build_options opt = { .size = WIDE * KIB(32) };
 
     build_start(b, &opt);
     for (uint64_t at = 0; at < opt.size; at += KIB(32))
@@ -185,7 +186,7 @@ static void a_plan_tells_its_scan_and_stops_at_every_step(void **state)
     watch_begin(&w, 0);
     qcbm_edit_set_progress(edit, &w.to);
     assert_ok(qcbm_edit_plan(edit, &planned, sizeof(planned), NULL, NULL, &err), &err);
-    assert_int_equal(w.last, 600 * 512); /* the L2 tables */
+    assert_int_equal(w.last, WIDE * 512); /* the L2 tables */
     assert_int_equal(w.total, w.last);
     steps = w.calls;
     assert_true(steps > 2);
@@ -278,7 +279,7 @@ static void a_commit_stops_before_the_switch_or_not_at_all(void **state)
         assert_failure(ret, &err, QCBM_E_ABORTED, QCBM_NO_OFFSET, untouched ? "stopped" : "the old state is in place");
         assert_false(has_new);
         in_scan += untouched;
-        assert_true(w.last < w.total && untouched == (w.last <= 600 * 512));
+        assert_true(w.last < w.total && untouched == (w.last <= WIDE * 512));
         assert_int_equal(aborted, stop_at - 1); /* no step stops behind one that did not */
         aborted++;
     }
