@@ -66,7 +66,8 @@ int qcbmi_l2_notes_give(struct qcbmi_l2_notes *from, const struct q2_geometry *g
 
     for (size_t i = 0; ret == 0 && i < from->n_tables; i++) {
         const struct qcbmi_noted_l2 *t = &from->tables[i];
-        struct qcbmi_l2_content content = { from->list + first, t->end - first, from->n - t->end, NULL };
+        struct qcbmi_l2_content content = { from->list ? from->list + first : NULL, t->end - first, from->n - t->end,
+                                            NULL };
 
         if (t->copy != NO_COPY)
             content.bytes = from->copies + t->copy * g->cluster_size;
