@@ -247,6 +247,33 @@ static void say_of_stale_bitmaps(const struct check *c, struct text *t)
         say(t, "%s", qcbm_problem_get(QCBM_PROBLEM_BITMAPS_STALE)->cure);
 }
 
+/* What a repair of the bitmaps does about @id; NULL if it does nothing. */
+static const char *mended_bitmaps(enum qcbm_problem_id id)
+{
+    switch (id) {
+    case QCBM_PROBLEM_BITMAPS_AUTOCLEAR_ALONE:
+        return "clears that bit";
+    case QCBM_PROBLEM_BITMAP_DIRECTORY_BROKEN:
+        return "keeps all bitmaps that can be read in it, and tells which are gone";
+    case QCBM_PROBLEM_BITMAP_NAME_DUPLICATE:
+        return "makes one bitmap of the two, with the dirty bits of both";
+    case QCBM_PROBLEM_BITMAP_NAME_UNREACHABLE:
+        return "gives it a name that can be said, and keeps its bits";
+    case QCBM_PROBLEM_BITMAP_ENTRY_CONSTRAINT:
+    case QCBM_PROBLEM_BITMAP_TABLE_SHARED:
+    case QCBM_PROBLEM_BITMAP_TABLE_ENTRY:
+    case QCBM_PROBLEM_BITMAP_TABLE_PAST_END:
+    case QCBM_PROBLEM_BITMAP_TABLE_SIZE:
+    case QCBM_PROBLEM_BITMAP_DATA_PAST_END:
+    case QCBM_PROBLEM_BITMAP_DATA_SHARED:
+    case QCBM_PROBLEM_BITMAP_UNREADABLE:
+        return "keeps the bits that can be proven, and makes the others dirty; a backup by it copies more, and misses "
+               "nothing";
+    default:
+        return NULL;
+    }
+}
+
 void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, size_t size)
 {
     struct text t = { to, size, 0 };
@@ -285,31 +312,10 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
     case QCBM_PROBLEM_BITMAPS_STALE:
         say_of_stale_bitmaps(c, &t);
         break;
-    case QCBM_PROBLEM_BITMAPS_AUTOCLEAR_ALONE:
-        say_of_bitmaps(c, &t, "clears that bit");
-        break;
-    case QCBM_PROBLEM_BITMAP_DIRECTORY_BROKEN:
-        say_of_bitmaps(c, &t, "keeps all bitmaps that can be read in it, and tells which are gone");
-        break;
-    case QCBM_PROBLEM_BITMAP_NAME_DUPLICATE:
-        say_of_bitmaps(c, &t, "makes one bitmap of the two, with the dirty bits of both");
-        break;
-    case QCBM_PROBLEM_BITMAP_NAME_UNREACHABLE:
-        say_of_bitmaps(c, &t, "gives it a name that can be said, and keeps its bits");
-        break;
-    case QCBM_PROBLEM_BITMAP_ENTRY_CONSTRAINT:
-    case QCBM_PROBLEM_BITMAP_TABLE_SHARED:
-    case QCBM_PROBLEM_BITMAP_TABLE_ENTRY:
-    case QCBM_PROBLEM_BITMAP_TABLE_PAST_END:
-    case QCBM_PROBLEM_BITMAP_TABLE_SIZE:
-    case QCBM_PROBLEM_BITMAP_DATA_PAST_END:
-    case QCBM_PROBLEM_BITMAP_DATA_SHARED:
-    case QCBM_PROBLEM_BITMAP_UNREADABLE:
-        say_of_bitmaps(c, &t,
-                       "keeps the bits that can be proven, and makes the others dirty; a backup by it copies more, "
-                       "and misses nothing");
-        break;
     default:
-        say(&t, "%s", qcbm_problem_get(id)->cure);
+        if (mended_bitmaps(id))
+            say_of_bitmaps(c, &t, mended_bitmaps(id));
+        else
+            say(&t, "%s", qcbm_problem_get(id)->cure);
     }
 }
