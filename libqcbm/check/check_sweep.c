@@ -75,11 +75,21 @@ static bool afford(void *opaque, uint64_t bytes)
     return qcbmi_check_afford(opaque, bytes);
 }
 
+/* From the refcounts that were loaded where they are known: L2 tables in random order of the file have theirs in another
+ * block each. */
+static bool stored_of(struct check *c, uint64_t cluster, uint64_t *value)
+{
+    if (c->disk.unreadable || c->exhausted || cluster < c->lo || cluster >= u64_min(c->hi, c->n_clusters))
+        return qcbmi_check_stored(c, cluster, value);
+    *value = qcbmi_counts_get(&c->stored, cluster);
+    return true;
+}
+
 static void compare_l1_copied(struct check *c, uint64_t raw)
 {
     uint64_t off = raw & Q2_ENTRY_OFFSET_MASK, value;
 
-    if (off && !c->l1_copied && qcbmi_check_stored(c, off >> c->g->cluster_bits, &value))
+    if (off && !c->l1_copied && stored_of(c, off >> c->g->cluster_bits, &value))
         c->l1_copied = (value == 1) != !!(raw & Q2_ENTRY_COPIED);
 }
 
