@@ -105,12 +105,14 @@ static void the_first_failure_in_order_is_told(void **state)
         for (unsigned at = 0; at < 120; at += 7) {
             struct job j = { .n = 120, .fail_at = at, .stop_at = UINT32_MAX };
             struct qcbm_error err = { 0 };
+            bool left;
 
             assert_int_equal(run(&j, threads[t], slots[s], &err), QCBM_E_IO);
             assert_int_equal(err.offset, at);
             assert_int_equal(j.taken, at);
             assert_true(j.worked <= at + 1 + QCBMI_WORK_SLOTS); /* what is behind it is left */
-            assert_int_equal(run(&j, threads[t], slots[s], NULL), j.next < j.n ? QCBM_E_IO : 0);
+            left = j.next < j.n; /* who wants no message gets the code alone */
+            assert_int_equal(run(&j, threads[t], slots[s], NULL), left ? QCBM_E_IO : 0);
         }
     }
 }
