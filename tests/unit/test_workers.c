@@ -111,7 +111,7 @@ static void the_first_failure_in_order_is_told(void **state)
             assert_int_equal(err.offset, at);
             assert_int_equal(j.taken, at);
             assert_true(j.worked <= at + 1 + QCBMI_WORK_SLOTS); /* what is behind it is left */
-            left = j.next < j.n; /* who wants no message gets the code alone */
+            left = j.next < j.n;                                /* who wants no message gets the code alone */
             assert_int_equal(run(&j, threads[t], slots[s], NULL), left ? QCBM_E_IO : 0);
         }
     }
