@@ -36,9 +36,12 @@ def map_json(image, times):
                f"qemu / {times}", "floor")
 
 
-def verb(what, flushes):
-    return Job(f"bitmap {what}, full", "eight", "{f} --refcounts {i}", "{q} bitmap " + what + " {i} b7",
-               "qemu-img bitmap " + what + " {i} b7", "qemu / 10", None, flushes)
+def verbs(first, second, flushes):
+    """Two that undo one another, so that each run has something to change."""
+    pair = "{p} bitmap " + first + " {i} b7 && {p} bitmap " + second + " {i} b7"
+    pair = pair if first != "--add" else pair.replace("b7", "new")
+    return Job(f"bitmap {first}, then {second}, full", "eight", "{f} --refcounts {i} && {f} --refcounts {i}",
+               pair.replace("{p}", "{q}"), pair.replace("{p}", "qemu-img"), "qemu / 10", None, flushes)
 
 
 JOBS = [
@@ -48,9 +51,9 @@ JOBS = [
     check("full", 15), check("half", 12), check("scattered", 12), check("huge", 8), check("extended", 8),
     check("snapshots", 10),
     map_json("half", 30), map_json("full", 15), map_json("extended", 20),
-    verb("--disable", 1), verb("--enable", 1), verb("--merge b0", 4),
-    Job("bitmap --add and --remove, full", "eight", "{f} --refcounts {i}", "{q} bitmap --add --remove {i} new",
-        "qemu-img bitmap --add --remove {i} new", "qemu / 10", None, 4),
+    verbs("--disable", "--enable", 2), verbs("--add", "--remove", 8),
+    Job("bitmap --merge, full", "eight", "{f} --refcounts {i}", "{q} bitmap --merge b0 {i} b7",
+        "qemu-img bitmap --merge b0 {i} b7", "qemu / 10", None, 4),
     Job("bitmap --list, 8 of 4 MiB", "eight", None, "{q} bitmap --list {i}", "qemu-img info {i}", None),
     Job("extents --output=json, 8.4 M extents", "eight", None, "{q} extents --output=json {i} b0", NBD, "qemu / 30"),
     Job("measure, half", "half", "{f} {i}", "{q} measure -O qcow2 {i}", "qemu-img measure -O qcow2 {i}", None, "floor"),

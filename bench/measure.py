@@ -22,11 +22,14 @@ def drop_cache(path):
         os.posix_fadvise(image.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def words_of(line):
+    return ["sh", "-c", line] if "|" in line or "&&" in line else shlex.split(line)
+
+
 def timed(timer, command, timeout):
-    """Figures of one run of @command (a line for the shell if it has a pipe); None if it did not end in time."""
-    words = ["sh", "-c", command] if "|" in command else shlex.split(command)
+    """Figures of one run of @command (a line); None if it did not end in time."""
     try:
-        done = subprocess.run([timer, str(timeout), *words], capture_output=True, text=True)
+        done = subprocess.run([timer, str(timeout), *words_of(command)], capture_output=True, text=True)
     except OSError as error:
         raise Failed(error)
     if done.returncode == 3:
@@ -66,7 +69,7 @@ def writes(line):
     with tempfile.NamedTemporaryFile("r") as log:
         try:
             done = subprocess.run(["strace", "-f", "-qq", "-o", log.name, "-e", "trace=fsync,fdatasync,pwrite64,pwritev",
-                                   *shlex.split(line)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                                   *words_of(line)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         except FileNotFoundError:
             return None
         if done.returncode != 0:
