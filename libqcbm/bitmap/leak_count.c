@@ -12,6 +12,7 @@
 #include "base/counts.h"
 #include "bitmap/bitmap_refs.h"
 #include "format/q2_refcount.h"
+#include "image/refs.h"
 #include "image/snapshots.h"
 #include "image/stored_counts.h"
 #include "image/table_sweep.h"
@@ -67,7 +68,7 @@ static int refer(struct count *c, uint64_t off, uint64_t len, uint64_t weight)
     uint64_t first = off >> c->g->cluster_bits, end, excess = 0;
     int ret;
 
-    if (len == 0 || (int64_t)(off + len - c->file_len) >= (int64_t)c->g->cluster_size)
+    if (len == 0 || qcbmi_leads_nowhere(off, len, c->file_len, c->g->cluster_size))
         return 0;
     end = ((off + len - 1) >> c->g->cluster_bits) + 1;
     ret =
@@ -88,7 +89,7 @@ static int look_at_l1(void *opaque, const struct qcbmi_l1_table *l1)
 {
     const struct count *c = opaque;
 
-    return l1->entries && (int64_t)(l1->offset + 8 * l1->entries - c->file_len) >= (int64_t)c->g->cluster_size;
+    return l1->entries && qcbmi_leads_nowhere(l1->offset, 8 * (uint64_t)l1->entries, c->file_len, c->g->cluster_size);
 }
 
 static int refer_to_l2(void *opaque, const struct qcbmi_swept_l2 *l2)

@@ -25,22 +25,13 @@ int qcbmi_check_cut(struct check *c, const struct qcbmi_ref *ref)
                                qcbmi_ref_name(&ref->owner), ref->offset, ref->offset + ref->len - size);
 }
 
-/* Signed, as QEMU computes it: a last cluster may be cut short, but a byte of it must be there. What is no file offset at
- * all would pass for one before the file; QEMU asks for memory up to there, and gives up. */
-static bool leads_nowhere(const struct check *c, const struct qcbmi_ref *ref)
-{
-    if (ref->offset > INT64_MAX || ref->len > INT64_MAX - ref->offset)
-        return true;
-    return (int64_t)(ref->offset + ref->len - c->file_len) >= (int64_t)c->g->cluster_size;
-}
-
 static int refer(struct check *c, const struct qcbmi_ref *ref, bool whole)
 {
     uint64_t off = ref->offset, len = ref->len, end;
 
     if (len == 0)
         return 0;
-    if (leads_nowhere(c, ref))
+    if (qcbmi_leads_nowhere(off, len, c->file_len, c->g->cluster_size))
         return qcbmi_check_problem(
             c, qcbmi_check_is_plausible(c, off) ? QCBM_PROBLEM_REFERENCE_PAST_END : QCBM_PROBLEM_REFERENCE_NOWHERE,
             ref->weight, &ref->at,

@@ -125,7 +125,7 @@ static int look_at_l1(void *opaque, const struct qcbmi_l1_table *l1)
     struct check *c = opaque;
     uint64_t len = 8 * l1->entries;
     struct qcbmi_ref ref = { .owner = { QCBMI_REF_L1, 0, UINT64_MAX }, .offset = l1->offset, .len = len, .weight = 1 };
-    bool past = len && (int64_t)(l1->offset + len - c->file_len) >= (int64_t)c->g->cluster_size;
+    bool past = len && qcbmi_leads_nowhere(l1->offset, len, c->file_len, c->g->cluster_size);
     int ret;
 
     ref.exclusive = 1;

@@ -48,6 +48,13 @@ struct qcbmi_ref {
     struct qcbmi_place at;
 };
 
+/* QEMU allows a last cluster that is cut short, but a byte of it must be there. It computes with signs: what is no offset of
+ * a file at all would pass for one before the end, and it asks for memory up to there. Here it leads nowhere, too. */
+static inline bool qcbmi_leads_nowhere(uint64_t off, uint64_t len, uint64_t file_len, uint64_t cluster_size)
+{
+    return off > INT64_MAX || len > INT64_MAX - off || (off + len > file_len && off + len - file_len >= cluster_size);
+}
+
 /* In words, "the" in front of what there is only one of. */
 const char *qcbmi_ref_name(const struct qcbmi_ref_owner *owner);
 

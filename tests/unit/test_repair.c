@@ -117,13 +117,32 @@ static void what_has_no_name_is_gone_and_told(void **state)
     build_free(&b);
 }
 
+/* Its size reaches behind all offsets of files: nothing may be counted, or asked for, up to there. */
+static void a_directory_of_an_impossible_size_ends(void **state)
+{
+    static const uint8_t magic[] = { 0x23, 0x85, 0x28, 0x75 };
+    struct image_builder b;
+    struct session s;
+    uint8_t *extension;
+
+    (void)state;
+    build_abc(&b);
+    extension = memmem(b.bytes, 512, magic, sizeof(magic));
+    assert_non_null(extension);
+    be32_store(extension + 16, UINT32_MAX); /* the upper half of the size */
+    session_on(&s, b.bytes, b.len, QCBM_OPEN_WRITE);
+    (void)repair(&s, QCBM_REPAIR_BITMAPS, 0, "bitmap-directory bitmap-revived");
+    assert_stored(&s, "a2 b0 c2");
+    session_close(&s);
+    build_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(flags_that_qemu_refuses_cost_no_bit),
-        cmocka_unit_test(a_bad_table_entry_is_dirty),
-        cmocka_unit_test(a_bitmap_in_use_has_what_is_allocated),
-        cmocka_unit_test(what_has_no_name_is_gone_and_told),
+        cmocka_unit_test(flags_that_qemu_refuses_cost_no_bit),    cmocka_unit_test(a_bad_table_entry_is_dirty),
+        cmocka_unit_test(a_bitmap_in_use_has_what_is_allocated),  cmocka_unit_test(what_has_no_name_is_gone_and_told),
+        cmocka_unit_test(a_directory_of_an_impossible_size_ends),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
