@@ -160,8 +160,17 @@ def options_and_ends(work):
         require_equal(ours.out, '', 'stdout of check %s' % arguments)
         if same:
             require_equal(ours.err, other.err.replace('qemu-img', 'qcbm'), 'stderr of check %s' % arguments)
-    refused = work.qcbm('check', '-r', 'all', 'a.qcow2', rc=1)
-    require('only reports' in refused.err, refused.err)
+    work.run('cp', 'a.qcow2', 'b.qcow2')
+    for options in (['-r', 'all'], ['-r', 'leaks'], ['-q', '-r', 'all'], ['--output=json', '-r', 'all']):
+        ours = work.qcbm('check', *options, 'a.qcow2')
+        other = work.run('qemu-img', 'check', *options, 'a.qcow2')
+        require_equal(ours.err, other.err, 'stderr of check %s' % options)
+        if 'json' in options[0]:
+            ours, other = json.loads(ours.out), json.loads(other.out)
+            require_equal({key: ours[key] for key in other}, other, 'JSON of check %s' % options)
+        else:
+            require_equal(ours.out, other.out, 'stdout of check %s' % options)
+        work.run('cmp', 'a.qcow2', 'b.qcow2')
 
 
 # ---- damage that qemu-img sees -------------------------------------------------------------------------------------
