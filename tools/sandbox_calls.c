@@ -39,7 +39,6 @@ const struct sandbox_call sandbox_calls[] = {
     /* memory */
     { { "brk", NULL }, NULL },
     { { "mmap", "mmap2", NULL }, NULL },
-    { { "mremap", NULL }, NULL },
     { { "munmap", NULL }, NULL },
     { { "getrandom", NULL }, NULL }, /* json-c seeds its tables */
     { { "sysinfo", NULL }, NULL },   /* qsort() asks how much there is */

@@ -19,7 +19,6 @@ ABORT = {'rt_sigprocmask', 'getpid', 'gettid'}  # abort() alone makes them
 # Rows that no command makes here, and why they are there all the same.
 ELSEWHERE = {
     'open': 'musl opens files with it',
-    'mremap': 'lists that grow to more than 128 KiB',
     'stat': 'C libraries before newfstatat',
     'clock_gettime': 'answered without a call where the kernel can',
 }

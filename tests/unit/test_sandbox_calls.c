@@ -187,7 +187,6 @@ static void reading_passes(void **state)
         { "mmap", "mmap2" },
         { "lseek", "_llseek" },
         { "munmap" },
-        { "mremap" },
         { "exit_group" },
         { "fcntl", "fcntl64" },
 
