@@ -51,13 +51,15 @@ static const struct opt check_opts[] = {
 };
 
 /* Whoever sees errors repairs first and reads later. */
-static void point_to_explain(const struct qcbm_check_result *t, bool strict, const char *path)
+static void point_to_explain(const struct check_report *r, bool strict, const char *path)
 {
+    const struct qcbm_check_result *t = &r->result;
+
     if (t->corruptions + t->leaks + t->check_errors + t->damages == 0 && !strict)
         return;
-    fputs("qcbm: before you repair anything: 'qcbm check --explain ", stderr);
+    fprintf(stderr, "qcbm: %s: 'qcbm check --explain ", r->repaired ? "what is left" : "before you repair anything");
     print_shell_name(stderr, path);
-    fputs("' tells the way that loses nothing\n", stderr);
+    fprintf(stderr, "' tells %s\n", r->repaired ? "what to do about it" : "the way that loses nothing");
 }
 
 static int finish(const struct check_args *args, const struct check_report *r)
@@ -74,7 +76,7 @@ static int finish(const struct check_args *args, const struct check_report *r)
     if (args->explain)
         check_explain(r, args->common.path);
     else if (!args->common.quiet && !r->json)
-        point_to_explain(t, strict, args->common.path);
+        point_to_explain(r, strict, args->common.path);
     if (t->check_errors)
         return cmd_error("Check failed");
     if (t->corruptions || strict)

@@ -3,6 +3,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd_check.h"
@@ -77,6 +78,34 @@ static void write_findings(struct json_writer *w, const struct check_report *r)
     json_unless_zero(w, "findings-left-out", r->left_out);
 }
 
+/* With the name of the image where the cure has FILE as a word of its own. */
+static void put_cure(FILE *out, const char *cure, const char *path)
+{
+    const char *at = cure, *found;
+
+    while ((found = strstr(at, "FILE")) != NULL) {
+        bool word = (found == cure || found[-1] == ' ') && strchr(" '", found[4]);
+
+        fwrite(at, 1, (size_t)(found - at) + (word ? 0 : 4), out);
+        if (word)
+            print_shell_name(out, path);
+        at = found + 4;
+    }
+    fputs(at, out);
+}
+
+static void write_cure(struct json_writer *w, const char *cure, const char *path)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    if (out)
+        put_cure(out, cure, path);
+    json_string(w, "cure", out && fclose(out) == 0 ? text : cure);
+    free(text);
+}
+
 static void write_problems(struct json_writer *w, const struct check_report *r)
 {
     json_begin_array(w, "problems");
@@ -88,7 +117,7 @@ static void write_problems(struct json_writer *w, const struct check_report *r)
         json_string(w, "severity", severity_name(p->severity));
         json_u64(w, "count", r->kinds[i].count);
         json_string(w, "consequence", p->consequence);
-        json_string(w, "cure", r->kinds[i].cure);
+        write_cure(w, r->kinds[i].cure, r->path);
         json_string(w, "repair", repair_name(r->kinds[i].repair));
         json_end_object(w);
     }
@@ -129,16 +158,30 @@ static void write_repairs(struct json_writer *w, const struct check_repairs *rep
         plan_write_steps(&repairs->plan, w);
 }
 
+/* Repairs of bitmaps, which qemu-img does not know. */
+static size_t count_bitmaps(const struct check_repairs *repairs)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < repairs->n_rows; i++)
+        n += strncmp(repairs->rows[i].code, "bitmap", strlen("bitmap")) == 0;
+    return n;
+}
+
 /* qemu-img's words where it counts, and where there is more or less to say, others. */
 void check_print_repairs(const struct check_repairs *repairs)
 {
     const struct qcbm_repair_result *r = &repairs->result;
+    size_t bitmaps = count_bitmaps(repairs);
 
     if (r->writes == 0)
         return;
     plan_print_steps(&repairs->plan, stdout);
     printf("The following inconsistencies were found and %s:\n", repairs->dry_run ? "would be repaired" : "repaired");
-    printf("\n    %" PRIu64 " leaked clusters\n    %" PRIu64 " corruptions\n\n", r->leaks_fixed, r->corruptions_fixed);
+    printf("\n    %" PRIu64 " leaked clusters\n    %" PRIu64 " corruptions\n", r->leaks_fixed, r->corruptions_fixed);
+    if (bitmaps)
+        printf("    %zu bitmaps\n", bitmaps);
+    printf("\n");
     printf("%s\n", repairs->dry_run ? "The image would then be so:" : "Double checking the fixed image now...");
 }
 
@@ -172,22 +215,6 @@ void check_print_json(const struct check_report *r)
 }
 
 /* On stderr: stdout is that of qemu-img. */
-/* With the name of the image where the cure has FILE as a word of its own. */
-static void print_cure(const char *cure, const char *path)
-{
-    const char *at = cure, *found;
-
-    while ((found = strstr(at, "FILE")) != NULL) {
-        bool word = (found == cure || found[-1] == ' ') && strchr(" '", found[4]);
-
-        fwrite(at, 1, (size_t)(found - at) + (word ? 0 : 4), stderr);
-        if (word)
-            print_shell_name(stderr, path);
-        at = found + 4;
-    }
-    fprintf(stderr, "%s\n", at);
-}
-
 void check_explain(const struct check_report *r, const char *path)
 {
     for (size_t i = 0; i < r->n_kinds; i++) {
@@ -199,6 +226,7 @@ void check_explain(const struct check_report *r, const char *path)
         else
             fprintf(stderr, "%" PRIu64 " times", r->kinds[i].count);
         fprintf(stderr, " (%s)\n    consequence: %s\n    cure: ", severity_name(p->severity), p->consequence);
-        print_cure(r->kinds[i].cure, path);
+        put_cure(stderr, r->kinds[i].cure, path);
+        fputc('\n', stderr);
     }
 }

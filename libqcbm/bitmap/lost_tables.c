@@ -394,15 +394,17 @@ void qcbmi_lost_suspicion_text(const struct qcbmi_image *img, const struct qcbmi
                                const struct qcbmi_lost *found, char *to, size_t size)
 {
     const struct qcbmi_spans *where = leaks->blank.n ? &leaks->blank : &found->empty;
-    char guest[SHOWN * 48 + 48] = "none", tables[64] = "";
+    char guest[SHOWN * 48 + 48], tables[64] = "",
+                                 ranges[SHOWN * 48 + 192] = "or lost entries of a table, of which range cannot be told";
 
-    if (where->n)
+    if (where->n) {
         guest_text(&img->g, where, guest, sizeof(guest));
+        snprintf(ranges, sizeof(ranges), "guest ranges %s: %s; or lost entries of a table, then any range",
+                 leaks->blank.n ? "whose L2 table is all zeros or overwritten" : "without an L2 table", guest);
+    }
     if (found->n_unowned)
         snprintf(tables, sizeof(tables), "; %" PRIu64 " of them look like mapping tables", found->n_unowned);
     snprintf(to, size,
-             "%" PRIu64 " leaked clusters (%" PRIu64
-             " bytes) may belong to a lost mapping table%s; guest ranges %s: %s; or to lost entries of any other table",
-             leaks->n_leaked, leaks->n_leaked << img->g.cluster_bits, tables,
-             leaks->blank.n ? "whose L2 table is all zeros or overwritten" : "without an L2 table", guest);
+             "%" PRIu64 " leaked clusters (%" PRIu64 " bytes) may be data that a lost mapping table mapped%s; %s",
+             leaks->n_leaked, leaks->n_leaked << img->g.cluster_bits, tables, ranges);
 }

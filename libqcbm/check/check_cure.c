@@ -108,9 +108,15 @@ static bool has_any(const struct check *c, bool (*is)(enum qcbm_problem_id id))
     return false;
 }
 
+/* Stale bitmaps, of which "check -r bitmaps" keeps the names; any repair of QEMU's drops them. */
+static bool has_names_to_keep(const struct check *c)
+{
+    return c->handle->bitmaps->stale && c->img->h.version >= 3;
+}
+
 static enum way choose(const struct check *c)
 {
-    bool loses = qcbmi_check_repair_loses_snapshots(c), bad_bitmaps = has_any(c, is_of_bitmaps);
+    bool loses = qcbmi_check_repair_loses_snapshots(c), bad_bitmaps = has_any(c, is_of_bitmaps) || has_names_to_keep(c);
     uint64_t marks = c->img->h.incompatible & (QCBM_INCOMPAT_CORRUPT | QCBM_INCOMPAT_DIRTY);
 
     if (has_any(c, is_beyond_repair))
@@ -225,15 +231,41 @@ static void say_of_bitmaps(const struct check *c, struct text *t, const char *ou
         say(t, "'qcbm check -r bitmaps FILE' %s", outcome);
 }
 
+/* A name that a shell takes as it is, and that is no option. */
+static bool is_plain_name(const char *name)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+    return name[0] && name[0] != '-' && name[strspn(name, plain)] == '\0';
+}
+
+static void say_revive(const struct check *c, struct text *t)
+{
+    const struct qcbmi_bitmap_list *list = c->handle->bitmaps;
+    const struct qcbmi_bitmap *one = NULL;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < list->n; i++)
+        if (list->list[i].d.flags & Q2_BITMAP_IN_USE) {
+            one = &list->list[i];
+            n++;
+        }
+    if (n > 1)
+        say(t, "'qcbm bitmap --revive-all FILE'");
+    else
+        say(t, "'qcbm bitmap --revive FILE %s'", one && is_plain_name(one->name) ? one->name : "BITMAP");
+}
+
 static void say_of_bitmap_in_use(const struct check *c, struct text *t)
 {
     if (c->g->raw_data_file) {
-        say(t, "wait for the program that uses it; else %s", qcbm_problem_get(QCBM_PROBLEM_BITMAP_IN_USE)->cure);
+        say(t, "%s", qcbm_problem_get(QCBM_PROBLEM_BITMAP_IN_USE)->cure);
         return;
     }
-    say(t, "'qcbm bitmap --revive FILE BITMAP' makes it cover all that was stored of it and all that the image has "
-           "allocated: no less than it had, unless the image was committed and emptied; or wait for the program that "
-           "uses it");
+    say_revive(c, t);
+    say(t,
+        " makes it cover all that was stored of it and all that the image has allocated: no less than it had, unless "
+        "the image was committed and emptied; or wait for the program that uses it");
     if (c->img->backing_file)
         say(t, " (qcbm synth --replace does the same in an overlay)");
 }
@@ -274,6 +306,15 @@ static const char *mended_bitmaps(enum qcbm_problem_id id)
     }
 }
 
+/* What the disk has lost a snapshot may still have: it has tables of its own. */
+static void say_of_lost(const struct check *c, struct text *t, enum qcbm_problem_id id)
+{
+    say(t, "%s", qcbm_problem_get(id)->cure);
+    if (has_snapshots(c) && !c->met[QCBM_PROBLEM_SNAPSHOT_LOST])
+        say(t, "; a snapshot may still have it, 'qemu-img convert -f qcow2 -O qcow2 -l SNAPSHOT FILE COPY-OF-SNAPSHOT' "
+               "for each snapshot");
+}
+
 void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, size_t size)
 {
     struct text t = { to, size, 0 };
@@ -291,8 +332,13 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
         say(&t, "widen the refcounts, 'qemu-img amend -f qcow2 -o refcount_bits=64 FILE', or ");
         say_copy(c, &t);
         break;
-    case QCBM_PROBLEM_SNAPSHOT_TABLE:
     case QCBM_PROBLEM_SNAPSHOT_INCOMPLETE:
+        if (c->met[QCBM_PROBLEM_SNAPSHOT_LOST])
+            say(&t, "see snapshot-lost");
+        else
+            say_way(c, &t);
+        break;
+    case QCBM_PROBLEM_SNAPSHOT_TABLE:
     case QCBM_PROBLEM_L2_PREALLOC_UNALIGNED:
     case QCBM_PROBLEM_REFTABLE_RESERVED:
     case QCBM_PROBLEM_REFBLOCK_UNALIGNED:
@@ -305,6 +351,14 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
     case QCBM_PROBLEM_HEADER_CORRUPT_BIT:
     case QCBM_PROBLEM_HEADER_DIRTY_BIT:
         say_way(c, &t);
+        break;
+    case QCBM_PROBLEM_TABLE_CUT:
+    case QCBM_PROBLEM_TABLE_OVERWRITTEN:
+    case QCBM_PROBLEM_LOST_TABLE:
+    case QCBM_PROBLEM_LOST_TABLE_SUSPECTED:
+    case QCBM_PROBLEM_REFERENCE_PAST_END:
+    case QCBM_PROBLEM_REFERENCE_NOWHERE:
+        say_of_lost(c, &t, id);
         break;
     case QCBM_PROBLEM_BITMAP_IN_USE:
         say_of_bitmap_in_use(c, &t);

@@ -154,7 +154,8 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
         "'qcbm check -r bitmaps FILE' clears that bit"),
     ALARM(BITMAPS_STALE, "bitmaps-stale", BITMAPS,
         "a program that does not know bitmaps wrote to the image: QEMU drops them at the next write, their clusters leak",
-        "make new bitmaps, 'qcbm synth FILE BITMAP' or 'qcbm bitmap --add FILE BITMAP', which frees what is provably theirs"),
+        "'qcbm check -r bitmaps FILE' keeps their names and makes them all dirty: the next backup by them copies all, and "
+        "misses nothing; a new one by 'qcbm bitmap --add' is empty, and needs a full backup"),
     ROW(BITMAP_DIRECTORY_BROKEN, "bitmap-directory-broken", CORRUPTION, BITMAPS, false,
         "QEMU does not open the image",
         "'qcbm check -r bitmaps FILE' keeps all bitmaps that can be read in it"),

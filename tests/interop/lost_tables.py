@@ -137,7 +137,7 @@ def noted(work, writes, damage, leaked, size='1G', prepare=None):
     codes, result = check(work, None)
     require('lost-table-suspected' in codes, result.err)
     require('%d leaked clusters' % leaked in codes['lost-table-suspected'], codes['lost-table-suspected'])
-    require('any other table' in codes['lost-table-suspected'], codes['lost-table-suspected'])
+    require('lost entries of a table' in codes['lost-table-suspected'], codes['lost-table-suspected'])
     require_equal(len(dry_run(work)[1]), 1, 'notes')
 
 
