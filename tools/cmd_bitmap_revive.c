@@ -9,7 +9,7 @@
 #include "qemu_text.h"
 
 struct revived {
-    char *name;
+    char *name, *why;
     struct qcbm_revived r;
 };
 
@@ -27,6 +27,12 @@ static const char *const claims[] = {
     [QCBM_REVIVED_TRUSTED] = "trusted",
 };
 
+static void free_one(struct revived *b)
+{
+    free(b->name);
+    free(b->why);
+}
+
 static int keep(void *opaque, const struct qcbm_revived *r)
 {
     struct revival *all = opaque;
@@ -35,8 +41,9 @@ static int keep(void *opaque, const struct qcbm_revived *r)
     if (!list)
         return 1;
     all->list = list;
-    list[all->n] = (struct revived){ strdup(r->name), *r };
-    return !list[all->n++].name;
+    list[all->n] = (struct revived){ strdup(r->name), strdup(r->why), *r };
+    all->n++;
+    return !list[all->n - 1].name || !list[all->n - 1].why;
 }
 
 static void print_one(const struct revived *b)
@@ -50,13 +57,16 @@ static void print_one(const struct revived *b)
         printf("what was stored (%s), and all that the image has allocated (%s)", size_text(r->stored_bytes).text,
                size_text(r->allocated_bytes).text);
     else
-        printf("%s", r->claim == QCBM_REVIVED_ALL ? "all of the disk, for want of a smaller set that misses nothing"
-                                                  : "what was stored");
-    printf("; %s\n", r->why);
+        printf("%s", r->claim == QCBM_REVIVED_ALL ? "all of the disk" : "what was stored");
+    printf("; %s\n", b->why);
     if (r->claim == QCBM_REVIVED_TRUSTED)
         return;
-    printf("  copied for nothing are at most %s; beyond what is allocated alone it has %s\n",
-           size_text(r->dirty_bytes - r->stored_bytes).text, size_text(r->dirty_bytes - r->allocated_bytes).text);
+    printf("  of that, at most %s did not change, and are copied for nothing",
+           size_text(r->dirty_bytes - r->stored_bytes).text);
+    if (r->claim == QCBM_REVIVED_UNION)
+        printf("; %s are not allocated now, and dirty because they were when it was stored",
+               size_text(r->dirty_bytes - r->allocated_bytes).text);
+    printf("\n");
 }
 
 static void print_text(const struct revival *all)
@@ -76,7 +86,7 @@ static void write_one(struct json_writer *w, const struct revived *b)
     json_begin_object(w, NULL);
     json_string(w, "bitmap", b->name);
     json_string(w, "claim", claims[r->claim]);
-    json_string(w, "why", r->why);
+    json_string(w, "why", b->why);
     json_u64(w, "stored-bytes", r->stored_bytes);
     if (r->claim != QCBM_REVIVED_TRUSTED)
         json_u64(w, "allocated-bytes", r->allocated_bytes);
@@ -134,7 +144,7 @@ int bitmap_revive(const struct bitmap_args *args, const char *none)
         print_text(&all);
     plan_clear(&all.plan);
     for (size_t i = 0; i < all.n; i++)
-        free(all.list[i].name);
+        free_one(&all.list[i]);
     free(all.list);
     qcbm_close(all.img);
     return code;

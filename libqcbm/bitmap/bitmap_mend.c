@@ -254,7 +254,9 @@ int qcbmi_mend_begin(struct qcbm_image *handle, struct qcbmi_image *was, qcbm_re
         free(edit);
         return ret;
     }
-    *m = (struct qcbmi_mend){ .real = handle, .view = { .image = handle->image }, .tell = fn, .opaque = opaque };
+    *m = (struct qcbmi_mend){
+        .real = handle, .was = was, .view = { .image = handle->image }, .tell = fn, .opaque = opaque
+    };
     *edit = (struct qcbm_edit){ .handle = &m->view, .img = handle->image, .mend = m };
     edit->generation = handle->image->generation;
     if (ret == 0)

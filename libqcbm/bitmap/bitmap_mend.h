@@ -13,6 +13,7 @@
 
 struct qcbmi_mend {
     struct qcbm_image *real; /* the handle of the caller */
+    struct qcbmi_image *was; /* the image before any repair: where data was, and what was in use */
     struct qcbm_image view;  /* that of the edit: the same image, with the bitmaps that could be read */
     struct qcbmi_judge judge;
     qcbm_repair_fn *tell; /* NULL: nobody asks */

@@ -586,14 +586,14 @@ enum qcbm_revive_flag { QCBM_REVIVE_TRUST = 1u << 0 /* take the stored bits as t
 
 enum qcbm_revive_claim {
     QCBM_REVIVED_UNION,  /* what was stored, and all that the image has allocated */
-    QCBM_REVIVED_ALL,    /* all of the disk: the stored bits, or a mapping table, cannot be read */
+    QCBM_REVIVED_ALL,    /* all of the disk: the stored bits cannot be read, or the mapping tables are damaged */
     QCBM_REVIVED_TRUSTED /* what was stored */
 };
 
 struct qcbm_revived { /* its strings live until the callback returns */
     const char *name;
     enum qcbm_revive_claim claim;
-    const char *why; /* no dirty byte is missing, one line */
+    const char *why; /* no dirty byte is missing, or all of the disk is dirty; one line */
     /* Dirty by the stored bits, by what is allocated (in granules, not for a trusted one), and now. Against an exact bitmap
      * no more than dirty_bytes - stored_bytes are copied for nothing. */
     uint64_t stored_bytes, allocated_bytes, dirty_bytes;
@@ -604,7 +604,9 @@ typedef int qcbm_revive_fn(void *opaque, const struct qcbm_revived *revived);
 
 /* Make of bitmap @name, or of each that is in use (NULL), one that can be relied on: a superset of what was written since
  * it was exact, that records. That holds if the disk has not been made shorter, and if no data was taken out of the image
- * behind QEMU's back since. @fn (may be NULL) is called for each. @flags: enum qcbm_revive_flag.
+ * behind QEMU's back since. Where a mapping table is lost, may be (many clusters leak), or has entries that make no sense,
+ * what was written there is known no more, and all of the disk is dirty; wrong refcounts alone are no reason for that. In an
+ * edit that mends what counts is the image before any repair. @fn (may be NULL) is called for each. @flags: enum qcbm_revive_flag.
  * Returns 0, QCBM_E_NOTFOUND, QCBM_E_ARG (it is not in use), QCBM_E_UNSUPPORTED (a raw data file), QCBM_E_CORRUPT (cannot be
  * read, with TRUST), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_revive(struct qcbm_edit *edit, const char *name, unsigned flags, qcbm_revive_fn *fn,

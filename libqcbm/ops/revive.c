@@ -3,7 +3,8 @@
  *
  * A session that was not closed leaves the bits of before it, and the mark. What a guest wrote in it lies in clusters that
  * the image has allocated; which of these were allocated before, nobody can tell. So the stored bits and all that is
- * allocated together miss nothing. The other bits of such a bitmap are not worse than those: a disabled one may have been
+ * allocated together miss nothing, unless the tables that say so are damaged: then all of the disk is dirty. A repair may
+ * have given entries up by now, so what counts is the image as it was before. The other bits of such a bitmap are not worse than those: a disabled one may have been
  * enabled, or cleared, in the session that was lost, so only its owner can say that it was not. */
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +13,9 @@
 #include "base/checked.h"
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_load.h"
-#include "bitmap/leak_count.h"
+#include "bitmap/bitmap_mend.h"
 #include "ops/allocation.h"
-
-#define MEMORY (UINT64_C(64) << 20) /* for counting references; with more to count the tables are read again */
+#include "ops/revive_doubt.h"
 
 struct revive {
     struct qcbm_edit *edit;
@@ -24,7 +24,7 @@ struct revive {
     void *opaque;
     bool looked;                     /* what follows is known: asked for by the first bitmap that needs it */
     struct qcbmi_dirtymap allocated; /* at the finest granularity that is needed */
-    bool lost;                       /* of a mapping table that is missing: allocation says less than the truth */
+    char doubt[QCBMI_DOUBT_TEXT];    /* why allocation may say less than the truth; "" if it says all */
 };
 
 static bool is_in_use(const struct qcbmi_edit_bitmap *b)
@@ -34,7 +34,6 @@ static bool is_in_use(const struct qcbmi_edit_bitmap *b)
 
 static const char *const reasons[] = {
     [QCBM_REVIVED_UNION] = "every write since the bits were stored went to a cluster that is allocated now",
-    [QCBM_REVIVED_ALL] = "no bit is left that could be missing",
     [QCBM_REVIVED_TRUSTED] = "nobody wrote since the bits were stored, as you say",
 };
 
@@ -44,7 +43,8 @@ static int tell(const struct revive *r, const struct qcbmi_edit_bitmap *b, const
     struct qcbm_revived told = *figures;
 
     told.name = b->name;
-    told.why = reasons[told.claim];
+    if (!told.why)
+        told.why = reasons[told.claim];
     told.enabled = b->flags & Q2_BITMAP_AUTO;
     return r->fn && r->fn(r->opaque, &told) ? qcbmi_fail_stopped(err) : 0;
 }
@@ -70,32 +70,9 @@ static unsigned finest(const struct qcbmi_edit_list *list)
     return bits;
 }
 
-/* Is a mapping table lost, or can that not be told? What others write meanwhile tells nothing. */
-static int look_for_lost(const struct qcbm_image *handle, bool *lost, struct qcbm_error *err)
-{
-    struct qcbmi_holes holes;
-    struct qcbmi_leaks leaks = { 0 };
-    struct qcbmi_lost_clues clues = { handle->image, handle->bitmaps, &holes, &leaks, false };
-    struct qcbmi_lost found = { 0 };
-    int ret;
-
-    *lost = false;
-    if (handle->image->open_flags & QCBM_OPEN_FORCE_SHARE)
-        return 0;
-    qcbmi_holes_init(&holes, &handle->image->io);
-    ret = qcbmi_leaks_count(&clues, MEMORY, NULL, err);
-    if (ret == 0)
-        ret = qcbmi_lost_search(&clues, &found, err);
-    *lost = found.n_evidence > 0 || ret == QCBM_E_CORRUPT || ret == QCBM_E_LIMIT;
-    qcbmi_lost_free(&found);
-    qcbmi_leaks_free(&leaks);
-    qcbmi_holes_free(&holes);
-    return *lost ? 0 : ret;
-}
-
 static int look_at_image(struct revive *r, struct qcbm_error *err)
 {
-    struct qcbmi_image *img = r->edit->img;
+    struct qcbmi_image *img = r->edit->img, *was = r->edit->mend ? r->edit->mend->was : img;
     struct qcbmi_allocation a = { 0 };
     int ret;
 
@@ -103,9 +80,9 @@ static int look_at_image(struct revive *r, struct qcbm_error *err)
         return 0;
     ret = qcbmi_dirtymap_init(&r->allocated, img->g.sector_size_down, finest(&r->edit->list), err);
     if (ret == 0)
+        ret = qcbmi_revive_look(was, r->edit->handle->bitmaps, &r->allocated, r->doubt, err);
+    if (ret == 0 && was != img) /* where a step gave data a place of its own */
         ret = qcbmi_allocation_mark(img, &r->allocated, &a, NULL, err);
-    if (ret == 0)
-        ret = look_for_lost(r->edit->handle, &r->lost, err);
     r->looked = ret == 0;
     return ret;
 }
@@ -163,7 +140,9 @@ static int make_superset(struct revive *r, struct qcbmi_edit_bitmap *b, struct q
     figures->stored_bytes = ret == 0 ? qcbmi_dirtymap_dirty_bytes(&map) : 0;
     if (ret == 0)
         ret = add_allocated(r, &map, figures, err);
-    figures->claim = readable && !r->lost ? QCBM_REVIVED_UNION : QCBM_REVIVED_ALL;
+    figures->claim = readable && !r->doubt[0] ? QCBM_REVIVED_UNION : QCBM_REVIVED_ALL;
+    if (figures->claim == QCBM_REVIVED_ALL)
+        figures->why = r->doubt[0] ? r->doubt : "what was stored of it cannot be read";
     if (ret == 0 && figures->claim == QCBM_REVIVED_ALL)
         ret = qcbmi_bitset_set(&map.bits, 0, map.bits.n_bits, err);
     figures->dirty_bytes = ret == 0 ? qcbmi_dirtymap_dirty_bytes(&map) : 0;

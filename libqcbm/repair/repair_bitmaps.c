@@ -14,7 +14,7 @@ static int tell(void *opaque, const struct qcbm_repair_row *row)
 static int tell_revived(void *opaque, const struct qcbm_revived *b)
 {
     struct qcbm_repair_row row = { .code = "bitmap-revived", .offset = QCBM_NO_OFFSET, .bitmap = b->name };
-    char name[128], done[512], kept[128];
+    char name[128], done[1536], kept[128];
 
     (void)qcbmi_printable(name, sizeof(name), b->name, strlen(b->name));
     snprintf(done, sizeof(done), "bitmap '%s', which was in use, has %s dirty, %" PRIu64 " bytes: %s", name,
