@@ -82,15 +82,6 @@ static bool only_removes(const struct opt_actions *actions)
     return true;
 }
 
-/* Of a damaged directory what is to go may be gone already. */
-static bool is_gone(const struct bitmap_job *job, const struct qcbm_error *err)
-{
-    if (!job->mending || err->code != QCBM_E_NOTFOUND || !mend_may_have_lost(job->img))
-        return false;
-    cmd_warning("bitmap '%s' is not among those that can be read: it goes with the old directory", job->name);
-    return true;
-}
-
 static int begin(struct bitmap_job *job, struct qcbm_error *err)
 {
     int ret = job->mending ? mend_begin(job->img, &job->edit, err) : qcbm_edit_begin(job->img, &job->edit, err);
@@ -129,9 +120,8 @@ static int do_actions(struct bitmap_job *job, struct plan *plan)
     if (begin(job, &err) != EXIT_DONE)
         return EXIT_FAILED;
     for (size_t i = 0; i < actions->count; i++) {
-        if (do_action(job, &actions->list[i], &err) == 0 || is_gone(job, &err))
-            continue;
-        return fail_action(job, &actions->list[i], &err);
+        if (do_action(job, &actions->list[i], &err) < 0)
+            return fail_action(job, &actions->list[i], &err);
     }
     if (plan_run(plan, job->img, job->edit, common, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", common->path);

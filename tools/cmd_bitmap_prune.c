@@ -120,15 +120,19 @@ static int take_out_mended(const struct prune *p, struct qcbm_edit *edit, struct
     return ret;
 }
 
-/* Would the change be refused for bitmaps that stay? */
+/* Would the change be refused for bitmaps that stay, or can none of them be named? */
 static bool must_mend(const struct prune *p)
 {
     struct qcbm_edit *edit = NULL;
+    struct qcbm_image_info info;
     struct qcbm_error err;
     int ret;
 
     if (!mend_is_damaged(p->img))
         return false;
+    qcbm_image_get_info(p->img, &info, sizeof info);
+    if (info.bitmap_count == 0)
+        return true;
     ret = qcbm_edit_begin(p->img, &edit, &err);
     if (ret == 0)
         ret = take_out(p, edit, &err);

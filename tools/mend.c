@@ -23,11 +23,6 @@ static bool is_damage_of_bitmaps(const struct qcbm_problem *problem)
     return problem->repair == QCBM_REPAIR_BITMAPS && problem->severity != QCBM_CHECK_WARNING;
 }
 
-static bool is_broken_directory(const struct qcbm_problem *problem)
-{
-    return problem->id == QCBM_PROBLEM_BITMAP_DIRECTORY_BROKEN;
-}
-
 bool mend_is_damaged(const struct qcbm_image *img)
 {
     return has(img, is_damage_of_bitmaps);
@@ -36,11 +31,6 @@ bool mend_is_damaged(const struct qcbm_image *img)
 bool mend_may_help(int ret)
 {
     return ret == QCBM_E_CORRUPT || ret == QCBM_E_UNSAFE;
-}
-
-bool mend_may_have_lost(const struct qcbm_image *img)
-{
-    return has(img, is_broken_directory);
 }
 
 static void put(const char *word, const char *text)
@@ -62,14 +52,36 @@ void mend_print_row(const struct qcbm_repair_row *row, const char *word)
     fputc('\n', stderr);
 }
 
+/* Bitmaps of which nothing is left but their number are gone with the old directory, whoever asked for what. */
+static bool gives_up_others(const struct qcbm_repair_row *row)
+{
+    return strcmp(row->code, "bitmap-directory") == 0 && row->lost;
+}
+
 static int on_row(void *opaque, const struct qcbm_repair_row *row)
 {
-    (void)opaque;
+    struct qcbm_error *refused = opaque;
+
+    if (gives_up_others(row)) {
+        refused->code = QCBM_E_UNSAFE;
+        refused->offset = row->offset;
+        snprintf(refused->message, sizeof refused->message,
+                 "the bitmap directory is damaged, and not only what you name would be gone: %s; "
+                 "'qcbm check -r bitmaps' first, which keeps what can be kept",
+                 row->lost);
+        return 1;
+    }
     mend_print_row(row, "repair:");
     return 0;
 }
 
 int mend_begin(struct qcbm_image *img, struct qcbm_edit **edit, struct qcbm_error *err)
 {
-    return qcbm_edit_begin_mending(img, on_row, NULL, edit, err);
+    struct qcbm_error refused = { .code = 0 };
+    int ret = qcbm_edit_begin_mending(img, on_row, &refused, edit, err);
+
+    if (refused.code == 0)
+        return ret;
+    *err = refused;
+    return refused.code;
 }

@@ -10,11 +10,8 @@
 bool mend_is_damaged(const struct qcbm_image *img);
 bool mend_may_help(int ret);
 
-/* qcbm_edit_begin_mending(), each row a line on stderr. */
+/* qcbm_edit_begin_mending(), each row a line on stderr. QCBM_E_UNSAFE where bitmaps would go that nobody can name. */
 int mend_begin(struct qcbm_image *img, struct qcbm_edit **edit, struct qcbm_error *err);
-
-/* Is the whole directory damaged, so that names may be gone? */
-bool mend_may_have_lost(const struct qcbm_image *img);
 
 void mend_print_row(const struct qcbm_repair_row *row, const char *word);
 

@@ -186,7 +186,9 @@ static int tell_directory(const struct qcbmi_mend *m, uint32_t lost, struct qcbm
     snprintf(r.done, sizeof(r.done), "the bitmap directory is written anew (%s)", old->why_broken.message);
     if (m->view.bitmaps->n)
         snprintf(r.kept, sizeof(r.kept), "%" PRIu32 " bitmaps that could be read in it", m->view.bitmaps->n);
-    if (lost)
+    if (lost == QCBMI_SALVAGE_UNKNOWN)
+        snprintf(r.lost, sizeof(r.lost), "all others, if there were any: how many bitmaps it had cannot be read");
+    else if (lost)
         snprintf(r.lost, sizeof(r.lost), "%" PRIu32 " bitmaps of which not even a name can be read", lost);
     return tell(m, &r, err);
 }

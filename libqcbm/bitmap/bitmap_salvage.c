@@ -203,7 +203,9 @@ int qcbmi_bitmap_salvage(const struct qcbm_image *handle, struct qcbmi_bitmap_li
     whole = ret == 0 && adds_up(&s, &count);
     if (ret == 0)
         ret = whole ? take_all(&s) : walk(&s);
-    if (ret == 0 && s.list->n < s.wanted && !whole)
+    if (ret == 0 && old->has_ext && !whole && s.wanted == 0)
+        *lost = QCBMI_SALVAGE_UNKNOWN;
+    else if (ret == 0 && !whole && s.list->n < s.wanted)
         *lost = s.wanted - s.list->n;
     return ret;
 }

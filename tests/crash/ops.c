@@ -224,27 +224,27 @@ OP(revive_trusted)
 }
 
 const struct crash_op crash_ops[] = {
-    { "add", op_add, "new," },
-    { "add --disabled", op_add_disabled, "new," },
-    { "remove", op_remove, "b0," },
-    { "clear", op_clear, "b0," },
-    { "enable", op_enable, "off," },
-    { "disable", op_disable, "b0," },
-    { "merge", op_merge, "b1," },
-    { "synth", op_synth, "new," },
-    { "synth --disabled", op_synth_disabled, "new," },
-    { "synth --replace", op_synth_replace, "b0," },
-    { "synth --merge", op_synth_merge, "b0," },
-    { "synth --since", op_synth_since, "new," },
-    { "synth --into", op_synth_into, "new," },
-    { "several", op_several, "b0,new," },
-    { "rename", op_rename, "b0,new," },
-    { "rotate", op_rotate, "b0,new," },
-    { "unset, set, regranularise, copy", op_bits, "b0,new," },
-    { "disable all", op_disable_all, "*" },
-    { "remove all", op_remove_all, "*" },
-    { "revive", op_revive, "b0," },
-    { "revive --trust", op_revive_trusted, "b0," },
+    { "add", op_add, "new,", false },
+    { "add --disabled", op_add_disabled, "new,", false },
+    { "remove", op_remove, "b0,", false },
+    { "clear", op_clear, "b0,", true },
+    { "enable", op_enable, "off,", false },
+    { "disable", op_disable, "b0,", true },
+    { "merge", op_merge, "b1,", true },
+    { "synth", op_synth, "new,", false },
+    { "synth --disabled", op_synth_disabled, "new,", false },
+    { "synth --replace", op_synth_replace, "b0,", false },
+    { "synth --merge", op_synth_merge, "b0,", true },
+    { "synth --since", op_synth_since, "new,", false },
+    { "synth --into", op_synth_into, "new,", false },
+    { "several", op_several, "b0,new,", true },
+    { "rename", op_rename, "b0,new,", true },
+    { "rotate", op_rotate, "b0,new,", true },
+    { "unset, set, regranularise, copy", op_bits, "b0,new,", true },
+    { "disable all", op_disable_all, "*", true },
+    { "remove all", op_remove_all, "*", false },
+    { "revive", op_revive, "b0,", false },
+    { "revive --trust", op_revive_trusted, "b0,", false },
 };
 const size_t crash_n_ops = sizeof(crash_ops) / sizeof(crash_ops[0]);
 
@@ -271,5 +271,5 @@ int crash_op_run(const struct crash_op *op, struct record *record, const char *p
     qcbm_close(img);
     if (ret == 0 && record->n == 0)
         return OP_NOT_HERE;
-    return ret == QCBM_E_NOTFOUND || ret == QCBM_E_INUSE ? OP_NOT_HERE : ret;
+    return ret == QCBM_E_NOTFOUND || (ret == QCBM_E_INUSE && op->not_in_use) ? OP_NOT_HERE : ret;
 }

@@ -13,6 +13,7 @@ struct crash_op {
      * 0, OP_NOT_HERE (QCBM_E_NOTFOUND does as well), or a code with @err filled, which is a failure of the test. */
     int (*run)(struct qcbm_edit *edit, struct qcbm_image *img, const char *path, struct qcbm_error *err);
     const char *named; /* bitmaps that it is about, each followed by a comma */
+    bool not_in_use;   /* one that is in use is refused with QCBM_E_INUSE, which is OP_NOT_HERE, too */
 };
 
 extern const struct crash_op crash_ops[];

@@ -61,6 +61,11 @@ def cut_directory(image):
     patch(image.path, image.bitmaps()[1].entry_offset, bytes(image.cluster_size // 2))
 
 
+def no_number(image):
+    zero_directory(image)
+    payload(image, 0, u32(0))
+
+
 def table_of_the_first(image):
     field(image, 0, u64(image.bitmaps()[0].table_offset))
 
@@ -176,6 +181,17 @@ def removed(work, damage, argv, left):
     require_equal(qtool.digest(work.path('a.qcow2')), damaged, 'digest after the undo')
 
 
+def not_named(work, damage, argv):
+    """Bitmaps that nobody can name any more would go with the one that is named: refused, with what gives them up."""
+    make(work)
+    damage(Qcow2(work.path('a.qcow2')))
+    damaged = qtool.digest(work.path('a.qcow2'))
+    for option in [], ['--dry-run']:
+        done = work.qcbm('bitmap', *option, *argv, rc=1)
+        require('check -r bitmaps' in done.err and 'repair:' not in done.err, done.err)
+        require_equal((done.out, qtool.digest(work.path('a.qcow2'))), ('', damaged), 'stdout, and digest after the refusal')
+
+
 def stale(work):
     """Another program wrote: what it changed nobody knows, but the names are there."""
     make(work)
@@ -273,12 +289,13 @@ def cases():
     ]
     out = [(removed, '%s, %s' % (' '.join(argv), name), {'damage': damage, 'argv': argv, 'left': left})
            for name, damage, argv, left in (
-               ('nothing in the directory', zero_directory, ['--remove', 'tue'], ()),
-               ('nothing in the directory', zero_directory, ['--prune', '*'], ()),
-               ('directory cut', cut_directory, ['--remove', 'tue'], ('mon',)),
                ('length of a name', at_entry(18, b'\2\0'), ['--remove', 'tue'], rest),
                ('unknown type', at_entry(16, b'\2'), ['--remove', 'mon'], ('tue', 'wed')),
                ('unknown type', at_entry(16, b'\2'), ['--prune', 'm*'], ('tue', 'wed')))]
+    out += [(not_named, 'not named: %s, %s' % (' '.join(argv), name), {'damage': damage, 'argv': argv})
+            for name, damage in (('nothing in the directory', zero_directory), ('directory cut', cut_directory),
+                                 ('past the end', at_payload(16, u64(1 << 40))), ('no number either', no_number))
+            for argv in (['--remove', 'a.qcow2', 'tue'], ['--remove', 'a.qcow2', 'typo'], ['--prune', '*', 'a.qcow2'])]
     out += [(stale, 'stale bitmaps', {})]
     out += [(marked, 'marks %d, %s' % (bits_, level), {'incompatible': bits_, 'level': level})
             for bits_ in (1, 2, 3) for level in ('bitmaps', 'all')]
