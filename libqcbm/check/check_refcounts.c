@@ -42,7 +42,7 @@ static int tell_refblock(struct check *c, const struct qcbmi_ref *ref, uint64_t 
     struct check_voice before = c->voice;
     int ret;
 
-    if (!c->recount || c->exhausted || refcount == 1)
+    if (!c->recount || refcount == 1)
         return 0;
     c->voice.total = true;
     c->voice.only = CHECK_ALL;

@@ -123,13 +123,15 @@ int qcbmi_check_walk_l1(struct check *c, const struct qcbmi_ref *l1)
 
 /* ---- the sink that tells ---- */
 
-/* Only which reference is one too many takes counting again. */
+/* Only which reference is one too many takes counting again. Refcount blocks are as few as the entries of their table. */
 static int tell_clusters(struct check *c, uint64_t first, uint64_t end, const struct qcbmi_ref *ref)
 {
     uint64_t max = q2_refcount_max(c->g->refcount_order);
     int ret = 0;
 
-    if (!c->recount || !qcbmi_check_afford(c, COST_OF_CLUSTER * (end - first)))
+    if (!c->recount)
+        return 0;
+    if (ref->owner.kind != QCBMI_REF_REFBLOCK && !qcbmi_check_afford(c, COST_OF_CLUSTER * (end - first)))
         return 0;
     for (uint64_t k = first; ret == 0 && k < end; k++) {
         uint64_t excess = 0;
