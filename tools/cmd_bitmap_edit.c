@@ -107,6 +107,19 @@ static bool must_mend(const struct bitmap_job *job)
     return mend_may_help(ret);
 }
 
+/* In place of stale ones a new bitmap looks as if it went on with them. */
+static void tell_empty(const struct bitmap_job *job, const struct plan *plan)
+{
+    const struct opt_actions *actions = &job->args->actions;
+    bool added = false;
+
+    for (size_t i = 0; i < actions->count; i++)
+        added |= strcmp(actions->list[i].opt->name, "add") == 0;
+    if (added && plan->stale.any && plan->summary.writes > 0)
+        cmd_warning("the new bitmap is empty, and knows of no write so far: the next backup must be a full one; "
+                    "'qcbm check -r bitmaps FILE' instead keeps the stale ones, all dirty");
+}
+
 static int do_actions(struct bitmap_job *job, struct plan *plan)
 {
     const struct opt_actions *actions = &job->args->actions;
@@ -125,6 +138,7 @@ static int do_actions(struct bitmap_job *job, struct plan *plan)
     }
     if (plan_run(plan, job->img, job->edit, common, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", common->path);
+    tell_empty(job, plan);
     return EXIT_DONE;
 }
 

@@ -243,11 +243,25 @@ static size_t name_width(const struct listing *list)
     return width < 40 ? width : 40; /* longer names push their line */
 }
 
-static const char *state_name(const struct listing *list, const struct qcbm_bitmap_info *info)
+static bool is_damaged(const struct listing *list, uint32_t index)
+{
+    struct qcbm_finding f;
+
+    for (uint32_t i = list->start[index]; i < list->start[index + 1]; i++) {
+        qcbm_finding_get(list->img, list->by_bitmap[i], &f, sizeof f);
+        if (f.problem->severity != QCBM_CHECK_WARNING)
+            return true;
+    }
+    return list->entries[index].unreadable;
+}
+
+static const char *state_name(const struct listing *list, uint32_t index)
 {
     if (list->image.bitmaps_stale)
         return "stale";
-    return info->in_use ? "inconsistent" : "consistent";
+    if (is_damaged(list, index))
+        return "damaged";
+    return list->entries[index].info.in_use ? "in use" : "consistent";
 }
 
 static void print_entry(const struct listing *list, uint32_t index, size_t width)
@@ -262,7 +276,7 @@ static void print_entry(const struct listing *list, uint32_t index, size_t width
     for (size_t used = escaped_columns(info->name, info->name_len); used < width; used++)
         putchar(' ');
     printf("  %11s", info->granularity ? size_text(info->granularity).text : "?");
-    printf("  %-8s  %-12s", info->enabled ? "enabled" : "disabled", state_name(list, info));
+    printf("  %-8s  %-12s", info->enabled ? "enabled" : "disabled", state_name(list, index));
     snprintf(percent, sizeof percent, "%.2f %%", 100 * share(list, e));
     printf("  %9s  %8s", trusted ? size_text(e->usage.dirty_bytes).text : "?", trusted ? percent : "?");
     printf("  %9s\n", known ? size_text(e->usage.disk_bytes).text : "?");
@@ -288,6 +302,17 @@ static void print_finding(void *opaque, const struct qcbm_problem *problem, uint
     printf(" [%s]\n", problem->code);
 }
 
+/* After a crash: of the mark alone nobody knows whether a program has the image open. */
+static void hint_revive(const struct listing *list)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        if (list->entries[i].info.in_use && !list->image.bitmaps_stale) {
+            cmd_hint(
+                "if no program has the image open, 'qcbm bitmap --revive-all FILE' makes bitmaps in use usable again");
+            return;
+        }
+}
+
 static void print_text(const struct listing *list)
 {
     size_t width = name_width(list);
@@ -303,6 +328,8 @@ static void print_text(const struct listing *list)
         context.info = &list->entries[i].info;
         each_finding(list, i, print_finding, &context);
     }
+    fflush(stdout);
+    hint_revive(list);
 }
 
 int bitmap_list_image(struct qcbm_image *img, const char *path, struct progress *progress, struct json_writer *w)

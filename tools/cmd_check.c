@@ -137,21 +137,24 @@ static int no_checks(void)
 /* Opens the image, or tells why not: *@code is the exit code then. */
 static struct qcbm_image *open_image(const struct check_args *args, int *code)
 {
-    const char *found = NULL;
+    const char *format = args->common.format;
+    bool probed = !format && qcbm_probe(args->common.path, &format, NULL) == 0;
+    bool writes = args->repair && (!format || strcmp(format, "raw") != 0); /* raw is not refused for being written */
     struct cmd_disk disk;
 
     *code = EXIT_FAILED;
     /* Other formats have checks, but not here. */
-    if (!args->common.format && qcbm_probe(args->common.path, &found, NULL) == 0 && strcmp(found, "qcow2") != 0 &&
-        strcmp(found, "raw") != 0) {
+    if (probed && strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0) {
         *code = no_checks();
         return NULL;
     }
-    if (!common_open_disk(&args->common, args->repair ? common_writing(&args->common) : common_reading(&args->common),
-                          &disk))
+    if (!common_open_disk(&args->common, writes ? common_writing(&args->common) : common_reading(&args->common), &disk))
         return NULL;
-    if (disk.raw)
+    if (disk.raw) {
         *code = no_checks();
+        if (args->repair)
+            cmd_hint("of a qcow2 image whose first bytes are lost, 'qcbm dump FILE header' tells what is there");
+    }
     qcbm_chain_close(disk.raw);
     return disk.img;
 }
@@ -213,6 +216,8 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
     setvbuf(stderr, lines, isatty(STDERR_FILENO) ? _IOLBF : _IOFBF, sizeof lines);
     int code = opt_parse(cmd, argc, argv, &args);
 
+    if (code == EXIT_FAILED && !args.common.path && args.repair && check_repair_level(args.repair) == QCBM_REPAIR_NONE)
+        cmd_hint("-r takes leaks, all or bitmaps, and then the image");
     if (code != OPT_GO_ON)
         return code;
     if (!check_usage(cmd, &args))

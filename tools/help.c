@@ -84,6 +84,8 @@ int help_unknown(const char *name)
     cmd_error("Command not found: %s", name);
     if (is_of_qemu_img(name))
         cmd_hint("that is a job for qemu-img: qemu-img %s", name);
+    else if (strcmp(name, "repair") == 0)
+        cmd_hint("did you mean 'qcbm check -r all'? 'qcbm check --explain' tells first what is wrong");
     else if (is_of_bitmap(name))
         cmd_hint("did you mean 'qcbm bitmap --%s'?", name);
     else

@@ -160,6 +160,9 @@ def options_and_ends(work):
         require_equal(ours.out, '', 'stdout of check %s' % arguments)
         if same:
             require_equal(ours.err, other.err.replace('qemu-img', 'qcbm'), 'stderr of check %s' % arguments)
+    for arguments in ['-r', 'all', 'raw'], ['-r', 'leaks', '-f', 'raw', 'raw'], ['-r', 'all', 'nothing']:
+        other = work.run('qemu-img', 'check', *arguments, rc=None)
+        require_equal(work.qcbm('check', *arguments, rc=None).code, other.code, 'exit code of check %s' % arguments)
     work.run('cp', 'a.qcow2', 'b.qcow2')
     for options in (['-r', 'all'], ['-r', 'leaks'], ['-q', '-r', 'all'], ['--output=json', '-r', 'all']):
         ours = work.qcbm('check', *options, 'a.qcow2')

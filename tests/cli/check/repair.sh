@@ -19,3 +19,5 @@ for wrong in '-r some' --dry-run '--undo=u' --force '-r all --untrusted' '-r all
     [ "$(wc -l <err)" -eq 2 ]
 done
 [ "$before" = "$(md5sum <image.qcow2)" ]
+! qcbm check -r image.qcow2 >out 2>err # the level forgotten
+grep -q '^qcbm: hint: -r takes leaks, all or bitmaps' err

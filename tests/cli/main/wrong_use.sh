@@ -1,6 +1,6 @@
 # wrong_use.sh - what is no command is refused as qemu-img refuses it, with a hint where one can be given
 # SPDX-License-Identifier: MIT
-for arguments in 'frobnicate' '--frobnicate' '-X info' 'synht' 'bitmpa --list x' 'ex' 'convert a b' 'rebase' 'list x' 'add' \
+for arguments in 'frobnicate' '--frobnicate' '-X info' 'synht' 'bitmpa --list x' 'ex' 'convert a b' 'rebase' 'list x' 'add' 'repair x' \
     'mesaure' 'help frobnicate' 'help snyth' 'help resize' 'm'; do
     # shellcheck disable=SC2086
     if qcbm $arguments; then
