@@ -251,7 +251,8 @@ int qcbmi_check_collect_suspects(struct check *c);
 
 /* check_owners.c: the sink that searches */
 int qcbmi_check_name_owners(struct check *c);
-/* An owner in words. */
+/* " of snapshot 'name'", or nothing for the active state; an owner in words. */
+void qcbmi_check_state_text(const struct check *c, uint32_t state, char *to, size_t size);
 void qcbmi_check_owner_text(const struct check *c, const struct qcbmi_ref_owner *o, char *to, size_t size);
 
 /* check_lost.c: leaks that are no waste; and these alone, without any other part of the check */

@@ -60,7 +60,7 @@ static bool any(const struct check *c, uint64_t cluster)
 
 static const struct check_sink searcher = { .clusters = match_suspects, .state = qcbmi_check_walk_l1, .wants = any };
 
-static void state_text(const struct check *c, uint32_t state, char *to, size_t size)
+void qcbmi_check_state_text(const struct check *c, uint32_t state, char *to, size_t size)
 {
     char name[64];
 
@@ -76,7 +76,7 @@ void qcbmi_check_owner_text(const struct check *c, const struct qcbmi_ref_owner 
 {
     char state[96];
 
-    state_text(c, o->state, state, sizeof(state));
+    qcbmi_check_state_text(c, o->state, state, sizeof(state));
     if (o->kind == QCBMI_REF_L2)
         snprintf(to, size, "L2 table of L1 entry %" PRIu64 "%s", o->index, state);
     else if (o->kind == QCBMI_REF_DATA || o->kind == QCBMI_REF_COMPRESSED)

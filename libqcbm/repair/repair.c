@@ -14,6 +14,9 @@
  * - Nothing is written before all is planned and has been looked at. r->img stays what the file is up to the commit.
  * - Each step leaves an image that is no worse than it found: a cut between two of them leaves one of these, and the repair
  *   can be run again to the same end.
+ * - Nobody is told of a repair before all of it is planned, and nothing was found that stands in the way.
+ * - Without force nothing of the guest's, and no snapshot, is given up: such entries stay, and what cannot go on beside them is
+ *   refused.
  * - Bits of bitmaps are read from the image as it was, so no step before them can lose any.
  * - Marks that say "damaged" go last, and only where the second pass found nothing. */
 #include "repair/repair.h"
@@ -26,15 +29,17 @@
 #include "bitmap/session.h"
 #include "io/io_shadow.h"
 #include "write/commit.h"
+#include "write/undo_save.h"
 
 #define AT(level) (1u << QCBM_REPAIR_##level)
 
 static const struct qcbmi_repair_step steps[] = {
+    { AT(ALL), false, qcbmi_repair_guard },
     { AT(ALL), false, qcbmi_repair_snapshots },
     { AT(ALL), false, qcbmi_repair_l1 },
     { AT(ALL), false, qcbmi_repair_l2 },
     { AT(ALL), false, qcbmi_repair_two_owners },
-    { AT(ALL), false, qcbmi_repair_l2 }, /* tables that had another owner before */
+    { AT(ALL), false, qcbmi_repair_l2_separated },
     { AT(ALL), false, qcbmi_repair_refcounts },
     { AT(ALL) | AT(BITMAPS), false, qcbmi_repair_bitmaps },
     { AT(ALL) | AT(LEAKS), false, qcbmi_repair_leaks },
@@ -102,6 +107,19 @@ static int refuse_worse(const struct qcbmi_repair *r, struct qcbm_error *err)
                       r->after.corruptions + r->after.check_errors, r->before.corruptions + r->before.check_errors);
 }
 
+/* What was left leads to places behind the end of the file as it was: there nothing may come to lie. */
+static int refuse_reached(const struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    uint64_t was = r->img->image->io.size, now = r->work->image->io.size;
+
+    if (now <= was || now <= r->left_from)
+        return 0;
+    return qcbmi_fail(
+        err, QCBM_E_UNSAFE, r->left_from,
+        "entries of mapping tables lead to places behind the end of the file, which would be longer: nothing was "
+        "written; with --force such entries are given up, and read as zeros");
+}
+
 /* ---- the order of work ---- */
 
 static int run_steps(struct qcbmi_repair *r, bool when_clean, struct qcbm_error *err)
@@ -125,6 +143,8 @@ static int plan_all(struct qcbmi_repair *r, struct qcbm_error *err)
     ret = second_pass(r, err);
     if (ret == 0)
         ret = refuse_worse(r, err);
+    if (ret == 0)
+        ret = refuse_reached(r, err);
     return ret == 0 && is_clean(&r->after) ? run_steps(r, true, err) : ret;
 }
 
@@ -156,7 +176,9 @@ static int commit(struct qcbmi_repair *r, struct qcbm_error *err)
     if (r->o.flags & QCBM_REPAIR_DRY_RUN)
         return qcbmi_plan_check_space(&r->whole, r->img->image, err);
     r->whole.undo_path = r->o.undo;
-    return r->r.writes ? qcbmi_commit_and_reload(&r->whole, r->img, err) : 0;
+    if (r->r.writes)
+        return qcbmi_commit_and_reload(&r->whole, r->img, err);
+    return r->o.undo ? qcbmi_undo_save(&r->whole, r->img->image, err) : 0;
 }
 
 static int open_work(struct qcbmi_repair *r, struct qcbm_error *err)
@@ -197,6 +219,8 @@ static int run(struct qcbmi_repair *r, struct qcbm_error *err)
         ret = plan_all(r, err);
     if (ret == 0)
         ret = tell_plan(r, err);
+    if (ret == 0)
+        ret = qcbmi_repair_tell_all(r, err);
     return ret < 0 ? ret : commit(r, err);
 }
 
@@ -232,6 +256,7 @@ int qcbm_repair(struct qcbm_image *img, const struct qcbm_repair_options *option
     if (ret < 0)
         return ret;
     r->img = img;
+    r->left_from = UINT64_MAX;
     r->o = (struct qcbm_repair_options)QCBM_REPAIR_OPTIONS_INIT;
     ret = read_options(r, options, size, err);
     if (ret == 0) {
@@ -241,6 +266,8 @@ int qcbm_repair(struct qcbm_image *img, const struct qcbm_repair_options *option
     }
     close_work(r);
     qcbmi_plan_free(&r->whole);
+    qcbmi_dirtymap_free(&r->changed);
+    qcbmi_repair_forget(r, 0);
     free(r);
     return ret;
 }

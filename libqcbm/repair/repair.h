@@ -7,6 +7,7 @@
 #define QCBMI_REPAIR_H
 
 #include "bitmap/bitmap_list.h"
+#include "bitmap/dirtymap.h"
 #include "image/problems.h"
 #include "write/plan.h"
 
@@ -19,10 +20,19 @@ struct qcbmi_repair {
     struct qcbm_check_result after;  /* second pass; for the steps behind it */
     bool met[QCBMI_PROBLEM_COUNT];   /* problems of the first pass */
     struct qcbmi_plan whole;         /* all steps so far, one after the other */
-    uint64_t lost_pointers;          /* entries that were given up: leaks may be what they led to */
+    uint64_t lost_pointers;          /* entries that were given up, or left: leaks may be what they led to */
+    uint64_t left;                   /* of them those that stay as they are, since nothing is given up without force, */
+    uint64_t left_from;  /* and where in the file they lead to behind its end, the first; UINT64_MAX: nowhere */
     uint64_t copied_met; /* wrong COPIED flags of the first pass; told when refcounts are right, as QEMU does */
     uint64_t copied_told, copied_fixed;
+    bool separated;                /* clusters with two owners were copied */
+    struct qcbmi_dirtymap changed; /* of the disk; size 0: nothing */
+    bool all_changed;
+    struct qcbmi_repair_item *items; /* repair_told.c */
+    size_t n_items, items_capacity;
 };
+
+#define QCBMI_MAX_ROUNDS 8u /* of repair_two_owners.c */
 
 struct qcbmi_repair_step {
     unsigned levels; /* bits 1u << enum qcbm_repair_level */
@@ -36,10 +46,25 @@ struct qcbmi_repair_step {
  * caller's. */
 int qcbmi_repair_commit(struct qcbmi_repair *r, const struct qcbmi_plan *plan, struct qcbm_error *err);
 
-/* Tell the caller of something that is repaired. A row for each kind, place or bitmap, never one for each cluster. */
+/* ---- repair_told.c: all of it is kept, and told when the whole is planned ---- */
+
+/* Something that is repaired. A row for each kind, place or bitmap, never one for each cluster. */
 int qcbmi_repair_tell(struct qcbmi_repair *r, const struct qcbm_repair_row *row, struct qcbm_error *err);
+int qcbmi_repair_tell_finding(struct qcbmi_repair *r, const struct qcbm_check_finding *f, struct qcbm_error *err);
+int qcbmi_repair_tell_all(struct qcbmi_repair *r, struct qcbm_error *err);
+/* Nobody is told of what came behind the first @from; 0 also frees. */
+void qcbmi_repair_forget(struct qcbmi_repair *r, size_t from);
+
+/* Nothing of the guest's, and no snapshot, is given up without. */
+static inline bool qcbmi_repair_is_forced(const struct qcbmi_repair *r)
+{
+    return r->o.flags & QCBM_REPAIR_FORCE;
+}
 
 /* ---- the steps, a file each ---- */
+
+/* repair_guard.c: is that an image of which a repair keeps all that is there? */
+int qcbmi_repair_guard(struct qcbmi_repair *r, struct qcbm_error *err);
 
 /* repair_snapshots.c: the snapshots whose entries are sound, in a table that can be read. */
 int qcbmi_repair_snapshots(struct qcbmi_repair *r, struct qcbm_error *err);
@@ -47,6 +72,8 @@ int qcbmi_repair_snapshots(struct qcbmi_repair *r, struct qcbm_error *err);
 /* repair_l1.c, repair_l2.c: entries that lead nowhere, or say what no entry may say. */
 int qcbmi_repair_l1(struct qcbmi_repair *r, struct qcbm_error *err);
 int qcbmi_repair_l2(struct qcbmi_repair *r, struct qcbm_error *err);
+int qcbmi_repair_l2_separated(struct qcbmi_repair *r,
+                              struct qcbm_error *err); /* tables that had another owner before */
 
 /* repair_two_owners.c: a cluster for each. */
 int qcbmi_repair_two_owners(struct qcbmi_repair *r, struct qcbm_error *err);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "bitmap/bitmap_mend.h"
-#include "repair/repair.h"
+#include "repair/repair_changed.h"
 
 static int tell(void *opaque, const struct qcbm_repair_row *row)
 {
@@ -27,26 +27,50 @@ static int tell_revived(void *opaque, const struct qcbm_revived *b)
     return qcbmi_repair_tell(opaque, &row, NULL);
 }
 
-/* Of a raw data file there is nothing to go by: they stay as they are, and QEMU opens the image with them. */
+/* Of a raw data file there is nothing to go by: they stay as they are, and QEMU opens the image with them. Where entries are
+ * left that lead nowhere, what is allocated does not have all that was written. */
 static int revive(struct qcbmi_repair *r, struct qcbm_edit *edit, struct qcbm_error *err)
 {
-    return edit->img->g.raw_data_file ? 0 : qcbm_edit_revive(edit, NULL, 0, tell_revived, r, err);
+    return edit->img->g.raw_data_file || r->left ? 0 : qcbm_edit_revive(edit, NULL, 0, tell_revived, r, err);
 }
 
-int qcbmi_repair_bitmaps(struct qcbmi_repair *r, struct qcbm_error *err)
+static int repair(struct qcbmi_repair *r, struct qcbm_error *err)
 {
     struct qcbm_edit *edit = NULL;
-    int ret;
+    int ret = qcbmi_mend_begin(r->work, r->img->image, tell, r, &edit, err);
 
-    if (r->work->image->g.version < 3) /* it can have none */
-        return 0;
-    ret = qcbmi_mend_begin(r->work, r->img->image, tell, r, &edit, err);
     if (ret == 0)
         ret = revive(r, edit, err);
+    if (ret == 0)
+        ret = qcbmi_repair_mark_changed(r, edit, err);
     if (ret == 0)
         ret = qcbm_edit_plan(edit, NULL, 0, NULL, NULL, err);
     if (ret == 0 && edit->plan.n)
         ret = qcbmi_repair_commit(r, &edit->plan, err);
     qcbm_edit_free(edit);
     return ret;
+}
+
+static int tell_left(struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    struct qcbm_repair_row row = { .code = "bitmaps-left", .offset = QCBM_NO_OFFSET };
+
+    row.done = "bitmaps are left as they are, those in use, too: entries of mapping tables lead nowhere, so what a "
+               "guest wrote is "
+               "not known";
+    return r->work->bitmaps->n || r->work->bitmaps->broken ? qcbmi_repair_tell(r, &row, err) : 0;
+}
+
+int qcbmi_repair_bitmaps(struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    size_t told = r->n_items;
+    int ret;
+
+    if (r->work->image->g.version < 3) /* it can have none */
+        return 0;
+    ret = repair(r, err);
+    if (r->left == 0 || (ret != QCBM_E_UNSAFE && ret != QCBM_E_CORRUPT))
+        return ret;
+    qcbmi_repair_forget(r, told); /* nothing of it is planned */
+    return tell_left(r, err);
 }

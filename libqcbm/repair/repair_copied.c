@@ -19,10 +19,16 @@ struct copied {
     uint8_t *before, *after; /* an L2 table */
     struct qcbmi_bitset shared;
     uint64_t n, first;
+    bool keeps; /* entries that lead nowhere are left as they are */
 };
 
+/* Is the L2 table in @cluster nobody else's, and does nothing stay in it that leads nowhere? */
 static bool may_change(const struct copied *w, uint64_t cluster)
 {
+    const struct check *c = w->c;
+
+    if (w->keeps && cluster < c->l2_noisy.n_bits && qcbmi_bitset_get(&c->l2_noisy, cluster))
+        return false;
     return cluster < w->shared.n_bits && !qcbmi_bitset_get(&w->shared, cluster);
 }
 
@@ -78,7 +84,7 @@ static int fix_entries(struct copied *w, uint8_t *l1, uint64_t len)
     for (uint64_t i = 0; ret == 0 && i + 8 <= len; i += 8) {
         uint64_t off = be64_load(l1 + i) & Q2_ENTRY_OFFSET_MASK, cluster = off >> c->g->cluster_bits;
 
-        if (!off)
+        if (!off || (w->keeps && (!is_aligned(off, c->g->cluster_size) || off >= c->file_len)))
             continue;
         set_l1_flag(w, l1 + i, c->img->h.l1_offset + i, cluster);
         if (!may_change(w, cluster) || cluster >= c->l2_copied.n_bits || !qcbmi_bitset_get(&c->l2_copied, cluster))
@@ -155,7 +161,7 @@ int qcbmi_repair_copied(struct qcbmi_repair *r, struct qcbm_error *err)
 {
     struct qcbmi_plan plan = { 0 };
     struct check c;
-    struct copied w = { .c = &c, .plan = &plan };
+    struct copied w = { .c = &c, .plan = &plan, .keeps = r->left > 0 };
     char done[128];
     int ret = qcbmi_repair_look(r, &c, QCBMI_LOOK_TELLS_COPIED, NULL, NULL, err);
 

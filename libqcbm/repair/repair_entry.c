@@ -16,7 +16,7 @@ static enum qcbmi_mend lose(const struct qcbmi_mend_rules *rules, uint64_t guest
         *word = g->extended_l2 ? Q2_SUBCLUSTERS_ALL_DATA : 0;
         return QCBMI_MEND_FOUND;
     }
-    if (zeros && g->version < 3)
+    if (rules->keep || (zeros && g->version < 3))
         return QCBMI_MEND_LEFT;
     *raw = zeros && !g->extended_l2 ? Q2_L2_ZERO : 0;
     *word = zeros && g->extended_l2 ? ALL_ZERO_SUBCLUSTERS : 0;
@@ -58,6 +58,8 @@ static enum qcbmi_mend mend_subclusters(const struct qcbmi_mend_rules *rules, ui
     uint64_t both = (*word >> 32) & *word;
 
     if ((raw & Q2_ENTRY_OFFSET_MASK) == 0 && (uint32_t)*word) { /* data without a place */
+        if (rules->keep)
+            return QCBMI_MEND_LEFT;
         *word = (*word & ALL_ZERO_SUBCLUSTERS) | (rules->backing && !rules->to_backing ? *word << 32 : 0);
         return QCBMI_MEND_LOST;
     }
@@ -115,11 +117,22 @@ static enum qcbmi_mend mend_plain(const struct qcbmi_mend_rules *rules, uint64_t
 enum qcbmi_mend qcbmi_mend_l2(const struct qcbmi_mend_rules *rules, uint64_t guest, bool give_up, uint64_t *raw,
                               uint64_t *word)
 {
+    uint64_t was_raw = *raw, was_word = *word;
+    enum qcbmi_mend how;
+
     if ((*raw | *word) == 0)
         return QCBMI_MEND_NONE;
     if (give_up)
-        return lose(rules, guest, raw, word);
-    return *raw & Q2_L2_COMPRESSED ? mend_compressed(rules, guest, raw, word) : mend_plain(rules, guest, raw, word);
+        how = lose(rules, guest, raw, word);
+    else if (*raw & Q2_L2_COMPRESSED)
+        how = mend_compressed(rules, guest, raw, word);
+    else
+        how = mend_plain(rules, guest, raw, word);
+    if (how == QCBMI_MEND_LEFT) {
+        *raw = was_raw;
+        *word = was_word;
+    }
+    return how;
 }
 
 enum qcbmi_mend qcbmi_mend_l1(const struct qcbmi_mend_rules *rules, bool give_up, uint64_t *raw)
@@ -139,6 +152,6 @@ enum qcbmi_mend qcbmi_mend_l1(const struct qcbmi_mend_rules *rules, bool give_up
         *raw = (*raw & ~Q2_ENTRY_OFFSET_MASK) | down;
         return QCBMI_MEND_FOUND;
     }
-    *raw = 0;
-    return QCBMI_MEND_LOST;
+    *raw = rules->keep ? was : 0;
+    return rules->keep ? QCBMI_MEND_LEFT : QCBMI_MEND_LOST;
 }

@@ -14,13 +14,14 @@ enum qcbmi_mend {
     QCBMI_MEND_SAME,  /* the guest reads what it read before */
     QCBMI_MEND_FOUND, /* it reads again what it could not read */
     QCBMI_MEND_LOST,  /* given up */
-    QCBMI_MEND_LEFT   /* would be given up, but the image has no way to say "zeros": it stays */
+    QCBMI_MEND_LEFT   /* would be given up, but nothing is, or the image has no way to say "zeros": it stays */
 };
 
 struct qcbmi_mend_rules {
     const struct q2_geometry *g;
     uint64_t file_len; /* what begins at or behind it is not there */
     bool backing;      /* there is a backing file: "not allocated" is not "zeros" */
+    bool keep;         /* nothing is given up */
     bool to_backing;   /* what is given up is not allocated, whatever that shows */
     /* Does the stored refcount of the cluster at @off know of one reference more than there are? */
     bool (*is_own)(const void *opaque, uint64_t off);

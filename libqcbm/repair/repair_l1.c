@@ -13,7 +13,6 @@
 struct l1 {
     struct qcbmi_mended *m;
     uint64_t off, len;
-    uint32_t state;         /* 0 = active */
     size_t prepare, change; /* stages */
     uint64_t n_new;
 };
@@ -65,7 +64,7 @@ static int mend(struct l1 *t, uint8_t *bytes, uint64_t index, bool give_up)
     struct qcbmi_mended *m = t->m;
     const struct q2_geometry *g = m->rules.g;
     uint64_t raw = be64_load(bytes), was = raw;
-    bool zeros = m->rules.backing && !m->rules.to_backing, foreign, maps = index < g->l1_used && t->state == 0;
+    bool zeros = m->rules.backing && !m->rules.to_backing, foreign, maps = index < g->l1_used;
     enum qcbmi_mend how;
     int ret = is_foreign(t, raw, &foreign);
 
@@ -80,7 +79,7 @@ static int mend(struct l1 *t, uint8_t *bytes, uint64_t index, bool give_up)
         ret = new_table(t, index, &raw);
     be64_store(bytes, raw);
     if (ret == 0)
-        ret = qcbmi_mended_note(m, how, t->off + 8 * index, maps ? index * g->l2_span : 0,
+        ret = qcbmi_mended_note(m, how, t->off + 8 * index, was, maps ? index * g->l2_span : 0,
                                 maps ? u64_min(g->l2_span, g->size - index * g->l2_span) : 0);
     return ret;
 }
@@ -109,7 +108,7 @@ static int mend_table(struct l1 *t, uint64_t off, uint64_t entries, uint32_t sta
 
     t->off = off;
     t->len = off < size ? u64_min(8 * entries, size - off) : 0;
-    t->state = state;
+    m->state = state;
     before = qcbmi_alloc_array(t->len, 1, m->c.err);
     after = qcbmi_alloc_array(t->len, 1, m->c.err);
     ret = before && after ? qcbmi_check_read(&m->c, off, before, t->len, NULL) : QCBM_E_NOMEM;
@@ -117,6 +116,8 @@ static int mend_table(struct l1 *t, uint64_t off, uint64_t entries, uint32_t sta
         memcpy(after, before, (size_t)t->len);
         ret = mend_all(t, after);
     }
+    if (ret == 0)
+        ret = qcbmi_mended_tell_state(m);
     m->plan.current = t->change;
     if (ret == 0)
         ret = qcbmi_repair_write_changes(&m->plan, "L1 table", off, before, after, t->len, m->c.err);

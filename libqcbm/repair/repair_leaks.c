@@ -56,7 +56,8 @@ static int tell_kept(struct qcbmi_repair *r, const struct check *c, const char *
     const struct qcbmi_spans *blank = &c->leaks.blank;
     char done[256];
 
-    snprintf(done, sizeof(done), "%" PRIu64 " leaked clusters stay: %s; they can be freed by force", c->r.leaks, why);
+    snprintf(done, sizeof(done), "%" PRIu64 " leaked clusters stay: %s; they can be freed with --force", c->r.leaks,
+             why);
     row.done = done;
     if (blank->n) {
         row.guest_offset = blank->list[0].first * c->g->l2_span;

@@ -16,7 +16,7 @@ static int tell_copied(void *opaque, const struct qcbm_check_finding *f)
     if (f->problem->id != QCBM_PROBLEM_COPIED_L1 && f->problem->id != QCBM_PROBLEM_COPIED_L2)
         return 0;
     r->copied_told++;
-    return r->o.finding ? r->o.finding(r->o.opaque, f) : 0;
+    return qcbmi_repair_tell_finding(r, f, NULL) < 0;
 }
 
 int qcbmi_repair_look(struct qcbmi_repair *r, struct check *c, unsigned how,

@@ -14,6 +14,9 @@
 int qcbmi_repair_look(struct qcbmi_repair *r, struct check *c, unsigned how,
                       int (*counted)(struct check *c, void *counted_for), void *counted_for, struct qcbm_error *err);
 
+/* repair_guard.c: without force no table may be lost, once all entries are put straight that can be. */
+int qcbmi_repair_refuse_lost(const struct qcbmi_repair *r, const struct check *c);
+
 /* Write those sectors of [@off, @off + @len) into the current stage that differ; @off is a multiple of a sector. */
 int qcbmi_repair_write_changes(struct qcbmi_plan *plan, const char *what, uint64_t off, const uint8_t *before,
                                const uint8_t *after, uint64_t len, struct qcbm_error *err);

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "repair/repair_changed.h"
 
 #define MIN_BAD 4u   /* entries of a sector */
 #define MAX_ROWS 16u /* lost ranges that are told one by one */
@@ -60,6 +61,7 @@ int qcbmi_mended_begin(struct qcbmi_mended *m, struct qcbmi_repair *r, struct qc
     *m = (struct qcbmi_mended){ .r = r };
     m->rules = (struct qcbmi_mend_rules){ .g = &img->g, .file_len = align_up(img->io.size, Q2_SECTOR) };
     m->rules.backing = img->h.backing_offset != 0;
+    m->rules.keep = !qcbmi_repair_is_forced(r);
     m->rules.to_backing = r->o.flags & QCBM_REPAIR_TO_BACKING;
     m->rules.is_own = is_own;
     m->rules.opaque = m;
@@ -82,6 +84,7 @@ void qcbmi_mended_free(struct qcbmi_mended *m)
     free(m->before);
     free(m->after);
     free(m->lost.list);
+    free(m->left.list);
     free(m->doubtful.list);
 }
 
@@ -103,16 +106,38 @@ static int add_range(struct qcbmi_mended *m, struct qcbmi_spans *to, uint64_t gu
     return ret;
 }
 
-int qcbmi_mended_note(struct qcbmi_mended *m, enum qcbmi_mend how, uint64_t off, uint64_t guest, uint64_t len)
+/* Where an entry that stays leads to, if that is behind the end of the file. */
+static void note_left(struct qcbmi_mended *m, uint64_t raw)
+{
+    struct q2_l2_entry e;
+    uint64_t end;
+
+    q2_l2_entry_parse(raw, 0, 0, m->rules.g, &e);
+    end =
+        e.kind == Q2_COMPRESSED ? e.host_offset + e.host_len : (raw & Q2_ENTRY_OFFSET_MASK) + m->rules.g->cluster_size;
+    if (end > m->rules.file_len)
+        m->r->left_from = u64_min(m->r->left_from, u64_min(end, raw & Q2_ENTRY_OFFSET_MASK));
+}
+
+int qcbmi_mended_note(struct qcbmi_mended *m, enum qcbmi_mend how, uint64_t off, uint64_t raw, uint64_t guest,
+                      uint64_t len)
 {
     uint64_t before = m->n[QCBMI_MEND_SAME] + m->n[QCBMI_MEND_FOUND] + m->n[QCBMI_MEND_LOST];
+    bool same;
+    int ret;
 
     m->n[how]++;
-    if (before == 0 && how != QCBMI_MEND_NONE && how != QCBMI_MEND_LEFT)
+    if (how == QCBMI_MEND_LEFT) {
+        note_left(m, raw);
+        return add_range(m, &m->left, guest, len);
+    }
+    if (before == 0 && how != QCBMI_MEND_NONE)
         m->first = off;
-    if (how == QCBMI_MEND_LOST || how == QCBMI_MEND_LEFT)
-        return add_range(m, &m->lost, guest, len);
-    return how == QCBMI_MEND_FOUND ? add_range(m, &m->doubtful, guest, len) : 0;
+    if (how != QCBMI_MEND_LOST && how != QCBMI_MEND_FOUND)
+        return 0;
+    same = how == QCBMI_MEND_FOUND && !m->rules.g->data_file; /* as the guest wrote it; of a data file it is a guess */
+    ret = m->state || same ? 0 : qcbmi_repair_note_changed(m->r, guest, len, m->c.err);
+    return ret < 0 ? ret : add_range(m, how == QCBMI_MEND_LOST ? &m->lost : &m->doubtful, guest, len);
 }
 
 bool qcbmi_mended_is_overwritten(const struct qcbmi_mended *m, const uint8_t *sector, uint64_t len, bool l1)
@@ -130,61 +155,84 @@ bool qcbmi_mended_is_overwritten(const struct qcbmi_mended *m, const uint8_t *se
     return bad >= MIN_BAD && bad >= used / 2;
 }
 
-static int tell_range(struct qcbmi_mended *m, const char *code, const char *done, const struct qcbmi_span *run,
-                      struct qcbm_error *err)
+struct told {
+    const char *code;
+    bool lost;        /* goes into @lost of the row, not into @done */
+    const char *text; /* behind the range */
+};
+
+static int tell_range(struct qcbmi_mended *m, const struct told *t, const struct qcbmi_span *run, size_t more)
 {
     const struct q2_geometry *g = m->rules.g;
-    struct qcbm_repair_row row = { .code = code, .offset = QCBM_NO_OFFSET, .done = done };
+    struct qcbm_repair_row row = { .code = t->code, .offset = QCBM_NO_OFFSET };
+    char whose[128], and[64] = "", text[512];
 
     row.guest_offset = run->first * g->cluster_size;
     row.guest_length = u64_min(run->end * g->cluster_size, u64_max(g->size, row.guest_offset + 1)) - row.guest_offset;
-    return qcbmi_repair_tell(m->r, &row, err);
+    qcbmi_check_state_text(&m->c, m->state, whose, sizeof(whose));
+    if (more)
+        snprintf(and, sizeof(and), ", in %zu ranges,", more);
+    snprintf(text, sizeof(text), "%s0x%" PRIx64 " - 0x%" PRIx64 "%s%s %s", t->lost ? "guest data at " : "guest range ",
+             row.guest_offset, row.guest_offset + row.guest_length, m->state ? whose : " of the disk", and, t->text);
+    row.done = t->lost ? "entries that lead nowhere are given up" : text;
+    row.lost = t->lost ? text : NULL;
+    return qcbmi_repair_tell(m->r, &row, m->c.err);
 }
 
-static int tell_ranges(struct qcbmi_mended *m, const char *code, const char *done, struct qcbmi_spans *runs,
-                       struct qcbm_error *err)
+static int tell_ranges(struct qcbmi_mended *m, const struct told *t, struct qcbmi_spans *runs)
 {
-    char more[96];
     int ret = 0;
 
     qcbmi_spans_sort(runs);
     for (size_t i = 0; ret == 0 && i < runs->n && i < MAX_ROWS; i++)
-        ret = tell_range(m, code, done, &runs->list[i], err);
-    if (ret < 0 || runs->n <= MAX_ROWS)
-        return ret;
-    snprintf(more, sizeof(more), "%s, and %zu ranges more", done, runs->n - MAX_ROWS);
-    return tell_range(m, code, more, &(struct qcbmi_span){ runs->list[MAX_ROWS].first, runs->list[runs->n - 1].end },
-                      err);
+        ret = tell_range(m, t, &runs->list[i], 0);
+    if (ret == 0 && runs->n > MAX_ROWS)
+        ret = tell_range(m, t, &(struct qcbmi_span){ runs->list[MAX_ROWS].first, runs->list[runs->n - 1].end },
+                         runs->n - MAX_ROWS);
+    runs->n = 0;
+    return ret;
 }
 
-static int tell(struct qcbmi_mended *m, const char *what, struct qcbm_error *err)
+int qcbmi_mended_tell_state(struct qcbmi_mended *m)
 {
-    uint64_t changed = m->n[QCBMI_MEND_SAME] + m->n[QCBMI_MEND_FOUND] + m->n[QCBMI_MEND_LOST];
     bool old = m->rules.backing && m->rules.to_backing;
-    char done[160];
-    int ret = 0;
+    const struct told found = { "guest-range-found", false, "is read again: what its refcounts and flags still say" };
+    const struct told lost = { "guest-range-lost", true,
+                               old ? "LOST: what the backing file has there shows instead"
+                                   : "LOST: it reads as zeros" };
+    const struct told left = { "guest-range-left", false,
+                               m->rules.keep
+                                   ? "is left as it is, entries lead nowhere: with --force it would read as zeros; a "
+                                     "snapshot or a backup may have it"
+                                   : "is left as it is: version 2 cannot say \"zeros\" over a backing file" };
+    int ret = tell_ranges(m, &found, &m->doubtful);
 
-    snprintf(done, sizeof(done), "%" PRIu64 " entries of %s mended, the first at 0x%" PRIx64, changed, what, m->first);
-    if (changed)
-        ret = qcbmi_repair_tell_done(m->r, "entries-mended", m->first, done, err);
     if (ret == 0)
-        ret = tell_ranges(m, "guest-range-found", "an entry was put straight by what its refcounts and flags still say",
-                          &m->doubtful, err);
-    if (ret < 0)
-        return ret;
-    return tell_ranges(m, "guest-range-lost",
-                       m->n[QCBMI_MEND_LEFT] ? "where the data lies is lost; some entries stay as they are: version 2 "
-                                               "cannot say \"zeros\" over a backing file"
-                       : old                 ? "where the data lies is lost: what the backing file has shows instead"
-                                             : "where the data lies is lost: it reads as zeros",
-                       &m->lost, err);
+        ret = tell_ranges(m, &lost, &m->lost);
+    return ret < 0 ? ret : tell_ranges(m, &left, &m->left);
+}
+
+static int tell_mended(struct qcbmi_mended *m, const char *what, struct qcbm_error *err)
+{
+    uint64_t lost = m->n[QCBMI_MEND_LOST], changed = m->n[QCBMI_MEND_SAME] + m->n[QCBMI_MEND_FOUND] + lost;
+    struct qcbm_repair_row row = { .code = "entries-mended", .offset = m->first };
+    char done[160], gone[96];
+
+    if (!changed)
+        return 0;
+    snprintf(done, sizeof(done), "%" PRIu64 " entries of %s mended, the first at 0x%" PRIx64, changed, what, m->first);
+    snprintf(gone, sizeof(gone), "%" PRIu64 " of them, and what they led to", lost);
+    row.done = done;
+    row.lost = lost ? gone : NULL;
+    return qcbmi_repair_tell(m->r, &row, err);
 }
 
 int qcbmi_mended_commit(struct qcbmi_mended *m, const char *what, struct qcbm_error *err)
 {
-    int ret = tell(m, what, err);
+    int ret = tell_mended(m, what, err);
 
     m->r->lost_pointers += m->n[QCBMI_MEND_LOST] + m->n[QCBMI_MEND_LEFT];
+    m->r->left += m->n[QCBMI_MEND_LEFT];
     for (size_t i = 0; ret == 0 && i < m->plan.n; i++)
         if (m->plan.stages[i].n)
             return qcbmi_repair_commit(m->r, &m->plan, err);

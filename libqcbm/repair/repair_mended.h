@@ -12,11 +12,12 @@ struct qcbmi_mended {
     struct qcbmi_mend_rules rules;
     struct qcbmi_bitset own, shared; /* clusters: used less than is counted; with two owners */
     struct qcbmi_plan plan;
-    uint8_t *before, *after;           /* a cluster each */
-    uint64_t n[QCBMI_MEND_LEFT + 1];   /* entries, by what became of them */
-    uint64_t first;                    /* of those that changed */
-    struct qcbmi_spans lost, doubtful; /* guest clusters: given up; that read what they did not */
-    uint64_t n_lost;
+    uint8_t *before, *after;         /* a cluster each */
+    uint64_t n[QCBMI_MEND_LEFT + 1]; /* entries, by what became of them */
+    uint64_t first;                  /* of those that changed */
+    uint32_t state;                  /* whose tables are at work: 0 = active, i + 1 = snapshot i */
+    /* Guest clusters of that state: given up; to be given up; that read what they did not. Told when its tables are done. */
+    struct qcbmi_spans lost, left, doubtful;
 };
 
 /* Check the image as it is by now. Free it on failure too. */
@@ -24,8 +25,11 @@ int qcbmi_mended_begin(struct qcbmi_mended *m, struct qcbmi_repair *r, struct qc
 void qcbmi_mended_free(struct qcbmi_mended *m);
 
 bool qcbmi_mended_is_shared(const struct qcbmi_mended *m, uint64_t cluster);
-/* An entry at @off of the file, for @len bytes of the disk at @guest (0: of a snapshot, or of none). */
-int qcbmi_mended_note(struct qcbmi_mended *m, enum qcbmi_mend how, uint64_t off, uint64_t guest, uint64_t len);
+/* An entry @raw at @off of the file, for @len bytes at @guest of the disk or of the snapshot. */
+int qcbmi_mended_note(struct qcbmi_mended *m, enum qcbmi_mend how, uint64_t off, uint64_t raw, uint64_t guest,
+                      uint64_t len);
+/* The tables of @m->state are done: tell of its ranges. */
+int qcbmi_mended_tell_state(struct qcbmi_mended *m);
 /* Are most entries of this sector of a table nonsense? Then the others, too, are what was written over it. */
 bool qcbmi_mended_is_overwritten(const struct qcbmi_mended *m, const uint8_t *sector, uint64_t len, bool l1);
 

@@ -90,6 +90,17 @@ static int tell_raised(struct qcbmi_repair *r, const struct qcbmi_recount *w, st
     return qcbmi_repair_tell_done(r, "refcounts-raised", w->first << cb, done, err);
 }
 
+/* What entries that stay had led to is known by the old refcounts alone. */
+static int guard_rebuild(const struct qcbmi_repair *r, struct qcbm_error *err)
+{
+    if (r->left == 0 || qcbmi_repair_is_forced(r))
+        return 0;
+    return qcbmi_fail(
+        err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+        "refcounts have to be written anew, and entries of mapping tables lead nowhere, so what they led to would "
+        "be free: nothing was written; with --force such entries are given up, and read as zeros");
+}
+
 int qcbmi_repair_refcounts(struct qcbmi_repair *r, struct qcbm_error *err)
 {
     struct qcbmi_plan plan = { 0 };
@@ -106,6 +117,8 @@ int qcbmi_repair_refcounts(struct qcbmi_repair *r, struct qcbm_error *err)
         ret = qcbmi_recount_end(&w, ret);
         qcbmi_check_free(&c);
     }
+    if (ret == 0 && rebuild)
+        ret = guard_rebuild(r, err);
     if (ret == 0 && rebuild)
         ret = qcbmi_repair_rebuild(r, err);
     else if (ret == 0 && w.n) {

@@ -163,12 +163,25 @@ static int tell(struct rescue *s, struct qcbm_error *err)
     char kept[64], lost[96];
 
     snprintf(kept, sizeof(kept), "%" PRIu32 " snapshots", s->n_kept);
-    snprintf(lost, sizeof(lost), "%" PRIu32 " snapshots, whose entries cannot be read or lead to no table", s->n_lost);
+    snprintf(lost, sizeof(lost), "LOST: %" PRIu32 " snapshots, whose entries cannot be read or lead to no table",
+             s->n_lost);
     row.done = s->n_completed ? "the snapshot table is written anew, incomplete entries with today's disk size"
                               : "the snapshot table is written anew";
     row.kept = kept;
     row.lost = s->n_lost ? lost : NULL;
     return qcbmi_repair_tell(s->r, &row, err);
+}
+
+/* The others could be kept, but refcounts are not to be counted without those that cannot be read. */
+static int guard(const struct rescue *s, struct qcbm_error *err)
+{
+    if (s->n_lost == 0 || qcbmi_repair_is_forced(s->r))
+        return 0;
+    return qcbmi_fail(err, QCBM_E_UNSAFE, s->img->h.snapshots_offset,
+                      "%" PRIu32 " of %" PRIu32
+                      " snapshots have entries that cannot be read or lead to no table: nothing was "
+                      "written; with --force they are given up; take a copy of the image first",
+                      s->n_lost, s->img->h.n_snapshots);
 }
 
 static bool is_damaged(const struct check *c)
@@ -194,7 +207,9 @@ int qcbmi_repair_snapshots(struct qcbmi_repair *r, struct qcbm_error *err)
     qcbmi_check_free(&c);
     if (ret == 0 && damaged) {
         r->lost_pointers += s.n_lost;
-        ret = tell(&s, err);
+        ret = guard(&s, err);
+        if (ret == 0)
+            ret = tell(&s, err);
         if (ret == 0)
             ret = make_plan(&s, &plan, err);
         if (ret == 0)

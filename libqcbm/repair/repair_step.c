@@ -1,4 +1,4 @@
-/* repair_step.c - what a step does: its plan into the shadow and the whole, and a row for the caller
+/* repair_step.c - what a step does: its plan into the shadow and the whole
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 
@@ -53,10 +53,4 @@ int qcbmi_repair_commit(struct qcbmi_repair *r, const struct qcbmi_plan *plan, s
     to->stale_bitmaps += plan->stale_bitmaps;
     to->gives_up_recording |= plan->gives_up_recording;
     return ret;
-}
-
-int qcbmi_repair_tell(struct qcbmi_repair *r, const struct qcbm_repair_row *row, struct qcbm_error *err)
-{
-    r->r.rows++;
-    return r->o.row && r->o.row(r->o.opaque, row) ? qcbmi_fail_stopped(err) : 0;
 }

@@ -12,9 +12,9 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "repair/repair_changed.h"
 #include "repair/repair_look.h"
 
-#define MAX_ROUNDS 64u
 #define MAX_COPIED (UINT64_C(1) << 30) /* bytes */
 #define MAX_ROWS 16u
 
@@ -135,6 +135,23 @@ static bool is_of_refcounts(const struct check_suspect *x)
     return movable(x, QCBMI_REF_REFBLOCK) || movable(x, QCBMI_REF_REFTABLE);
 }
 
+/* What is mapped by any of the owners, in the disk. */
+static int note_changed(struct move *m, const struct check_suspect *x)
+{
+    const struct q2_geometry *g = m->c->g;
+    int ret = 0;
+
+    for (uint64_t i = 0; ret == 0 && i < u64_min(x->n_owners, CHECK_MAX_OWNERS); i++) {
+        const struct qcbmi_ref_owner *o = &x->owners[i];
+
+        if (o->state == 0 && (o->kind == QCBMI_REF_DATA || o->kind == QCBMI_REF_COMPRESSED))
+            ret = qcbmi_repair_note_changed(m->r, o->index, g->cluster_size, m->c->err);
+        else if (o->state == 0 && o->kind == QCBMI_REF_L2 && o->index < g->l1_used)
+            ret = qcbmi_repair_note_changed(m->r, o->index * g->l2_span, g->l2_span, m->c->err);
+    }
+    return ret;
+}
+
 static int separate(struct move *m, const struct check_suspect *x)
 {
     const struct qcbmi_ref_owner *owner;
@@ -153,8 +170,11 @@ static int separate(struct move *m, const struct check_suspect *x)
     if (ret < 0 || at == 0)
         return ret;
     m->n++;
+    m->r->separated = true;
     m->r->lost_pointers++; /* one of the two pointers is wrong: what it led to is a leak */
     ret = copy_cluster(m, x->cluster, at, raw);
+    if (ret == 0)
+        ret = note_changed(m, x);
     return ret < 0 ? ret : tell(m, x, owner);
 }
 
@@ -182,6 +202,13 @@ static int one_round(struct qcbmi_repair *r, uint64_t *moved, struct qcbm_error 
     struct move m = { .r = r, .c = &c };
     int ret = qcbmi_repair_look(r, &c, 0, NULL, NULL, err);
 
+    if (ret == 0)
+        ret = qcbmi_repair_refuse_lost(r, &c);
+    if (ret == 0 && c.met[QCBM_PROBLEM_CLUSTER_TWO_OWNERS] && r->left && !qcbmi_repair_is_forced(r))
+        ret = qcbmi_fail(
+            err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+            "clusters have two owners, and entries of mapping tables lead nowhere: nothing was written; with "
+            "--force such entries are given up, and read as zeros");
     if (ret == 0 && c.met[QCBM_PROBLEM_CLUSTER_TWO_OWNERS])
         ret = separate_all(&m);
     qcbmi_check_free(&c);
@@ -198,9 +225,14 @@ int qcbmi_repair_two_owners(struct qcbmi_repair *r, struct qcbm_error *err)
     uint64_t copied = 0, moved = 1;
     int ret = 0;
 
-    for (unsigned i = 0; ret == 0 && moved && i < MAX_ROUNDS && copied < MAX_COPIED; i++) {
+    for (unsigned i = 0; ret == 0 && moved && i < QCBMI_MAX_ROUNDS && copied < MAX_COPIED; i++) {
         ret = one_round(r, &moved, err);
         copied += moved * r->work->image->g.cluster_size;
     }
+    if (ret == 0 && moved)
+        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET,
+                          "clusters with two owners are left after %u rounds, with %" PRIu64
+                          " bytes copied: nothing was written",
+                          QCBMI_MAX_ROUNDS, copied);
     return ret;
 }

@@ -60,6 +60,9 @@ bitmap_shield: interop/repair.py
 repair_bitmaps: interop/repair.py
 repair_step: interop/repair.py
 repair_look: interop/repair_mutations.py
+repair_guard: interop/repair_mutations.py
+repair_told: interop/repair_mutations.py
+repair_changed: interop/repair_mutations.py
 repair_snapshots: interop/repair_mutations.py
 repair_mended: interop/repair_mutations.py
 repair_l1: interop/repair_mutations.py

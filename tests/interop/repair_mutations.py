@@ -3,8 +3,10 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# Of each case must hold: the damage is noticed; QEMU opens the result and finds it clean, as does qcbm; bitmaps and the disk are
-# as they were before the damage, but for the ranges whose place the damage itself destroyed; undo gives the damaged file back.
+# Of each case must hold: the damage is noticed; without --force nothing is lost, what the damaged image still showed is there
+# afterwards, and a second time nothing is done; with --force QEMU opens the result and finds it clean, as does qcbm; the disk is
+# as it was before the damage, but for the ranges whose place the damage itself destroyed; bitmaps are as they were, but for
+# what they have to have more now; undo gives the damaged file back.
 #
 # usage: repair_mutations.py [--cases N] [--seed S] [--kind K] [--shape S] [--keep] [--qemu]
 #        repair_mutations.py --make FOLDER [--seed S]    (a damaged image of each kind, for tests/crash)
@@ -505,7 +507,7 @@ def file_cut(d):
 
 # ---- one case --------------------------------------------------------------------------------------------------------
 
-FACTS = ['noticed', 'repaired', 'opens', 'clean', 'at once', 'silent', 'bitmaps', 'disk', 'snapshots', 'undone']
+FACTS = ['noticed', 'repaired', 'opens', 'clean', 'at once', 'kept', 'silent', 'bitmaps', 'disk', 'snapshots', 'undone']
 
 
 def outside(pieces, lost):
@@ -532,25 +534,48 @@ def judge_content(work, truth, damage, facts):
         facts['snapshots'] &= same
 
 
-def bitmaps_same(work, truth):
+def dirty(text):
+    return [(e['offset'], e['offset'] + e['length']) for e in json.loads(text) if e['type'] == 1]
+
+
+def bitmaps_same(work, truth, marked):
+    """With @marked ranges that changed are dirty, too, and each that did is."""
+    work.run('qemu-img', 'convert', '-O', 'raw', 'x.qcow2', 'now.raw', rc=None)
+    differ = qtool.differing_ranges(truth.disks[None], work.path('now.raw'), truth.size)
     for name, was in truth.bitmaps.items():
         now = work.qcbm('extents', '--output=json', 'x.qcow2', name, rc=None)
-        if now.code or now.out != was:
+        if now.code or (now.out != was and not marked):
+            return False
+        if qtool.ranges_minus(qtool.ranges_norm(dirty(was) + (differ if marked else [])), dirty(now.out), truth.size):
             return False
     return True
 
 
-def repair_by_qcbm(work, facts):
+def shown(work, truth):
+    """What can be read of each state."""
+    found = {}
+    for state in truth.disks:
+        done = work.run('qemu-img', 'convert', '-O', 'raw', *(['-l', state] if state else []), 'x.qcow2', 'now.raw', rc=None)
+        if done.code == 0:
+            found[state] = qtool.digest(work.path('now.raw'))
+    return found
+
+
+def repair_by_qcbm(work, truth, facts):
+    before = shown(work, truth)
     first = work.qcbm('check', '-r', 'all', '--undo', 'u1', 'x.qcow2', rc=None)
+    once, after, said = qtool.digest(work.path('x.qcow2')), shown(work, truth), first.err
+    again = work.qcbm('check', '-r', 'all', 'x.qcow2', rc=None)
+    facts['kept'] = all(after.get(state) == was for state, was in before.items())
+    facts['kept'] &= again.code == first.code and qtool.digest(work.path('x.qcow2')) == once
     undo = ['u1'] if os.path.exists(work.path('u1')) else []
-    facts['at once'] = first.code == 0
-    if first.code == 3:  # leaks that may be what was lost
+    facts['at once'] = facts['repaired'] = first.code == 0
+    if first.code:  # something is, or may be, lost
         second = work.qcbm('check', '-r', 'all', '--force', '--undo', 'u2', 'x.qcow2', rc=None)
         undo += ['u2'] if os.path.exists(work.path('u2')) else []
         facts['repaired'] = second.code == 0
-    else:
-        facts['repaired'] = first.code == 0
-    return undo
+        said += second.err
+    return undo, '[bitmaps-marked]' in said
 
 
 def judge(work, truth, damage, by_qemu):
@@ -559,16 +584,16 @@ def judge(work, truth, damage, by_qemu):
     found = work.qcbm('check', '--strict', 'x.qcow2', rc=None)
     theirs = work.run('qemu-img', 'check', 'x.qcow2', rc=None)
     facts['noticed'] = (found.code if not by_qemu else theirs.code) != 0
-    undo = []
+    undo, marked = [], False
     if by_qemu:
         facts['repaired'] = work.run('qemu-img', 'check', '-r', 'all', 'x.qcow2', rc=None).code == 0
     else:
-        undo = repair_by_qcbm(work, facts)
+        undo, marked = repair_by_qcbm(work, truth, facts)
     clean = work.run('qemu-img', 'check', 'x.qcow2', rc=None)
     facts['clean'] = clean.code == 0 and clean.err == ''
     facts['silent'] = work.qcbm('check', '--strict', 'x.qcow2', rc=None).code == 0
-    facts['bitmaps'] = damage.lost_bitmaps or bitmaps_same(work, truth)
     judge_content(work, truth, damage, facts)
+    facts['bitmaps'] = facts['opens'] and (damage.lost_bitmaps or bitmaps_same(work, truth, marked))
     for name in reversed(undo):
         work.qcbm('undo', '-q', 'x.qcow2', name, rc=None)
     facts['undone'] = by_qemu or qtool.digest(work.path('x.qcow2')) == before
