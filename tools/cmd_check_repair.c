@@ -58,6 +58,12 @@ static char *copy(const char *text)
     return text && *text ? strdup(text) : NULL;
 }
 
+/* What is told because nothing can be done about it. */
+static bool is_left(const struct qcbm_repair_row *row)
+{
+    return strcmp(row->code, "bitmap-left") == 0 || strcmp(row->code, "bitmaps-left") == 0;
+}
+
 static int on_row(void *opaque, const struct qcbm_repair_row *row)
 {
     struct check_repairs *r = ((struct repairing *)opaque)->repairs;
@@ -80,7 +86,7 @@ static int on_row(void *opaque, const struct qcbm_repair_row *row)
         check_report_again(first, "Leaked");
     if (strcmp(row->code, "refcounts-raised") == 0)
         check_report_again(first, "ERROR");
-    mend_print_row(row, r->dry_run ? "would repair:" : "repair:");
+    mend_print_row(row, is_left(row) ? "left:" : r->dry_run ? "would repair:" : "repair:");
     return 0;
 }
 

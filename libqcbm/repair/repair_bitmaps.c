@@ -27,11 +27,38 @@ static int tell_revived(void *opaque, const struct qcbm_revived *b)
     return qcbmi_repair_tell(opaque, &row, NULL);
 }
 
-/* Of a raw data file there is nothing to go by: they stay as they are, and QEMU opens the image with them. Where entries are
- * left that lead nowhere, what is allocated does not have all that was written. */
+static int tell_raw(struct qcbmi_repair *r, const struct qcbmi_edit_bitmap *b, struct qcbm_error *err)
+{
+    struct qcbm_repair_row row = { .code = "bitmap-left", .offset = QCBM_NO_OFFSET, .bitmap = b->name };
+    char name[128], done[512];
+
+    (void)qcbmi_printable(name, sizeof(name), b->name, b->name_len);
+    snprintf(done, sizeof(done),
+             "bitmap '%s' stays in use: with a raw data file all is allocated, which says nothing of changes. Sources "
+             "are a copy that was exported (bitmap --import), an older bitmap of the same disk in another layer "
+             "(--merge), that nobody wrote (--revive --trust); else remove and add it, and take a full backup",
+             name);
+    row.done = done;
+    return qcbmi_repair_tell(r, &row, err);
+}
+
+/* They stay as they are, and QEMU opens the image with them. */
+static int leave_raw(struct qcbmi_repair *r, const struct qcbmi_edit_list *list, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < list->n; i++)
+        if (list->at[i] && (list->at[i]->flags & Q2_BITMAP_IN_USE))
+            ret = tell_raw(r, list->at[i], err);
+    return ret;
+}
+
+/* Where entries are left that lead nowhere, what is allocated does not have all that was written. */
 static int revive(struct qcbmi_repair *r, struct qcbm_edit *edit, struct qcbm_error *err)
 {
-    return edit->img->g.raw_data_file || r->left ? 0 : qcbm_edit_revive(edit, NULL, 0, tell_revived, r, err);
+    if (edit->img->g.raw_data_file)
+        return leave_raw(r, &edit->list, err);
+    return r->left ? 0 : qcbm_edit_revive(edit, NULL, 0, tell_revived, r, err);
 }
 
 static int repair(struct qcbmi_repair *r, struct qcbm_error *err)

@@ -75,15 +75,20 @@ def make(work):
 
 
 def revived(work, damage, verb, whole, done):
-    """@whole: all of the disk is dirty, and the reason is told. @done: the command goes through, or it is refused and
-    nothing is written."""
+    """@whole: all of the disk is dirty, and the reason is told. @done: the bitmap is revived, or it stays as it is, which
+    is told."""
     exact = make(work)
     damage(Qcow2(work.path('a.qcow2')))
     before = qtool.digest(work.path('a.qcow2'))
-    told = work.qcbm(*verb, 'a.qcow2', *(['b0'] if verb[-1] == '--revive' else []), rc=(0, 2, 3) if done else (1,))
+    codes = (0, 2, 3) if done else (1, 2, 3)
+    told = work.qcbm(*verb, 'a.qcow2', *(['b0'] if verb[-1] == '--revive' else []), rc=codes)
     image = Qcow2(work.path('a.qcow2'))
     if not done:
-        require_equal(qtool.digest(work.path('a.qcow2')), before, 'digest after a refusal')
+        require_equal([b.in_use for b in image.bitmaps()], [True], 'is it in use')
+        if told.code == 1:
+            require_equal(qtool.digest(image.path), before, 'digest after a refusal')
+        else:
+            require('left: [bitmaps-left]' in told.err, 'it is told: ' + told.err)
         return
     require_equal([b.name for b in image.bitmaps() if not b.in_use], [b'b0'], 'bitmaps not in use')
     dirty = qtool.served_dirty(work, 'a.qcow2', ['b0'])['b0']
@@ -96,17 +101,39 @@ def revived(work, damage, verb, whole, done):
     require_equal('went to a cluster that is allocated now' in said, not whole, 'the claim of allocation')
 
 
-VERBS = ['bitmap', '--revive'], ['bitmap', '--revive-all'], ['check', '-r', 'bitmaps'], ['check', '-r', 'all']
+def raw_data_file(work):
+    """Its allocation says nothing: the bitmap stays in use, and each command says which sources there are."""
+    work.create('a.qcow2', SIZE, options='data_file=a.raw,data_file_raw=on')
+    work.io('a.qcow2', 'write -q -P 1 0 100k')
+    work.run('qemu-img', 'bitmap', '--add', 'a.qcow2', 'b0')
+    patch(work.path('a.qcow2'), Qcow2(work.path('a.qcow2')).bitmaps()[0].entry_offset + 12, IN_USE)
+    before = qtool.digest(work.path('a.qcow2'))
+    for verb, code in ((['bitmap', '--revive', 'a.qcow2', 'b0'], 1), (['bitmap', '--revive-all', 'a.qcow2'], 1),
+                       (['check', '-r', 'bitmaps', 'a.qcow2'], 0), (['check', '-r', 'all', 'a.qcow2'], 0)):
+        told = work.qcbm(*verb, rc=code)
+        for source in '--import', '--merge', '--trust':
+            require(source in told.err, '%s is not named: %s' % (source, told.err))
+        require_equal(qtool.digest(work.path('a.qcow2')), before, 'digest')
+    work.qcbm('bitmap', '--revive', '--trust', 'a.qcow2', 'b0')
+    require_equal(Qcow2(work.path('a.qcow2')).bitmaps()[0].in_use, False, 'in use, with --trust')
+    require_equal(qtool.served_dirty(work, 'a.qcow2', ['b0'])['b0'], [], 'what was stored')
+
+
+VERBS = ['bitmap', '--revive'], ['bitmap', '--revive-all'], ['check', '-r', 'bitmaps'], ['check', '-r', 'all'], \
+    ['check', '-r', 'all', '--force']
 
 
 def cases():
-    """Damage, is all of the disk dirty, does it keep all but -r all from writing."""
-    rows = [(nothing, False, False), (refcounts_zeroed, False, True), (l2_zeroed, True, False),
-            (half_of_l2_zeroed, True, False), (l2_overwritten, True, True), (l1_zeroed, True, False),
-            (l1_past_the_end, True, True), (l2_entry_past_the_end, True, True), (l2_entries_given_away, True, True)]
+    """Damage, is all of the disk dirty, and the commands that revive nevertheless. Those of revive alone refuse what -r all
+    mends first, and -r all what only --force gives up."""
+    every, forced = ('--revive', '--revive-all', 'bitmaps', 'all', '--force'), ('--force',)
+    rows = [(nothing, False, every), (refcounts_zeroed, False, ('all', '--force')), (l2_zeroed, True, every),
+            (half_of_l2_zeroed, True, every), (l2_overwritten, True, forced), (l1_past_the_end, True, forced),
+            (l1_zeroed, True, ('--revive', '--revive-all', 'bitmaps', '--force')), (l2_entry_past_the_end, True, forced),
+            (l2_entries_given_away, True, forced)]
     return [(revived, '%s, %s' % (damage.__name__.replace('_', ' '), ' '.join(verb)),
-             {'damage': damage, 'verb': verb, 'whole': whole, 'done': not bad or verb[-1] == 'all'})
-            for damage, whole, bad in rows for verb in VERBS]
+             {'damage': damage, 'verb': verb, 'whole': whole, 'done': verb[-1] in does})
+            for damage, whole, does in rows for verb in VERBS] + [(raw_data_file, 'raw data file', {})]
 
 
 def main():
