@@ -17,8 +17,9 @@ static const uint8_t seal_magic[8] = "QCBMSEAL";
 
 static int fail_incomplete(struct qcbm_error *err)
 {
-    return qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET,
-                      "the undo file is incomplete: the operation was stopped before it changed the image");
+    return qcbmi_fail(
+        err, QCBM_E_CORRUPT, QCBM_NO_OFFSET,
+        "the undo file is incomplete: the operation was stopped before it changed the image; it may be removed");
 }
 
 static int fail_damaged(struct qcbm_error *err, const char *what, uint64_t at)
