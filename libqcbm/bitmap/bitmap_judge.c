@@ -2,11 +2,14 @@
  * SPDX-License-Identifier: MIT */
 #include "bitmap/bitmap_judge.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "bitmap/bitmap_load.h"
+
+#define MAX_MEMORY (UINT64_C(32) << 20) /* hundreds of all-dirty bitmaps of the largest disk ask for gigabytes */
 
 void qcbmi_judge_free(struct qcbmi_judge *j)
 {
@@ -297,6 +300,19 @@ static int judge_table(struct look *l, const struct qcbmi_bitmap *b)
     return look_at_table(l, b, true);
 }
 
+/* What is not sound stays in memory until it is written. */
+static int keep(struct qcbmi_judge *j, const struct qcbmi_judged *out, struct qcbm_error *err)
+{
+    if (out->is == QCBMI_JUDGED_SOUND)
+        return 0;
+    j->bytes += out->map.bits.n_chunks * sizeof(out->map.bits.chunks[0]);
+    return j->bytes <= MAX_MEMORY
+               ? 0
+               : qcbmi_fail(err, QCBM_E_LIMIT, j->list->ext.directory_offset,
+                            "more bitmaps are damaged than can be mended in %" PRIu64 " MiB of memory",
+                            MAX_MEMORY >> 20);
+}
+
 int qcbmi_judge_bitmap(struct qcbmi_judge *j, uint32_t i, struct qcbmi_judged *out, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap *b = &j->list->list[i];
@@ -311,5 +327,5 @@ int qcbmi_judge_bitmap(struct qcbmi_judge *j, uint32_t i, struct qcbmi_judged *o
     if (ret == 0)
         ret = why ? judge_nothing(&l, why) : judge_table(&l, b);
     free(l.buf);
-    return ret;
+    return ret < 0 ? ret : keep(j, out, err);
 }

@@ -21,6 +21,7 @@ struct qcbmi_judge {
     struct qcbmi_bitset twice;  /* of them those that they name more than once, or that are another's, too */
     struct qcbmi_refcounts counts;
     struct qcbmi_holes holes;
+    uint64_t bytes; /* of memory for the bits of bitmaps that are written anew, at least */
 };
 
 enum qcbmi_judgement {

@@ -225,6 +225,16 @@ static int copy_empty(struct qcbmi_mend *m, const struct qcbmi_bitmap_list *old,
     return 0;
 }
 
+/* QEMU has no bitmap of a disk without bytes. If there is one, then the size is what is damaged, and bits that are cut to it
+ * are gone. */
+static int check_size(const struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    if (edit->img->g.sector_size_down || edit->mend->view.bitmaps->n == 0)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_UNSAFE, Q2_OFF_SIZE,
+                      "the virtual size is 0, and there are bitmaps of a disk that had one");
+}
+
 static int find_out(struct qcbm_edit *edit, struct qcbmi_image *was, struct qcbm_error *err)
 {
     struct qcbmi_mend *m = edit->mend;
@@ -235,7 +245,8 @@ static int find_out(struct qcbm_edit *edit, struct qcbmi_image *was, struct qcbm
     if (old->stale && !old->was) /* nothing is there any more; the next bitmap that is made takes the place */
         return copy_empty(m, old, err);
     ret = qcbmi_bitmap_salvage(m->real, &m->view.bitmaps, &lost, err);
-
+    if (ret == 0)
+        ret = check_size(edit, err);
     if (ret == 0)
         ret = qcbmi_judge_begin(&m->judge, edit->img, m->view.bitmaps, was, err);
     if (ret == 0 && old->has_ext)

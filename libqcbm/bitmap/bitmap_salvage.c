@@ -7,6 +7,7 @@
  * looks like an entry. */
 #include "bitmap/bitmap_salvage.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #include "base/checked.h"
 
 #define LIKELY 6u /* of the 8 signs of an entry */
+#define MAX_DIRECTORY (UINT64_C(16) << 20)
 
 struct salvage {
     const struct qcbmi_image *img;
@@ -162,6 +164,16 @@ static int take_all(struct salvage *s)
     return ret;
 }
 
+/* A damaged directory lies in memory several times over. Honest ones have kilobytes. */
+static int check_length(const struct salvage *s, uint64_t len)
+{
+    return len <= MAX_DIRECTORY
+               ? 0
+               : qcbmi_fail(s->err, QCBM_E_LIMIT, s->list->ext.directory_offset,
+                            "a damaged bitmap directory of %" PRIu64 " bytes cannot be mended: at most %" PRIu64, len,
+                            MAX_DIRECTORY);
+}
+
 /* The directory, as long as it says it is, and what lies in its last cluster behind it. */
 static int read_directory(struct salvage *s, struct qcbmi_image *img)
 {
@@ -173,6 +185,8 @@ static int read_directory(struct salvage *s, struct qcbmi_image *img)
     if (said == 0 || said > Q2_MAX_BITMAP_DIRECTORY)
         said = cs;
     len = u64_min(align_up(said, cs), img->io.size - off);
+    if (check_length(s, len) < 0)
+        return QCBM_E_LIMIT;
     s->list->directory = qcbmi_alloc_array(len, 1, s->err);
     if (!s->list->directory)
         return QCBM_E_NOMEM;

@@ -137,12 +137,35 @@ static void a_directory_of_an_impossible_size_ends(void **state)
     build_free(&b);
 }
 
+/* Then the size is wrong: cut to it, nothing would be left of the bits. */
+static void bitmaps_of_a_disk_of_size_0_are_left(void **state)
+{
+    struct qcbm_repair_options o = QCBM_REPAIR_OPTIONS_INIT;
+    struct qcbm_error err = { 0 };
+    struct qcbm_repair_result r;
+    struct image_builder b;
+    struct session s;
+
+    (void)state;
+    build_abc(&b);
+    be64_store(b.bytes + 24, 0);
+    session_on(&s, b.bytes, b.len, QCBM_OPEN_WRITE);
+    o.level = QCBM_REPAIR_BITMAPS;
+    assert_int_equal(qcbm_repair(s.img, &o, &r, sizeof(r), &err), QCBM_E_UNSAFE);
+    assert_memory_equal(session_bytes(&s, &b.len), b.bytes, b.len);
+    session_close(&s);
+    build_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(flags_that_qemu_refuses_cost_no_bit),    cmocka_unit_test(a_bad_table_entry_is_dirty),
-        cmocka_unit_test(a_bitmap_in_use_has_what_is_allocated),  cmocka_unit_test(what_has_no_name_is_gone_and_told),
+        cmocka_unit_test(flags_that_qemu_refuses_cost_no_bit),
+        cmocka_unit_test(a_bad_table_entry_is_dirty),
+        cmocka_unit_test(a_bitmap_in_use_has_what_is_allocated),
+        cmocka_unit_test(what_has_no_name_is_gone_and_told),
         cmocka_unit_test(a_directory_of_an_impossible_size_ends),
+        cmocka_unit_test(bitmaps_of_a_disk_of_size_0_are_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
