@@ -248,6 +248,11 @@ const struct crash_op crash_ops[] = {
 };
 const size_t crash_n_ops = sizeof(crash_ops) / sizeof(crash_ops[0]);
 
+int crash_op_outcome(const struct crash_op *op, int ret)
+{
+    return ret == QCBM_E_NOTFOUND || (ret == QCBM_E_INUSE && op->not_in_use) ? OP_NOT_HERE : ret;
+}
+
 int crash_op_run(const struct crash_op *op, struct record *record, const char *path,
                  void (*change)(void *opaque, struct qcbm_edit *edit), void *opaque, qcbm_plan_fn *step,
                  struct qcbm_error *err)
@@ -271,5 +276,5 @@ int crash_op_run(const struct crash_op *op, struct record *record, const char *p
     qcbm_close(img);
     if (ret == 0 && record->n == 0)
         return OP_NOT_HERE;
-    return ret == QCBM_E_NOTFOUND || (ret == QCBM_E_INUSE && op->not_in_use) ? OP_NOT_HERE : ret;
+    return crash_op_outcome(op, ret);
 }

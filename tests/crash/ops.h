@@ -19,6 +19,9 @@ struct crash_op {
 extern const struct crash_op crash_ops[];
 extern const size_t crash_n_ops;
 
+/* What @ret of run(), or of the commit behind it, means: 0, OP_NOT_HERE or a code. */
+int crash_op_outcome(const struct crash_op *op, int ret);
+
 /* Run @op on @record as a program would, up to the commit; 0, OP_NOT_HERE or a code. @change (may be NULL) is called
  * between plan and commit. */
 int crash_op_run(const struct crash_op *op, struct record *record, const char *path,

@@ -109,7 +109,7 @@ static int run(const struct crash_op *op, const char *path, enum knows knows, ui
     qcbm_edit_free(edit);
     qcbm_close(img);
     *growth = sum.file_growth;
-    return ret == QCBM_E_NOTFOUND ? OP_NOT_HERE : ret;
+    return crash_op_outcome(op, ret);
 }
 
 static void device_begin(const uint8_t *bytes, size_t len, uint64_t limit)
