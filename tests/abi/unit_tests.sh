@@ -51,8 +51,7 @@ synth_result: synth
 synth_notes: synth
 synth_lost: interop/lost_tables.py
 synth_saved: synth interop/cures.py
-revive: interop/revive.py
-revive_doubt: interop/revive_lost.py
+revive_doubt: revive interop/revive_lost.py
 bitmap_salvage: interop/repair.py
 bitmap_judge: interop/repair.py
 bitmap_mend: interop/repair.py
