@@ -339,6 +339,10 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
             say_way(c, &t);
         break;
     case QCBM_PROBLEM_SNAPSHOT_TABLE:
+        say(&t, "take a copy of the image; 'qcbm check -r all --force FILE' then keeps bitmaps and the snapshots that "
+                "can be "
+                "read, and gives up the others");
+        break;
     case QCBM_PROBLEM_L2_PREALLOC_UNALIGNED:
     case QCBM_PROBLEM_REFTABLE_RESERVED:
     case QCBM_PROBLEM_REFBLOCK_UNALIGNED:
