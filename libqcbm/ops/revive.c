@@ -14,7 +14,6 @@
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_load.h"
 #include "bitmap/bitmap_mend.h"
-#include "ops/allocation.h"
 #include "ops/revive_doubt.h"
 
 struct revive {
@@ -73,7 +72,6 @@ static unsigned finest(const struct qcbmi_edit_list *list)
 static int look_at_image(struct revive *r, struct qcbm_error *err)
 {
     struct qcbmi_image *img = r->edit->img, *was = r->edit->mend ? r->edit->mend->was : img;
-    struct qcbmi_allocation a = { 0 };
     int ret;
 
     if (r->looked)
@@ -81,8 +79,6 @@ static int look_at_image(struct revive *r, struct qcbm_error *err)
     ret = qcbmi_dirtymap_init(&r->allocated, img->g.sector_size_down, finest(&r->edit->list), err);
     if (ret == 0)
         ret = qcbmi_revive_look(was, r->edit->handle->bitmaps, &r->allocated, r->doubt, err);
-    if (ret == 0 && was != img) /* where a step gave data a place of its own */
-        ret = qcbmi_allocation_mark(img, &r->allocated, &a, NULL, err);
     r->looked = ret == 0;
     return ret;
 }

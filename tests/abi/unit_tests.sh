@@ -52,7 +52,6 @@ synth_notes: synth
 synth_lost: interop/lost_tables.py
 synth_saved: synth interop/cures.py
 revive_doubt: revive interop/revive_lost.py
-bitmap_salvage: interop/repair.py
 bitmap_judge: interop/repair.py
 bitmap_mend: interop/repair.py
 bitmap_shield: interop/repair.py
