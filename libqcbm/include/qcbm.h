@@ -822,7 +822,7 @@ typedef int qcbm_repair_fn(void *opaque, const struct qcbm_repair_row *row);
 
 enum qcbm_repair_flag {
     QCBM_REPAIR_DRY_RUN = 1u << 0,   /* plan and look at the result, write nothing; the image may be open for reading */
-    QCBM_REPAIR_FORCE = 1u << 1,     /* free leaks, too, that may be what something lost had mapped */
+    QCBM_REPAIR_FORCE = 1u << 1,     /* give up what is in doubt: entries that lead nowhere, snapshots, leaks */
     QCBM_REPAIR_TO_BACKING = 1u << 2 /* what is lost shows what the backing file has there, instead of zeros */
 };
 
@@ -865,7 +865,8 @@ struct qcbm_repair_result {
 };
 
 /* Check @img, repair it in memory, check the result, and write it: in one commit, so that qcbm_undo() takes all of it back.
- * A result with more errors than before is refused. What is kept, and what is lost, is told row by row.
+ * A result with more errors than before is refused. What is kept, and what is lost, is told row by row, once all is planned.
+ * Without QCBM_REPAIR_FORCE nothing of the guest's and no snapshot is given up: what leads nowhere stays, or the whole is refused.
  * @options NULL = defaults.
  * Returns 0 whatever is left; QCBM_E_UNSAFE (something stands in the way; nothing was written), QCBM_E_READONLY,
  * QCBM_E_NOSPACE, QCBM_E_LIMIT, QCBM_E_EXISTS (the undo file), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */

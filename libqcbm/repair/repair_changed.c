@@ -5,9 +5,6 @@
  * cluster that two had one has the bytes of the other, since when nobody knows: both count as changed. */
 #include "repair/repair_changed.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "bitmap/bitmap_edit.h"
 
 int qcbmi_repair_note_changed(struct qcbmi_repair *r, uint64_t start, uint64_t len, struct qcbm_error *err)
@@ -46,20 +43,21 @@ static int add_to(const struct qcbmi_repair *r, const struct qcbm_edit *edit, st
     return ret;
 }
 
-static int tell(struct qcbmi_repair *r, uint64_t n, struct qcbm_error *err)
+int qcbmi_repair_tell_marked(struct qcbmi_repair *r, struct qcbm_error *err)
 {
     struct qcbm_repair_row row = { .code = "bitmaps-marked", .offset = QCBM_NO_OFFSET };
-    char done[160];
 
-    snprintf(done, sizeof(done),
-             "%" PRIu64 " bitmaps have the ranges of the disk dirty, too, that are given up or read anew", n);
-    row.done = done;
-    return n ? qcbmi_repair_tell(r, &row, err) : 0;
+    if (r->marked)
+        return 0;
+    r->marked = true;
+    row.done =
+        "ranges of the disk that are given up, or that two had, are set dirty in every bitmap that can be relied on";
+    return qcbmi_repair_tell(r, &row, err);
 }
 
 int qcbmi_repair_mark_changed(struct qcbmi_repair *r, struct qcbm_edit *edit, struct qcbm_error *err)
 {
-    uint64_t n = 0;
+    bool any = false;
     int ret = 0;
 
     if (!r->changed.size && !r->all_changed)
@@ -71,7 +69,7 @@ int qcbmi_repair_mark_changed(struct qcbmi_repair *r, struct qcbm_edit *edit, st
         if (!b || b->flags & Q2_BITMAP_IN_USE) /* nobody can rely on it */
             continue;
         ret = add_to(r, edit, b, &added, err);
-        n += added;
+        any |= added;
     }
-    return ret < 0 ? ret : tell(r, n, err);
+    return ret == 0 && any ? qcbmi_repair_tell_marked(r, err) : ret;
 }

@@ -72,7 +72,11 @@ int qcbmi_mended_begin(struct qcbmi_mended *m, struct qcbmi_repair *r, struct qc
         ret = qcbmi_bitset_init(&m->shared, n, err);
     if (ret == 0)
         ret = qcbmi_repair_look(r, &m->c, 0, own_pass, m, err);
-    return ret < 0 ? ret : note_shared(m, err);
+    if (ret == 0)
+        ret = note_shared(m, err);
+    if (ret == 0)
+        ret = qcbmi_plan_stage(&m->plan, "bits of bitmaps", false, err);
+    return ret < 0 ? ret : qcbmi_plan_stage(&m->plan, "bitmaps", true, err);
 }
 
 void qcbmi_mended_free(struct qcbmi_mended *m)
@@ -231,6 +235,8 @@ int qcbmi_mended_commit(struct qcbmi_mended *m, const char *what, struct qcbm_er
 {
     int ret = tell_mended(m, what, err);
 
+    if (ret == 0)
+        ret = qcbmi_repair_mark_stored(m->r, &m->c, &m->plan, 0);
     m->r->lost_pointers += m->n[QCBMI_MEND_LOST] + m->n[QCBMI_MEND_LEFT];
     m->r->left += m->n[QCBMI_MEND_LEFT];
     for (size_t i = 0; ret == 0 && i < m->plan.n; i++)

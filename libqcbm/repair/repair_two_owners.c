@@ -181,8 +181,12 @@ static int separate(struct move *m, const struct check_suspect *x)
 static int separate_all(struct move *m)
 {
     struct check *c = m->c;
-    int ret = qcbmi_plan_stage(&m->plan, "prepare", false, c->err);
+    int ret = qcbmi_plan_stage(&m->plan, "bits of bitmaps", false, c->err);
 
+    if (ret == 0)
+        ret = qcbmi_plan_stage(&m->plan, "bitmaps", true, c->err);
+    if (ret == 0)
+        ret = qcbmi_plan_stage(&m->plan, "prepare", false, c->err);
     m->prepare = m->plan.current;
     if (ret == 0)
         ret = qcbmi_plan_stage(&m->plan, "entries", true, c->err);
@@ -192,7 +196,7 @@ static int separate_all(struct move *m)
         return QCBM_E_NOMEM;
     for (size_t i = 0; ret == 0 && c->suspects && i < c->suspects->n && m->n * c->g->cluster_size < MAX_COPIED; i++)
         ret = separate(m, &c->suspects->list[i]);
-    return ret;
+    return ret < 0 ? ret : qcbmi_repair_mark_stored(m->r, c, &m->plan, 0);
 }
 
 /* *@moved: how many clusters were copied. */

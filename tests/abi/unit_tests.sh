@@ -61,6 +61,7 @@ repair_look: interop/repair_mutations.py
 repair_guard: interop/repair_mutations.py
 repair_told: interop/repair_mutations.py
 repair_changed: interop/repair_mutations.py
+repair_marked: crash/repair_cuts.c
 repair_snapshots: interop/repair_mutations.py
 repair_mended: interop/repair_mutations.py
 repair_l1: interop/repair_mutations.py
