@@ -3,8 +3,10 @@
 #include "image/l2_read.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/checked.h"
 #include "base/workers.h"
 #include "io/holes.h"
@@ -16,6 +18,7 @@ struct reader {
     struct qcbmi_image *img;
     const struct qcbmi_l2_job *job;
     struct qcbmi_holes holes; /* of next_piece() alone */
+    bool sparse;              /* a piece was all zeros: from then on holes are asked for */
     size_t at;                /* the next table */
 };
 
@@ -24,6 +27,7 @@ struct piece {
     size_t first, n;
     uint64_t offset, bytes;
     bool left_out, hole; /* not afforded; nothing to be read */
+    bool zeros;          /* all that was read */
     uint8_t *buf;
     void *result; /* NULL: the tables are looked at by who takes over */
 };
@@ -52,12 +56,21 @@ static void choose(const struct reader *r, size_t first, struct piece *out)
     out->bytes = last - start + cs;
 }
 
-/* Tables in a hole allocate nothing: a sparse file costs what is in it, not how long it claims to be. */
+/* Tables in a hole allocate nothing: a sparse file costs what is in it, not how long it claims to be. But a question for a
+ * hole has the system walk over all data up to the next one, so none is asked before zeros have been read. */
+static bool in_hole(struct reader *r, const struct piece *p)
+{
+    uint64_t size = r->img->io.size;
+
+    if (p->offset >= size)
+        return true;
+    return r->sparse && qcbmi_holes_cover(&r->holes, p->offset, u64_min(p->bytes, size - p->offset));
+}
+
 static bool next_piece(void *opaque, void *slot)
 {
     struct reader *r = opaque;
     const struct qcbmi_l2_job *job = r->job;
-    uint64_t size = r->img->io.size;
     struct piece *p = slot;
 
     if (r->at == job->n)
@@ -65,8 +78,7 @@ static bool next_piece(void *opaque, void *slot)
     choose(r, r->at, p);
     r->at += p->n;
     p->left_out = job->afford && !is_aligned(p->offset, r->img->g.cluster_size) && !job->afford(job->opaque, p->bytes);
-    p->hole = p->left_out || p->offset >= size ||
-              qcbmi_holes_cover(&r->holes, p->offset, u64_min(p->bytes, size - p->offset));
+    p->hole = p->left_out || in_hole(r, p);
     return true;
 }
 
@@ -86,25 +98,28 @@ static int look_at_piece(const struct reader *r, const struct piece *p, struct q
 static int read_piece(void *opaque, void *slot, struct qcbm_error *err)
 {
     const struct reader *r = opaque;
-    const struct piece *p = slot;
+    struct piece *p = slot;
     int ret = 0;
 
+    p->zeros = false;
     if (!p->hole) {
         uint64_t inside = u64_min(p->bytes, r->img->io.size - p->offset);
 
         memset(p->buf + inside, 0, (size_t)(p->bytes - inside));
         ret = qcbmi_io_read(&r->img->io, p->offset, p->buf, inside, r->job->what, err);
+        p->zeros = ret == 0 && bytes_are_zero(p->buf, p->bytes);
     }
     return ret == 0 && p->result ? look_at_piece(r, p, err) : ret;
 }
 
 static int take_piece(void *opaque, void *slot, struct qcbm_error *err)
 {
-    const struct reader *r = opaque;
+    struct reader *r = opaque;
     const struct qcbmi_l2_job *job = r->job;
     const struct piece *p = slot;
     int ret = p->result ? 0 : look_at_piece(r, p, err);
 
+    r->sparse |= p->zeros;
     if (p->left_out)
         return 0;
     if (ret == 0 && job->merge)

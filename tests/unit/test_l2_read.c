@@ -4,8 +4,8 @@
 
 #include "image/l2_read.h"
 
-/* The memory backend, counting reads. The clusters from hole_start to hole_end are one hole. */
-static unsigned n_reads;
+/* The memory backend, counting reads and questions for holes. The clusters from hole_start to hole_end are one hole. */
+static unsigned n_reads, n_asked;
 static uint64_t hole_start, hole_end;
 
 static int counting_read(void *self, uint64_t off, void *buf, size_t len, struct qcbm_error *err)
@@ -18,6 +18,7 @@ static int one_hole(void *self, uint64_t off, bool *is_data, uint64_t *end, stru
 {
     (void)self;
     (void)err;
+    n_asked++;
     *is_data = off < hole_start || off >= hole_end;
     *end = off < hole_start ? hole_start : off < hole_end ? hole_end : UINT64_MAX;
     return 0;
@@ -43,7 +44,7 @@ static struct qcbm_image *open_numbered(struct image_builder *b, uint64_t cluste
     hole_start = hole_end = UINT64_MAX;
     assert_int_equal(qcbm_mem_new(b->bytes, b->len, &mem, NULL), 0);
     assert_int_equal(qcbm_open_io(&ops, mem, 0, &img, NULL), 0);
-    n_reads = 0;
+    n_reads = n_asked = 0;
     return img;
 }
 
@@ -104,6 +105,24 @@ static void tables_are_read_in_file_order_in_large_pieces(void **state)
     }
 }
 
+/* The answer may cost a walk over all of the file. */
+static void where_there_is_data_nobody_asks_for_holes(void **state)
+{
+    struct qcbmi_l2_ref refs[3] = { { 5 * 4096, 0 }, { 300 * 4096, 1 }, { 600 * 4096, 2 } };
+    struct image_builder b;
+    struct seen seen = { .b = &b };
+    struct qcbm_image *img = open_numbered(&b, 700);
+    struct qcbmi_l2_job job = job_of(refs, 3, &seen);
+
+    (void)state;
+    assert_int_equal(qcbmi_l2_read(img->image, &job, NULL), 0);
+    assert_int_equal(seen.n, 3);
+    assert_int_equal(n_asked, 0);
+    qcbm_close(img);
+    build_free(&b);
+}
+
+/* After the first zeros: cluster 4 has number 0. */
 static void a_hole_is_told_and_not_read(void **state)
 {
     struct qcbmi_l2_ref refs[3] = { { 4 * 4096, 0 }, { 300 * 4096, 1 }, { 301 * 4096, 2 } };
@@ -440,6 +459,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_are_read_in_file_order_in_large_pieces),
+        cmocka_unit_test(where_there_is_data_nobody_asks_for_holes),
         cmocka_unit_test(a_hole_is_told_and_not_read),
         cmocka_unit_test(what_lies_past_the_end_reads_as_zeros),
         cmocka_unit_test(tables_inside_clusters_come_out_of_a_budget),
