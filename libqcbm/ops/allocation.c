@@ -16,10 +16,11 @@ struct mark {
     struct qcbmi_dirtymap *map;
     struct qcbmi_allocation *out;
     struct q2_l2_scan scan;
-    bool parts;         /* a bit is a subcluster, and a cluster otherwise */
-    unsigned unit_bits; /* size of what a bit stands for */
-    uint32_t max;       /* tables that a piece has at most */
-    size_t words;       /* of one table */
+    bool parts;                   /* a bit is a subcluster, and a cluster otherwise */
+    unsigned unit_bits;           /* size of what a bit stands for */
+    struct qcbmi_l2_named *named; /* or NULL: nobody asks */
+    uint32_t max;                 /* tables that a piece has at most */
+    size_t words;                 /* of one table */
 };
 
 /* What the tables of a piece have allocated: for each its index in the L1 table, and then, from word @max on, a bit for each
@@ -28,6 +29,7 @@ struct marks {
     uint32_t n;
     uint64_t allocated; /* bytes */
     struct qcbmi_damage damage;
+    struct qcbmi_l2_runs_found named;
     uint64_t data[];
 };
 
@@ -161,7 +163,6 @@ static int look_at_table(void *opaque, void *result, const struct qcbmi_l2_ref *
     uint64_t guest = ref->l1_index * g->l2_span, *bits = to->data + m->max + to->n * m->words;
     uint32_t n = (uint32_t)u64_min(g->l2_entries, div_up(g->size - guest, g->cluster_size));
 
-    (void)err;
     if (!table)
         return 0;
     to->data[to->n++] = ref->l1_index;
@@ -176,7 +177,7 @@ static int look_at_table(void *opaque, void *result, const struct qcbmi_l2_ref *
     guest += (n - 1) * (uint64_t)g->cluster_size;
     if (guest + g->cluster_size > g->size)
         cut_last(m, to, bits, table, n - 1, guest);
-    return 0;
+    return m->named ? qcbmi_l2_found_in(&to->named, m->img, &m->scan, table, err) : 0;
 }
 
 /* ---- from bits to granules ---- */
@@ -255,7 +256,12 @@ static int merge_marks(void *opaque, void *result, struct qcbm_error *err)
     m->out->allocated_bytes += from->allocated;
     from->allocated = 0;
     from->n = 0;
-    return ret;
+    return ret < 0 || !m->named ? ret : qcbmi_l2_named_take(m->named, &from->named, err);
+}
+
+static void drop_marks(void *result)
+{
+    qcbmi_l2_found_free(&((struct marks *)result)->named);
 }
 
 /* ---- the tables ---- */
@@ -328,19 +334,33 @@ static int read_tables(struct mark *m, const struct qcbmi_l2_ref *refs, size_t n
     job.opaque = m;
     job.look = look_at_table;
     job.merge = merge_marks;
+    job.drop = drop_marks;
     return qcbmi_l2_read(m->img, &job, err);
+}
+
+/* Damaged tables are not among @refs, and what they name is not known. */
+static int name_tables(struct mark *m, const struct qcbmi_l2_ref *refs, size_t n, struct qcbm_error *err)
+{
+    unsigned cb = m->img->g.cluster_bits;
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && m->named && i < n; i++)
+        ret = qcbmi_bitset_set(&m->named->tables, refs[i].offset >> cb, (refs[i].offset >> cb) + 1, err);
+    return ret;
 }
 
 int qcbmi_allocation_mark(struct qcbmi_image *img, struct qcbmi_dirtymap *map, struct qcbmi_allocation *out,
                           struct qcbmi_progress *progress, struct qcbm_error *err)
 {
-    struct mark m = { .img = img, .map = map, .out = out };
+    struct mark m = { .img = img, .map = map, .out = out, .named = out->named };
     struct qcbmi_l2_ref *refs;
     size_t n = 0;
     int ret = qcbmi_l1_load(img, err);
 
     if (ret < 0)
         return ret;
+    if (m.named && !m.named->known)
+        m.named = NULL;
     q2_l2_scan_init(&m.scan, &img->g, qcbmi_image_end(img));
     refs = qcbmi_alloc_array(img->g.l1_used, sizeof(*refs), err);
     if (!refs)
@@ -349,7 +369,11 @@ int qcbmi_allocation_mark(struct qcbmi_image *img, struct qcbmi_dirtymap *map, s
     if (ret == 0)
         ret = drop_shared(&m, refs, &n, err);
     if (ret == 0)
+        ret = name_tables(&m, refs, n, err);
+    if (ret == 0)
         ret = read_tables(&m, refs, n, progress, err);
+    if (m.named && out->damage.count)
+        m.named->known = false;
     free(refs);
     return ret;
 }

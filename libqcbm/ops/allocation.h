@@ -4,12 +4,14 @@
 #define QCBMI_ALLOCATION_H
 
 #include "bitmap/dirtymap.h"
+#include "image/l2_named.h"
 #include "image/l2_read.h"
 #include "image/tables.h"
 
 struct qcbmi_allocation {
-    uint64_t allocated_bytes;   /* guest bytes, clipped at the layer's size */
-    struct qcbmi_damage damage; /* entries that count as allocated because they make no sense */
+    uint64_t allocated_bytes;     /* guest bytes, clipped at the layer's size */
+    struct qcbmi_damage damage;   /* entries that count as allocated because they make no sense */
+    struct qcbmi_l2_named *named; /* from the caller, begun: clusters that the tables name are noted, too. Or NULL */
 };
 
 /* Mark in @map every guest range that @img itself has allocated (semantics: data, compressed, both kinds of zeros; single

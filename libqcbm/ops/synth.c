@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "ops/synth.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -48,7 +49,7 @@ static int open_chain(struct synth *s, struct qcbm_error *err)
 static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi_progress *progress,
                       struct qcbm_error *err)
 {
-    struct qcbmi_allocation a = { 0 };
+    struct qcbmi_allocation a = { .named = &s->named[l - s->chain.layers] };
     char text[256];
     int ret;
 
@@ -119,10 +120,30 @@ static int treat_tail(struct synth *s, struct qcbm_error *err)
                             top - base, base);
 }
 
+static int begin_named(struct synth *s, struct qcbm_error *err)
+{
+    uint64_t room = QCBMI_L2_NAMED_MAX;
+    int ret = 0;
+
+    s->named = qcbmi_alloc_array(s->n_scanned, sizeof(s->named[0]), err);
+    if (!s->named)
+        return QCBM_E_NOMEM;
+    for (size_t i = 0; ret == 0 && i < s->n_scanned; i++)
+        ret = qcbmi_l2_named_begin(&s->named[i], s->chain.layers[i].img, &room, err);
+    return ret;
+}
+
+static void free_named(struct synth *s)
+{
+    for (size_t i = 0; s->named && i < s->n_scanned; i++)
+        qcbmi_l2_named_free(&s->named[i]);
+    free(s->named);
+}
+
 static int mark_all(struct synth *s, struct qcbm_error *err)
 {
     struct qcbmi_progress progress = { .to = s->opt.progress };
-    int ret = 0;
+    int ret = begin_named(s, err);
 
     for (size_t i = 0; ret == 0 && s->opt.progress && i < s->n_scanned; i++) {
         uint64_t bytes;
@@ -304,6 +325,7 @@ int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const ch
     if (!s.result)
         return QCBM_E_NOMEM;
     ret = run(&s, name, err);
+    free_named(&s);
     qcbmi_dirtymap_free(&s.map);
     qcbmi_chain_close(&s.chain);
     if (ret == 0 && out)

@@ -5,6 +5,7 @@
 
 #include "bitmap/bitmap_edit.h"
 #include "image/chain.h"
+#include "image/l2_named.h"
 #include "image/tables.h"
 
 struct layer_figures {
@@ -26,9 +27,10 @@ struct synth {
     struct qcbm_image *handle; /* of the overlay */
     struct qcbmi_image *overlay;
     struct qcbm_synth_options opt;
-    struct qcbmi_chain chain;  /* the overlay alone, unless the job is about its chain */
-    size_t n_scanned;          /* layers from the top whose allocation counts */
-    struct qcbmi_dirtymap map; /* of the overlay's size */
+    struct qcbmi_chain chain;     /* the overlay alone, unless the job is about its chain */
+    size_t n_scanned;             /* layers from the top whose allocation counts */
+    struct qcbmi_dirtymap map;    /* of the overlay's size */
+    struct qcbmi_l2_named *named; /* of each of these layers: what its tables name */
     struct qcbmi_damage damage;
     struct qcbm_synth_result *result;
 };

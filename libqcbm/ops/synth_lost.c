@@ -27,19 +27,23 @@ static void put_into_words(const struct qcbmi_lost_clues *clues, const struct qc
 }
 
 /* What others write meanwhile tells nothing: an image that is shared is not looked at. */
-static int look(const struct qcbm_image *handle, struct lost *out, struct qcbm_error *err)
+static int look(const struct qcbm_image *handle, const struct qcbmi_l2_named *named, struct lost *out,
+                struct qcbm_error *err)
 {
     struct qcbmi_holes holes;
     struct qcbmi_leaks leaks = { 0 };
     struct qcbmi_lost_clues clues = { handle->image, handle->bitmaps, &holes, &leaks, false };
     struct qcbmi_lost found = { 0 };
     struct qcbm_error why;
+    bool none;
     int ret;
 
     if (handle->image->open_flags & QCBM_OPEN_FORCE_SHARE)
         return 0;
     qcbmi_holes_init(&holes, &handle->image->io);
-    ret = qcbmi_leaks_count(&clues, MEMORY, NULL, &why);
+    ret = qcbmi_leaks_none(&clues, named, MEMORY, &none, &why);
+    if (ret == 0 && !none)
+        ret = qcbmi_leaks_count(&clues, MEMORY, NULL, &why);
     if (ret == 0)
         ret = qcbmi_lost_search(&clues, &found, &why);
     if (ret == 0)
@@ -57,14 +61,15 @@ static int look(const struct qcbm_image *handle, struct lost *out, struct qcbm_e
 /* The clusters of bitmaps count; those of a layer below are not known yet. */
 static int look_at_layer(struct synth *s, const struct qcbmi_layer *l, struct lost *out, struct qcbm_error *err)
 {
+    const struct qcbmi_l2_named *named = &s->named[l - s->chain.layers];
     struct qcbm_image handle = { .image = l->img };
     int ret;
 
     if (l->img == s->overlay || l->img == s->edit->img)
-        return look(l->img == s->overlay ? s->handle : s->edit->handle, out, err);
+        return look(l->img == s->overlay ? s->handle : s->edit->handle, named, out, err);
     ret = qcbmi_bitmap_list_load(&handle, err);
     if (ret == 0)
-        ret = look(&handle, out, err);
+        ret = look(&handle, named, out, err);
     qcbmi_handle_clear(&handle);
     return ret;
 }

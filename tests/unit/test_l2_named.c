@@ -1,0 +1,200 @@
+/* test_l2_named.c - what L2 tables name, from the reading that marks what is allocated: what counting leaks
+ * needs; or nothing
+ * SPDX-License-Identifier: MIT */
+#include "image_unit.h"
+
+#include "bitmap/leak_count.h"
+#include "format/q2_l1l2.h"
+#include "ops/allocation.h"
+
+struct named {
+    struct qcbm_image *img;
+    struct qcbmi_dirtymap map;
+    struct qcbmi_l2_named n;
+    uint64_t room;
+};
+
+static void read_named(struct named *t, const struct image_builder *b, unsigned flags, uint64_t room)
+{
+    struct qcbmi_allocation a = { .named = &t->n };
+    struct qcbm_error err = { 0 };
+
+    *t = (struct named){ .img = build_open(b, flags), .room = room };
+    assert_int_equal(qcbmi_dirtymap_init(&t->map, b->opt.size, 9, NULL), 0);
+    assert_ok(qcbmi_l2_named_begin(&t->n, t->img->image, &t->room, &err), &err);
+    assert_ok(qcbmi_allocation_mark(t->img->image, &t->map, &a, NULL, &err), &err);
+}
+
+static void end(struct named *t)
+{
+    qcbmi_l2_named_free(&t->n);
+    qcbmi_dirtymap_free(&t->map);
+    qcbm_close(t->img);
+}
+
+static bool has_no_leak(struct named *t)
+{
+    struct qcbmi_holes holes;
+    struct qcbmi_lost_clues clues = { t->img->image, t->img->bitmaps, &holes, NULL, false };
+    bool none;
+
+    qcbmi_holes_init(&holes, &t->img->image->io);
+    assert_int_equal(qcbmi_leaks_none(&clues, &t->n, MIB(1), &none, NULL), 0);
+    qcbmi_holes_free(&holes);
+    return none;
+}
+
+/* ---- entries ---- */
+
+enum kind { V3, V2, EXTENDED, DATA_FILE };
+
+static const struct build_options kinds[] = {
+    [V3] = { .size = KIB(512), .cluster_bits = 12 },
+    [V2] = { .size = KIB(512), .cluster_bits = 12, .version = 2 },
+    [EXTENDED] = { .size = KIB(512), .cluster_bits = 14, .extended_l2 = true },
+    [DATA_FILE] = { .size = KIB(512), .cluster_bits = 12, .data_file = "d" },
+};
+
+static const struct row {
+    const char *name;
+    enum kind kind;
+    uint64_t raw, word; /* @raw: the offset of a cluster is added if it has other bits than those of plain zeros */
+    bool known;
+} rows[] = {
+    { "normal", V3, BUILD_COPIED, 0, true },
+    { "shared", V3, 0, 0, true },
+    { "version 2", V2, BUILD_COPIED, 0, true },
+    { "compressed", V3, BUILD_COMPRESSED, 0, true },
+    { "compressed, over the end of a cluster", V3, BUILD_COMPRESSED | UINT64_C(4095), 0, true },
+    { "zeros, cluster kept", V3, BUILD_COPIED | 1, 0, true },
+    { "some subclusters", EXTENDED, BUILD_COPIED, 3, true },
+    { "cluster without a subcluster", EXTENDED, BUILD_COPIED, 0, true },
+    { "a subcluster that is data and zeros", EXTENDED, BUILD_COPIED, UINT64_C(1) << 32 | 1, false },
+    { "reserved bit", V3, BUILD_COPIED | 2, 0, false },
+    { "unaligned", V3, BUILD_COPIED | 512, 0, false },
+    { "past the end of the file", V3, BUILD_COPIED | UINT64_C(1) << 40, 0, false },
+    { "data file", DATA_FILE, BUILD_COPIED, 0, false },
+};
+
+static void check_row(const struct row *r)
+{
+    struct image_builder b;
+    struct named t;
+
+    build_start(&b, &kinds[r->kind]);
+    build_data(&b, 0);
+    build_map(&b, KIB(64), r->raw + build_clusters(&b, 2), r->word);
+    build_finish(&b);
+    read_named(&t, &b, 0, 1000);
+    assert_int_equal(t.n.known, r->known);
+    if (r->known)
+        assert_true(qcbmi_bitset_count(&t.n.data) >= 2);
+    end(&t);
+    build_free(&b);
+}
+
+static void every_kind_of_entry(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        print_message("%s\n", rows[i].name);
+        check_row(&rows[i]);
+    }
+}
+
+/* An entry that no guest offset reaches. */
+static void a_damaged_entry_behind_the_end_of_the_disk_counts(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct build_options opt = { .size = KIB(16), .cluster_bits = 12 };
+    struct named t;
+
+    build_start(b, &opt);
+    build_data(b, 0);
+    build_map(b, KIB(64), BUILD_COPIED | 2, 0);
+    build_finish(b);
+    read_named(&t, b, 0, 1000);
+    assert_false(t.n.known);
+    end(&t);
+}
+
+/* ---- images ---- */
+
+static void only_a_plain_image_has_them(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct named t;
+
+    build_start(b, &kinds[V3]);
+    build_data(b, 0);
+    build_finish(b);
+    read_named(&t, b, 0, b->len / 4096);
+    assert_true(t.n.known);
+    assert_int_equal(t.room, 0);
+    assert_true(has_no_leak(&t));
+    end(&t);
+    read_named(&t, b, 0, b->len / 4096 - 1); /* no room */
+    assert_false(t.n.known);
+    assert_false(has_no_leak(&t));
+    end(&t);
+    read_named(&t, b, QCBM_OPEN_FORCE_SHARE, 1000);
+    assert_false(t.n.known);
+    end(&t);
+    be64_store(b->bytes + b->l1, 4096 * 2 + 512); /* an L1 entry that is damaged */
+    read_named(&t, b, 0, 1000);
+    assert_false(t.n.known);
+    end(&t);
+}
+
+static void with_a_snapshot_nothing_is_known(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct named t;
+
+    build_start(b, &kinds[V3]);
+    build_data(b, 0);
+    build_snapshot(b, "1", "s");
+    build_finish(b);
+    read_named(&t, b, 0, 1000);
+    assert_false(t.n.known);
+    end(&t);
+}
+
+static void a_cluster_without_a_reference_is_a_leak(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct named t;
+    uint64_t data, table;
+
+    build_start(b, &kinds[V3]);
+    data = build_data(b, 0);
+    build_data(b, KIB(64));
+    build_bitmap(b, "b", 16, 0, NULL, 1);
+    table = build_l2_entry(b, 0);
+    build_finish(b);
+    read_named(&t, b, 0, 1000);
+    assert_true(has_no_leak(&t));
+    end(&t);
+    build_set_refcount(b, data, 0); /* too low is no leak */
+    read_named(&t, b, 0, 1000);
+    assert_true(has_no_leak(&t));
+    end(&t);
+    build_set_refcount(b, data, 1);
+    be64_store(b->bytes + table, 0);
+    read_named(&t, b, 0, 1000);
+    assert_true(t.n.known);
+    assert_false(has_no_leak(&t));
+    end(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind_of_entry),
+        image_test(a_damaged_entry_behind_the_end_of_the_disk_counts),
+        image_test(only_a_plain_image_has_them),
+        image_test(with_a_snapshot_nothing_is_known),
+        image_test(a_cluster_without_a_reference_is_a_leak),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
