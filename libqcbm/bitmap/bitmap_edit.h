@@ -19,7 +19,8 @@ struct qcbm_edit {
     struct qcbmi_plan plan;
     const struct qcbm_progress *progress; /* the caller's; NULL: nobody asks */
     char *undo_path;                      /* NULL = no undo file is wanted */
-    struct qcbmi_mend *mend;              /* NULL, or it began with damaged bitmaps: @handle is that of mend */
+    struct qcbmi_l2_named named; /* of @img, if its tables were read for this edit: spares the plan a reading */
+    struct qcbmi_mend *mend;     /* NULL, or it began with damaged bitmaps: @handle is that of mend */
 };
 
 /* QCBM_E_ARG: another commit on the same image made this edit's view of it stale. */

@@ -407,15 +407,17 @@ static int scan(struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbm
                 struct qcbm_error *err)
 {
     int ret = qcbmi_owners_scan_metadata(edit->img, owners, err);
+    bool known;
 
     if (ret == 0)
         ret = own_bitmaps(edit, owners, err);
     if (ret < 0)
         return ret;
-    way->total = qcbmi_owners_data_cost(owners);
+    known = qcbmi_owners_know_data(owners, &edit->named);
+    way->total = known ? 0 : qcbmi_owners_data_cost(owners);
     if (commits) /* and the cluster of the header */
         way->total += (1 + clusters_wanted(edit)) << edit->img->g.cluster_bits;
-    return qcbmi_owners_scan_data(owners, way, err);
+    return known ? 0 : qcbmi_owners_scan_data(owners, way, err);
 }
 
 int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbmi_progress *way, bool commits, struct qcbm_error *err)

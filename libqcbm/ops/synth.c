@@ -266,6 +266,17 @@ static int choose_granularity(struct synth *s, const char *name, unsigned *gran_
     return 0;
 }
 
+/* The plan asks for the same of the image that gets the bitmap. */
+static void give_named(struct synth *s)
+{
+    for (size_t i = 0; i < s->n_scanned; i++)
+        if (s->chain.layers[i].img == s->edit->img && s->named[i].known) {
+            qcbmi_l2_named_free(&s->edit->named);
+            s->edit->named = s->named[i];
+            s->named[i] = (struct qcbmi_l2_named){ 0 };
+        }
+}
+
 static int run(struct synth *s, const char *name, struct qcbm_error *err)
 {
     struct q2_bitmap_size size;
@@ -294,6 +305,8 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
         ret = check_fits(s, err);
     if (ret == 0)
         ret = take_over(s, name, gran_bits, err);
+    if (ret == 0)
+        give_named(s);
     s->edit->of_live_data |= ret == 0 && qcbmi_synth_is_live(s);
     return ret;
 }

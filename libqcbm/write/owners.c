@@ -265,45 +265,21 @@ struct scan {
     struct q2_l2_scan masks;
 };
 
-/* What the tables of a piece refer to; @o is only looked at until that is merged. */
-struct found {
-    struct range {
-        uint64_t first, end; /* clusters */
-    } * list;
-    size_t n, capacity;
-};
-
-static int add_range(struct found *to, uint64_t first, uint64_t end, struct qcbm_error *err)
-{
-    if (to->n && to->list[to->n - 1].end == first) {
-        to->list[to->n - 1].end = end;
-        return 0;
-    }
-    if (to->n == to->capacity && qcbmi_grow_array(&to->list, &to->capacity, to->n, sizeof(to->list[0]), err) < 0)
-        return QCBM_E_NOMEM;
-    to->list[to->n++] = (struct range){ first, end };
-    return 0;
-}
-
+/* What the tables of a piece refer to comes into @o when it is merged: until then @o is only looked at. */
 static int merge_found(void *opaque, void *result, struct qcbm_error *err)
 {
     struct scan *s = opaque;
-    struct found *from = result;
-    int ret = 0;
 
-    for (size_t i = 0; ret == 0 && i < from->n; i++)
-        ret = qcbmi_bitset_set(&s->o->data, from->list[i].first, from->list[i].end, err);
-    from->n = 0;
-    return ret;
+    return qcbmi_l2_found_give(result, &s->o->data, err);
 }
 
 static void drop_found(void *result)
 {
-    free(((struct found *)result)->list);
+    qcbmi_l2_found_free(result);
 }
 
-static int note_entry(const struct qcbmi_owners *o, struct found *to, const struct q2_l2_entry *e, uint64_t at,
-                      struct qcbm_error *err)
+static int note_entry(const struct qcbmi_owners *o, struct qcbmi_l2_runs_found *to, const struct q2_l2_entry *e,
+                      uint64_t at, struct qcbm_error *err)
 {
     unsigned cb = o->img->g.cluster_bits;
     uint64_t first, end;
@@ -320,7 +296,7 @@ static int note_entry(const struct qcbmi_owners *o, struct found *to, const stru
     end = ((e->host_offset + e->host_len - 1) >> cb) + 1;
     if (first_metadata(o, first, end) < end)
         return two_uses(o, first_metadata(o, first, end), at, err);
-    return add_range(to, first, end, err);
+    return qcbmi_l2_found_add(to, first, end, err);
 }
 
 /* Cluster @hit of @run is metadata, too: to blame is the entry that names it. */
@@ -335,7 +311,7 @@ static int blame_entry(const struct qcbmi_owners *o, uint64_t table, const uint8
     return two_uses(o, hit, table + at, err);
 }
 
-static int note_run(const struct scan *s, struct found *to, uint64_t table, const uint8_t *bytes,
+static int note_run(const struct scan *s, struct qcbmi_l2_runs_found *to, uint64_t table, const uint8_t *bytes,
                     const struct q2_l2_run *run, struct qcbm_error *err)
 {
     const struct q2_geometry *g = &s->o->img->g;
@@ -346,7 +322,7 @@ static int note_run(const struct scan *s, struct found *to, uint64_t table, cons
     if (!run->odd && first_metadata(s->o, cluster, end) < end)
         return blame_entry(s->o, table, bytes, run, first_metadata(s->o, cluster, end), err);
     if (!run->odd)
-        return add_range(to, cluster, end, err);
+        return qcbmi_l2_found_add(to, cluster, end, err);
     q2_l2_entry_parse(run->raw, g->extended_l2 ? be64_load(bytes + place + 8) : 0, 0, g, &e);
     return note_entry(s->o, to, &e, table + place, err);
 }
@@ -411,11 +387,41 @@ int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbmi_progress *progre
     q2_l2_scan_init(&s.masks, &o->img->g, qcbmi_image_end(o->img));
     job.refs = refs;
     job.progress = progress;
-    job.result_size = sizeof(struct found);
+    job.result_size = sizeof(struct qcbmi_l2_runs_found);
     job.look = note_table;
     job.merge = merge_found;
     job.drop = drop_found;
     ret = read_tables(&s, refs, max, &job, err);
     free(refs);
     return ret;
+}
+
+/* ---- what another reading found ---- */
+
+static bool are_same(const struct qcbmi_bitset *a, const struct qcbmi_bitset *b)
+{
+    uint64_t k = qcbmi_bitset_next_set(a, 0);
+
+    while (k < a->n_bits && qcbmi_bitset_get(b, k))
+        k = qcbmi_bitset_next_set(a, k + 1);
+    return a->n_bits == b->n_bits && k == a->n_bits && qcbmi_bitset_count(a) == qcbmi_bitset_count(b);
+}
+
+bool qcbmi_owners_know_data(struct qcbmi_owners *o, struct qcbmi_l2_named *named)
+{
+    struct qcbmi_bitset *data = &named->data;
+    uint64_t end = 0;
+
+    if (!named->known || data->n_bits != o->n_clusters || !are_same(&named->tables, &o->l2))
+        return false;
+    for (uint64_t k; (k = qcbmi_bitset_next_set(data, end)) < data->n_bits;) {
+        end = qcbmi_bitset_next_clear(data, k);
+        if (first_metadata(o, k, end) < end)
+            return false;
+    }
+    qcbmi_bitset_free(&o->data);
+    o->data = *data;
+    *data = (struct qcbmi_bitset){ 0 };
+    qcbmi_l2_named_free(named);
+    return true;
 }

@@ -8,6 +8,7 @@
 
 #include "base/bitset.h"
 #include "base/progress.h"
+#include "image/l2_named.h"
 #include "image/refs.h"
 #include "image/tables.h"
 
@@ -38,6 +39,10 @@ uint64_t qcbmi_owners_data_cost(const struct qcbmi_owners *o);
 /* Read all L2 tables and note the guest data. To be called when all metadata is in. @progress in bytes of these tables, or
  * NULL. */
 int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbmi_progress *progress, struct qcbm_error *err);
+
+/* The same without reading, if @named, which was read in the same state of the image, tells it: then it is given up. False,
+ * and nothing has changed, where it does not, or where one of its clusters is metadata, too: then the scan must tell. */
+bool qcbmi_owners_know_data(struct qcbmi_owners *o, struct qcbmi_l2_named *named);
 
 void qcbmi_owners_free(struct qcbmi_owners *o); /* fine on a zeroed struct */
 

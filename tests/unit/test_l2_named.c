@@ -1,11 +1,12 @@
-/* test_l2_named.c - what L2 tables name, from the reading that marks what is allocated: what counting leaks
- * needs; or nothing
+/* test_l2_named.c - what L2 tables name, from the reading that marks what is allocated: the same as a scan of owners finds,
+ * and as counting leaks needs; or nothing
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
 #include "bitmap/leak_count.h"
 #include "format/q2_l1l2.h"
 #include "ops/allocation.h"
+#include "write/owners.h"
 
 struct named {
     struct qcbm_image *img;
@@ -78,6 +79,8 @@ static const struct row {
 
 static void check_row(const struct row *r)
 {
+    struct qcbmi_owners o = { 0 };
+    struct qcbm_error err = { 0 };
     struct image_builder b;
     struct named t;
 
@@ -87,13 +90,27 @@ static void check_row(const struct row *r)
     build_finish(&b);
     read_named(&t, &b, 0, 1000);
     assert_int_equal(t.n.known, r->known);
-    if (r->known)
-        assert_true(qcbmi_bitset_count(&t.n.data) >= 2);
+    assert_int_equal(qcbmi_owners_scan_metadata(t.img->image, &o, &err), 0);
+    if (r->known) {
+        struct qcbmi_owners same = { 0 };
+        uint64_t k = 0;
+
+        assert_ok(qcbmi_owners_scan_data(&o, NULL, &err), &err);
+        assert_int_equal(qcbmi_owners_scan_metadata(t.img->image, &same, &err), 0);
+        assert_true(qcbmi_owners_know_data(&same, &t.n));
+        for (; k < o.n_clusters; k++)
+            assert_int_equal(qcbmi_bitset_get(&o.data, k), qcbmi_bitset_get(&same.data, k));
+        assert_true(qcbmi_bitset_count(&same.data) >= 2);
+        qcbmi_owners_free(&same);
+    }
+    assert_false(t.n.known && r->known); /* given up */
+    assert_false(qcbmi_owners_know_data(&o, &t.n));
+    qcbmi_owners_free(&o);
     end(&t);
     build_free(&b);
 }
 
-static void every_kind_of_entry(void **state)
+static void every_entry_names_what_the_owners_scan_finds(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -187,14 +204,42 @@ static void a_cluster_without_a_reference_is_a_leak(void **state)
     end(&t);
 }
 
+/* ---- owners ---- */
+
+/* Data that lies in metadata, or tables that are others by now: the scan must tell. */
+static void owners_take_nothing_that_does_not_fit(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct qcbmi_owners o = { 0 };
+    struct named t;
+
+    build_start(b, &kinds[V3]);
+    build_data(b, 0);
+    build_finish(b);
+    be64_store(b->bytes + build_l2_entry(b, 0) + 8, b->refblock | BUILD_COPIED);
+    read_named(&t, b, 0, 1000);
+    assert_true(t.n.known);
+    assert_int_equal(qcbmi_owners_scan_metadata(t.img->image, &o, NULL), 0);
+    assert_false(qcbmi_owners_know_data(&o, &t.n));
+    assert_int_equal(qcbmi_bitset_count(&o.data), 0);
+    assert_int_equal(qcbmi_bitset_clear(&t.n.data, b->refblock / 4096, b->refblock / 4096 + 1, NULL), 0);
+    assert_int_equal(qcbmi_bitset_set(&o.l2, b->len / 4096 - 1, b->len / 4096, NULL), 0);
+    assert_false(qcbmi_owners_know_data(&o, &t.n)); /* one table more */
+    qcbmi_bitset_clear_all(&o.l2);
+    assert_false(qcbmi_owners_know_data(&o, &t.n)); /* and none */
+    qcbmi_owners_free(&o);
+    end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_kind_of_entry),
+        cmocka_unit_test(every_entry_names_what_the_owners_scan_finds),
         image_test(a_damaged_entry_behind_the_end_of_the_disk_counts),
         image_test(only_a_plain_image_has_them),
         image_test(with_a_snapshot_nothing_is_known),
         image_test(a_cluster_without_a_reference_is_a_leak),
+        image_test(owners_take_nothing_that_does_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
