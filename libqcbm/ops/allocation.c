@@ -222,13 +222,14 @@ static int mark_runs(struct mark *m, uint64_t guest, const uint64_t *bits, uint6
                    : qcbmi_dirtymap_set(m->map, guest + (start << m->unit_bits), guest + (end << m->unit_bits), err);
 }
 
-/* Bits of the disk that the table at @l1_index has; the last one may stand for less. */
+/* Bits that the table at @l1_index has of the disk, and of the map, whose disk may be shorter than that of a lower layer;
+ * the last one may stand for less. */
 static uint64_t bits_of_table(const struct mark *m, uint64_t l1_index)
 {
     const struct q2_geometry *g = &m->img->g;
-    uint64_t guest = l1_index * g->l2_span;
+    uint64_t guest = l1_index * g->l2_span, end = u64_min(g->size, m->map->size);
 
-    return u64_min(g->l2_span, align_up(g->size - guest, UINT64_C(1) << m->unit_bits)) >> m->unit_bits;
+    return guest >= end ? 0 : u64_min(g->l2_span, align_up(end - guest, UINT64_C(1) << m->unit_bits)) >> m->unit_bits;
 }
 
 /* Where granules are made of whole bits, and the table begins with a word of them, words go into the map as they are. */
@@ -237,6 +238,10 @@ static int merge_table(struct mark *m, uint64_t l1_index, uint64_t *bits, struct
     uint64_t guest = l1_index * m->img->g.l2_span, n = bits_of_table(m, l1_index);
     unsigned coarser = m->map->gran_bits - m->unit_bits;
 
+    if (n % 64) /* what lies behind the end would be folded into the last granule */
+        bits[n / 64] &= (UINT64_C(1) << n % 64) - 1;
+    if (n == 0)
+        return 0;
     if (m->map->gran_bits < m->unit_bits || guest & ((UINT64_C(64) << m->map->gran_bits) - 1))
         return mark_runs(m, guest, bits, n, err);
     while (coarser--)
