@@ -57,9 +57,11 @@ static int check_refblock(struct check *c, const struct qcbmi_ref *ref)
     uint64_t cluster = ref->offset >> c->g->cluster_bits;
     int ret = qcbmi_check_reference(c, ref);
 
-    if (ret < 0 || c->voice.say)
-        return ret < 0 ? ret : tell_refblock(c, ref, cluster);
-    if (cluster >= c->lo && cluster < c->hi && qcbmi_counts_get(&c->refs, cluster) != 1)
+    if (ret < 0)
+        return ret;
+    if (c->sink->looks)
+        return tell_refblock(c, ref, cluster);
+    if (c->sink->once && cluster >= c->lo && cluster < c->hi && qcbmi_counts_get(&c->refs, cluster) != 1)
         c->recount = true;
     return 0;
 }
