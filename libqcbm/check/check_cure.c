@@ -315,6 +315,47 @@ static void say_of_lost(const struct check *c, struct text *t, enum qcbm_problem
                "for each snapshot");
 }
 
+/* Nothing hangs on them that could be lost: the way that keeps most of this image is theirs. */
+static bool has_no_cure_of_its_own(enum qcbm_problem_id id)
+{
+    switch (id) {
+    case QCBM_PROBLEM_L2_PREALLOC_UNALIGNED:
+    case QCBM_PROBLEM_REFTABLE_RESERVED:
+    case QCBM_PROBLEM_REFBLOCK_UNALIGNED:
+    case QCBM_PROBLEM_REFBLOCK_OUTSIDE:
+    case QCBM_PROBLEM_REFBLOCK_REFCOUNT:
+    case QCBM_PROBLEM_REFCOUNT_TOO_LOW:
+    case QCBM_PROBLEM_REFCOUNT_ZERO:
+    case QCBM_PROBLEM_COPIED_L1:
+    case QCBM_PROBLEM_COPIED_L2:
+    case QCBM_PROBLEM_HEADER_CORRUPT_BIT:
+    case QCBM_PROBLEM_HEADER_DIRTY_BIT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool loses_a_range(enum qcbm_problem_id id)
+{
+    return id == QCBM_PROBLEM_TABLE_CUT || id == QCBM_PROBLEM_TABLE_OVERWRITTEN || id == QCBM_PROBLEM_LOST_TABLE ||
+           id == QCBM_PROBLEM_LOST_TABLE_SUSPECTED || id == QCBM_PROBLEM_REFERENCE_PAST_END ||
+           id == QCBM_PROBLEM_REFERENCE_NOWHERE;
+}
+
+/* Of kinds that have one cure, or one of two. */
+static void say_of_kind(const struct check *c, struct text *t, enum qcbm_problem_id id)
+{
+    if (has_no_cure_of_its_own(id))
+        say_way(c, t);
+    else if (loses_a_range(id))
+        say_of_lost(c, t, id);
+    else if (mended_bitmaps(id))
+        say_of_bitmaps(c, t, mended_bitmaps(id));
+    else
+        say(t, "%s", qcbm_problem_get(id)->cure);
+}
+
 void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, size_t size)
 {
     struct text t = { to, size, 0 };
@@ -340,29 +381,7 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
         break;
     case QCBM_PROBLEM_SNAPSHOT_TABLE:
         say(&t, "take a copy of the image; 'qcbm check -r all --force FILE' then keeps bitmaps and the snapshots that "
-                "can be "
-                "read, and gives up the others");
-        break;
-    case QCBM_PROBLEM_L2_PREALLOC_UNALIGNED:
-    case QCBM_PROBLEM_REFTABLE_RESERVED:
-    case QCBM_PROBLEM_REFBLOCK_UNALIGNED:
-    case QCBM_PROBLEM_REFBLOCK_OUTSIDE:
-    case QCBM_PROBLEM_REFBLOCK_REFCOUNT:
-    case QCBM_PROBLEM_REFCOUNT_TOO_LOW:
-    case QCBM_PROBLEM_REFCOUNT_ZERO:
-    case QCBM_PROBLEM_COPIED_L1:
-    case QCBM_PROBLEM_COPIED_L2:
-    case QCBM_PROBLEM_HEADER_CORRUPT_BIT:
-    case QCBM_PROBLEM_HEADER_DIRTY_BIT:
-        say_way(c, &t);
-        break;
-    case QCBM_PROBLEM_TABLE_CUT:
-    case QCBM_PROBLEM_TABLE_OVERWRITTEN:
-    case QCBM_PROBLEM_LOST_TABLE:
-    case QCBM_PROBLEM_LOST_TABLE_SUSPECTED:
-    case QCBM_PROBLEM_REFERENCE_PAST_END:
-    case QCBM_PROBLEM_REFERENCE_NOWHERE:
-        say_of_lost(c, &t, id);
+                "can be read, and gives up the others");
         break;
     case QCBM_PROBLEM_BITMAP_IN_USE:
         say_of_bitmap_in_use(c, &t);
@@ -371,9 +390,6 @@ void qcbmi_check_cure(const struct check *c, enum qcbm_problem_id id, char *to, 
         say_of_stale_bitmaps(c, &t);
         break;
     default:
-        if (mended_bitmaps(id))
-            say_of_bitmaps(c, &t, mended_bitmaps(id));
-        else
-            say(&t, "%s", qcbm_problem_get(id)->cure);
+        say_of_kind(c, &t, id);
     }
 }
