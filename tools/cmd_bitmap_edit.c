@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "cmd_bitmap_edit.h"
-#include "mend.h"
 #include "plan_out.h"
 
 /* Of the image itself nothing has to be opened for SRC, and its own locks would refuse that. */
@@ -82,13 +81,6 @@ static bool only_removes(const struct opt_actions *actions)
     return true;
 }
 
-static int begin(struct bitmap_job *job, struct qcbm_error *err)
-{
-    int ret = job->mending ? mend_begin(job->img, &job->edit, err) : qcbm_edit_begin(job->img, &job->edit, err);
-
-    return ret < 0 ? cmd_lib_error(err, "Could not change '%s'", job->args->common.path) : EXIT_DONE;
-}
-
 /* Would the change be refused for bitmaps that stay? */
 static bool must_mend(const struct bitmap_job *job)
 {
@@ -105,6 +97,21 @@ static bool must_mend(const struct bitmap_job *job)
         ret = qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err);
     qcbm_edit_free(edit);
     return mend_may_help(ret);
+}
+
+static bool is_named(const void *name, const char *other)
+{
+    return strcmp(name, other) == 0;
+}
+
+static int begin(struct bitmap_job *job, struct qcbm_error *err)
+{
+    int ret;
+
+    job->mend = (struct mend){ .named = is_named, .opaque = job->args->name };
+    ret =
+        must_mend(job) ? mend_begin(&job->mend, job->img, &job->edit, err) : qcbm_edit_begin(job->img, &job->edit, err);
+    return ret < 0 ? cmd_lib_error(err, "Could not change '%s'", job->args->common.path) : EXIT_DONE;
 }
 
 /* In place of stale ones a new bitmap looks as if it went on with them. */
@@ -129,7 +136,6 @@ static int do_actions(struct bitmap_job *job, struct plan *plan)
     job->results = calloc(actions->count, sizeof *job->results);
     if (!job->results)
         return cmd_error("no memory");
-    job->mending = must_mend(job);
     if (begin(job, &err) != EXIT_DONE)
         return EXIT_FAILED;
     for (size_t i = 0; i < actions->count; i++) {
@@ -138,6 +144,7 @@ static int do_actions(struct bitmap_job *job, struct plan *plan)
     }
     if (plan_run(plan, job->img, job->edit, common, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", common->path);
+    mend_tell(&job->mend);
     tell_empty(job, plan);
     return EXIT_DONE;
 }
@@ -211,6 +218,7 @@ int bitmap_edit(const struct bitmap_args *args)
     bitmap_results_free(&job);
     close_inputs(&job);
     qcbm_edit_free(job.edit);
+    mend_clear(&job.mend);
     qcbm_close(job.source);
     qcbm_close(job.img);
     return code;

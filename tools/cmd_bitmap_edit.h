@@ -7,6 +7,7 @@
 #include "cmd_bitmap.h"
 #include "input.h"
 #include "json_write.h"
+#include "mend.h"
 
 struct bitmap_result {
     const struct opt_action *action;
@@ -24,7 +25,7 @@ struct bitmap_job {
     struct qcbm_image *img;
     struct qcbm_image *source; /* NULL: the same image */
     struct qcbm_edit *edit;
-    bool mending;                  /* the bitmaps are damaged: @edit mends them as well */
+    struct mend mend;              /* what @edit mends as well */
     struct input *inputs;          /* one for each operation; those of --import are open */
     struct bitmap_result *results; /* of the operations that qemu-img does not have; room for all */
     size_t n_results;

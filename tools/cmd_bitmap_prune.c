@@ -54,12 +54,17 @@ static int compare_names(const char *a, const char *b)
     return order ? order : (unsigned char)*a - (unsigned char)*b;
 }
 
+static int is_at(const void *name, const void *match)
+{
+    const char *other = ((const struct match *)match)->name;
+    int order = compare_names(name, other);
+
+    return order ? order : strcmp(name, other); /* 01 and 1 */
+}
+
 static int by_number(const void *a, const void *b)
 {
-    const char *x = ((const struct match *)a)->name, *y = ((const struct match *)b)->name;
-    int order = compare_names(x, y);
-
-    return order ? order : strcmp(x, y); /* 01 and 1 */
+    return is_at(((const struct match *)a)->name, b);
 }
 
 /* Nobody can use an inconsistent bitmap, so it is none of those that are kept. */
@@ -142,18 +147,57 @@ static bool must_mend(const struct prune *p)
     return mend_may_help(ret);
 }
 
+static bool is_named(const void *opaque, const char *name)
+{
+    const struct prune *p = opaque;
+    const struct match *found = bsearch(name, p->matches, p->n, sizeof *found, is_at);
+
+    return found && found->goes;
+}
+
+static bool any_goes(const struct prune *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (p->matches[i].goes)
+            return true;
+    return false;
+}
+
+static int begin_plain(const struct prune *p, struct qcbm_edit **edit, struct qcbm_error *err)
+{
+    int ret = qcbm_edit_begin(p->img, edit, err);
+
+    return ret < 0 ? ret : take_out(p, *edit, err);
+}
+
+/* What can be listed is what was matched. Where none of that goes, to mend the rest is not what was asked for. */
+static int begin(const struct prune *p, struct mend *mend, struct qcbm_edit **edit, struct qcbm_error *err)
+{
+    int ret;
+
+    if (!must_mend(p))
+        return begin_plain(p, edit, err);
+    ret = mend_begin(mend, p->img, edit, err);
+    if (ret < 0 || any_goes(p))
+        return ret < 0 ? ret : take_out_mended(p, *edit, err);
+    qcbm_edit_free(*edit);
+    mend_clear(mend);
+    return begin_plain(p, edit, err);
+}
+
 static int remove_matches(struct prune *p)
 {
-    bool mending = must_mend(p);
+    struct mend mend = { .named = is_named, .opaque = p };
     struct qcbm_edit *edit = NULL;
     struct qcbm_error err;
-    int ret = mending ? mend_begin(p->img, &edit, &err) : qcbm_edit_begin(p->img, &edit, &err);
+    int ret = begin(p, &mend, &edit, &err);
 
     if (ret == 0)
-        ret = mending ? take_out_mended(p, edit, &err) : take_out(p, edit, &err);
-    if (ret == 0)
         ret = plan_run(&p->plan, p->img, edit, &p->args->common, &err);
+    if (ret == 0)
+        mend_tell(&mend);
     qcbm_edit_free(edit);
+    mend_clear(&mend);
     return ret < 0 ? cmd_lib_error(&err, "Could not change '%s'", p->args->common.path) : EXIT_DONE;
 }
 

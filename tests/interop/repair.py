@@ -296,6 +296,9 @@ def cases():
             for name, damage in (('nothing in the directory', zero_directory), ('directory cut', cut_directory),
                                  ('past the end', at_payload(16, u64(1 << 40))), ('no number either', no_number))
             for argv in (['--remove', 'a.qcow2', 'tue'], ['--remove', 'a.qcow2', 'typo'], ['--prune', '*', 'a.qcow2'])]
+    out += [(not_named, 'not named: a table of two, ' + ' '.join(argv), {'damage': table_of_the_first, 'argv': argv})
+            for argv in (['--remove', 'a.qcow2', 'tue'], ['--prune', 't*', 'a.qcow2'])]
+    out += [(removed, 'both of a table of two', {'damage': table_of_the_first, 'argv': ['--prune', '[mt]*'], 'left': ('wed',)})]
     out += [(stale, 'stale bitmaps', {})]
     out += [(marked, 'marks %d, %s' % (bits_, level), {'incompatible': bits_, 'level': level})
             for bits_ in (1, 2, 3) for level in ('bitmaps', 'all')]
