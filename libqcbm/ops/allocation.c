@@ -141,17 +141,20 @@ static void cut_last(const struct mark *m, struct marks *to, uint64_t *bits, con
 {
     uint64_t part = m->img->g.cluster_size / 32, size = m->img->g.size;
     const char *rule;
-    uint32_t mask = parse(m, table, i, guest, &rule);
+    uint32_t mask = parse(m, table, i, guest, &rule), hidden = 0;
 
     for (unsigned k = 0; k < 32; k++) {
         uint64_t start = guest + k * part, end = start + part;
 
-        if (end <= size || !(mask >> k & 1))
-            continue;
-        to->allocated -= end - u64_max(start, size);
-        if (m->parts && start >= size)
-            bits[i / 2] &= ~(UINT64_C(1) << (i % 2 * 32 + k));
+        if (start >= size)
+            hidden |= UINT32_C(1) << k;
+        if (end > size && (mask >> k & 1))
+            to->allocated -= end - u64_max(start, size);
     }
+    if (m->parts)
+        bits[i / 2] &= ~((uint64_t)hidden << i % 2 * 32);
+    else if (!(mask & ~hidden))
+        bits[i / 64] &= ~(UINT64_C(1) << i % 64);
 }
 
 static int look_at_table(void *opaque, void *result, const struct qcbmi_l2_ref *ref, const uint8_t *table,

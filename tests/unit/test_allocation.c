@@ -17,14 +17,19 @@ struct marked {
 };
 
 /* Mark in sectors. */
-static void mark(struct marked *m, const struct image_builder *b)
+static void mark_by(struct marked *m, const struct image_builder *b, unsigned gran_bits)
 {
     struct qcbm_error err = { 0 };
 
     memset(m, 0, sizeof(*m));
     m->img = build_open(b, 0);
-    assert_int_equal(qcbmi_dirtymap_init(&m->map, b->opt.size, 9, NULL), 0);
+    assert_int_equal(qcbmi_dirtymap_init(&m->map, b->opt.size, gran_bits, NULL), 0);
     assert_ok(qcbmi_allocation_mark(m->img->image, &m->map, &m->a, NULL, &err), &err);
+}
+
+static void mark(struct marked *m, const struct image_builder *b)
+{
+    mark_by(m, b, 9);
 }
 
 static void unmark(struct marked *m)
@@ -362,6 +367,27 @@ static void the_cost_is_that_of_the_tables(void **state)
     assert_int_equal(bytes, 2 * 4096);
 }
 
+/* Subclusters behind the end do not make a granule dirty that has none before it, however coarse it is. */
+static void subclusters_behind_the_end_are_in_no_granule(void **state)
+{
+    struct build_options opt = { .size = KIB(16) + 512, .cluster_bits = 14, .extended_l2 = true };
+
+    (void)state;
+    for (unsigned gran_bits = 9; gran_bits <= 16; gran_bits++) {
+        struct image_builder b;
+        struct marked m;
+
+        build_start(&b, &opt);
+        build_map(&b, KIB(16), COPIED + build_clusters(&b, 1), SUB_ALLOC(3));
+        build_finish(&b);
+        mark_by(&m, &b, gran_bits);
+        assert_marked(&m, "");
+        assert_int_equal(m.a.allocated_bytes, 0);
+        unmark(&m);
+        build_free(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,6 +395,7 @@ int main(void)
         cmocka_unit_test(entries_side_by_side),
         cmocka_unit_test(a_last_cluster_that_is_cut_short_is_no_damage),
         cmocka_unit_test(nothing_behind_the_virtual_size_counts),
+        cmocka_unit_test(subclusters_behind_the_end_are_in_no_granule),
         image_test(a_map_of_another_size_is_filled_as_far_as_it_goes),
         cmocka_unit_test(a_damaged_l1_entry_makes_all_dirty_that_it_maps),
         cmocka_unit_test(a_table_that_the_file_cuts_makes_all_dirty_that_it_maps),
