@@ -84,7 +84,7 @@ static void check_l2(uint64_t raw, uint64_t word, uint64_t guest, const struct q
 static void check_twins(const uint8_t *entries, size_t n, const struct q2_geometry *g)
 {
     uint32_t count = (uint32_t)(n < Q2_L2_SCAN_MAX ? n : Q2_L2_SCAN_MAX);
-    struct q2_l2_masks first, m;
+    struct q2_l2_masks first = { 0 }, m = { 0 };
     struct q2_l2_scan s;
 
     q2_l2_scan_init(&s, g, be64_load(entries) & ~(uint64_t)(g->cluster_size - 1));

@@ -114,7 +114,7 @@ static int repair(struct qcbm_image *img, const struct check_args *args, struct 
 
     r->json = args->common.output == OUTPUT_JSON;
     r->later = true;
-    r->repaired = &repairs;
+    r->repaired = &repairs; // cppcheck-suppress autoVariables; it is taken back below
     if (check_repair(img, args, &first, r, &repairs)) {
         if (!args->common.quiet && !r->json)
             check_print_repairs(&repairs);
@@ -125,6 +125,7 @@ static int repair(struct qcbm_image *img, const struct check_args *args, struct 
     check_repairs_clear(&repairs);
     check_report_clear(&first);
     check_report_clear(r);
+    r->repaired = NULL;
     return code;
 }
 

@@ -148,9 +148,10 @@ void json_hex(struct json_writer *w, const char *key, const uint8_t *value, size
 void json_u64(struct json_writer *w, const char *key, uint64_t value)
 {
     char digits[TEXT_NUMBER];
+    const char *end = text_u64(digits, value);
 
     start_value(w, key);
-    fwrite(digits, 1, (size_t)(text_u64(digits, value) - digits), w->out);
+    fwrite(digits, 1, (size_t)(end - digits), w->out);
 }
 
 void json_fixed(struct json_writer *w, const char *key, double value, int digits)
