@@ -162,7 +162,7 @@ int main(int argc, char **argv)
 
             r.number = number++;
             r.sample = (unsigned)strtoul(argv[2], NULL, 10);
-            if (test_takes(r.number))
+            if (test_takes((uint64_t)i + k)) /* other operations of the next image */
                 try_op(&r, bytes, len, (unsigned)strtoul(argv[1], NULL, 10), &t);
         }
         free(bytes);

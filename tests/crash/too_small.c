@@ -160,7 +160,7 @@ static bool try_op(const struct crash_op *op, const char *path, const uint8_t *b
 
 int main(int argc, char **argv)
 {
-    uint64_t n = 0, number = 0;
+    uint64_t n = 0;
 
     for (int i = 1; i < argc; i++) {
         size_t len;
@@ -168,7 +168,7 @@ int main(int argc, char **argv)
 
         for (size_t k = 0; k < crash_n_ops; k++)
             for (enum knows knows = KNOWS_SPACE; knows < KNOWS; knows++)
-                n += test_takes(number++) && try_op(&crash_ops[k], argv[i], bytes, len, knows);
+                n += test_takes((uint64_t)i + k + knows) && try_op(&crash_ops[k], argv[i], bytes, len, knows);
         free(bytes);
     }
     printf("%" PRIu64 " times refused for one cluster\n", n);
