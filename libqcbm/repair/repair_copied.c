@@ -119,23 +119,9 @@ static int fix_l1(struct copied *w)
     return ret;
 }
 
-static int note_shared(struct copied *w)
-{
-    struct check *c = w->c;
-    int ret = qcbmi_bitset_init(&w->shared, c->n_clusters + 2, c->err);
-
-    for (size_t i = 0; ret == 0 && c->suspects && i < c->suspects->n; i++) {
-        const struct check_suspect *x = &c->suspects->list[i];
-
-        if (x->n_owners > 1 && x->cluster < w->shared.n_bits)
-            ret = qcbmi_bitset_set(&w->shared, x->cluster, x->cluster + 1, c->err);
-    }
-    return ret;
-}
-
 static int fix_all(struct copied *w)
 {
-    int ret = note_shared(w);
+    int ret = qcbmi_repair_shared(w->c, &w->shared);
 
     w->before = qcbmi_alloc_array(w->c->g->cluster_size, 1, w->c->err);
     w->after = qcbmi_alloc_array(w->c->g->cluster_size, 1, w->c->err);

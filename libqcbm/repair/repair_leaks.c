@@ -11,36 +11,16 @@
 
 static int lower_pass(struct check *c, void *counted_for)
 {
-    struct qcbmi_recount *w = counted_for;
-    uint64_t end = u64_min(c->hi, c->n_clusters);
-    int ret = 0;
-
-    w->c = c;
-    for (uint64_t k = c->lo; ret == 0; k++) {
-        uint64_t found;
-
-        k = qcbmi_counts_next_difference(&c->refs, &c->stored, k, end);
-        if (k >= end)
-            break;
-        found = qcbmi_counts_get(&c->refs, k);
-        if (found < qcbmi_counts_get(&c->stored, k)) {
-            ret = qcbmi_recount_set(w, k, found);
-            w->plan->clusters_freed += found == 0;
-        }
-    }
-    return ret;
+    return qcbmi_recount_pass(counted_for, c, false);
 }
 
-/* NULL: they are nobody's. */
-static const char *why_keep(const struct qcbmi_repair *r, const struct check *c)
+/* Why they stay, and how to go on. */
+struct reason {
+    const char *why, *way; /* NULL: they are nobody's */
+};
+
+static const char *why_doubtful(const struct qcbmi_repair *r, const struct check *c)
 {
-    if (c->snapshots_unknown ||
-        c->met[QCBM_PROBLEM_TOO_MUCH_WORK]) /* what refers was not counted to the end: not even by force */
-        return "not all that refers to clusters could be counted";
-    if (r->o.level == QCBM_REPAIR_LEAKS && c->met[QCBM_PROBLEM_REFCOUNT_ZERO]) /* QEMU, too, refuses */
-        return "clusters in use count as free, which has to be repaired with them";
-    if (r->o.flags & QCBM_REPAIR_FORCE)
-        return NULL;
     if (r->lost_pointers)
         return "they may be what the entries that were given up had mapped";
     if (c->r.lost_tables)
@@ -50,14 +30,26 @@ static const char *why_keep(const struct qcbmi_repair *r, const struct check *c)
     return qcbmi_check_keeps_leaks(c) ? "they may be what something damaged had pointed to" : NULL;
 }
 
-static int tell_kept(struct qcbmi_repair *r, const struct check *c, const char *why, struct qcbm_error *err)
+/* What refers to clusters and was not counted is not given up by force either. */
+static struct reason why_keep(const struct qcbmi_repair *r, const struct check *c)
+{
+    if (c->snapshots_unknown || c->met[QCBM_PROBLEM_TOO_MUCH_WORK])
+        return (struct reason){ "not all that refers to clusters could be counted",
+                                "what stands in the way is told by the check" };
+    if (r->o.level == QCBM_REPAIR_LEAKS && c->met[QCBM_PROBLEM_REFCOUNT_ZERO]) /* QEMU, too, refuses */
+        return (struct reason){ "clusters in use count as free", "-r all repairs both" };
+    if (qcbmi_repair_is_forced(r))
+        return (struct reason){ NULL, NULL };
+    return (struct reason){ why_doubtful(r, c), "they can be freed with --force" };
+}
+
+static int tell_kept(struct qcbmi_repair *r, const struct check *c, const struct reason *reason, struct qcbm_error *err)
 {
     struct qcbm_repair_row row = { .code = "leaks-kept", .offset = QCBM_NO_OFFSET };
     const struct qcbmi_spans *blank = &c->leaks.blank;
     char done[256];
 
-    snprintf(done, sizeof(done), "%" PRIu64 " leaked clusters stay: %s; they can be freed with --force", c->r.leaks,
-             why);
+    snprintf(done, sizeof(done), "%" PRIu64 " leaked clusters stay: %s; %s", c->r.leaks, reason->why, reason->way);
     row.done = done;
     if (blank->n) {
         row.guest_offset = blank->list[0].first * c->g->l2_span;
@@ -97,17 +89,17 @@ static int free_leaks(struct qcbmi_repair *r, struct qcbm_error *err)
 
 int qcbmi_repair_leaks(struct qcbmi_repair *r, struct qcbm_error *err)
 {
-    const char *why = NULL;
+    struct reason reason = { NULL, NULL };
     bool any = false;
     struct check c;
     int ret = qcbmi_repair_look(r, &c, 0, NULL, NULL, err);
 
     if (ret == 0 && c.r.leaks) {
         any = true;
-        why = why_keep(r, &c);
-        if (why)
-            ret = tell_kept(r, &c, why, err);
+        reason = why_keep(r, &c);
+        if (reason.why)
+            ret = tell_kept(r, &c, &reason, err);
     }
     qcbmi_check_free(&c);
-    return ret == 0 && any && !why ? free_leaks(r, err) : ret;
+    return ret == 0 && any && !reason.why ? free_leaks(r, err) : ret;
 }

@@ -37,6 +37,19 @@ int qcbmi_repair_look(struct qcbmi_repair *r, struct check *c, unsigned how,
     return ret < 0 ? ret : qcbmi_check_run(c);
 }
 
+int qcbmi_repair_shared(const struct check *c, struct qcbmi_bitset *out)
+{
+    int ret = qcbmi_bitset_init(out, c->n_clusters + 2, c->err);
+
+    for (size_t i = 0; ret == 0 && c->suspects && i < c->suspects->n; i++) {
+        const struct check_suspect *x = &c->suspects->list[i];
+
+        if (x->n_owners > 1 && x->cluster < out->n_bits)
+            ret = qcbmi_bitset_set(out, x->cluster, x->cluster + 1, c->err);
+    }
+    return ret;
+}
+
 int qcbmi_repair_write_changes(struct qcbmi_plan *plan, const char *what, uint64_t off, const uint8_t *before,
                                const uint8_t *after, uint64_t len, struct qcbm_error *err)
 {
@@ -110,7 +123,7 @@ static int load_block(struct qcbmi_recount *w, uint64_t index)
     return ret;
 }
 
-int qcbmi_recount_set(struct qcbmi_recount *w, uint64_t cluster, uint64_t value)
+static int set(struct qcbmi_recount *w, uint64_t cluster, uint64_t value)
 {
     uint64_t per = w->c->g->refblock_entries, index = cluster / per;
     int ret = 0;
@@ -127,6 +140,28 @@ int qcbmi_recount_set(struct qcbmi_recount *w, uint64_t cluster, uint64_t value)
     if (w->n++ == 0)
         w->first = cluster;
     return 0;
+}
+
+int qcbmi_recount_pass(struct qcbmi_recount *w, struct check *c, bool raise)
+{
+    uint64_t end = u64_min(c->hi, c->n_clusters);
+    int ret = 0;
+
+    w->c = c;
+    for (uint64_t k = c->lo; ret == 0; k++) {
+        uint64_t found, stored;
+
+        k = qcbmi_counts_next_difference(&c->refs, &c->stored, k, end);
+        if (k >= end)
+            break;
+        found = qcbmi_counts_get(&c->refs, k);
+        stored = qcbmi_counts_get(&c->stored, k);
+        if (raise ? found > stored : found < stored) {
+            ret = set(w, k, found);
+            w->plan->clusters_freed += found == 0;
+        }
+    }
+    return ret;
 }
 
 int qcbmi_recount_end(struct qcbmi_recount *w, int ret)

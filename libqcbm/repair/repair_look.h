@@ -9,10 +9,13 @@
 #define QCBMI_LOOK_NO_REFCOUNTS 1u /* leave out the refcounts themselves, which are to go */
 #define QCBMI_LOOK_TELLS_COPIED 2u /* the caller hears of wrong COPIED flags */
 
-/* A check of r->work that tells nobody unless @how says so; @counted (may be NULL) is called in each of its passes when all is counted. @c is
- * to be freed, on failure too. */
+/* A check of r->work that tells nobody unless @how says so; @counted (may be NULL) is called in each of its passes when all
+ * is counted. @c is to be freed, on failure too. */
 int qcbmi_repair_look(struct qcbmi_repair *r, struct check *c, unsigned how,
                       int (*counted)(struct check *c, void *counted_for), void *counted_for, struct qcbm_error *err);
+
+/* Clusters that have more than one owner, as the check of @c found them. To be freed, on failure too. */
+int qcbmi_repair_shared(const struct check *c, struct qcbmi_bitset *out);
 
 /* repair_guard.c: without force no table may be lost, once all entries are put straight that can be. */
 int qcbmi_repair_refuse_lost(const struct qcbmi_repair *r, const struct check *c);
@@ -37,7 +40,8 @@ struct qcbmi_recount {
     uint64_t first, n;       /* clusters that got another refcount */
     bool missing;            /* some have no block that can be written: they are left out */
 };
-int qcbmi_recount_set(struct qcbmi_recount *w, uint64_t cluster, uint64_t value);
+/* In a pass of the check: all clusters that count less (@raise), or more, than what refers to them. */
+int qcbmi_recount_pass(struct qcbmi_recount *w, struct check *c, bool raise);
 /* After the last: into the plan with what is left, unless @ret is a failure; frees all but the plan. Returns @ret or its own
  * failure. */
 int qcbmi_recount_end(struct qcbmi_recount *w, int ret);

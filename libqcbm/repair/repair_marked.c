@@ -20,18 +20,18 @@ struct mark {
     const struct check *c;
     struct qcbmi_plan *plan;
     size_t bits_stage;             /* the entries of tables are in the one behind it */
+    struct qcbmi_bitset shared;    /* clusters with two owners */
     struct qcbmi_dirtymap add;     /* at the granularity of the bitmap */
     uint8_t *before, *after, *new; /* a cluster each */
     uint64_t n_new;
     bool any;
 };
 
-static bool is_shared(const struct check *c, uint64_t off)
+static bool is_shared(const struct mark *m, uint64_t off)
 {
-    for (size_t i = 0; c->suspects && i < c->suspects->n; i++)
-        if (c->suspects->list[i].cluster == off >> c->g->cluster_bits && c->suspects->list[i].n_owners > 1)
-            return true;
-    return false;
+    uint64_t cluster = off >> m->c->g->cluster_bits;
+
+    return cluster < m->shared.n_bits && qcbmi_bitset_get(&m->shared, cluster);
 }
 
 static int set_in_place(struct mark *m, uint64_t off)
@@ -39,7 +39,7 @@ static int set_in_place(struct mark *m, uint64_t off)
     uint32_t cs = m->c->g->cluster_size;
     int ret;
 
-    if (is_shared(m->c, off) || !range_fits(off, cs, m->c->img->io.size))
+    if (is_shared(m, off) || !range_fits(off, cs, m->c->img->io.size))
         return 0;
     ret = qcbmi_io_read(&m->c->img->io, off, m->before, cs, "bitmap", m->c->err);
     for (uint32_t i = 0; i < cs; i++)
@@ -73,7 +73,7 @@ static int mark_entry(struct mark *m, uint64_t at, uint64_t index)
     uint8_t bytes[8];
     int ret;
 
-    if (is_shared(m->c, at))
+    if (is_shared(m, at))
         return 0;
     ret = qcbmi_io_read(&m->c->img->io, at, bytes, sizeof(bytes), "bitmap", m->c->err);
     if (ret < 0)
@@ -124,9 +124,11 @@ int qcbmi_repair_mark_stored(struct qcbmi_repair *r, const struct check *c, stru
         return QCBM_E_NOMEM;
     m.after = m.before + cs;
     m.new = m.after + cs;
+    ret = qcbmi_repair_shared(c, &m.shared);
     for (uint32_t i = 0; ret == 0 && i < list->n; i++)
         if (!list->list[i].bad && qcbmi_bitmap_check_readable(c->img, &list->list[i], true, NULL) == 0)
             ret = mark_bitmap(&m, &list->list[i]);
+    qcbmi_bitset_free(&m.shared);
     free(m.before);
     plan->current = was;
     return ret == 0 && m.any ? qcbmi_repair_tell_marked(r, c->err) : ret;

@@ -41,17 +41,6 @@ static bool is_own(const void *opaque, uint64_t off)
     return cluster && off < m->rules.file_len && cluster < m->own.n_bits && qcbmi_bitset_get(&m->own, cluster);
 }
 
-static int note_shared(struct qcbmi_mended *m, struct qcbm_error *err)
-{
-    const struct check_suspects *s = m->c.suspects;
-    int ret = 0;
-
-    for (size_t i = 0; ret == 0 && s && i < s->n; i++)
-        if (s->list[i].n_owners > 1 && s->list[i].cluster < m->shared.n_bits)
-            ret = qcbmi_bitset_set(&m->shared, s->list[i].cluster, s->list[i].cluster + 1, err);
-    return ret;
-}
-
 int qcbmi_mended_begin(struct qcbmi_mended *m, struct qcbmi_repair *r, struct qcbm_error *err)
 {
     const struct qcbmi_image *img = r->work->image;
@@ -69,11 +58,9 @@ int qcbmi_mended_begin(struct qcbmi_mended *m, struct qcbmi_repair *r, struct qc
     m->after = qcbmi_alloc_array(img->g.cluster_size, 1, err);
     ret = m->before && m->after ? qcbmi_bitset_init(&m->own, n, err) : QCBM_E_NOMEM;
     if (ret == 0)
-        ret = qcbmi_bitset_init(&m->shared, n, err);
-    if (ret == 0)
         ret = qcbmi_repair_look(r, &m->c, 0, own_pass, m, err);
     if (ret == 0)
-        ret = note_shared(m, err);
+        ret = qcbmi_repair_shared(&m->c, &m->shared);
     if (ret == 0)
         ret = qcbmi_plan_stage(&m->plan, "bits of bitmaps", false, err);
     return ret < 0 ? ret : qcbmi_plan_stage(&m->plan, "bitmaps", true, err);

@@ -12,22 +12,7 @@
 
 static int raise_pass(struct check *c, void *counted_for)
 {
-    struct qcbmi_recount *w = counted_for;
-    uint64_t end = u64_min(c->hi, c->n_clusters);
-    int ret = 0;
-
-    w->c = c;
-    for (uint64_t k = c->lo; ret == 0; k++) {
-        uint64_t found;
-
-        k = qcbmi_counts_next_difference(&c->refs, &c->stored, k, end);
-        if (k >= end)
-            break;
-        found = qcbmi_counts_get(&c->refs, k);
-        if (found > qcbmi_counts_get(&c->stored, k))
-            ret = qcbmi_recount_set(w, k, found);
-    }
-    return ret;
+    return qcbmi_recount_pass(counted_for, c, true);
 }
 
 /* The owner of @x that is part of the refcounts, or of which it is not; NULL: there is none. */

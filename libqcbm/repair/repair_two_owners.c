@@ -22,7 +22,8 @@ struct move {
     struct qcbmi_repair *r;
     struct check *c;
     struct qcbmi_plan plan;
-    uint8_t *buf; /* a cluster */
+    struct qcbmi_bitset shared; /* clusters with two owners */
+    uint8_t *buf;               /* a cluster */
     size_t prepare, change;
     uint64_t n; /* in this round */
 };
@@ -35,12 +36,9 @@ static struct qcbmi_l1_table table_of(const struct check *c, uint32_t state)
                                     0 };
 }
 
-static bool is_shared(const struct check *c, uint64_t cluster)
+static bool is_shared(const struct move *m, uint64_t cluster)
 {
-    for (size_t i = 0; i < c->suspects->n; i++)
-        if (c->suspects->list[i].cluster == cluster && c->suspects->list[i].n_owners > 1)
-            return true;
-    return false;
+    return cluster < m->shared.n_bits && qcbmi_bitset_get(&m->shared, cluster);
 }
 
 /* The entry of the L1 table that @owner hangs on; false if there is none. */
@@ -72,7 +70,7 @@ static int find_pointer(struct move *m, const struct qcbmi_ref_owner *owner, uin
 
     if (ret == 0 && owner->kind == QCBMI_REF_DATA) {
         l2 = *raw & Q2_ENTRY_OFFSET_MASK;
-        if (!l2 || !is_aligned(l2, g->cluster_size) || is_shared(m->c, l2 >> g->cluster_bits)) {
+        if (!l2 || !is_aligned(l2, g->cluster_size) || is_shared(m, l2 >> g->cluster_bits)) {
             *at = 0;
             return 0;
         }
@@ -191,6 +189,8 @@ static int separate_all(struct move *m)
     if (ret == 0)
         ret = qcbmi_plan_stage(&m->plan, "entries", true, c->err);
     m->change = m->plan.current;
+    if (ret == 0)
+        ret = qcbmi_repair_shared(c, &m->shared);
     m->buf = qcbmi_alloc_array(c->g->cluster_size, 1, c->err);
     if (!m->buf)
         return QCBM_E_NOMEM;
@@ -216,6 +216,7 @@ static int one_round(struct qcbmi_repair *r, uint64_t *moved, struct qcbm_error 
     if (ret == 0 && c.met[QCBM_PROBLEM_CLUSTER_TWO_OWNERS])
         ret = separate_all(&m);
     qcbmi_check_free(&c);
+    qcbmi_bitset_free(&m.shared);
     free(m.buf);
     if (ret == 0 && m.n)
         ret = qcbmi_repair_commit(r, &m.plan, err);
