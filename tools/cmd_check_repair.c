@@ -105,17 +105,25 @@ void check_repairs_clear(struct check_repairs *repairs)
     plan_clear(&repairs->plan);
 }
 
-/* Nothing was repaired: what the first pass found is what is left. */
+/* Nothing was repaired: what the first pass found is what is left, and what was told as that. */
 static void keep_first(struct check_report *first, struct check_report *left)
 {
-    struct check_report kept = *left;
+    struct check_report told = *left;
 
     *left = *first;
-    left->json = kept.json;
+    left->json = told.json;
     left->later = false;
-    left->repaired = kept.repaired;
-    left->result = kept.result;
+    left->repairs = told.repairs;
+    left->repaired = told.repaired;
+    left->result = told.result;
     memset(first, 0, sizeof *first);
+    for (size_t i = 0; i < told.n_listed; i++) {
+        struct qcbm_check_finding f = told.listed[i].f;
+
+        f.message = told.listed[i].message;
+        check_report_finding(left, &f);
+    }
+    check_report_clear(&told);
 }
 
 static struct qcbm_repair_options options_of(const struct check_args *args)

@@ -54,6 +54,8 @@ int qcbmi_repair_tell_finding(struct qcbmi_repair *r, const struct qcbm_check_fi
 int qcbmi_repair_tell_all(struct qcbmi_repair *r, struct qcbm_error *err);
 /* Nobody is told of what came behind the first @from; 0 also frees. */
 void qcbmi_repair_forget(struct qcbmi_repair *r, size_t from);
+/* Findings behind the first @from are not repaired: they are told as what is left. */
+void qcbmi_repair_leave(struct qcbmi_repair *r, size_t from);
 
 /* Nothing of the guest's, and no snapshot, is given up without. */
 static inline bool qcbmi_repair_is_forced(const struct qcbmi_repair *r)

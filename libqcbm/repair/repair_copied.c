@@ -143,8 +143,21 @@ static bool may_repair(const struct qcbmi_repair *r, const struct check *c)
     return r->o.level == QCBM_REPAIR_ALL || c->r.corruptions + c->r.leaks + c->r.check_errors == r->copied_told;
 }
 
+/* The look told all wrong flags, behind the first @told items, as what is repaired. Where some stay the second pass tells
+ * those; without repairs there is none. */
+static void tell_left(struct qcbmi_repair *r, size_t told)
+{
+    if (r->o.level != QCBM_REPAIR_ALL || r->copied_fixed >= r->copied_told)
+        return;
+    if (r->whole.n || r->copied_fixed)
+        qcbmi_repair_forget(r, told);
+    else
+        qcbmi_repair_leave(r, told);
+}
+
 int qcbmi_repair_copied(struct qcbmi_repair *r, struct qcbm_error *err)
 {
+    size_t told = r->n_items;
     struct qcbmi_plan plan = { 0 };
     struct check c;
     struct copied w = { .c = &c, .plan = &plan, .keeps = r->left > 0 };
@@ -155,6 +168,7 @@ int qcbmi_repair_copied(struct qcbmi_repair *r, struct qcbm_error *err)
         ret = fix_all(&w);
     qcbmi_check_free(&c);
     r->copied_fixed = w.n;
+    tell_left(r, told);
     if (ret == 0 && w.n) {
         snprintf(done, sizeof(done), "COPIED flags of %" PRIu64 " entries set right, the first at 0x%" PRIx64, w.n,
                  w.first);

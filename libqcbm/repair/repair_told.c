@@ -13,7 +13,7 @@
 #define TEXTS 5u
 
 struct qcbmi_repair_item {
-    bool is_row;
+    bool is_row, is_left;
     struct qcbm_repair_row row;
     struct qcbm_check_finding finding;
     char *texts[TEXTS]; /* of the row: code, bitmap, done, kept, lost; of the finding the first is its message */
@@ -27,12 +27,13 @@ static void clear(struct qcbmi_repair_item *item)
 
 static int give(const struct qcbmi_repair *r, const struct qcbmi_repair_item *item, struct qcbm_error *err)
 {
+    qcbm_check_fn *finding = item->is_left ? r->o.left : r->o.finding;
     int stop = 0;
 
     if (item->is_row && r->o.row)
         stop = r->o.row(r->o.opaque, &item->row);
-    else if (!item->is_row && r->o.finding)
-        stop = r->o.finding(r->o.opaque, &item->finding);
+    else if (!item->is_row && finding)
+        stop = finding(r->o.opaque, &item->finding);
     return stop ? qcbmi_fail_stopped(err) : 0;
 }
 
@@ -45,6 +46,12 @@ void qcbmi_repair_forget(struct qcbmi_repair *r, size_t from)
         r->items = NULL;
         r->items_capacity = 0;
     }
+}
+
+void qcbmi_repair_leave(struct qcbmi_repair *r, size_t from)
+{
+    for (size_t i = from; i < r->n_items; i++)
+        r->items[i].is_left = true;
 }
 
 int qcbmi_repair_tell_all(struct qcbmi_repair *r, struct qcbm_error *err)
@@ -104,7 +111,7 @@ int qcbmi_repair_tell(struct qcbmi_repair *r, const struct qcbm_repair_row *row,
 int qcbmi_repair_tell_finding(struct qcbmi_repair *r, const struct qcbm_check_finding *f, struct qcbm_error *err)
 {
     int ret = 0;
-    struct qcbmi_repair_item *item = r->o.finding ? add(r, &ret, err) : NULL;
+    struct qcbmi_repair_item *item = r->o.finding || r->o.left ? add(r, &ret, err) : NULL;
 
     if (!item)
         return ret;

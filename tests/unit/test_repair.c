@@ -189,6 +189,64 @@ static void leaks_that_force_does_not_free_name_another_way(void **state)
     build_free(&b);
 }
 
+struct heard {
+    unsigned n; /* wrong COPIED flags */
+};
+
+static int on_finding(void *opaque, const struct qcbm_check_finding *f)
+{
+    ((struct heard *)opaque)->n += f->problem->id == QCBM_PROBLEM_COPIED_L2;
+    return 0;
+}
+
+/* Repaired are the flags that are told as repaired, left those that are told as left. */
+static void expect_copied(struct image_builder *b, unsigned repaired, unsigned left)
+{
+    struct qcbm_repair_options o = QCBM_REPAIR_OPTIONS_INIT;
+    struct qcbm_error err = { 0 };
+    struct qcbm_repair_result r;
+    struct heard first = { 0 }, heard = { 0 };
+    struct session s;
+
+    session_on(&s, b->bytes, b->len, QCBM_OPEN_WRITE);
+    o.flags = QCBM_REPAIR_DRY_RUN;
+    o.finding = on_finding;
+    o.opaque = &first;
+    assert_ok(qcbm_repair(s.img, &o, &r, sizeof(r), &err), &err);
+    assert_int_equal(first.n, repaired);
+    assert_true(r.writes > 0 || repaired == 0);
+    o.finding = NULL;
+    o.left = on_finding;
+    o.opaque = &heard;
+    assert_ok(qcbm_repair(s.img, &o, &r, sizeof(r), &err), &err);
+    assert_int_equal(heard.n, left);
+    session_close(&s);
+}
+
+/* A table with an entry that leads nowhere stays as it is, with all its flags. */
+static void flags_that_stay_are_told_as_left(void **state)
+{
+    struct build_options opt = { .size = KIB(64) };
+    struct image_builder b;
+    uint64_t at, other;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_data(&b, 0);
+    build_data(&b, 512);
+    build_data(&b, KIB(32));
+    at = build_l2_entry(&b, 0);
+    other = build_l2_entry(&b, KIB(32));
+    build_finish(&b);
+    be64_store(b.bytes + at, be64_load(b.bytes + at) ^ BUILD_COPIED);
+    expect_copied(&b, 1, 0);
+    be64_store(b.bytes + at + 8, KIB(1024));
+    expect_copied(&b, 0, 1);
+    be64_store(b.bytes + other, be64_load(b.bytes + other) ^ BUILD_COPIED);
+    expect_copied(&b, 0, 1); /* one of two: a row tells of it */
+    build_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +257,7 @@ int main(void)
         cmocka_unit_test(a_directory_of_an_impossible_size_ends),
         cmocka_unit_test(bitmaps_of_a_disk_of_size_0_are_left),
         cmocka_unit_test(leaks_that_force_does_not_free_name_another_way),
+        cmocka_unit_test(flags_that_stay_are_told_as_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
