@@ -7,13 +7,11 @@
 
 #include "io/io.h"
 
-/* A shadow holds at most so many bytes; the write that would pass it is QCBM_E_LIMIT. */
-#define QCBMI_SHADOW_MAX (UINT64_C(2) << 30)
-
 struct qcbmi_shadow;
 
-/* Over @below, which is borrowed, read alone, and must not change meanwhile. */
-int qcbmi_shadow_new(struct qcbmi_io *below, struct qcbmi_shadow **out, struct qcbm_error *err);
+/* Over @below, which is borrowed, read alone, and must not change meanwhile. It holds at most @max bytes of memory; the write
+ * that would pass them is QCBM_E_LIMIT. */
+int qcbmi_shadow_new(struct qcbmi_io *below, uint64_t max, struct qcbmi_shadow **out, struct qcbm_error *err);
 /* For qcbmi_io_init(); ->close frees the shadow, and leaves what is below open. */
 const struct qcbm_io_ops *qcbmi_shadow_ops(void);
 

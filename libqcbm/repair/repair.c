@@ -14,6 +14,10 @@
  * - Nothing is written before all is planned and has been looked at. r->img stays what the file is up to the commit.
  * - Each step leaves an image that is no worse than it found: a cut between two of them leaves one of these, and the repair
  *   can be run again to the same end.
+ * - In no state that a cut leaves is a cluster of this repair referred to that counts as free, unless the image is marked
+ *   corrupt (repair_order.c): nobody writes to it in between.
+ * - Memory: the whole, the step at work and the shadow have QCBMI_REPAIR_MAX_HELD bytes each at most, and the check what it was
+ *   given. What would take more is refused, with nothing written.
  * - Nobody is told of a repair before all of it is planned, and nothing was found that stands in the way.
  * - Without force nothing of the guest's, and no snapshot, is given up: such entries stay, and what cannot go on beside them is
  *   refused.
@@ -189,7 +193,7 @@ static int open_work(struct qcbmi_repair *r, struct qcbm_error *err)
     int ret;
 
     r->work = qcbmi_alloc_array(1, sizeof(*r->work), err);
-    ret = r->work ? qcbmi_shadow_new(&img->io, &shadow, err) : QCBM_E_NOMEM;
+    ret = r->work ? qcbmi_shadow_new(&img->io, QCBMI_REPAIR_MAX_HELD, &shadow, err) : QCBM_E_NOMEM;
     if (ret == 0)
         ret = qcbmi_io_init(&io, qcbmi_shadow_ops(), shadow, true, err);
     if (ret == 0)

@@ -33,6 +33,8 @@ struct qcbmi_repair {
 };
 
 #define QCBMI_MAX_ROUNDS 8u /* of repair_two_owners.c */
+/* Bytes of memory, of the whole, of a step's plan, and of the shadow. */
+#define QCBMI_REPAIR_MAX_HELD (UINT64_C(2) << 30)
 
 struct qcbmi_repair_step {
     unsigned levels; /* bits 1u << enum qcbm_repair_level */
@@ -42,9 +44,14 @@ struct qcbmi_repair_step {
 
 /* ---- repair_step.c ---- */
 
-/* Carry @plan out on r->work, whose header and bitmaps are read again, and add its stages to r->whole. @plan stays the
- * caller's. */
-int qcbmi_repair_commit(struct qcbmi_repair *r, const struct qcbmi_plan *plan, struct qcbm_error *err);
+/* Carry @plan out on r->work, whose header and bitmaps are read again, and move its stages behind those of r->whole. What is
+ * left of @plan is to be freed, on failure too. */
+int qcbmi_repair_commit(struct qcbmi_repair *r, struct qcbmi_plan *plan, struct qcbm_error *err);
+/* No plan has more in memory than it may. */
+int qcbmi_repair_check_held(uint64_t held, struct qcbm_error *err);
+
+/* ---- repair_order.c: the whole, once it is planned, into an order in which a cut does no harm ---- */
+int qcbmi_repair_order(struct qcbmi_repair *r, struct qcbm_error *err);
 
 /* ---- repair_told.c: all of it is kept, and told when the whole is planned ---- */
 

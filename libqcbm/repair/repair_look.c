@@ -69,7 +69,7 @@ int qcbmi_repair_write_changes(struct qcbmi_plan *plan, const char *what, uint64
         ret = qcbmi_plan_write(plan, what, off + at, after + at, end - at, err);
         plan->end = u64_max(plan->end, off + end);
     }
-    return ret;
+    return ret < 0 ? ret : qcbmi_repair_check_held(plan->held, err);
 }
 
 uint64_t qcbmi_repair_append(const struct qcbmi_repair *r, struct qcbmi_plan *plan, uint64_t n)

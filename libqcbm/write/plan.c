@@ -37,6 +37,7 @@ static int add_write(struct qcbmi_plan *plan, const struct qcbmi_plan_write *wri
     if (qcbmi_grow_array(&stage->writes, &stage->capacity, stage->n, sizeof(*stage->writes), err) < 0)
         return QCBM_E_NOMEM;
     stage->writes[stage->n++] = *write;
+    plan->held += sizeof(*write) + (write->source.bytes ? write->len : 0);
     return 0;
 }
 

@@ -37,6 +37,8 @@ struct qcbmi_plan {
     size_t current;  /* stage that writes go to */
     uint8_t *header; /* the first cluster as it will be after the writes planned so far; see qcbmi_plan_header() */
     uint64_t header_len;
+    uint64_t
+        held; /* bytes of memory for writes and for their bytes, as far as these lie there; bounding it is the caller's */
     uint64_t clusters_allocated, clusters_freed;
     uint64_t stale_clusters_kept; /* of stale bitmaps that are given up, see bitmap_stale.h */
     uint32_t stale_bitmaps;

@@ -13,6 +13,7 @@
 #include "io/io_shadow.h"
 
 #define BELOW_LEN 10000u
+#define MAX_HELD (UINT64_C(4) << 20)
 
 struct ground {
     struct qcbm_mem *mem;
@@ -30,7 +31,7 @@ static int setup(void **state)
         bytes[i] = (uint8_t)(i % 251);
     assert_int_equal(qcbm_mem_new(bytes, sizeof(bytes), &g->mem, NULL), 0);
     assert_int_equal(qcbmi_io_init(&g->below, qcbm_mem_ops(), g->mem, false, NULL), 0);
-    assert_int_equal(qcbmi_shadow_new(&g->below, &shadow, NULL), 0);
+    assert_int_equal(qcbmi_shadow_new(&g->below, MAX_HELD, &shadow, NULL), 0);
     assert_int_equal(qcbmi_io_init(&g->io, qcbmi_shadow_ops(), shadow, true, NULL), 0);
     *state = g;
     return 0;
@@ -106,12 +107,51 @@ static void pages_that_were_written_are_no_hole(void **state)
     assert_int_equal(end, 65536 + 4096);
 }
 
+/* In no order, with all distances: each page is found, and what lies between two of them. */
+static void pages_are_found_wherever_they_lie(void **state)
+{
+    struct ground *g = *state;
+    uint64_t at = 7;
+
+    assert_int_equal(qcbmi_io_grow(&g->io, UINT64_C(1) << 62, NULL), 0);
+    for (unsigned i = 0; i < 100; i++, at = at * 2 % 101) { /* all of 1 to 100 */
+        uint64_t off = ((UINT64_C(1) << (at % 50)) + at) << 12;
+
+        assert_int_equal(qcbmi_io_write(&g->io, off + 8, &off, sizeof(off), NULL), 0);
+    }
+    for (unsigned k = 1; k <= 100; k++) {
+        uint64_t off = ((UINT64_C(1) << (k % 50)) + k) << 12, end, now;
+        bool is_data;
+
+        assert_int_equal(qcbmi_io_read(&g->io, off + 8, &now, sizeof(now), "bytes", NULL), 0);
+        assert_int_equal(now, off);
+        assert_int_equal(qcbmi_io_extent(&g->io, off + 100, &is_data, &end, NULL), 0);
+        assert_true(is_data);
+        assert_int_equal(end, off + 4096);
+    }
+}
+
+static void more_than_it_may_hold_is_refused(void **state)
+{
+    struct ground *g = *state;
+    uint64_t off = 0;
+    int ret = 0;
+
+    for (; ret == 0; off += 1 << 20) /* a page of each megabyte */
+        ret = qcbmi_io_write(&g->io, off, "x", 1, NULL);
+    assert_int_equal(ret, QCBM_E_LIMIT);
+    assert_true(off >> 20 > MAX_HELD / 4096 / 2);
+    assert_true(off >> 20 < MAX_HELD / 4096);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_written_is_read_and_not_below, setup, teardown),
         cmocka_unit_test_setup_teardown(it_grows_with_zeros, setup, teardown),
         cmocka_unit_test_setup_teardown(pages_that_were_written_are_no_hole, setup, teardown),
+        cmocka_unit_test_setup_teardown(pages_are_found_wherever_they_lie, setup, teardown),
+        cmocka_unit_test_setup_teardown(more_than_it_may_hold_is_refused, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
