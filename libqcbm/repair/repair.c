@@ -149,7 +149,9 @@ static int plan_all(struct qcbmi_repair *r, struct qcbm_error *err)
         ret = refuse_worse(r, err);
     if (ret == 0)
         ret = refuse_reached(r, err);
-    return ret == 0 && is_clean(&r->after) ? run_steps(r, true, err) : ret;
+    if (ret == 0 && is_clean(&r->after))
+        ret = run_steps(r, true, err);
+    return ret < 0 ? ret : qcbmi_repair_order(r, err);
 }
 
 static uint64_t fewer(uint64_t before, uint64_t after)

@@ -88,6 +88,7 @@ static int guard_rebuild(const struct qcbmi_repair *r, struct qcbm_error *err)
 
 int qcbmi_repair_refcounts(struct qcbmi_repair *r, struct qcbm_error *err)
 {
+    size_t before = r->whole.n;
     struct qcbmi_plan plan = { 0 };
     struct qcbmi_recount w = { .plan = &plan, .index = UINT64_MAX };
     bool rebuild = false;
@@ -111,6 +112,8 @@ int qcbmi_repair_refcounts(struct qcbmi_repair *r, struct qcbm_error *err)
         if (ret == 0)
             ret = qcbmi_repair_commit(r, &plan, err);
     }
+    r->counts = before;
+    r->counts_end = r->whole.n;
     qcbmi_plan_free(&plan);
     return ret;
 }

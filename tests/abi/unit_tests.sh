@@ -59,6 +59,7 @@ repair_bitmaps: interop/repair.py
 repair_step: interop/repair.py
 repair_look: interop/repair_mutations.py
 repair_guard: interop/repair_mutations.py
+repair_order: crash/repair_cuts.c
 repair_told: interop/repair_mutations.py
 repair_changed: interop/repair_mutations.py
 repair_marked: crash/repair_cuts.c

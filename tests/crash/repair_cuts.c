@@ -5,7 +5,8 @@
  *
  * Each image is damaged. Its repair is recorded; states.c builds what a cut could leave, with RANDOM random subsets for each
  * stretch between two flushes; each state must open and be repaired, without a finding of the check left, to the same disk and
- * the same bitmaps. */
+ * the same bitmaps. None has a cluster in use that counts as free and did not before, unless it is marked corrupt: the next
+ * program that writes to it would take that cluster. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "states.h"
 
 #define PIECE 65536u
+#define MAX_UNCOUNTED 65536u
 #define MAX_STATES 300u /* of an image, unless very many are asked for */
 
 /* What an image says once it is repaired. */
@@ -25,11 +27,22 @@ struct end {
     struct look look;
 };
 
+/* Clusters in use that count as free, in order. */
+struct uncounted {
+    uint64_t list[MAX_UNCOUNTED];
+    size_t n;
+    bool outside; /* the refcount table leads behind the end of the file, so a longer one has such clusters by itself */
+};
+
 struct run {
     const char *image;
     struct end end;
-    uint64_t n, max;    /* states that were repaired; 0: as many as there are */
-    uint64_t untouched; /* states in which nothing was left to repair */
+    unsigned flags;          /* none if that leaves nothing to repair, else force */
+    struct uncounted before; /* in the damaged image, */
+    size_t len;              /* which is as long as that */
+    uint64_t marked;         /* states that are marked corrupt */
+    uint64_t n, max;         /* states that were repaired; 0: as many as there are */
+    uint64_t untouched;      /* states in which nothing was left to repair */
 };
 
 static _Noreturn void bad(const struct run *r, const char *what, const char *why)
@@ -77,8 +90,52 @@ static void check_clean(const struct run *r, struct qcbm_image *img, const char 
         bad(r, what, "something is left to repair");
 }
 
+static int note_uncounted(void *opaque, const struct qcbm_check_finding *f)
+{
+    struct uncounted *u = opaque;
+
+    u->outside |= f->problem->id == QCBM_PROBLEM_REFBLOCK_OUTSIDE;
+    if (f->problem->id == QCBM_PROBLEM_REFCOUNT_ZERO && u->n < MAX_UNCOUNTED)
+        u->list[u->n++] = f->offset;
+    return 0;
+}
+
+static void find_uncounted(const struct run *r, struct qcbm_image *img, const char *what, struct uncounted *u)
+{
+    struct qcbm_check_options o = QCBM_CHECK_OPTIONS_INIT;
+    struct qcbm_check_result found;
+    struct qcbm_error err;
+
+    u->n = 0;
+    o.finding = note_uncounted;
+    o.opaque = u;
+    if (qcbm_check(img, &o, &found, sizeof(found), &err) < 0)
+        bad(r, what, err.message);
+}
+
+/* Is what another program would take for free free, or is the state marked so that none does? */
+static void check_counted(struct run *r, struct qcbm_image *img, const char *what)
+{
+    static struct uncounted now;
+    struct qcbm_image_info info;
+    size_t k = 0;
+
+    qcbm_image_get_info(img, &info, sizeof(info));
+    if (info.incompatible_features & QCBM_INCOMPAT_CORRUPT) {
+        r->marked++;
+        return;
+    }
+    find_uncounted(r, img, what, &now);
+    for (size_t i = 0; i < now.n; i++) {
+        while (k < r->before.n && r->before.list[k] < now.list[i])
+            k++;
+        if ((k == r->before.n || r->before.list[k] != now.list[i]) && !(r->before.outside && now.list[i] >= r->len))
+            bad(r, what, "a cluster in use counts as free, and did not before");
+    }
+}
+
 /* Repair what is in @record, and look at it. Returns whether anything was written. */
-static bool repair(const struct run *r, struct record *record, const char *what, struct end *end)
+static bool repair(struct run *r, struct record *record, const char *what, struct end *end)
 {
     struct qcbm_repair_options o = QCBM_REPAIR_OPTIONS_INIT;
     struct qcbm_repair_result result;
@@ -87,9 +144,14 @@ static bool repair(const struct run *r, struct record *record, const char *what,
     const void *bytes;
     size_t len;
 
-    o.flags = QCBM_REPAIR_FORCE;
-    if (qcbm_open_io(record_ops(), record, QCBM_OPEN_WRITE, &img, &err) < 0 ||
-        qcbm_repair(img, &o, &result, sizeof(result), &err) < 0)
+    o.flags = r->flags;
+    if (qcbm_open_io(record_ops(), record, QCBM_OPEN_WRITE, &img, &err) < 0)
+        bad(r, what, err.message);
+    if (end == &r->end)
+        find_uncounted(r, img, what, &r->before);
+    else
+        check_counted(r, img, what);
+    if (qcbm_repair(img, &o, &result, sizeof(result), &err) < 0)
         bad(r, what, err.message);
     check_clean(r, img, what);
     end->disk = hash_disk(r, img, what);
@@ -98,6 +160,24 @@ static bool repair(const struct run *r, struct record *record, const char *what,
     if (!look_at(bytes, len, &end->look))
         bad(r, what, "does not open");
     return result.writes > 0;
+}
+
+/* Is nothing left of it when it was repaired without force? */
+static bool is_repaired_at_once(const uint8_t *bytes, size_t len)
+{
+    struct qcbm_repair_result result;
+    struct qcbm_check_result found;
+    struct qcbm_image *img;
+    struct qcbm_mem *mem;
+    bool clean;
+
+    if (qcbm_mem_new(bytes, len, &mem, NULL) < 0 || qcbm_open_io(qcbm_mem_ops(), mem, QCBM_OPEN_WRITE, &img, NULL) < 0)
+        return false;
+    clean = qcbm_repair(img, NULL, &result, sizeof(result), NULL) == 0 &&
+            qcbm_check(img, NULL, &found, sizeof(found), NULL) == 0 &&
+            found.corruptions + found.leaks + found.check_errors + found.damages == 0;
+    qcbm_close(img);
+    return clean;
 }
 
 static bool same_bitmaps(const struct look *a, const struct look *b)
@@ -128,20 +208,26 @@ static int repair_state(void *opaque, const uint8_t *bytes, size_t len, const ch
 
 static void try_image(const char *name, unsigned random_subsets, struct states_count *total)
 {
-    struct run r = { .image = name, .max = random_subsets < 100 ? MAX_STATES : 0 };
+    static struct run r;
     struct states_count count;
     size_t len;
     uint8_t *bytes = look_read_file(name, &len);
     struct record *record = record_new(bytes, len);
 
+    memset(&r, 0, sizeof(r));
+    r.image = name;
+    r.len = len;
+    r.flags = is_repaired_at_once(bytes, len) ? 0 : QCBM_REPAIR_FORCE;
+    r.max = random_subsets < 100 ? MAX_STATES : 0;
     if (!repair(&r, record, "repair", &r.end))
         bad(&r, "repair", "there is nothing to repair");
     states_walk(&(struct states_source){ bytes, len, record->events, record->n, random_subsets, 1 }, repair_state, &r,
                 &count);
     if (r.n != r.max && (r.untouched == 0 || r.untouched == count.distinct))
         bad(&r, "states", "old and new state were not both seen");
-    printf("%s: %" PRIu64 " states, %" PRIu64 " distinct, %" PRIu64 " with nothing left to repair\n", name, count.built,
-           count.distinct, r.untouched);
+    printf("%s: %" PRIu64 " states, %" PRIu64 " distinct, %" PRIu64 " with nothing left to repair, %" PRIu64
+           " marked corrupt%s\n",
+           name, count.built, count.distinct, r.untouched, r.marked, r.flags ? ", by force" : "");
     total->built += count.built;
     total->distinct += count.distinct;
     record_free(record);

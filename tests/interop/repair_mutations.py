@@ -159,6 +159,18 @@ class Damage:
         words = self.image.words(self.image.reftable_offset, self.image.reftable_clusters * self.cs // 8)
         return self.rng.choice([(k, w) for k, w in enumerate(words) if w])
 
+    def uncount(self, off):
+        """One reference less to the cluster at @off."""
+        bits = 1 << self.image.refcount_order
+        block = self.image.words(self.image.reftable_offset + 8 * (off // self.cs // (self.cs * 8 // bits)), 1)[0]
+        k = off // self.cs % (self.cs * 8 // bits)
+        if bits < 8:
+            raw = peek(self.path, block + k * bits // 8, 1)[0]
+            patch(self.path, block + k * bits // 8, bytes([raw & ~(1 << k * bits % 8)]))
+        else:
+            raw = int.from_bytes(peek(self.path, block + k * bits // 8, bits // 8), 'big')
+            patch(self.path, block + k * bits // 8, (raw - 1).to_bytes(bits // 8, 'big'))
+
     def beyond(self):
         end = -(-self.image.file_size // self.cs) * self.cs
         return self.rng.choice([end, end + 16 * self.cs, 1 << 40, (1 << 55) - self.cs])
@@ -417,6 +429,16 @@ def l2_to_data(d):
     guest, at, raw, _ = d.entry()
     other = d.entry(lambda e: e & MASK and not e & COMPRESSED and e & MASK != raw & MASK)
     d.put(at, raw & ~MASK | other[2] & MASK)
+    d.lose(guest)
+
+
+@kind
+def l2_to_data_alone(d):
+    """As a refcount and an entry that were lost leave it: nothing leaks."""
+    guest, at, raw, _ = d.entry(lambda e: e & MASK and e & COPIED)
+    other = d.entry(lambda e: e & MASK and e & COPIED and e & MASK != raw & MASK)
+    d.put(at, raw & ~MASK | other[2] & MASK)
+    d.uncount(raw & MASK)
     d.lose(guest)
 
 
