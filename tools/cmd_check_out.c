@@ -118,7 +118,8 @@ static void write_problems(struct json_writer *w, const struct check_report *r)
         json_u64(w, "count", r->kinds[i].count);
         json_string(w, "consequence", p->consequence);
         write_cure(w, r->kinds[i].cure, r->path);
-        json_string(w, "repair", repair_name(r->kinds[i].repair));
+        json_string(w, "repair", repair_name(r->kinds[i].repair)); /* of qemu-img, where that loses nothing */
+        json_string(w, "repair-level", repair_name(p->mends));     /* of qcbm */
         json_end_object(w);
     }
     json_end_array(w);

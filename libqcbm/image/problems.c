@@ -3,14 +3,18 @@
 #include "image/problems.h"
 
 /* clang-format off */
-#define ANY_ROW(id, code, severity, repair, qemu, strict, consequence, cure) \
-    [QCBM_PROBLEM_##id] = { QCBM_PROBLEM_##id, code, severity, QCBM_REPAIR_##repair, qemu, strict, consequence, cure }
+#define ANY_ROW(id, code, severity, repair, own, qemu, strict, consequence, cure) \
+    [QCBM_PROBLEM_##id] = { QCBM_PROBLEM_##id, code, severity, QCBM_REPAIR_##repair, qemu, strict, consequence, cure, \
+                            QCBM_REPAIR_##own }
 /* severity, repair level, QEMU's wording (or not) */
 #define ROW(id, code, sev, repair, qemu, consequence, cure) \
-    ANY_ROW(id, code, QCBM_CHECK_##sev, repair, qemu, (QCBM_CHECK_##sev) == QCBM_CHECK_DAMAGE, consequence, cure)
+    ANY_ROW(id, code, QCBM_CHECK_##sev, repair, repair, qemu, (QCBM_CHECK_##sev) == QCBM_CHECK_DAMAGE, consequence, cure)
+/* One that qcbm_repair() deals with, and QEMU does not. */
+#define MENDED(id, code, sev, qemu, consequence, cure) \
+    ANY_ROW(id, code, QCBM_CHECK_##sev, NONE, ALL, qemu, (QCBM_CHECK_##sev) == QCBM_CHECK_DAMAGE, consequence, cure)
 /* A warning that is a reason for the exit code of --strict. */
 #define ALARM(id, code, repair, consequence, cure) \
-    ANY_ROW(id, code, QCBM_CHECK_WARNING, repair, false, true, consequence, cure)
+    ANY_ROW(id, code, QCBM_CHECK_WARNING, repair, repair, false, true, consequence, cure)
 /* The cure depends on the image: check_cure.c. */
 #define BY_IMAGE "repair or read out the image, in the way that keeps all it has: 'qcbm check --explain FILE' names it"
 
@@ -21,7 +25,7 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
     ROW(SNAPSHOT_INCOMPLETE, "snapshot-incomplete", CORRUPTION, ALL, true,
         "the virtual size of the snapshot is taken from the image of today",
         BY_IMAGE),
-    ROW(SNAPSHOT_LOST, "snapshot-lost", DAMAGE, NONE, false,
+    MENDED(SNAPSHOT_LOST, "snapshot-lost", DAMAGE, false,
         "an entry of zeros describes no snapshot: the table was overwritten or never written, what looks leaked is theirs",
         "keep the image, do not free leaks: the tables of the snapshots are still in it"),
     ROW(SNAPSHOTS_AND_BITMAPS, "snapshots-and-bitmaps", WARNING, NONE, false,
@@ -30,49 +34,49 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
     ROW(SNAPSHOT_DATA_FILE, "snapshot-data-file", CORRUPTION, NONE, true,
         "an external data file cannot hold the state of a snapshot: its content is that of the active state",
         "delete the snapshots"),
-    ROW(SNAPSHOT_L1_UNALIGNED, "snapshot-l1-unaligned", CORRUPTION, NONE, true,
+    MENDED(SNAPSHOT_L1_UNALIGNED, "snapshot-l1-unaligned", CORRUPTION, true,
         "the snapshot cannot be used; the clusters of its state look like leaks",
         "keep the image, do not free leaks; delete the snapshot once its state is saved or given up"),
-    ROW(SNAPSHOT_L1_SIZE, "snapshot-l1-size", CORRUPTION, NONE, true,
+    MENDED(SNAPSHOT_L1_SIZE, "snapshot-l1-size", CORRUPTION, true,
         "the snapshot cannot be used; the clusters of its state look like leaks",
         "keep the image, do not free leaks; delete the snapshot once its state is saved or given up"),
-    ROW(REFERENCE_PAST_END, "reference-past-end", CORRUPTION, NONE, true,
+    MENDED(REFERENCE_PAST_END, "reference-past-end", CORRUPTION, true,
         "what should lie there reads as zeros; what hung below it looks like leaks",
         "find out whether the file was cut short; restore it, do not free leaks"),
-    ROW(REFERENCE_NOWHERE, "reference-nowhere", CORRUPTION, NONE, true,
+    MENDED(REFERENCE_NOWHERE, "reference-nowhere", CORRUPTION, true,
         "no file of this disk was ever so long: the entry was overwritten, and what it mapped looks like leaks",
         "restore the entry, or what it mapped, from a copy; do not free leaks"),
     ROW(REFCOUNT_OVERFLOW, "refcount-overflow", CORRUPTION, NONE, true,
         "the refcount cannot tell all users of the cluster: freeing one can free it for all",
         BY_IMAGE),
-    ROW(L1_RESERVED, "l1-reserved-bits", CORRUPTION, NONE, true,
+    MENDED(L1_RESERVED, "l1-reserved-bits", CORRUPTION, true,
         "the entry was overwritten or written by an unknown program: its L2 table may be any bytes",
         BY_IMAGE),
-    ROW(L1_UNALIGNED, "l1-unaligned", CORRUPTION, NONE, true,
+    MENDED(L1_UNALIGNED, "l1-unaligned", CORRUPTION, true,
         "the guest range of the entry cannot be read; its data clusters look like leaks",
         "restore the entry from a copy, do not free leaks"),
-    ROW(L2_RESERVED, "l2-reserved-bits", CORRUPTION, NONE, true,
+    MENDED(L2_RESERVED, "l2-reserved-bits", CORRUPTION, true,
         "the entry was overwritten or written by an unknown program: the guest cluster may hold wrong data",
         "restore the guest cluster from a backup"),
-    ROW(L2_COMPRESSED_COPIED, "l2-compressed-copied", CORRUPTION, NONE, true,
+    MENDED(L2_COMPRESSED_COPIED, "l2-compressed-copied", CORRUPTION, true,
         "the flag has no meaning there: the entry was damaged",
         "restore the guest cluster from a backup, or rewrite it"),
-    ROW(L2_COMPRESSED_DATA_FILE, "l2-compressed-data-file", CORRUPTION, NONE, true,
+    MENDED(L2_COMPRESSED_DATA_FILE, "l2-compressed-data-file", CORRUPTION, true,
         "compressed clusters cannot lie in a data file: the guest cluster is lost",
         "restore the guest cluster from a backup"),
-    ROW(L2_COMPRESSED_SUBCLUSTERS, "l2-compressed-subclusters", CORRUPTION, NONE, true,
+    MENDED(L2_COMPRESSED_SUBCLUSTERS, "l2-compressed-subclusters", CORRUPTION, true,
         "the clusters of the compressed data are not counted: freeing leaks would free them",
         "do not free leaks; restore the guest cluster from a backup"),
-    ROW(L2_SUBCLUSTERS, "l2-subclusters", CORRUPTION, NONE, true,
+    MENDED(L2_SUBCLUSTERS, "l2-subclusters", CORRUPTION, true,
         "the guest cluster cannot be read",
         "restore the guest cluster from a backup"),
-    ROW(L2_SUBCLUSTERS_UNALLOCATED, "l2-subclusters-unallocated", CORRUPTION, NONE, true,
+    MENDED(L2_SUBCLUSTERS_UNALLOCATED, "l2-subclusters-unallocated", CORRUPTION, true,
         "the guest cluster cannot be read",
         "restore the guest cluster from a backup"),
     ROW(L2_PREALLOC_UNALIGNED, "l2-prealloc-unaligned", CORRUPTION, ALL, true,
         "the guest reads zeros, rightly; a write to the cluster fails",
         BY_IMAGE),
-    ROW(L2_DATA_UNALIGNED, "l2-data-unaligned", CORRUPTION, NONE, true,
+    MENDED(L2_DATA_UNALIGNED, "l2-data-unaligned", CORRUPTION, true,
         "the guest cluster cannot be read",
         "restore the guest cluster from a backup"),
     ROW(REFTABLE_RESERVED, "reftable-reserved-bits", CORRUPTION, ALL, true,
@@ -117,7 +121,7 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
     ROW(TABLE_CUT, "table-cut", DAMAGE, NONE, false,
         "QEMU reads zeros behind the end of the file, and makes them the truth when the file grows",
         "the file was cut short: restore its end from a copy, write nothing before"),
-    ROW(TABLE_OVERWRITTEN, "table-overwritten", CORRUPTION, NONE, false,
+    MENDED(TABLE_OVERWRITTEN, "table-overwritten", CORRUPTION, false,
         "something else was written over the table, by a program that used the file at the same time, or by the storage: "
         "what it mapped cannot be found any more, and looks like leaks",
         "do not write to the image, do not free leaks; restore the table, or the guest range, from a copy"),
@@ -128,16 +132,16 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
     ALARM(LOST_TABLE_SUSPECTED, "lost-table-suspected", NONE,
         "the leaks may be data behind a lost table, or what a crash left behind before it was mapped",
         "compare the disk with a backup, these guest ranges first, before leaks are freed"),
-    ROW(CLUSTER_TWO_OWNERS, "cluster-two-owners", DAMAGE, NONE, false,
+    MENDED(CLUSTER_TWO_OWNERS, "cluster-two-owners", DAMAGE, false,
         "one of the owners reads the bytes of the other; repairing refcounts keeps that as it is and hides it",
         "restore the owner whose content is wrong from a backup; copy one of them out before writing"),
     ROW(COMPRESSED_SHARED, "compressed-shared", DAMAGE, NONE, false,
         "guest clusters have one piece of compressed data, which no program writes: reading costs many times the file",
         "treat the image as hostile; if it is one's own, restore the guest clusters from a backup"),
-    ROW(L2_VERSION_2_ZERO, "l2-version-2-zero", DAMAGE, NONE, false,
+    MENDED(L2_VERSION_2_ZERO, "l2-version-2-zero", DAMAGE, false,
         "a read of the guest cluster fails, and on a writable image marks it corrupt",
         "upgrade with qemu-img amend -o compat=1.1 if the flag was meant, else restore the guest cluster"),
-    ROW(L2_DATA_FILE_OFFSET, "l2-data-file-offset", DAMAGE, NONE, false,
+    MENDED(L2_DATA_FILE_OFFSET, "l2-data-file-offset", DAMAGE, false,
         "in a data file each guest cluster lies at its own offset: a read of this one fails",
         "restore the entry: its offset is the guest offset"),
     ALARM(HEADER_CORRUPT_BIT, "header-corrupt-bit", ALL,

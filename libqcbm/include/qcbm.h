@@ -438,6 +438,7 @@ struct qcbm_problem {
     bool qemu_text;                 /* qemu-img check knows it, and qcbm_check() tells it in its words */
     bool strict;                    /* not among qemu-img's totals, but reason enough to look: check --strict fails */
     const char *consequence, *cure; /* the cure whatever else the image has; see qcbm_check_kind */
+    enum qcbm_repair_level mends;   /* the lowest level of qcbm_repair() that deals with it, by force if not without */
 };
 /* The row of @id, of all from 0; NULL past the last. */
 QCBM_API const struct qcbm_problem *qcbm_problem_get(uint32_t id);

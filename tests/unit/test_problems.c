@@ -15,6 +15,7 @@ static void every_id_has_its_row(void **state)
         assert_non_null(p->code);
         assert_true(strlen(p->consequence) > 10 && strlen(p->cure) > 10);
         assert_true(p->severity <= QCBM_CHECK_FAULT && p->repair <= QCBM_REPAIR_BITMAPS);
+        assert_true(p->repair == QCBM_REPAIR_NONE ? p->mends <= QCBM_REPAIR_ALL : p->mends == p->repair);
     }
     assert_null(qcbm_problem_get(QCBMI_PROBLEM_COUNT));
     assert_null(qcbm_problem_get(UINT32_MAX));
