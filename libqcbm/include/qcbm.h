@@ -225,13 +225,23 @@ QCBM_API int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name,
  * more, or the next one cannot be read, which the next call says. Pages, one after the other, are what the callback gets; a
  * page that begins within a run has the rest of it. Where a page begins costs nothing. */
 
-/* The extents of one bitmap, to be asked for in any order. @img must outlive it; a commit makes it void (QCBM_E_ARG), and it
- * is still to be closed. It has the backing files open if options->flags has QCBM_EXTENTS_ZERO. */
+/* The extents of one bitmap, or of layers, to be asked for in any order. @img must outlive it; a commit makes it void
+ * (QCBM_E_ARG), and it is still to be closed. It has the backing files open if options->flags has QCBM_EXTENTS_ZERO. */
 struct qcbm_extents;
 
 /* Returns what qcbm_bitmap_extents_of() returns. */
 QCBM_API int qcbm_extents_open(struct qcbm_image *img, const char *name, const struct qcbm_extents_options *options,
                                struct qcbm_extents **out, struct qcbm_error *err);
+/* Without a bitmap: .dirty is what @img itself holds (data, compressed, zeros), to the byte, and with extended L2 to the
+ * subcluster; no other file is opened. With @since, an image of its backing chain: what @img and the layers between hold,
+ * and what the shorter ones of these hide of longer ones below, as qcbm_synth() takes it; opens the chain as far as @since.
+ * Of a raw external data file all is held. Entries that break a rule that QEMU does not look at count as held.
+ * QCBM_EXTENTS_ZERO: with @since, the guest reads zeros, and all of the chain is open; without it, @img says so by itself:
+ * in what it holds, and in the rest if it has no backing file. Returns 0, QCBM_E_ARG (@since is @img itself),
+ * QCBM_E_NOTFOUND, QCBM_E_CHAIN (@since is not in the chain), QCBM_E_CORRUPT, QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_extents_open_layers(struct qcbm_image *img, const char *since,
+                                      const struct qcbm_extents_options *options, struct qcbm_extents **out,
+                                      struct qcbm_error *err);
 /* @from: guest bytes. Returns 0, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_extents_fill(struct qcbm_extents *extents, uint64_t from, struct qcbm_extent *array, size_t elem_size,
                                size_t n, size_t *got, uint64_t *next, struct qcbm_error *err);

@@ -1,4 +1,4 @@
-/* extents.c - the dirty extents of a stored bitmap, streamed
+/* extents.c - extents, streamed: the dirty ones of a stored bitmap, those that layers hold
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,8 @@
 #include "base/sized.h"
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
-#include "image/guest_map.h"
+#include "ops/extents_held.h"
+#include "ops/since.h"
 
 struct emit {
     qcbm_extent_fn *fn;
@@ -43,12 +44,9 @@ static int add_piece(struct emit *e, uint64_t start, uint64_t end, bool dirty, b
     return ret;
 }
 
-/* Granules [@first, @last) are all dirty or all clean. */
-static int add_granules(struct emit *e, uint64_t first, uint64_t last, bool dirty, struct qcbm_error *err)
+/* Guest bytes that are all dirty or all clean, but zeros or not. */
+static int add_range(struct emit *e, uint64_t start, uint64_t end, bool dirty, struct qcbm_error *err)
 {
-    uint64_t start = u64_max(first << e->gran_bits, e->start), end = u64_min(last << e->gran_bits, e->end);
-
-    e->start = u64_max(e->start, end);
     if (!e->map)
         return start < end ? add_piece(e, start, end, dirty, false, err) : 0;
     while (start < end) {
@@ -62,6 +60,15 @@ static int add_granules(struct emit *e, uint64_t first, uint64_t last, bool dirt
         start = p.end;
     }
     return 0;
+}
+
+/* Granules [@first, @last) are all dirty or all clean. */
+static int add_granules(struct emit *e, uint64_t first, uint64_t last, bool dirty, struct qcbm_error *err)
+{
+    uint64_t start = u64_max(first << e->gran_bits, e->start), end = u64_min(last << e->gran_bits, e->end);
+
+    e->start = u64_max(e->start, end);
+    return add_range(e, start, end, dirty, err);
 }
 
 /* 64 bits from bit @at on, the first one lowest; those from @n on are 0. */
@@ -116,8 +123,8 @@ static int extents_piece(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t 
 
 /* The clusters of bits from e->start on; with @step, a few at first and more with each turn: a page ends soon, and its
  * cost must not be that of what lies behind it. */
-static int walk(struct emit *e, struct qcbmi_image *img, const struct qcbmi_bitmap *b, uint64_t step,
-                struct qcbm_error *err)
+static int walk_bitmap(struct emit *e, struct qcbmi_image *img, const struct qcbmi_bitmap *b, uint64_t step,
+                       struct qcbm_error *err)
 {
     uint64_t per_cluster = 8 * (uint64_t)img->g.cluster_size;
     int ret = 0;
@@ -133,66 +140,134 @@ static int walk(struct emit *e, struct qcbmi_image *img, const struct qcbmi_bitm
     return ret < 0 ? ret : give_out(e, err);
 }
 
-/* ---- a bitmap whose extents are asked for ---- */
+/* ---- what extents are asked for of ---- */
 
 struct qcbm_extents {
     struct qcbm_image *img;
-    uint64_t generation; /* of the image; a commit makes another list of bitmaps */
-    const struct qcbmi_bitmap *b;
-    uint64_t start, end; /* guest bytes that can be asked for */
+    uint64_t generation;          /* of the image; a commit makes another list of bitmaps */
+    const struct qcbmi_bitmap *b; /* NULL: of layers */
+    uint64_t start, end;          /* guest bytes that can be asked for */
     bool zero;
+    bool
+        alone; /* of one layer, and no other is open: where it holds nothing, zeros are known only if nothing is below */
     struct qcbmi_chain chain;
     struct qcbmi_guest_map map; /* if zeros are to be told */
+    struct qcbmi_held held;     /* of layers */
 };
+
+/* Layers tell their own zeros with what they hold. */
+static int walk_layers(struct emit *e, struct qcbm_extents *x, struct qcbm_error *err)
+{
+    bool nothing_below = !x->img->image->backing_file;
+    int ret = 0;
+
+    while (ret == 0 && e->start < e->end) {
+        struct qcbmi_held_piece p;
+
+        ret = qcbmi_held_at(&x->held, e->start, &p, err);
+        if (ret < 0)
+            break;
+        p.end = u64_min(p.end, e->end);
+        p.zero = x->zero && (p.held ? p.zero : nothing_below);
+        ret =
+            x->alone ? add_piece(e, e->start, p.end, p.held, p.zero, err) : add_range(e, e->start, p.end, p.held, err);
+        e->start = p.end;
+    }
+    return ret < 0 ? ret : give_out(e, err);
+}
 
 static int open_chain(struct qcbm_extents *x, bool force_share, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = { .force_share = force_share };
-    int ret = qcbmi_chain_open(x->img->image, &options, &x->chain, err);
 
-    return ret < 0 ? ret : qcbmi_guest_map_init(&x->map, &x->chain, QCBMI_GUEST_ALL | QCBMI_GUEST_STRICT, err);
+    return qcbmi_chain_open(x->img->image, &options, &x->chain, err);
+}
+
+static int begin_map(struct qcbm_extents *x, struct qcbm_error *err)
+{
+    return qcbmi_guest_map_init(&x->map, &x->chain, QCBMI_GUEST_ALL | QCBMI_GUEST_STRICT, err);
 }
 
 static void clear(struct qcbm_extents *x)
 {
+    qcbmi_held_free(&x->held);
     qcbmi_guest_map_free(&x->map);
     qcbmi_chain_close(&x->chain);
 }
 
-/* Clear it on failure, too. */
-static int begin(struct qcbm_extents *x, struct qcbm_image *img, const char *name,
-                 const struct qcbm_extents_options *options, struct qcbm_error *err)
+/* What all of them have, of @options in *@o. */
+static int begin_any(struct qcbm_extents *x, struct qcbm_image *img, const struct qcbm_extents_options *options,
+                     struct qcbm_extents_options *o, struct qcbm_error *err)
 {
-    struct qcbm_extents_options o = QCBM_EXTENTS_OPTIONS_INIT;
     uint64_t size = img->image->g.sector_size_down;
-    int ret = qcbmi_take_options(&o, sizeof(o), options, err);
+    int ret;
 
-    *x = (struct qcbm_extents){ .img = img, .generation = img->image->generation };
+    *o = (struct qcbm_extents_options)QCBM_EXTENTS_OPTIONS_INIT;
+    ret = qcbmi_take_options(o, sizeof(*o), options, err);
+    memset(x, 0, sizeof(*x));
+    x->img = img;
+    x->generation = img->image->generation;
+    x->start = u64_min(o->offset, size);
+    x->end = x->start + u64_min(o->length, size - x->start);
+    x->zero = o->flags & QCBM_EXTENTS_ZERO;
+    return ret;
+}
+
+/* Clear it on failure, too. */
+static int begin_bitmap(struct qcbm_extents *x, struct qcbm_image *img, const char *name,
+                        const struct qcbm_extents_options *options, struct qcbm_error *err)
+{
+    struct qcbm_extents_options o;
+    int ret = begin_any(x, img, options, &o, err);
+
     if (ret == 0)
         ret = qcbmi_bitmap_find_readable(img, name, &x->b, err);
     if (ret == 0)
         ret = qcbmi_bitmap_check_table(img->image, x->b, err); /* before the first extent is given out */
-    x->start = u64_min(o.offset, size);
-    x->end = x->start + u64_min(o.length, size - x->start);
-    x->zero = o.flags & QCBM_EXTENTS_ZERO;
-    return ret == 0 && x->zero ? open_chain(x, o.flags & QCBM_EXTENTS_FORCE_SHARE, err) : ret;
+    if (ret == 0 && x->zero) {
+        ret = open_chain(x, o.flags & QCBM_EXTENTS_FORCE_SHARE, err);
+        ret = ret < 0 ? ret : begin_map(x, err);
+    }
+    return ret;
+}
+
+/* Clear it on failure, too. */
+static int begin_layers(struct qcbm_extents *x, struct qcbm_image *img, const char *since,
+                        const struct qcbm_extents_options *options, struct qcbm_error *err)
+{
+    struct qcbmi_chain_options chain = { .max_layers = 1 };
+    struct qcbm_extents_options o;
+    size_t n_above = 1;
+    int ret = begin_any(x, img, options, &o, err);
+
+    if (ret < 0)
+        return ret;
+    x->alone = !since;
+    chain.force_share = o.flags & QCBM_EXTENTS_FORCE_SHARE;
+    ret = since ? qcbmi_since_open(img->image, since, &chain, x->zero, &x->chain, &n_above, err)
+                : qcbmi_chain_open(img->image, &chain, &x->chain, err);
+    if (ret == 0)
+        ret = qcbmi_held_begin(&x->held, &x->chain, n_above, err);
+    return ret == 0 && since && x->zero ? begin_map(x, err) : ret;
 }
 
 static int extents_from(struct qcbm_extents *x, uint64_t from, uint64_t step, qcbm_extent_fn *fn, void *opaque,
                         struct qcbm_error *err)
 {
-    struct emit e = { .fn = fn, .opaque = opaque, .map = x->zero ? &x->map : NULL, .end = x->end };
+    struct emit e = { .fn = fn, .opaque = opaque, .map = x->map.layers ? &x->map : NULL, .end = x->end };
 
-    e.gran_bits = x->b->d.granularity_bits;
     e.start = u64_max(from, x->start);
-    return walk(&e, x->img->image, x->b, step, err);
+    if (!x->b)
+        return walk_layers(&e, x, err);
+    e.gran_bits = x->b->d.granularity_bits;
+    return walk_bitmap(&e, x->img->image, x->b, step, err);
 }
 
 int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name, const struct qcbm_extents_options *options,
                            qcbm_extent_fn *fn, void *opaque, struct qcbm_error *err)
 {
     struct qcbm_extents x;
-    int ret = begin(&x, img, name, options, err);
+    int ret = begin_bitmap(&x, img, name, options, err);
 
     if (ret == 0)
         ret = extents_from(&x, x.start, 0, fn, opaque, err);
@@ -211,8 +286,11 @@ int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags
 
 /* ---- page by page ---- */
 
-int qcbm_extents_open(struct qcbm_image *img, const char *name, const struct qcbm_extents_options *options,
-                      struct qcbm_extents **out, struct qcbm_error *err)
+typedef int begin_fn(struct qcbm_extents *x, struct qcbm_image *img, const char *name,
+                     const struct qcbm_extents_options *options, struct qcbm_error *err);
+
+static int open_by(begin_fn *begin, struct qcbm_image *img, const char *name,
+                   const struct qcbm_extents_options *options, struct qcbm_extents **out, struct qcbm_error *err)
 {
     struct qcbm_extents *x = qcbmi_alloc_array(1, sizeof(*x), err);
     int ret;
@@ -226,6 +304,18 @@ int qcbm_extents_open(struct qcbm_image *img, const char *name, const struct qcb
     else
         *out = x;
     return ret;
+}
+
+int qcbm_extents_open(struct qcbm_image *img, const char *name, const struct qcbm_extents_options *options,
+                      struct qcbm_extents **out, struct qcbm_error *err)
+{
+    return open_by(begin_bitmap, img, name, options, out, err);
+}
+
+int qcbm_extents_open_layers(struct qcbm_image *img, const char *since, const struct qcbm_extents_options *options,
+                             struct qcbm_extents **out, struct qcbm_error *err)
+{
+    return open_by(begin_layers, img, since, options, out, err);
 }
 
 void qcbm_extents_close(struct qcbm_extents *x)

@@ -8,40 +8,22 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/sized.h"
-#include "io/open.h"
 #include "ops/allocation.h"
+#include "ops/since.h"
 
 /* ---- the chain ---- */
 
 static int open_chain(struct synth *s, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = { .force_share = s->opt.flags & QCBM_SYNTH_FORCE_SHARE, .max_layers = 1 };
-    struct qcbmi_file_id base;
-    char text[256];
-    int ret;
 
     options.known = s->edit->img == s->overlay ? NULL : s->edit->img;
     s->n_scanned = 1;
+    if (s->opt.since)
+        return qcbmi_since_open(s->overlay, s->opt.since, &options, false, &s->chain, &s->n_scanned, err);
     if (s->opt.flags & QCBM_SYNTH_DIRTY_TAIL)
         options.max_layers = 2;
-    if (!s->opt.since)
-        return qcbmi_chain_open(s->overlay, &options, &s->chain, err);
-    if (!s->overlay->path)
-        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a base can be named for an image in a file only");
-    ret = qcbmi_identify(s->opt.since, &base, err);
-    if (ret < 0)
-        return qcbmi_prefix(err, ret,
-                            "base '%s': ", qcbmi_printable(text, sizeof(text), s->opt.since, strlen(s->opt.since)));
-    if (qcbmi_same_file(&base, &s->overlay->io.id))
-        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the base is the overlay itself");
-    options.max_layers = 0;
-    options.stop = &base;
-    ret = qcbmi_chain_open(s->overlay, &options, &s->chain, err);
-    s->n_scanned = s->chain.n - (ret == 0);
-    if (ret == 0 && !qcbmi_same_file(&s->chain.layers[s->chain.n - 1].id, &base))
-        ret = qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "base '%s' is not in the backing chain (%zu layers)",
-                         qcbmi_printable(text, sizeof(text), s->opt.since, strlen(s->opt.since)), s->chain.n);
-    return ret;
+    return qcbmi_chain_open(s->overlay, &options, &s->chain, err);
 }
 
 /* ---- what is dirty ---- */

@@ -8,6 +8,7 @@ cd "$SOURCE_ROOT"
 elsewhere() {
     cat <<'LIST'
 page: fill
+since: extents_held synth_chain
 q2_l2_scan_portable: q2_l2_scan
 q2_l2_follow: q2_l2_runs
 q2_l2_follow_portable: q2_l2_runs
