@@ -845,7 +845,7 @@ NAMED_FULL = [
 def main():
     args = arguments('qcbm synth over a grid of image shapes, against the real qemu tools')
     need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo')
-    total, luks = (4000, 150) if args.full else (420, 24)
+    total, luks = (4000, 150) if args.full else (200, 24)
     cases = list(NAMED) + (NAMED_FULL if args.full else [])
     for number, levels in enumerate(choose_combinations(args.seed, total, luks)):
         name = 'g%04d:%s' % (number, ','.join(str(level) for level in levels.values()))
