@@ -42,6 +42,12 @@ uint64_t qcbmi_bitset_next_clear(const struct qcbmi_bitset *set, uint64_t from);
 /* First set bit of [@first, @end), or @end if there is none; looks no further. @end may lie behind n_bits. */
 uint64_t qcbmi_bitset_first_in(const struct qcbmi_bitset *set, uint64_t first, uint64_t end);
 
+/* bitset_bulk.c: */
+/* First bit of @set that @other does not have, or n_bits of @set. @other may be shorter: it has nothing behind its end. */
+uint64_t qcbmi_bitset_first_outside(const struct qcbmi_bitset *set, const struct qcbmi_bitset *other);
+/* Make it longer; new bits are clear. On QCBM_E_NOMEM it is good for _free() alone. */
+int qcbmi_bitset_extend(struct qcbmi_bitset *set, uint64_t n_bits, struct qcbm_error *err);
+
 /* @to |= @from; equal n_bits. */
 int qcbmi_bitset_or(struct qcbmi_bitset *to, const struct qcbmi_bitset *from, struct qcbm_error *err);
 
@@ -56,6 +62,7 @@ void qcbmi_bitset_load_bytes(const struct qcbmi_bitset *set, uint64_t first_byte
 int qcbmi_bitset_store_bytes(struct qcbmi_bitset *set, uint64_t first_byte, const uint8_t *in, size_t len,
                              struct qcbm_error *err);
 
+/* bitset.c again: */
 /* What a chunk holds now: pointer state only, no scan of mixed chunks that happen to be uniform. */
 enum qcbmi_bitset_state { QCBMI_BITS_CLEAR, QCBMI_BITS_SET, QCBMI_BITS_MIXED };
 /* Are bits [@first, @end) all clear, all set, or neither? Exact. */

@@ -9,6 +9,7 @@ elsewhere() {
     cat <<'LIST'
 page: fill
 since: extents_held synth_chain
+bitset_bulk: bitset
 q2_l2_scan_portable: q2_l2_scan
 q2_l2_follow: q2_l2_runs
 q2_l2_follow_portable: q2_l2_runs

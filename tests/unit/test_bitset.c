@@ -159,6 +159,15 @@ static void do_store(struct pair *p, uint64_t first_byte, size_t len, unsigned k
     free(in);
 }
 
+static void check_outside(const struct pair *p, const struct pair *other)
+{
+    uint64_t i = 0;
+
+    while (i < p->n && (!p->naive[i] || (i < other->n && other->naive[i])))
+        i++;
+    assert_int_equal(qcbmi_bitset_first_outside(&p->set, &other->set), i);
+}
+
 static void do_or(struct pair *p, uint64_t *seed)
 {
     struct pair other;
@@ -170,9 +179,12 @@ static void do_or(struct pair *p, uint64_t *seed)
         assert_int_equal(qcbmi_bitset_set(&other.set, first, end, NULL), 0);
         memset(other.naive + first, 1, (size_t)(end - first));
     }
+    check_outside(p, &other);
+    check_outside(&other, p);
     assert_int_equal(qcbmi_bitset_or(&p->set, &other.set, NULL), 0);
     for (uint64_t i = 0; i < p->n; i++)
         p->naive[i] = p->naive[i] || other.naive[i];
+    check_outside(&other, p);
     check_all(&other);
     pair_free(&other);
 }
@@ -215,6 +227,44 @@ static void random_operations_equal_an_array_of_bool(void **state)
         check_all(&p);
         pair_free(&p);
     }
+}
+
+/* Whatever is set, and whatever the last chunk holds behind the end: what comes is clear. And a set that is shorter has
+ * nothing of it. */
+static void a_set_that_gets_longer_has_nothing_new(void **state)
+{
+    static const uint64_t more[] = { 0, 1, 7, 64, 200, CHUNK, 3 * CHUNK + 5 };
+    uint64_t seed = 11;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        for (size_t k = 0; k < ARRAY_LEN(more); k++)
+            for (int round = 0; round < 6; round++) {
+                struct pair p, was;
+
+                pair_init(&p, sizes[i]);
+                pair_init(&was, sizes[i]);
+                for (int n = 0; n < round * 2; n++)
+                    do_something(&p, &seed);
+                if (round == 5) {
+                    assert_int_equal(qcbmi_bitset_set(&p.set, 0, p.n, NULL), 0);
+                    memset(p.naive, 1, (size_t)p.n);
+                }
+                assert_int_equal(qcbmi_bitset_or(&was.set, &p.set, NULL), 0);
+                memcpy(was.naive, p.naive, (size_t)p.n);
+                p.n += more[k];
+                p.naive = realloc(p.naive, (size_t)p.n + 1);
+                assert_non_null(p.naive);
+                memset(p.naive + sizes[i], 0, (size_t)more[k]);
+                assert_int_equal(qcbmi_bitset_extend(&p.set, p.n, NULL), 0);
+                check_all(&p);
+                check_outside(&p, &was);
+                do_something(&p, &seed);
+                check_outside(&p, &was);
+                check_some(&p, &seed);
+                pair_free(&was);
+                pair_free(&p);
+            }
 }
 
 /* Chunks with few bits are lists, up to some number of them: bits come and go around it. */
@@ -475,6 +525,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_operations_equal_an_array_of_bool),
+        cmocka_unit_test(a_set_that_gets_longer_has_nothing_new),
         cmocka_unit_test(few_bits_equal_an_array_of_bool),
         cmocka_unit_test(ranges_at_every_edge),
         cmocka_unit_test(uniform_chunks_take_no_memory),
