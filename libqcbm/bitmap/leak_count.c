@@ -25,7 +25,6 @@
 struct count {
     struct qcbmi_lost_clues *clues;
     struct qcbmi_image *img;
-    const struct qcbmi_l2_named *named; /* NULL: the tables are read */
     const struct q2_geometry *g;
     struct qcbmi_loose_snapshots snapshots;
     struct qcbmi_stored_counts disk;
@@ -179,36 +178,9 @@ static int take_ref(void *opaque, const struct qcbmi_ref *ref)
     return refer(c, ref->offset, ref->len, 1);
 }
 
-static int refer_to_set(struct count *c, const struct qcbmi_bitset *set)
-{
-    unsigned cb = c->g->cluster_bits;
-    uint64_t end = 0;
-    int ret = 0;
-
-    for (uint64_t k; ret == 0 && (k = qcbmi_bitset_next_set(set, end)) < set->n_bits;) {
-        end = qcbmi_bitset_next_clear(set, k);
-        ret = refer(c, k << cb, ((end - k - 1) << cb) + 1, 1);
-    }
-    return ret;
-}
-
-/* One reference to each cluster, however many there are: without snapshots a cluster that has any does not leak. */
-static int take_named(struct count *c, const struct qcbmi_ref *l1)
-{
-    int ret = take_ref(c, l1);
-
-    if (ret == 0)
-        ret = refer_to_set(c, &c->named->tables);
-    return ret < 0 ? ret : refer_to_set(c, &c->named->data);
-}
-
 /* All tables at once, instead of the first. */
 static int take_state(void *opaque, const struct qcbmi_ref *l1)
 {
-    struct count *c = opaque;
-
-    if (c->named)
-        return take_named(c, l1);
     return l1->owner.state == 0 ? sweep(opaque) : 0;
 }
 
@@ -341,21 +313,4 @@ int qcbmi_leaks_count(struct qcbmi_lost_clues *clues, uint64_t memory, struct qc
     if (ret == 0 && c.exhausted)
         ret = qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "tables refer to the same bytes over and over");
     return ret;
-}
-
-int qcbmi_leaks_none(const struct qcbmi_lost_clues *clues, const struct qcbmi_l2_named *named, uint64_t memory,
-                     bool *none, struct qcbm_error *err)
-{
-    struct qcbmi_leaks leaks = { 0 };
-    struct qcbmi_lost_clues own = { clues->img, clues->bitmaps, clues->holes, &leaks, false };
-    struct count c = { .clues = &own, .img = own.img, .g = &own.img->g, .memory = memory, .err = err, .named = named };
-    int ret;
-
-    *none = false;
-    if (!named->known)
-        return 0;
-    ret = count_all(&c);
-    *none = ret == 0 && !c.exhausted && leaks.n_leaked == 0;
-    qcbmi_leaks_free(&leaks);
-    return ret == QCBM_E_NOMEM ? ret : 0; /* anything else is told by who counts */
 }

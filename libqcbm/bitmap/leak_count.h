@@ -5,17 +5,11 @@
 
 #include "base/progress.h"
 #include "bitmap/lost_tables.h"
-#include "image/l2_named.h"
 
 /* One pass over all tables and refcounts, or more if counting would take more than @memory bytes. @clues begins with the
  * image and its bitmaps, holes and leaks are filled in; the leaks are to be freed on failure too.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED; and where leaks cannot be told QCBM_E_CORRUPT or QCBM_E_LIMIT. */
 int qcbmi_leaks_count(struct qcbmi_lost_clues *clues, uint64_t memory, struct qcbmi_progress *progress,
                       struct qcbm_error *err);
-
-/* *@none: qcbmi_leaks_count() would find no leak; told without reading the L2 tables, by what they are known to name. False
- * where that is not enough to tell. Of @clues the image and its bitmaps, and holes. Returns 0, QCBM_E_NOMEM. */
-int qcbmi_leaks_none(const struct qcbmi_lost_clues *clues, const struct qcbmi_l2_named *named, uint64_t memory,
-                     bool *none, struct qcbm_error *err);
 
 #endif

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "format/q2_refcount.h"
 
+#include <string.h>
+
 #include "base/bytes.h"
 
 uint64_t q2_refcount_max(uint32_t order)
@@ -43,6 +45,51 @@ uint64_t q2_refcount_run_end(const uint8_t *block, uint64_t i, uint64_t n, uint3
     while (k < n && q2_refcount_get(block, k, order) == value)
         k++;
     return k;
+}
+
+/* Four numbers of 16 bits, in the order of memory: which of them are not 0? */
+static uint64_t used_of_four(const uint8_t *at)
+{
+    const uint64_t low = UINT64_C(0x7fff7fff7fff7fff);
+    uint64_t word = le64_load(at), tops = (word | ((word & low) + low)) & ~low;
+
+    return (tops >> 15) * UINT64_C(0x0001000200040008) >> 48 & 15; /* no two of the products meet */
+}
+
+/* QEMU's width, by which most blocks are. Nearly always all are in use, or none. */
+static uint64_t used_of_16_bits(const uint8_t *block)
+{
+    uint16_t zeros = 0;
+    uint64_t bits = 0;
+
+    for (unsigned i = 0; i < 64; i++) {
+        uint16_t value; /* the order of its bytes does not matter */
+
+        memcpy(&value, block + 2 * i, sizeof(value));
+        zeros = (uint16_t)(zeros + (value == 0));
+    }
+    if (zeros == 0 || zeros == 64)
+        return zeros ? 0 : UINT64_MAX;
+    for (unsigned i = 0; i < 64; i += 4)
+        bits |= used_of_four(block + 2 * i) << i;
+    return bits;
+}
+
+static uint64_t used_of_64(const uint8_t *block, uint32_t order)
+{
+    uint64_t bits = 0;
+
+    if (order == 4)
+        return used_of_16_bits(block);
+    for (unsigned i = 0; i < 64; i++)
+        bits |= (uint64_t)(q2_refcount_get(block, i, order) != 0) << i;
+    return bits;
+}
+
+void q2_refcount_used(const uint8_t *block, uint64_t n, uint32_t order, uint64_t *bits)
+{
+    for (uint64_t i = 0; i < n; i += 64)
+        bits[i / 64] = used_of_64(block + (i << order >> 3), order);
 }
 
 void q2_refcount_set(uint8_t *block, uint64_t index, uint32_t order, uint64_t value)

@@ -115,5 +115,6 @@ void qcbmi_l2_named_free(struct qcbmi_l2_named *named)
 {
     qcbmi_bitset_free(&named->tables);
     qcbmi_bitset_free(&named->data);
-    named->known = false;
+    qcbmi_bitset_free(&named->used);
+    named->known = named->counted = false;
 }

@@ -12,7 +12,7 @@
 #include "image/image.h"
 
 #define QCBMI_L2_NAMED_MAX                                                                                             \
-    (UINT64_C(1) << 27) /* clusters of a file that are kept: 16 MiB at most, for all sets of a job */
+    (UINT64_C(1) << 27) /* clusters of files that are kept for a job: of what they are, 16 MiB at most each */
 
 /* Runs of clusters that a few tables name: the part of one thread. Zeros: none. */
 struct qcbmi_l2_runs_found {
@@ -35,6 +35,8 @@ void qcbmi_l2_found_free(struct qcbmi_l2_runs_found *from);
 struct qcbmi_l2_named {
     bool known; /* the sets are complete, and all that is in them is sound. Otherwise they say nothing */
     struct qcbmi_bitset tables, data; /* clusters of the file: active L2 tables, and what they name */
+    bool counted;             /* somebody has read the refcounts, too, and there are none behind the file: then */
+    struct qcbmi_bitset used; /* clusters with a refcount */
 };
 
 /* Empty sets for an image that can have them: without snapshots and data file, nobody writes to it, and its clusters are no

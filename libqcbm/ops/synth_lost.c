@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bitmap/leak_count.h"
+#include "bitmap/leak_none.h"
 #include "ops/synth.h"
 
 #define MEMORY (UINT64_C(64) << 20) /* for counting references; with more to count the tables are read again */
@@ -27,8 +28,7 @@ static void put_into_words(const struct qcbmi_lost_clues *clues, const struct qc
 }
 
 /* What others write meanwhile tells nothing: an image that is shared is not looked at. */
-static int look(const struct qcbm_image *handle, const struct qcbmi_l2_named *named, struct lost *out,
-                struct qcbm_error *err)
+static int look(const struct qcbm_image *handle, struct qcbmi_l2_named *named, struct lost *out, struct qcbm_error *err)
 {
     struct qcbmi_holes holes;
     struct qcbmi_leaks leaks = { 0 };
@@ -41,7 +41,7 @@ static int look(const struct qcbm_image *handle, const struct qcbmi_l2_named *na
     if (handle->image->open_flags & QCBM_OPEN_FORCE_SHARE)
         return 0;
     qcbmi_holes_init(&holes, &handle->image->io);
-    ret = qcbmi_leaks_none(&clues, named, MEMORY, &none, &why);
+    ret = qcbmi_leaks_none(&clues, named, &none, &why);
     if (ret == 0 && !none)
         ret = qcbmi_leaks_count(&clues, MEMORY, NULL, &why);
     if (ret == 0)
@@ -61,7 +61,7 @@ static int look(const struct qcbm_image *handle, const struct qcbmi_l2_named *na
 /* The clusters of bitmaps count; those of a layer below are not known yet. */
 static int look_at_layer(struct synth *s, const struct qcbmi_layer *l, struct lost *out, struct qcbm_error *err)
 {
-    const struct qcbmi_l2_named *named = &s->named[l - s->chain.layers];
+    struct qcbmi_l2_named *named = &s->named[l - s->chain.layers];
     struct qcbm_image handle = { .image = l->img };
     int ret;
 

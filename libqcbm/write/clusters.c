@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
-#include "io/holes.h"
+#include "image/used_clusters.h"
 
 void qcbmi_alloc_free(struct qcbmi_alloc *a)
 {
@@ -36,77 +36,44 @@ static int check_unused(const struct qcbmi_owners *o, uint64_t first, uint64_t e
     return 0;
 }
 
-/* Are the four numbers of 16 bits at @at all zero, or none of them? */
-static bool four_are(const uint8_t *at, bool zero)
+/* Who uses a cluster that the refcounts call free? The first is told. */
+static int check_free(const struct qcbmi_alloc *a, const struct qcbmi_owners *o, struct qcbm_error *err)
 {
-    const uint64_t ones = UINT64_C(0x0001000100010001);
-    uint64_t word = le64_load(at); /* in which order their bytes are does not matter */
+    const struct qcbmi_bitset *sets[] = { &o->meta, &o->l2, &o->data };
+    uint64_t hit = o->n_clusters, end;
 
-    return zero ? word == 0 : ((word - ones) & ~word & ones << 15) == 0;
-}
+    for (int i = 0; i < 3; i++) {
+        uint64_t first = qcbmi_bitset_first_outside(sets[i], &a->busy);
 
-/* End of the run from entry @i on whose refcounts are all zero, or all not. 16 bits, QEMU's width, go without a call. */
-static uint64_t run_end(const uint8_t *block, uint64_t i, uint64_t n, uint32_t order, bool *zero)
-{
-    *zero = q2_refcount_get(block, i++, order) == 0;
-    if (order == 4) {
-        while (n - i >= 4 && four_are(block + 2 * i, *zero))
-            i += 4;
-        while (i < n && ((block[2 * i] | block[2 * i + 1]) == 0) == *zero)
-            i++;
-    } else
-        while (i < n && (q2_refcount_get(block, i, order) == 0) == *zero)
-            i++;
-    return i;
-}
-
-/* One refcount block: clusters from @base on. Runs of zeros are checked, the rest is busy. */
-static int learn_block(struct qcbmi_alloc *a, const struct qcbmi_owners *o, const uint8_t *block, uint64_t base,
-                       struct qcbm_error *err)
-{
-    uint64_t n = u64_min(a->img->g.refblock_entries, a->busy.n_bits - base);
-    int ret = 0;
-
-    for (uint64_t i = 0, k; ret == 0 && i < n; i = k) {
-        bool zero;
-
-        k = run_end(block, i, n, a->img->g.refcount_order, &zero);
-        ret = zero ? check_unused(o, base + i, base + k, err) : qcbmi_bitset_set(&a->busy, base + i, base + k, err);
+        hit = first < sets[i]->n_bits ? u64_min(hit, first) : hit;
     }
-    return ret;
+    if (hit == o->n_clusters)
+        return 0;
+    end = u64_min(qcbmi_bitset_next_set(&a->busy, hit), align_up(hit + 1, a->img->g.refblock_entries));
+    return check_unused(o, hit, end, err);
 }
 
 /* Here the stored refcounts are trusted: what they call free is free unless the scan of owners differs, and then nothing
  * is planned. For an image whose refcounts are damaged the owners alone would have to say it. */
-static int learn_free(struct qcbmi_alloc *a, const struct qcbmi_owners *o, struct qcbm_error *err)
+static int learn_free(struct qcbmi_alloc *a, struct qcbmi_owners *o, uint64_t n_bits, struct qcbm_error *err)
 {
-    uint64_t per = a->img->g.refblock_entries, cs = a->img->g.cluster_size;
-    uint8_t *block = qcbmi_alloc_array(cs, 1, err);
-    struct qcbmi_holes holes;
-    int ret = block ? 0 : QCBM_E_NOMEM;
+    struct qcbmi_used_job read = { a->img, a->refs.table, a->refs.n_table, "refcount block", &a->busy, false };
+    int ret;
 
-    qcbmi_holes_init(&holes, &a->img->io);
-    for (uint64_t i = 0; ret == 0 && i < a->refs.n_table && i * per < a->busy.n_bits; i++) {
-        if (!a->refs.table[i]) {
-            ret = check_unused(o, i * per, (i + 1) * per, err);
-            continue;
-        }
-        if (qcbmi_holes_cover(&holes, a->refs.table[i], cs)) {
-            ret = check_unused(o, i * per, (i + 1) * per, err);
-            continue;
-        }
-        ret = qcbmi_io_read_slack(&a->img->io, a->refs.table[i], block, cs, cs, "refcount block", err);
+    if (o->counted) {
+        a->busy = o->used;
+        o->used = (struct qcbmi_bitset){ 0 };
+        o->counted = false;
+        ret = qcbmi_bitset_extend(&a->busy, n_bits, err);
+    } else {
+        ret = qcbmi_bitset_init(&a->busy, n_bits, err);
         if (ret == 0)
-            ret = learn_block(a, o, block, i * per, err);
+            ret = qcbmi_used_read(&read, err);
     }
-    if (ret == 0)
-        ret = check_unused(o, a->refs.n_table * per, UINT64_MAX, err);
-    qcbmi_holes_free(&holes);
-    free(block);
-    return ret;
+    return ret < 0 ? ret : check_free(a, o, err);
 }
 
-int qcbmi_alloc_begin(struct qcbmi_alloc *a, const struct qcbmi_owners *owners, uint64_t want, struct qcbm_error *err)
+int qcbmi_alloc_begin(struct qcbmi_alloc *a, struct qcbmi_owners *owners, uint64_t want, struct qcbm_error *err)
 {
     int ret;
 
@@ -114,11 +81,11 @@ int qcbmi_alloc_begin(struct qcbmi_alloc *a, const struct qcbmi_owners *owners, 
     ret = qcbmi_refcounts_init(&a->refs, a->img, err);
     /* Room for what is asked, for refcount blocks of the narrowest coverage (64 entries), and for a table. */
     if (ret == 0)
-        ret = qcbmi_bitset_init(&a->busy,
-                                owners->n_clusters + 2 * want + want / 32 +
-                                    4 * (Q2_MAX_REFTABLE_BYTES >> a->img->g.cluster_bits) + 65536,
-                                err);
-    return ret < 0 ? ret : learn_free(a, owners, err);
+        ret = learn_free(a, owners,
+                         owners->n_clusters + 2 * want + want / 32 +
+                             4 * (Q2_MAX_REFTABLE_BYTES >> a->img->g.cluster_bits) + 65536,
+                         err);
+    return ret;
 }
 
 static int take(struct qcbmi_alloc *a, uint64_t first, uint64_t n, struct qcbm_error *err)

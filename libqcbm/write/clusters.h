@@ -20,8 +20,9 @@ struct qcbmi_alloc {
 };
 
 /* Learn what is free: refcount 0 and not in @owners (complete with guest data). A cluster that is used and has refcount
- * 0 is damage, QCBM_E_UNSAFE. At most @want clusters will be asked for. Free it on failure too. */
-int qcbmi_alloc_begin(struct qcbmi_alloc *a, const struct qcbmi_owners *owners, uint64_t want, struct qcbm_error *err);
+ * 0 is damage, QCBM_E_UNSAFE. At most @want clusters will be asked for. What @owners know of refcounts is given up. Free it
+ * on failure too. */
+int qcbmi_alloc_begin(struct qcbmi_alloc *a, struct qcbmi_owners *owners, uint64_t want, struct qcbm_error *err);
 void qcbmi_alloc_free(struct qcbmi_alloc *a); /* fine on a zeroed struct */
 
 /* Take @n clusters in a row, the lowest that are free; *@offset is where they start in the file. */

@@ -21,6 +21,7 @@ void qcbmi_owners_free(struct qcbmi_owners *o)
     qcbmi_bitset_free(&o->meta);
     qcbmi_bitset_free(&o->l2);
     qcbmi_bitset_free(&o->data);
+    qcbmi_bitset_free(&o->used);
 }
 
 /* Strictly: behind a cut QEMU reads zeros, and a file that grows would make these zeros the truth. */
@@ -422,6 +423,9 @@ bool qcbmi_owners_know_data(struct qcbmi_owners *o, struct qcbmi_l2_named *named
     qcbmi_bitset_free(&o->data);
     o->data = *data;
     *data = (struct qcbmi_bitset){ 0 };
+    o->counted = named->counted;
+    o->used = named->used;
+    named->used = (struct qcbmi_bitset){ 0 };
     qcbmi_l2_named_free(named);
     return true;
 }

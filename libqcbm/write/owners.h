@@ -18,6 +18,8 @@ struct qcbmi_owners {
     struct qcbmi_bitset meta; /* all metadata but L2 tables */
     struct qcbmi_bitset l2;   /* L2 tables, of the active state and of snapshots */
     struct qcbmi_bitset data; /* guest data; only after qcbmi_owners_scan_data() */
+    bool counted;             /* the refcounts have been read already, and there are none behind the file: then */
+    struct qcbmi_bitset used; /* clusters with a refcount */
 };
 
 /* Note header, L1, refcount table and blocks, snapshot table, LUKS area, the L1 and L2 tables of all states.
@@ -40,7 +42,8 @@ uint64_t qcbmi_owners_data_cost(const struct qcbmi_owners *o);
  * NULL. */
 int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbmi_progress *progress, struct qcbm_error *err);
 
-/* The same without reading, if @named, which was read in the same state of the image, tells it: then it is given up. False,
+/* The same without reading, if @named, which was read in the same state of the image, tells it: then it is given up, and
+ * what it knows of the refcounts is known here. False,
  * and nothing has changed, where it does not, or where one of its clusters is metadata, too: then the scan must tell. */
 bool qcbmi_owners_know_data(struct qcbmi_owners *o, struct qcbmi_l2_named *named);
 

@@ -38,6 +38,8 @@ check_cure: interop/cures.py
 check_overwritten: interop/check.py
 leaks: interop/lost_tables.py
 leak_count: interop/lost_tables.py
+leak_none: l2_named interop/lost_tables.py
+used_clusters: l2_named clusters
 table_sweep: check interop/check.py
 stored_counts: check interop/check.py
 check_lost: interop/lost_tables.py

@@ -3,10 +3,10 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
-#include "bitmap/leak_count.h"
+#include "bitmap/leak_none.h"
 #include "format/q2_l1l2.h"
 #include "ops/allocation.h"
-#include "write/owners.h"
+#include "write/clusters.h"
 
 struct named {
     struct qcbm_image *img;
@@ -40,7 +40,7 @@ static bool has_no_leak(struct named *t)
     bool none;
 
     qcbmi_holes_init(&holes, &t->img->image->io);
-    assert_int_equal(qcbmi_leaks_none(&clues, &t->n, MIB(1), &none, NULL), 0);
+    assert_int_equal(qcbmi_leaks_none(&clues, &t->n, &none, NULL), 0);
     qcbmi_holes_free(&holes);
     return none;
 }
@@ -204,6 +204,121 @@ static void a_cluster_without_a_reference_is_a_leak(void **state)
     end(&t);
 }
 
+/* ---- refcounts ---- */
+
+/* One whose image has clusters in use, free ones and leaked ones; then with the refcount of each width. */
+static void refcounts_are_taken_over_as_they_are_read(void **state)
+{
+    (void)state;
+    for (unsigned order = 0; order <= 6; order++) {
+        struct build_options opt = { .size = KIB(512), .cluster_bits = 12, .refcount_bits = 1u << order };
+        struct qcbmi_owners known = { 0 }, read = { 0 };
+        struct qcbmi_alloc a = { 0 }, b = { 0 };
+        struct qcbm_error err = { 0 };
+        struct image_builder image;
+        struct named t;
+        uint64_t free_ones;
+
+        build_start(&image, &opt);
+        build_data(&image, 0);
+        free_ones = build_clusters(&image, 7);
+        build_data(&image, KIB(64));
+        build_clusters(&image, 3);
+        build_finish(&image);
+        build_set_refcount(&image, free_ones + 4096, 0);
+        build_set_refcount(&image, free_ones + 5 * 4096, 0);
+        read_named(&t, &image, 0, 1000);
+        assert_false(has_no_leak(&t));
+        assert_true(t.n.counted);
+        assert_int_equal(t.n.used.n_bits, image.len / 4096);
+        for (uint64_t k = 0; k < image.len / 4096; k++)
+            assert_int_equal(qcbmi_bitset_get(&t.n.used, k), build_get_refcount(&image, k * 4096) != 0);
+        assert_ok(qcbmi_owners_scan_metadata(t.img->image, &known, &err), &err);
+        assert_ok(qcbmi_owners_scan_metadata(t.img->image, &read, &err), &err);
+        assert_ok(qcbmi_owners_scan_data(&read, NULL, &err), &err);
+        assert_true(qcbmi_owners_know_data(&known, &t.n));
+        assert_true(known.counted);
+        assert_ok(qcbmi_alloc_begin(&a, &known, 5, &err), &err);
+        assert_ok(qcbmi_alloc_begin(&b, &read, 5, &err), &err);
+        assert_int_equal(a.busy.n_bits, b.busy.n_bits);
+        assert_int_equal(qcbmi_bitset_first_outside(&a.busy, &b.busy), b.busy.n_bits);
+        assert_int_equal(qcbmi_bitset_first_outside(&b.busy, &a.busy), b.busy.n_bits);
+        assert_int_equal(qcbmi_bitset_count(&a.busy), image.len / 4096 - 2);
+        qcbmi_alloc_free(&a);
+        qcbmi_alloc_free(&b);
+        qcbmi_owners_free(&known);
+        qcbmi_owners_free(&read);
+        end(&t);
+        build_free(&image);
+    }
+}
+
+/* What would be called free is in use: known refcounts are judged as those that are read. */
+static void a_known_refcount_of_0_blocks_writing(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct qcbmi_owners o = { 0 };
+    struct qcbmi_alloc a = { 0 };
+    struct qcbm_error err = { 0 };
+    struct named t;
+    uint64_t data;
+
+    build_start(b, &kinds[V3]);
+    build_data(b, 0);
+    data = build_data(b, KIB(64));
+    build_finish(b);
+    build_set_refcount(b, data, 0);
+    read_named(&t, b, 0, 1000);
+    assert_true(has_no_leak(&t));
+    assert_ok(qcbmi_owners_scan_metadata(t.img->image, &o, &err), &err);
+    assert_true(qcbmi_owners_know_data(&o, &t.n));
+    assert_failure(qcbmi_alloc_begin(&a, &o, 1, &err), &err, QCBM_E_UNSAFE, data,
+                   "used as guest data but has refcount 0");
+    qcbmi_alloc_free(&a);
+    qcbmi_owners_free(&o);
+    end(&t);
+}
+
+/* A refcount behind the end of the file, a block for what is all behind it, a block that two entries name, and one that
+ * cannot be read: nothing is known, and who counts must tell. */
+static void refcounts_that_are_not_plain_are_not_known(void **state)
+{
+    enum { BEHIND, BLOCK_BEHIND, TWICE, RESERVED, FOREIGN, N };
+
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        struct build_options opt = { .size = KIB(512), .cluster_bits = 12, .refcount_bits = 64 }; /* 512 a block */
+        struct image_builder b;
+        struct named t;
+
+        build_start(&b, &opt);
+        build_data(&b, 0);
+        build_finish(&b);
+        read_named(&t, &b, 0, 1000);
+        assert_true(has_no_leak(&t) && t.n.counted);
+        end(&t);
+        if (i == BEHIND)
+            be64_store(b.bytes + b.refblock + 8 * (b.len / 4096), 1);
+        else if (i == BLOCK_BEHIND)
+            be64_store(b.bytes + b.reftable + 8, b.len - 4096);
+        else if (i == TWICE)
+            be64_store(b.bytes + b.reftable + 8, b.refblock);
+        else if (i == RESERVED)
+            be64_store(b.bytes + b.reftable, b.refblock + 1);
+        else
+            be64_store(b.bytes + b.reftable, b.len);
+        if (i == TWICE) /* of which both are wanted */
+            build_resize(&b, 600 * 4096);
+        read_named(&t, &b, 0, 1000);
+        assert_false(has_no_leak(&t));
+        assert_false(t.n.counted);
+        assert_null(t.n.used.chunks);
+        assert_true(t.n.known);
+        end(&t);
+        build_free(&b);
+    }
+}
+
 /* ---- owners ---- */
 
 /* Data that lies in metadata, or tables that are others by now: the scan must tell. */
@@ -239,6 +354,9 @@ int main(void)
         image_test(only_a_plain_image_has_them),
         image_test(with_a_snapshot_nothing_is_known),
         image_test(a_cluster_without_a_reference_is_a_leak),
+        cmocka_unit_test(refcounts_are_taken_over_as_they_are_read),
+        image_test(a_known_refcount_of_0_blocks_writing),
+        cmocka_unit_test(refcounts_that_are_not_plain_are_not_known),
         image_test(owners_take_nothing_that_does_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,6 +121,31 @@ static void runs_end_where_the_value_does(void **state)
     }
 }
 
+/* Blocks all in use, none, and with any mixture of numbers, each of whose bits counts. */
+static void a_bit_tells_which_are_not_0(void **state)
+{
+    (void)state;
+    for (uint32_t order = 0; order <= 6; order++) {
+        uint64_t n = BLOCK * 8 >> order, max = q2_refcount_max(order), seed = 50 + order, bits[BLOCK * 8 / 64];
+        uint8_t *block = exact_copy((uint8_t[BLOCK]){ 0 }, BLOCK);
+
+        for (int round = 0; round < 300; round++) {
+            for (uint64_t i = 0; i < n; i++) {
+                uint64_t value = UINT64_C(1) << next_random(&seed) % (UINT64_C(1) << order);
+
+                value = round % 3 ? value : next_random(&seed) & max;
+                if (i >= (uint64_t)round * 7 && next_random(&seed) % 32 < (uint64_t)round % 33)
+                    value = 0;
+                q2_refcount_set(block, i, order, value);
+            }
+            q2_refcount_used(block, n, order, bits);
+            for (uint64_t i = 0; i < n; i++)
+                assert_int_equal(bits[i / 64] >> i % 64 & 1, q2_refcount_get(block, i, order) != 0);
+        }
+        free(block);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +154,7 @@ int main(void)
         cmocka_unit_test(packing_of_each_width),
         cmocka_unit_test(set_leaves_the_neighbours_alone),
         cmocka_unit_test(runs_end_where_the_value_does),
+        cmocka_unit_test(a_bit_tells_which_are_not_0),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
