@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/bits.h"
 #include "base/checked.h"
 #include "base/page.h"
 #include "base/progress.h"
@@ -296,7 +297,7 @@ static void count_bytes(struct tally *t, uint64_t first, uint64_t end, const uin
     uint64_t i;
 
     for (i = 0; first + 64 * (i + 1) <= end; i++)
-        t->dirty += (uint64_t)__builtin_popcountll(be64_load(bytes + 8 * i));
+        t->dirty += u64_count(be64_load(bytes + 8 * i));
     for (uint64_t bit = 64 * i; first + bit < end; bit++)
         t->dirty += bytes[bit / 8] >> (bit % 8) & 1;
     if (end == t->n_bits)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/bits.h"
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/error.h"
@@ -106,15 +107,6 @@ static void put_bits(uint8_t *chunk, uint32_t lo, uint32_t hi, bool value)
     put_byte(chunk + last, tail_mask(hi), value);
 }
 
-/* By pairs, fours and bytes: what the compiler calls for processors without such an instruction is slower. */
-static uint32_t count_word(uint64_t word)
-{
-    word -= word >> 1 & UINT64_C(0x5555555555555555);
-    word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
-    word = (word + (word >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-    return (uint32_t)(word * UINT64_C(0x0101010101010101) >> 56);
-}
-
 static uint32_t count_bytes(const uint8_t *p, size_t len)
 {
     uint32_t n = 0;
@@ -122,7 +114,7 @@ static uint32_t count_bytes(const uint8_t *p, size_t len)
 
     for (; len >= sizeof(word); p += sizeof(word), len -= sizeof(word)) {
         memcpy(&word, p, sizeof(word));
-        n += count_word(word);
+        n += u64_count(word);
     }
     for (; len; p++, len--)
         n += (uint32_t)__builtin_popcount(*p);

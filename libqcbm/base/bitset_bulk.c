@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/bits.h"
 #include "base/bitset_chunk.h"
 #include "base/bytes.h"
 
@@ -99,7 +100,7 @@ static int or_part(struct qcbmi_bitset *set, uint64_t index, uint32_t lo, const 
     if (chunk == qcbmi_bitset_full)
         return 0;
     for (uint32_t i = 0; !is_mixed(chunk) && bits <= FEW && i < n; i += 64)
-        bits += (uint32_t)__builtin_popcountll(words[i / 64]);
+        bits += u64_count(words[i / 64]);
     if (!is_mixed(chunk) && bits <= FEW)
         return or_few(set, index * QCBMI_BITSET_CHUNK_BITS + lo, words, n, err);
     chunk = qcbmi_bitset_make_mixed(set, index, err);

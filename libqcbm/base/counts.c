@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/bits.h"
 #include "base/checked.h"
 #include "base/error.h"
 
@@ -307,7 +308,7 @@ static uint64_t ones_in_chunk(const struct qcbmi_counts *c, uint64_t k, uint32_t
     if (c->width[k] != BITS)
         return WIDTH_SWITCH(c->width[k], ones_in, c->chunks[k].at, lo, hi);
     for (uint32_t w = lo / 64; w <= (hi - 1) / 64; w++)
-        n += (uint64_t)__builtin_popcountll(bits_at(c, k, w) & word_mask(w, lo, hi));
+        n += u64_count(bits_at(c, k, w) & word_mask(w, lo, hi));
     return n;
 }
 

@@ -53,7 +53,8 @@ void q2_l2_scan_neon_standard(const struct q2_l2_scan *s, const uint8_t *entries
         bit = vshlq_n_u64(bit, 2);
     }
     *out = (struct q2_l2_masks){ .plain = bits(plain), .odd = bits(odd) };
-    q2_l2_scan_rest_standard(s, entries, whole, n, out);
+    if (whole < n)
+        q2_l2_scan_rest_standard(s, entries, whole, n, out);
 }
 
 void q2_l2_scan_neon_extended(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n, struct q2_l2_masks *out)
@@ -78,7 +79,8 @@ void q2_l2_scan_neon_extended(const struct q2_l2_scan *s, const uint8_t *entries
         bit = vshlq_n_u64(bit, 2);
     }
     *out = (struct q2_l2_masks){ bits(plain), bits(odd), bits(mixed), bits(some) };
-    q2_l2_scan_rest_extended(s, entries, whole, n, out);
+    if (whole < n)
+        q2_l2_scan_rest_extended(s, entries, whole, n, out);
 }
 #else
 typedef int q2_l2_scan_neon_is_empty; /* ISO C wants something in a file */

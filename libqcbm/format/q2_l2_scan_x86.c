@@ -72,7 +72,8 @@ AVX2 void q2_l2_scan_avx2_standard(const struct q2_l2_scan *s, const uint8_t *en
     }
     blank |= whole < 64 ? UINT64_MAX << whole : 0;
     *out = (struct q2_l2_masks){ .plain = plain, .odd = ~(plain | blank) };
-    q2_l2_scan_rest_standard(s, entries, whole, n, out);
+    if (whole < n)
+        q2_l2_scan_rest_standard(s, entries, whole, n, out);
 }
 
 AVX2 void q2_l2_scan_avx2_extended(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n,
@@ -97,7 +98,8 @@ AVX2 void q2_l2_scan_avx2_extended(const struct q2_l2_scan *s, const uint8_t *en
     }
     blank |= whole < 64 ? UINT64_MAX << whole : 0;
     *out = (struct q2_l2_masks){ sound & all, ~(blank | (sound & all)), sound & ~all, sound & ~all & ~none };
-    q2_l2_scan_rest_extended(s, entries, whole, n, out);
+    if (whole < n)
+        q2_l2_scan_rest_extended(s, entries, whole, n, out);
 }
 
 struct sse2_rules {
@@ -157,7 +159,8 @@ SSE2 void q2_l2_scan_sse2_standard(const struct q2_l2_scan *s, const uint8_t *en
     }
     blank |= whole < 64 ? UINT64_MAX << whole : 0;
     *out = (struct q2_l2_masks){ .plain = plain, .odd = ~(plain | blank) };
-    q2_l2_scan_rest_standard(s, entries, whole, n, out);
+    if (whole < n)
+        q2_l2_scan_rest_standard(s, entries, whole, n, out);
 }
 
 SSE2 void q2_l2_scan_sse2_extended(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n,
@@ -180,7 +183,8 @@ SSE2 void q2_l2_scan_sse2_extended(const struct q2_l2_scan *s, const uint8_t *en
     }
     blank |= whole < 64 ? UINT64_MAX << whole : 0;
     *out = (struct q2_l2_masks){ sound & all, ~(blank | (sound & all)), sound & ~all, sound & ~all & ~none };
-    q2_l2_scan_rest_extended(s, entries, whole, n, out);
+    if (whole < n)
+        q2_l2_scan_rest_extended(s, entries, whole, n, out);
 }
 #else
 typedef int q2_l2_scan_x86_is_empty; /* ISO C wants something in a file */

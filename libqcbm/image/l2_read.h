@@ -10,7 +10,8 @@
 #include "base/progress.h"
 #include "image/image.h"
 
-#define QCBMI_L2_PIECE (UINT64_C(1) << 20) /* bytes of neighbouring tables in one read; a larger table is read alone */
+/* Neighbouring tables in one read: bytes of which a few pieces stay in the near cache. A larger table is read alone. */
+#define QCBMI_L2_PIECE (UINT64_C(256) << 10)
 
 /* qcbmi_by_two_u64() puts them in order. */
 struct qcbmi_l2_ref {

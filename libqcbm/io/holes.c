@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/checked.h"
 #include "base/sort.h"
 
@@ -115,16 +116,23 @@ uint64_t qcbmi_holes_known(struct qcbmi_holes *h, uint64_t off)
     return off >= h->last_from && off < h->last_end && !h->is_data ? h->last_end : off;
 }
 
-/* The bytes of a hole are zeros, however long a hostile file pretends to be. */
+/* The bytes of a hole are zeros, however long a hostile file pretends to be. But the answer has the system walk over all
+ * data up to the next hole, so nobody is asked before zeros have been read. */
 int qcbmi_holes_read(struct qcbmi_holes *h, uint64_t off, void *buf, uint64_t len, bool *zeros, const char *what,
                      struct qcbm_error *err)
 {
     uint64_t inside = off < h->io->size ? u64_min(len, h->io->size - off) : 0;
 
+    int ret = 0;
+
     if (zeros)
-        *zeros = inside == 0 || qcbmi_holes_cover(h, off, inside);
+        *zeros = inside == 0 || (h->sparse && qcbmi_holes_cover(h, off, inside));
     if (zeros && *zeros)
         return 0;
     memset((uint8_t *)buf + inside, 0, (size_t)(len - inside));
-    return inside ? qcbmi_io_read(h->io, off, buf, inside, what, err) : 0;
+    if (inside)
+        ret = qcbmi_io_read(h->io, off, buf, inside, what, err);
+    if (ret == 0 && zeros && bytes_are_zero(buf, len))
+        h->sparse = *zeros = true;
+    return ret;
 }

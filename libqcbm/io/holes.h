@@ -17,6 +17,7 @@ struct qcbmi_holes {
     size_t hint;                  /* the extent that was found last */
     bool is_data;                 /* beyond what can be remembered, the answer that came last: */
     uint64_t last_from, last_end; /* [last_from, last_end) */
+    bool sparse;                  /* qcbmi_holes_read() has met zeros */
 };
 
 void qcbmi_holes_init(struct qcbmi_holes *h, struct qcbmi_io *io);
@@ -32,8 +33,8 @@ uint64_t qcbmi_holes_known(struct qcbmi_holes *h, uint64_t off);
  * but the last answer is remembered, and nothing that lies before @off is asked for. */
 bool qcbmi_holes_cover(struct qcbmi_holes *h, uint64_t off, uint64_t len);
 
-/* Read; what lies past the end of the file is zeros. *@zeros (may be NULL): all of it is, as qcbmi_holes_cover() says, and
- * nothing was read. */
+/* Read; what lies past the end of the file is zeros. *@zeros (may be NULL): all of it is, and maybe nothing was read, as it
+ * lies in a hole. */
 int qcbmi_holes_read(struct qcbmi_holes *h, uint64_t off, void *buf, uint64_t len, bool *zeros, const char *what,
                      struct qcbm_error *err);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/bits.h"
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/sort.h"
@@ -94,7 +95,7 @@ static void put_mixed(const struct mark *m, struct marks *to, uint64_t *bits, co
         uint32_t i = first + (uint32_t)__builtin_ctzll(rest);
         uint64_t word = be64_load(table + (size_t)i * 16 + 8);
 
-        n += (uint64_t)__builtin_popcountll(word); /* no subcluster has both bits */
+        n += u64_count(word); /* no subcluster has both bits */
         if (m->parts)
             put_parts(bits, i, (uint32_t)(word | word >> 32));
     }
@@ -112,7 +113,7 @@ static uint64_t put_odd(const struct mark *m, struct marks *to, uint64_t *bits, 
         uint32_t mask = entry_mask(m, to, ref, table, i, guest + i * cs);
 
         any |= (uint64_t)(mask != 0) << (i - first);
-        to->allocated += (uint64_t)__builtin_popcount(mask) * (cs / 32);
+        to->allocated += u64_count(mask) * (cs / 32);
         if (m->parts)
             put_parts(bits, i, mask);
     }
@@ -124,7 +125,7 @@ static void put_group(const struct mark *m, struct marks *to, uint64_t *bits, co
 {
     uint64_t odd = masks->odd & ~masks->mixed, any = masks->plain | masks->some;
 
-    to->allocated += (uint64_t)__builtin_popcountll(masks->plain) << m->img->g.cluster_bits;
+    to->allocated += (uint64_t)u64_count(masks->plain) << m->img->g.cluster_bits;
     if (masks->some)
         put_mixed(m, to, bits, table, first, masks);
     if (odd)

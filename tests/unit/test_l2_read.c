@@ -84,7 +84,7 @@ static void tables_are_read_in_file_order_in_large_pieces(void **state)
     static const struct {
         unsigned step; /* clusters from table to table */
         unsigned max_reads;
-    } cases[] = { { 1, 4 }, { 2, 4 }, { 16, 4 }, { 17, 4 }, { 20, 40 } };
+    } cases[] = { { 1, 1 }, { 2, 2 }, { 16, 10 }, { 17, 14 }, { 20, 40 } };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
