@@ -41,12 +41,13 @@ static const struct qcbmi_l2_ref *ref_at(const struct qcbmi_l2_job *job, size_t 
 static void choose(const struct reader *r, size_t first, struct piece *out)
 {
     uint64_t cs = r->img->g.cluster_size, start = ref_at(r->job, first)->offset, last = start;
+    uint64_t gap = r->job->exact ? 0 : READ_GAP;
     size_t k = first + 1;
 
     for (; k < r->job->n && is_aligned(start, cs); k++) {
         uint64_t offset = ref_at(r->job, k)->offset;
 
-        if (!is_aligned(offset, cs) || offset - last > cs + READ_GAP || offset - start + cs > QCBMI_L2_PIECE)
+        if (!is_aligned(offset, cs) || offset - last > cs + gap || offset - start + cs > QCBMI_L2_PIECE)
             break;
         last = offset;
     }

@@ -30,6 +30,7 @@ struct qcbmi_l2_job {
     const void *refs;   /* structs that begin with a struct qcbmi_l2_ref, sorted by offset */
     size_t n, stride;   /* how many, and the size of one */
     const char *what;   /* is read, for errors */
+    bool exact;         /* read nothing but these tables: small gaps between them are not read with them */
     size_t result_size; /* a result begins as zeros; 0: there is none, and the caller's thread looks, in file order */
     struct qcbmi_progress *progress; /* may be NULL */
     void *opaque;
