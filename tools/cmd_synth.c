@@ -18,6 +18,10 @@ static const struct opt synth_opts[] = {
             "bytes per bit, a power of 2 from 512 to 2G (default: the\ncluster size, within 4k and 64k)"),
     OPT_ROW(struct synth_args, "since", 0, OPT_STRING, since, "BASE",
             "changes against this image of the chain, not against\nthe backing file of OVERLAY"),
+    OPT_ROW(struct synth_args, "since-snapshot", 0, OPT_STRING, since_snapshot, "S",
+            "what changed since this internal snapshot of OVERLAY,\nnamed by id:ID, name:NAME, or one of both"),
+    OPT_ROW(struct synth_args, "snapshot", 0, OPT_STRING, snapshot, "S",
+            "up to this one, not up to now; with --into, --disabled\nor --dry-run"),
     OPT_ROW(struct synth_args, "like", 0, OPT_STRING, like, "BASE",
             "in place of NAME: a bitmap for each that records in this\nimage of the chain and that OVERLAY lacks"),
     OPT_ROW(struct synth_args, "into", 0, OPT_STRING, into, "IMAGE", "give the bitmap to this qcow2 image"),
@@ -122,6 +126,12 @@ static int check_usage(const struct cmd *cmd, const struct synth_args *args)
         return cmd_usage_error(cmd, "--replace and --merge exclude each other");
     if (args->like && (args->since || args->into || args->merge || args->disabled || args->granularity))
         return cmd_usage_error(cmd, "--like cannot be combined with --since, --into, --merge, --disabled or -g");
+    if (args->like && (args->since_snapshot || args->snapshot))
+        return cmd_usage_error(cmd, "--like cannot be combined with --since-snapshot or --snapshot");
+    if (args->since_snapshot && (args->since || args->dirty_tail))
+        return cmd_usage_error(cmd, "--since-snapshot cannot be combined with --since or --dirty-tail");
+    if (args->snapshot && !args->since_snapshot)
+        return cmd_usage_error(cmd, "--snapshot goes with --since-snapshot");
     if (args->like && (!args->common.path || args->name))
         return cmd_usage_error(cmd, "Expecting overlay, and with --like no bitmap name");
     if (!args->like && (!args->name || args->surplus))

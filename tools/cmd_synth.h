@@ -13,7 +13,7 @@ struct synth_args {
     struct common_args common;
     const char *name, *surplus;
     uint64_t granularity;
-    const char *since, *like, *into;
+    const char *since, *since_snapshot, *snapshot, *like, *into;
     bool disabled, replace, merge, dirty_tail;
 };
 COMMON_ARGS_FIRST(struct synth_args);

@@ -20,9 +20,19 @@ int synth_open(struct synth_job *job)
     return other && !job->into ? EXIT_FAILED : EXIT_DONE;
 }
 
-static unsigned synth_flags(const struct synth_args *args)
+/* What a dry run up to a snapshot plans for the image itself is the bitmap that it could have. */
+static bool is_disabled(const struct synth_job *job)
 {
-    return (args->disabled ? QCBM_SYNTH_DISABLED : 0) | (args->replace ? QCBM_SYNTH_REPLACE : 0) |
+    const struct synth_args *args = job->args;
+
+    return args->disabled || (args->snapshot && args->common.dry_run && !args->merge && !job->into);
+}
+
+static unsigned synth_flags(const struct synth_job *job)
+{
+    const struct synth_args *args = job->args;
+
+    return (is_disabled(job) ? QCBM_SYNTH_DISABLED : 0) | (args->replace ? QCBM_SYNTH_REPLACE : 0) |
            (args->merge ? QCBM_SYNTH_MERGE : 0) | (args->common.force ? QCBM_SYNTH_FORCE : 0) |
            (args->common.dry_run ? QCBM_SYNTH_ALLOW_DAMAGE : 0) |
            (args->common.force_share ? QCBM_SYNTH_FORCE_SHARE : 0) | (args->dirty_tail ? QCBM_SYNTH_DIRTY_TAIL : 0);
@@ -35,7 +45,7 @@ static void look_at_old(struct synth_job *job)
     struct qcbm_image_info image;
     struct qcbm_bitmap_info bitmap;
 
-    job->enabled = !job->args->disabled;
+    job->enabled = !is_disabled(job);
     qcbm_image_get_info(target, &image, sizeof image);
     for (uint32_t i = 0; job->args->merge && !job->merged && i < image.bitmap_count; i++) {
         qcbm_bitmap_get(target, i, &bitmap, sizeof bitmap);
@@ -71,11 +81,15 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
 
     options.granularity = granularity;
     options.since = job->since;
-    options.flags = synth_flags(job->args);
+    options.since_snapshot = job->args->since_snapshot;
+    options.snapshot = job->args->snapshot;
+    options.flags = synth_flags(job);
     options.progress = &progress;
     ret = qcbm_edit_synth(job->edit, job->overlay, name, &options, result, &err);
     progress_end(&job->progress, ret == 0);
     if (ret < 0) {
+        if (ret == QCBM_E_NOTFOUND && job->args->since_snapshot)
+            err.code = QCBM_E_ARG; /* which snapshots there are is told; which bitmaps is of no help */
         cmd_lib_error(&err, "Could not synthesise bitmap '%s' from '%s'", name, job->args->common.path);
         hint_at_way(job, name, &options, ret, result);
         return EXIT_FAILED;

@@ -3,11 +3,33 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd_synth.h"
 #include "colour.h"
 #include "qemu_text.h"
+
+/* "snapshot 1 'name'" from malloc(), or NULL. */
+static char *snapshot_text(const char *id, const char *name)
+{
+    char *text = NULL;
+
+    return asprintf(&text, "snapshot %s '%s'", id, name) < 0 ? NULL : text;
+}
+
+/* Of two states of one image. */
+static char *claim_of_snapshots(const struct qcbm_synth_summary *s, const char *old)
+{
+    char *from = snapshot_text(s->since_snapshot_id, s->since_snapshot_name);
+    char *to = s->snapshot_id ? snapshot_text(s->snapshot_id, s->snapshot_name) : strdup("now"), *text = NULL;
+
+    if (!from || !to || asprintf(&text, "differs between %s and %s%s", from, to, old) < 0)
+        text = NULL;
+    free(from);
+    free(to);
+    return text;
+}
 
 /* What OVERLAY is said to differ from; never more than can be known. */
 static const char *reference(const struct synth_job *job)
@@ -28,6 +50,8 @@ char *synth_claim(const struct synth_job *job)
     char *text = NULL;
     int ret;
 
+    if (job->summary.since_snapshot_id)
+        return claim_of_snapshots(&job->summary, old);
     if (job->summary.says_nothing)
         ret = asprintf(&text, "may differ from %s anywhere", reference(job));
     else
@@ -104,9 +128,23 @@ void synth_write_rest(const struct synth_job *job, struct json_writer *w)
         json_string(w, NULL, qcbm_synth_result_note(job->result, i));
 }
 
+static void write_snapshot(struct json_writer *w, const char *key, const char *id, const char *name)
+{
+    if (!id)
+        return;
+    json_begin_object(w, key);
+    json_string(w, "id", id);
+    json_string(w, "name", name);
+    json_end_object(w);
+}
+
 void synth_one_write(const struct synth_job *job, struct json_writer *w)
 {
+    const struct qcbm_synth_summary *s = &job->summary;
+
     json_string(w, "bitmap", job->args->name);
+    write_snapshot(w, "since-snapshot", s->since_snapshot_id, s->since_snapshot_name);
+    write_snapshot(w, "snapshot", s->snapshot_id, s->snapshot_name);
     synth_write_figures(&job->summary, w);
     synth_write_rest(job, w);
     json_end_array(w);

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * The scripts in tools/completion ask here, so that the tables of options are the only list of what there is. What kind of
- * word a value is shows in what --help calls it: a|b and small letters stand for themselves, FILE is one, NAME a bitmap.
+ * word a value is shows in what --help calls it: a|b and small letters stand for themselves, FILE is one, NAME a bitmap, S
+ * a snapshot.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -143,16 +144,40 @@ static bool is_plain(const char *name, size_t len)
     return len > 0 && strlen(name) == len && name[0] != '-' && is_harmless_text(name, len);
 }
 
-/* Of an image that may be anything: shut in as all that is only read, and silent. */
-static void give_bitmaps(const char *image, const char *current, const char *before)
+/* An image that may be anything: shut in as all that is only read, and silent. NULL: none. */
+static struct qcbm_image *look_into(const char *image)
 {
-    struct qcbm_image_info info;
     struct qcbm_image *img;
 
     if (!image)
-        return;
+        return NULL;
     cmd_shut_in(false, false, image, NULL);
-    if (qcbm_open(image, QCBM_OPEN_INFO | QCBM_OPEN_FORCE_SHARE | QCBM_OPEN_NO_LOCK, &img, NULL) < 0)
+    return qcbm_open(image, QCBM_OPEN_INFO | QCBM_OPEN_FORCE_SHARE | QCBM_OPEN_NO_LOCK, &img, NULL) < 0 ? NULL : img;
+}
+
+static void give_snapshots(const char *image, const char *current, const char *before)
+{
+    struct qcbm_image *img = look_into(image);
+    uint32_t n = 0;
+
+    if (img)
+        (void)qcbm_snapshots_load(img, &n, NULL); /* those before a bad one are there */
+    for (uint32_t i = 0; i < n; i++) {
+        struct qcbm_snapshot_info s;
+
+        qcbm_snapshot_get(img, i, &s, sizeof s);
+        if (is_plain(s.name, strlen(s.name)))
+            give(current, before, s.name, strlen(s.name), "snapshot");
+    }
+    qcbm_close(img);
+}
+
+static void give_bitmaps(const char *image, const char *current, const char *before)
+{
+    struct qcbm_image *img = look_into(image);
+    struct qcbm_image_info info;
+
+    if (!img)
         return;
     qcbm_image_get_info(img, &info, sizeof info);
     for (uint32_t i = 0; i < info.bitmap_count; i++) {
@@ -181,6 +206,8 @@ static void give_values(const struct line *line, const char *value, const char *
     puts("words");
     if (is_bitmap(value))
         give_bitmaps(line->source && strcmp(value, "SRC") == 0 ? line->source : line->image, current, before);
+    else if (strcmp(value, "S") == 0)
+        give_snapshots(line->image, current, before);
     else if (strcmp(value, "FMT") == 0)
         give_alternatives("qcow2|raw", current, before);
     else if (islower((unsigned char)value[0]))

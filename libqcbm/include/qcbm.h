@@ -140,10 +140,15 @@ struct qcbm_synth_options {
     const char *since;    /* path of the chain's image to compare against; NULL = the overlay's backing file */
     unsigned flags;
     const struct qcbm_progress *progress; /* in bytes of metadata; may be NULL */
+    /* An internal snapshot, "id:ID", "name:NAME", or either without a prefix where it fits one alone: what changed since then
+     * in the image itself, in place of what it has allocated. Not with @since, nor with QCBM_SYNTH_DIRTY_TAIL. */
+    const char *since_snapshot;
+    const char
+        *snapshot; /* changes up to this one, not up to now; then a bitmap of the image itself must be disabled */
 };
 #define QCBM_SYNTH_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL                                                            \
+        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL, NULL                                                \
     }
 
 struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() */
@@ -151,9 +156,12 @@ struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() *
 /* Write into @img a bitmap @name with a bit for each granule that @img changed: everything allocated in it (or in it and
  * the layers above options->since), in one commit as of qcbm_edit_commit(). Only @img is read, unless options->since or
  * DIRTY_TAIL ask for its chain. @options NULL = defaults. *@out (may be NULL) gets the figures, on success alone.
- * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (version 2, raw data file),
- * QCBM_E_UNSAFE (damaged entries, lost mapping tables, dirty or corrupt bit), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO,
- * QCBM_E_NOMEM, QCBM_E_NOSPACE, QCBM_E_LOCKED, QCBM_E_READONLY, QCBM_E_ABORTED. */
+ * With options->since_snapshot the granules in which two states of @img differ, in place of all that: read are two L1 tables,
+ * the L2 tables that differ, and refcounts of what is shared, which must be 2 at least.
+ * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (version 2, raw data file; snapshots
+ * with a data file), QCBM_E_NOTFOUND (no such snapshot), QCBM_E_UNSAFE (damaged entries, lost mapping tables, dirty or
+ * corrupt bit), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_NOSPACE,
+ * QCBM_E_LOCKED, QCBM_E_READONLY, QCBM_E_ABORTED. */
 QCBM_API int qcbm_synth(struct qcbm_image *img, const char *name, const struct qcbm_synth_options *options,
                         struct qcbm_synth_result **out, struct qcbm_error *err);
 
@@ -165,6 +173,9 @@ struct qcbm_synth_summary {
     bool says_nothing; /* all is dirty, whatever was changed: a raw data file, with QCBM_SYNTH_FORCE */
     bool enabled;      /* the bitmap records writes; merged into one that exists: as that one does */
     bool kept_bits;    /* a bitmap in use was replaced: what had been saved of it is dirty, too */
+    /* The snapshots that were compared, as the options name them; live until qcbm_synth_result_free(). NULL: none, and of the
+     * second, the active state */
+    const char *since_snapshot_id, *since_snapshot_name, *snapshot_id, *snapshot_name;
 };
 struct qcbm_synth_layer {
     const char *filename; /* live until qcbm_synth_result_free() */

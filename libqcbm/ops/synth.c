@@ -125,7 +125,7 @@ static void free_named(struct synth *s)
 static int mark_all(struct synth *s, struct qcbm_error *err)
 {
     struct qcbmi_progress progress = { .to = s->opt.progress };
-    int ret = begin_named(s, err);
+    int ret = 0;
 
     for (size_t i = 0; ret == 0 && s->opt.progress && i < s->n_scanned; i++) {
         uint64_t bytes;
@@ -145,6 +145,15 @@ static int mark_all(struct synth *s, struct qcbm_error *err)
         ret = qcbmi_synth_note(s->result, err,
                                "the image has no backing file: dirty is everything that it has allocated");
     return ret;
+}
+
+static int mark_dirty(struct synth *s, struct qcbm_error *err)
+{
+    int ret = begin_named(s, err);
+
+    if (ret < 0)
+        return ret;
+    return s->opt.since_snapshot ? qcbmi_synth_since_mark(s, err) : mark_all(s, err);
 }
 
 static int judge_damage(struct synth *s, struct qcbm_error *err)
@@ -168,7 +177,7 @@ static int judge_damage(struct synth *s, struct qcbm_error *err)
 static int check_fits(struct synth *s, struct qcbm_error *err)
 {
     uint64_t start, end, target = s->edit->img->g.sector_size_down;
-    bool own = s->edit->img == s->overlay;
+    bool own = s->edit->img == s->overlay && !s->opt.snapshot;
 
     if (!qcbmi_dirtymap_next(&s->map, own ? align_up(target, UINT64_C(1) << s->map.gran_bits) : target, &start, &end))
         return 0;
@@ -203,6 +212,8 @@ static int take_over(struct synth *s, const char *name, unsigned gran_bits, stru
     if (ret == 0)
         ret = b ? qcbmi_edit_copy_bits(s->edit, b, &map, err)
                 : qcbmi_dirtymap_init(&map, s->edit->img->g.sector_size_down, gran_bits, err);
+    if (ret == 0)
+        ret = qcbmi_synth_since_check_state(s, (b ? b->flags : flags) & Q2_BITMAP_AUTO, err);
     if (ret == 0)
         ret = qcbmi_dirtymap_merge(&map, &s->map, err);
     if (ret == 0 && !b)
@@ -270,11 +281,13 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
     if (ret == 0)
         ret = open_chain(s, err);
     if (ret == 0)
-        ret = q2_bitmap_size(s->overlay->g.size, gran_bits, s->overlay->g.cluster_size, &size, err);
+        ret = qcbmi_synth_since_open(s, err);
     if (ret == 0)
-        ret = qcbmi_dirtymap_init(&s->map, s->overlay->g.size, gran_bits, err);
+        ret = q2_bitmap_size(qcbmi_synth_map_size(s), gran_bits, s->overlay->g.cluster_size, &size, err);
     if (ret == 0)
-        ret = mark_all(s, err);
+        ret = qcbmi_dirtymap_init(&s->map, qcbmi_synth_map_size(s), gran_bits, err);
+    if (ret == 0)
+        ret = mark_dirty(s, err);
     if (ret == 0)
         ret = judge_damage(s, err);
     if (ret == 0)
@@ -303,7 +316,7 @@ static int read_options(const struct qcbm_synth_options *from, struct qcbm_synth
         return ret;
     if ((to->flags & QCBM_SYNTH_REPLACE) && (to->flags & QCBM_SYNTH_MERGE))
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "replace and merge exclude each other");
-    return 0;
+    return qcbmi_synth_since_check(to, err);
 }
 
 int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,
@@ -321,6 +334,7 @@ int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const ch
         return QCBM_E_NOMEM;
     ret = run(&s, name, err);
     free_named(&s);
+    qcbmi_synth_since_close(&s);
     qcbmi_dirtymap_free(&s.map);
     qcbmi_chain_close(&s.chain);
     if (ret == 0 && out)

@@ -6,6 +6,7 @@
 #include "bitmap/bitmap_edit.h"
 #include "image/chain.h"
 #include "image/l2_named.h"
+#include "image/snapshot_view.h"
 #include "image/tables.h"
 
 struct layer_figures {
@@ -19,6 +20,7 @@ struct qcbm_synth_result {
     size_t layer_capacity;
     char **notes;
     size_t note_capacity;
+    char *snapshot_strings[5]; /* what the summary points to; NULL behind the last */
 };
 
 /* One run of the job. */
@@ -27,10 +29,11 @@ struct synth {
     struct qcbm_image *handle; /* of the overlay */
     struct qcbmi_image *overlay;
     struct qcbm_synth_options opt;
-    struct qcbmi_chain chain;     /* the overlay alone, unless the job is about its chain */
-    size_t n_scanned;             /* layers from the top whose allocation counts */
-    struct qcbmi_dirtymap map;    /* of the overlay's size */
-    struct qcbmi_l2_named *named; /* of each of these layers: what its tables name */
+    struct qcbmi_chain chain;            /* the overlay alone, unless the job is about its chain */
+    size_t n_scanned;                    /* layers from the top whose allocation counts */
+    struct qcbmi_snapshot_view from, to; /* with opt.since_snapshot, opt.snapshot; else zeros */
+    struct qcbmi_dirtymap map;           /* of the overlay's size, or as synth_since.c has it */
+    struct qcbmi_l2_named *named;        /* of each of these layers: what its tables name */
     struct qcbmi_damage damage;
     struct qcbm_synth_result *result;
 };
@@ -47,6 +50,19 @@ int qcbmi_synth_note(struct qcbm_synth_result *r, struct qcbm_error *err, const 
 bool qcbmi_synth_is_live(const struct synth *s);
 int qcbmi_synth_note_sharing(struct synth *s, struct qcbm_error *err);
 int qcbmi_synth_note_replaced(struct synth *s, const char *name, struct qcbm_error *err);
+
+/* ---- synth_since.c: changes since an internal snapshot ---- */
+
+/* Do the options go together? */
+int qcbmi_synth_since_check(const struct qcbm_synth_options *opt, struct qcbm_error *err);
+/* May the bitmap be enabled, if it will be? */
+int qcbmi_synth_since_check_state(const struct synth *s, bool enabled, struct qcbm_error *err);
+/* Find the snapshots that the options name, if any. */
+int qcbmi_synth_since_open(struct synth *s, struct qcbm_error *err);
+void qcbmi_synth_since_close(struct synth *s);
+/* Guest bytes that the map is to have, of any job. */
+uint64_t qcbmi_synth_map_size(struct synth *s);
+int qcbmi_synth_since_mark(struct synth *s, struct qcbm_error *err);
 
 /* ---- synth_lost.c: lost mapping tables in the layers that count ---- */
 

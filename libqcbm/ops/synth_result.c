@@ -17,6 +17,8 @@ void qcbm_synth_result_free(struct qcbm_synth_result *r)
         free(r->layers[i].filename);
     for (uint32_t i = 0; i < r->sum.notes; i++)
         free(r->notes[i]);
+    for (char **string = r->snapshot_strings; *string; string++)
+        free(*string);
     free(r->layers);
     free(r->notes);
     free(r);

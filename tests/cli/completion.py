@@ -37,6 +37,8 @@ LINES = [
     ('qcbm info ima', 'qcbm info image.qcow2 '),
     ('qcbm undo image.qcow2 chan', 'qcbm undo image.qcow2 change.undo '),
     ('qcbm synth --since=ima', 'qcbm synth --since=image.qcow2 '),
+    ('qcbm synth --since-snapshot=wee', 'qcbm synth --since-snapshot=wee'),
+    ('qcbm synth image.qcow2 x --since-snapshot=wee', 'qcbm synth image.qcow2 x --since-snapshot=week-one '),
     ('qcbm convert x', 'qcbm convert x'),
     ('qcbm extents change.undo a', 'qcbm extents change.undo a'),
     ('qcbm frob', 'qcbm frob'),
@@ -62,6 +64,7 @@ def run(*argv):
 
 def prepare():
     run('qemu-img', 'create', '-q', '-f', 'qcow2', 'image.qcow2', '1M')
+    run('qemu-img', 'snapshot', '-c', 'week-one', 'image.qcow2')
     for name in 'before-update', 'monday:2', 'two words':
         run('qemu-img', 'bitmap', '--add', 'image.qcow2', name)
     run('qemu-img', 'create', '-q', '-f', 'qcow2', 'my disk.qcow2', '1M')

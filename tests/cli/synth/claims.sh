@@ -49,6 +49,17 @@ said "$backing, or was dirty in the bitmap before" 192 none --merge overlay.qcow
 qcbm synth -q --into other.qcow2 overlay.qcow2 old
 said "$backing of the overlay, or was dirty in the bitmap before" 128 none --merge --into other.qcow2 overlay.qcow2 old
 
+# two states of one image
+qemu-img create -q -f qcow2 states.qcow2 8M
+qemu-img snapshot -c one states.qcow2
+qemu-io -c 'write -q 1M 64k' states.qcow2
+qemu-img snapshot -c two states.qcow2
+qemu-io -c 'write -q 4M 64k' states.qcow2
+said "differs between snapshot 1 'one' and now" 128 none --since-snapshot one states.qcow2 new
+said "differs between snapshot 1 'one' and snapshot 2 'two'" 64 none --since-snapshot id:1 --snapshot two states.qcow2 new
+qemu-img resize -q states.qcow2 9M
+said "differs between snapshot 2 'two' and now" $((64 + 1024)) 'long at the beginning.*added is dirty' --since-snapshot two states.qcow2 new
+
 # a damaged layer is named, not the overlay above it
 l1=$(peek middle.qcow2 40 8)
 l2=$(($(peek middle.qcow2 "$l1" 8) & 0x00fffffffffffe00))
