@@ -895,6 +895,76 @@ struct qcbm_repair_result {
 QCBM_API int qcbm_repair(struct qcbm_image *img, const struct qcbm_repair_options *options,
                          struct qcbm_repair_result *out, size_t size, struct qcbm_error *err);
 
+/* ---- rescue ------------------------------------------------------------------------------------------------------ */
+
+/* How sure is it that the guest finds in the new image what it had there? */
+enum qcbm_rescue_certainty {
+    QCBM_RESCUE_UNKNOWN, /* nobody knows what was there; the new image shows the backing file, or zeros */
+    QCBM_RESCUE_LIKELY,  /* see .score and .code */
+    QCBM_RESCUE_PROVEN   /* tables and refcounts agree, or a snapshot and the refcounts do */
+};
+
+struct qcbm_rescue_range {  /* its strings are the library's, and stay */
+    uint64_t start, length; /* guest bytes */
+    enum qcbm_rescue_certainty certainty;
+    unsigned score;     /* percent; 100 is proven, 0 unknown. An estimate of the kind of evidence, not a measurement */
+    const char *code;   /* what speaks for it, or against it; stable, e.g. "snapshot", "old-l1", "table-lost" */
+    const char *reason; /* the same as one line */
+    bool mapped; /* the new image has something there, if only "zeros"; else it shows the backing file, or zeros */
+};
+/* Called in the order of the disk, from its begin to its end without gaps. A non-zero return stops the rescue with
+ * QCBM_E_ABORTED and no new image. */
+typedef int qcbm_rescue_fn(void *opaque, const struct qcbm_rescue_range *range);
+
+enum qcbm_rescue_flag {
+    QCBM_RESCUE_PROBE_BACKING = 1u << 0 /* read the backing file that the image names, for evidence */
+};
+
+struct qcbm_rescue_options {
+    size_t struct_size;
+    uint64_t size;         /* bytes of the disk, where the header is lost; 0: what can be found. A multiple of 512 */
+    uint32_t cluster_size; /* the same; 512 .. 2 MiB */
+    unsigned flags;        /* enum qcbm_rescue_flag */
+    unsigned open_flags;   /* QCBM_OPEN_FORCE_SHARE, QCBM_OPEN_NO_LOCK, of the damaged image */
+    qcbm_rescue_fn *range; /* may be NULL: totals only */
+    void *opaque;
+    const struct qcbm_progress *progress; /* in bytes of the file, twice: to look, to copy; may be NULL */
+};
+#define QCBM_RESCUE_OPTIONS_INIT                                                                                       \
+    {                                                                                                                  \
+        sizeof(struct qcbm_rescue_options), 0, 0, 0, 0, NULL, NULL, NULL                                               \
+    }
+
+struct qcbm_rescue_result {
+    uint64_t virtual_size;
+    uint32_t cluster_size;
+    bool
+        header_found; /* the first cluster was lost: the header was put together from what the rest of the file shows */
+    bool size_proven; /* the size of the disk is that of the header, or of the options */
+    bool refcounts;   /* they could be relied on */
+    uint64_t proven, likely, unknown; /* guest bytes */
+    uint64_t tables_placed, tables_rebuilt,
+        tables_unplaced;                 /* L2 tables: put into slots, put together, without a place */
+    uint64_t clusters_left;              /* in use by their refcount, and nothing says by whom */
+    uint32_t snapshots;                  /* of the image: they are not carried over */
+    uint32_t bitmaps_kept, bitmaps_lost; /* what of the disk is not proven is dirty in those that are kept */
+    uint64_t bytes_copied, file_size;    /* data, and the length of the new file; without one, what that would be */
+};
+
+/* Make of @path, an image whose header, L1 table or L2 tables may be lost, the new image @new_path: version 3, with what
+ * the bytes still prove, and what is likely, in it. @path is opened for reading alone. @new_path must not exist; it gets its
+ * name when all of it is durable, and is for its owner alone. NULL: nothing is written, all is told. Clusters of data lie in
+ * it where they did, so encrypted and compressed data is taken over as it is; holes stay holes. Internal snapshots are used
+ * as evidence and are not carried over. Which ranges of the disk are proven, likely or unknown is told before this returns 0.
+ * Memory: a bit to a byte for each cluster of the file, 24 bytes for each L1 entry, 64 for each table that is found; time is
+ * linear in the length of the file.
+ * @options NULL = defaults. *@out (may be NULL) is filled on success.
+ * Returns 0 whatever is lost; QCBM_E_EXISTS, QCBM_E_NOT_QCOW2 (no header, and nothing else either that shows what it was),
+ * QCBM_E_UNSUPPORTED (an external data file: it has the guest's bytes, each at its own offset), QCBM_E_ARG, QCBM_E_LIMIT,
+ * QCBM_E_NOTFOUND, QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_rescue(const char *path, const char *new_path, const struct qcbm_rescue_options *options,
+                         struct qcbm_rescue_result *out, size_t size, struct qcbm_error *err);
+
 /* ---- untrusted images -------------------------------------------------------------------------------------------- */
 
 struct qcbm_verdict_reason { /* its strings live until the callback returns */

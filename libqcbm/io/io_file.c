@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -202,6 +203,30 @@ int qcbmi_file_sync_folder(const char *path, struct qcbm_error *err)
     if (fd >= 0)
         close(fd);
     return ret;
+}
+
+bool qcbmi_file_exists(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+/* link() does not replace what is there; file systems that have no links get a rename, after a look. */
+int qcbmi_file_publish(const char *temporary, const char *path, struct qcbm_error *err)
+{
+    struct stat st;
+    int ret = link(temporary, path);
+
+    if (ret == 0) {
+        unlink(temporary);
+        return qcbmi_file_sync_folder(path, err);
+    }
+    if (errno == EEXIST || lstat(path, &st) == 0)
+        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the file exists already and is not overwritten");
+    if (rename(temporary, path) < 0)
+        return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "Could not give the file its name");
+    return qcbmi_file_sync_folder(path, err);
 }
 
 void qcbmi_file_remove(const char *path)

@@ -18,6 +18,10 @@ int qcbmi_file_take_fd(int fd, bool writable, void **self, struct qcbm_error *er
 int qcbmi_file_create(const char *path, void **self, struct qcbm_error *err);
 /* Make the entry of @path in its folder durable. */
 int qcbmi_file_sync_folder(const char *path, struct qcbm_error *err);
+/* Is there anything of that name, if only a link that leads nowhere? */
+bool qcbmi_file_exists(const char *path);
+/* Give the file @temporary, which is durable, the name @path in the same folder, durably. QCBM_E_EXISTS if that is taken. */
+int qcbmi_file_publish(const char *temporary, const char *path, struct qcbm_error *err);
 void qcbmi_file_remove(const char *path);
 const struct qcbm_io_ops *qcbmi_file_ops(void);
 

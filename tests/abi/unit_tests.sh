@@ -77,6 +77,26 @@ repair_rebuild: interop/repair_mutations.py
 repair_leaks: interop/repair_mutations.py
 repair_copied: interop/repair_mutations.py
 repair_header: interop/repair_mutations.py
+judge: interop/rescue.py
+known: interop/rescue.py
+slots: interop/rescue.py
+candidates: interop/rescue.py
+placing: interop/rescue.py
+named: interop/rescue.py
+votes: interop/rescue.py
+rebuilt: interop/rescue.py
+by_bitmap: interop/rescue.py
+by_backing: interop/rescue.py
+evidence: interop/rescue.py
+left_data: interop/rescue.py
+rebuild: interop/rescue.py
+final: interop/rescue.py
+tell: interop/rescue.py
+carried: interop/rescue.py
+writing: interop/rescue.py
+geometry: interop/rescue.py
+rescue: interop/rescue.py
+new_image: interop/rescue.py
 chain_api: interop/chain.py
 read_api: data interop/read.py
 usage_api: image_api interop/info.py
