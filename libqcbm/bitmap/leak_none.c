@@ -80,9 +80,12 @@ static int note_all(struct look *l, const uint64_t *table, uint64_t n_table)
     if (ret == 0)
         ret = qcbmi_refs_walk(&refs, &sink);
     for (uint64_t i = 0; ret == 0 && i < n_table; i++) {
-        struct qcbmi_ref block = qcbmi_ref_to_block(l->img, i, table[i]);
+        struct qcbmi_ref block;
 
-        ret = table[i] ? note_ref(l, &block) : 0;
+        if (table[i] == 0)
+            continue;
+        block = qcbmi_ref_to_block(l->img, i, table[i]);
+        ret = note_ref(l, &block);
     }
     return ret;
 }

@@ -26,11 +26,13 @@ static inline AVX2 bool follow_closely(const uint8_t *at, uint64_t want, unsigne
     uint64_t cs = UINT64_C(1) << cluster_bits;
     __m256i next =
         _mm256_add_epi64(all(want), _mm256_set_epi64x((long long)(3 * cs), (long long)(2 * cs), (long long)cs, 0));
-    __m256i wrong = _mm256_setzero_si256();
+    __m256i wrong = _mm256_xor_si256(load(at), next);
 
-    for (size_t i = 0; i < 8 * Q2_L2_GROUP; i += 32) {
-        wrong = _mm256_or_si256(wrong, _mm256_xor_si256(load(at + i), next));
+    if (!_mm256_testz_si256(wrong, wrong)) /* as nearly always where zeros lie between */
+        return false;
+    for (size_t i = 32; i < 8 * Q2_L2_GROUP; i += 32) {
         next = _mm256_add_epi64(next, all(4 * cs));
+        wrong = _mm256_or_si256(wrong, _mm256_xor_si256(load(at + i), next));
     }
     return _mm256_testz_si256(wrong, wrong);
 }

@@ -17,6 +17,7 @@ struct q2_l2_masks {
     uint64_t odd;   /* to be parsed, by who does not know the two below */
     uint64_t mixed; /* of the odd ones: as plain, but with any possible word of subclusters */
     uint64_t some;  /* of the mixed ones: the word is not 0, a subcluster is allocated here, as data or as zeros */
+    uint64_t parts; /* how many subclusters these have allocated, in all */
 };
 
 struct q2_l2_scan;
@@ -57,6 +58,8 @@ void q2_l2_scan_rest_standard(const struct q2_l2_scan *s, const uint8_t *entries
                               struct q2_l2_masks *out);
 void q2_l2_scan_rest_extended(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t from, uint32_t n,
                               struct q2_l2_masks *out);
+/* The parts of those of @some; no subcluster is data and zeros. */
+uint32_t q2_l2_scan_count_parts(const uint8_t *entries, uint64_t some);
 bool q2_l2_scan_has_avx2(void), q2_l2_scan_has_sse2(void);
 q2_l2_scan_fn q2_l2_scan_avx2_standard, q2_l2_scan_avx2_extended, q2_l2_scan_sse2_standard, q2_l2_scan_sse2_extended;
 q2_l2_scan_fn q2_l2_scan_neon_standard, q2_l2_scan_neon_extended;

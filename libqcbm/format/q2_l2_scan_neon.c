@@ -78,7 +78,8 @@ void q2_l2_scan_neon_extended(const struct q2_l2_scan *s, const uint8_t *entries
         some = vorrq_u64(some, vbicq_u64(other, vceqzq_u64(word)));
         bit = vshlq_n_u64(bit, 2);
     }
-    *out = (struct q2_l2_masks){ bits(plain), bits(odd), bits(mixed), bits(some) };
+    *out = (struct q2_l2_masks){ bits(plain), bits(odd), bits(mixed), bits(some), 0 };
+    out->parts = q2_l2_scan_count_parts(entries, out->some);
     if (whole < n)
         q2_l2_scan_rest_extended(s, entries, whole, n, out);
 }

@@ -1,5 +1,6 @@
 /* q2_l2_scan_portable.c - q2_l2_scan() on any machine, one entry after the other
  * SPDX-License-Identifier: MIT */
+#include "base/bits.h"
 #include "base/bytes.h"
 #include "format/q2_l2_scan.h"
 
@@ -7,6 +8,15 @@
 static bool is_sound(const struct q2_l2_scan *s, uint64_t raw)
 {
     return (raw & s->odd_bits) == 0 && (raw & Q2_ENTRY_OFFSET_MASK) - 1 < s->offset_end - 1;
+}
+
+uint32_t q2_l2_scan_count_parts(const uint8_t *entries, uint64_t some)
+{
+    uint32_t n = 0;
+
+    for (; some; some &= some - 1)
+        n += u64_count(le64_load(entries + 16 * (size_t)__builtin_ctzll(some) + 8));
+    return n;
 }
 
 void q2_l2_scan_rest_standard(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t from, uint32_t n,
@@ -41,6 +51,7 @@ void q2_l2_scan_rest_extended(const struct q2_l2_scan *s, const uint8_t *entries
     out->odd |= mapped & ~(sound & all);
     out->mixed |= sound & ~all;
     out->some |= sound & ~all & some;
+    out->parts += q2_l2_scan_count_parts(entries, sound & ~all & some);
 }
 
 void q2_l2_scan_portable_standard(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n,

@@ -76,12 +76,32 @@ AVX2 void q2_l2_scan_avx2_standard(const struct q2_l2_scan *s, const uint8_t *en
         q2_l2_scan_rest_standard(s, entries, whole, n, out);
 }
 
+/* Of each byte, how many bits are set. */
+static inline AVX2 __m256i avx2_count(__m256i v)
+{
+    const __m256i of_four =
+        _mm256_set_epi8(4, 3, 3, 2, 3, 2, 2, 1, 3, 2, 2, 1, 2, 1, 1, 0, 4, 3, 3, 2, 3, 2, 2, 1, 3, 2, 2, 1, 2, 1, 1, 0);
+    const __m256i low = _mm256_set1_epi8(15);
+    __m256i above = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
+
+    return _mm256_add_epi8(_mm256_shuffle_epi8(of_four, _mm256_and_si256(v, low)), _mm256_shuffle_epi8(of_four, above));
+}
+
+static inline AVX2 uint32_t avx2_sum(__m256i bytes)
+{
+    __m256i sums = _mm256_sad_epu8(bytes, _mm256_setzero_si256());
+    __m128i two = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+
+    return (uint32_t)(_mm_cvtsi128_si32(two) + _mm_extract_epi16(two, 4));
+}
+
 AVX2 void q2_l2_scan_avx2_extended(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n,
                                    struct q2_l2_masks *out)
 {
     const struct avx2_rules r = avx2_rules(s);
     const __m256i data = _mm256_set1_epi64x((long long)Q2_SUBCLUSTERS_ALL_DATA);
     uint64_t sound = 0, blank = 0, all = 0, none = 0;
+    __m256i parts = _mm256_setzero_si256();
     uint32_t whole = n & ~3u;
 
     for (uint32_t i = 0; i < whole; i += 4) {
@@ -89,15 +109,18 @@ AVX2 void q2_l2_scan_avx2_extended(const struct q2_l2_scan *s, const uint8_t *en
         __m256i raw = _mm256_permute4x64_epi64(_mm256_unpacklo_epi64(a, b), 0xd8);
         __m256i word = _mm256_permute4x64_epi64(_mm256_unpackhi_epi64(a, b), 0xd8);
         __m256i clash = _mm256_and_si256(_mm256_srli_epi64(word, 32), word);
-        __m256i possible = _mm256_cmpeq_epi64(clash, r.zero);
+        __m256i fine = _mm256_and_si256(avx2_sound(&r, raw), _mm256_cmpeq_epi64(clash, r.zero));
+        __m256i whole_ones = _mm256_cmpeq_epi64(word, data), other = _mm256_cmpgt_epi64(r.zero, fine);
 
-        sound |= avx2_signs(_mm256_and_si256(avx2_sound(&r, raw), possible)) << i;
-        all |= avx2_signs(_mm256_cmpeq_epi64(word, data)) << i;
+        sound |= avx2_signs(fine) << i;
+        all |= avx2_signs(whole_ones) << i;
+        parts = _mm256_add_epi8(parts, avx2_count(_mm256_andnot_si256(whole_ones, _mm256_and_si256(other, word))));
         none |= avx2_signs(_mm256_cmpeq_epi64(word, r.zero)) << i;
         blank |= avx2_signs(_mm256_cmpeq_epi64(_mm256_or_si256(raw, word), r.zero)) << i;
     }
     blank |= whole < 64 ? UINT64_MAX << whole : 0;
-    *out = (struct q2_l2_masks){ sound & all, ~(blank | (sound & all)), sound & ~all, sound & ~all & ~none };
+    *out = (struct q2_l2_masks){ sound & all, ~(blank | (sound & all)), sound & ~all, sound & ~all & ~none,
+                                 avx2_sum(parts) };
     if (whole < n)
         q2_l2_scan_rest_extended(s, entries, whole, n, out);
 }
@@ -182,7 +205,8 @@ SSE2 void q2_l2_scan_sse2_extended(const struct q2_l2_scan *s, const uint8_t *en
         blank |= sse2_signs(sse2_equal(_mm_or_si128(raw, word), r.zero)) << i;
     }
     blank |= whole < 64 ? UINT64_MAX << whole : 0;
-    *out = (struct q2_l2_masks){ sound & all, ~(blank | (sound & all)), sound & ~all, sound & ~all & ~none };
+    *out = (struct q2_l2_masks){ sound & all, ~(blank | (sound & all)), sound & ~all, sound & ~all & ~none, 0 };
+    out->parts = q2_l2_scan_count_parts(entries, out->some);
     if (whole < n)
         q2_l2_scan_rest_extended(s, entries, whole, n, out);
 }

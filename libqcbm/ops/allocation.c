@@ -89,17 +89,13 @@ static void put_parts(uint64_t *bits, uint32_t i, uint32_t mask)
 static void put_mixed(const struct mark *m, struct marks *to, uint64_t *bits, const uint8_t *table, uint32_t first,
                       const struct q2_l2_masks *masks)
 {
-    uint64_t n = 0;
-
-    for (uint64_t rest = masks->some; rest; rest &= rest - 1) {
+    to->allocated += masks->parts * m->img->g.subcluster_size;
+    for (uint64_t rest = m->parts ? masks->some : 0; rest; rest &= rest - 1) {
         uint32_t i = first + (uint32_t)__builtin_ctzll(rest);
         uint64_t word = be64_load(table + (size_t)i * 16 + 8);
 
-        n += u64_count(word); /* no subcluster has both bits */
-        if (m->parts)
-            put_parts(bits, i, (uint32_t)(word | word >> 32));
+        put_parts(bits, i, (uint32_t)(word | word >> 32));
     }
-    to->allocated += n * m->img->g.subcluster_size;
 }
 
 /* What the scan did not know; returns the bits of those of which anything is allocated. */

@@ -196,10 +196,12 @@ static int note_refblocks(struct metadata_scan *s)
     int ret = qcbmi_reftable_read(s->o->img, &table, &n, s->err);
 
     for (uint64_t i = 0; ret == 0 && i < n; i++) {
-        struct qcbmi_ref ref = qcbmi_ref_to_block(s->o->img, i, table[i]);
+        struct qcbmi_ref ref;
 
-        if (table[i])
-            ret = note_ref(s, &ref);
+        if (table[i] == 0)
+            continue;
+        ref = qcbmi_ref_to_block(s->o->img, i, table[i]);
+        ret = note_ref(s, &ref);
     }
     free(table);
     return ret;

@@ -24,6 +24,7 @@ static void expect(const struct q2_geometry *g, uint64_t raw, uint64_t word, str
     out->odd |= (uint64_t)(!plain && (raw | word) != 0) << i;
     out->mixed |= (uint64_t)mixed << i;
     out->some |= (uint64_t)(mixed && q2_l2_entry_allocated_mask(&e, g) != 0) << i;
+    out->parts += mixed ? (uint32_t)__builtin_popcount(q2_l2_entry_allocated_mask(&e, g)) : 0;
 }
 
 /* Entries of all sorts: zero, plain, near the end of the file, each single bit, noise. */
@@ -69,11 +70,12 @@ static void same_masks(const struct q2_l2_masks *a, const struct q2_l2_masks *b)
     assert_int_equal(a->odd, b->odd);
     assert_int_equal(a->mixed, b->mixed);
     assert_int_equal(a->some, b->some);
+    assert_int_equal(a->parts, b->parts);
 }
 
 static void compare_round(const struct q2_l2_scan *s, const struct q2_geometry *g, uint32_t n, uint64_t *seed)
 {
-    struct q2_l2_masks expected = { 0 }, m = { UINT64_C(0x5555), UINT64_C(0xaaaa), 3, 1 };
+    struct q2_l2_masks expected = { 0 }, m = { UINT64_C(0x5555), UINT64_C(0xaaaa), 3, 1, 9 };
     uint8_t raw[16 * Q2_L2_SCAN_MAX + 1], *exact;
 
     for (uint32_t i = 0; i < n; i++) {
