@@ -83,12 +83,23 @@ int qcbmi_ext_plan_clear_alone(struct qcbmi_plan *plan, struct qcbm_error *err)
 
 /* ---- an extension that is there ---- */
 
-static void patch_type(struct qcbmi_plan *plan, uint64_t off, uint32_t type)
+static void patch_u32(struct qcbmi_plan *plan, uint64_t off, uint32_t value)
 {
     uint8_t raw[4];
 
-    be32_store(raw, type);
+    be32_store(raw, value);
     qcbmi_plan_header_patch(plan, off, raw, sizeof(raw));
+}
+
+/* Cut here: the old directory, in an image that QEMU opens if nothing else is wrong with it. */
+static int mend_length(const struct qcbm_image *handle, struct qcbmi_plan *plan, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap_list *list = handle->bitmaps;
+
+    if (!list->has_ext || list->ext_len == Q2_BITMAPS_EXT_LEN)
+        return 0;
+    patch_u32(plan, list->ext_offset + 4, Q2_BITMAPS_EXT_LEN);
+    return qcbmi_plan_header_write(plan, "header: length of the bitmaps extension", list->ext_offset + 4, 4, err);
 }
 
 /* The last instance counts; earlier ones, which a cut in relocate() may have left, become padding. */
@@ -105,8 +116,10 @@ static int retire_others(const struct qcbm_image *handle, struct qcbmi_plan *pla
 
         if (e->type != Q2_EXT_BITMAPS || e->offset == handle->bitmaps->ext_offset)
             continue;
-        patch_type(plan, e->offset, Q2_EXT_PADDING);
-        ret = qcbmi_plan_header_write(plan, "header: unused bitmaps extension becomes padding", e->offset, 4, err);
+        patch_u32(plan, e->offset, Q2_EXT_PADDING);
+        patch_u32(plan, e->offset + 4, Q2_BITMAPS_EXT_LEN); /* which may be wrong there */
+        ret = qcbmi_plan_header_write(plan, "header: unused bitmaps extension becomes padding", e->offset, EXT_HEADER,
+                                      err);
     }
     return ret;
 }
@@ -330,7 +343,7 @@ static int relocate(const struct qcbm_image *handle, struct qcbmi_plan *plan, si
         ret = switch_on(plan, p.at, head_len, "header: bitmaps extension, second copy", err);
     if (ret == 0)
         ret = new_stage(plan, err);
-    patch_type(plan, bitmaps->ext_offset, Q2_EXT_PADDING);
+    patch_u32(plan, bitmaps->ext_offset, Q2_EXT_PADDING);
     *payload = ext_at(&p) + EXT_HEADER;
     return ret < 0 ? ret
                    : qcbmi_plan_header_write(plan, "header: first copy becomes padding", bitmaps->ext_offset, 4, err);
@@ -358,7 +371,7 @@ static int reuse_padding(struct qcbmi_plan *plan, size_t prepare_stage, const st
     patch_payload(plan, pad->offset + EXT_HEADER, ext);
     ret = qcbmi_plan_header_write(plan, "header: bitmaps extension, not yet visible", pad->offset + EXT_HEADER,
                                   Q2_BITMAPS_EXT_LEN, err);
-    patch_type(plan, pad->offset, Q2_EXT_BITMAPS);
+    patch_u32(plan, pad->offset, Q2_EXT_BITMAPS);
     return ret < 0 ? ret : switch_on(plan, pad->offset, 4, "header: bitmaps extension", err);
 }
 
@@ -370,8 +383,9 @@ int qcbmi_ext_plan_set(const struct qcbm_image *handle, struct qcbmi_plan *plan,
     int ret;
 
     plan->current = prepare_stage;
-    ret = retire_others(handle, plan, err);
-
+    ret = mend_length(handle, plan, err);
+    if (ret == 0)
+        ret = retire_others(handle, plan, err);
     if (ret < 0)
         return ret;
     if (!handle->bitmaps->has_ext && !fits_when_packed(img))
@@ -400,14 +414,16 @@ int qcbmi_ext_plan_remove(const struct qcbm_image *handle, struct qcbmi_plan *pl
     const struct q2_extension *last = img->exts.n ? &img->exts.list[img->exts.n - 1] : NULL;
     uint64_t at = handle->bitmaps->ext_offset, len = EXT_HEADER;
     static const uint8_t end[EXT_HEADER] = { 0 };
-    int ret = retire_others(handle, plan, err);
+    int ret = mend_length(handle, plan, err);
 
+    if (ret == 0)
+        ret = retire_others(handle, plan, err);
     if (ret < 0)
         return ret;
     if (last && last->offset == at && in_one_sector(at, EXT_HEADER)) {
         qcbmi_plan_header_patch(plan, at, end, sizeof(end));
     } else { /* others stand behind it, and are not to be moved */
-        patch_type(plan, at, Q2_EXT_PADDING);
+        patch_u32(plan, at, Q2_EXT_PADDING);
         len = 4;
     }
     patch_autoclear(plan, false);

@@ -187,12 +187,28 @@ static int parse_directory(struct qcbm_image *handle, struct qcbmi_bitmap_list *
     return 0;
 }
 
+/* Of a stale one, too: QEMU looks at it before it looks whether the bitmaps count. */
+static bool has_wrong_length(struct qcbm_image *handle, struct qcbmi_bitmap_list *list)
+{
+    bool wrong = list->ext_len != Q2_BITMAPS_EXT_LEN;
+
+    if (wrong) {
+        qcbmi_fail(&list->why_broken, QCBM_E_CORRUPT, list->ext_offset + 4,
+                   "bitmaps_ext: Invalid extension length %" PRIu32 ", must be %u", list->ext_len, Q2_BITMAPS_EXT_LEN);
+        qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_BITMAP_DIRECTORY_BROKEN, list->ext_offset + 4, UINT32_MAX,
+                          "%s", list->why_broken.message);
+    }
+    return list->broken = wrong;
+}
+
 static int read_directory(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct qcbm_error *err)
 {
     const struct q2_bitmaps_ext *ext = &list->ext;
     struct qcbm_error why;
     int ret;
 
+    if (has_wrong_length(handle, list))
+        return 0;
     if (q2_bitmaps_ext_check(ext, list->ext_offset + 8, handle->image->g.cluster_size, &why) < 0) {
         mark_broken(handle, list, &why);
         return 0;
@@ -246,6 +262,7 @@ static int read_stale(struct qcbm_image *handle, struct qcbmi_bitmap_list *list,
         return QCBM_E_NOMEM;
     was->has_ext = was->stale = true;
     was->ext_offset = list->ext_offset;
+    was->ext_len = list->ext_len;
     was->ext = list->ext;
     ret = read_all(handle, was, err);
     if (ret == 0 && !was->broken) {
@@ -254,6 +271,17 @@ static int read_stale(struct qcbm_image *handle, struct qcbmi_bitmap_list *list,
     }
     qcbmi_bitmap_list_free(was);
     return ret == QCBM_E_NOMEM ? ret : 0;
+}
+
+/* QEMU looks at it in each of them, and the last one counts. */
+static uint32_t stored_length(const struct q2_extensions *exts)
+{
+    uint32_t len = Q2_BITMAPS_EXT_LEN;
+
+    for (size_t i = 0; i < exts->n && len == Q2_BITMAPS_EXT_LEN; i++)
+        if (exts->list[i].type == Q2_EXT_BITMAPS)
+            len = exts->list[i].stored_len;
+    return len;
 }
 
 int qcbmi_bitmap_list_load(struct qcbm_image *handle, struct qcbm_error *err)
@@ -275,6 +303,7 @@ int qcbmi_bitmap_list_load(struct qcbm_image *handle, struct qcbm_error *err)
     }
     list->has_ext = true;
     list->ext_offset = found->offset;
+    list->ext_len = stored_length(&handle->image->exts);
     q2_bitmaps_ext_parse(found->data, &list->ext);
     if (!(handle->image->h.autoclear & QCBM_AUTOCLEAR_BITMAPS))
         return read_stale(handle, list, err);

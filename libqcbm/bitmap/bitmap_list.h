@@ -23,7 +23,8 @@ struct qcbmi_bitmap_list {
     /* Of a stale extension: what it leads to, if that is a directory from end to end, else NULL. Nobody may take it for
      * bitmaps; it is there to be told of, and to be given up. It adds no findings. */
     struct qcbmi_bitmap_list *was;
-    uint64_t ext_offset; /* of the header of the extension */
+    uint64_t ext_offset; /* of the header of the extension, */
+    uint32_t ext_len;    /* and the length that is stored there, or of another one if that is wrong */
     struct q2_bitmaps_ext ext;
     uint8_t *directory;
     struct qcbmi_bitmap *list;

@@ -221,6 +221,7 @@ static int copy_empty(struct qcbmi_mend *m, const struct qcbmi_bitmap_list *old,
         return QCBM_E_NOMEM;
     m->view.bitmaps->has_ext = m->view.bitmaps->stale = true;
     m->view.bitmaps->ext_offset = old->ext_offset;
+    m->view.bitmaps->ext_len = old->ext_len;
     m->view.bitmaps->ext = old->ext;
     return 0;
 }

@@ -211,6 +211,7 @@ int qcbmi_bitmap_salvage(const struct qcbm_image *handle, struct qcbmi_bitmap_li
     s.list->has_ext = old->has_ext;
     s.list->stale = old->stale;
     s.list->ext_offset = old->ext_offset;
+    s.list->ext_len = old->ext_len;
     s.list->ext = old->ext;
     s.wanted = old->ext.n_bitmaps <= Q2_MAX_BITMAPS ? old->ext.n_bitmaps : 0;
     ret = old->has_ext ? read_directory(&s, handle->image) : 0;

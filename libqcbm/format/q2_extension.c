@@ -68,12 +68,6 @@ static int check_known(const struct q2_extension *ext, const struct q2_header *h
                               "ext_backing_format: length %" PRIu32 " is too large, at most %u", ext->len,
                               Q2_MAX_BACKING_FORMAT);
         return 0;
-    case Q2_EXT_BITMAPS:
-        if (ext->len != Q2_BITMAPS_EXT_LEN)
-            return qcbmi_fail(err, QCBM_E_CORRUPT, ext->offset + 4,
-                              "bitmaps_ext: Invalid extension length %" PRIu32 ", must be %u", ext->len,
-                              Q2_BITMAPS_EXT_LEN);
-        return 0;
     case Q2_EXT_CRYPTO:
         return check_crypto(ext, h, err);
     default:
@@ -94,8 +88,11 @@ static int parse_one(const struct area *a, uint64_t at, const struct q2_header *
                           a->limit - at);
     ext->offset = at;
     load_ext_header(a, at, &ext->type, &ext->len);
+    ext->stored_len = ext->len;
     if (ext->type == Q2_EXT_END)
         return 0;
+    if (ext->type == Q2_EXT_BITMAPS)
+        ext->len = Q2_BITMAPS_EXT_LEN;
     if (ext->len > a->limit - data_at)
         return qcbmi_fail(err, QCBM_E_CORRUPT, at + 4,
                           "Header extension too large: type 0x%08" PRIx32 ", length %" PRIu32 ", %" PRIu64

@@ -20,6 +20,7 @@
 struct q2_extension {
     uint32_t type;
     uint32_t len;        /* of the data, without padding */
+    uint32_t stored_len; /* the same, but of a bitmaps extension what the image says, which QEMU refuses if it is not 24 */
     uint64_t offset;     /* of the 8-byte header of the extension, in the file */
     const uint8_t *data; /* into the bytes that were parsed */
 };
@@ -40,7 +41,8 @@ struct q2_extensions {
 };
 
 /* @cluster is cluster 0 (@len bytes: as much of it as the file has; what is missing counts as zeros). Checks lengths,
- * the length of the bitmaps (24), crypto (16) and backing format (< 16) extensions.
+ * the length of the crypto (16) and backing format (< 16) extensions. A bitmaps extension has 24 bytes whatever it says: like
+ * all that is wrong with bitmaps that keeps nobody from opening the image here.
  * Returns 0, QCBM_E_CORRUPT, QCBM_E_NOMEM. */
 int q2_extensions_parse(const uint8_t *cluster, size_t len, const struct q2_header *h, struct q2_extensions *out,
                         struct qcbm_error *err);

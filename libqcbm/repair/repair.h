@@ -26,6 +26,7 @@ struct qcbmi_repair {
     uint64_t left_from;  /* and where in the file they lead to behind its end, the first; UINT64_MAX: nowhere */
     uint64_t copied_met; /* wrong COPIED flags of the first pass; told when refcounts are right, as QEMU does */
     uint64_t copied_told, copied_fixed;
+    bool lost_bitmaps;               /* the directory named some that are gone: leaks may be their bits */
     bool separated;                  /* clusters with two owners were copied */
     struct qcbmi_dirtymap changed;   /* of the disk; size 0: nothing */
     bool all_changed, marked;        /* all of it; bitmaps have it, which was told */

@@ -8,7 +8,10 @@
 
 static int tell(void *opaque, const struct qcbm_repair_row *row)
 {
-    return qcbmi_repair_tell(opaque, row, NULL);
+    struct qcbmi_repair *r = opaque;
+
+    r->lost_bitmaps |= strcmp(row->code, "bitmap-directory") == 0 && row->lost;
+    return qcbmi_repair_tell(r, row, NULL);
 }
 
 static int tell_revived(void *opaque, const struct qcbm_revived *b)

@@ -23,6 +23,8 @@ static const char *why_doubtful(const struct qcbmi_repair *r, const struct check
 {
     if (r->lost_pointers)
         return "they may be what the entries that were given up had mapped";
+    if (r->lost_bitmaps)
+        return "they may be the bits of the bitmaps that are gone";
     if (c->r.lost_tables)
         return "there are mapping tables among them, with data that nothing else leads to";
     if (c->r.suspicious_leaks)

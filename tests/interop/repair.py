@@ -61,6 +61,11 @@ def cut_directory(image):
     patch(image.path, image.bitmaps()[1].entry_offset, bytes(image.cluster_size // 2))
 
 
+def extension_and_directory(image):
+    zero_directory(image)
+    payload(image, -4, u32(12))
+
+
 def no_number(image):
     zero_directory(image)
     payload(image, 0, u32(0))
@@ -192,14 +197,32 @@ def not_named(work, damage, argv):
         require_equal((done.out, qtool.digest(work.path('a.qcow2'))), ('', damaged), 'stdout, and digest after the refusal')
 
 
-def stale(work):
+def stale(work, length=24):
     """Another program wrote: what it changed nobody knows, but the names are there."""
     make(work)
+    payload(Qcow2(work.path('a.qcow2')), -4, u32(length))
     patch(work.path('a.qcow2'), 88, bytes(8))
+    if length != 24:
+        work.run('qemu-img', 'info', 'a.qcow2', rc=1)
+        work.qcbm('check', '-r', 'bitmaps', 'a.qcow2', rc=(0, 3))
+        work.io('a.qcow2', 'write -q 7M 64k')
+        return
     work.qcbm('check', '-r', 'bitmaps', 'a.qcow2')
     work.run('qemu-img', 'check', 'a.qcow2')
     for name, (_, enabled, dirty) in bits(work, 'a.qcow2').items():
         require_equal((enabled, dirty), (True, [(0, SIZE)]), name)
+
+
+def gone(work):
+    """What bitmaps had that nobody can name any more is freed by force alone, at each level."""
+    make(work)
+    zero_directory(Qcow2(work.path('a.qcow2')))
+    for level in 'leaks', 'all':
+        shutil.copy(work.path('a.qcow2'), work.path('b.qcow2'))
+        done = work.qcbm('check', '-r', level, 'b.qcow2', rc=2 if level == 'leaks' else 3)
+        require('repair: [leaks-kept] 6 leaked clusters stay' in done.err, done.err)
+    work.qcbm('check', '-r', 'all', '--force', 'a.qcow2')
+    work.run('qemu-img', 'check', 'a.qcow2')
 
 
 def marked(work, incompatible, level):
@@ -265,6 +288,10 @@ def cases():
         ('count too large', at_payload(0, u32(5)), NAMES, {}),
         ('count too small', at_payload(0, u32(2)), NAMES, {}),
         ('count zero', at_payload(0, u32(0)), NAMES, {}),
+        ('extension too short', at_payload(-4, u32(16)), NAMES, {}),
+        ('extension too long', at_payload(-4, u32(1 << 20)), NAMES, {}),
+        ('extension of length 0', at_payload(-4, u32(0)), NAMES, {}),
+        ('extension and directory', extension_and_directory, (), {'codes': ['bitmap-directory']}),
         ('reserved field', at_payload(4, u32(1)), NAMES, {}),
         ('size too small', at_payload(8, u64(88)), NAMES, {}),
         ('size out of range', at_payload(8, u64(1 << 50)), NAMES, {}),
@@ -299,7 +326,8 @@ def cases():
     out += [(not_named, 'not named: a table of two, ' + ' '.join(argv), {'damage': table_of_the_first, 'argv': argv})
             for argv in (['--remove', 'a.qcow2', 'tue'], ['--prune', 't*', 'a.qcow2'])]
     out += [(removed, 'both of a table of two', {'damage': table_of_the_first, 'argv': ['--prune', '[mt]*'], 'left': ('wed',)})]
-    out += [(stale, 'stale bitmaps', {})]
+    out += [(stale, 'stale bitmaps', {}), (stale, 'stale bitmaps, length of the extension', {'length': 8})]
+    out += [(gone, 'bits of bitmaps that are gone', {})]
     out += [(marked, 'marks %d, %s' % (bits_, level), {'incompatible': bits_, 'level': level})
             for bits_ in (1, 2, 3) for level in ('bitmaps', 'all')]
     out += [(both, 'with refcounts, ' + name, {'damage': damage}) for name, damage in (
