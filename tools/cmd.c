@@ -137,7 +137,7 @@ void cmd_forbid_writing(const char *path)
     only_read[i] = path;
 }
 
-static bool may_write(const char *path)
+bool cmd_may_write(const char *path)
 {
     for (size_t i = 0; i < sizeof only_read / sizeof only_read[0]; i++) {
         if (only_read[i] == path)
@@ -153,7 +153,7 @@ struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags
 
     if (format && strcmp(format, "qcow2") != 0)
         cmd_error("Could not open '%s': format '%s' is not supported here, only qcow2 is", path, format);
-    else if ((flags & QCBM_OPEN_WRITE) && !may_write(path))
+    else if ((flags & QCBM_OPEN_WRITE) && !cmd_may_write(path))
         cmd_error("Could not open '%s': Block node is read-only", path);
     else if (qcbm_open(path, flags, &img, &err) < 0)
         fail_open(path, flags, &err);

@@ -23,7 +23,7 @@ struct cmd {
 extern const struct cmd *const cmds[];
 
 extern const struct cmd cmd_bitmap, cmd_check, cmd_extents, cmd_info, cmd_synth;
-extern const struct cmd cmd_dump, cmd_map, cmd_measure, cmd_rescue, cmd_snapshot, cmd_undo;
+extern const struct cmd cmd_dump, cmd_edit, cmd_map, cmd_measure, cmd_rescue, cmd_snapshot, cmd_undo;
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1 };
 
@@ -48,6 +48,9 @@ void cmd_warn_of_lost_tables(const struct qcbm_image *img, const char *path);
 
 /* cmd_open() does not open this very string for writing any more. It is kept. */
 void cmd_forbid_writing(const char *path);
+
+/* Was that not forbidden? */
+bool cmd_may_write(const char *path);
 
 /* Open @path; @format is what -f said, NULL for nothing. Prints the error. */
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags);

@@ -38,6 +38,7 @@ struct job {
     const char *path, *undo_path;
     struct qcbm_undo_result result;
     struct plan plan; /* the steps of a dry run */
+    bool damaged;     /* the image does not open, which an edit by hand may have done, or taken back */
 };
 
 static const char *const found_names[] = {
@@ -100,6 +101,9 @@ static void warn_of_writer(const struct qcbm_undo_result *r)
 static int try_undo(struct job *job, struct qcbm_image *img, const struct qcbm_undo_options *options,
                     struct qcbm_error *err)
 {
+    if (!img)
+        return qcbm_undo_path(job->path, common_writing(&job->args->common), job->undo_path, options, &job->result,
+                              sizeof job->result, err);
     return qcbm_undo(img, job->undo_path, options, &job->result, sizeof job->result, err);
 }
 
@@ -132,6 +136,10 @@ static int undo(struct job *job, struct qcbm_image *img)
     options.opaque = &job->plan;
     ret = try_undo(job, img, &options, &err);
     progress_end(&progress, ret == 0);
+    if (ret == QCBM_E_ARG && job->damaged) { /* no image of this change: why does it not open? */
+        qcbm_close(common_open(&job->args->common, common_reading(&job->args->common)));
+        return EXIT_FAILED;
+    }
     if (ret < 0) {
         cmd_lib_error(&err, "Could not undo the change of '%s'", job->path);
         if (ret == QCBM_E_UNSAFE)
@@ -148,6 +156,19 @@ static int undo(struct job *job, struct qcbm_image *img)
     return EXIT_DONE;
 }
 
+/* Or is it kept from that by something else than its header? Then opening it again tells of it. Whether the undo file is one of
+ * this image is found out without a header, too. */
+static bool opens(const struct common_args *common)
+{
+    struct qcbm_image *img = NULL;
+    int ret = common->format || !cmd_may_write(common->path)
+                  ? 0
+                  : qcbm_open(common->path, common_reading(common) | QCBM_OPEN_INFO, &img, NULL);
+
+    qcbm_close(img);
+    return ret != QCBM_E_NOT_QCOW2 && ret != QCBM_E_CORRUPT && ret != QCBM_E_UNSUPPORTED && ret != QCBM_E_LIMIT;
+}
+
 static int run_undo(const struct cmd *cmd, int argc, char **argv)
 {
     struct undo_args args = { 0 };
@@ -160,8 +181,9 @@ static int run_undo(const struct cmd *cmd, int argc, char **argv)
     struct job job = { .args = &args, .path = args.common.path, .undo_path = args.undo_path };
     if (args.common.dry_run)
         common_shut_in(&args.common, false, job.undo_path);
-    struct qcbm_image *img = common_open(&args.common, common_writing(&args.common));
-    if (!img)
+    job.damaged = !opens(&args.common);
+    struct qcbm_image *img = job.damaged ? NULL : common_open(&args.common, common_writing(&args.common));
+    if (!img && !job.damaged)
         return EXIT_FAILED;
     code = undo(&job, img);
     plan_clear(&job.plan);

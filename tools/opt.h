@@ -19,6 +19,7 @@ enum opt_kind {
      * .help is what is said to be expected where one is missing. */
     OPT_ARG,         /* must be there */
     OPT_ARG_PERHAPS, /* may be missing */
+    OPT_ARGS,        /* all that are left, at least one: char ** into argv, up to its NULL */
     OPT_ARG_SURPLUS, /* the first that no other row takes; the command judges the number of arguments by itself */
 };
 

@@ -198,6 +198,10 @@ static bool set_arguments(const struct cmd *cmd, char **words, void *args)
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
         if (!opt_is_argument(opt))
             continue;
+        if (opt->kind == OPT_ARGS) {
+            *(char ***)(void *)((char *)args + opt->offset) = words;
+            return missing || !*words ? wrong_number(cmd) : true;
+        }
         *(const char **)(void *)((char *)args + opt->offset) = *words;
         if (opt->kind == OPT_ARG_SURPLUS)
             return true;

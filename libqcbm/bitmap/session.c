@@ -116,7 +116,7 @@ int qcbm_edit_set_undo(struct qcbm_edit *edit, const char *path, struct qcbm_err
 }
 
 /* What was committed is durable; only this handle does not know it if this fails. */
-static int read_back(struct qcbm_image *handle, struct qcbm_error *err)
+int qcbmi_reload(struct qcbm_image *handle, struct qcbm_error *err)
 {
     int ret = qcbmi_image_reload_header(handle->image, err);
 
@@ -132,7 +132,7 @@ int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *ha
     handle->image->generation++; /* all edits are void */
     ret = qcbmi_plan_commit(plan, handle->image, err);
     if (ret == 0)
-        ret = read_back(handle, err);
+        ret = qcbmi_reload(handle, err);
     handle->image->failed = ret < 0;
     return ret;
 }

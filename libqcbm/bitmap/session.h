@@ -8,4 +8,7 @@
 /* Run @plan and read header and bitmaps of @handle again; a failure makes the handle useless. */
 int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *handle, struct qcbm_error *err);
 
+/* Read header and bitmaps of @handle again. */
+int qcbmi_reload(struct qcbm_image *handle, struct qcbm_error *err);
+
 #endif

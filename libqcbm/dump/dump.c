@@ -9,21 +9,19 @@
 #include "format/q2_limits.h"
 #include "io/open.h"
 
-static void derive(struct qcbm_dump *d)
+int qcbmi_dump_begin(struct qcbm_dump *d, struct qcbm_error *err)
 {
-    struct q2_header h = d->h;
+    int ret = qcbmi_io_read(&d->io, 0, d->head, u64_min(d->io.size, sizeof(d->head)), "header", err);
 
-    if (h.cluster_bits < Q2_MIN_CLUSTER_BITS || h.cluster_bits > Q2_MAX_CLUSTER_BITS) {
-        d->no_geometry = "cluster_bits is out of range, so the size of tables is not known";
-        h.cluster_bits = 16;
-    }
-    if (h.refcount_order > Q2_MAX_REFCOUNT_ORDER)
-        h.refcount_order = 4; /* qcbmi_dump_refcounts() refuses */
-    if ((h.incompatible & QCBM_INCOMPAT_EXTENDED_L2) && h.cluster_bits < Q2_MIN_CLUSTER_BITS_EXTL2 && !d->no_geometry) {
-        d->no_geometry = "extended L2 entries do not go with so small clusters";
-        h.cluster_bits = 16;
-    }
-    q2_geometry_derive(&h, &d->g);
+    q2_header_load(d->head, sizeof(d->head), &d->h);
+    d->no_geometry = q2_geometry_guess(&d->h, &d->g);
+    return ret;
+}
+
+void qcbmi_dump_end(struct qcbm_dump *d)
+{
+    qcbmi_window_free(&d->window);
+    qcbmi_window_free(&d->window2);
 }
 
 /* Takes over @io. It only looks, so the locks are those of info. */
@@ -42,13 +40,11 @@ static int dump_on(struct qcbmi_io *io, unsigned flags, struct qcbm_dump **out, 
     if (ret == 0)
         ret = qcbmi_io_refresh_size(&d->io, err);
     if (ret == 0)
-        ret = qcbmi_io_read(&d->io, 0, d->head, u64_min(d->io.size, sizeof(d->head)), "header", err);
+        ret = qcbmi_dump_begin(d, err);
     if (ret < 0) {
         qcbm_dump_close(d);
         return ret;
     }
-    q2_header_load(d->head, sizeof(d->head), &d->h);
-    derive(d);
     *out = d;
     return 0;
 }
@@ -76,8 +72,7 @@ void qcbm_dump_close(struct qcbm_dump *d)
 {
     if (!d)
         return;
-    qcbmi_window_free(&d->window);
-    qcbmi_window_free(&d->window2);
+    qcbmi_dump_end(d);
     qcbmi_io_close(&d->io);
     free(d);
 }

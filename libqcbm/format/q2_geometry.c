@@ -33,6 +33,23 @@ void q2_geometry_derive(const struct q2_header *h, struct q2_geometry *out)
     out->compressed_offset_bits = 62 - (h->cluster_bits - 8);
 }
 
+const char *q2_geometry_guess(const struct q2_header *header, struct q2_geometry *out)
+{
+    struct q2_header h = *header;
+    const char *why = NULL;
+
+    if (h.cluster_bits < Q2_MIN_CLUSTER_BITS || h.cluster_bits > Q2_MAX_CLUSTER_BITS)
+        why = "cluster_bits is out of range, so the size of tables is not known";
+    else if ((h.incompatible & QCBM_INCOMPAT_EXTENDED_L2) && h.cluster_bits < Q2_MIN_CLUSTER_BITS_EXTL2)
+        why = "extended L2 entries do not go with so small clusters";
+    if (why)
+        h.cluster_bits = 16;
+    if (h.refcount_order > Q2_MAX_REFCOUNT_ORDER)
+        h.refcount_order = 4; /* who reads refcounts looks at the header first */
+    q2_geometry_derive(&h, out);
+    return why;
+}
+
 uint64_t q2_default_granularity(const struct q2_geometry *g)
 {
     return u64_max(MIN_DEFAULT_GRANULARITY, u64_min(g->cluster_size, MAX_DEFAULT_GRANULARITY));

@@ -160,8 +160,22 @@ int qcbmi_image_reload_header(struct qcbmi_image *img, struct qcbm_error *err)
     return ret;
 }
 
-int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbmi_image **out,
-                     struct qcbm_error *err)
+static int load_loosely(struct qcbmi_image *img, struct qcbm_error *err)
+{
+    uint8_t head[Q2_HEADER_BYTES] = { 0 };
+    int ret = qcbmi_io_read(&img->io, 0, head, u64_min(img->io.size, sizeof(head)), "header", err);
+
+    q2_header_load(head, sizeof(head), &img->h);
+    (void)q2_geometry_guess(&img->h, &img->g);
+    img->cluster0 = qcbmi_alloc_array(img->g.cluster_size, 1, err);
+    if (!img->cluster0)
+        return QCBM_E_NOMEM;
+    return ret < 0 ? ret : read_sparsely(&img->io, img->cluster0, u64_min(img->io.size, img->g.cluster_size), err);
+}
+
+static int open_by(struct qcbmi_io *io, const char *path, unsigned flags,
+                   int (*load)(struct qcbmi_image *img, struct qcbm_error *err), struct qcbmi_image **out,
+                   struct qcbm_error *err)
 {
     struct qcbmi_image *img;
     int ret = 0;
@@ -185,7 +199,7 @@ int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, stru
     if (ret == 0)
         ret = qcbmi_io_refresh_size(&img->io, err);
     if (ret == 0)
-        ret = qcbmi_image_reload_header(img, err);
+        ret = load(img, err);
     if (ret < 0)
         goto fail;
     *out = img;
@@ -193,6 +207,18 @@ int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, stru
 fail:
     qcbmi_image_free(img);
     return ret;
+}
+
+int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbmi_image **out,
+                     struct qcbm_error *err)
+{
+    return open_by(io, path, flags, qcbmi_image_reload_header, out, err);
+}
+
+int qcbmi_image_open_loosely(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbmi_image **out,
+                             struct qcbm_error *err)
+{
+    return open_by(io, path, flags, load_loosely, out, err);
 }
 
 void qcbmi_image_free(struct qcbmi_image *img)

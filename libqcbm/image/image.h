@@ -40,6 +40,10 @@ struct qcbmi_image {
  * @path, where it was opened by a name, or NULL. */
 int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbmi_image **out,
                      struct qcbm_error *err);
+/* The same of an image that need not open: header and geometry are what its bytes say, none of it checked, and nothing else is
+ * read. Only for who writes single bytes of it; qcbmi_image_reload_header() makes a checked image of it. */
+int qcbmi_image_open_loosely(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbmi_image **out,
+                             struct qcbm_error *err);
 void qcbmi_image_free(struct qcbmi_image *img);
 
 /* Read header and extensions again, after a commit. */

@@ -5,7 +5,8 @@
  * Read top to bottom. The main job comes first: version, errors, progress and cancel, open and close, synthesise, dirty
  * extents. Then looking: image, bitmaps, problems, snapshots. Then changing: change, bitmaps in files of their own, undo.
  * Then the whole image and its disk: check, untrusted images, the chain, guest bytes, map, measure. Last the low level,
- * which most programs do not need: other ways to open, trace, dump. Each group has a manual page; libqcbm(3) lists them.
+ * which most programs do not need: other ways to open, trace, dump, fields by hand. Each group has a manual page; libqcbm(3)
+ * lists them.
  *
  * Rules that hold for every call:
  *  - 0 is success, a negative value is one of enum qcbm_code; a positive value is documented where it occurs.
@@ -751,6 +752,11 @@ struct qcbm_undo_result {
  * QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_options *options,
                        struct qcbm_undo_result *out, size_t size, struct qcbm_error *err);
+/* The same of the image @image, which need not open: qcbm_edit_fields() can make it so, or make it open again. Takes the locks
+ * and @flags of qcbm_open(), and returns what that does, too. */
+QCBM_API int qcbm_undo_path(const char *image, unsigned flags, const char *path,
+                            const struct qcbm_undo_options *options, struct qcbm_undo_result *out, size_t size,
+                            struct qcbm_error *err);
 
 /* ---- check ------------------------------------------------------------------------------------------------------- */
 
@@ -1225,6 +1231,67 @@ QCBM_API int qcbm_dump_part(struct qcbm_dump *dump, enum qcbm_dump_kind part, ui
                             qcbm_dump_fn *fn, void *opaque, const struct qcbm_progress *progress,
                             struct qcbm_error *err);
 QCBM_API void qcbm_dump_close(struct qcbm_dump *dump);
+
+/* ---- fields by hand ---------------------------------------------------------------------------------------------- */
+
+struct qcbm_field_change { /* its strings and bytes live until the callback returns */
+    const char *field;     /* as the caller wrote it, without the values */
+    const char *what;      /* what the field is part of, one line, e.g. "entry 3 of the L2 table at 0x50000" */
+    uint64_t offset;       /* of its bytes in the image file */
+    uint32_t length;       /* of them, 1 to 8; a refcount narrower than a byte shares them with its neighbours */
+    uint64_t old_value, new_value;
+    const uint8_t *old_bytes, *new_bytes; /* @length of them; of the new ones all edits are in */
+};
+/* A non-zero return stops with QCBM_E_ABORTED and nothing written. */
+typedef int qcbm_field_fn(void *opaque, const struct qcbm_field_change *change);
+
+enum qcbm_edit_fields_flag {
+    QCBM_EDIT_FIELDS_DRY_RUN = 1u << 0, /* find, compare and judge, write nothing; flags may be for reading */
+    QCBM_EDIT_FIELDS_FORCE =
+        1u << 1 /* without old values, over several sectors without undo file, and what is worse then */
+};
+
+struct qcbm_edit_fields_options {
+    size_t struct_size;
+    unsigned flags;   /* enum qcbm_edit_fields_flag */
+    const char *undo; /* a new file for qcbm_undo(), see qcbm_edit_set_undo(); NULL: none */
+    uint64_t memory;  /* as in qcbm_check_options */
+    qcbm_field_fn *
+        field; /* called for each edit, in their order, before anything is written; may be NULL, as all functions here */
+    qcbm_check_fn *made; /* called for what a check finds behind the change and not before it, refused or not */
+    qcbm_plan_fn *step;  /* called for each write in order, before the first */
+    void *opaque;        /* of all of these */
+    const struct qcbm_progress *progress; /* of each of two checks by itself; may be NULL */
+};
+#define QCBM_EDIT_FIELDS_OPTIONS_INIT                                                                                  \
+    {                                                                                                                  \
+        sizeof(struct qcbm_edit_fields_options), 0, NULL, UINT64_C(256) << 20, NULL, NULL, NULL, NULL, NULL            \
+    }
+
+struct qcbm_edit_fields_result {
+    bool opens_before, opens_after;
+    bool worse;               /* without force it would have been refused */
+    uint32_t sectors;         /* of 512 bytes that change: 0 nothing does, 1 is written all or not at all */
+    uint32_t writes, flushes; /* in a dry run those that there would be */
+    uint64_t bytes_written;
+};
+
+/* Set @n single fields of the image @path, which need not open: all of them in one commit, or none. An edit is
+ * "FIELD: OLD=NEW"; qcbm-edit(1) has the fields, which have the names of a dump. All are found, and OLD is compared, in the
+ * image as it is. Refused are changes behind which the image does not open, or a check finds an error that it does not find
+ * before; those of several sectors, of which a power cut may leave some unwritten, without an undo file; edits without OLD.
+ * @flags: enum qcbm_open_flag, with QCBM_OPEN_WRITE. @options NULL = defaults. @out is filled on success.
+ * Returns 0, QCBM_E_ARG (no such field, no number that fits, two edits of the same bytes), QCBM_E_NOTFOUND (the image has none
+ * such), QCBM_E_CORRUPT (what leads to it is damaged), QCBM_E_UNSAFE (refused, or OLD is not what is there), QCBM_E_LIMIT,
+ * QCBM_E_READONLY, QCBM_E_EXISTS (the undo file), QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM,
+ * QCBM_E_UNSUPPORTED, QCBM_E_ABORTED. */
+QCBM_API int qcbm_edit_fields(const char *path, unsigned flags, const char *const *edits, size_t n,
+                              const struct qcbm_edit_fields_options *options, struct qcbm_edit_fields_result *out,
+                              size_t size, struct qcbm_error *err);
+/* The same on storage of the caller; it is closed when this returns. */
+QCBM_API int qcbm_edit_fields_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, const char *const *edits,
+                                 size_t n, const struct qcbm_edit_fields_options *options,
+                                 struct qcbm_edit_fields_result *out, size_t size, struct qcbm_error *err);
 
 #ifdef __cplusplus
 }

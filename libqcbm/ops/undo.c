@@ -13,7 +13,9 @@
 #include "base/checked.h"
 #include "base/sized.h"
 #include "bitmap/session.h"
+#include "io/open.h"
 #include "ops/undo_writer.h"
+#include "write/commit.h"
 #include "write/undo_load.h"
 #include "write/undo_seal.h"
 
@@ -32,6 +34,7 @@ struct undo {
     uint64_t group_at;     /* ... or where they lie in the undo file, if they are more than a sector; else 0 */
     uint64_t group_off, group_len;
     bool changed; /* not all of them are there already */
+    bool loose;   /* the image was opened without a look at it */
 };
 
 static int fail_changed(struct qcbm_error *err, uint64_t off)
@@ -45,10 +48,11 @@ static int fail_changed(struct qcbm_error *err, uint64_t off)
 static int check_identity(const struct undo *u, struct qcbm_error *err)
 {
     const struct qcbmi_undo_header *h = &u->file.h;
-    uint8_t identity[QCBMI_DIGEST_BYTES];
+    uint8_t identity[QCBMI_DIGEST_BYTES], but_changed[QCBMI_DIGEST_BYTES];
 
-    qcbmi_undo_identity(u->img, identity);
-    if (memcmp(identity, h->identity, sizeof(identity)) != 0)
+    qcbmi_undo_identity(u->img, NULL, 0, identity);
+    qcbmi_undo_identity(u->img, u->file.places, u->file.n_changed, but_changed);
+    if (memcmp(identity, h->identity, sizeof(identity)) != 0 && memcmp(but_changed, h->identity, sizeof(identity)) != 0)
         return qcbmi_fail(
             err, QCBM_E_ARG, QCBM_NO_OFFSET,
             "the undo file is of another image: version, cluster size, virtual size, encryption or refcount "
@@ -274,6 +278,20 @@ static int look_for_writer(struct undo *u, const struct qcbm_undo_options *o, st
     return o->force ? 0 : ret;
 }
 
+/* What is back may be an image that does not open: then the handle is of no more use, but it is undone. */
+static int reload(struct undo *u, struct qcbm_error *err)
+{
+    struct qcbm_error why;
+    int ret = u->loose ? QCBM_E_CORRUPT : qcbmi_reload(u->handle, &why);
+
+    u->img->failed = ret < 0;
+    if (ret != QCBM_E_IO && ret != QCBM_E_NOMEM)
+        return 0;
+    if (err)
+        *err = why;
+    return ret;
+}
+
 /* An undo of the change before this one finds the time that it knows. */
 static int carry_out(struct undo *u, const char *path, struct qcbm_error *err)
 {
@@ -281,7 +299,11 @@ static int carry_out(struct undo *u, const char *path, struct qcbm_error *err)
     int ret;
 
     qcbmi_undo_begin(&u->file, path, u->img);
-    ret = qcbmi_commit_and_reload(&u->plan, u->handle, err);
+    u->img->generation++;
+    ret = qcbmi_plan_commit(&u->plan, u->img, err);
+    u->img->failed = ret < 0;
+    if (ret == 0)
+        ret = reload(u, err);
     if (ret < 0)
         return ret;
     qcbmi_undo_end(&u->file, path);
@@ -319,12 +341,12 @@ static int alloc_buffers(struct undo *u, struct qcbm_error *err)
     return u->now && u->allowed ? 0 : QCBM_E_NOMEM;
 }
 
-int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_options *options,
-              struct qcbm_undo_result *out, size_t size, struct qcbm_error *err)
+static int undo(struct qcbm_image *img, bool loose, const char *path, const struct qcbm_undo_options *options,
+                struct qcbm_undo_result *out, size_t size, struct qcbm_error *err)
 {
     struct qcbm_undo_options o = QCBM_UNDO_OPTIONS_INIT;
     struct qcbm_undo_result result;
-    struct undo u = { .handle = img, .img = img->image };
+    struct undo u = { .handle = img, .img = img->image, .loose = loose };
     int ret = qcbmi_image_check_sound(u.img, err);
 
     if (ret == 0)
@@ -346,5 +368,26 @@ int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_o
     qcbmi_undo_file_close(&u.file);
     free(u.now);
     free(u.allowed);
+    return ret;
+}
+
+int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_options *options,
+              struct qcbm_undo_result *out, size_t size, struct qcbm_error *err)
+{
+    return undo(img, false, path, options, out, size, err);
+}
+
+int qcbm_undo_path(const char *image, unsigned flags, const char *path, const struct qcbm_undo_options *options,
+                   struct qcbm_undo_result *out, size_t size, struct qcbm_error *err)
+{
+    struct qcbm_image handle = { 0 };
+    struct qcbmi_io io;
+    int ret = qcbmi_open(&io, image, flags & QCBM_OPEN_WRITE, err);
+
+    if (ret == 0)
+        ret = qcbmi_image_open_loosely(&io, image, flags, &handle.image, err);
+    if (ret == 0)
+        ret = undo(&handle, true, path, options, out, size, err);
+    qcbmi_image_free(handle.image);
     return ret;
 }

@@ -30,7 +30,18 @@ struct save {
     size_t n_cuts;
     uint8_t *record, *new_bytes, *last_new; /* last_new: new_bytes of the record before */
     uint64_t at;                            /* end of what has been written to the file */
+    bool names_change; /* the plan changes what the image is known by: an edit of the header by hand */
 };
+
+/* Fields that no change of bitmaps touches. */
+static const struct {
+    uint8_t off, len;
+} identity_fields[] = { { Q2_OFF_MAGIC, 8 }, /* and the version */
+                        { Q2_OFF_CLUSTER_BITS, 4 },
+                        { Q2_OFF_SIZE, 8 },
+                        { Q2_OFF_CRYPT_METHOD, 4 },
+                        { Q2_OFF_REFCOUNT_ORDER, 4 } };
+#define N_IDENTITY_FIELDS (sizeof(identity_fields) / sizeof(identity_fields[0]))
 
 /* ---- what is overwritten, in which pieces ---- */
 
@@ -147,6 +158,17 @@ static void digest_sectors(struct save *s, const struct qcbmi_undo_record *r)
     }
 }
 
+/* Does a record change what the image is known by? */
+static bool changes_identity(const struct qcbmi_undo_record *r, const uint8_t *old, const uint8_t *new_bytes)
+{
+    for (size_t i = 0; i < N_IDENTITY_FIELDS; i++)
+        for (uint64_t at = u64_max(identity_fields[i].off, r->off);
+             at < u64_min(identity_fields[i].off + identity_fields[i].len, r->off + r->len); at++)
+            if (old[at - r->off] != new_bytes[at - r->off])
+                return true;
+    return false;
+}
+
 static int save_place(struct save *s, size_t i, struct qcbm_error *err)
 {
     struct qcbmi_undo_place *p = &s->places[i];
@@ -163,7 +185,10 @@ static int save_place(struct save *s, size_t i, struct qcbm_error *err)
         memcpy(old, s->last_new, (size_t)p->r.len);
     else if (p->r.kind == QCBMI_UNDO_OVERWRITTEN)
         ret = qcbmi_io_read(&s->img->io, p->r.off, old, p->r.len, "what will be overwritten", err);
-    return ret < 0 ? ret : append_record(s, &p->r, err);
+    if (ret < 0)
+        return ret;
+    s->names_change |= p->r.kind == QCBMI_UNDO_OVERWRITTEN && changes_identity(&p->r, old, s->new_bytes);
+    return append_record(s, &p->r, err);
 }
 
 static int save_untouched(struct save *s, uint64_t off, uint64_t len, struct qcbm_error *err)
@@ -209,7 +234,7 @@ static int save_frame(struct save *s, struct qcbm_error *err)
     uint64_t at = qcbmi_undo_end_offset(&s->h, s->at), n_tail = qcbmi_undo_tail_bytes(&s->h);
     int ret;
 
-    qcbmi_undo_identity(s->img, s->h.identity);
+    qcbmi_undo_identity(s->img, s->places, s->names_change ? s->n_places : 0, s->h.identity);
     s->h.file_len = at + n_tail;
     s->h.first_switch = (uint32_t)u64_min(s->h.first_switch, s->h.n_stages);
     qcbmi_undo_header_store(header, &s->h);
@@ -274,27 +299,6 @@ int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbmi_image *img, stru
     return ret < 0 ? qcbmi_prefix(err, ret, "undo file '%s': ", text) : 0;
 }
 
-/* ---- what an image is known by ---- */
-
-void qcbmi_undo_identity(const struct qcbmi_image *img, uint8_t out[QCBMI_DIGEST_BYTES])
-{
-    static const struct {
-        uint8_t off, len;
-    } fields[] = { { Q2_OFF_MAGIC, 8 }, /* and the version */
-                   { Q2_OFF_CLUSTER_BITS, 4 },
-                   { Q2_OFF_SIZE, 8 },
-                   { Q2_OFF_CRYPT_METHOD, 4 },
-                   { Q2_OFF_REFCOUNT_ORDER, 4 } };
-    uint8_t bytes[28];
-    size_t n = 0;
-
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        memcpy(bytes + n, img->cluster0 + fields[i].off, fields[i].len);
-        n += fields[i].len;
-    }
-    qcbmi_digest(bytes, n, out);
-}
-
 static bool ends_before(const void *place, const void *off)
 {
     const struct qcbmi_undo_record *r = &((const struct qcbmi_undo_place *)place)->r;
@@ -310,4 +314,20 @@ void qcbmi_undo_mask(const struct qcbmi_undo_place *places, size_t n, uint64_t o
 
         memset(bytes + (from - off), 0, (size_t)(end - from));
     }
+}
+
+/* ---- what an image is known by ---- */
+
+void qcbmi_undo_identity(const struct qcbmi_image *img, const struct qcbmi_undo_place *places, size_t n,
+                         uint8_t out[QCBMI_DIGEST_BYTES])
+{
+    uint8_t bytes[28];
+    size_t len = 0;
+
+    for (size_t i = 0; i < N_IDENTITY_FIELDS; i++) {
+        memcpy(bytes + len, img->cluster0 + identity_fields[i].off, identity_fields[i].len);
+        qcbmi_undo_mask(places, n, identity_fields[i].off, bytes + len, identity_fields[i].len);
+        len += identity_fields[i].len;
+    }
+    qcbmi_digest(bytes, len, out);
 }

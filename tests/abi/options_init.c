@@ -23,6 +23,7 @@ _Static_assert(offsetof(struct qcbm_measure_options, struct_size) == 0, "struct_
 _Static_assert(offsetof(struct qcbm_import_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_extents_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_undo_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_edit_fields_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_verdict_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_rescue_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_io_ops, struct_size) == 0, "struct_size comes first");

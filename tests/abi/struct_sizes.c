@@ -162,6 +162,23 @@ static int fill_verdict_refused(void *out, size_t size)
     return qcbm_verdict_refused(&why, NULL, out, size, &err);
 }
 
+/* Of an image of its own. */
+static int edit_fields(const void *options, void *out, size_t size)
+{
+    static const char *const edits[] = { "header compatible_features: 0=1" };
+    static uint8_t bytes[4 * CLUSTER];
+    struct qcbm_mem *mem;
+
+    empty_image(bytes);
+    CHECK(qcbm_mem_new(bytes, sizeof(bytes), &mem, &err) == 0);
+    return qcbm_edit_fields_io(qcbm_mem_ops(), mem, QCBM_OPEN_WRITE, edits, 1, options, out, size, &err);
+}
+
+static int fill_edit_fields(void *out, size_t size)
+{
+    return edit_fields(NULL, out, size);
+}
+
 static const struct filled {
     const char *name;
     int (*fill)(void *out, size_t size);
@@ -181,6 +198,7 @@ static const struct filled {
     { "measure of a chain", fill_chain_measure, sizeof(struct qcbm_measure) },
     { "check_result", fill_check, sizeof(struct qcbm_check_result) },
     { "check_result of a report", fill_check_report, sizeof(struct qcbm_check_result) },
+    { "edit_fields_result", fill_edit_fields, sizeof(struct qcbm_edit_fields_result) },
     { "verdict", fill_verdict, sizeof(struct qcbm_verdict) },
     { "verdict of a refused image", fill_verdict_refused, sizeof(struct qcbm_verdict) },
 };
@@ -316,6 +334,13 @@ static int read_undo(const void *options)
     return ret == QCBM_E_ARG && strstr(err.message, "struct_size") ? ret : ret == QCBM_E_UNSUPPORTED ? ret : 0;
 }
 
+static int read_edit_fields(const void *options)
+{
+    struct qcbm_edit_fields_result out;
+
+    return edit_fields(options, &out, sizeof(out));
+}
+
 static int64_t nothing(void *opaque, void *buf, size_t len)
 {
     (void)opaque;
@@ -341,6 +366,7 @@ static const struct qcbm_measure_options measure_init = QCBM_MEASURE_OPTIONS_INI
 static const struct qcbm_check_options check_init = QCBM_CHECK_OPTIONS_INIT;
 static const struct qcbm_verdict_options verdict_init = QCBM_VERDICT_OPTIONS_INIT;
 static const struct qcbm_undo_options undo_init = QCBM_UNDO_OPTIONS_INIT;
+static const struct qcbm_edit_fields_options edit_fields_init = QCBM_EDIT_FIELDS_OPTIONS_INIT;
 static const struct qcbm_import_options import_init = QCBM_IMPORT_OPTIONS_INIT;
 
 static const struct taken {
@@ -356,6 +382,7 @@ static const struct taken {
     { "check_options", read_check, &check_init, sizeof(check_init) },
     { "verdict_options", read_verdict, &verdict_init, sizeof(verdict_init) },
     { "undo_options", read_undo, &undo_init, sizeof(undo_init) },
+    { "edit_fields_options", read_edit_fields, &edit_fields_init, sizeof(edit_fields_init) },
     { "import_options", read_import, &import_init, sizeof(import_init) },
 };
 

@@ -19,6 +19,9 @@ q2_l2_scan_neon: q2_l2_scan
 image: open
 snapshots: hostile/snapshot.c
 undo_seal: undo undo_load
+field_parse: field_edit
+field_find: field_edit
+field_judge: field_edit
 edit_list: bitmap_edit
 check_findings: check
 check_reference: check interop/check.py
