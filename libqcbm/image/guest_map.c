@@ -11,7 +11,6 @@
 #include "base/sort.h"
 #include "image/refscan.h"
 
-#define NO_CLUSTER UINT64_MAX
 #define NO_GROUP UINT64_MAX
 
 static bool reads_through(enum q2_kind kind)
@@ -76,14 +75,6 @@ static int check_sharing(struct qcbmi_guest_layer *l, struct qcbm_error *err)
 
 /* ---- L2 entries of one layer ---- */
 
-/* What keeps QEMU from reading it. It does not look at reserved bits, nor at what a compressed entry must not have. */
-static unsigned unreadable_for(const struct q2_l2_entry *e)
-{
-    if (e->kind == Q2_COMPRESSED)
-        return e->defects & Q2_DEFECT_DATA_OFFSET;
-    return e->defects & (Q2_DEFECT_SUBCLUSTER | Q2_DEFECT_UNALIGNED | Q2_DEFECT_DATA_OFFSET | Q2_DEFECT_V2_ZERO);
-}
-
 /* The group of entries that entry @index of the table lies in, with its masks. */
 static int load_group(struct qcbmi_guest_layer *l, uint32_t index, struct qcbm_error *err)
 {
@@ -104,146 +95,105 @@ static int load_group(struct qcbmi_guest_layer *l, uint32_t index, struct qcbm_e
     return 0;
 }
 
-/* Entry @index, of the group that is loaded, for guest cluster @cluster. */
-static void parse_entry(struct qcbmi_guest_layer *l, uint32_t index, uint64_t cluster)
-{
-    const struct q2_geometry *g = &l->layer->img->g;
-    const uint8_t *raw = l->group.raw + (size_t)(index % Q2_L2_SCAN_MAX) * g->l2_entry_size;
+/* ---- pieces of one layer: the first ahead is its run, of what was asked for last ---- */
 
-    if (cluster == l->entry_cluster)
-        return;
-    q2_l2_entry_parse(be64_load(raw), g->extended_l2 ? be64_load(raw + 8) : 0, cluster << g->cluster_bits, g,
-                      &l->entry);
-    l->entry_cluster = cluster;
-    l->entry_at = l->table + (uint64_t)index * g->l2_entry_size;
-    l->entries++;
+static const struct qcbmi_guest_piece *run_of(const struct qcbmi_guest_layer *l)
+{
+    return &l->ahead.pieces[l->ahead.at];
 }
 
-/* Bytes from @in_cluster on that are of one kind with it; of an entry that can be read. */
-static uint64_t alike_in_cluster(const struct q2_l2_entry *e, const struct q2_geometry *g, uint64_t in_cluster)
+/* One piece, and nothing is known of what lies behind it. */
+static void set_run(struct qcbmi_guest_layer *l, const struct qcbmi_guest_piece *run)
 {
-    unsigned i = (unsigned)(in_cluster / g->subcluster_size);
-    uint32_t bit = UINT32_C(1) << (i & 31), alike;
-
-    if (!g->extended_l2 || e->kind == Q2_COMPRESSED)
-        return g->cluster_size - in_cluster;
-    alike = e->sub_zero & bit ? e->sub_zero : e->sub_alloc & bit ? e->sub_alloc : ~(e->sub_zero | e->sub_alloc);
-    i += (unsigned)__builtin_ctzll(~((uint64_t)alike >> i));
-    return i * g->subcluster_size - in_cluster;
+    l->ahead.pieces[0] = *run;
+    l->ahead.at = 0;
+    l->ahead.n = 1;
 }
 
-/* What the entry that was parsed says of @guest, and up to where it does. */
-static void describe(const struct qcbmi_guest_layer *l, uint64_t guest, struct qcbmi_guest_piece *out)
+static void forget_run(struct qcbmi_guest_layer *l)
 {
-    const struct q2_geometry *g = &l->layer->img->g;
-    const struct q2_l2_entry *e = &l->entry;
-    uint64_t in_cluster = guest & (g->cluster_size - 1);
-
-    *out = (struct qcbmi_guest_piece){ .start = guest, .host = QCBM_NO_OFFSET, .doubtful = e->defects };
-    out->kind = unreadable_for(e) ? Q2_INVALID : q2_subcluster_kind(e, g, (unsigned)(in_cluster / g->subcluster_size));
-    out->end = guest + (out->kind == Q2_INVALID ? g->cluster_size - in_cluster : alike_in_cluster(e, g, in_cluster));
-    if (out->kind == Q2_NORMAL || out->kind == Q2_ZERO_ALLOC || out->kind == Q2_UNALLOCATED_ALLOC) {
-        out->host = e->host_offset + in_cluster;
-    } else if (out->kind == Q2_COMPRESSED) {
-        out->host = e->host_offset;
-        out->host_len = e->host_len;
-    }
+    set_run(l, &(struct qcbmi_guest_piece){ 0 });
 }
 
-/* Plain entries of the group from @bit on, as far as their clusters lie one after the other. */
-static unsigned plain_run(struct qcbmi_guest_layer *l, unsigned bit, uint64_t *host)
+/* A table may map more than the disk has. */
+static void cut_ahead(struct qcbmi_guest_ahead *a, uint64_t end)
 {
-    const struct q2_geometry *g = &l->layer->img->g;
-    const uint8_t *raw = l->group.raw + (size_t)bit * g->l2_entry_size;
-    uint64_t others = ~(l->group.masks.plain >> bit);
-    unsigned n = 1, end = others ? (unsigned)__builtin_ctzll(others) : Q2_L2_SCAN_MAX;
-    uint64_t next = *host = be64_load(raw) & Q2_ENTRY_OFFSET_MASK;
-
-    for (; n < end; n++) {
-        raw += g->l2_entry_size;
-        next += g->cluster_size;
-        if ((be64_load(raw) & Q2_ENTRY_OFFSET_MASK) != next)
-            break;
-    }
-    l->entries += n;
-    return n;
+    while (a->n > a->at + 1 && a->pieces[a->n - 1].start >= end)
+        a->n--;
+    a->pieces[a->n - 1].end = u64_min(a->pieces[a->n - 1].end, end);
 }
 
-/* What the group of @guest says of it: of one entry, or of alike ones that need not be parsed. */
-static int find_piece(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbmi_guest_piece *out,
-                      struct qcbm_error *err)
+/* What is ahead are the pieces of the group of @guest, from the cluster of @guest on; there is room for one before them. */
+static int look_ahead(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
 {
     const struct q2_geometry *g = &l->layer->img->g;
-    uint64_t cluster = guest >> g->cluster_bits, in_cluster = guest & (g->cluster_size - 1), n, host;
+    uint64_t cluster = guest >> g->cluster_bits, base;
     uint32_t index = (uint32_t)(cluster % g->l2_entries);
-    unsigned bit = index % Q2_L2_SCAN_MAX;
+    unsigned first = index % Q2_L2_SCAN_MAX, end;
     int ret = load_group(l, index, err);
 
-    if (ret < 0)
+    if (ret < 0) {
+        forget_run(l);
         return ret;
-    if (l->group.masks.odd >> bit & 1) {
-        parse_entry(l, index, cluster);
-        describe(l, guest, out);
-        return 0;
     }
-    *out = (struct qcbmi_guest_piece){ .start = guest, .host = QCBM_NO_OFFSET };
-    if (l->group.masks.plain >> bit & 1) {
-        n = plain_run(l, bit, &host);
-        out->kind = Q2_NORMAL;
-        out->host = host + in_cluster;
-    } else {
-        uint64_t mapped = (l->group.masks.plain | l->group.masks.odd) >> bit;
-
-        n = mapped ? (unsigned)__builtin_ctzll(mapped) : Q2_L2_SCAN_MAX - bit;
-    }
-    out->end = guest - in_cluster + (n << g->cluster_bits);
+    base = (cluster - first) << g->cluster_bits;
+    end = (unsigned)u64_min(Q2_L2_SCAN_MAX, div_up(l->table_end - base, g->cluster_size));
+    end = qcbmi_guest_pieces_of(&l->ahead, &l->group, g, base, first, end);
+    cut_ahead(&l->ahead, l->table_end);
+    l->entries +=
+        (unsigned)__builtin_popcountll((l->group.masks.plain | l->group.masks.odd) >> first << (64 - (end - first)));
     return 0;
 }
 
-/* Compressed clusters and those that cannot be read are looked at one by one. */
-static bool continues(const struct qcbmi_guest_piece *run, const struct qcbmi_guest_piece *next)
-{
-    return run->kind == next->kind && run->kind != Q2_COMPRESSED && run->kind != Q2_INVALID &&
-           run->doubtful == next->doubtful &&
-           (run->host == QCBM_NO_OFFSET ? next->host == QCBM_NO_OFFSET
-                                        : run->host + (next->start - run->start) == next->host);
-}
-
-/* Pass over entries from l->run.end on that lie where all is known to be zeros. */
-static void skip_hole(struct qcbmi_guest_layer *l)
+/* Up to where all is known to be zeros, from the entry of @guest on: it is not read. */
+static uint64_t end_of_hole(const struct qcbmi_guest_layer *l, uint64_t guest)
 {
     const struct q2_geometry *g = &l->layer->img->g;
-    uint64_t in_table = (l->run.end >> g->cluster_bits) % g->l2_entries * g->l2_entry_size, at = l->table + in_table;
+    uint64_t in_table = (guest >> g->cluster_bits) % g->l2_entries * g->l2_entry_size, at = l->table + in_table;
     uint64_t zeros = u64_min(g->cluster_size - in_table, qcbmi_window_zero_end(&l->l2, at) - at);
 
-    l->run.end += (zeros / g->l2_entry_size) << g->cluster_bits;
+    return guest + ((zeros / g->l2_entry_size) << g->cluster_bits);
 }
 
-/* The run of alike entries from @guest on, up to the end of the table. What keeps an entry behind it from being
- * read is the matter of who asks for that entry. */
+/* The run is the last piece ahead: does the group behind it go on with it, and all of that group? What keeps an entry
+ * behind it from being read is the matter of who asks for that entry. */
+static bool extend_run(struct qcbmi_guest_layer *l)
+{
+    struct qcbmi_guest_ahead *a = &l->ahead;
+    struct qcbmi_guest_piece run = *run_of(l);
+
+    if (run.kind == Q2_INVALID)
+        return false;
+    if (run.kind == Q2_UNALLOCATED && !run.doubtful && run.end < l->table_end)
+        run.end = u64_min(end_of_hole(l, run.end), l->table_end);
+    if (run.end == l->table_end || look_ahead(l, run.end, NULL) < 0) {
+        set_run(l, &run);
+        return false;
+    }
+    if (!qcbmi_guest_piece_continues(&run, run_of(l))) {
+        a->pieces[--a->at] = run;
+        return false;
+    }
+    a->pieces[a->at].start = run.start;
+    a->pieces[a->at].host = run.host;
+    return a->at + 1 == a->n;
+}
+
+/* The run of alike entries that @guest lies in, up to the end of the table. */
 static int read_run(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
 {
-    struct qcbmi_guest_piece *run = &l->run, *next = &l->next;
-    uint64_t limit = l->table_end;
+    struct qcbmi_guest_ahead *a = &l->ahead;
     int ret = 0;
 
-    if (guest >= next->start && guest < next->end)
-        *run = *next;
-    else
-        ret = find_piece(l, guest, run, err);
-    next->end = 0;
-    while (ret == 0 && run->end < limit && run->kind != Q2_INVALID) {
-        if (run->kind == Q2_UNALLOCATED && !run->doubtful)
-            skip_hole(l);
-        if (run->end >= limit || find_piece(l, run->end, next, NULL) < 0)
-            break;
-        if (!continues(run, next))
-            break;
-        run->end = next->end;
-        next->end = 0;
-    }
-    run->end = u64_min(run->end, limit);
-    return ret;
+    if (guest < run_of(l)->start || guest >= a->pieces[a->n - 1].end)
+        ret = look_ahead(l, guest, err);
+    if (ret < 0)
+        return ret;
+    while (guest >= run_of(l)->end)
+        a->at++;
+    for (bool more = a->at + 1 == a->n; more;)
+        more = extend_run(l);
+    return 0;
 }
 
 /* QEMU reads zeros behind the end of the file: such a table says "unallocated" to it. The caller reports it. */
@@ -304,7 +254,7 @@ static int read_qcow2(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_e
     }
     if (l->table)
         return read_run(l, guest, err);
-    l->run = (struct qcbmi_guest_piece){ .start = guest, .end = l->table_end, .host = QCBM_NO_OFFSET };
+    set_run(l, &(struct qcbmi_guest_piece){ .start = guest, .end = l->table_end, .host = QCBM_NO_OFFSET });
     return 0;
 }
 
@@ -313,10 +263,9 @@ static int read_raw(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_err
     bool is_data = true;
     uint64_t end = 0;
     int ret = qcbmi_holes_at(&l->holes, guest, &is_data, &end, err);
+    enum q2_kind kind = is_data ? Q2_NORMAL : Q2_ZERO_ALLOC;
 
-    l->run = (struct qcbmi_guest_piece){ .start = guest, .host = guest };
-    l->run.kind = is_data ? Q2_NORMAL : Q2_ZERO_ALLOC;
-    l->run.end = u64_min(end, l->end);
+    set_run(l, &(struct qcbmi_guest_piece){ guest, u64_min(end, l->end), .kind = kind, .host = guest });
     return ret;
 }
 
@@ -347,10 +296,12 @@ static int init_layer(struct qcbmi_guest_layer *l, struct qcbmi_layer *layer, un
 
     l->layer = layer;
     l->end = align_down(layer->size, Q2_SECTOR);
-    l->entry_cluster = NO_CLUSTER;
     l->group.at = NO_GROUP;
-    if (img)
+    forget_run(l);
+    if (img) {
         q2_l2_scan_init(&l->scan, &img->g, qcbmi_image_end(img));
+        l->group.follow = q2_l2_follow_with(&l->scan, &img->g);
+    }
     l->lost_entries = img ? count_lost_entries(img) : 0;
     qcbmi_holes_init(&l->holes, img ? &img->io : &layer->raw);
     l->l1.holes = l->l2.holes = &l->holes;
@@ -416,21 +367,25 @@ static void move_to(struct qcbmi_guest_map *m, uint64_t guest)
 static int look_at(struct qcbmi_guest_map *m, size_t i, struct qcbm_error *err)
 {
     struct qcbmi_guest_layer *l = &m->layers[i];
-    uint64_t bit = UINT64_C(1) << (i % 64);
     int ret;
 
-    if (m->at < l->run.start || m->at >= l->run.end) {
-        ret = l->layer->img ? read_qcow2(l, m->at, err) : read_raw(l, m->at, err);
-        if (ret < 0) {
-            l->run = (struct qcbmi_guest_piece){ 0 };
-            return layer_failed(m, i, ret, err);
-        }
-    }
-    if (reads_through(l->run.kind)) {
-        qcbmi_min_tree_set(&m->through, i, l->run.end);
-        m->doubtful[i / 64] = l->run.doubtful ? m->doubtful[i / 64] | bit : m->doubtful[i / 64] & ~bit;
-    }
-    return 0;
+    if (m->at >= run_of(l)->start && m->at < run_of(l)->end)
+        return 0;
+    ret = l->layer->img ? read_qcow2(l, m->at, err) : read_raw(l, m->at, err);
+    if (ret == 0)
+        return 0;
+    forget_run(l);
+    return layer_failed(m, i, ret, err);
+}
+
+/* Layer @i has nothing at m->at: it need not be asked again before its run ends. */
+static void look_through(struct qcbmi_guest_map *m, size_t i)
+{
+    const struct qcbmi_guest_piece *run = run_of(&m->layers[i]);
+    uint64_t bit = UINT64_C(1) << (i % 64);
+
+    qcbmi_min_tree_set(&m->through, i, run->end);
+    m->doubtful[i / 64] = run->doubtful ? m->doubtful[i / 64] | bit : m->doubtful[i / 64] & ~bit;
 }
 
 static bool doubts_before(const struct qcbmi_guest_map *m, size_t layer)
@@ -445,26 +400,29 @@ static bool doubts_before(const struct qcbmi_guest_map *m, size_t layer)
 /* [@start, @end) of @run. */
 static void give_piece(const struct qcbmi_guest_piece *run, uint64_t start, uint64_t end, struct qcbmi_guest_piece *out)
 {
-    bool moves = run->host != QCBM_NO_OFFSET && run->kind != Q2_COMPRESSED;
+    uint64_t host = qcbmi_guest_piece_host(run, start); /* @out may be @run */
 
+    *out = *run;
     out->start = start;
     out->end = end;
-    out->kind = run->kind;
     out->hole = false;
-    out->host = moves ? run->host + (start - run->start) : run->host;
-    out->host_len = run->host_len;
+    out->host = host;
 }
 
 /* A hole of the file under an allocated cluster reads as zeros as well. */
 static int look_for_hole(struct qcbmi_guest_layer *l, struct qcbmi_guest_piece *p, struct qcbm_error *err)
 {
-    bool is_data = true;
-    uint64_t end = UINT64_MAX;
-    int ret = qcbmi_holes_at(&l->holes, p->host, &is_data, &end, err);
+    int ret = 0;
 
-    p->hole = !is_data;
-    p->end = u64_min(p->end, p->start + u64_min(end - p->host, UINT64_MAX - p->start));
-    return ret;
+    if (p->host < l->hole_from || p->host >= l->hole_end) {
+        ret = qcbmi_holes_at(&l->holes, p->host, &l->is_data, &l->hole_end, err);
+        l->hole_from = ret == 0 ? p->host : UINT64_MAX;
+    }
+    if (ret < 0)
+        return ret;
+    p->hole = !l->is_data;
+    p->end = u64_min(p->end, p->start + u64_min(l->hole_end - p->host, UINT64_MAX - p->start));
+    return 0;
 }
 
 int qcbmi_guest_map_at(struct qcbmi_guest_map *m, uint64_t guest, struct qcbmi_guest_piece *out, struct qcbm_error *err)
@@ -482,15 +440,58 @@ int qcbmi_guest_map_at(struct qcbmi_guest_map *m, uint64_t guest, struct qcbmi_g
         ret = look_at(m, i, err);
         if (ret < 0)
             return ret;
-        if (!reads_through(m->layers[i].run.kind))
+        if (!reads_through(run_of(&m->layers[i])->kind))
             break;
+        look_through(m, i);
     }
     i = i < m->visible ? i : m->visible - 1; /* where all read through, the lowest one says so */
     l = &m->layers[i];
-    give_piece(&l->run, guest, u64_min(l->run.end, qcbmi_min_tree_before(&m->through, i)), out);
+    give_piece(run_of(l), guest, u64_min(run_of(l)->end, qcbmi_min_tree_before(&m->through, i)), out);
     out->layer = i;
-    out->doubtful = l->run.doubtful || doubts_before(m, i);
+    out->doubtful = out->doubtful || doubts_before(m, i);
     return l->ask_holes && out->kind == Q2_NORMAL ? look_for_hole(l, out, err) : 0;
+}
+
+/* Pieces ahead from the run on, as far as is known whether they are holes of the file. */
+static size_t known_ahead(struct qcbmi_guest_layer *l)
+{
+    struct qcbmi_guest_ahead *a = &l->ahead;
+    size_t i = a->at;
+
+    for (; l->ask_holes && i < a->n; i++) {
+        struct qcbmi_guest_piece *p = &a->pieces[i];
+
+        if (p->kind != Q2_NORMAL)
+            continue;
+        if (p->host < l->hole_from || p->host + (p->end - p->start) > l->hole_end)
+            break;
+        p->hole = !l->is_data;
+    }
+    return (l->ask_holes ? i : a->n) - a->at;
+}
+
+int qcbmi_guest_map_pieces(struct qcbmi_guest_map *m, uint64_t guest, const struct qcbmi_guest_piece **pieces,
+                           size_t *n, struct qcbm_error *err)
+{
+    struct qcbmi_guest_layer *top = &m->layers[0];
+    struct qcbmi_guest_piece *run;
+    int ret;
+
+    move_to(m, guest);
+    if (m->visible == 1) { /* what it has is all there is, on the whole of its run */
+        ret = look_at(m, 0, err);
+        if (ret < 0)
+            return ret;
+        run = &top->ahead.pieces[top->ahead.at];
+        give_piece(run, guest, run->end, run);
+        *pieces = run;
+        *n = known_ahead(top);
+        if (*n > 0)
+            return 0;
+    }
+    *pieces = &m->piece;
+    *n = 1;
+    return qcbmi_guest_map_at(m, guest, &m->piece, err);
 }
 
 /* ---- what a piece means ---- */
@@ -498,10 +499,11 @@ int qcbmi_guest_map_at(struct qcbmi_guest_map *m, uint64_t guest, struct qcbmi_g
 int qcbmi_guest_map_fail(const struct qcbmi_guest_map *m, const struct qcbmi_guest_piece *piece, struct qcbm_error *err)
 {
     const struct qcbmi_guest_layer *l = &m->layers[piece->layer];
-    const struct q2_l2_entry *e = &l->entry;
-    int ret = qcbmi_fail(
-        err, QCBM_E_CORRUPT, l->entry_at, "L2 entry of guest 0x%" PRIx64 " (host offset 0x%" PRIx64 "): %s",
-        align_down(piece->start, l->layer->img->g.cluster_size), e->host_offset, q2_l2_defect_text(unreadable_for(e)));
+    const struct q2_geometry *g = &l->layer->img->g;
+    const struct q2_l2_entry *e = &l->ahead.entry;
+    uint64_t cluster = piece->start >> g->cluster_bits, at = l->table + cluster % g->l2_entries * g->l2_entry_size;
+    int ret = qcbmi_fail(err, QCBM_E_CORRUPT, at, "L2 entry of guest 0x%" PRIx64 " (host offset 0x%" PRIx64 "): %s",
+                         cluster << g->cluster_bits, e->host_offset, q2_l2_defect_text(qcbmi_unreadable_for(e)));
 
     return layer_failed(m, piece->layer, ret, err);
 }

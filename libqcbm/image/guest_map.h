@@ -2,41 +2,22 @@
  * SPDX-License-Identifier: MIT
  *
  * To be asked in guest order: each L2 entry of each layer is then parsed once, and the answer for n layers costs
- * log(n). Asked in any order it is as right, and slower. What a layer hides is not looked at. Memory is flat: tables are
+ * log(n). Asked in any order it is as right, and slower. What a layer hides is not looked at, but for the 63 entries that
+ * come next. Memory is flat: tables are
  * read through windows, holes of the files are skipped. (The reader of l2_read.h, a batch of tables ahead, asks for the
  * holes of the file again in each batch, which costs more than all the rest of a map of contiguous data.) */
 #ifndef QCBMI_GUEST_MAP_H
 #define QCBMI_GUEST_MAP_H
 
 #include "base/min_tree.h"
-#include "format/q2_l2_scan.h"
 #include "image/chain.h"
+#include "image/guest_pieces.h"
 #include "image/window.h"
 
 enum qcbmi_guest_flag {
     QCBMI_GUEST_ALL = 1u << 0, /* all of the disk will be asked for: refuse tables that are shared out of all bounds */
     QCBMI_GUEST_HOLES = 1u << 1, /* find holes of the file in allocated clusters, where QEMU would look for them */
     QCBMI_GUEST_STRICT = 1u << 2 /* a table past the end of the file is an error; QEMU takes it for zeros */
-};
-
-struct qcbmi_guest_piece {
-    uint64_t start, end; /* guest bytes for which all this holds */
-    size_t layer;        /* whose entry it is; 0 is the top */
-    /* UNALLOCATED...: no layer has it, it reads as zeros. INVALID: it cannot be read, see qcbmi_guest_map_fail(). Data of
-     * a raw layer is NORMAL, a hole of it ZERO_ALLOC. A piece of COMPRESSED lies in one cluster. */
-    enum q2_kind kind;
-    bool hole;     /* NORMAL, and all of it a hole of the file */
-    bool doubtful; /* this entry, or one that was read through, breaks a rule that QEMU does not look at */
-    uint64_t
-        host; /* of @start in the file of the layer, or its data file; of the compressed bytes; or QCBM_NO_OFFSET */
-    uint64_t host_len; /* of the compressed bytes at most */
-};
-
-/* Neighbours in an L2 table that are looked at together. */
-struct qcbmi_guest_group {
-    uint64_t at;        /* of the first in the file; UINT64_MAX: none */
-    const uint8_t *raw; /* Q2_L2_SCAN_MAX entries */
-    struct q2_l2_masks masks;
 };
 
 /* What one layer has, as far as it was looked at last. */
@@ -49,16 +30,14 @@ struct qcbmi_guest_layer {
     uint64_t table, table_from, table_end; /* the L2 table that was found last, and the guest bytes under it */
     struct q2_l2_scan scan;
     struct qcbmi_guest_group group;
-    struct q2_l2_entry entry; /* the one that was parsed last: */
-    uint64_t entry_cluster;   /* of this guest cluster; UINT64_MAX: none */
-    uint64_t entry_at;        /* at this place of the file */
-    struct qcbmi_guest_piece run;
-    struct qcbmi_guest_piece next; /* behind it, found while looking how far it goes; end 0: nothing was found */
-    uint64_t lost_entries;         /* of the L1 table, past the end of the file: they read as "no table" */
-    uint64_t lost_tables;          /* L2 tables past the end of the file, which read as unallocated */
-    uint64_t first_lost;           /* L1 index of the first of them */
-    uint64_t last_lost;            /* L2 table that was counted last */
-    uint64_t entries;              /* how many were parsed, or compared with their neighbour */
+    struct qcbmi_guest_ahead ahead; /* the first of them is what was asked for last */
+    uint64_t hole_from, hole_end;   /* the file there is all data, or all hole: */
+    bool is_data;
+    uint64_t lost_entries; /* of the L1 table, past the end of the file: they read as "no table" */
+    uint64_t lost_tables;  /* L2 tables past the end of the file, which read as unallocated */
+    uint64_t first_lost;   /* L1 index of the first of them */
+    uint64_t last_lost;    /* L2 table that was counted last */
+    uint64_t entries;      /* how many were parsed, or compared with their neighbour */
 };
 
 struct qcbmi_guest_map {
@@ -66,6 +45,7 @@ struct qcbmi_guest_map {
     struct qcbmi_guest_layer *layers; /* as many as the chain has */
     size_t visible;                   /* of them, at @at: a layer that has ended hides all below it */
     uint64_t at;                      /* asked last */
+    struct qcbmi_guest_piece piece;   /* for qcbmi_guest_map_pieces(), where there is only one */
     struct qcbmi_min_tree through;    /* up to where each layer is known to read through, from @at on */
     uint64_t doubtful[(QCBMI_CHAIN_MAX_DEPTH + 63) / 64]; /* bits: layers that do, by an entry that breaks a rule */
 };
@@ -81,6 +61,11 @@ void qcbmi_guest_map_free(struct qcbmi_guest_map *m); /* fine on a zeroed struct
  * QCBM_E_CORRUPT: an L1 entry that leads nowhere; with QCBMI_GUEST_STRICT, past the end of the file. */
 int qcbmi_guest_map_at(struct qcbmi_guest_map *m, uint64_t guest, struct qcbmi_guest_piece *out,
                        struct qcbm_error *err);
+
+/* As many pieces as are at hand, at least one, in guest order and without a gap, the first beginning at @guest. They stay
+ * until the map is asked the next time. For who goes over all of a disk: where no layer lies below, each costs less. */
+int qcbmi_guest_map_pieces(struct qcbmi_guest_map *m, uint64_t guest, const struct qcbmi_guest_piece **pieces,
+                           size_t *n, struct qcbm_error *err);
 
 /* Why the piece of kind Q2_INVALID that was given last cannot be read: returns QCBM_E_CORRUPT. */
 int qcbmi_guest_map_fail(const struct qcbmi_guest_map *m, const struct qcbmi_guest_piece *piece,

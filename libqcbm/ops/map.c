@@ -35,11 +35,11 @@ static uint64_t state_of(const struct qcbmi_layer *l, const struct qcbmi_guest_p
            (data ? DATA : 0) + (placed ? PLACED : 0) + (p->hole || !data ? ZERO : 0); /* what no layer has is zeros */
 }
 
-static void fill_entry(const struct qcbmi_layer *l, const struct qcbmi_guest_piece *p, uint64_t state,
+static void fill_entry(const struct qcbmi_layer *l, const struct qcbmi_guest_piece *p, uint64_t end, uint64_t state,
                        struct qcbm_map_entry *e)
 {
     e->start = p->start;
-    e->length = p->end - p->start;
+    e->length = end - p->start;
     e->depth = (uint32_t)p->layer;
     e->present = state & PRESENT;
     e->zero = state & ZERO;
@@ -57,8 +57,8 @@ static int give_out(struct map_walk *w, struct qcbm_error *err)
     return 0;
 }
 
-/* Joined with the run before it if that is alike. */
-static int add_piece(struct map_walk *w, const struct qcbmi_guest_piece *p, struct qcbm_error *err)
+/* Up to @end; joined with the run before it if that is alike. */
+static int add_piece(struct map_walk *w, const struct qcbmi_guest_piece *p, uint64_t end, struct qcbm_error *err)
 {
     const struct qcbmi_layer *l = &w->chain->layers[p->layer];
     struct qcbm_map_entry *run = &w->run;
@@ -66,11 +66,11 @@ static int add_piece(struct map_walk *w, const struct qcbmi_guest_piece *p, stru
     int ret;
 
     if (run->length && state == w->state && (!(state & PLACED) || run->offset + run->length == p->host)) {
-        run->length += p->end - p->start;
+        run->length += end - p->start;
         return 0;
     }
     ret = give_out(w, err);
-    fill_entry(l, p, state, run);
+    fill_entry(l, p, end, state, run);
     w->state = state;
     return ret;
 }
@@ -80,16 +80,17 @@ static int walk(struct map_walk *w, uint64_t start, uint64_t end, struct qcbm_er
     int ret = 0;
 
     while (ret == 0 && start < end) {
-        struct qcbmi_guest_piece piece;
+        const struct qcbmi_guest_piece *p;
+        size_t n;
 
-        ret = qcbmi_guest_map_at(w->map, start, &piece, err);
-        if (ret == 0 && piece.kind == Q2_INVALID)
-            ret = qcbmi_guest_map_fail(w->map, &piece, err);
-        if (ret < 0)
-            break;
-        piece.end = u64_min(piece.end, end);
-        start = piece.end;
-        ret = add_piece(w, &piece, err);
+        ret = qcbmi_guest_map_pieces(w->map, start, &p, &n, err);
+        for (; ret == 0 && n > 0 && start < end; p++, n--) {
+            if (p->kind == Q2_INVALID)
+                ret = qcbmi_guest_map_fail(w->map, p, err);
+            else
+                ret = add_piece(w, p, u64_min(p->end, end), err);
+            start = p->end;
+        }
     }
     /* What is known before an entry that cannot be read is given out, too. */
     if (ret != QCBM_E_ABORTED) {

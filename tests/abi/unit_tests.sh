@@ -17,6 +17,7 @@ q2_l2_follow_x86: q2_l2_runs
 q2_l2_scan_x86: q2_l2_scan
 q2_l2_scan_neon: q2_l2_scan
 image: open
+guest_pieces: guest_map guest_map_random guest_map_cost
 snapshots: hostile/snapshot.c
 undo_seal: undo undo_load
 field_parse: field_edit

@@ -199,6 +199,49 @@ static void a_huge_empty_disk_costs_nothing(void **state)
     stack_close(&s);
 }
 
+/* By pieces at hand; returns their number. Each KiB is data or a hole, by turns. */
+static uint64_t count_pieces_of_1k(struct qcbmi_guest_map *m, uint64_t size)
+{
+    uint64_t pieces = 0;
+
+    for (uint64_t at = 0; at < size;) {
+        const struct qcbmi_guest_piece *p;
+        struct qcbm_error err = { 0 };
+        size_t n;
+
+        assert_ok(qcbmi_guest_map_pieces(m, at, &p, &n, &err), &err);
+        for (; n > 0; p++, n--, pieces++) {
+            assert_true(p->start == at && p->end == at + 1024 && p->hole == (p->host / 1024 % 2 != 0));
+            at = p->end;
+        }
+    }
+    return pieces;
+}
+
+/* Clusters in file order or not: what is known of a hole is not believed of the next one. */
+static void pieces_at_hand_end_with_what_is_known_of_holes(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct build_options opt = { .size = MIB(4), .cluster_bits = 12 };
+    struct counted c;
+    struct stack s = { 0 };
+    struct qcbmi_guest_map m = { 0 };
+    uint64_t n = opt.size >> 12, first;
+
+    build_start(b, &opt);
+    first = build_clusters(b, (uint32_t)n);
+    for (uint64_t i = 0; i < n; i++)
+        build_map(b, i << 12, BUILD_COPIED | (first + (((i * 7 + i / 64) % n) << 12)), 0);
+    build_finish(b);
+    stack_push(&s, open_counted(&c, b, 0));
+    c.extent_step = 1024;
+    assert_int_equal(qcbmi_guest_map_init(&m, &s.chain, QCBMI_GUEST_ALL, NULL), 0);
+    m.layers[0].ask_holes = true;
+    assert_int_equal(count_pieces_of_1k(&m, opt.size), 4 * n);
+    qcbmi_guest_map_free(&m);
+    stack_close(&s);
+}
+
 /* Holes between the clusters of a preallocated image cut a run, and do not make it be read again. */
 static void a_run_that_is_cut_by_holes_is_read_once(void **state)
 {
@@ -221,6 +264,7 @@ static void a_run_that_is_cut_by_holes_is_read_once(void **state)
     for (uint64_t at = 0; at < opt.size; pieces++)
         at = piece_at(&m, at).end;
     assert_true(pieces == opt.size / 1024 && m.layers[0].entries == n);
+    assert_int_equal(count_pieces_of_1k(&m, opt.size), opt.size / 1024);
     assert_true(c.extents <= b->len / 1024 + 2); /* in file order, each once */
     qcbmi_guest_map_free(&m);
     stack_close(&s);
@@ -234,6 +278,7 @@ int main(void)
         image_test(tables_in_holes_are_not_read),
         image_test(a_huge_empty_disk_costs_nothing),
         image_test(a_run_that_is_cut_by_holes_is_read_once),
+        image_test(pieces_at_hand_end_with_what_is_known_of_holes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
