@@ -43,7 +43,8 @@ struct printer {
     struct state {
         size_t len;
         char words[STATE_BYTES];
-    } states[16];         /* what the JSON says of each, so that an entry copies it */
+    } states[32]; /* what the JSON says of each, up to the offset, so that an entry copies it */
+    struct text_high starts, offsets;
     const char *filename; /* the one whose printed form is .name */
     char *name;
     size_t name_len;
@@ -58,15 +59,16 @@ static const char *word(bool value)
 
 static unsigned state_of(const struct qcbm_map_entry *e)
 {
-    return (unsigned)e->present | (unsigned)e->zero << 1 | (unsigned)e->data << 2 | (unsigned)e->compressed << 3;
+    return (unsigned)e->present | (unsigned)e->zero << 1 | (unsigned)e->data << 2 | (unsigned)e->compressed << 3 |
+           (unsigned)(e->offset != QCBM_NO_OFFSET) << 4;
 }
 
 static void word_states(struct printer *p)
 {
-    for (unsigned i = 0; i < 16; i++)
-        p->states[i].len = (size_t)snprintf(p->states[i].words, STATE_BYTES,
-                                            ", \"present\": %s, \"zero\": %s, \"data\": %s, \"compressed\": %s",
-                                            word(i & 1), word(i & 2), word(i & 4), word(i & 8));
+    for (unsigned i = 0; i < 32; i++)
+        p->states[i].len = (size_t)snprintf(
+            p->states[i].words, STATE_BYTES, ", \"present\": %s, \"zero\": %s, \"data\": %s, \"compressed\": %s%s",
+            word(i & 1), word(i & 2), word(i & 4), word(i & 8), i & 16 ? ", \"offset\": " : "");
 }
 
 static char *put_state(char *at, const struct state *state)
@@ -81,12 +83,16 @@ static void print_json(struct printer *p, const struct qcbm_map_entry *e)
 
     at = p->begun ? text_literal(at, ",\n{ \"start\": ") : text_literal(at, "[{ \"start\": ");
     p->begun = true;
-    at = text_u64(at, e->start);
+    at = text_u64_after(at, e->start, &p->starts);
     at = text_u64(text_literal(at, ", \"length\": "), e->length);
-    at = text_u64(text_literal(at, ", \"depth\": "), e->depth);
+    at = text_literal(at, ", \"depth\": ");
+    if (e->depth < 10)
+        *at++ = (char)('0' + e->depth);
+    else
+        at = text_u64(at, e->depth);
     at = put_state(at, &p->states[state_of(e)]);
     if (e->offset != QCBM_NO_OFFSET)
-        at = text_u64(text_literal(at, ", \"offset\": "), e->offset);
+        at = text_u64_after(at, e->offset, &p->offsets);
     *at++ = '}';
     text_end(&text, at);
 }

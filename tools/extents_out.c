@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "extents_out.h"
-#include "text_out.h"
 
 #define COLUMN 10
 #define TAIL_BYTES 64 /* the words are fewer */
@@ -41,7 +40,7 @@ static int print_extent(void *opaque, const struct qcbm_extent *extent)
 
     if (p->json) {
         at = p->printed ? text_literal(at, ",\n{ \"offset\": ") : text_literal(at, "[\n{ \"offset\": ");
-        at = text_u64(at, extent->offset);
+        at = text_u64_after(at, extent->offset, &p->offsets);
         at = text_u64(text_literal(at, ", \"length\": "), extent->length);
     } else {
         at = text_literal(text_u64_right(at, extent->offset, COLUMN), "  ");

@@ -9,6 +9,7 @@
 #include "qcbm.h"
 
 #include "progress.h"
+#include "text_out.h"
 
 enum { N_EXTENT_TYPES = 4 };
 /* What the types are called: bit 0 of a type is dirty, bit 1 reads as zeros. */
@@ -25,6 +26,7 @@ struct extents_out {
     int lost; /* errno of a failed write, else 0 */
     uint64_t printed;
     uint64_t size; /* of the disk */
+    struct text_high offsets;
 };
 
 /* Returns what qcbm_bitmap_extents() returns. */

@@ -5,6 +5,8 @@
 
 #include "text_out.h"
 
+#define GROUP UINT64_C(100000000) /* 8 digits, which fit into a register */
+
 void text_begin(struct text_out *t, FILE *out)
 {
     t->out = out;
@@ -56,18 +58,34 @@ static void put_8(char *at, uint64_t digits)
 
 char *text_u64(char *at, uint64_t value)
 {
-    const uint64_t group = 100000000, last = UINT64_C(1) << 56;
+    const uint64_t last = UINT64_C(1) << 56;
     unsigned zeros;
 
-    if (value >= group) {
-        at = text_u64(at, value / group); /* at most twice */
-        put_8(at, digits_of((uint32_t)(value % group)));
+    if (value >= GROUP) {
+        at = text_u64(at, value / GROUP); /* at most twice */
+        put_8(at, digits_of((uint32_t)(value % GROUP)));
         return at + 8;
     }
     value = digits_of((uint32_t)value);
     zeros = (unsigned)__builtin_ctzll(value | last) / 8;
     put_8(at, value >> (8 * zeros)); /* behind the number there are zeros, which are written over */
     return at + 8 - zeros;
+}
+
+char *text_u64_after(char *at, uint64_t value, struct text_high *high)
+{
+    uint64_t upper = value / GROUP;
+
+    if (upper == 0)
+        return text_u64(at, value);
+    if (upper != high->value) {
+        high->len = (size_t)(text_u64(high->digits, upper) - high->digits);
+        high->value = upper;
+    }
+    memcpy(at, high->digits, sizeof(high->digits)); /* of known size; what is behind its end is written over */
+    at += high->len;
+    put_8(at, digits_of((uint32_t)(value % GROUP)));
+    return at + 8;
 }
 
 char *text_u64_right(char *at, uint64_t value, unsigned width)

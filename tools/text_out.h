@@ -44,6 +44,14 @@ static inline void text_end(struct text_out *t, const char *at)
 
 /* The number in decimal at @at, which has room for TEXT_NUMBER bytes; returns its end. */
 char *text_u64(char *at, uint64_t value);
+/* Numbers that come one after the other and rise: all but the last 8 digits, which are those of the number before. */
+struct text_high {
+    uint64_t value; /* 0: none */
+    size_t len;
+    char digits[16];
+};
+/* As text_u64(). */
+char *text_u64_after(char *at, uint64_t value, struct text_high *high);
 /* As "%*u" and "%-#*x" of printf() do it. */
 char *text_u64_right(char *at, uint64_t value, unsigned width);
 char *text_hex_left(char *at, uint64_t value, unsigned width);

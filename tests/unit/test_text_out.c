@@ -52,6 +52,22 @@ static void numbers_are_those_of_printf(void **state)
     }
 }
 
+/* In any order, though it is made for rising numbers. */
+static void upper_digits_are_those_of_the_number(void **state)
+{
+    struct text_high high = { 0 };
+    uint64_t value = 99990000;
+    char got[64], want[64];
+
+    (void)state;
+    for (unsigned i = 0; i < 20000; i++) {
+        *text_u64_after(got, value, &high) = '\0';
+        snprintf(want, sizeof(want), "%" PRIu64, value);
+        assert_string_equal(got, want);
+        value = i % 64 == 63 ? value * UINT64_C(6364136223846793005) >> (i / 64 % 64) : value + i;
+    }
+}
+
 /* Nothing is lost where the buffer ends, and nothing is printed before it is full or flushed. */
 static void bytes_come_out_in_their_order(void **state)
 {
@@ -121,9 +137,8 @@ static void the_first_error_is_kept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_are_those_of_printf),
-        cmocka_unit_test(bytes_come_out_in_their_order),
-        cmocka_unit_test(long_text_is_not_cut),
+        cmocka_unit_test(numbers_are_those_of_printf),   cmocka_unit_test(upper_digits_are_those_of_the_number),
+        cmocka_unit_test(bytes_come_out_in_their_order), cmocka_unit_test(long_text_is_not_cut),
         cmocka_unit_test(the_first_error_is_kept),
     };
 
