@@ -5,17 +5,31 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 
+/* What the C library found out when it began: in a virtual machine each question to the processor itself takes longer than
+ * opening a small image. */
+#if defined(__GLIBC__) && defined(__has_include)
+#if __has_include(<sys/platform/x86.h>)
+#include <sys/platform/x86.h>
+#define HAS_AVX2 CPU_FEATURE_ACTIVE(AVX2)
+#define HAS_SSE2 CPU_FEATURE_ACTIVE(SSE2)
+#endif
+#endif
+#ifndef HAS_AVX2
+#define HAS_AVX2 __builtin_cpu_supports("avx2")
+#define HAS_SSE2 __builtin_cpu_supports("sse2")
+#endif
+
 /* Where no odd bit is set, all but COPIED is offset. It is below the end where the difference has a sign: both are
  * below 2^63. */
 
 bool q2_l2_scan_has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2");
+    return HAS_AVX2;
 }
 
 bool q2_l2_scan_has_sse2(void)
 {
-    return __builtin_cpu_supports("sse2");
+    return HAS_SSE2;
 }
 
 #define AVX2 __attribute__((target("avx2")))
