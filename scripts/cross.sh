@@ -3,8 +3,8 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# ARCHITECTURE: s390x (most significant byte first), i386 or armhf (32 bits). By hand, not in CI; on Debian. The tests run
-# below qemu-user. The libraries of the other machine are fetched as packages and unpacked in build-ARCHITECTURE/sysroot;
+# ARCHITECTURE: s390x (most significant byte first), i386 or armhf (32 bits), arm64 (NEON). By hand, not in CI; on Debian.
+# The tests run below qemu-user. The libraries of the other machine are fetched as packages and unpacked in build-ARCHITECTURE/sysroot;
 # the system knows nothing of them. TEST: names of tests; default all unit tests but "sandbox", whose seccomp filter
 # qemu-user does not know.
 set -euo pipefail
@@ -15,8 +15,9 @@ case "${1:-}" in
     s390x) triple=s390x-linux-gnu runner=qemu-s390x-static family=s390x endian=big ;;
     i386) triple=i686-linux-gnu runner=qemu-i386-static family=x86 endian=little ;;
     armhf) triple=arm-linux-gnueabihf runner=qemu-arm-static family=arm endian=little ;;
+    arm64) triple=aarch64-linux-gnu runner=qemu-aarch64-static family=aarch64 endian=little ;;
     *)
-        echo "usage: cross.sh s390x|i386|armhf [TEST...]" >&2
+        echo "usage: cross.sh s390x|i386|armhf|arm64 [TEST...]" >&2
         exit 1
         ;;
 esac

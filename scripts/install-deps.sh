@@ -3,7 +3,7 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# PURPOSE: cross-s390x, cross-i386, cross-armhf (scripts/cross.sh), build (library and tool), demo (scripts/demo.sh),
+# PURPOSE: cross-s390x, cross-i386, cross-armhf, cross-arm64 (scripts/cross.sh), build (library and tool), demo (scripts/demo.sh),
 # test (scripts/test.sh), quick (scripts/test.sh --quick), ci (.ci/run), fuzz (fuzz/README.md).
 # Nothing is fetched, and no root is needed, when all is there. QCBM_NO_INSTALL=1 leaves the system alone.
 set -euo pipefail
@@ -20,6 +20,7 @@ packages_of() {
         cross-s390x) echo gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static ;;
         cross-i386) echo gcc-i686-linux-gnu libc6-dev-i386-cross qemu-user-static ;;
         cross-armhf) echo gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static ;;
+        cross-arm64) echo gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static ;;
         # llvm: llvm-cov and llvm-profdata. libFuzzer is in libclang-rt-dev.
         fuzz) echo clang llvm libclang-rt-dev afl++ qemu-utils ;;
         *)
