@@ -29,8 +29,8 @@ compile() { # FOLDER SOURCE...: objects into $work/FOLDER
 compile lib libqcbm/*/*.c
 compile shared fuzz/fuzz_file.c
 compile image fuzz/mutate_qcow2.c fuzz/mutate_mend.c fuzz/mutate_libfuzzer.c
-compile json tools/json_write.c tools/qemu_text.c tools/rows.c tools/utf8.c
-compile extents tools/extents_out.c tools/extents_read.c tools/json_list.c
+compile json tools/json_write.c tools/qemu_text.c tools/rows.c tools/text_out.c tools/utf8.c
+compile extents tools/extents_out.c tools/extents_read.c tools/json_list.c tools/progress.c
 compile builder tests/support/image_builder.c
 rm -f "$work/libqcbm.a"
 ar rcs "$work/libqcbm.a" "$work"/lib/*.o

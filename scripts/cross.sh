@@ -4,7 +4,8 @@
 # SPDX-License-Identifier: MIT
 #
 # ARCHITECTURE: s390x (most significant byte first), i386 or armhf (32 bits), arm64 (NEON). By hand, not in CI; on Debian.
-# The tests run below qemu-user. The libraries of the other machine are fetched as packages and unpacked in build-ARCHITECTURE/sysroot;
+# The tests run below qemu-user. The libraries of the other machine are fetched as packages and unpacked in
+# build-ARCHITECTURE/sysroot;
 # the system knows nothing of them. TEST: names of tests; default all unit tests but "sandbox", whose seccomp filter
 # qemu-user does not know.
 set -euo pipefail
