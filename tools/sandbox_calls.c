@@ -28,6 +28,7 @@ const struct sandbox_call sandbox_calls[] = {
     { { "close", NULL }, NULL },
     { { "read", "readv", NULL }, NULL },
     { { "pread64", NULL }, NULL },
+    { { "fadvise64", "fadvise64_64", "arm_fadvise64_64", NULL }, NULL },
     { { "write", "writev", NULL }, NULL },
     { { "lseek", "_llseek", NULL }, NULL },
     { { "fcntl", "fcntl64", NULL }, NULL },

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
@@ -14,12 +15,21 @@
 #define READ_GAP (UINT64_C(64) << 10)      /* bytes that are cheaper to read than to skip */
 #define WORTH_A_THREAD (UINT64_C(2) << 20) /* bytes of tables */
 
+/* Where reads wait for a disk, the next pieces are asked for ahead of time: some tens of them in flight are as fast as any
+ * number of threads. From memory a read takes a tenth of this, or was interrupted. */
+#define IS_SLOW(bytes) (20000 + (bytes) / 2) /* nanoseconds */
+#define SLOW_READS 3u
+#define PIECES_AHEAD 64u
+
 struct reader {
     struct qcbmi_image *img;
     const struct qcbmi_l2_job *job;
-    struct qcbmi_holes holes; /* of next_piece() alone */
-    bool sparse;              /* a piece was all zeros: from then on holes are asked for */
-    size_t at;                /* the next table */
+    struct qcbmi_holes holes;  /* of next_piece() alone */
+    bool sparse;               /* a piece was all zeros: from then on holes are asked for */
+    size_t at;                 /* the next table */
+    unsigned n_slow;           /* reads that waited for a disk */
+    size_t ahead;              /* tables before it have been asked for */
+    unsigned n_begun, n_ahead; /* pieces before these tables */
 };
 
 /* Tables that are read at once. */
@@ -28,6 +38,7 @@ struct piece {
     uint64_t offset, bytes;
     bool left_out, hole; /* not afforded; nothing to be read */
     bool zeros;          /* all that was read */
+    bool slow;           /* reading it was */
     uint8_t *buf;
     void *result; /* NULL: the tables are looked at by who takes over */
 };
@@ -68,6 +79,21 @@ static bool in_hole(struct reader *r, const struct piece *p)
     return r->sparse && qcbmi_holes_cover(&r->holes, p->offset, u64_min(p->bytes, size - p->offset));
 }
 
+static void ask_ahead(struct reader *r)
+{
+    struct piece p;
+
+    if (r->ahead < r->at) {
+        r->ahead = r->at;
+        r->n_ahead = r->n_begun;
+    }
+    for (; r->ahead < r->job->n && r->n_ahead < r->n_begun + PIECES_AHEAD; r->n_ahead++) {
+        choose(r, r->ahead, &p);
+        r->ahead += p.n;
+        qcbmi_io_will_read(&r->img->io, p.offset, p.bytes);
+    }
+}
+
 static bool next_piece(void *opaque, void *slot)
 {
     struct reader *r = opaque;
@@ -80,6 +106,9 @@ static bool next_piece(void *opaque, void *slot)
     r->at += p->n;
     p->left_out = job->afford && !is_aligned(p->offset, r->img->g.cluster_size) && !job->afford(job->opaque, p->bytes);
     p->hole = p->left_out || in_hole(r, p);
+    r->n_begun++;
+    if (r->n_slow >= SLOW_READS)
+        ask_ahead(r);
     return true;
 }
 
@@ -96,18 +125,27 @@ static int look_at_piece(const struct reader *r, const struct piece *p, struct q
     return ret;
 }
 
+static uint64_t now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 static int read_piece(void *opaque, void *slot, struct qcbm_error *err)
 {
     const struct reader *r = opaque;
     struct piece *p = slot;
     int ret = 0;
 
-    p->zeros = false;
+    p->zeros = p->slow = false;
     if (!p->hole) {
-        uint64_t inside = u64_min(p->bytes, r->img->io.size - p->offset);
+        uint64_t inside = u64_min(p->bytes, r->img->io.size - p->offset), begin = now();
 
         memset(p->buf + inside, 0, (size_t)(p->bytes - inside));
         ret = qcbmi_io_read(&r->img->io, p->offset, p->buf, inside, r->job->what, err);
+        p->slow = now() - begin > IS_SLOW(inside);
         p->zeros = ret == 0 && bytes_are_zero(p->buf, p->bytes);
     }
     return ret == 0 && p->result ? look_at_piece(r, p, err) : ret;
@@ -121,6 +159,7 @@ static int take_piece(void *opaque, void *slot, struct qcbm_error *err)
     int ret = p->result ? 0 : look_at_piece(r, p, err);
 
     r->sparse |= p->zeros;
+    r->n_slow += p->slow;
     if (p->left_out)
         return 0;
     if (ret == 0 && job->merge)

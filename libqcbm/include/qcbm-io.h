@@ -58,6 +58,9 @@ struct qcbm_io_ops {
     int (*written)(void *self, bool settled, struct qcbm_io_time *out, struct qcbm_error *err);
     /* Optional: give that time back. Called by qcbm_undo() alone, when the content is what it was at that time. */
     int (*set_written)(void *self, const struct qcbm_io_time *time, struct qcbm_error *err);
+    /* Optional: [@off, @off + @len), inside the size, will be read soon, so slow storage may fetch it meanwhile. On the thread
+     * of the call, maybe while ->read_at() runs on others. What it does is never told. */
+    void (*will_read)(void *self, uint64_t off, uint64_t len);
 };
 
 /* An image in memory. @data is copied. The backend belongs to the caller until qcbm_open_io() takes it over. */

@@ -270,6 +270,12 @@ void qcbmi_io_set_written(struct qcbmi_io *io, const struct qcbm_io_time *time)
         (void)finish(io->ops->set_written(io->self, time, &local), "set_written", &local, NULL);
 }
 
+void qcbmi_io_will_read(struct qcbmi_io *io, uint64_t off, uint64_t len)
+{
+    if (off < io->size && HAS(io->ops, will_read))
+        io->ops->will_read(io->self, off, u64_min(len, io->size - off));
+}
+
 int qcbmi_io_extent(struct qcbmi_io *io, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err)
 {
     struct qcbm_error local = { 0 };

@@ -70,6 +70,8 @@ int qcbmi_io_extent(struct qcbmi_io *io, uint64_t off, bool *is_data, uint64_t *
 bool qcbmi_io_is_hole(struct qcbmi_io *io, uint64_t off, uint64_t len);
 /* When it was written last. False with *@told false if the backend has no such call, and with true if it cannot say. */
 bool qcbmi_io_written(struct qcbmi_io *io, bool settled, struct qcbm_io_time *out, bool *told);
+/* Bytes that will be read soon, as far as they lie in the file. */
+void qcbmi_io_will_read(struct qcbmi_io *io, uint64_t off, uint64_t len);
 void qcbmi_io_set_written(struct qcbmi_io *io, const struct qcbm_io_time *time);          /* as well as that goes */
 int qcbmi_io_lock(struct qcbmi_io *io, enum qcbm_lock_mode mode, struct qcbm_error *err); /* 0 if not offered */
 

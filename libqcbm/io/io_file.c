@@ -533,6 +533,13 @@ static int file_set_written(void *self, const struct qcbm_io_time *time, struct 
     return 0;
 }
 
+static void file_will_read(void *self, uint64_t off, uint64_t len)
+{
+    const struct qcbmi_file *f = self;
+
+    (void)posix_fadvise(f->fd, (off_t)off, (off_t)len, POSIX_FADV_WILLNEED); /* a file system may not care */
+}
+
 static int file_lock(void *self, enum qcbm_lock_mode mode, struct qcbm_error *err)
 {
     const struct qcbmi_file *f = self;
@@ -557,6 +564,7 @@ const struct qcbm_io_ops *qcbmi_file_ops(void)
         .close = file_close,
         .written = file_written,
         .set_written = file_set_written,
+        .will_read = file_will_read,
     };
 
     return &ops;

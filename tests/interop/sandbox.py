@@ -20,6 +20,7 @@ ABORT = {'rt_sigprocmask', 'getpid', 'gettid'}  # abort() alone makes them
 ELSEWHERE = {
     'open': 'musl opens files with it',
     'stat': 'C libraries before newfstatat',
+    'fadvise64': 'for what a slow disk does not have in memory',
     'clock_gettime': 'answered without a call where the kernel can',
 }
 

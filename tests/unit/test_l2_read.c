@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
+#include <time.h>
+
 #include "image/l2_read.h"
 
 /* The memory backend, counting reads and questions for holes. The clusters from hole_start to hole_end are one hole. */
@@ -436,6 +438,66 @@ static void without_a_result_the_caller_looks_in_order(void **state)
     build_free(&b);
 }
 
+/* ---- slow storage ---- */
+
+static struct asked {
+    uint64_t off[64];
+    size_t n, n_reads, unasked; /* reads of what nobody had asked for */
+} asked;
+
+static void note_asked(void *self, uint64_t off, uint64_t len)
+{
+    (void)self;
+    assert_int_equal(len, 4096);
+    assert_true(asked.n < ARRAY_LEN(asked.off));
+    asked.off[asked.n++] = off;
+}
+
+static int slow_read(void *self, uint64_t off, void *buf, size_t len, struct qcbm_error *err)
+{
+    const struct timespec a_while = { 0, 300000 };
+    size_t i = 0;
+
+    while (i < asked.n && asked.off[i] != off)
+        i++;
+    asked.unasked += i == asked.n;
+    asked.n_reads++;
+    nanosleep(&a_while, NULL);
+    return qcbm_mem_ops()->read_at(self, off, buf, len, err);
+}
+
+/* Each piece once, in the order of the file, and nothing that is not read. */
+static void where_reads_wait_the_next_are_asked_for_ahead(void **state)
+{
+    struct qcbm_io_ops ops = *qcbm_mem_ops();
+    struct qcbmi_l2_ref refs[40];
+    struct image_builder b;
+    struct seen seen = { .b = &b };
+    struct qcbmi_l2_job job = job_of(refs, 40, &seen);
+    struct qcbm_image *img;
+    struct qcbm_mem *mem;
+
+    (void)state;
+    qcbm_close(open_numbered(&b, 820));
+    for (uint64_t k = 0; k < 40; k++)
+        refs[k] = (struct qcbmi_l2_ref){ (4 + k * 20) * 4096, k };
+    ops.read_at = slow_read;
+    ops.will_read = note_asked;
+    assert_int_equal(qcbm_mem_new(b.bytes, b.len, &mem, NULL), 0);
+    assert_int_equal(qcbm_open_io(&ops, mem, 0, &img, NULL), 0);
+    qcbm_set_threads(img, 1); /* the list of what was asked has no lock */
+    asked = (struct asked){ .n = 0 };
+    assert_int_equal(qcbmi_l2_read(img->image, &job, NULL), 0);
+    assert_int_equal(seen.n, 40);
+    assert_int_equal(asked.n_reads, 40);
+    assert_in_range(asked.unasked, 1, 4);
+    assert_int_equal(asked.n + asked.unasked, 40);
+    for (size_t i = 0; i < asked.n; i++)
+        assert_int_equal(asked.off[i], refs[asked.unasked + i].offset);
+    qcbm_close(img);
+    build_free(&b);
+}
+
 static void a_read_that_fails_names_what_was_read(void **state)
 {
     struct qcbmi_l2_ref ref = { 4 * 4096, 0 };
@@ -467,6 +529,7 @@ int main(void)
         cmocka_unit_test(results_are_merged_piece_by_piece_and_dropped_at_the_end),
         cmocka_unit_test(threads_give_the_same_in_the_same_order),
         cmocka_unit_test(without_a_result_the_caller_looks_in_order),
+        cmocka_unit_test(where_reads_wait_the_next_are_asked_for_ahead),
         cmocka_unit_test(a_read_that_fails_names_what_was_read),
     };
 

@@ -182,6 +182,7 @@ static void reading_passes(void **state)
         { "close" },
         { "read" },
         { "pread64" },
+        { "fadvise64", "fadvise64_64", "arm_fadvise64_64" },
         { "write" },
         { "brk" },
         { "mmap", "mmap2" },
