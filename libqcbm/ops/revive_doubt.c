@@ -42,7 +42,10 @@ static void put_into_words(const struct qcbmi_lost_clues *clues, const struct qc
     if (found->n_evidence || !found->suspicion)
         return;
     qcbmi_lost_suspicion_text(clues->img, clues->leaks, found, text, sizeof(text));
-    snprintf(why, QCBMI_DOUBT_TEXT, "a mapping table may be lost, and guest data with it: %s", text);
+    snprintf(why, QCBMI_DOUBT_TEXT,
+             "a mapping table may be lost, and guest data with it: %s. A crash leaves leaks, too: once the disk is known "
+             "to be whole 'qcbm check -r leaks --force FILE' frees them, and what is revived then has less dirty",
+             text);
 }
 
 static int look_for_lost(struct qcbmi_image *img, const struct qcbmi_bitmap_list *bitmaps, char why[QCBMI_DOUBT_TEXT],

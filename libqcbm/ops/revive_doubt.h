@@ -6,7 +6,7 @@
 #include "bitmap/dirtymap.h"
 #include "bitmap/handle.h"
 
-#define QCBMI_DOUBT_TEXT 1280u
+#define QCBMI_DOUBT_TEXT 1400u
 
 /* Mark in @map what @img has allocated, and look for what the guest wrote and the tables no longer say: entries that make no
  * sense, tables that are lost or may be. @bitmaps are those whose clusters do not leak. @why gets one line, "" if all is

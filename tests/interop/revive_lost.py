@@ -6,6 +6,9 @@
 #
 # Environment: QCBM = path of the tool.
 
+import re
+import shutil
+
 import qtool
 from qtool import KiB, MiB, Qcow2, patch, require, require_equal
 
@@ -74,10 +77,10 @@ def make(work):
     return exact
 
 
-def revived(work, damage, verb, whole, done):
+def revived(work, damage, verb, whole, done, exact=None):
     """@whole: all of the disk is dirty, and the reason is told. @done: the bitmap is revived, or it stays as it is, which
     is told."""
-    exact = make(work)
+    exact = exact or make(work)
     damage(Qcow2(work.path('a.qcow2')))
     before = qtool.digest(work.path('a.qcow2'))
     codes = (0, 2, 3) if done else (1, 2, 3)
@@ -99,6 +102,25 @@ def revived(work, damage, verb, whole, done):
     said = told.out + told.err
     require_equal('all of the disk' in said, whole, 'it is said')
     require_equal('went to a cluster that is allocated now' in said, not whole, 'the claim of allocation')
+
+
+def leaks_of_a_crash(work):
+    """They may be data of a lost table, so all is dirty; the way out of that, for who knows better, is told, and works."""
+    exact = make(work)
+    path = work.path('a.qcow2')
+    image = Qcow2(path)
+    first = -(-image.file_size // CLUSTER)
+    with open(path, 'r+b') as f:
+        f.truncate((first + 40) * CLUSTER)
+    patch(path, image.words(image.words(48, 1)[0], 1)[0] + 2 * first, b'\0\1' * 40)
+    shutil.copy(path, work.path('kept.qcow2'))
+    told = work.qcbm('bitmap', '--revive', 'a.qcow2', 'b0')
+    require('all of the disk' in told.out + told.err, told.out + told.err)
+    way = re.search("'qcbm (check .*) FILE'", told.out + told.err)
+    require(way, 'no way is told: ' + told.out + told.err)
+    shutil.copy(work.path('kept.qcow2'), path)
+    work.qcbm(*way.group(1).split(), 'a.qcow2')
+    revived(work, nothing, ['bitmap', '--revive'], False, True, exact)
 
 
 def raw_data_file(work):
@@ -133,7 +155,7 @@ def cases():
             (l2_entries_given_away, True, forced)]
     return [(revived, '%s, %s' % (damage.__name__.replace('_', ' '), ' '.join(verb)),
              {'damage': damage, 'verb': verb, 'whole': whole, 'done': verb[-1] in does})
-            for damage, whole, does in rows for verb in VERBS] + [(raw_data_file, 'raw data file', {})]
+            for damage, whole, does in rows for verb in VERBS] + [(leaks_of_a_crash, 'leaks of a crash', {}), (raw_data_file, 'raw data file', {})]
 
 
 def main():
