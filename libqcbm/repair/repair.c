@@ -97,6 +97,22 @@ static int second_pass(struct qcbmi_repair *r, struct qcbm_error *err)
     return qcbm_check(r->work, &o, &r->after, sizeof(r->after), err);
 }
 
+/* A device does not get longer, and has room behind what is in use. Nothing lies there if the refcounts can be relied on for
+ * what no reference is left of. */
+static void find_room(struct qcbmi_repair *r)
+{
+    static const enum qcbm_problem_id doubts[] = {
+        QCBM_PROBLEM_REFTABLE_RESERVED, QCBM_PROBLEM_REFBLOCK_UNALIGNED,  QCBM_PROBLEM_REFBLOCK_OUTSIDE,
+        QCBM_PROBLEM_REFBLOCK_REFCOUNT, QCBM_PROBLEM_REFCOUNT_UNREADABLE, QCBM_PROBLEM_REFCOUNT_ZERO,
+    };
+
+    for (size_t i = 0; i < sizeof(doubts) / sizeof(doubts[0]); i++)
+        if (r->met[doubts[i]])
+            return;
+    if (r->img->image->io.traits.is_device)
+        r->room = r->before.image_end_offset;
+}
+
 static bool is_clean(const struct qcbm_check_result *r)
 {
     return r->corruptions + r->leaks + r->check_errors + r->damages == 0;
@@ -199,6 +215,8 @@ static int open_work(struct qcbmi_repair *r, struct qcbm_error *err)
     if (ret == 0)
         ret = qcbmi_io_init(&io, qcbmi_shadow_ops(), shadow, true, err);
     if (ret == 0)
+        io.traits.is_device = img->io.traits.is_device;
+    if (ret == 0)
         ret = qcbmi_image_open(&io, img->path, QCBM_OPEN_WRITE | QCBM_OPEN_NO_LOCK, &r->work->image, err);
     return ret < 0 ? ret : qcbmi_bitmap_list_load(r->work, err);
 }
@@ -219,6 +237,8 @@ static int run(struct qcbmi_repair *r, struct qcbm_error *err)
     if (ret == 0)
         ret = first_pass(r, err);
     r->after = r->before;
+    if (ret == 0)
+        find_room(r);
     if (ret == 0)
         ret = open_work(r, err);
     if (ret == 0)

@@ -20,6 +20,7 @@ struct qcbmi_repair {
     struct qcbm_check_result after;  /* second pass; for the steps behind it */
     bool met[QCBMI_PROBLEM_COUNT];   /* problems of the first pass */
     struct qcbmi_plan whole;         /* all steps so far, one after the other */
+    uint64_t room;                   /* on a device: where what is not in use begins, or 0 */
     size_t counts, counts_end;       /* stages of it: those that make refcounts high enough; none if they are equal */
     uint64_t lost_pointers;          /* entries that were given up, or left: leaks may be what they led to */
     uint64_t left;                   /* of them those that stay as they are, since nothing is given up without force, */

@@ -74,7 +74,8 @@ int qcbmi_repair_write_changes(struct qcbmi_plan *plan, const char *what, uint64
 
 uint64_t qcbmi_repair_append(const struct qcbmi_repair *r, struct qcbmi_plan *plan, uint64_t n)
 {
-    uint64_t off = align_up(u64_max(plan->end, r->work->image->io.size), r->work->image->g.cluster_size);
+    uint64_t end = r->room ? r->room : r->work->image->io.size;
+    uint64_t off = align_up(u64_max(plan->end, end), r->work->image->g.cluster_size);
 
     plan->end = off + n * r->work->image->g.cluster_size;
     plan->clusters_allocated += n;

@@ -24,7 +24,8 @@ int qcbmi_repair_refuse_lost(const struct qcbmi_repair *r, const struct check *c
 int qcbmi_repair_write_changes(struct qcbmi_plan *plan, const char *what, uint64_t off, const uint8_t *before,
                                const uint8_t *after, uint64_t len, struct qcbm_error *err);
 
-/* The end of the file in whole clusters, behind which nothing refers to anything, and @n clusters more for @plan. */
+/* The end of the file in whole clusters, or of what is used of a device, behind which nothing refers to anything, and @n clusters
+ * more for @plan. */
 uint64_t qcbmi_repair_append(const struct qcbmi_repair *r, struct qcbmi_plan *plan, uint64_t n);
 
 /* A row about the image file at @off, all of it in @done. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/checked.h"
 #include "bitmap/session.h"
 #include "repair/repair.h"
 
@@ -78,6 +79,8 @@ int qcbmi_repair_commit(struct qcbmi_repair *r, struct qcbmi_plan *plan, struct 
     if (ret == 0)
         ret = move_stages(to, plan, err);
     to->end = r->work->image->io.size;
+    if (r->room)
+        r->room = u64_max(r->room, plan->end);
     to->clusters_allocated += plan->clusters_allocated;
     to->clusters_freed += plan->clusters_freed;
     to->stale_clusters_kept += plan->stale_clusters_kept;

@@ -118,22 +118,30 @@ static int check_unchanged(struct qcbmi_image *img, struct qcbm_error *err)
     return ret;
 }
 
+static int fail_space(const struct qcbmi_plan *plan, const struct qcbmi_image *img, uint64_t available,
+                      struct qcbm_error *err)
+{
+    if (img->io.traits.is_device)
+        return qcbmi_fail(err, QCBM_E_NOSPACE, QCBM_NO_OFFSET,
+                          "not enough space: the block device has %" PRIu64 " bytes and would have to hold %" PRIu64
+                          "; make it larger, or copy it as it is to a larger one or into a file; nothing was written",
+                          img->io.size, plan->end);
+    return qcbmi_fail(err, QCBM_E_NOSPACE, QCBM_NO_OFFSET,
+                      "not enough space: needs %" PRIu64 " bytes, %" PRIu64 " available; nothing was written",
+                      plan->end - img->io.size, available);
+}
+
 int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err)
 {
-    uint64_t available = UINT64_MAX, allocated, growth;
+    uint64_t available = UINT64_MAX, allocated;
     int ret;
 
     if (plan->end <= img->io.size)
         return 0;
-    growth = plan->end - img->io.size;
     ret = qcbmi_io_space(&img->io, &available, &allocated, err);
     if (ret < 0)
         return ret;
-    if (available < growth)
-        return qcbmi_fail(err, QCBM_E_NOSPACE, QCBM_NO_OFFSET,
-                          "not enough space: needs %" PRIu64 " bytes, %" PRIu64 " available; nothing was written",
-                          growth, available);
-    return 0;
+    return available < plan->end - img->io.size ? fail_space(plan, img, available, err) : 0;
 }
 
 /* Take the blocks that the writes need from the file system now, while nothing has changed. */

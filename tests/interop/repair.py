@@ -225,6 +225,30 @@ def gone(work):
     work.run('qemu-img', 'check', 'a.qcow2')
 
 
+def on_device(work, room):
+    """A block device does not get longer: what is free on it is used, and where that is not enough nothing is written."""
+    import repair_mutations as mutations
+
+    mutations.make(work, options='cluster_size=4096')
+    mutations.KINDS['l2-to-data' if room else 'reftable-zeroed'](mutations.Damage(work.path('x.qcow2'), random.Random(5)))
+    with open(work.path('x.qcow2'), 'r+b') as f:
+        f.truncate(-(-f.seek(0, 2) // MiB) * MiB + 4 * MiB)
+    made = work.run('losetup', '--find', '--show', work.path('x.qcow2'), rc=None)
+    if made.code:
+        return  # nobody may make one here
+    device = made.out.strip()
+    try:
+        before = qtool.digest(device)
+        done = work.qcbm('check', '-r', 'all', '--force', device, rc=0 if room else 1)
+        if room:
+            work.run('qemu-img', 'check', device)
+        else:
+            require('the block device has' in done.err and 'nothing was written' in done.err, done.err)
+            require_equal(qtool.digest(device), before, 'digest')
+    finally:
+        work.run('losetup', '-d', device)
+
+
 def marked(work, incompatible, level):
     """Marks in the header do not keep bitmaps from being mended; only -r all takes them away."""
     make(work)
@@ -327,6 +351,7 @@ def cases():
             for argv in (['--remove', 'a.qcow2', 'tue'], ['--prune', 't*', 'a.qcow2'])]
     out += [(removed, 'both of a table of two', {'damage': table_of_the_first, 'argv': ['--prune', '[mt]*'], 'left': ('wed',)})]
     out += [(stale, 'stale bitmaps', {}), (stale, 'stale bitmaps, length of the extension', {'length': 8})]
+    out += [(on_device, 'on a block device, with' + ('' if room else 'out') + ' room', {'room': room}) for room in (True, False)]
     out += [(gone, 'bits of bitmaps that are gone', {})]
     out += [(marked, 'marks %d, %s' % (bits_, level), {'incompatible': bits_, 'level': level})
             for bits_ in (1, 2, 3) for level in ('bitmaps', 'all')]
