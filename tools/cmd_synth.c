@@ -115,6 +115,7 @@ static int run_job(struct synth_job *job)
     plan_clear(&job->plan);
     qcbm_synth_result_free(job->result);
     qcbm_edit_free(job->edit);
+    mend_clear(&job->mend);
     qcbm_close(job->into);
     qcbm_close(job->overlay);
     return code;

@@ -5,6 +5,7 @@
 #define QCBM_TOOL_CMD_SYNTH_H
 
 #include "common_args.h"
+#include "mend.h"
 #include "opt_parse.h"
 #include "plan_out.h"
 #include "progress.h"
@@ -23,6 +24,7 @@ struct synth_job {
     const char *target_path, *since;
     struct qcbm_image *overlay, *into; /* into: NULL if the overlay gets the bitmap */
     struct qcbm_edit *edit;
+    struct mend mend;                 /* of damaged bitmaps beside the one that is replaced */
     struct qcbm_synth_result *result; /* of the one bitmap; with --like of the first */
     struct qcbm_synth_summary summary;
     struct plan plan;

@@ -98,6 +98,61 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
     return EXIT_DONE;
 }
 
+/* ---- damaged bitmaps, of which a new one in place of an old one has the others mended ---- */
+
+static struct qcbm_image *target_of(const struct synth_job *job)
+{
+    return job->into ? job->into : job->overlay;
+}
+
+static bool is_named(const void *name, const char *other)
+{
+    return strcmp(name, other) == 0;
+}
+
+static int begin_mending(struct synth_job *job, struct qcbm_error *err)
+{
+    job->mend = (struct mend){ .named = is_named, .opaque = job->args->name };
+    return mend_begin(&job->mend, target_of(job), &job->edit, err);
+}
+
+/* A plan was refused, with nothing written. An image that is marked as damaged is not written to by the way. */
+static bool may_mend(const struct synth_job *job, int ret)
+{
+    struct qcbm_image_info info;
+
+    qcbm_image_get_info(target_of(job), &info, sizeof info);
+    return job->args->replace && !job->args->like && !job->mend.out && mend_may_help(ret) &&
+           !(info.incompatible_features & (QCBM_INCOMPAT_DIRTY | QCBM_INCOMPAT_CORRUPT));
+}
+
+/* The same once more, in an edit that mends. False: that does not help, and what was refused stays; *@why says so if it is for
+ * what others would lose. */
+static bool stage_mending(struct synth_job *job, struct qcbm_error *why)
+{
+    struct qcbm_edit *refused = job->edit;
+    struct qcbm_synth_result *result = job->result;
+    struct qcbm_error err;
+
+    job->edit = NULL;
+    job->result = NULL;
+    if (begin_mending(job, &err) < 0 ||
+        synth_stage(job, job->args->name, job->args->granularity, &job->result, &job->summary) != EXIT_DONE) {
+        if (job->mend.refused.code)
+            *why = job->mend.refused;
+        mend_clear(&job->mend);
+        qcbm_edit_free(job->edit);
+        qcbm_synth_result_free(job->result);
+        job->edit = refused;
+        job->result = result;
+        return false;
+    }
+    qcbm_synth_result_free(result);
+    qcbm_edit_free(refused);
+    plan_clear(&job->plan);
+    return true;
+}
+
 int synth_carry_out(struct synth_job *job)
 {
     struct common_args how = job->args->common;
@@ -106,8 +161,10 @@ int synth_carry_out(struct synth_job *job)
     how.progress = false; /* the scan went up to 100 %, and writing takes no time beside it */
     if (job->summary.damaged_entries > 0)
         return EXIT_DONE; /* a dry run: report() tells it */
-    int ret = plan_run(&job->plan, job->into ? job->into : job->overlay, job->edit, &how, &err);
+    int ret = plan_run(&job->plan, target_of(job), job->edit, &how, &err);
 
+    if (ret < 0 && may_mend(job, ret) && stage_mending(job, &err))
+        ret = plan_run(&job->plan, target_of(job), job->edit, &how, &err);
     if (ret == 0)
         return EXIT_DONE;
     if (!how.dry_run || ret == QCBM_E_EXISTS)
@@ -117,14 +174,39 @@ int synth_carry_out(struct synth_job *job)
     return EXIT_DONE;
 }
 
+/* What was found when the image was opened would be refused when all of it has been read. */
+static bool must_mend(const struct synth_job *job)
+{
+    struct qcbm_edit *edit = NULL;
+    struct qcbm_error err;
+    int ret;
+
+    if (!may_mend(job, QCBM_E_UNSAFE) || !mend_is_damaged(target_of(job)))
+        return false;
+    ret = qcbm_edit_begin(target_of(job), &edit, &err);
+    if (ret == 0)
+        ret = qcbm_edit_remove(edit, job->args->name, &err);
+    if (ret == 0 || ret == QCBM_E_NOTFOUND)
+        ret = qcbm_edit_add(edit, job->args->name, 0, 0, &err);
+    if (ret == 0)
+        ret = qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err);
+    qcbm_edit_free(edit);
+    return mend_may_help(ret);
+}
+
 int synth_one(struct synth_job *job)
 {
     struct qcbm_error err;
+    int code;
 
     job->since = job->args->since;
     look_at_old(job);
-    if (qcbm_edit_begin(job->into ? job->into : job->overlay, &job->edit, &err) < 0)
+    if ((must_mend(job) ? begin_mending(job, &err) : qcbm_edit_begin(target_of(job), &job->edit, &err)) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
-    int code = synth_stage(job, job->args->name, job->args->granularity, &job->result, &job->summary);
-    return code == EXIT_DONE ? synth_carry_out(job) : code;
+    code = synth_stage(job, job->args->name, job->args->granularity, &job->result, &job->summary);
+    if (code == EXIT_DONE)
+        code = synth_carry_out(job);
+    if (code == EXIT_DONE && job->refused.code == 0)
+        mend_tell(&job->mend);
+    return code;
 }

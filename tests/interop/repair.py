@@ -186,6 +186,39 @@ def removed(work, damage, argv, left):
     require_equal(qtool.digest(work.path('a.qcow2')), damaged, 'digest after the undo')
 
 
+def replaced(work, damage, name, exact, told=True):
+    """A new bitmap in place of one has the damage to others mended on the way."""
+    make(work)
+    before = bits(work, 'a.qcow2')
+    want = work.map_allocated('a.qcow2')
+    damage(Qcow2(work.path('a.qcow2')))
+    damaged = qtool.digest(work.path('a.qcow2'))
+    work.qcbm('synth', '--replace', '--dry-run', '-g', '64k', 'a.qcow2', name)
+    require_equal(qtool.digest(work.path('a.qcow2')), damaged, 'digest after a dry run')
+    done = work.qcbm('synth', '--replace', '--undo', 'undo', '-g', '64k', 'a.qcow2', name)
+    require(('repair:' in done.err) == told, 'what is told: ' + done.err)
+    work.run('qemu-img', 'check', 'a.qcow2', rc=(0, 3))
+    after = bits(work, 'a.qcow2')
+    require_equal(sorted(after), sorted(NAMES), 'bitmaps')
+    require_equal(after[name][2], qtool.ranges_outward(want, 65536, SIZE), 'what is dirty in ' + name)
+    for other in NAMES:
+        if other in exact:
+            require_equal(after[other], before[other], 'bits of ' + other)
+        else:
+            require_equal(qtool.ranges_minus(before[other][2], after[other][2], SIZE), [], 'bytes that %s misses' % other)
+    work.qcbm('undo', 'a.qcow2', 'undo')
+    require_equal(qtool.digest(work.path('a.qcow2')), damaged, 'digest after the undo')
+
+
+def not_replaced(work, damage, name='tue'):
+    """What a replacement would take from others is not taken unasked."""
+    make(work)
+    damage(Qcow2(work.path('a.qcow2')))
+    work.qcbm_refused('synth', '--replace', 'a.qcow2', name, says=['check -r bitmaps'], unchanged=['a.qcow2'])
+    done = work.qcbm('synth', '--replace', '--dry-run', 'a.qcow2', name, rc=1)  # which may have figures to show
+    require('check -r bitmaps' in done.err, done.err)
+
+
 def not_named(work, damage, argv):
     """Bitmaps that nobody can name any more would go with the one that is named: refused, with what gives them up."""
     make(work)
@@ -343,6 +376,20 @@ def cases():
                ('length of a name', at_entry(18, b'\2\0'), ['--remove', 'tue'], rest),
                ('unknown type', at_entry(16, b'\2'), ['--remove', 'mon'], ('tue', 'wed')),
                ('unknown type', at_entry(16, b'\2'), ['--prune', 'm*'], ('tue', 'wed')))]
+    itself = ('unknown type', 'tue'), ('granularity', 'tue')  # what is wrong goes with it
+    out += [(replaced, 'synth --replace %s, %s' % (name, what), {'damage': damage, 'name': name, 'exact': exact, 'told': (what, name) not in itself})
+            for what, damage, name, exact in (
+                ('length of a name', at_entry(18, b'\2\0'), 'tue', rest),
+                ('unknown type', at_entry(16, b'\2'), 'mon', ('wed',)),
+                ('unknown type', at_entry(16, b'\2'), 'tue', rest),
+                ('granularity', at_entry(17, b'\3'), 'tue', rest),
+                ('count too large', at_payload(0, u32(5)), 'mon', ('tue', 'wed')),
+                ('extension too short', at_payload(-4, u32(16)), 'mon', ('tue', 'wed')),
+                ('counted as free', uncounted, 'mon', ('tue', 'wed')))]
+    out += [(not_replaced, 'synth --replace, %s' % what, {'damage': damage}) for what, damage in (
+        ('nothing in the directory', zero_directory), ('directory cut', cut_directory),
+        ('a table of two', table_of_the_first))]
+    out += [(not_replaced, 'synth --replace, bits of another', {'damage': in_table(u64(0x1001)), 'name': 'wed'})]
     out += [(not_named, 'not named: %s, %s' % (' '.join(argv), name), {'damage': damage, 'argv': argv})
             for name, damage in (('nothing in the directory', zero_directory), ('directory cut', cut_directory),
                                  ('past the end', at_payload(16, u64(1 << 40))), ('no number either', no_number))
