@@ -966,8 +966,8 @@ struct qcbm_rescue_result {
  * linear in the length of the file.
  * @options NULL = defaults. *@out (may be NULL) is filled on success.
  * Returns 0 whatever is lost; QCBM_E_EXISTS, QCBM_E_NOT_QCOW2 (no header, and nothing else either that shows what it was),
- * QCBM_E_UNSUPPORTED (an external data file: it has the guest's bytes, each at its own offset), QCBM_E_ARG, QCBM_E_LIMIT,
- * QCBM_E_NOTFOUND, QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+ * QCBM_E_UNSUPPORTED (an external data file: it has the guest's bytes, each at its own offset), QCBM_E_CORRUPT (a LUKS header
+ * that is lost), QCBM_E_ARG (also: no room in the L1 table for the size), QCBM_E_LIMIT, QCBM_E_NOTFOUND, QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_rescue(const char *path, const char *new_path, const struct qcbm_rescue_options *options,
                          struct qcbm_rescue_result *out, size_t size, struct qcbm_error *err);
 

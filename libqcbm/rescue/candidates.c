@@ -6,6 +6,7 @@
  * names has more, or is compressed. Data that a guest wrote hardly does, unless it is an image in the image: its tables are
  * named by tables of ours, which nobody names. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
@@ -70,12 +71,27 @@ static bool is_table(const struct qcbmi_rescue *r, const uint8_t *bytes, struct 
     return c->n && repeated <= c->n / 20;
 }
 
+/* Other metadata that its first bytes show: who has lost the header looks for it. */
+static void note_mark(struct qcbmi_rescue *r, uint64_t offset, const uint8_t *bytes)
+{
+    enum qcbmi_mark_kind kind = QCBMI_MARK_SNAPSHOTS;
+
+    if (memcmp(bytes, "LUKS\xba\xbe\0\1", 8) == 0)
+        kind = QCBMI_MARK_LUKS;
+    else if (!qcbmi_looks_like_snapshots(r->g, r->img->io.size, bytes))
+        return;
+    if (r->n_marks < QCBMI_MAX_MARKS)
+        r->marks[r->n_marks++] = (struct qcbmi_mark){ offset, kind, false };
+}
+
 static int look_at(struct qcbmi_rescue *r, uint64_t cluster, const uint8_t *bytes, struct qcbm_error *err)
 {
     struct qcbmi_candidate c = { .ref = { cluster << r->g->cluster_bits, r->n_found } };
 
-    if (r->n_found == MAX_CANDIDATES || !is_table(r, bytes, &c))
+    if (r->n_found == MAX_CANDIDATES || !is_table(r, bytes, &c)) {
+        note_mark(r, c.ref.offset, bytes);
         return 0;
+    }
     if (qcbmi_grow_array(&r->found, &r->found_capacity, r->n_found, sizeof(c), err) < 0)
         return QCBM_E_NOMEM;
     r->found[r->n_found++] = c;
@@ -118,6 +134,26 @@ struct marking {
     struct qcbmi_bitset targets;
 };
 
+/* Who names tables is an L1 table, an old one or one that was looked for. */
+static int count_tables(void *opaque, void *none, const struct qcbmi_l2_ref *ref, const uint8_t *table,
+                        struct qcbm_error *err)
+{
+    struct marking *m = opaque;
+    struct qcbmi_rescue *r = m->r;
+    uint32_t tables = 0;
+
+    (void)none;
+    (void)err;
+    for (uint32_t i = 0; table && i < r->g->cluster_size / 8; i++) {
+        uint64_t off = be64_load(table + 8 * (uint64_t)i) & Q2_ENTRY_OFFSET_MASK;
+
+        tables += off && off != ref->offset && qcbmi_rescue_candidate(r, off);
+    }
+    r->found[ref->l1_index].l1 = tables && tables >= (r->found[ref->l1_index].n + 1) / 2;
+    return 0;
+}
+
+/* Who is named by an L2 table is data, whatever it looks like. */
 static int mark_targets(void *opaque, void *none, const struct qcbmi_l2_ref *ref, const uint8_t *table,
                         struct qcbm_error *err)
 {
@@ -138,28 +174,26 @@ static int mark_targets(void *opaque, void *none, const struct qcbmi_l2_ref *ref
     return ret;
 }
 
-/* Who names tables is an L1 table, an old one or one that was looked for; who is named by an L2 table is data. */
 int qcbmi_rescue_candidates(struct qcbmi_rescue *r, struct qcbm_error *err)
 {
     struct marking m = { .r = r };
-    struct qcbmi_l2_job job = {
-        .stride = sizeof(struct qcbmi_candidate), .what = "L2 table", .opaque = &m, .look = mark_targets
-    };
+    struct qcbmi_l2_job job = { .stride = sizeof(struct qcbmi_candidate), .what = "L2 table", .opaque = &m };
     int ret = qcbmi_bitset_init(&m.targets, r->n_clusters, err);
 
     if (ret == 0)
         ret = scan(r, err);
-    for (size_t i = 0; ret == 0 && i < r->n_found; i++) {
-        struct qcbmi_candidate *c = &r->found[i];
-
-        c->l1 = qcbmi_rescue_candidate(r, c->first) && qcbmi_rescue_candidate(r, c->last);
-    }
     job.refs = r->found;
     job.n = r->n_found;
+    job.look = count_tables;
+    if (ret == 0)
+        ret = qcbmi_l2_read(r->img, &job, err);
+    job.look = mark_targets;
     if (ret == 0)
         ret = qcbmi_l2_read(r->img, &job, err);
     for (size_t i = 0; ret == 0 && i < r->n_found; i++)
         r->found[i].targeted = qcbmi_bitset_get(&m.targets, r->found[i].ref.offset >> r->g->cluster_bits);
+    for (size_t i = 0; ret == 0 && i < r->n_marks; i++)
+        r->marks[i].targeted = qcbmi_bitset_get(&m.targets, r->marks[i].offset >> r->g->cluster_bits);
     qcbmi_bitset_free(&m.targets);
     return ret;
 }

@@ -10,6 +10,7 @@
 #include "bitmap/bitmap_load.h"
 
 #define MAX_EXTENSIONS 64u
+#define MIN_BUDGET (UINT64_C(16) << 20) /* bytes of bitmap tables */
 
 /* ---- bitmaps ---- */
 
@@ -23,7 +24,11 @@ static int write_data(struct qcbmi_carried *c, const struct qcbmi_dirtymap *map,
     for (uint64_t i = 0; ret == 0 && i < entries; i++) {
         uint64_t first = u64_min(8 * i * cs, map->bits.n_bits), end = u64_min(first + 8 * cs, map->bits.n_bits), off;
 
-        if (qcbmi_bitset_state(&map->bits, first, end) == QCBMI_BITS_CLEAR)
+        enum qcbmi_bitset_state state = qcbmi_bitset_state(&map->bits, first, end);
+
+        if (state == QCBMI_BITS_SET && end - first == 8 * cs)
+            be64_store(table + 8 * i, Q2_BITMAP_TABLE_ONES);
+        if (state == QCBMI_BITS_CLEAR || (state == QCBMI_BITS_SET && end - first == 8 * cs))
             continue;
         qcbmi_bitset_load_bytes(&map->bits, i * cs, bytes, cs);
         off = qcbmi_new_place(c->n, cs);
@@ -70,9 +75,14 @@ static int carry_one(struct qcbmi_carried *c, const struct qcbmi_bitmap *b, stru
     return ret;
 }
 
-/* Of two of one name QEMU would open neither. */
-static bool can_be_carried(const struct qcbmi_rescue *r, const struct qcbmi_bitmap *b)
+/* Of two of one name QEMU would open neither. Tables that overlap could make more of the file than it is. */
+static bool can_be_carried(const struct qcbmi_rescue *r, const struct qcbmi_bitmap *b, uint64_t *budget)
 {
+    uint64_t bytes = 8 * (uint64_t)b->d.table_entries;
+
+    if (bytes > *budget)
+        return false;
+    *budget -= bytes;
     return qcbmi_bitmap_check_readable(r->img, b, true, NULL) == 0 && qcbmi_bitmap_check_table(r->img, b, NULL) == 0;
 }
 
@@ -80,7 +90,7 @@ int qcbmi_carry_bitmaps(struct qcbmi_carried *c, struct qcbm_error *err)
 {
     const struct qcbmi_rescue *r = c->w->r;
     struct qcbmi_bitmap_list *list = r->handle->bitmaps;
-    uint64_t room = 0;
+    uint64_t room = 0, budget = r->img->io.size + MIN_BUDGET;
     int ret;
 
     if (list->stale || list->n == 0) {
@@ -94,7 +104,7 @@ int qcbmi_carry_bitmaps(struct qcbmi_carried *c, struct qcbm_error *err)
     if (!c->directory)
         return QCBM_E_NOMEM;
     for (uint32_t i = 0; ret == 0 && i < list->n; i++)
-        if (can_be_carried(r, &list->list[i]))
+        if (can_be_carried(r, &list->list[i], &budget))
             ret = carry_one(c, &list->list[i], err);
     c->w->bitmaps_kept = c->ext.n_bitmaps;
     c->w->bitmaps_lost = list->n - c->ext.n_bitmaps;

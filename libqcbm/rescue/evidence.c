@@ -177,9 +177,13 @@ static int ask_old_l1(struct qcbmi_votes *v, struct qcbm_error *err)
     struct copies c = { v, 0, 0 };
     int ret = buf ? 0 : QCBM_E_NOMEM;
 
-    for (uint64_t i = 1; ret == 0 && i < r->n_clusters; i = end) {
-        bool zeros = true;
+    for (uint64_t i = 1, hole; ret == 0 && i < r->n_clusters; i = end) {
+        bool zeros = true, is_data;
 
+        ret = qcbmi_holes_at(&r->holes, i << cb, &is_data, &hole, err);
+        end = u64_min(hole >> cb, r->n_clusters);
+        if (ret < 0 || (!is_data && end > i))
+            continue;
         for (end = i; end < r->n_clusters && end - i < per_piece && may_be_copy(r, end);)
             end++;
         if (end > i)

@@ -16,22 +16,6 @@
 
 static const char suffix[] = ".qcbm-new";
 
-static void free_rescue(struct qcbmi_rescue *r)
-{
-    qcbmi_counts_free(&r->stored);
-    qcbmi_counts_free(&r->named);
-    qcbmi_bitset_free(&r->meta);
-    qcbmi_holes_free(&r->holes);
-    for (size_t i = 0; i < r->n_rebuilt; i++) {
-        free(r->rebuilt[i].table);
-        free(r->rebuilt[i].score);
-    }
-    free(r->rebuilt);
-    free(r->snap);
-    free(r->slots);
-    free(r->found);
-}
-
 static int check_image(const struct qcbmi_rescue *r, struct qcbm_error *err)
 {
     if (r->g->data_file)
@@ -105,14 +89,14 @@ static int rescue_image(struct qcbmi_image *img, const struct qcbmi_geometry_fou
                         const struct qcbm_rescue_options *o, struct qcbm_rescue_result *out, struct qcbm_error *err)
 {
     struct qcbm_image handle = { .image = img };
-    struct qcbmi_rescue r = { .img = img, .g = &img->g, .handle = &handle, .l1_in_doubt = found->l1_guessed };
+    struct qcbmi_rescue r;
     struct qcbmi_writing w = { .r = &r, .to = to, .tell = { .fn = o->range, .opaque = o->opaque } };
     int ret;
 
-    r.n_clusters = div_up(img->io.size, img->g.cluster_size);
+    qcbmi_rescue_begin(&r, img, &handle);
+    r.l1_in_doubt = found->l1_guessed;
     r.probe_backing = o->flags & QCBM_RESCUE_PROBE_BACKING;
     r.progress = (struct qcbmi_progress){ .to = o->progress, .total = 2 * img->io.size };
-    qcbmi_holes_init(&r.holes, &img->io);
     ret = check_image(&r, err);
     if (ret == 0)
         ret = qcbmi_bitmap_list_load(&handle, err);
@@ -122,7 +106,7 @@ static int rescue_image(struct qcbmi_image *img, const struct qcbmi_geometry_fou
         ret = qcbmi_rescue_write(&w, err);
     if (ret == 0)
         fill(&r, &w, found, out);
-    free_rescue(&r);
+    qcbmi_rescue_free(&r);
     qcbmi_handle_clear(&handle);
     return ret;
 }
@@ -157,13 +141,27 @@ static int check_options(const struct qcbm_rescue_options *o, struct qcbm_error 
     return 0;
 }
 
+static int create_new(struct qcbmi_io *to, const char *new_path, const char *temporary, struct qcbm_error *err)
+{
+    int ret;
+
+    if (qcbmi_file_exists(new_path))
+        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the new file exists already and is not overwritten");
+    ret = qcbmi_create(to, temporary, err);
+    if (ret == QCBM_E_EXISTS)
+        return qcbmi_fail(
+            err, QCBM_E_EXISTS, QCBM_NO_OFFSET,
+            "a file with the name of the new one and '%s' behind it is there, of a rescue that runs or was cut "
+            "short",
+            suffix);
+    return ret;
+}
+
 static int run_to_file(struct qcbmi_io *from, const char *path, const char *new_path, const char *temporary,
                        const struct qcbm_rescue_options *o, struct qcbm_rescue_result *out, struct qcbm_error *err)
 {
     struct qcbmi_io to = { 0 };
-    int ret = qcbmi_file_exists(new_path)
-                  ? qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the new file exists already and is not overwritten")
-                  : qcbmi_create(&to, temporary, err);
+    int ret = create_new(&to, new_path, temporary, err);
 
     if (ret < 0)
         return ret;

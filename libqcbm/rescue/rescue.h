@@ -88,6 +88,15 @@ struct qcbmi_rebuilt {
     uint8_t *score, *why; /* of each entry */
 };
 
+/* A cluster that nothing explains, and whose first bytes are those of other metadata. */
+enum qcbmi_mark_kind { QCBMI_MARK_SNAPSHOTS, QCBMI_MARK_LUKS };
+#define QCBMI_MAX_MARKS 64u
+struct qcbmi_mark {
+    uint64_t offset;
+    enum qcbmi_mark_kind kind;
+    bool targeted; /* data, after all */
+};
+
 struct qcbmi_rescue {
     struct qcbmi_image *img;
     const struct q2_geometry *g;
@@ -107,6 +116,8 @@ struct qcbmi_rescue {
     size_t n_found, found_capacity;
     struct qcbmi_rebuilt *rebuilt;
     size_t n_rebuilt, rebuilt_capacity;
+    struct qcbmi_mark marks[QCBMI_MAX_MARKS];
+    size_t n_marks;
     uint64_t left;     /* clusters with a refcount that nothing explains, at the end */
     uint64_t unplaced; /* candidates without a slot */
     uint64_t placed;
@@ -114,6 +125,10 @@ struct qcbmi_rescue {
     bool probe_backing; /* the backing file may be read for evidence */
     struct qcbmi_progress progress;
 };
+
+/* run.c: before anything else, and at last */
+void qcbmi_rescue_begin(struct qcbmi_rescue *r, struct qcbmi_image *img, struct qcbm_image *handle);
+void qcbmi_rescue_free(struct qcbmi_rescue *r);
 
 /* known.c */
 int qcbmi_rescue_known(struct qcbmi_rescue *r, struct qcbm_error *err);
@@ -143,6 +158,9 @@ int qcbmi_rescue_slots(struct qcbmi_rescue *r, struct qcbm_error *err);
 bool qcbmi_rescue_is_amiss(const struct qcbmi_rescue *r);
 /* May a table be put there? */
 bool qcbmi_slot_is_open(const struct qcbmi_slot *s);
+
+/* looks.c: does a table of snapshots begin with these bytes, a sector at least? */
+bool qcbmi_looks_like_snapshots(const struct q2_geometry *g, uint64_t file_size, const uint8_t *bytes);
 
 /* candidates.c */
 int qcbmi_rescue_candidates(struct qcbmi_rescue *r, struct qcbm_error *err);

@@ -16,6 +16,8 @@
 #include "rescue/final.h"
 #include "write/new_image.h"
 
+#define MAX_DOUBT_BITS (UINT64_C(1) << 32)
+
 struct state {
     struct qcbmi_writing *w;
     struct qcbmi_rescue *r;
@@ -88,10 +90,10 @@ static int write_slot(struct state *s, uint64_t slot, struct qcbm_error *err)
         return qcbmi_tell(&s->w->tell, slot * g->l2_span, g->l2_span, s->f.all_score,
                           (enum qcbmi_rescue_why)s->f.all_why, false, err);
     ret = tell_table(s, slot, err);
-    if (bytes_are_zero(s->f.table, g->cluster_size))
-        return ret;
     for (uint32_t i = 0; i < g->l2_entries; i++)
         set_copied(s, s->f.table + (uint64_t)i * g->l2_entry_size);
+    if (bytes_are_zero(s->f.table, g->cluster_size))
+        return ret;
     off = qcbmi_new_place(&s->n, g->cluster_size);
     be64_store((uint8_t *)&s->l1[slot], off | Q2_ENTRY_COPIED);
     return ret == 0 ? qcbmi_new_write(&s->n, off, s->f.table, g->cluster_size, err) : ret;
@@ -128,7 +130,12 @@ static int copy_data(struct state *s, struct qcbm_error *err)
     int ret = buf ? 0 : QCBM_E_NOMEM;
 
     for (uint64_t i = 1; ret == 0 && i < s->r->n_clusters; i = u64_max(end, i + 1)) {
-        for (end = i; end < s->r->n_clusters && end - i < per && qcbmi_counts_get(&s->counts, end);)
+        end = i;
+        if (i % QCBMI_COUNTS_CHUNK == 0 && !qcbmi_new_is_used(&s->n, i, i + QCBMI_COUNTS_CHUNK)) {
+            end = i + QCBMI_COUNTS_CHUNK;
+            continue;
+        }
+        for (; end < s->r->n_clusters && end - i < per && qcbmi_counts_get(&s->counts, end);)
             end++;
         if (end > i)
             ret = copy_run(s, buf, i, end, err);
@@ -177,9 +184,29 @@ static int write_l1_and_header(struct state *s, struct qcbm_error *err)
     return ret;
 }
 
+/* The LUKS header stays where it was, too. */
+static int keep_luks(struct state *s, struct qcbm_error *err)
+{
+    const struct q2_extension *crypto = q2_extension_find(&s->r->img->exts, Q2_EXT_CRYPTO);
+    unsigned cb = s->r->g->cluster_bits;
+    uint64_t off, len, excess;
+
+    if (!crypto || crypto->len != 16)
+        return 0;
+    off = be64_load(crypto->data);
+    len = be64_load(crypto->data + 8);
+    if (len == 0 || off == 0 || !is_aligned(off, s->r->g->cluster_size) ||
+        !range_fits(off, len, s->r->n_clusters << cb))
+        return qcbmi_fail(err, QCBM_E_CORRUPT, crypto->offset,
+                          "the LUKS header does not lie in the file, and without it nothing can be read");
+    return qcbmi_counts_add(&s->counts, off >> cb, ((off + len - 1) >> cb) - (off >> cb) + 1, 1, UINT32_MAX, &excess,
+                            err);
+}
+
 static int begin(struct state *s, struct qcbm_error *err)
 {
     struct qcbmi_rescue *r = s->r;
+    unsigned bits = r->g->cluster_bits;
     int ret = qcbmi_final_init(&s->f, r, err);
 
     s->n = (struct qcbmi_new_image){ .io = s->w->to, .g = r->g, .counts = &s->counts };
@@ -189,8 +216,12 @@ static int begin(struct state *s, struct qcbm_error *err)
         ret = QCBM_E_NOMEM;
     if (ret == 0)
         ret = qcbmi_counts_init(&s->counts, 0, r->n_clusters, err);
+    while (r->g->size >> bits > MAX_DOUBT_BITS)
+        bits++;
     if (ret == 0)
-        ret = qcbmi_dirtymap_init(&s->doubt, r->g->size, r->g->cluster_bits, err);
+        ret = qcbmi_dirtymap_init(&s->doubt, r->g->size, bits, err);
+    if (ret == 0)
+        ret = keep_luks(s, err);
     s->w->tell.doubt = &s->doubt;
     s->w->tell.size = r->g->size;
     return ret;

@@ -48,6 +48,13 @@ static uint64_t count_of(const struct qcbmi_new_image *n, uint64_t cluster)
     return cluster < n->first_meta ? qcbmi_counts_get(n->counts, cluster) : 0;
 }
 
+bool qcbmi_new_is_used(const struct qcbmi_new_image *n, uint64_t first, uint64_t end)
+{
+    end = u64_min(end, n->first_meta);
+    return first < end && (qcbmi_counts_number_of_ones(n->counts, first, end) ||
+                           qcbmi_counts_next_shared(n->counts, first, end) < end);
+}
+
 /* Which blocks below that of the first metadata have something in them: *@n_used of them, as bits. */
 static uint8_t *list_used(const struct qcbmi_new_image *n, uint64_t per, uint64_t blocks, uint64_t *n_used,
                           struct qcbm_error *err)
@@ -56,8 +63,7 @@ static uint8_t *list_used(const struct qcbmi_new_image *n, uint64_t per, uint64_
 
     *n_used = 0;
     for (uint64_t b = 0; used && b < blocks; b++) {
-        for (uint64_t i = b * per; !used[b] && i < (b + 1) * per; i++)
-            used[b] = count_of(n, i) != 0;
+        used[b] = b == 0 || qcbmi_new_is_used(n, b * per, (b + 1) * per);
         *n_used += used[b];
     }
     return used;

@@ -25,6 +25,9 @@ struct qcbmi_new_image {
 uint64_t qcbmi_new_place(struct qcbmi_new_image *n, uint64_t bytes);
 int qcbmi_new_write(struct qcbmi_new_image *n, uint64_t off, const void *bytes, uint64_t len, struct qcbm_error *err);
 
+/* Has one of clusters [@first, @end) of the data a reference? Cheap where they are all alike. */
+bool qcbmi_new_is_used(const struct qcbmi_new_image *n, uint64_t first, uint64_t end);
+
 /* Refcount blocks and table for all clusters that have been given out, their own included: call it when no more are needed.
  * Returns 0, QCBM_E_LIMIT (more clusters than a refcount table can have), QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM. */
 int qcbmi_new_refcounts(struct qcbmi_new_image *n, struct qcbm_error *err);

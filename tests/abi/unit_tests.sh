@@ -87,6 +87,10 @@ slots: interop/rescue.py
 candidates: interop/rescue.py
 placing: interop/rescue.py
 named: interop/rescue.py
+run: interop/rescue.py
+looks: interop/rescue.py
+refcount_root: interop/rescue.py
+lost_header: interop/rescue.py
 votes: interop/rescue.py
 rebuilt: interop/rescue.py
 by_bitmap: interop/rescue.py

@@ -207,7 +207,7 @@ def ask(*words):
 def many():
     """Words are given once, all of them, and each option of each command with what --help says of it."""
     commands = [word for word, _ in ask('') if word != 'help']
-    failed = len(commands) != 11
+    failed = len(commands) != 12
     for command in commands:
         told = ask(command, '--')
         shown = subprocess.run(['qcbm', command, '--help'], capture_output=True, text=True, check=True).stdout

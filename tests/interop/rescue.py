@@ -102,7 +102,7 @@ DAMAGES = {
     'l1': lose_l1,
     'l2-one': lambda image, rng, zeros: lose_l2(image, rng, zeros, 1),
     'l2-three': lambda image, rng, zeros: lose_l2(image, rng, zeros, 3),
-    # 'header': lose_header,
+    'header': lose_header,
 }
 
 
