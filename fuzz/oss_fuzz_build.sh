@@ -30,7 +30,7 @@ compile lib libqcbm/*/*.c
 compile shared fuzz/fuzz_file.c
 compile image fuzz/mutate_qcow2.c fuzz/mutate_mend.c fuzz/mutate_libfuzzer.c
 compile json tools/json_write.c tools/qemu_text.c tools/rows.c tools/text_out.c tools/utf8.c
-compile extents tools/extents_out.c tools/extents_read.c tools/json_list.c tools/progress.c
+compile extents tools/text_in.c tools/json_in.c tools/extents_form.c tools/extents_fields.c tools/extents_read*.c
 compile builder tests/support/image_builder.c
 rm -f "$work/libqcbm.a"
 ar rcs "$work/libqcbm.a" "$work"/lib/*.o
@@ -45,7 +45,7 @@ for file in fuzz/fuzz_*.c; do
     fi
     case "$name" in
         fuzz_cli_json) extra+=("$work"/json/*.o) ;;
-        fuzz_extents) extra+=("$work"/json/*.o "$work"/extents/*.o) ;;
+        fuzz_extents_file) extra+=("$work"/json/*.o "$work"/extents/*.o) ;;
         fuzz_bitmap_file | fuzz_inflate) extra+=("$work"/builder/*.o) ;;
         fuzz_chain) flags=("-Wl,--wrap=open64" "-Wl,--wrap=open") ;;
     esac

@@ -5,6 +5,7 @@
 #define QCBM_TOOL_CMD_BITMAP_H
 
 #include "common_args.h"
+#include "extents_form.h"
 
 struct bitmap_args {
     struct common_args common;
@@ -13,7 +14,7 @@ struct bitmap_args {
     uint64_t granularity, keep;
     const char *source, *source_format, *as;
     const char *file_format, *bit_order; /* of --export and --import */
-    bool chain, trust;
+    bool chain, trust, base64;
 };
 COMMON_ARGS_FIRST(struct bitmap_args);
 
@@ -29,7 +30,8 @@ enum bitmap_option {
     BITMAP_SOURCE = 1u << 5,
     BITMAP_UNDO = 1u << 6,
     BITMAP_DRY_RUN = 1u << 7,
-    BITMAP_TRUST = 1u << 8
+    BITMAP_TRUST = 1u << 8,
+    BITMAP_BASE64 = 1u << 9
 };
 
 enum bitmap_need {
@@ -76,7 +78,11 @@ int bitmap_revive(const struct bitmap_args *args, const char *none);
 
 /* ---- the file of --export and --import (cmd_bitmap_args.c) ---- */
 
+#define BITMAP_FORMATS "qcbm|raw|" EXTENTS_WRITTEN "|thin-delta"
+
 bool bitmap_is_format(const struct bitmap_args *args, const char *format);
+/* One of those in which others write extents; N_EXTENTS_FORMS for the others. */
+enum extents_form bitmap_form(const struct bitmap_args *args);
 /* The library's name for that format and the order of bits. */
 enum qcbm_transfer_format bitmap_transfer(const struct bitmap_args *args);
 /* "lsb" or "msb" of raw bits, NULL of other formats; and in words. */

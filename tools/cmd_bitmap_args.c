@@ -31,6 +31,11 @@ bool bitmap_is_format(const struct bitmap_args *args, const char *format)
     return strcmp(args->file_format ? args->file_format : "qcbm", format) == 0;
 }
 
+enum extents_form bitmap_form(const struct bitmap_args *args)
+{
+    return args->file_format ? extents_form_of(args->file_format) : N_EXTENTS_FORMS;
+}
+
 const char *bitmap_bit_order(const struct bitmap_args *args)
 {
     if (!bitmap_is_format(args, "raw"))

@@ -10,7 +10,7 @@
 
 #include "apart.h"
 #include "cmd_bitmap.h"
-#include "extents_out.h"
+#include "extents_write.h"
 #include "json_write.h"
 #include "output.h"
 #include "progress.h"
@@ -61,11 +61,20 @@ static int check_disk(const struct job *job, struct qcbm_image *img)
 
 static int write_extents(struct job *job, struct qcbm_image *img, struct qcbm_error *err)
 {
-    struct extents_out to = { .json = true, .progress = job->progress, .out = job->out.file };
+    enum extents_form form = bitmap_form(job->args);
+    struct extents_out to = { .json = form == EXTENTS_JSON, .progress = job->progress, .out = job->out.file };
+    struct qcbm_extents *extents;
     int ret;
 
-    to.flags = job->args->common.force_share ? QCBM_EXTENTS_FORCE_SHARE : 0;
-    ret = extents_print(&to, img, job->args->name, err);
+    if (form == EXTENTS_JSON || form == EXTENTS_HUMAN) {
+        ret = extents_print(&to, img, job->args->name, err);
+    } else {
+        ret = qcbm_extents_open(img, job->args->name, NULL, &extents, err);
+        if (ret < 0)
+            return ret;
+        ret = extents_write(&to, form, false, img, extents, err);
+        qcbm_extents_close(extents);
+    }
     job->lost = to.lost;
     return ret;
 }
@@ -91,7 +100,7 @@ static int write_bitmap(struct job *job, struct qcbm_image *img, struct qcbm_err
 
     job->progress.wanted = job->args->common.progress && !job->args->common.quiet;
     job->expected = bits_size(img, job->args->name);
-    if (bitmap_is_format(job->args, "json"))
+    if (bitmap_form(job->args) != N_EXTENTS_FORMS)
         ret = write_extents(job, img, err);
     else
         ret = qcbm_bitmap_export(img, job->args->name, bitmap_transfer(job->args), write_out, job, err);
@@ -162,6 +171,8 @@ int bitmap_export(const struct bitmap_args *args, const char *file)
     bool to_std = strcmp(file, "-") == 0;
     int code;
 
+    if (bitmap_form(args) == EXTENTS_THIN_DELTA)
+        return cmd_error("--format=thin-delta is for --import only");
     if (to_std && args->common.output == OUTPUT_JSON)
         return cmd_error("--output=json cannot be combined with --export -: both print to stdout");
     code = output_open(&job.out, file, args->common.force, args->common.dry_run);

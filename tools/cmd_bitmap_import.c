@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base64_in.h"
 #include "cmd_bitmap_edit.h"
 #include "extents_read.h"
 
@@ -40,6 +41,7 @@ static int set_extent(void *opaque, const struct qcbm_extent *extent, struct qcb
 
 static int import_extents(struct bitmap_job *job, FILE *in, struct qcbm_error *err)
 {
+    struct extents_in from = { .form = bitmap_form(job->args) };
     struct qcbm_image_info info;
     int ret = qcbm_edit_add(job->edit, job->name, job->args->granularity, 0, err);
 
@@ -48,7 +50,10 @@ static int import_extents(struct bitmap_job *job, FILE *in, struct qcbm_error *e
         return ret;
     }
     qcbm_image_get_info(job->img, &info, sizeof info);
-    return extents_read(in, info.virtual_size / 512 * 512, set_extent, job, err);
+    from.in = in;
+    from.size = info.virtual_size / 512 * 512;
+    from.cluster_size = info.cluster_size;
+    return extents_read(&from, set_extent, job, err);
 }
 
 static int import_own(struct bitmap_job *job, FILE *in, struct bitmap_result *result, struct qcbm_error *err)
@@ -69,10 +74,33 @@ static int import_own(struct bitmap_job *job, FILE *in, struct bitmap_result *re
     return ret;
 }
 
+static int import_from(struct bitmap_job *job, FILE *in, struct bitmap_result *result, struct qcbm_error *err)
+{
+    return bitmap_form(job->args) != N_EXTENTS_FORMS ? import_extents(job, in, err) : import_own(job, in, result, err);
+}
+
+/* Places are then those of the bytes, but where the base64 itself is at fault. */
+static int import_base64(struct bitmap_job *job, FILE *in, struct bitmap_result *result, struct qcbm_error *err)
+{
+    struct base64_in base64;
+    FILE *bytes = base64_open(&base64, in);
+    int ret;
+
+    if (!bytes)
+        return fail(err, QCBM_E_NOMEM, "no memory");
+    ret = import_from(job, bytes, result, err);
+    fclose(bytes);
+    if (base64.fault) {
+        ret = fail(err, QCBM_E_CORRUPT, "%s", base64.fault);
+        err->offset = base64.at - (base64.at > 0);
+    }
+    return ret;
+}
+
 int bitmap_import(struct bitmap_job *job, struct bitmap_result *result, struct qcbm_error *err)
 {
     FILE *in = job->inputs[result->action - job->args->actions.list].file;
-    int ret = bitmap_is_format(job->args, "json") ? import_extents(job, in, err) : import_own(job, in, result, err);
+    int ret = job->args->base64 ? import_base64(job, in, result, err) : import_from(job, in, result, err);
 
     if (ret < 0 && err->offset != QCBM_NO_OFFSET) { /* in the file that was read, not in the image */
         char text[sizeof err->message];

@@ -15,6 +15,7 @@ static const struct {
     { BITMAP_KEEP, "--keep goes with --prune" },
     { BITMAP_TRUST, "--trust goes with --revive or --revive-all" },
     { BITMAP_FORMAT, "--format and --force go with --export or --import" },
+    { BITMAP_BASE64, "--base64 goes with --import" },
 };
 enum { N_OWN = sizeof own_options / sizeof *own_options };
 
@@ -24,7 +25,7 @@ enum { OF_OPERATIONS = BITMAP_GRANULARITY | BITMAP_SOURCE | BITMAP_UNDO | BITMAP
 static unsigned given(const struct bitmap_args *args)
 {
     return (args->chain ? BITMAP_CHAIN : 0) | (args->as ? BITMAP_AS : 0) | (args->keep ? BITMAP_KEEP : 0) |
-           (args->file_format || args->common.force ? BITMAP_FORMAT : 0) |
+           (args->file_format || args->common.force ? BITMAP_FORMAT : 0) | (args->base64 ? BITMAP_BASE64 : 0) |
            (args->granularity ? BITMAP_GRANULARITY : 0) | (args->source || args->source_format ? BITMAP_SOURCE : 0) |
            (args->trust ? BITMAP_TRUST : 0) | (args->common.undo ? BITMAP_UNDO : 0) |
            (args->common.dry_run ? BITMAP_DRY_RUN : 0);
@@ -49,16 +50,19 @@ static bool is_known(const char *value, const char *const *list)
 
 static int check_own_options(const struct cmd *cmd, const struct bitmap_args *args)
 {
-    static const char *const formats[] = { "qcbm", "raw", "json", NULL }, *const orders[] = { "lsb", "msb", NULL };
+    static const char *const orders[] = { "lsb", "msb", NULL };
+    bool raw = bitmap_is_format(args, "raw");
     unsigned left = surplus_options(args);
 
     for (size_t i = 0; i < N_OWN; i++) {
         if (left & own_options[i].option)
             return cmd_usage_error(cmd, "%s", own_options[i].told);
     }
-    if (args->file_format && !is_known(args->file_format, formats))
-        return cmd_usage_error(cmd, "--format knows qcbm, raw and json, not '%s'", args->file_format);
-    if (args->bit_order && !bitmap_is_format(args, "raw"))
+    if (bitmap_form(args) == N_EXTENTS_FORMS && !raw && !bitmap_is_format(args, "qcbm"))
+        return cmd_usage_error(cmd, "--format knows %s, not '%s'", BITMAP_FORMATS, args->file_format);
+    if (args->base64 && !raw && bitmap_form(args) != EXTENTS_XEN_BITS)
+        return cmd_usage_error(cmd, "--base64 goes with --format=raw or xen-bits");
+    if (args->bit_order && !raw)
         return cmd_usage_error(cmd, "--bit-order goes with --format=raw");
     if (args->bit_order && !is_known(args->bit_order, orders))
         return cmd_usage_error(cmd, "--bit-order knows lsb and msb, not '%s'", args->bit_order);

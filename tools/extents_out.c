@@ -1,4 +1,4 @@
-/* extents_out.c - the extents of a bitmap, as nbdinfo --map prints them
+/* extents_out.c - extents, as nbdinfo --map prints them
  * SPDX-License-Identifier: MIT
  */
 #include <string.h>
@@ -6,9 +6,8 @@
 #include "extents_out.h"
 
 #define COLUMN 10
+#define PAGE 1024
 #define TAIL_BYTES 64 /* the words are fewer */
-
-const char *const extent_descriptions[N_EXTENT_TYPES] = { "clean", "dirty", "clean,zero", "dirty,zero" };
 
 static struct text_out text;
 
@@ -52,19 +51,19 @@ static int print_extent(void *opaque, const struct qcbm_extent *extent)
     return text.lost || p->printed == p->limit;
 }
 
-int extents_print(struct extents_out *to, struct qcbm_image *img, const char *name, struct qcbm_error *err)
+static void begin(struct extents_out *to, struct qcbm_image *img)
 {
-    struct qcbm_extents_options options = QCBM_EXTENTS_OPTIONS_INIT;
     struct qcbm_image_info info;
-    int ret;
 
     qcbm_image_get_info(img, &info, sizeof info);
     to->size = info.virtual_size;
-    options.flags = to->flags;
-    options.offset = to->offset;
     text_begin(&text, to->out);
     word_tails(to->json);
-    ret = qcbm_bitmap_extents_of(img, name, &options, print_extent, to, err);
+}
+
+/* @ret: what the walk returned. */
+static int end(struct extents_out *to, int ret)
+{
     if (ret == QCBM_E_ABORTED && !text.lost)
         ret = 0; /* as many as were asked for */
     progress_end(&to->progress, ret == 0);
@@ -74,4 +73,38 @@ int extents_print(struct extents_out *to, struct qcbm_image *img, const char *na
         ret = QCBM_E_ABORTED;
     to->lost = text.lost;
     return ret;
+}
+
+int extents_print(struct extents_out *to, struct qcbm_image *img, const char *name, struct qcbm_error *err)
+{
+    struct qcbm_extents_options options = QCBM_EXTENTS_OPTIONS_INIT;
+
+    options.flags = to->flags;
+    options.offset = to->offset;
+    begin(to, img);
+    return end(to, qcbm_bitmap_extents_of(img, name, &options, print_extent, to, err));
+}
+
+int extents_each(struct qcbm_extents *from, uint64_t offset, qcbm_extent_fn *fn, void *opaque, struct qcbm_error *err)
+{
+    static struct qcbm_extent page[PAGE];
+    size_t got;
+
+    do {
+        int ret = qcbm_extents_fill(from, offset, page, sizeof *page, PAGE, &got, &offset, err);
+
+        if (ret < 0)
+            return ret;
+        for (size_t i = 0; i < got; i++) {
+            if (fn(opaque, &page[i]))
+                return 0;
+        }
+    } while (got > 0);
+    return 0;
+}
+
+int extents_print_of(struct extents_out *to, struct qcbm_image *img, struct qcbm_extents *from, struct qcbm_error *err)
+{
+    begin(to, img);
+    return end(to, extents_each(from, to->offset, print_extent, to, err));
 }

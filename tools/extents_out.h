@@ -1,4 +1,4 @@
-/* extents_out.h - the extents of a bitmap, as nbdinfo --map prints them
+/* extents_out.h - extents, as nbdinfo --map prints them
  * SPDX-License-Identifier: MIT
  */
 #ifndef QCBM_TOOL_EXTENTS_OUT_H
@@ -8,12 +8,9 @@
 
 #include "qcbm.h"
 
+#include "extents_form.h"
 #include "progress.h"
 #include "text_out.h"
-
-enum { N_EXTENT_TYPES = 4 };
-/* What the types are called: bit 0 of a type is dirty, bit 1 reads as zeros. */
-extern const char *const extent_descriptions[N_EXTENT_TYPES];
 
 /* How they are printed; the caller fills what comes before .lost. */
 struct extents_out {
@@ -29,7 +26,14 @@ struct extents_out {
     struct text_high offsets;
 };
 
-/* Returns what qcbm_bitmap_extents() returns. */
+/* Of a bitmap. Returns what qcbm_bitmap_extents() returns. */
 int extents_print(struct extents_out *to, struct qcbm_image *img, const char *name, struct qcbm_error *err);
+
+/* The same of extents of any kind, which are those of @img. Returns what qcbm_extents_fill() returns, and QCBM_E_ABORTED with
+ * to->lost. */
+int extents_print_of(struct extents_out *to, struct qcbm_image *img, struct qcbm_extents *from, struct qcbm_error *err);
+
+/* Each of them from @offset on; @fn ends the walk by what is not 0. Returns what qcbm_extents_fill() returns. */
+int extents_each(struct qcbm_extents *from, uint64_t offset, qcbm_extent_fn *fn, void *opaque, struct qcbm_error *err);
 
 #endif

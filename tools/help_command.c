@@ -21,7 +21,7 @@ static void option_form(const struct opt *opt, char *text, size_t size)
 
 static void show_option(const struct opt *opt)
 {
-    char form[64];
+    char form[128];
     const char *line = opt->help;
 
     if (opt->kind == OPT_REFUSED || opt_is_argument(opt))

@@ -211,7 +211,7 @@ def many():
     for command in commands:
         told = ask(command, '--')
         shown = subprocess.run(['qcbm', command, '--help'], capture_output=True, text=True, check=True).stdout
-        options = re.findall(r'^ +(?:-.,)? +?(--[a-z-]+)', shown, re.M)
+        options = re.findall(r'^ +(?:-.,)? +?(--[a-z0-9-]+)', shown, re.M)
         if sorted(w.rstrip('=') for w, _ in told) != sorted(options) or not all(about in shown for _, about in told):
             print('FAIL options of %s: %r, --help has %r' % (command, told, options))
             failed += 1

@@ -47,15 +47,20 @@ try '[{"offset":0,"length":1049088,"type":1}]'
 # thousands of brackets cost no stack
 head -c 1000000 /dev/zero | tr '\0' '[' >list
 fails unchanged image.qcow2 qcbm bitmap --import list --format=json image.qcow2 new
-# values that lie too deep in each other, and an object that is too long
+# values that lie too deep in each other; an object may be of any length
 nested() {
     python3 -c 'import sys
 depth, size = map(int, sys.argv[1:])
 print("[{\"more\":%s\"%s\"%s,\"offset\":0,\"length\":1048576,\"type\":1}]" % ("[" * depth, "x" * size, "]" * depth))' "$@"
 }
-nested 28 60000 >list
+nested 28 70000 >list
 qcbm bitmap --import list --format=json --dry-run --quiet image.qcow2 new
 nested 40 0 >list
 fails unchanged image.qcow2 qcbm bitmap --import list --format=json image.qcow2 new
-nested 0 70000 >list
+# what is no text
+printf '[{"offset":0,"length":1048576,"type":1,"more":"\xc3"}]' >list
 fails unchanged image.qcow2 qcbm bitmap --import list --format=json image.qcow2 new
+try '[{"offset":0,"length":1048576,"type":1,"more":"\x"}]'
+try '[{"offset":0,"length":1048576,"type":1,"more":"\u12g4"}]'
+try '[{"offset":0,"length":1048576,"type":1,"description":"dirty\u0000"}]'
+try '[{"offset":0,"length":1048576,"type":1,"more":truth}]'
