@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <string.h>
@@ -59,10 +60,21 @@ static int run(int argc, char **argv)
     return cmd ? cmd->run(cmd, argc - 1, argv + 1) : help_unknown(argv[1]);
 }
 
+/* One job, and then the end: memory that was given back will be wanted again, and each time that the system has it in
+ * between it must be paged in anew, a tenth of the CPU time of a scan. */
+static void keep_memory(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 32 << 20);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     static char buffer[1 << 16];
 
+    keep_memory();
     hold_standard_descriptors();
     colour_begin();
     setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
