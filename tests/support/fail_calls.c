@@ -34,7 +34,7 @@ static enum outcome next(enum fail_call call)
 
     if (!armed)
         return GO_ON;
-    n = ++report.calls[call];
+    n = __atomic_add_fetch(&report.calls[call], 1, __ATOMIC_RELAXED); /* threads of the library call, too */
     if (call == FAIL_WRITE && plan.call == FAIL_FLUSH && plan.error != EINTR && report.fired)
         report.late_writes++;
     if (call != plan.call || n < plan.at)
@@ -43,7 +43,7 @@ static enum outcome next(enum fail_call call)
     later = (plan.how == FAIL_ALL && !now) || (plan.how == FAIL_TORN && n == plan.at + 1);
     if (!now && !later)
         return GO_ON;
-    report.fired = true;
+    __atomic_store_n(&report.fired, true, __ATOMIC_RELAXED);
     if (now && (plan.how == FAIL_SHORT || plan.how == FAIL_TORN))
         return HALF;
     errno = plan.error;
@@ -63,7 +63,7 @@ void __wrap_free(void *p);
 
 static void *count_block(void *p)
 {
-    report.live_blocks += armed && p;
+    __atomic_fetch_add(&report.live_blocks, armed && p, __ATOMIC_RELAXED);
     return p;
 }
 
@@ -87,7 +87,7 @@ void *__wrap_realloc(void *p, size_t size)
 
 void __wrap_free(void *p)
 {
-    report.live_blocks -= armed && p;
+    __atomic_fetch_sub(&report.live_blocks, armed && p, __ATOMIC_RELAXED);
     __real_free(p);
 }
 
