@@ -72,14 +72,21 @@ static unsigned finest(const struct qcbmi_edit_list *list)
 static int look_at_image(struct revive *r, struct qcbm_error *err)
 {
     struct qcbmi_image *img = r->edit->img, *was = r->edit->mend ? r->edit->mend->was : img;
+    struct qcbmi_l2_named named = { 0 };
     int ret;
 
     if (r->looked)
         return 0;
     ret = qcbmi_dirtymap_init(&r->allocated, img->g.sector_size_down, finest(&r->edit->list), err);
     if (ret == 0)
-        ret = qcbmi_revive_look(was, r->edit->handle->bitmaps, &r->allocated, r->doubt, err);
+        ret = qcbmi_revive_look(was, r->edit->handle->bitmaps, &r->allocated, &named, r->doubt, err);
     r->looked = ret == 0;
+    if (r->looked && was == img && named.known) { /* the plan asks for the same */
+        qcbmi_l2_named_free(&r->edit->named);
+        r->edit->named = named;
+        named = (struct qcbmi_l2_named){ 0 };
+    }
+    qcbmi_l2_named_free(&named);
     return ret;
 }
 

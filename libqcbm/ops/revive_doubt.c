@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "bitmap/leak_count.h"
+#include "bitmap/leak_none.h"
 #include "ops/allocation.h"
 
 #define MEMORY (UINT64_C(64) << 20) /* for counting references; with more to count the tables are read again */
@@ -42,24 +43,28 @@ static void put_into_words(const struct qcbmi_lost_clues *clues, const struct qc
     if (found->n_evidence || !found->suspicion)
         return;
     qcbmi_lost_suspicion_text(clues->img, clues->leaks, found, text, sizeof(text));
-    snprintf(why, QCBMI_DOUBT_TEXT,
-             "a mapping table may be lost, and guest data with it: %s. A crash leaves leaks, too: once the disk is known "
-             "to be whole 'qcbm check -r leaks --force FILE' frees them, and what is revived then has less dirty",
-             text);
+    snprintf(
+        why, QCBMI_DOUBT_TEXT,
+        "a mapping table may be lost, and guest data with it: %s. A crash leaves leaks, too: once the disk is known "
+        "to be whole 'qcbm check -r leaks --force FILE' frees them, and what is revived then has less dirty",
+        text);
 }
 
-static int look_for_lost(struct qcbmi_image *img, const struct qcbmi_bitmap_list *bitmaps, char why[QCBMI_DOUBT_TEXT],
-                         struct qcbm_error *err)
+static int look_for_lost(struct qcbmi_image *img, const struct qcbmi_bitmap_list *bitmaps, struct qcbmi_l2_named *named,
+                         char why[QCBMI_DOUBT_TEXT], struct qcbm_error *err)
 {
     struct qcbmi_holes holes;
     struct qcbmi_leaks leaks = { 0 };
     struct qcbmi_lost_clues clues = { img, bitmaps, &holes, &leaks, false };
     struct qcbmi_lost found = { 0 };
     struct qcbm_error cause = { 0 };
+    bool none;
     int ret;
 
     qcbmi_holes_init(&holes, &img->io);
-    ret = qcbmi_leaks_count(&clues, MEMORY, NULL, &cause);
+    ret = qcbmi_leaks_none(&clues, named, &none, &cause);
+    if (ret == 0 && !none)
+        ret = qcbmi_leaks_count(&clues, MEMORY, NULL, &cause);
     if (ret == 0)
         ret = qcbmi_lost_search(&clues, &found, &cause);
     if (ret == 0)
@@ -71,12 +76,15 @@ static int look_for_lost(struct qcbmi_image *img, const struct qcbmi_bitmap_list
 }
 
 int qcbmi_revive_look(struct qcbmi_image *img, const struct qcbmi_bitmap_list *bitmaps, struct qcbmi_dirtymap *map,
-                      char why[QCBMI_DOUBT_TEXT], struct qcbm_error *err)
+                      struct qcbmi_l2_named *named, char why[QCBMI_DOUBT_TEXT], struct qcbm_error *err)
 {
-    struct qcbmi_allocation a = { 0 };
+    struct qcbmi_allocation a = { .named = named };
+    uint64_t room = QCBMI_L2_NAMED_MAX;
     struct qcbm_error cause = { 0 };
-    int ret = qcbmi_allocation_mark(img, map, &a, NULL, &cause);
+    int ret = qcbmi_l2_named_begin(named, img, &room, &cause);
 
+    if (ret == 0)
+        ret = qcbmi_allocation_mark(img, map, &a, NULL, &cause);
     why[0] = '\0';
     ret = take_as_doubt(ret, "the mapping tables cannot be read", &cause, why, err);
     if (ret < 0 || why[0])
@@ -90,5 +98,5 @@ int qcbmi_revive_look(struct qcbmi_image *img, const struct qcbmi_bitmap_list *b
     }
     if (img->open_flags & QCBM_OPEN_FORCE_SHARE) /* what others write meanwhile tells nothing */
         return 0;
-    return look_for_lost(img, bitmaps, why, err);
+    return look_for_lost(img, bitmaps, named, why, err);
 }
