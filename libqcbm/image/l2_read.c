@@ -14,6 +14,7 @@
 
 #define READ_GAP (UINT64_C(64) << 10)      /* bytes that are cheaper to read than to skip */
 #define WORTH_A_THREAD (UINT64_C(2) << 20) /* bytes of tables */
+#define MEMORY (UINT64_C(12) << 20) /* for pieces, of which the largest have 2 MiB: then there are fewer threads */
 
 /* Where reads wait for a disk, the next pieces are asked for ahead of time: some tens of them in flight are as fast as any
  * number of threads. From memory a read takes a tenth of this, or was interrupted. */
@@ -213,18 +214,19 @@ int qcbmi_l2_read(struct qcbmi_image *img, const struct qcbmi_l2_job *job, struc
     struct piece slots[QCBMI_WORK_SLOTS] = { { 0 } };
     struct reader r = { .img = img, .job = job };
     struct qcbmi_work w = { &r, slots, sizeof(slots[0]), 1, 1, next_piece, read_piece, take_piece };
-    uint64_t cs = img->g.cluster_size;
+    uint64_t cs = img->g.cluster_size, bytes;
     int ret;
 
     if (job->n == 0)
         return 0;
+    bytes = u64_min(u64_max(QCBMI_L2_PIECE, cs), ref_at(job, job->n - 1)->offset - ref_at(job, 0)->offset + cs);
     w.threads = count_threads(&r);
     if (w.threads > 1) /* one is worked on while another waits for its turn, or for somebody to begin */
-        w.n_slots = w.threads * 2;
+        w.n_slots = u64_min(w.threads * 2, u64_max(MEMORY / bytes, 2));
+    if (w.n_slots <= w.threads && w.threads > 1)
+        w.threads = (unsigned)w.n_slots - 1;
     qcbmi_holes_init(&r.holes, &img->io);
-    ret = get_memory(
-        &r, slots, w.n_slots,
-        u64_min(u64_max(QCBMI_L2_PIECE, cs), ref_at(job, job->n - 1)->offset - ref_at(job, 0)->offset + cs), err);
+    ret = get_memory(&r, slots, w.n_slots, bytes, err);
     if (ret == 0)
         ret = qcbmi_work_run(&w, err);
     give_back(&r, slots, w.n_slots);
