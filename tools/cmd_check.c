@@ -31,6 +31,9 @@ static const struct opt check_opts[] = {
             "memory for counting references (default: 256M); with\nless the tables are read more than once"),
     FLAG("strict", strict,
          "exit code 2 also for damage that qemu-img does not see,\nbitmaps in use or stale, marks in the header"),
+    FLAG("all", all,
+         "tell all findings, also where very many of one kind are\nin one table; without, the first 20 and a line for "
+         "all"),
     FLAG("explain", explain, "tell consequence and cure of each kind of problem"),
     FLAG("untrusted", untrusted,
          "tell instead whether a stranger's image can be passed on;\nexit code 0 harmless, 2 not"),
@@ -67,6 +70,8 @@ static int finish(const struct check_args *args, const struct check_report *r)
     const struct qcbm_check_result *t = &r->result;
     bool quiet = args->common.quiet || r->stays_silent, strict = args->strict && r->strict;
 
+    if (!r->json)
+        check_report_tell_sums(r);
     fflush(stderr);
     if (!quiet && r->json)
         check_print_json(r);
@@ -95,6 +100,7 @@ static int check(struct qcbm_image *img, const struct check_args *args, struct c
         options.memory = args->memory;
     options.finding = check_report_finding;
     options.kind = check_report_kind;
+    options.summary = check_report_summary;
     r->json = args->common.output == OUTPUT_JSON;
     options.progress = &progress;
     options.opaque = r;
@@ -108,7 +114,7 @@ static int check(struct qcbm_image *img, const struct check_args *args, struct c
 /* The first pass, the repairs, and what is left of it. */
 static int repair(struct qcbm_image *img, const struct check_args *args, struct check_report *r)
 {
-    struct check_report first = { .path = r->path, .repairs = check_repair_level(args->repair) };
+    struct check_report first = { .path = r->path, .all = args->all, .repairs = check_repair_level(args->repair) };
     struct check_repairs repairs = { .dry_run = args->common.dry_run };
     int code = EXIT_FAILED;
 
@@ -225,6 +231,7 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
         return EXIT_FAILED;
     if (args.cache && !is_cache_mode(args.cache))
         return cmd_error("Invalid source cache option: %s", args.cache);
+    report.all = args.all;
     report.path = args.common.path; /* as it was typed, which is what qemu-img calls it */
     if (!common_take_name(&args.common))
         return EXIT_FAILED;

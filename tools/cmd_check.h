@@ -26,7 +26,7 @@ struct check_args {
     struct common_args common;
     const char *repair, *cache, *lost;
     uint64_t memory;
-    bool explain, strict, untrusted;
+    bool explain, strict, untrusted, all;
 };
 
 /* What qcbm check -r has done, or would do. */
@@ -43,6 +43,7 @@ struct check_repairs {
 
 struct check_report {
     const char *path;
+    bool all;                       /* every finding is told, however many there are of one kind in one table */
     bool json;                      /* findings are kept for it */
     bool later;                     /* findings are kept, to be told later */
     enum qcbm_repair_level repairs; /* findings that this level mends are told as QEMU tells them when it repairs */
@@ -51,6 +52,8 @@ struct check_report {
     struct check_listed *listed; /* for JSON */
     size_t n_listed, listed_capacity;
     uint64_t left_out;
+    struct qcbm_check_summary *sums; /* their strings are static */
+    size_t n_sums, sums_capacity;
     uint64_t seen[CHECK_MAX_KINDS];           /* findings of each problem so far */
     struct check_kind kinds[CHECK_MAX_KINDS]; /* that occurred */
     size_t n_kinds;
@@ -64,10 +67,14 @@ struct check_report {
 /* Callbacks of qcbm_check(): a finding goes to stderr as it comes. @report is a struct check_report. */
 int check_report_finding(void *report, const struct qcbm_check_finding *f);
 int check_report_kind(void *report, const struct qcbm_check_kind *kind);
+int check_report_summary(void *report, const struct qcbm_check_summary *summary);
 void check_report_clear(struct check_report *r);
 
 /* Refcounts are being repaired: tell those lines again, with another first word, that begin with @word. */
 void check_report_again(struct check_report *r, const char *word);
+
+/* Tell which tables had more findings than were told. */
+void check_report_tell_sums(const struct check_report *r);
 
 /* Tell findings that were kept for later. */
 void check_report_tell(struct check_report *r);

@@ -106,6 +106,42 @@ static void write_cure(struct json_writer *w, const char *cure, const char *path
     free(text);
 }
 
+static const char *cause_name(enum qcbm_check_cause cause)
+{
+    static const char *const names[] = { "unknown", "zeroed", "overwritten", "cut" };
+
+    return names[cause];
+}
+
+static void write_summary(struct json_writer *w, const struct check_report *r)
+{
+    json_begin_array(w, "summary");
+    for (size_t i = 0; i < r->n_sums; i++) {
+        const struct qcbm_check_summary *s = &r->sums[i];
+
+        json_begin_object(w, NULL);
+        json_string(w, "code", s->problem->code);
+        json_u64(w, "count", s->count);
+        if (s->table) {
+            json_string(w, "table", s->table);
+            json_u64(w, "offset", s->offset);
+        }
+        if (s->guest_length) {
+            json_u64(w, "guest-offset", s->guest_offset);
+            json_u64(w, "guest-length", s->guest_length);
+        }
+        if (s->guest_length && s->snapshot != UINT32_MAX)
+            json_u64(w, "snapshot", s->snapshot);
+        if (s->file_length) {
+            json_u64(w, "file-offset", s->file_offset);
+            json_u64(w, "file-length", s->file_length);
+        }
+        json_string(w, "cause", cause_name(s->cause));
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
 static void write_problems(struct json_writer *w, const struct check_report *r)
 {
     json_begin_array(w, "problems");
@@ -209,6 +245,8 @@ void check_print_json(const struct check_report *r)
     json_unless_zero(&w, "passes", t->passes > 1 ? t->passes : 0);
     if (r->n_listed) {
         write_findings(&w, r);
+        if (r->n_sums)
+            write_summary(&w, r);
         write_problems(&w, r);
     }
     json_end_object(&w);

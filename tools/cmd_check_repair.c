@@ -38,6 +38,16 @@ static int on_kind(void *opaque, const struct qcbm_check_kind *kind)
     return check_report_kind(((struct repairing *)opaque)->first, kind);
 }
 
+static int on_summary(void *opaque, const struct qcbm_check_summary *s)
+{
+    return check_report_summary(((struct repairing *)opaque)->first, s);
+}
+
+static int on_left_summary(void *opaque, const struct qcbm_check_summary *s)
+{
+    return check_report_summary(((struct repairing *)opaque)->left, s);
+}
+
 static int on_left(void *opaque, const struct qcbm_check_finding *f)
 {
     return check_report_finding(((struct repairing *)opaque)->left, f);
@@ -141,6 +151,8 @@ static struct qcbm_repair_options options_of(const struct check_args *args)
     o.kind = on_kind;
     o.left = on_left;
     o.left_kind = on_left_kind;
+    o.summary = on_summary;
+    o.left_summary = on_left_summary;
     o.row = on_row;
     o.step = args->common.dry_run ? on_step : NULL;
     return o;
@@ -171,6 +183,8 @@ bool check_repair(struct qcbm_image *img, const struct check_args *args, struct 
     }
     if (repairs->result.writes && !args->common.dry_run)
         cmd_note_done("the image has been repaired all the same");
+    if (repairs->result.writes && !r->json)
+        check_report_tell_sums(first);
     if (repairs->result.writes == 0)
         keep_first(first, r);
     return true;

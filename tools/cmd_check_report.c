@@ -1,6 +1,7 @@
 /* cmd_check_report.c - what qcbm check finds: told on stderr as it comes, and kept for the totals and JSON
  * SPDX-License-Identifier: MIT
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,8 +140,13 @@ static bool tells_repair(struct check_report *r, const struct qcbm_check_finding
 
 static void tell(struct check_report *r, const struct qcbm_check_finding *f)
 {
+    size_t again_len = r->again_len;
     bool repairs = tells_repair(r, f);
 
+    if (!r->all && f->number > QCBM_CHECK_MANY) { /* there is a line for all of them */
+        r->again_len = again_len;
+        return;
+    }
     if (f->problem->id == QCBM_PROBLEM_SNAPSHOT_TABLE) {
         r->stays_silent = true;
         cmd_error("%s", f->message);
@@ -178,11 +184,53 @@ void check_report_tell(struct check_report *r)
     }
 }
 
+int check_report_summary(void *opaque, const struct qcbm_check_summary *summary)
+{
+    struct check_report *r = opaque;
+
+    if (r->n_sums == r->sums_capacity) {
+        size_t capacity = r->sums_capacity ? 2 * r->sums_capacity : 16;
+        struct qcbm_check_summary *grown = realloc(r->sums, capacity * sizeof grown[0]);
+
+        if (!grown)
+            return 1;
+        r->sums = grown;
+        r->sums_capacity = capacity;
+    }
+    r->sums[r->n_sums++] = *summary;
+    return 0;
+}
+
+static void tell_sum(const struct qcbm_check_summary *s)
+{
+    static const char *const causes[] = { "", "; likely zeroed", "; likely overwritten",
+                                          "; likely the file was cut, or the table overwritten" };
+
+    fprintf(stderr, "qcbm: %" PRIu64 " times [%s]", s->count, s->problem->code);
+    if (s->table)
+        fprintf(stderr, " in the %s at 0x%" PRIx64, s->table, s->offset);
+    if (s->guest_length)
+        fprintf(stderr, ", guest 0x%" PRIx64 " - 0x%" PRIx64, s->guest_offset, s->guest_offset + s->guest_length);
+    if (s->guest_length && s->snapshot != UINT32_MAX)
+        fprintf(stderr, " of snapshot %" PRIu32, s->snapshot);
+    if (s->file_length)
+        fprintf(stderr, ", for the file from 0x%" PRIx64 " to 0x%" PRIx64, s->file_offset,
+                s->file_offset + s->file_length);
+    fprintf(stderr, "%s; the first %u are above, --all has all\n", causes[s->cause], QCBM_CHECK_MANY);
+}
+
+void check_report_tell_sums(const struct check_report *r)
+{
+    for (size_t i = 0; !r->all && i < r->n_sums; i++)
+        tell_sum(&r->sums[i]);
+}
+
 void check_report_clear(struct check_report *r)
 {
     for (size_t i = 0; i < r->n_listed; i++)
         free(r->listed[i].message);
     free(r->listed);
+    free(r->sums);
     free(r->again);
     for (size_t i = 0; i < r->n_kinds; i++)
         free(r->kinds[i].cure);

@@ -174,6 +174,8 @@ int qcbmi_check_run(struct check *c)
         ret = warn_of_repair(c);
     if (ret == 0)
         ret = qcbmi_check_name_owners(c);
+    if (ret == 0)
+        ret = qcbmi_check_tell_summary(c);
     return ret < 0 ? ret : qcbmi_check_tell_kinds(c);
 }
 
@@ -188,6 +190,7 @@ void qcbmi_check_free(struct check *c)
     qcbmi_stored_counts_free(&c->disk);
     qcbmi_loose_snapshots_free(&c->snapshots);
     free(c->suspects);
+    qcbmi_check_groups_free(c->groups);
     qcbmi_leaks_free(&c->leaks);
 }
 

@@ -39,6 +39,7 @@
 struct check;
 struct check_table;
 struct check_suspects;
+struct check_groups;
 
 /* A pass over the references. */
 struct check_sink {
@@ -78,7 +79,9 @@ struct check {
     bool met[QCBMI_PROBLEM_COUNT]; /* problems that there are */
     uint64_t n_told[QCBMI_PROBLEM_COUNT];
 
-    uint64_t n_met; /* how often */
+    uint64_t n_met;                    /* how often */
+    struct check_groups *groups;       /* what was told, by kind and table; NULL until something was */
+    const struct check_table *telling; /* the table whose entries are told, or NULL */
 
     const struct check_sink *sink;
     struct check_voice voice;
@@ -144,6 +147,13 @@ int qcbmi_check_step(struct check *c, uint64_t bytes); /* progress */
 int qcbmi_check_read(struct check *c, uint64_t off, void *buf, uint64_t len, bool *zeros);
 /* Each kind that was told once, with the cure that fits to all that was found. */
 int qcbmi_check_tell_kinds(struct check *c);
+
+/* ---- check_summary.c: findings counted by kind and table ---- */
+
+/* One more of @id; *@number is which. Returns 0, QCBM_E_NOMEM. */
+int qcbmi_check_count(struct check *c, enum qcbm_problem_id id, const struct qcbmi_place *at, uint64_t *number);
+int qcbmi_check_tell_summary(struct check *c);
+void qcbmi_check_groups_free(struct check_groups *groups); /* NULL is fine */
 
 /* ---- check_reference.c ---- */
 

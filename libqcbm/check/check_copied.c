@@ -77,6 +77,7 @@ static int take_entry(void *opaque, uint64_t raw, uint64_t index)
     struct walk *w = opaque;
     struct check *c = w->c;
     uint64_t l2_off = raw & Q2_ENTRY_OFFSET_MASK, cluster = l2_off >> c->g->cluster_bits, value;
+    struct check_table t = { .offset = l2_off, .guest = index * c->g->l2_span, .has_guest = true };
     bool zeros;
     int ret;
 
@@ -87,7 +88,12 @@ static int take_entry(void *opaque, uint64_t raw, uint64_t index)
         !qcbmi_check_afford(c, c->g->cluster_size))
         return ret;
     ret = qcbmi_check_read(c, l2_off, w->buf, c->g->cluster_size, &zeros);
-    return ret < 0 || zeros ? ret : tell_copied_l2(c, l2_off, w->buf);
+    if (ret < 0 || zeros)
+        return ret;
+    c->telling = &t;
+    ret = tell_copied_l2(c, l2_off, w->buf);
+    c->telling = NULL;
+    return ret;
 }
 
 int qcbmi_check_tell_copied(struct check *c)

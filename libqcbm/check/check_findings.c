@@ -59,7 +59,7 @@ int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weigh
                         const char *fmt, ...)
 {
     const struct qcbm_problem *rule = qcbm_problem_get(id);
-    struct qcbm_check_finding f = { rule, at->offset, at->table, at->index, at->bitmap, NULL, hint_of(id) };
+    struct qcbm_check_finding f = { rule, at->offset, at->table, at->index, at->bitmap, NULL, hint_of(id), 0 };
     char message[1024];
     va_list args;
 
@@ -69,9 +69,13 @@ int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weigh
     c->n_met++;
     if (c->voice.total)
         *total_of(c, rule->severity) += weight;
-    if (!c->voice.say || !(c->o.finding || c->o.kind) || !may_tell(c))
+    if (!c->voice.say || !(c->o.finding || c->o.kind || c->o.summary) || !may_tell(c))
         return 0;
     c->n_told[id]++;
+    if (!c->o.finding && !c->o.summary)
+        return 0;
+    if (qcbmi_check_count(c, id, at, &f.number) < 0)
+        return QCBM_E_NOMEM;
     if (!c->o.finding)
         return 0;
     va_start(args, fmt);

@@ -37,8 +37,10 @@ static int walk_l2(struct check *c, struct check_table *t, uint8_t *buf)
         overwritten = qcbmi_check_l2_overwritten(c, buf, &look);
     if (overwritten)
         ret = qcbmi_check_tell_l2_overwritten(c, t, &look);
+    c->telling = t;
     for (uint32_t i = 0; ret == 0 && i < c->g->l2_entries; i++)
         ret = tell_entry(c, t, i, buf + (size_t)i * c->g->l2_entry_size, overwritten);
+    c->telling = NULL;
     return ret < 0 || !c->sink->looks || overwritten ? ret : qcbmi_check_shared_data(c, t, buf);
 }
 

@@ -768,6 +768,7 @@ struct qcbm_check_finding { /* its strings live until the callback returns; thos
     uint32_t bitmap;     /* index for qcbm_bitmap_get(), or UINT32_MAX */
     const char *message; /* one line */
     const char *hint;    /* a second line that qemu-img prints, or NULL */
+    uint64_t number;     /* which of this kind in this table, from 1 on; see qcbm_check_summary */
 };
 /* A non-zero return stops the check with QCBM_E_ABORTED. */
 typedef int qcbm_check_fn(void *opaque, const struct qcbm_check_finding *finding);
@@ -783,6 +784,24 @@ struct qcbm_check_kind { /* its strings live until the callback returns */
 /* Called once for each kind, when all is known. A non-zero return stops the check with QCBM_E_ABORTED. */
 typedef int qcbm_check_kind_fn(void *opaque, const struct qcbm_check_kind *kind);
 
+enum qcbm_check_cause { QCBM_CAUSE_UNKNOWN, QCBM_CAUSE_ZEROED, QCBM_CAUSE_OVERWRITTEN, QCBM_CAUSE_CUT };
+
+/* More findings of one kind in one table than this have a summary. */
+#define QCBM_CHECK_MANY 20u
+struct qcbm_check_summary { /* its strings live until the callback returns */
+    const struct qcbm_problem *problem;
+    uint64_t count;    /* findings of it in that table */
+    const char *table; /* "L2 table", "refcount block" ...; NULL: none in particular, or in more tables than are kept */
+    uint64_t offset;   /* of the table in the image file, or QCBM_NO_OFFSET */
+    uint64_t guest_offset, guest_length; /* the range of the disk that it maps; length 0: none */
+    uint64_t file_offset, file_length;   /* the range of the image file that it counts; length 0: none */
+    uint32_t snapshot;                   /* whose disk that is, for qcbm_snapshot_get(), or UINT32_MAX: that of today */
+    enum qcbm_check_cause cause;         /* what has likely happened to it */
+};
+/* Called for each such table and kind, in the order in which they were met, when all is known. A non-zero return stops the
+ * check with QCBM_E_ABORTED. */
+typedef int qcbm_check_summary_fn(void *opaque, const struct qcbm_check_summary *summary);
+
 struct qcbm_check_options {
     size_t struct_size;
     uint64_t memory;        /* bytes for counting references; more are not taken, the file is walked again instead */
@@ -791,10 +810,11 @@ struct qcbm_check_options {
     const struct qcbm_progress *progress; /* in bytes of metadata, a pass after the other; may be NULL */
     qcbm_check_kind_fn *kind;             /* may be NULL */
     bool lost_only; /* look for lost mapping tables, and give no other finding: one pass over tables and refcounts */
+    qcbm_check_summary_fn *summary; /* may be NULL */
 };
 #define QCBM_CHECK_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(struct qcbm_check_options), UINT64_C(256) << 20, NULL, NULL, NULL, NULL, false                          \
+        sizeof(struct qcbm_check_options), UINT64_C(256) << 20, NULL, NULL, NULL, NULL, false, NULL                    \
     }
 
 struct qcbm_check_result {
@@ -872,17 +892,18 @@ struct qcbm_repair_options {
     qcbm_check_kind_fn *kind;
     qcbm_check_fn *left; /* what the second pass finds, on the repaired image; without repairs there is none */
     qcbm_check_kind_fn *left_kind;
-    qcbm_repair_fn *row;                      /* called for each repair, between the two */
-    qcbm_plan_fn *step;                       /* called for each write in order, before the first */
-    void *opaque;                             /* of all of these */
-    const struct qcbm_progress *progress;     /* of each pass of the check by itself */
-    struct qcbm_check_result *before, *after; /* totals of the passes, filled on failure too; may be NULL */
-    size_t check_result_size;                 /* of each of them */
+    qcbm_repair_fn *row;                           /* called for each repair, between the two */
+    qcbm_plan_fn *step;                            /* called for each write in order, before the first */
+    void *opaque;                                  /* of all of these */
+    const struct qcbm_progress *progress;          /* of each pass of the check by itself */
+    struct qcbm_check_result *before, *after;      /* totals of the passes, filled on failure too; may be NULL */
+    size_t check_result_size;                      /* of each of them */
+    qcbm_check_summary_fn *summary, *left_summary; /* of the first pass and of the second */
 };
 #define QCBM_REPAIR_OPTIONS_INIT                                                                                       \
     {                                                                                                                  \
         sizeof(struct qcbm_repair_options), QCBM_REPAIR_ALL, 0, NULL, UINT64_C(256) << 20, NULL, NULL, NULL, NULL,     \
-            NULL, NULL, NULL, NULL, NULL, NULL, 0                                                                      \
+            NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL                                                          \
     }
 
 struct qcbm_repair_result {

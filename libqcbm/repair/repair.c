@@ -73,6 +73,14 @@ static int note_finding(void *opaque, const struct qcbm_check_finding *f)
     return r->o.finding ? r->o.finding(r->o.opaque, f) : 0;
 }
 
+static int note_summary(void *opaque, const struct qcbm_check_summary *summary)
+{
+    struct qcbmi_repair *r = opaque;
+    bool copied = summary->problem->id == QCBM_PROBLEM_COPIED_L1 || summary->problem->id == QCBM_PROBLEM_COPIED_L2;
+
+    return r->o.summary && !(copied && r->o.level != QCBM_REPAIR_BITMAPS) ? r->o.summary(r->o.opaque, summary) : 0;
+}
+
 static int first_pass(struct qcbmi_repair *r, struct qcbm_error *err)
 {
     struct qcbm_check_options o = QCBM_CHECK_OPTIONS_INIT;
@@ -81,6 +89,7 @@ static int first_pass(struct qcbmi_repair *r, struct qcbm_error *err)
     o.progress = r->o.progress;
     o.finding = note_finding;
     o.kind = note_kind;
+    o.summary = note_summary;
     o.opaque = r;
     return qcbm_check(r->img, &o, &r->before, sizeof(r->before), err);
 }
@@ -93,6 +102,7 @@ static int second_pass(struct qcbmi_repair *r, struct qcbm_error *err)
     o.progress = r->o.progress;
     o.finding = r->o.left;
     o.kind = r->o.left_kind;
+    o.summary = r->o.left_summary;
     o.opaque = r->o.opaque;
     return qcbm_check(r->work, &o, &r->after, sizeof(r->after), err);
 }

@@ -24,6 +24,7 @@ field_parse: field_edit
 field_find: field_edit
 field_judge: field_edit
 edit_list: bitmap_edit
+check_summary: check interop/check.py
 check_findings: check
 check_reference: check interop/check.py
 check_walk: refs interop/check.py

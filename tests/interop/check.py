@@ -15,7 +15,7 @@ import older
 import qtool
 from qtool import KiB, MiB, Qcow2, patch, require, require_equal
 
-OWN_FIELDS = ('damages', 'warnings', 'passes', 'findings', 'findings-left-out', 'problems')
+OWN_FIELDS = ('damages', 'warnings', 'passes', 'findings', 'findings-left-out', 'summary', 'problems')
 OWN_LINE = re.compile(r'^qcbm: (warning: |error: )\[([a-z0-9-]+)\] |^qcbm: (before) you repair anything: ')
 GIVES_UP = re.compile(r'Image does not contain a reference count table|Too much extra metadata in snapshot table')
 COPIED = 1 << 63
@@ -55,7 +55,7 @@ def said_of_leaks(text, our_out, our_err):
 
 def compare(work, name, *options, codes=None, same_text=True):
     """Both tools on one image. codes: what qcbm must say on its own, in any order; None: do not look."""
-    ours = work.qcbm('check', *options, name, rc=None)
+    ours = work.qcbm('check', '--all', *options, name, rc=None)
     other = work.run('qemu-img', 'check', *options, name, rc=None)
     what = work.log[-1]
     if 'Could not open' in other.err and 'bitmap-directory-broken' in own_codes(ours):
@@ -82,7 +82,7 @@ def compare(work, name, *options, codes=None, same_text=True):
         require_equal(mine.out, '', what + ': JSON')
     if not options:
         compare_views(work, name)
-    few = work.qcbm('check', '--memory=4k', *options, name, rc=ours.code)
+    few = work.qcbm('check', '--all', '--memory=4k', *options, name, rc=ours.code)
     require_equal(sorted(few.err.splitlines()), sorted(ours.err.splitlines()), what + ': with little memory')
     return ours
 
@@ -315,6 +315,61 @@ def snapshot_l1_shared(work):
     require('cluster-two-owners' in own_codes(compare(work, 'a.qcow2')), 'the shared L1 is not named')
 
 
+MANY = 20  # findings of a kind in a table, beyond which there is a line for all
+
+
+def many(work, damage, code, table, cause):
+    """More findings than a person reads: the first ones, and a line for each table that says how many there are in all."""
+    image = make(work, options='cluster_size=512', size='4M', writes=('write -q 0 1M',))
+    blocks = [b for b in image.words(image.reftable_offset, 64) if b]
+    damage(image, blocks)
+    result = compare(work, 'a.qcow2')
+    ours = work.qcbm('check', 'a.qcow2', rc=result.code)
+    all_lines = [line for line in result.err.splitlines()]
+    shown = ours.err.splitlines()
+    sums = [line for line in shown if line.startswith('qcbm: ') and ' times [' in line]
+    lines = iter(all_lines)
+    require(all(line in lines for line in shown if line not in sums), 'lines that --all does not have')
+    require(not [line for line in all_lines if ' times [' in line], '--all has sums')
+    told = json.loads(work.qcbm('check', '--output=json', 'a.qcow2', rc=result.code).out)
+    require_equal(len(sums), len(told['summary']), 'sums in text and JSON')
+    require_equal(len(all_lines) - len(shown) + len(sums), sum(s['count'] - MANY for s in told['summary']), 'lines left out')
+    counts = {}
+    for f in told['findings']:
+        counts[f['code']] = counts.get(f['code'], 0) + 1
+    for s in told['summary']:
+        require(MANY < s['count'] <= counts[s['code']], str(s))
+    mine = [s for s in told['summary'] if s['code'] == code]
+    require(mine and all(s['table'] == table and s['cause'] == cause for s in mine), str(told['summary']))
+    for s in mine:  # of a table that the witness knows, with its range
+        if table == 'L2 table':
+            require_equal(image.l2_place(s['guest-offset']), s['offset'], 'place of the L2 table')
+            require_equal(s['guest-length'], 512 // 8 * 512, 'range of an L2 table')
+        else:
+            require_equal(blocks[s['file-offset'] // (256 * 512)], s['offset'], 'place of the refcount block')
+            require_equal(s['file-length'], 256 * 512, 'range of a refcount block')
+    work.qcbm('check', '-q', '--explain', 'a.qcow2', rc=result.code)
+
+
+def zero_block(image, blocks):
+    patch(image.path, blocks[3], bytes(512))
+
+
+def raise_block(image, blocks):
+    patch(image.path, blocks[3], struct.pack('>H', 2) * 256)
+
+
+def random_block(image, blocks):
+    patch(image.path, blocks[3], struct.pack('>H', 7) * 128 + bytes(256))
+
+
+def point_out(image, blocks):
+    """Offsets that a longer file could have, all over two tables."""
+    for guest in 32768, 65536:
+        for k in range(64):
+            put(image, image.l2_place(guest + 512 * k), COPIED | (4 << 20) + guest + 512 * k)
+
+
 def refcounts_overflow(work, bits):
     """More references than a narrow refcount can tell; qemu-img says so at the moment it happens."""
     image = make(work, options='cluster_size=4k,refcount_bits=%d' % bits, writes=('write -q 0 400k', 'write -q 3M 8k'),
@@ -381,6 +436,7 @@ def several_passes(work, damage=None, bits=16):
     require(few.pop('passes', 1) > 1, 'one pass was enough')
     for fields in full, few:
         fields.pop('findings', None)
+        fields.get('summary', []).sort(key=lambda one: (one['code'], one.get('offset', 0)))
         if 'problems' in fields:
             fields['problems'].sort(key=lambda one: one['code'])
     require_equal(few, full, 'with little memory')
@@ -648,6 +704,12 @@ def cases(full):
         ('subclusters', b'\0\1' * 4, 'refcounts', {'options': 'extended_l2=on'}),
         ('snapshots', b'\0\1' * 4, 'refcounts', {'snapshots': 1}),
         ('l1', random.Random(9).randbytes(512), 'other data', {'l1': True, 'options': 'cluster_size=4k'}))]
+    out += [(many, 'many, ' + name, dict(damage=damage, code=code, table=table, cause=cause))
+            for name, damage, code, table, cause in (
+        ('refcounts zeroed', zero_block, 'refcount-zero', 'refcount block', 'zeroed'),
+        ('refcounts raised', raise_block, 'cluster-leaked', 'refcount block', 'unknown'),
+        ('refcounts overwritten', random_block, 'refcount-zero', 'refcount block', 'overwritten'),
+        ('past the end', point_out, 'reference-past-end', 'L2 table', 'cut'))]
     out += [(snapshot_l1_shared, 'snapshot l1 shared', {})]
     out += [(refcounts_overflow, 'overflow of %d bits' % bits, {'bits': bits}) for bits in (1, 2, 4)]
     out += [(several_passes, 'several passes, %s' % damage, {'damage': damage, 'bits': bits}) for damage, bits in (

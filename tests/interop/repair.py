@@ -416,7 +416,7 @@ def cases():
 
 # ---- beside qemu-img -----------------------------------------------------------------------------------------------
 
-OWN = ('findings', 'problems', 'repairs', 'dry-run', 'damages', 'warnings')
+OWN = ('findings', 'summary', 'problems', 'repairs', 'dry-run', 'damages', 'warnings')
 
 
 def as_qemu(work, level, kind):
@@ -429,7 +429,7 @@ def as_qemu(work, level, kind):
         told = []
         for tool in 'qemu-img', 'qcbm':
             shutil.copy(work.path('x.qcow2'), work.path('a.qcow2'))
-            args = ['check', '-r', level, *options, 'a.qcow2']
+            args = ['check', '-r', level, *(['--all'] if tool == 'qcbm' else []), *options, 'a.qcow2']
             done = work.qcbm(*args, rc=None) if tool == 'qcbm' else work.run(tool, *args, rc=None)
             out = {k: v for k, v in json.loads(done.out).items() if k not in OWN} if options else done.out
             told.append((done.code, out, [line for line in done.err.splitlines() if not line.startswith('qcbm: ')]))
