@@ -99,6 +99,19 @@ int cmd_usage_error(const struct cmd *cmd, const char *fmt, ...)
     return EXIT_FAILED;
 }
 
+/* Where the library sends people to the check of an image, the repair comes next. */
+static void hint_at_repair(const struct qcbm_error *err)
+{
+    static const char words[] = "'qcbm check --explain ";
+    const char *at = strstr(err->message, words);
+
+    if (!at || (err->code != QCBM_E_UNSAFE && err->code != QCBM_E_CORRUPT))
+        return;
+    at += strlen(words);
+    cmd_hint("'qcbm check -r all --dry-run %.*s' shows what a repair would do, and writes nothing", (int)strcspn(at, "'"),
+             at);
+}
+
 int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
 {
     char *prefix = NULL;
@@ -115,6 +128,7 @@ int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
     free(prefix);
     if (err->code == QCBM_E_NOTFOUND && err->sys_errno == 0) /* no file is missing */
         cmd_hint("'qcbm bitmap --list FILE' shows the bitmaps of an image");
+    hint_at_repair(err);
     return EXIT_FAILED;
 }
 
