@@ -108,8 +108,8 @@ static void hint_at_repair(const struct qcbm_error *err)
     if (!at || (err->code != QCBM_E_UNSAFE && err->code != QCBM_E_CORRUPT))
         return;
     at += strlen(words);
-    cmd_hint("'qcbm check -r all --dry-run %.*s' shows what a repair would do, and writes nothing", (int)strcspn(at, "'"),
-             at);
+    cmd_hint("'qcbm check -r all --dry-run %.*s' shows what a repair would do, and writes nothing",
+             (int)strcspn(at, "'"), at);
 }
 
 int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
