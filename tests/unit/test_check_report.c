@@ -148,7 +148,7 @@ static void pages_are_what_the_callback_gets(void **state)
 static void what_does_not_fit_is_counted(void **state)
 {
     struct qcbm_check_report *report = calloc(1, sizeof(*report));
-    struct qcbm_check_finding f = { qcbm_problem_get(0), 7, "L2 table", 0, UINT32_MAX, NULL, NULL }, last;
+    struct qcbm_check_finding f = { qcbm_problem_get(0), 7, "L2 table", 0, UINT32_MAX, NULL, NULL, 0 }, last;
     struct qcbm_error err = { 0 };
     char message[1000];
     uint64_t next;
