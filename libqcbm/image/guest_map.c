@@ -10,8 +10,10 @@
 #include "base/checked.h"
 #include "base/sort.h"
 #include "image/refscan.h"
+#include "io/slow.h"
 
 #define NO_GROUP UINT64_MAX
+#define BYTES_AHEAD (UINT64_C(16) << 20) /* of tables, where these are large */
 
 static bool reads_through(enum q2_kind kind)
 {
@@ -214,6 +216,21 @@ static int lose_table(struct qcbmi_guest_layer *l, uint64_t index, struct qcbm_e
     return 0;
 }
 
+/* The tables behind that of L1 entry @index, each once where one goes on from entry to entry. */
+static void ask_ahead(struct qcbmi_guest_layer *l, uint64_t index, uint64_t end)
+{
+    uint64_t size = l->layer->img->g.cluster_size, n = u64_min(QCBMI_READS_AHEAD, BYTES_AHEAD / size);
+    struct q2_l1_entry e;
+
+    end = u64_min(end, index + 1 + n);
+    if (l->asked <= index || l->asked > end)
+        l->asked = index + 1;
+    while (l->asked < end && find_table(l, &l->asked, end, &e, NULL) == 0 && l->asked < end) {
+        qcbmi_io_will_read(&l->layer->img->io, e.l2_offset, size);
+        l->asked++;
+    }
+}
+
 /* The table of @guest becomes l->table, with 0 for none; l->table_end is up to where that holds. */
 static int enter_table(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
 {
@@ -238,6 +255,8 @@ static int enter_table(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_
         return ret;
     if (l->table && qcbmi_window_is_zero(&l->l2, l->table, g->cluster_size))
         l->table = 0;
+    if (l->table && l->l2.n_slow >= QCBMI_SLOW_READS)
+        ask_ahead(l, index, end);
     index += index == first;
     l->table_from = guest;
     l->table_end = index < end ? index * g->l2_span : l->end;

@@ -4,8 +4,8 @@
  * To be asked in guest order: each L2 entry of each layer is then parsed once, and the answer for n layers costs
  * log(n). Asked in any order it is as right, and slower. What a layer hides is not looked at, but for the 63 entries that
  * come next. Memory is flat: tables are
- * read through windows, holes of the files are skipped. (The reader of l2_read.h, a batch of tables ahead, asks for the
- * holes of the file again in each batch, which costs more than all the rest of a map of contiguous data.) */
+ * read through windows, holes of the files are skipped. Where that waits for a disk, the tables of the
+ * next L1 entries are asked for ahead. */
 #ifndef QCBMI_GUEST_MAP_H
 #define QCBMI_GUEST_MAP_H
 
@@ -28,6 +28,7 @@ struct qcbmi_guest_layer {
     struct qcbmi_window l1, l2;
     bool ask_holes, strict;
     uint64_t table, table_from, table_end; /* the L2 table that was found last, and the guest bytes under it */
+    uint64_t asked; /* L1 entries before it: their tables were asked for ahead, those that come next */
     struct q2_l2_scan scan;
     struct qcbmi_guest_group group;
     struct qcbmi_guest_ahead ahead; /* the first of them is what was asked for last */

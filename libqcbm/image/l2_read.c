@@ -4,23 +4,17 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/workers.h"
 #include "io/holes.h"
+#include "io/slow.h"
 
 #define READ_GAP (UINT64_C(64) << 10)      /* bytes that are cheaper to read than to skip */
 #define WORTH_A_THREAD (UINT64_C(2) << 20) /* bytes of tables */
 #define MEMORY (UINT64_C(12) << 20) /* for pieces, of which the largest have 2 MiB: then there are fewer threads */
-
-/* Where reads wait for a disk, the next pieces are asked for ahead of time: some tens of them in flight are as fast as any
- * number of threads. From memory a read takes a tenth of this, or was interrupted. */
-#define IS_SLOW(bytes) (20000 + (bytes) / 2) /* nanoseconds */
-#define SLOW_READS 3u
-#define PIECES_AHEAD 64u
 
 struct reader {
     struct qcbmi_image *img;
@@ -88,7 +82,7 @@ static void ask_ahead(struct reader *r)
         r->ahead = r->at;
         r->n_ahead = r->n_begun;
     }
-    for (; r->ahead < r->job->n && r->n_ahead < r->n_begun + PIECES_AHEAD; r->n_ahead++) {
+    for (; r->ahead < r->job->n && r->n_ahead < r->n_begun + QCBMI_READS_AHEAD; r->n_ahead++) {
         choose(r, r->ahead, &p);
         r->ahead += p.n;
         qcbmi_io_will_read(&r->img->io, p.offset, p.bytes);
@@ -108,7 +102,7 @@ static bool next_piece(void *opaque, void *slot)
     p->left_out = job->afford && !is_aligned(p->offset, r->img->g.cluster_size) && !job->afford(job->opaque, p->bytes);
     p->hole = p->left_out || in_hole(r, p);
     r->n_begun++;
-    if (r->n_slow >= SLOW_READS)
+    if (r->n_slow >= QCBMI_SLOW_READS)
         ask_ahead(r);
     return true;
 }
@@ -126,14 +120,6 @@ static int look_at_piece(const struct reader *r, const struct piece *p, struct q
     return ret;
 }
 
-static uint64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 static int read_piece(void *opaque, void *slot, struct qcbm_error *err)
 {
     const struct reader *r = opaque;
@@ -142,11 +128,11 @@ static int read_piece(void *opaque, void *slot, struct qcbm_error *err)
 
     p->zeros = p->slow = false;
     if (!p->hole) {
-        uint64_t inside = u64_min(p->bytes, r->img->io.size - p->offset), begin = now();
+        uint64_t inside = u64_min(p->bytes, r->img->io.size - p->offset), begun = qcbmi_read_begins();
 
         memset(p->buf + inside, 0, (size_t)(p->bytes - inside));
         ret = qcbmi_io_read(&r->img->io, p->offset, p->buf, inside, r->job->what, err);
-        p->slow = now() - begin > IS_SLOW(inside);
+        p->slow = qcbmi_read_was_slow(begun, inside);
         p->zeros = ret == 0 && bytes_are_zero(p->buf, p->bytes);
     }
     return ret == 0 && p->result ? look_at_piece(r, p, err) : ret;

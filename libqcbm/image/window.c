@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "io/slow.h"
 
 #define NEAR (UINT64_C(16) << 10) /* bytes that are cheaper to read than to skip */
 
@@ -35,7 +36,7 @@ static int find_zero_end(struct qcbmi_window *w, struct qcbmi_io *io, struct qcb
 
 static int load(struct qcbmi_window *w, struct qcbmi_io *io, uint64_t off, uint64_t want, struct qcbm_error *err)
 {
-    uint64_t there = off < io->size ? u64_min(want, io->size - off) : 0;
+    uint64_t there = off < io->size ? u64_min(want, io->size - off) : 0, begun = qcbmi_read_begins();
     int ret = 0;
 
     if (!w->buf)
@@ -47,6 +48,7 @@ static int load(struct qcbmi_window *w, struct qcbmi_io *io, uint64_t off, uint6
         ret = qcbmi_io_read(io, off, w->buf, there, "table", err);
     if (ret < 0)
         return ret;
+    w->n_slow += qcbmi_read_was_slow(begun, there);
     memset(w->buf + there, 0, (size_t)(want - there));
     w->start = off;
     w->end = off + want;

@@ -14,6 +14,7 @@ struct qcbmi_window {
     uint8_t *buf;              /* QCBMI_WINDOW_BYTES */
     uint64_t start, end;       /* of the file, in buf */
     uint64_t zero_end;         /* from start up to here the file is known to be zeros; start if nothing is known */
+    unsigned n_slow;           /* reads that waited for a disk */
 };
 
 void qcbmi_window_free(struct qcbmi_window *w); /* fine on a zeroed struct */

@@ -8,6 +8,7 @@ cd "$SOURCE_ROOT"
 elsewhere() {
     cat <<'LIST'
 page: fill
+slow: l2_read guest_map_cost
 since: extents_held synth_chain
 bitset_bulk: bitset
 q2_l2_scan_portable: q2_l2_scan

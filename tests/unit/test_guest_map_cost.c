@@ -1,5 +1,7 @@
 /* test_guest_map_cost.c - how often and how much of the file the guest map reads
  * SPDX-License-Identifier: MIT */
+#include <time.h>
+
 #include "guest_map_unit.h"
 
 /* ---- one image in memory ---- */
@@ -10,15 +12,21 @@ struct counted {
     uint64_t len, size;
     unsigned reads, extents;
     uint64_t bytes_read;
+    bool slow;          /* reads wait for a disk */
+    uint64_t asked[64]; /* what was asked for ahead */
+    unsigned n_asked;
     uint64_t extent_step; /* data and holes of this length take turns, whatever the bytes are; 0 = they do not */
 };
 
 static int counted_read(void *self, uint64_t off, void *buf, size_t len, struct qcbm_error *err)
 {
+    const struct timespec a_while = { 0, 300000 };
     struct counted *c = self;
     size_t there = off < c->len ? (size_t)u64_min(len, c->len - off) : 0;
 
     (void)err;
+    if (c->slow)
+        nanosleep(&a_while, NULL);
     assert_true(range_fits(off, len, c->size));
     if (there)
         memcpy(buf, c->bytes + off, there);
@@ -51,6 +59,14 @@ static int counted_extent(void *self, uint64_t off, bool *is_data, uint64_t *end
     return 0;
 }
 
+static void counted_will_read(void *self, uint64_t off, uint64_t len)
+{
+    struct counted *c = self;
+
+    assert_true(len == 4096 && c->n_asked < ARRAY_LEN(c->asked));
+    c->asked[c->n_asked++] = off;
+}
+
 static void counted_close(void *self)
 {
     (void)self;
@@ -62,6 +78,7 @@ static const struct qcbm_io_ops counted_ops = {
     .size = counted_size,
     .extent = counted_extent,
     .close = counted_close,
+    .will_read = counted_will_read,
 };
 
 static struct qcbm_image *open_counted(struct counted *c, const struct image_builder *b, uint64_t size)
@@ -199,6 +216,32 @@ static void a_huge_empty_disk_costs_nothing(void **state)
     stack_close(&s);
 }
 
+/* Each table once, in the order of the guest, but for three that showed that there is a disk and the one behind. */
+static void where_reads_wait_the_next_tables_are_asked_for(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct build_options opt = { .size = MIB(80), .cluster_bits = 12 }; /* 2 MiB under each table */
+    struct counted c;
+    struct stack s = { 0 };
+
+    build_start(b, &opt);
+    for (uint64_t i = 0; i < 40; i++) {
+        if (i != 30)
+            build_data(b, MIB(2) * i);
+        build_clusters(b, 20); /* no read takes in two tables */
+    }
+    build_finish(b);
+    stack_push(&s, open_counted(&c, b, 0));
+    c.slow = true;
+    walk_all(&s, QCBMI_GUEST_ALL);
+    assert_int_equal(c.n_asked, 39 - 4);
+    for (uint64_t i = 40, k = c.n_asked; k-- > 0;) {
+        i -= i == 31 ? 2 : 1;
+        assert_int_equal(c.asked[k], build_l2_entry(b, MIB(2) * i));
+    }
+    stack_close(&s);
+}
+
 /* By pieces at hand; returns their number. Each KiB is data or a hole, by turns. */
 static uint64_t count_pieces_of_1k(struct qcbmi_guest_map *m, uint64_t size)
 {
@@ -278,6 +321,7 @@ int main(void)
         image_test(tables_in_holes_are_not_read),
         image_test(a_huge_empty_disk_costs_nothing),
         image_test(a_run_that_is_cut_by_holes_is_read_once),
+        image_test(where_reads_wait_the_next_tables_are_asked_for),
         image_test(pieces_at_hand_end_with_what_is_known_of_holes),
     };
 
