@@ -10,7 +10,7 @@
 
 struct extents_args {
     struct common_args common;
-    const char *name, *since, *with, *form;
+    const char *name, *since, *from_snapshot, *to_snapshot, *with, *form;
     bool layer;
     uint64_t offset, limit;
 };
@@ -23,6 +23,11 @@ static const struct opt extents_opts[] = {
             "instead of a bitmap: what FILE itself holds; opens\nnothing else"),
     OPT_ROW(struct extents_args, "since", 0, OPT_STRING, since, "BASE",
             "instead of a bitmap: what FILE and the layers above BASE,\nan image of its backing chain, hold"),
+    OPT_ROW(struct extents_args, "from-snapshot", 0, OPT_STRING, from_snapshot, "S",
+            "instead of a bitmap: what changed since this internal\nsnapshot of FILE, named by id:ID, name:NAME, or "
+            "one of both"),
+    OPT_ROW(struct extents_args, "to-snapshot", 0, OPT_STRING, to_snapshot, "S",
+            "... up to this one, and not up to now"),
     OPT_COMMON_FORMAT,
     OPT_COMMON_FORCE_SHARE,
     OPT_ROW(
@@ -46,8 +51,11 @@ static int open_extents(struct qcbm_image *img, const struct extents_args *args,
 
     options.flags = flags;
     options.offset = args->offset;
-    return args->name ? qcbm_extents_open(img, args->name, &options, out, err)
-                      : qcbm_extents_open_layers(img, args->since, &options, out, err);
+    if (args->name)
+        return qcbm_extents_open(img, args->name, &options, out, err);
+    if (args->from_snapshot)
+        return qcbm_extents_open_snapshots(img, args->from_snapshot, args->to_snapshot, &options, out, err);
+    return qcbm_extents_open_layers(img, args->since, &options, out, err);
 }
 
 /* A bitmap in human form or JSON is printed as it is walked. */
@@ -87,13 +95,19 @@ static int print_extents(struct qcbm_image *img, const struct extents_args *args
         return cmd_error("could not write the output: %s", strerror(to.lost));
     if (args->name)
         return cmd_lib_error(&err, "Could not read bitmap '%s' of '%s'", args->name, args->common.path);
+    if (err.code == QCBM_E_NOTFOUND)
+        err.code = QCBM_E_ARG; /* what there is is told, or a file is missing: which bitmaps there are is of no help */
+    if (args->from_snapshot)
+        return cmd_lib_error(&err, "Could not compare the states of '%s'", args->common.path);
     return cmd_lib_error(&err, "Could not read the allocation of '%s'", args->common.path);
 }
 
 static int check_usage(const struct cmd *cmd, const struct extents_args *args, enum extents_form form)
 {
-    if ((args->name != NULL) + (args->since != NULL) + args->layer != 1)
-        return cmd_usage_error(cmd, "Expecting one of a bitmap name, --layer, and --since");
+    if ((args->name != NULL) + (args->since != NULL) + (args->from_snapshot != NULL) + args->layer != 1)
+        return cmd_usage_error(cmd, "Expecting one of a bitmap name, --layer, --since, and --from-snapshot");
+    if (args->to_snapshot && !args->from_snapshot)
+        return cmd_usage_error(cmd, "--to-snapshot goes with --from-snapshot");
     if (args->with && strcmp(args->with, "zero") != 0)
         return cmd_usage_error(cmd, "--with knows 'zero' only, not '%s'", args->with);
     if (args->limit == 0)
@@ -127,8 +141,8 @@ static int run_extents(const struct cmd *cmd, int argc, char **argv)
 }
 
 const struct cmd cmd_extents = { "extents",
-                                 "FILE NAME  |  --layer|--since=BASE [OPTION]... FILE",
-                                 "Print the extents of a bitmap, or of what layers hold.",
+                                 "FILE NAME  |  --layer|--since=BASE|--from-snapshot=S [OPTION]... FILE",
+                                 "Print the extents of a bitmap, of what layers hold, or of what snapshots differ in.",
                                  extents_opts,
                                  run_extents,
                                  NULL };

@@ -275,7 +275,7 @@ int extents_write(struct extents_out *to, enum extents_form form, bool layer, st
 
     qcbm_image_get_info(img, &info, sizeof info);
     w.cluster_bits = (unsigned)__builtin_ctz(info.cluster_size);
-    to->size = info.virtual_size / 512 * 512;
+    to->size = qcbm_extents_size(from);
     w.clusters = (to->size >> w.cluster_bits) + ((to->size & (info.cluster_size - 1)) > 0);
     text_begin(&text, to->out);
     if (w.form->begin)

@@ -57,6 +57,16 @@ void qcbmi_damage_merge(struct qcbmi_damage *d, struct qcbmi_damage *from)
     from->count = 0;
 }
 
+int qcbmi_damage_refuse(const struct qcbmi_damage *d, struct qcbm_error *err)
+{
+    if (d->count == 0)
+        return 0;
+    if (err)
+        *err = d->first;
+    return qcbmi_prefix(err, QCBM_E_UNSAFE, "damaged in %" PRIu64 " place%s, the first: ", d->count,
+                        d->count == 1 ? "" : "s");
+}
+
 bool qcbmi_l2_entry_in_file(const struct qcbmi_image *img, const struct q2_l2_entry *e)
 {
     return img->g.data_file || e->host_len == 0 || range_fits(e->host_offset, e->host_len, qcbmi_image_end(img));

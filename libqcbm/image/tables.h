@@ -21,6 +21,9 @@ void qcbmi_damage_add(struct qcbmi_damage *d, uint64_t offset, const char *fmt, 
 /* Add what @from counted, which was met later, and empty it. */
 void qcbmi_damage_merge(struct qcbmi_damage *d, struct qcbmi_damage *from);
 
+/* Refuse to go on with any: returns 0 if there is none, else QCBM_E_UNSAFE with how many and the first. */
+int qcbmi_damage_refuse(const struct qcbmi_damage *d, struct qcbm_error *err);
+
 /* Does the host range of @e lie in the file (a last cluster may be cut short)? True also for entries without one, and
  * with an external data file, whose length is not looked at. */
 bool qcbmi_l2_entry_in_file(const struct qcbmi_image *img, const struct q2_l2_entry *e);

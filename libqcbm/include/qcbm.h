@@ -237,7 +237,7 @@ QCBM_API int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name,
  * more, or the next one cannot be read, which the next call says. Pages, one after the other, are what the callback gets; a
  * page that begins within a run has the rest of it. Where a page begins costs nothing. */
 
-/* The extents of one bitmap, or of layers, to be asked for in any order. @img must outlive it; a commit makes it void
+/* The extents of one bitmap, of layers, or of two states, to be asked for in any order. @img must outlive it; a commit makes it void
  * (QCBM_E_ARG), and it is still to be closed. It has the backing files open if options->flags has QCBM_EXTENTS_ZERO. */
 struct qcbm_extents;
 
@@ -254,6 +254,18 @@ QCBM_API int qcbm_extents_open(struct qcbm_image *img, const char *name, const s
 QCBM_API int qcbm_extents_open_layers(struct qcbm_image *img, const char *since,
                                       const struct qcbm_extents_options *options, struct qcbm_extents **out,
                                       struct qcbm_error *err);
+/* .dirty is what differs between two states of @img: the internal snapshot @from and @to, or the active state if that is NULL;
+ * snapshots are named as in struct qcbm_synth_options, and compared as qcbm_synth() does it, when this is called. To the cluster,
+ * with extended L2 the subcluster. The disk has the size of the second state; what the first one did not have of it is dirty.
+ * QCBM_EXTENTS_ZERO: the guest reads zeros in the second state.
+ * Returns 0, QCBM_E_ARG (several snapshots fit), QCBM_E_NOTFOUND (none does, or a layer is missing), QCBM_E_UNSAFE (damage: what
+ * the states share cannot be relied on), QCBM_E_UNSUPPORTED (an external data file), QCBM_E_CORRUPT, QCBM_E_LIMIT, QCBM_E_CHAIN,
+ * QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_extents_open_snapshots(struct qcbm_image *img, const char *from, const char *to,
+                                         const struct qcbm_extents_options *options, struct qcbm_extents **out,
+                                         struct qcbm_error *err);
+/* Guest bytes of the disk that they are of, in whole sectors: another one than now where a snapshot was of another size. */
+QCBM_API uint64_t qcbm_extents_size(const struct qcbm_extents *extents);
 /* @from: guest bytes. Returns 0, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_extents_fill(struct qcbm_extents *extents, uint64_t from, struct qcbm_extent *array, size_t elem_size,
                                size_t n, size_t *got, uint64_t *next, struct qcbm_error *err);

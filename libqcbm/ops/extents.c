@@ -1,4 +1,4 @@
-/* extents.c - extents, streamed: the dirty ones of a stored bitmap, those that layers hold
+/* extents.c - extents, streamed: of a stored bitmap, of what layers hold, of what differs between two states
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +11,7 @@
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
 #include "ops/extents_held.h"
+#include "ops/extents_states.h"
 #include "ops/since.h"
 
 struct emit {
@@ -145,7 +146,8 @@ static int walk_bitmap(struct emit *e, struct qcbmi_image *img, const struct qcb
 struct qcbm_extents {
     struct qcbm_image *img;
     uint64_t generation;          /* of the image; a commit makes another list of bitmaps */
-    const struct qcbmi_bitmap *b; /* NULL: of layers */
+    const struct qcbmi_bitmap *b; /* NULL: of layers or states */
+    uint64_t size;                /* of the disk, in whole sectors */
     uint64_t start, end;          /* guest bytes that can be asked for */
     bool zero;
     bool
@@ -153,7 +155,26 @@ struct qcbm_extents {
     struct qcbmi_chain chain;
     struct qcbmi_guest_map map; /* if zeros are to be told */
     struct qcbmi_held held;     /* of layers */
+    struct qcbmi_states states; /* .end is NULL, if of anything else */
 };
+
+static int walk_states(struct emit *e, const struct qcbmi_dirtymap *map, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    while (ret == 0 && e->start < e->end) {
+        uint64_t start, end;
+
+        if (!qcbmi_dirtymap_next(map, e->start, &start, &end))
+            start = end = e->end;
+        start = u64_min(start, e->end);
+        ret = add_range(e, e->start, start, false, err);
+        if (ret == 0)
+            ret = add_range(e, start, u64_min(end, e->end), true, err);
+        e->start = u64_min(end, e->end);
+    }
+    return ret < 0 ? ret : give_out(e, err);
+}
 
 /* Layers tell their own zeros with what they hold. */
 static int walk_layers(struct emit *e, struct qcbm_extents *x, struct qcbm_error *err)
@@ -176,16 +197,18 @@ static int walk_layers(struct emit *e, struct qcbm_extents *x, struct qcbm_error
     return ret < 0 ? ret : give_out(e, err);
 }
 
-static int open_chain(struct qcbm_extents *x, bool force_share, struct qcbm_error *err)
-{
-    struct qcbmi_chain_options options = { .force_share = force_share };
-
-    return qcbmi_chain_open(x->img->image, &options, &x->chain, err);
-}
-
 static int begin_map(struct qcbm_extents *x, struct qcbm_error *err)
 {
     return qcbmi_guest_map_init(&x->map, &x->chain, QCBMI_GUEST_ALL | QCBMI_GUEST_STRICT, err);
+}
+
+/* Zeros of all that @top, the image or a state of it, reads. */
+static int begin_zeros(struct qcbm_extents *x, struct qcbmi_image *top, unsigned flags, struct qcbm_error *err)
+{
+    struct qcbmi_chain_options options = { .force_share = flags & QCBM_EXTENTS_FORCE_SHARE };
+    int ret = x->zero ? qcbmi_chain_open(top, &options, &x->chain, err) : 0;
+
+    return ret == 0 && x->zero ? begin_map(x, err) : ret;
 }
 
 static void clear(struct qcbm_extents *x)
@@ -193,13 +216,21 @@ static void clear(struct qcbm_extents *x)
     qcbmi_held_free(&x->held);
     qcbmi_guest_map_free(&x->map);
     qcbmi_chain_close(&x->chain);
+    qcbmi_states_free(&x->states);
+}
+
+/* What is asked for of a disk of @size bytes. */
+static void take_range(struct qcbm_extents *x, uint64_t size, const struct qcbm_extents_options *o)
+{
+    x->size = align_down(size, Q2_SECTOR);
+    x->start = u64_min(o->offset, x->size);
+    x->end = x->start + u64_min(o->length, x->size - x->start);
 }
 
 /* What all of them have, of @options in *@o. */
 static int begin_any(struct qcbm_extents *x, struct qcbm_image *img, const struct qcbm_extents_options *options,
                      struct qcbm_extents_options *o, struct qcbm_error *err)
 {
-    uint64_t size = img->image->g.sector_size_down;
     int ret;
 
     *o = (struct qcbm_extents_options)QCBM_EXTENTS_OPTIONS_INIT;
@@ -207,9 +238,8 @@ static int begin_any(struct qcbm_extents *x, struct qcbm_image *img, const struc
     memset(x, 0, sizeof(*x));
     x->img = img;
     x->generation = img->image->generation;
-    x->start = u64_min(o->offset, size);
-    x->end = x->start + u64_min(o->length, size - x->start);
     x->zero = o->flags & QCBM_EXTENTS_ZERO;
+    take_range(x, img->image->g.size, o);
     return ret;
 }
 
@@ -224,11 +254,7 @@ static int begin_bitmap(struct qcbm_extents *x, struct qcbm_image *img, const ch
         ret = qcbmi_bitmap_find_readable(img, name, &x->b, err);
     if (ret == 0)
         ret = qcbmi_bitmap_check_table(img->image, x->b, err); /* before the first extent is given out */
-    if (ret == 0 && x->zero) {
-        ret = open_chain(x, o.flags & QCBM_EXTENTS_FORCE_SHARE, err);
-        ret = ret < 0 ? ret : begin_map(x, err);
-    }
-    return ret;
+    return ret < 0 ? ret : begin_zeros(x, img->image, o.flags, err);
 }
 
 /* Clear it on failure, too. */
@@ -251,12 +277,29 @@ static int begin_layers(struct qcbm_extents *x, struct qcbm_image *img, const ch
     return ret == 0 && since && x->zero ? begin_map(x, err) : ret;
 }
 
+/* Clear it on failure, too. */
+static int begin_states(struct qcbm_extents *x, struct qcbm_image *img, const char *from, const char *to,
+                        const struct qcbm_extents_options *options, struct qcbm_error *err)
+{
+    struct qcbm_extents_options o;
+    int ret = begin_any(x, img, options, &o, err);
+
+    if (ret == 0)
+        ret = qcbmi_states_begin(&x->states, img->image, from, to, err);
+    if (ret < 0)
+        return ret;
+    take_range(x, x->states.end->g.size, &o);
+    return begin_zeros(x, x->states.end, o.flags, err);
+}
+
 static int extents_from(struct qcbm_extents *x, uint64_t from, uint64_t step, qcbm_extent_fn *fn, void *opaque,
                         struct qcbm_error *err)
 {
     struct emit e = { .fn = fn, .opaque = opaque, .map = x->map.layers ? &x->map : NULL, .end = x->end };
 
     e.start = u64_max(from, x->start);
+    if (x->states.end)
+        return walk_states(&e, &x->states.map, err);
     if (!x->b)
         return walk_layers(&e, x, err);
     e.gran_bits = x->b->d.granularity_bits;
@@ -286,36 +329,43 @@ int qcbm_bitmap_extents(struct qcbm_image *img, const char *name, unsigned flags
 
 /* ---- page by page ---- */
 
-typedef int begin_fn(struct qcbm_extents *x, struct qcbm_image *img, const char *name,
-                     const struct qcbm_extents_options *options, struct qcbm_error *err);
-
-static int open_by(begin_fn *begin, struct qcbm_image *img, const char *name,
-                   const struct qcbm_extents_options *options, struct qcbm_extents **out, struct qcbm_error *err)
+/* What was begun becomes the caller's, if @ret is 0. */
+static int give(struct qcbm_extents *x, int ret, struct qcbm_extents **out)
 {
-    struct qcbm_extents *x = qcbmi_alloc_array(1, sizeof(*x), err);
-    int ret;
-
-    *out = NULL;
-    if (!x)
-        return QCBM_E_NOMEM;
-    ret = begin(x, img, name, options, err);
+    *out = ret < 0 ? NULL : x;
     if (ret < 0)
         qcbm_extents_close(x);
-    else
-        *out = x;
     return ret;
 }
 
 int qcbm_extents_open(struct qcbm_image *img, const char *name, const struct qcbm_extents_options *options,
                       struct qcbm_extents **out, struct qcbm_error *err)
 {
-    return open_by(begin_bitmap, img, name, options, out, err);
+    struct qcbm_extents *x = qcbmi_alloc_array(1, sizeof(*x), err);
+
+    return give(x, x ? begin_bitmap(x, img, name, options, err) : QCBM_E_NOMEM, out);
 }
 
 int qcbm_extents_open_layers(struct qcbm_image *img, const char *since, const struct qcbm_extents_options *options,
                              struct qcbm_extents **out, struct qcbm_error *err)
 {
-    return open_by(begin_layers, img, since, options, out, err);
+    struct qcbm_extents *x = qcbmi_alloc_array(1, sizeof(*x), err);
+
+    return give(x, x ? begin_layers(x, img, since, options, err) : QCBM_E_NOMEM, out);
+}
+
+int qcbm_extents_open_snapshots(struct qcbm_image *img, const char *from, const char *to,
+                                const struct qcbm_extents_options *options, struct qcbm_extents **out,
+                                struct qcbm_error *err)
+{
+    struct qcbm_extents *x = qcbmi_alloc_array(1, sizeof(*x), err);
+
+    return give(x, x ? begin_states(x, img, from, to, options, err) : QCBM_E_NOMEM, out);
+}
+
+uint64_t qcbm_extents_size(const struct qcbm_extents *x)
+{
+    return x->size;
 }
 
 void qcbm_extents_close(struct qcbm_extents *x)

@@ -164,10 +164,7 @@ static int judge_damage(struct synth *s, struct qcbm_error *err)
     if (s->opt.flags & QCBM_SYNTH_ALLOW_DAMAGE)
         return qcbmi_synth_note(s->result, err, "%" PRIu64 " damaged entr%s as dirty, the first: %s", s->damage.count,
                                 s->damage.count == 1 ? "y counts" : "ies count", s->damage.first.message);
-    if (err)
-        *err = s->damage.first;
-    return qcbmi_prefix(err, QCBM_E_UNSAFE, "damaged in %" PRIu64 " place%s, the first: ", s->damage.count,
-                        s->damage.count == 1 ? "" : "s");
+    return qcbmi_damage_refuse(&s->damage, err);
 }
 
 /* ---- into the edit ---- */

@@ -10,6 +10,7 @@ elsewhere() {
 page: fill
 slow: l2_read guest_map_cost
 since: extents_held synth_chain
+extents_states: interop/extents_forms.py
 bitset_bulk: bitset
 q2_l2_scan_portable: q2_l2_scan
 q2_l2_follow: q2_l2_runs

@@ -216,6 +216,45 @@ def alone_case(work):
     work.qcbm_refused('extents', '--since', 'base', 'top', says=['base'])
 
 
+def snapshots_case(work, seed):
+    """What differs between snapshots: all that does by content, no more than synth finds, and zeros as they were then."""
+    rng = random.Random(seed)
+    work.create('base', 2 * MiB)
+    work.io('base', 'write -P 3 0 2M')
+    work.create('disk', 2 * MiB, rng.choice(['', 'extended_l2=on', 'cluster_size=4k']), 'base')
+    sizes = {}
+    for state in ('one', 'two', 'three', None):
+        scribble(work, 'disk', rng, 2 * MiB, 2 * KiB, 8)
+        if state == 'three':
+            work.run('qemu-img', 'resize', '-q', 'disk', 3 * MiB)
+        sizes[state] = 2 * MiB if state in ('one', 'two') else 3 * MiB
+        raw = ['qemu-img', 'convert', '-O', 'raw', 'disk', 'raw.%s' % state]
+        if state:
+            work.run('qemu-img', 'snapshot', '-c', state, 'disk')
+        work.run(*raw)
+    for old, new in (('one', 'two'), ('one', 'three'), ('two', None), ('three', 'one'), ('two', 'two')):
+        size = sizes[new]
+        options = ['--from-snapshot=' + old, *(['--to-snapshot=' + new] if new else [])]
+        rows = read_json(work.qcbm('extents', *options, '--with=zero', '--output=json', 'disk').raw_out, size)
+        dirty, common = ranges(rows), min(size, sizes[old])
+        differing = qtool.differing_ranges(work.path('raw.%s' % old), work.path('raw.%s' % new), common)
+        if size > common:
+            differing = ranges_norm(differing + [(common, size)])
+        require_equal(qtool.ranges_minus(differing, dirty, size), [], 'what differs and is not dirty')
+        require_equal(ranges(read_csi(work.qcbm('extents', *options, '--output=csi', 'disk').raw_out, size)), dirty, 'csi')
+        with open(work.path('raw.%s' % new), 'rb') as f:
+            data = f.read()
+        for offset, length, _, zero in rows:
+            require(not zero or not any(data[offset:offset + length]), 'no zeros at %d' % offset)
+        if old == new:
+            require_equal(dirty, [], 'a snapshot and itself')
+        elif size >= sizes[old]:
+            work.qcbm('synth', '-g', 512, '--replace', '--disabled', '--since-snapshot', old,
+                      *(['--snapshot', new] if new else []), 'disk', 'b')
+            require_equal(qtool.ranges_clip(served(work, 'disk', 'b'), size), dirty, 'what synth finds')
+    work.qcbm_refused('extents', '--from-snapshot=none', 'disk', says=['none'])
+
+
 def thin_delta_case(work):
     """Metadata of two thin volumes, and what the real thin_delta says of them, if it is there."""
     xml = """<superblock uuid="" time="1" transaction="2" version="2" data_block_size="128" nr_data_blocks="4096">
@@ -341,6 +380,7 @@ def main():
                                               ((2 * MiB, MiB, 3 * MiB), 512)]):
         cases.append((round_trip_case, 'round_trip_%d' % i, dict(seed=args.seed + i, sizes=sizes, granularity=granularity)))
         cases.append((layers_case, 'layers_%d' % i, dict(seed=args.seed + 10 + i, sizes=sizes)))
+        cases.append((snapshots_case, 'snapshots_%d' % i, dict(seed=args.seed + 20 + i)))
     for function in (alone_case, thin_delta_case, bits_case, neighbours_case, many_case):
         cases.append((function, function.__name__[:-5], {}))
     run_cases(args, cases)
