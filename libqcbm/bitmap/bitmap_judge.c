@@ -82,12 +82,13 @@ static int name_all(struct qcbmi_judge *j, struct qcbm_error *err)
 }
 
 int qcbmi_judge_begin(struct qcbmi_judge *j, struct qcbmi_image *img, const struct qcbmi_bitmap_list *list,
-                      struct qcbmi_image *was, struct qcbm_error *err)
+                      struct qcbmi_image *was, const struct qcbmi_bitset *were_shared, struct qcbm_error *err)
 {
     int ret;
 
     j->img = img;
     j->list = list;
+    j->were_shared = were_shared;
     qcbmi_holes_init(&j->holes, &img->io);
     ret = qcbmi_owners_scan_metadata(img, &j->owners, err);
     if (ret == 0)
@@ -102,6 +103,14 @@ int qcbmi_judge_begin(struct qcbmi_judge *j, struct qcbmi_image *img, const stru
         ret = qcbmi_refcounts_init(&j->counts, img, err);
     }
     return ret < 0 ? ret : name_all(j, err);
+}
+
+bool qcbmi_judge_is_shared(const struct qcbmi_judge *j, uint64_t first, uint64_t end)
+{
+    uint64_t was_end = j->were_shared ? u64_min(end, j->were_shared->n_bits) : 0;
+
+    return qcbmi_bitset_first_in(&j->twice, first, end) < end ||
+           (first < was_end && qcbmi_bitset_first_in(j->were_shared, first, was_end) < was_end);
 }
 
 /* ---- one bitmap ---- */
@@ -164,7 +173,7 @@ static int look_at_data(struct look *l, uint64_t off, uint64_t first, uint64_t n
 
     if (!range_fits(off, n, j->img->io.size))
         return assume(l, first, n, "bits lie past the end of the file");
-    if (qcbmi_bitset_get(&j->twice, cluster))
+    if (qcbmi_judge_is_shared(j, cluster, cluster + 1))
         return assume(l, first, n, "a cluster of its bits is also somebody else's");
     ret = is_counted(j, cluster, &counted, l->err);
     l->uncounted |= !counted;
@@ -243,7 +252,7 @@ static const char *why_nothing(const struct look *l, const struct qcbmi_bitmap *
         return "its table does not lie in the file";
     if (b->d.table_entries != l->size.entries)
         return "its table does not fit the virtual size";
-    if (qcbmi_bitset_first_in(&j->twice, first, end) < end)
+    if (qcbmi_judge_is_shared(j, first, end))
         return "its table is also somebody else's";
     return NULL;
 }

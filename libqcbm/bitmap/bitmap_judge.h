@@ -19,6 +19,8 @@ struct qcbmi_judge {
     struct qcbmi_owners owners; /* of all but bitmaps */
     struct qcbmi_bitset named;  /* clusters that bitmaps name, directory and tables included */
     struct qcbmi_bitset twice;  /* of them those that they name more than once, or that are another's, too */
+    const struct qcbmi_bitset
+        *were_shared; /* borrowed, or NULL: they had another owner, whose bytes may be there still */
     struct qcbmi_refcounts counts;
     struct qcbmi_holes holes;
     uint64_t bytes; /* of memory for the bits of bitmaps that are written anew, at least */
@@ -39,9 +41,12 @@ struct qcbmi_judged {
 };
 
 /* Learn who uses what: each table of the image is read. QCBM_E_UNSAFE where the rest of the image is damaged, too. @was is
- * the image whose refcounts tell what was in use: @img, or what it was before others were mended. */
+ * the image whose refcounts tell what was in use: @img, or what it was before others were mended, and @were_shared (NULL:
+ * none) are clusters that had two owners in that. */
 int qcbmi_judge_begin(struct qcbmi_judge *j, struct qcbmi_image *img, const struct qcbmi_bitmap_list *list,
-                      struct qcbmi_image *was, struct qcbm_error *err);
+                      struct qcbmi_image *was, const struct qcbmi_bitset *were_shared, struct qcbm_error *err);
+/* Is, or was, a cluster of [@first, @end) also somebody else's? */
+bool qcbmi_judge_is_shared(const struct qcbmi_judge *j, uint64_t first, uint64_t end);
 /* Bitmap @i of the list; the map is the caller's, on failure too. */
 int qcbmi_judge_bitmap(struct qcbmi_judge *j, uint32_t i, struct qcbmi_judged *out, struct qcbm_error *err);
 void qcbmi_judge_free(struct qcbmi_judge *j); /* fine on a zeroed struct */

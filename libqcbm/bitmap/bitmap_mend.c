@@ -175,15 +175,27 @@ static int take_bitmap(struct qcbm_edit *edit, uint32_t i, struct qcbm_error *er
 
 /* ---- the whole ---- */
 
+/* Why the directory cannot stay where it is, or NULL. */
+static const char *why_directory(const struct qcbmi_mend *m)
+{
+    const struct qcbmi_bitmap_list *old = m->real->bitmaps;
+    uint64_t off = old->ext.directory_offset, cs = m->real->image->g.cluster_size;
+    uint64_t end = old->broken ? 0 : div_up(off + old->ext.directory_size, cs);
+
+    if (old->broken)
+        return old->why_broken.message;
+    return qcbmi_judge_is_shared(&m->judge, off / cs, end) ? "a cluster of it is also somebody else's" : NULL;
+}
+
 static int tell_directory(const struct qcbmi_mend *m, uint32_t lost, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap_list *old = m->real->bitmaps;
     struct row r = { "bitmap-directory", old->ext_offset, NULL, "", "", "" };
 
-    if (!old->broken)
+    if (!why_directory(m))
         return 0;
-    r.offset = old->why_broken.offset;
-    snprintf(r.done, sizeof(r.done), "the bitmap directory is written anew (%s)", old->why_broken.message);
+    r.offset = old->broken ? old->why_broken.offset : old->ext.directory_offset;
+    snprintf(r.done, sizeof(r.done), "the bitmap directory is written anew (%s)", why_directory(m));
     if (m->view.bitmaps->n)
         snprintf(r.kept, sizeof(r.kept), "%" PRIu32 " bitmaps that could be read in it", m->view.bitmaps->n);
     if (lost == QCBMI_SALVAGE_UNKNOWN)
@@ -198,7 +210,7 @@ static int take_all(struct qcbm_edit *edit, uint32_t lost, struct qcbm_error *er
     struct qcbmi_mend *m = edit->mend;
     int ret = tell_directory(m, lost, err);
 
-    m->needed = m->real->bitmaps->broken;
+    m->needed = why_directory(m) != NULL;
     for (uint32_t i = 0; ret == 0 && i < m->view.bitmaps->n; i++)
         ret = take_bitmap(edit, i, err);
     return ret;
@@ -236,7 +248,8 @@ static int check_size(const struct qcbm_edit *edit, struct qcbm_error *err)
                       "the virtual size is 0, and there are bitmaps of a disk that had one");
 }
 
-static int find_out(struct qcbm_edit *edit, struct qcbmi_image *was, struct qcbm_error *err)
+static int find_out(struct qcbm_edit *edit, struct qcbmi_image *was, const struct qcbmi_bitset *were_shared,
+                    struct qcbm_error *err)
 {
     struct qcbmi_mend *m = edit->mend;
     const struct qcbmi_bitmap_list *old = m->real->bitmaps;
@@ -249,14 +262,14 @@ static int find_out(struct qcbm_edit *edit, struct qcbmi_image *was, struct qcbm
     if (ret == 0)
         ret = check_size(edit, err);
     if (ret == 0)
-        ret = qcbmi_judge_begin(&m->judge, edit->img, m->view.bitmaps, was, err);
+        ret = qcbmi_judge_begin(&m->judge, edit->img, m->view.bitmaps, was, were_shared, err);
     if (ret == 0 && old->has_ext)
         return take_all(edit, lost, err);
     return ret == 0 && (edit->img->h.autoclear & QCBM_AUTOCLEAR_BITMAPS) ? tell_autoclear(m, err) : ret;
 }
 
-int qcbmi_mend_begin(struct qcbm_image *handle, struct qcbmi_image *was, qcbm_repair_fn *fn, void *opaque,
-                     struct qcbm_edit **out, struct qcbm_error *err)
+int qcbmi_mend_begin(struct qcbm_image *handle, struct qcbmi_image *was, const struct qcbmi_bitset *were_shared,
+                     qcbm_repair_fn *fn, void *opaque, struct qcbm_edit **out, struct qcbm_error *err)
 {
     struct qcbmi_mend *m = qcbmi_alloc_array(1, sizeof(*m), err);
     struct qcbm_edit *edit = qcbmi_alloc_array(1, sizeof(*edit), err);
@@ -274,7 +287,7 @@ int qcbmi_mend_begin(struct qcbm_image *handle, struct qcbmi_image *was, qcbm_re
     *edit = (struct qcbm_edit){ .handle = &m->view, .img = handle->image, .mend = m };
     edit->generation = handle->image->generation;
     if (ret == 0)
-        ret = find_out(edit, was, err);
+        ret = find_out(edit, was, were_shared, err);
     if (ret == 0)
         *out = edit;
     else
@@ -288,5 +301,5 @@ int qcbm_edit_begin_mending(struct qcbm_image *img, qcbm_repair_fn *fn, void *op
     int ret = qcbmi_mend_check_writable(img->image, err);
 
     *out = NULL;
-    return ret < 0 ? ret : qcbmi_mend_begin(img, img->image, fn, opaque, out, err);
+    return ret < 0 ? ret : qcbmi_mend_begin(img, img->image, NULL, fn, opaque, out, err);
 }

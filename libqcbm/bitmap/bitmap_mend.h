@@ -21,9 +21,9 @@ struct qcbmi_mend {
     bool needed; /* there is something to mend */
 };
 
-/* As qcbm_edit_begin(). @was as for qcbmi_judge_begin(). What is done is told row by row. */
-int qcbmi_mend_begin(struct qcbm_image *handle, struct qcbmi_image *was, qcbm_repair_fn *tell, void *opaque,
-                     struct qcbm_edit **out, struct qcbm_error *err);
+/* As qcbm_edit_begin(). @was and @were_shared as for qcbmi_judge_begin(). What is done is told row by row. */
+int qcbmi_mend_begin(struct qcbm_image *handle, struct qcbmi_image *was, const struct qcbmi_bitset *were_shared,
+                     qcbm_repair_fn *tell, void *opaque, struct qcbm_edit **out, struct qcbm_error *err);
 
 /* ---- bitmap_shield.c ---- */
 

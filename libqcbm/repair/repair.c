@@ -38,17 +38,17 @@
 #define AT(level) (1u << QCBM_REPAIR_##level)
 
 static const struct qcbmi_repair_step steps[] = {
-    { AT(ALL), false, qcbmi_repair_guard },
-    { AT(ALL), false, qcbmi_repair_snapshots },
-    { AT(ALL), false, qcbmi_repair_l1 },
-    { AT(ALL), false, qcbmi_repair_l2 },
-    { AT(ALL), false, qcbmi_repair_two_owners },
-    { AT(ALL), false, qcbmi_repair_l2_separated },
-    { AT(ALL), false, qcbmi_repair_refcounts },
-    { AT(ALL) | AT(BITMAPS), false, qcbmi_repair_bitmaps },
-    { AT(ALL) | AT(LEAKS), false, qcbmi_repair_leaks },
-    { AT(ALL) | AT(LEAKS), false, qcbmi_repair_copied },
-    { AT(ALL), true, qcbmi_repair_header_bits },
+    { AT(ALL), true, false, qcbmi_repair_guard },
+    { AT(ALL), true, false, qcbmi_repair_snapshots },
+    { AT(ALL), true, false, qcbmi_repair_l1 },
+    { AT(ALL), true, false, qcbmi_repair_l2 },
+    { AT(ALL), true, false, qcbmi_repair_two_owners },
+    { AT(ALL), true, false, qcbmi_repair_l2_separated },
+    { AT(ALL), false, false, qcbmi_repair_refcounts },
+    { AT(ALL) | AT(BITMAPS), false, false, qcbmi_repair_bitmaps },
+    { AT(ALL) | AT(LEAKS), false, false, qcbmi_repair_leaks },
+    { AT(ALL) | AT(LEAKS), false, false, qcbmi_repair_copied },
+    { AT(ALL), false, true, qcbmi_repair_header_bits },
 };
 
 /* ---- the passes of the check ---- */
@@ -152,12 +152,39 @@ static int refuse_reached(const struct qcbmi_repair *r, struct qcbm_error *err)
 
 /* ---- the order of work ---- */
 
+/* Is it of refcounts, flags or bitmaps, which say nothing of mapping tables and snapshots? */
+static bool is_beside_maps(enum qcbm_problem_id id)
+{
+    const struct qcbm_problem *rule = qcbm_problem_get(id);
+
+    switch (id) {
+    case QCBM_PROBLEM_CLUSTER_LEAKED:
+    case QCBM_PROBLEM_REFCOUNT_TOO_LOW:
+    case QCBM_PROBLEM_REFCOUNT_ZERO:
+    case QCBM_PROBLEM_COPIED_L1:
+    case QCBM_PROBLEM_COPIED_L2:
+        return true;
+    default:
+        return rule->severity == QCBM_CHECK_WARNING || rule->repair == QCBM_REPAIR_BITMAPS;
+    }
+}
+
+/* Each of the steps that are for them costs a pass over all tables. */
+static bool has_bad_maps(const struct qcbmi_repair *r)
+{
+    for (unsigned id = 0; id < QCBMI_PROBLEM_COUNT; id++)
+        if (r->met[id] && !is_beside_maps(id))
+            return true;
+    return false;
+}
+
 static int run_steps(struct qcbmi_repair *r, bool when_clean, struct qcbm_error *err)
 {
+    bool maps = has_bad_maps(r);
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < sizeof(steps) / sizeof(steps[0]); i++)
-        if (steps[i].when_clean == when_clean && (steps[i].levels & 1u << r->o.level))
+        if (steps[i].when_clean == when_clean && (steps[i].levels & 1u << r->o.level) && (maps || !steps[i].of_maps))
             ret = steps[i].run(r, err);
     return ret;
 }
@@ -303,6 +330,7 @@ int qcbm_repair(struct qcbm_image *img, const struct qcbm_repair_options *option
     close_work(r);
     qcbmi_plan_free(&r->whole);
     qcbmi_dirtymap_free(&r->changed);
+    qcbmi_bitset_free(&r->were_shared);
     qcbmi_repair_forget(r, 0);
     free(r);
     return ret;

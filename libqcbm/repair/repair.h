@@ -9,6 +9,7 @@
 #include "bitmap/bitmap_list.h"
 #include "bitmap/dirtymap.h"
 #include "image/problems.h"
+#include "image/refs.h"
 #include "write/plan.h"
 
 struct qcbmi_repair {
@@ -28,8 +29,10 @@ struct qcbmi_repair {
     uint64_t copied_met; /* wrong COPIED flags of the first pass; told when refcounts are right, as QEMU does */
     uint64_t copied_told, copied_fixed;
     bool lost_bitmaps;               /* the directory named some that are gone: leaks may be their bits */
+    bool bitmaps_first;              /* before the refcounts leave a cluster to a bitmap */
     bool separated;                  /* clusters with two owners were copied */
     struct qcbmi_dirtymap changed;   /* of the disk; size 0: nothing */
+    struct qcbmi_bitset were_shared; /* clusters that had two owners, and have one by now; size 0: none */
     bool all_changed, marked;        /* all of it; bitmaps have it, which was told */
     struct qcbmi_repair_item *items; /* repair_told.c */
     size_t n_items, items_capacity;
@@ -41,6 +44,7 @@ struct qcbmi_repair {
 
 struct qcbmi_repair_step {
     unsigned levels; /* bits 1u << enum qcbm_repair_level */
+    bool of_maps;    /* mapping tables, snapshots, owners: only if the first pass found something wrong with them */
     bool when_clean; /* behind the second pass, and only if that found nothing left */
     int (*run)(struct qcbmi_repair *r, struct qcbm_error *err);
 };
@@ -88,6 +92,7 @@ int qcbmi_repair_l2_separated(struct qcbmi_repair *r,
                               struct qcbm_error *err); /* tables that had another owner before */
 
 /* repair_two_owners.c: a cluster for each. */
+bool qcbmi_repair_is_of_bitmap(const struct qcbmi_ref_owner *owner);
 int qcbmi_repair_two_owners(struct qcbmi_repair *r, struct qcbm_error *err);
 
 /* repair_refcounts.c: every cluster that is used counts as often as it is. */

@@ -67,7 +67,8 @@ static int revive(struct qcbmi_repair *r, struct qcbm_edit *edit, struct qcbm_er
 static int repair(struct qcbmi_repair *r, struct qcbm_error *err)
 {
     struct qcbm_edit *edit = NULL;
-    int ret = qcbmi_mend_begin(r->work, r->img->image, tell, r, &edit, err);
+    int ret =
+        qcbmi_mend_begin(r->work, r->img->image, r->were_shared.n_bits ? &r->were_shared : NULL, tell, r, &edit, err);
 
     if (ret == 0)
         ret = revive(r, edit, err);

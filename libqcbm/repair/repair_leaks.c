@@ -21,7 +21,8 @@ struct reason {
 
 static const char *why_doubtful(const struct qcbmi_repair *r, const struct check *c)
 {
-    if (r->lost_pointers)
+    if (r->lost_pointers &&
+        (r->before.leaks || r->left)) /* else all are what this repair itself has no use for any more */
         return "they may be what the entries that were given up had mapped";
     if (r->lost_bitmaps)
         return "they may be the bits of the bitmaps that are gone";

@@ -50,6 +50,17 @@ int qcbmi_repair_shared(const struct check *c, struct qcbmi_bitset *out)
     return ret;
 }
 
+int qcbmi_repair_note_shared(struct qcbmi_repair *r, uint64_t cluster, struct qcbm_error *err)
+{
+    const struct qcbmi_image *img = r->img->image;
+    int ret = 0;
+
+    if (!r->were_shared.n_bits)
+        ret = qcbmi_bitset_init(&r->were_shared, (qcbmi_image_end(img) >> img->g.cluster_bits) + 1, err);
+    return ret < 0 || cluster >= r->were_shared.n_bits ? ret
+                                                       : qcbmi_bitset_set(&r->were_shared, cluster, cluster + 1, err);
+}
+
 int qcbmi_repair_write_changes(struct qcbmi_plan *plan, const char *what, uint64_t off, const uint8_t *before,
                                const uint8_t *after, uint64_t len, struct qcbm_error *err)
 {

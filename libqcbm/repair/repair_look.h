@@ -20,6 +20,9 @@ int qcbmi_repair_shared(const struct check *c, struct qcbmi_bitset *out);
 /* repair_guard.c: without force no table may be lost, once all entries are put straight that can be. */
 int qcbmi_repair_refuse_lost(const struct qcbmi_repair *r, const struct check *c);
 
+/* @cluster has one owner less from here on: what the other finds there may not be his. */
+int qcbmi_repair_note_shared(struct qcbmi_repair *r, uint64_t cluster, struct qcbm_error *err);
+
 /* Write those sectors of [@off, @off + @len) into the current stage that differ; @off is a multiple of a sector. */
 int qcbmi_repair_write_changes(struct qcbmi_plan *plan, const char *what, uint64_t off, const uint8_t *before,
                                const uint8_t *after, uint64_t len, struct qcbm_error *err);

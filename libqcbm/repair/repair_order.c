@@ -8,7 +8,8 @@
  *
  * Where that cannot be, the image is marked corrupt first and gets its own marks back last, so that QEMU does not write to it
  * until the repair was run again. That is where a step before writes to what holds refcounts, too (a cluster with two owners),
- * and where leaks beside clusters with two owners would keep the same repair from being run again without force. Version 2 has
+ * where a bitmap has a cluster of the refcounts, which has to be known until the bitmap is written anew, so that the switch to
+ * other refcounts comes last; and where leaks beside clusters with two owners would keep the same repair from being run again without force. Version 2 has
  * no such mark. */
 #include <stdlib.h>
 #include <string.h>
@@ -112,11 +113,28 @@ static int mark_meanwhile(struct qcbmi_repair *r, struct qcbm_error *err)
     return ret < 0 ? ret : write_marks(plan, "header", r->work->image->h.incompatible, err);
 }
 
+/* The switch to other refcounts, which is the last of their stages, behind all but the marks of the header. */
+static void delay_switch(struct qcbmi_plan *plan, size_t at)
+{
+    struct qcbmi_plan_stage moved = plan->stages[at];
+    const struct qcbmi_plan_stage *last = &plan->stages[plan->n - 1];
+    size_t to = plan->n - 1;
+
+    if (to > at && last->n && last->writes[0].off == Q2_OFF_INCOMPATIBLE)
+        to--;
+    memmove(plan->stages + at, plan->stages + at + 1, (to - at) * sizeof(moved));
+    plan->stages[to] = moved;
+}
+
 int qcbmi_repair_order(struct qcbmi_repair *r, struct qcbm_error *err)
 {
     bool apart = true, again = qcbmi_repair_is_forced(r) || !r->separated || r->img->image->h.version < 3;
     int ret = 0;
 
+    if (r->bitmaps_first && r->counts != r->counts_end) {
+        delay_switch(&r->whole, r->counts_end - 1);
+        return mark_meanwhile(r, err);
+    }
     if (r->counts == 0 || r->counts == r->counts_end)
         return 0;
     if (again)

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * The new ones lie behind the end of the file, where no damaged refcount and no lost pointer can have anything, and are
- * durable before the header names them. The old ones stay as they are, free from the switch on. */
+ * durable before the header names them. The old ones stay as they are, free from the switch on; where bitmaps are written
+ * before it (repair_order.c) they count as used, and leak. */
 #include "repair/repair_rebuild.h"
 
 #include <inttypes.h>
@@ -22,6 +23,7 @@ struct rebuild {
     struct check *c;
     uint8_t **blocks; /* by their index in the table; NULL: all refcounts are 0 */
     uint64_t n_blocks, n_entries;
+    bool keeps_old;
     uint64_t start, n_table; /* clusters: where the new ones begin, blocks first; of the table */
 };
 
@@ -80,25 +82,31 @@ static int take_counts(struct rebuild *b, const struct qcbmi_counts *from, const
     return ret;
 }
 
-static void leave_out(struct rebuild *b, uint64_t cluster)
+static int leave_out(struct rebuild *b, uint64_t cluster)
 {
     const struct check *c = b->c;
 
-    if (cluster >= c->lo && cluster < u64_min(c->hi, c->n_clusters))
-        set_to(b, cluster, qcbmi_counts_get(&c->refs, cluster));
+    if (cluster < c->lo || cluster >= u64_min(c->hi, c->n_clusters))
+        return 0;
+    if (b->keeps_old)
+        return raise_to(b, cluster, 1);
+    set_to(b, cluster, qcbmi_counts_get(&c->refs, cluster));
+    return 0;
 }
 
-static void leave_out_old(struct rebuild *b)
+static int leave_out_old(struct rebuild *b)
 {
     const struct check *c = b->c;
     uint64_t first = c->img->h.reftable_offset >> c->g->cluster_bits;
     uint64_t n = div_up(8 * c->disk.n_table, c->g->cluster_size);
+    int ret = 0;
 
-    for (uint64_t i = 0; i < c->disk.n_table; i++)
+    for (uint64_t i = 0; ret == 0 && i < c->disk.n_table; i++)
         if (c->disk.table[i] && is_aligned(c->disk.table[i], c->g->cluster_size))
-            leave_out(b, c->disk.table[i] >> c->g->cluster_bits);
-    for (uint64_t i = 0; i < n; i++)
-        leave_out(b, first + i);
+            ret = leave_out(b, c->disk.table[i] >> c->g->cluster_bits);
+    for (uint64_t i = 0; ret == 0 && i < n; i++)
+        ret = leave_out(b, first + i);
+    return ret;
 }
 
 static int rebuild_pass(struct check *c, void *counted_for)
@@ -113,7 +121,7 @@ static int rebuild_pass(struct check *c, void *counted_for)
     if (ret == 0)
         ret = take_counts(b, &c->stored, &none);
     if (ret == 0)
-        leave_out_old(b);
+        ret = leave_out_old(b);
     qcbmi_counts_free(&none);
     return ret;
 }
@@ -179,7 +187,8 @@ static int tell(struct qcbmi_repair *r, const struct rebuild *b, struct qcbm_err
 
 int qcbmi_repair_rebuild(struct qcbmi_repair *r, struct qcbm_error *err)
 {
-    struct rebuild b = { .blocks = qcbmi_alloc_array(MAX_ENTRIES, sizeof(b.blocks[0]), err) };
+    struct rebuild b = { .blocks = qcbmi_alloc_array(MAX_ENTRIES, sizeof(b.blocks[0]), err),
+                         .keeps_old = r->bitmaps_first };
     struct qcbmi_plan plan = { 0 };
     struct check c;
     int ret;

@@ -44,6 +44,10 @@ static int leave_shared(struct qcbmi_repair *r, const struct check *c, bool *sha
                  "cluster %" PRIu64 " was used as %s and as %s: the refcounts move, it is left to the first",
                  x->cluster, a, b);
         r->lost_pointers++;
+        r->bitmaps_first |= qcbmi_repair_is_of_bitmap(stays);
+        ret = qcbmi_repair_note_shared(r, x->cluster, c->err);
+        if (ret < 0)
+            break;
         ret = qcbmi_repair_tell_done(r, "two-owners", x->cluster << c->g->cluster_bits, done, c->err);
     }
     return ret;

@@ -3,7 +3,8 @@
  *
  * One of the two has the bytes of the other, and the image does not say which: both are named. A higher refcount, as QEMU's
  * repair gives it, would make that look like a snapshot. Who can move gets the copy: guest data before mapping tables. The
- * refcounts' own clusters are left to repair_rebuild.c, which leaves all of them behind. A copied table names the data of the
+ * refcounts' own clusters are left to repair_rebuild.c, which leaves all of them behind, and those of bitmaps to
+ * repair_bitmaps.c, which knows that their bits may be another's as long as they are. A copied table names the data of the
  * other one, so the work goes on in rounds, until nothing has two owners or no round helps. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ struct move {
     uint8_t *buf;               /* a cluster */
     size_t prepare, change;
     uint64_t n; /* in this round */
+    uint64_t rows;
 };
 
 static struct qcbmi_l1_table table_of(const struct check *c, uint32_t state)
@@ -98,18 +100,18 @@ static int copy_cluster(struct move *m, uint64_t cluster, uint64_t at, uint64_t 
     return ret < 0 ? ret : qcbmi_plan_write(&m->plan, "mapping table entry", at, bytes, sizeof(bytes), m->c->err);
 }
 
-static int tell(struct move *m, const struct check_suspect *x, const struct qcbmi_ref_owner *moved)
+static int tell(struct move *m, const struct check_suspect *x, const struct qcbmi_ref_owner *moved, const char *how)
 {
     const struct qcbmi_ref_owner *other = moved == &x->owners[0] ? &x->owners[1] : &x->owners[0];
     struct qcbm_repair_row row = { .code = "two-owners", .offset = x->cluster << m->c->g->cluster_bits };
     char a[192], b[192], done[512];
 
-    if (m->n > MAX_ROWS)
+    if (++m->rows > MAX_ROWS)
         return 0;
     qcbmi_check_owner_text(m->c, moved, a, sizeof(a));
     qcbmi_check_owner_text(m->c, other, b, sizeof(b));
-    snprintf(done, sizeof(done), "cluster %" PRIu64 " was used as %s and as %s: the first has a copy now%s", x->cluster,
-             a, b, m->n == MAX_ROWS ? "; and more of them" : "");
+    snprintf(done, sizeof(done), "cluster %" PRIu64 " was used as %s and as %s: %s%s", x->cluster, a, b, how,
+             m->rows == MAX_ROWS ? "; and more of them" : "");
     row.done = done;
     row.lost =
         "one of the two has the bytes of the other, and the image does not say which: compare both with a backup";
@@ -150,6 +152,39 @@ static int note_changed(struct move *m, const struct check_suspect *x)
     return ret;
 }
 
+bool qcbmi_repair_is_of_bitmap(const struct qcbmi_ref_owner *owner)
+{
+    return owner->kind == QCBMI_REF_BITMAP_DATA || owner->kind == QCBMI_REF_BITMAP_TABLE ||
+           owner->kind == QCBMI_REF_BITMAP_DIRECTORY;
+}
+
+/* The bitmap among the owners, if nobody else is left when it has gone; else NULL. */
+static const struct qcbmi_ref_owner *bitmap_of_two(const struct check_suspect *x)
+{
+    const struct qcbmi_ref_owner *found = NULL;
+    uint64_t others = 0;
+
+    for (uint64_t i = 0; i < u64_min(x->n_owners, CHECK_MAX_OWNERS); i++) {
+        others += !qcbmi_repair_is_of_bitmap(&x->owners[i]);
+        found = qcbmi_repair_is_of_bitmap(&x->owners[i]) ? &x->owners[i] : found;
+    }
+    return x->n_owners <= CHECK_MAX_OWNERS && others <= 1 ? found : NULL;
+}
+
+/* It is told once, however many rounds there are. */
+static int leave_to_bitmaps(struct move *m, const struct check_suspect *x, const struct qcbmi_ref_owner *bitmap)
+{
+    const struct qcbmi_bitset *known = &m->r->were_shared;
+    int ret;
+
+    if (x->cluster < known->n_bits && qcbmi_bitset_get(known, x->cluster))
+        return 0;
+    ret = qcbmi_repair_note_shared(m->r, x->cluster, m->c->err);
+    if (ret == 0)
+        ret = note_changed(m, x);
+    return ret < 0 ? ret : tell(m, x, bitmap, "the first is written anew, and dirty where it had its bits there");
+}
+
 static int separate(struct move *m, const struct check_suspect *x)
 {
     const struct qcbmi_ref_owner *owner;
@@ -158,6 +193,9 @@ static int separate(struct move *m, const struct check_suspect *x)
 
     if (x->n_owners < 2 || is_of_refcounts(x))
         return 0;
+    owner = bitmap_of_two(x);
+    if (owner)
+        return leave_to_bitmaps(m, x, owner);
     owner = movable(x, QCBMI_REF_DATA);
     if (owner)
         ret = find_pointer(m, owner, x->cluster, &at, &raw);
@@ -172,8 +210,10 @@ static int separate(struct move *m, const struct check_suspect *x)
     m->r->lost_pointers++; /* one of the two pointers is wrong: what it led to is a leak */
     ret = copy_cluster(m, x->cluster, at, raw);
     if (ret == 0)
+        ret = qcbmi_repair_note_shared(m->r, x->cluster, m->c->err);
+    if (ret == 0)
         ret = note_changed(m, x);
-    return ret < 0 ? ret : tell(m, x, owner);
+    return ret < 0 ? ret : tell(m, x, owner, "the first has a copy now");
 }
 
 static int separate_all(struct move *m)
@@ -218,7 +258,7 @@ static int one_round(struct qcbmi_repair *r, uint64_t *moved, struct qcbm_error 
     qcbmi_check_free(&c);
     qcbmi_bitset_free(&m.shared);
     free(m.buf);
-    if (ret == 0 && m.n)
+    if (ret == 0 && m.plan.held) /* bits that have to be set, too */
         ret = qcbmi_repair_commit(r, &m.plan, err);
     qcbmi_plan_free(&m.plan);
     *moved = m.n;
