@@ -98,8 +98,7 @@ class Truth:
             for line in work.run('qemu-img', 'snapshot', '-l', 'x.qcow2').out.splitlines()[2:]:
                 self.snapshots.append(line.split()[1])
                 self.disks[self.snapshots[-1]] = self.disk(work, self.snapshots[-1])
-        self.bitmaps = {b.name.decode(): extents(work, 'x.qcow2', b.name.decode()) for b in
-                        (image.bitmaps() if image.nb_bitmaps else [])}
+        self.bitmaps = served(work)
 
     @staticmethod
     def disk(work, snapshot):
@@ -108,8 +107,16 @@ class Truth:
         return work.path(name)
 
 
-def extents(work, image, name):
-    return work.qcbm('extents', '--output=json', image, name).out
+def served(work):
+    """Name of each bitmap -> its dirty ranges, as nbdinfo has them from qemu-nbd; qcbm must say the same."""
+    image = Qcow2(work.path('x.qcow2'))
+    names = [b.name.decode() for b in (image.bitmaps() if image.nb_bitmaps else []) if not b.in_use]
+    found = qtool.served_dirty(work, 'x.qcow2', names)
+    for name in names:
+        said = json.loads(work.qcbm('extents', '--output=json', 'x.qcow2', name).out)
+        mine = qtool.ranges_norm([(e['offset'], e['offset'] + e['length']) for e in said if e['type'] == 1])
+        require_equal(mine, found[name], 'dirty ranges of ' + name)
+    return found
 
 
 # ---- damage ----------------------------------------------------------------------------------------------------------
@@ -119,6 +126,7 @@ class Damage:
         self.path, self.rng, self.image = path, rng, Qcow2(path)
         self.lost = []              # ranges of the disk whose mapping is destroyed
         self.lost_snapshots = set()  # indexes
+        self.hurt = set()           # bitmaps that may get more bits than they had
         self.lost_bitmaps = False
         self.silent = False         # QEMU's check does not know it
         i = self.image
@@ -527,9 +535,135 @@ def file_cut(d):
     os.truncate(d.path, cut)
 
 
+# ---- of bitmaps ------------------------------------------------------------------------------------------------------
+
+def bitmap_of(d):
+    if not d.image.nb_bitmaps:
+        raise Impossible
+    return d.rng.choice(d.image.bitmaps())
+
+
+def extension(d, offset, value):
+    if not d.image.nb_bitmaps:
+        raise Impossible
+    patch(d.path, d.image.bitmaps_offset() + 8 + offset, value)
+
+
+def hurt(d, one):
+    d.hurt.add(one.name.decode())
+
+
+@kind
+def bitmap_flags(d):
+    one = bitmap_of(d)
+    patch(d.path, one.entry_offset + 12, struct.pack('>I', one.flags | 1 << d.rng.randrange(3, 32)))
+
+
+@kind
+def bitmap_in_use(d):
+    one = bitmap_of(d)
+    patch(d.path, one.entry_offset + 12, struct.pack('>I', one.flags | 1))
+    hurt(d, one)
+
+
+@kind
+def bitmap_entry(d):
+    one = bitmap_of(d)
+    offset, value = d.rng.choice([(0, u64(one.table_offset + 8)), (8, struct.pack('>I', one.table_size + 1)), (16, bytes([2])),
+                                  (17, bytes([d.rng.choice([3, 32, 255])])), (0, bytes(24))])
+    patch(d.path, one.entry_offset + offset, value)
+    hurt(d, one)
+
+
+@kind
+def bitmap_name(d):
+    one = bitmap_of(d)
+    patch(d.path, one.entry_offset + 24, b'b1' if one.name == b'b0' else b'b0')  # that of the other
+    d.lost_bitmaps = True
+
+
+@kind
+def bitmap_table(d):
+    one = bitmap_of(d)
+    k = d.rng.randrange(one.table_size)
+    d.put(one.table_offset + 8 * k, d.rng.choice([1 << 56 | one.table[k], one.table[k] | 256, d.beyond()]))
+    hurt(d, one)
+
+
+@kind
+def bitmap_to_data(d):
+    one = bitmap_of(d)
+    d.put(one.table_offset + 8 * d.rng.randrange(one.table_size), d.entry()[2] & MASK)
+    hurt(d, one)
+
+
+@kind
+def bitmap_to_refcounts(d):
+    one = bitmap_of(d)
+    d.put(one.table_offset + 8 * d.rng.randrange(one.table_size), d.rng.choice([d.block()[1], d.image.reftable_offset]))
+    hurt(d, one)
+
+
+def place_of(d, one):
+    return d.rng.choice([one.table_offset, d.image.directory_offset] + [e & MASK for e in one.table if e & MASK])
+
+
+@kind
+def l2_to_bitmap(d):
+    one = bitmap_of(d)
+    guest, at, raw, _ = d.entry()
+    d.put(at, raw & ~MASK | place_of(d, one))
+    d.lose(guest)
+    hurt(d, one)
+
+
+@kind
+def reftable_to_bitmap(d):
+    one = bitmap_of(d)
+    d.put(d.image.reftable_offset + 8 * d.block()[0], place_of(d, one))
+    hurt(d, one)
+
+
+@kind
+def bitmap_uncounted(d):
+    one = bitmap_of(d)
+    for at in [one.table_offset] + [e & MASK for e in one.table if e & MASK]:
+        d.uncount(at)
+
+
+@kind
+def bitmap_extension(d):
+    offset, value = d.rng.choice([(-4, struct.pack('>I', d.rng.choice([0, 16, 23, 32, 1 << 30]))), (0, struct.pack('>I', 9)),
+                                  (0, bytes(4)), (4, b'\0\0\0\1'), (8, u64(16)), (8, u64(1 << 50)), (8, bytes(8))])
+    extension(d, offset, value)
+
+
+@kind
+def bitmap_directory(d):
+    if not d.image.nb_bitmaps:
+        raise Impossible
+    patch(d.path, d.image.directory_offset, d.rng.choice([bytes(d.image.directory_size), d.rng.randbytes(d.image.directory_size)]))
+    d.lost_bitmaps = True
+
+
+@kind
+def bitmaps_stale(d):
+    if not d.image.nb_bitmaps:
+        raise Impossible
+    d.put(88, 0)
+    d.hurt.update(b.name.decode() for b in d.image.bitmaps())
+    d.silent = True
+
+
+@kind
+def bitmaps_alone(d):
+    extension(d, -8, struct.pack('>I', 0x12345678))
+    d.lost_bitmaps = d.silent = True
+
+
 # ---- one case --------------------------------------------------------------------------------------------------------
 
-FACTS = ['noticed', 'repaired', 'opens', 'clean', 'at once', 'kept', 'silent', 'bitmaps', 'disk', 'snapshots', 'undone']
+FACTS = ['noticed', 'codes', 'refused', 'repaired', 'opens', 'clean', 'at once', 'kept', 'silent', 'bitmaps', 'disk', 'snapshots', 'undone']
 
 
 def outside(pieces, lost):
@@ -556,19 +690,17 @@ def judge_content(work, truth, damage, facts):
         facts['snapshots'] &= same
 
 
-def dirty(text):
-    return [(e['offset'], e['offset'] + e['length']) for e in json.loads(text) if e['type'] == 1]
-
-
-def bitmaps_same(work, truth, marked):
-    """With @marked ranges that changed are dirty, too, and each that did is."""
+def bitmaps_same(work, truth, damage, marked):
+    """With @marked ranges that changed are dirty, too, and each that did is. Of those that were hurt no bit is missing."""
+    if damage.lost_bitmaps:
+        return True
     work.run('qemu-img', 'convert', '-O', 'raw', 'x.qcow2', 'now.raw', rc=None)
     differ = qtool.differing_ranges(truth.disks[None], work.path('now.raw'), truth.size)
+    now = served(work)
     for name, was in truth.bitmaps.items():
-        now = work.qcbm('extents', '--output=json', 'x.qcow2', name, rc=None)
-        if now.code or (now.out != was and not marked):
+        if name not in now or (now[name] != was and not marked and name not in damage.hurt):
             return False
-        if qtool.ranges_minus(qtool.ranges_norm(dirty(was) + (differ if marked else [])), dirty(now.out), truth.size):
+        if qtool.ranges_minus(qtool.ranges_norm(was + (differ if marked else [])), now[name], truth.size):
             return False
     return True
 
@@ -583,15 +715,17 @@ def shown(work, truth):
     return found
 
 
-def repair_by_qcbm(work, truth, facts):
+def repair_by_qcbm(work, truth, damage, facts):
     before = shown(work, truth)
     first = work.qcbm('check', '-r', 'all', '--undo', 'u1', 'x.qcow2', rc=None)
     once, after, said = qtool.digest(work.path('x.qcow2')), shown(work, truth), first.err
-    again = work.qcbm('check', '-r', 'all', 'x.qcow2', rc=None)
     facts['kept'] = all(after.get(state) == was for state, was in before.items())
-    facts['kept'] &= again.code == first.code and qtool.digest(work.path('x.qcow2')) == once
+    if not damage.lost_bitmaps:  # what those had is kept once, and looks like other leaks from then on
+        again = work.qcbm('check', '-r', 'all', 'x.qcow2', rc=None)
+        facts['kept'] &= again.code == first.code and qtool.digest(work.path('x.qcow2')) == once
     undo = ['u1'] if os.path.exists(work.path('u1')) else []
     facts['at once'] = facts['repaired'] = first.code == 0
+    facts['refused'] = first.code == 1
     if first.code:  # something is, or may be, lost
         second = work.qcbm('check', '-r', 'all', '--force', '--undo', 'u2', 'x.qcow2', rc=None)
         undo += ['u2'] if os.path.exists(work.path('u2')) else []
@@ -606,16 +740,19 @@ def judge(work, truth, damage, by_qemu):
     found = work.qcbm('check', '--strict', 'x.qcow2', rc=None)
     theirs = work.run('qemu-img', 'check', 'x.qcow2', rc=None)
     facts['noticed'] = (found.code if not by_qemu else theirs.code) != 0
+    plain = work.qcbm('check', 'x.qcow2', rc=None)
+    facts['codes'] = plain.code == theirs.code or theirs.code not in (0, 2, 3)  # else QEMU does not open it
+    facts['refused'] = False
     undo, marked = [], False
     if by_qemu:
         facts['repaired'] = work.run('qemu-img', 'check', '-r', 'all', 'x.qcow2', rc=None).code == 0
     else:
-        undo, marked = repair_by_qcbm(work, truth, facts)
+        undo, marked = repair_by_qcbm(work, truth, damage, facts)
     clean = work.run('qemu-img', 'check', 'x.qcow2', rc=None)
     facts['clean'] = clean.code == 0 and clean.err == ''
     facts['silent'] = work.qcbm('check', '--strict', 'x.qcow2', rc=None).code == 0
     judge_content(work, truth, damage, facts)
-    facts['bitmaps'] = facts['opens'] and (damage.lost_bitmaps or bitmaps_same(work, truth, marked))
+    facts['bitmaps'] = facts['opens'] and bitmaps_same(work, truth, damage, marked)
     for name in reversed(undo):
         work.qcbm('undo', '-q', 'x.qcow2', name, rc=None)
     facts['undone'] = by_qemu or qtool.digest(work.path('x.qcow2')) == before
@@ -675,7 +812,7 @@ class Corpus:
         row['cases'] += 1
         for fact in FACTS:
             row[fact] += facts[fact]
-        wrong = [f for f in FACTS if not facts[f] and f != 'at once']
+        wrong = [f for f in FACTS if not facts[f] and f not in ('at once', 'refused')]
         if wrong and not self.args.qemu:
             self.bad += 1
             print('not ok - case %d, seed %d, --shape %s --kind %s: %s\n    %s'
@@ -722,7 +859,7 @@ class Corpus:
 def main():
     args = options()
     qtool.QCBM = qtool.qcbm_path()
-    qtool.need_tools('qemu-img', 'qemu-io')
+    qtool.need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo')
     kinds = [args.kind] if args.kind else list(KINDS)
     shapes = [args.shape] if args.shape else list(SHAPES)
     top = tempfile.mkdtemp(prefix='repair-')
