@@ -207,8 +207,9 @@ int qcbmi_l2_read(struct qcbmi_image *img, const struct qcbmi_l2_job *job, struc
         return 0;
     bytes = u64_min(u64_max(QCBMI_L2_PIECE, cs), ref_at(job, job->n - 1)->offset - ref_at(job, 0)->offset + cs);
     w.threads = count_threads(&r);
-    if (w.threads > 1) /* one is worked on while another waits for its turn, or for somebody to begin */
-        w.n_slots = u64_min(w.threads * 2, u64_max(MEMORY / bytes, 2));
+    if (w.threads > 1) /* one is worked on while others wait for their turn, or for somebody to begin */
+        w.n_slots = u64_min(u64_min(w.threads * (bytes > QCBMI_L2_PIECE ? 2 : 3), QCBMI_WORK_SLOTS),
+                            u64_max(MEMORY / bytes, 2));
     if (w.n_slots <= w.threads && w.threads > 1)
         w.threads = (unsigned)w.n_slots - 1;
     qcbmi_holes_init(&r.holes, &img->io);
