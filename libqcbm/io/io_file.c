@@ -172,7 +172,7 @@ int qcbmi_file_take_fd(int fd, bool writable, void **self, struct qcbm_error *er
 
 int qcbmi_file_create(const char *path, void **self, struct qcbm_error *err)
 {
-    int fd;
+    int fd, ret;
 
     *self = NULL;
     do
@@ -182,7 +182,10 @@ int qcbmi_file_create(const char *path, void **self, struct qcbm_error *err)
         return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the file exists already and is not overwritten");
     if (fd < 0)
         return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "Could not create");
-    return file_new(fd, true, self, err);
+    ret = file_new(fd, true, self, err);
+    if (ret < 0)
+        qcbmi_file_remove(path);
+    return ret;
 }
 
 int qcbmi_file_sync_folder(const char *path, struct qcbm_error *err)

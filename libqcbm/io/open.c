@@ -49,7 +49,12 @@ int qcbmi_create(struct qcbmi_io *io, const char *path, struct qcbm_error *err)
     int ret = qcbmi_file_create(path, &self, err);
 
     *io = (struct qcbmi_io){ 0 };
-    return ret < 0 ? ret : take_file(io, self, true, err);
+    if (ret < 0)
+        return ret;
+    ret = take_file(io, self, true, err);
+    if (ret < 0)
+        qcbmi_file_remove(path); /* it is empty, and nobody's */
+    return ret;
 }
 
 static enum qcbm_lock_mode lock_mode(unsigned flags)
