@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
+#include <errno.h>
+
+#include "fail_calls.h"
 #include "repair/field.h"
 
 #define DATA KIB(1)
@@ -241,6 +244,25 @@ static void refcounts_of_all_widths_are_set_alone(void **state)
     }
 }
 
+/* Fields that share a byte are two, but the same one is not. */
+static void neighbours_in_a_byte_are_set_together(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct bench *t = *state;
+    const char *two[] = { "refcount 9: 0=1", "refcount 11: 0=2" }, *same[] = { "refcount 9: 0=1", "refcount 9: 0=2" };
+    struct run run;
+
+    build_start(b, &(struct build_options){ .size = KIB(64), .refcount_bits = 2 });
+    build_data(b, 0);
+    build_finish(b);
+    t->s.rec = record_new(b->bytes, b->len);
+    assert_int_equal(edit(&t->s, &run, 0, NULL, same, 2), QCBM_E_ARG);
+    assert_ok(edit(&t->s, &run, 0, NULL, two, 2), &run.err);
+    build_set_refcount(b, 9 * 512, 1);
+    build_set_refcount(b, 11 * 512, 2);
+    assert_same(&t->s, b);
+}
+
 static void the_words_of_an_extended_entry_are_two_fields(void **state)
 {
     struct image_builder *b = bench_builder(state);
@@ -427,6 +449,47 @@ static void an_image_that_does_not_open_is_edited_and_undone(void **state)
     }
 }
 
+/* A call fails, whichever it is: all is as it was, or the undo file leads back; nothing leaks. */
+static void a_call_that_fails_leaves_a_way_back(void **state)
+{
+    static const char *const edits[] = { "refcount 20: 0=1", "bitmap b0 flags: 2=0", "header size: 65536=65024" };
+    static const enum fail_call calls[] = { FAIL_ALLOC, FAIL_OPEN, FAIL_READ, FAIL_WRITE, FAIL_FLUSH };
+    struct image_builder *b = bench_builder(state);
+    unsigned fired = 0;
+
+    plain(b);
+    for (size_t k = 0; k < ARRAY_LEN(calls); k++) {
+        for (uint64_t at = 1; at < 4000; at++) {
+            const char *image = temp_path(bench_dir(state), "image"), *undo = temp_path(bench_dir(state), "undo");
+            struct qcbm_edit_fields_options o = QCBM_EDIT_FIELDS_OPTIONS_INIT;
+            struct qcbm_undo_options force = QCBM_UNDO_OPTIONS_INIT;
+            struct qcbm_edit_fields_result r;
+            struct qcbm_error err = { 0 };
+            struct fail_report report;
+            int ret;
+
+            build_write_file(b, image);
+            unlink(undo);
+            o.undo = undo;
+            o.flags = QCBM_EDIT_FIELDS_FORCE;
+            fail_arm(&(struct fail_plan){ calls[k], at, FAIL_ERROR, calls[k] == FAIL_ALLOC ? ENOMEM : EIO });
+            ret = qcbm_edit_fields(image, QCBM_OPEN_WRITE, edits, 3, &o, &r, sizeof(r), &err);
+            report = fail_disarm();
+            assert_int_equal(report.live_blocks, 0);
+            if (!report.fired) {
+                assert_ok(ret, &err);
+                break;
+            }
+            fired++;
+            force.force = true;
+            if (access(undo, F_OK) == 0)
+                assert_ok(qcbm_undo_path(image, QCBM_OPEN_WRITE, undo, &force, NULL, 0, &err), &err);
+            assert_is_file(image, b);
+        }
+    }
+    assert_true(fired > 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +498,8 @@ int main(void)
         image_test(each_field_is_found_where_it_lies),
         image_test(what_is_not_there_is_told),
         cmocka_unit_test(refcounts_of_all_widths_are_set_alone),
+        image_test(neighbours_in_a_byte_are_set_together),
+        image_test(a_call_that_fails_leaves_a_way_back),
         image_test(the_words_of_an_extended_entry_are_two_fields),
         image_test(the_old_value_must_be_there),
         image_test(two_edits_of_the_same_bytes_are_refused),
