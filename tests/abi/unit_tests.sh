@@ -63,17 +63,12 @@ synth_notes: synth
 synth_lost: interop/lost_tables.py
 synth_saved: synth interop/cures.py
 revive_doubt: revive interop/revive_lost.py
-bitmap_judge: interop/repair.py
 bitmap_mend: interop/repair.py
 bitmap_shield: interop/repair.py
 repair_bitmaps: interop/repair.py
 repair_step: interop/repair.py
 repair_look: interop/repair_mutations.py
-repair_guard: interop/repair_mutations.py
 repair_order: crash/repair_cuts.c
-repair_told: interop/repair_mutations.py
-repair_changed: interop/repair_mutations.py
-repair_marked: crash/repair_cuts.c
 repair_snapshots: interop/repair_mutations.py
 repair_mended: interop/repair_mutations.py
 repair_l1: interop/repair_mutations.py
