@@ -88,7 +88,7 @@ static int rescue(const struct rescue_args *args)
         cmd_note_done("the new image has been written all the same");
     if (args->report)
         code = output_close(&report, code);
-    if (code == EXIT_DONE && (result.likely || result.unknown || !result.size_proven))
+    if (code == EXIT_DONE && (result.likely || result.unknown || !result.size_proven || result.backing_unknown))
         return EXIT_IN_DOUBT;
     return code;
 }

@@ -84,6 +84,7 @@ static void totals_json(struct json_writer *w, const struct qcbm_rescue_result *
     json_bool(w, "header-found-again", r->header_found);
     json_bool(w, "size-proven", r->size_proven);
     json_bool(w, "refcounts-relied-on", r->refcounts);
+    json_bool(w, "backing-unknown", r->backing_unknown);
     json_u64(w, "proven", r->proven);
     json_u64(w, "likely", r->likely);
     json_u64(w, "unknown", r->unknown);
@@ -110,6 +111,8 @@ static void totals_text(const struct rescue_out *out, const struct qcbm_rescue_r
         fprintf(f, "the header was lost: clusters of %" PRIu32 " bytes, a disk of %s%s\n", r->cluster_size,
                 size_text(r->virtual_size).text,
                 r->size_proven ? "" : " at least: its size is not known, --size sets it");
+    if (r->backing_unknown)
+        fprintf(f, "if there was a backing file, its name is lost: 'qemu-img rebase -u' puts it in\n");
     if (r->tables_placed || r->tables_rebuilt)
         fprintf(f, "%" PRIu64 " L2 tables were put into their places, %" PRIu64 " were put together again\n",
                 r->tables_placed, r->tables_rebuilt);

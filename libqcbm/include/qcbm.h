@@ -981,6 +981,8 @@ struct qcbm_rescue_result {
         header_found; /* the first cluster was lost: the header was put together from what the rest of the file shows */
     bool size_proven; /* the size of the disk is that of the header, or of the options */
     bool refcounts;   /* they could be relied on */
+    bool
+        backing_unknown; /* with the header: what is not mapped reads as zeros until qemu-img rebase -u names the file */
     uint64_t proven, likely, unknown; /* guest bytes */
     uint64_t tables_placed, tables_rebuilt,
         tables_unplaced;                 /* L2 tables: put into slots, put together, without a place */

@@ -12,6 +12,8 @@
 #include "base/checked.h"
 #include "format/q2_l1l2.h"
 
+#define GUESSED 60u
+
 int qcbmi_final_init(struct qcbmi_final *f, struct qcbmi_rescue *r, struct qcbm_error *err)
 {
     f->r = r;
@@ -72,6 +74,8 @@ static void judge_empty(struct qcbmi_final *f, uint32_t i)
         set(f, i, 90, QCBMI_WHY_MAYBE_MISSING);
     else if (!r->refcounts)
         set(f, i, 80, QCBMI_WHY_NO_REFCOUNTS);
+    else if (f->verdicts[i] == QCBMI_ENTRY_BLANK)
+        doubt(f, i, r->least, QCBMI_WHY_IF_RIGHT);
 }
 
 static void judge_table(struct qcbmi_final *f, const struct qcbmi_slot *s)
@@ -94,6 +98,8 @@ static void judge_table(struct qcbmi_final *f, const struct qcbmi_slot *s)
             if (f->verdicts[i] == QCBMI_ENTRY_SALVAGED)
                 set(f, i, 70, QCBMI_WHY_SALVAGED);
             ask_refcount(f, i, &e);
+            if (r->header_lost && e.kind == Q2_COMPRESSED)
+                doubt(f, i, 90, QCBMI_WHY_COMPRESSION);
         }
         if (s->score)
             doubt(f, i, s->score, (enum qcbmi_rescue_why)s->why);
@@ -117,6 +123,7 @@ static void judge_rebuilt(struct qcbmi_final *f, const struct qcbmi_rebuilt *b)
             set(f, i, 100, QCBMI_WHY_EMPTY);
         else
             set(f, i, 60, QCBMI_WHY_TABLE_LOST);
+        doubt(f, i, r->least, QCBMI_WHY_IF_RIGHT);
     }
 }
 
@@ -151,8 +158,23 @@ static void judge_nothing(struct qcbmi_final *f, const struct qcbmi_slot *s)
         }
         break;
     }
+    if (f->all_score > r->least) {
+        f->all_score = (uint8_t)r->least;
+        f->all_why = QCBMI_WHY_IF_RIGHT;
+    }
     if (s->tie && f->all_score < 100)
         f->all_why = QCBMI_WHY_TIE;
+}
+
+/* All that hangs below an L1 table that may be another one. */
+static void doubt_all(struct qcbmi_final *f)
+{
+    for (uint32_t i = 0; f->has_table && i < f->r->g->l2_entries; i++)
+        doubt(f, i, GUESSED, QCBMI_WHY_L1_GUESSED);
+    if (!f->has_table && f->all_score > GUESSED) {
+        f->all_score = GUESSED;
+        f->all_why = QCBMI_WHY_L1_GUESSED;
+    }
 }
 
 int qcbmi_final_slot(struct qcbmi_final *f, uint64_t slot, struct qcbm_error *err)
@@ -174,5 +196,7 @@ int qcbmi_final_slot(struct qcbmi_final *f, uint64_t slot, struct qcbm_error *er
     } else {
         judge_nothing(f, s);
     }
+    if (ret == 0 && r->l1_in_doubt)
+        doubt_all(f);
     return ret;
 }

@@ -162,6 +162,7 @@ static int open_without_header(struct qcbmi_io *io, const char *path, const stru
         return ret;
     result->size_proven = found.size_proven;
     result->l1_guessed = found.guessed;
+    result->backing_unknown = true;
     return open_as(io, path, &found, out, err);
 }
 

@@ -14,6 +14,7 @@ struct qcbmi_geometry_found {
     bool lost;        /* the header was */
     bool size_proven; /* that of the disk */
     bool l1_guessed;  /* one of several L1 tables was taken */
+    bool backing_unknown;
 };
 
 /* @io is borrowed, must outlive *@out, and is only read. Returns 0, QCBM_E_NOT_QCOW2, QCBM_E_ARG, QCBM_E_IO, QCBM_E_NOMEM, and

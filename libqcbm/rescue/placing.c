@@ -33,6 +33,7 @@ int qcbmi_rescue_put(struct qcbmi_rescue *r, uint64_t table, uint64_t slot, unsi
         c->slot = slot;
     }
     r->placed += ret == 0;
+    r->least = score < r->least ? score : r->least;
     free(bytes);
     free(verdicts);
     return ret;

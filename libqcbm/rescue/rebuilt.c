@@ -16,6 +16,7 @@ int qcbmi_rebuilt_set(struct qcbmi_rescue *r, uint64_t slot, uint32_t index, uin
         be64_store(at + 8, word);
     b->score[index] = (uint8_t)score;
     b->why[index] = (uint8_t)why;
+    r->least = score < r->least ? score : r->least;
     qcbmi_rescue_parse(r, b->table, index, slot, &e);
     return qcbmi_rescue_name(r, e.host_offset, e.host_len, 1, err);
 }

@@ -70,6 +70,7 @@ static void fill(const struct qcbmi_rescue *r, const struct qcbmi_writing *w, co
         .header_found = found->lost,
         .size_proven = found->size_proven,
         .refcounts = r->refcounts,
+        .backing_unknown = found->backing_unknown,
         .proven = w->tell.bytes[QCBM_RESCUE_PROVEN],
         .likely = w->tell.bytes[QCBM_RESCUE_LIKELY],
         .unknown = w->tell.bytes[QCBM_RESCUE_UNKNOWN],
@@ -95,6 +96,7 @@ static int rescue_image(struct qcbmi_image *img, const struct qcbmi_geometry_fou
 
     qcbmi_rescue_begin(&r, img, &handle);
     r.l1_in_doubt = found->l1_guessed;
+    r.header_lost = found->lost;
     r.probe_backing = o->flags & QCBM_RESCUE_PROBE_BACKING;
     r.progress = (struct qcbmi_progress){ .to = o->progress, .total = 2 * img->io.size };
     ret = check_image(&r, err);

@@ -43,7 +43,9 @@ enum qcbmi_rescue_why {
     QCBMI_WHY_TABLE_LOST,    /* the L2 table was overwritten */
     QCBMI_WHY_POINTER_LOST,  /* the entry of the L1 table was */
     QCBMI_WHY_TIE,           /* two have the same claim */
-    QCBMI_WHY_SIZE           /* the size of the disk is a guess */
+    QCBMI_WHY_IF_RIGHT,      /* nothing is left over, if what is likely is right */
+    QCBMI_WHY_COMPRESSION,   /* compressed in which way is not known: the header is lost */
+    QCBMI_WHY_L1_GUESSED     /* one of several L1 tables was taken */
 };
 
 enum qcbmi_slot_state {
@@ -120,6 +122,8 @@ struct qcbmi_rescue {
     size_t n_marks;
     uint64_t left;     /* clusters with a refcount that nothing explains, at the end */
     uint64_t unplaced; /* candidates without a slot */
+    unsigned least;    /* the lowest score of what was put somewhere: emptiness elsewhere is no surer */
+    bool header_lost;
     uint64_t placed;
 
     bool probe_backing; /* the backing file may be read for evidence */

@@ -7,7 +7,7 @@
 
 void qcbmi_rescue_begin(struct qcbmi_rescue *r, struct qcbmi_image *img, struct qcbm_image *handle)
 {
-    *r = (struct qcbmi_rescue){ .img = img, .g = &img->g, .handle = handle };
+    *r = (struct qcbmi_rescue){ .img = img, .g = &img->g, .handle = handle, .least = 100 };
     r->n_clusters = div_up(img->io.size, img->g.cluster_size);
     qcbmi_holes_init(&r->holes, &img->io);
 }

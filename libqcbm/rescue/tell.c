@@ -17,7 +17,7 @@ static const struct {
     [QCBMI_WHY_RUN] = { "run",
                         "its clusters follow those of the neighbour in the file, as a sequential writer leaves them" },
     [QCBMI_WHY_BITMAP] = { "bitmap", "the dirty granules of a bitmap lie as its clusters do" },
-    [QCBMI_WHY_BACKING] = { "backing", "it has content that the backing file has at this place" },
+    [QCBMI_WHY_BACKING] = { "content", "it has content that the backing file or a snapshot has at this place" },
     [QCBMI_WHY_ORDER] = { "order", "as many were found as there are places: put there in the order of the file" },
     [QCBMI_WHY_DOUBLE] = { "named-twice", "more entries name the cluster than its refcount has" },
     [QCBMI_WHY_FREE] = { "refcount-0", "an entry names the cluster, and its refcount says that it is free" },
@@ -31,7 +31,9 @@ static const struct {
     [QCBMI_WHY_TABLE_LOST] = { "table-lost", "its L2 table was zeroed or overwritten" },
     [QCBMI_WHY_POINTER_LOST] = { "pointer-lost", "its entry of the L1 table was overwritten" },
     [QCBMI_WHY_TIE] = { "tie", "two tables, or two places, have the same claim" },
-    [QCBMI_WHY_SIZE] = { "size", "the size of the disk is not known: behind what was found there may be more" },
+    [QCBMI_WHY_IF_RIGHT] = { "if-right", "nothing was mapped there, if all that is likely is where it was put" },
+    [QCBMI_WHY_COMPRESSION] = { "compression", "compressed data, taken for zlib's since the header is lost" },
+    [QCBMI_WHY_L1_GUESSED] = { "l1-guessed", "of several L1 tables the one with most entries was taken" },
 };
 
 static enum qcbm_rescue_certainty certainty_of(unsigned score)

@@ -79,30 +79,29 @@ repair_rebuild: interop/repair_mutations.py
 repair_leaks: interop/repair_mutations.py
 repair_copied: interop/repair_mutations.py
 repair_header: interop/repair_mutations.py
-judge: interop/rescue.py
-known: interop/rescue.py
-slots: interop/rescue.py
-candidates: interop/rescue.py
-placing: interop/rescue.py
-named: interop/rescue.py
+judge: rescue interop/rescue.py
+known: rescue interop/rescue.py
+slots: rescue interop/rescue.py
+candidates: rescue interop/rescue.py
+placing: rescue interop/rescue.py
+named: rescue interop/rescue.py
 run: interop/rescue.py
 looks: interop/rescue.py
-refcount_root: interop/rescue.py
-lost_header: interop/rescue.py
-votes: interop/rescue.py
-rebuilt: interop/rescue.py
-by_bitmap: interop/rescue.py
+lost_header: rescue interop/rescue.py
+content: interop/rescue.py
+votes: rescue interop/rescue.py
+rebuilt: rescue interop/rescue.py
+by_bitmap: rescue interop/rescue.py
 by_backing: interop/rescue.py
-evidence: interop/rescue.py
+evidence: rescue interop/rescue.py
 left_data: interop/rescue.py
-rebuild: interop/rescue.py
-final: interop/rescue.py
-tell: interop/rescue.py
-carried: interop/rescue.py
-writing: interop/rescue.py
-geometry: interop/rescue.py
-rescue: interop/rescue.py
-new_image: interop/rescue.py
+rebuild: rescue interop/rescue.py
+final: rescue interop/rescue.py
+tell: rescue interop/rescue.py
+carried: rescue interop/rescue.py
+writing: rescue interop/rescue.py
+geometry: rescue interop/rescue.py
+new_image: rescue interop/rescue.py
 chain_api: interop/chain.py
 read_api: data interop/read.py
 usage_api: image_api interop/info.py

@@ -39,7 +39,7 @@ def make(work, rng, shape):
     cluster, size, options, has = SHAPES[shape]
     if 'backing' in has:
         with open(work.path('base.raw'), 'wb') as f:
-            f.write(rng.randbytes(size // 2) + bytes(size - size // 2))
+            f.write(rng.randbytes(size // 8 * 7) + bytes(size // 8))
     work.create('a.qcow2', size, ','.join(filter(None, ['cluster_size=%d' % cluster, options])),
                 *(('base.raw', 'raw') if 'backing' in has else ()))
     if 'bitmaps' in has:
@@ -136,7 +136,7 @@ def case(work, shape, damage, zeros, seed):
         require_equal(r['start'], at, 'begin of a range')
         at += r['length']
     require_equal(at, image.size, 'end of the ranges')
-    require_equal(done.code, 0 if report['proven'] == image.size else 3, 'exit code')
+    require_equal(done.code, 0 if report['proven'] == image.size and damage != 'header' else 3, 'exit code')
     work.check('new.qcow2')
     if damage == 'header' and image.backing:
         work.run('qemu-img', 'rebase', '-u', '-f', 'qcow2', '-b', 'base.raw', '-F', 'raw', 'new.qcow2')
