@@ -23,7 +23,8 @@ static int ask_snapshots(struct qcbmi_votes *v, struct qcbm_error *err)
 
     for (size_t i = 0; r->refcounts && ret == 0 && i < r->n_snap; i++)
         if (qcbmi_rescue_is_left(r, r->snap[i].offset >> r->g->cluster_bits))
-            ret = qcbmi_vote(v, r->snap[i].offset, r->snap[i].l1_index, 100, QCBMI_WHY_SNAPSHOT, err);
+            ret = qcbmi_vote(v, r->snap[i].offset, r->snap[i].l1_index, r->snap_damaged ? 80 : 100, QCBMI_WHY_SNAPSHOT,
+                             err);
     return ret;
 }
 

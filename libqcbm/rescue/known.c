@@ -50,8 +50,10 @@ static int on_snap_entry(void *opaque, uint64_t raw, uint64_t index)
     struct q2_l1_entry e;
 
     q2_l1_entry_parse(raw, r->g, &e);
-    if (e.l2_offset == 0 || e.reserved || e.unaligned || e.l2_offset >> r->g->cluster_bits >= r->n_clusters)
+    if (e.l2_offset == 0 || e.reserved || e.unaligned || e.l2_offset >> r->g->cluster_bits >= r->n_clusters) {
+        r->snap_damaged = true;
         return 0;
+    }
     if (qcbmi_grow_array(&r->snap, &r->snap_capacity, r->n_snap, sizeof(*r->snap), s->err) < 0)
         return QCBM_E_NOMEM;
     r->snap[r->n_snap++] = (struct qcbmi_l2_ref){ e.l2_offset, index };
@@ -64,6 +66,7 @@ static int on_state(void *opaque, const struct qcbmi_ref *l1)
     struct sink *s = opaque;
     struct qcbmi_rescue *r = s->r;
     struct qcbmi_table_walk walk = { r->img, &r->holes, "L1 table", s, NULL, on_snap_entry };
+    size_t before;
     int ret = name_meta(r, l1->offset, l1->len, s->err);
 
     if (ret < 0 || l1->owner.state == 0 || l1->len == 0)
@@ -74,7 +77,10 @@ static int on_state(void *opaque, const struct qcbmi_ref *l1)
         return 0;
     }
     s->budget -= l1->len / 8;
-    return qcbmi_table_walk(&walk, l1->offset, l1->len / 8, s->err);
+    before = r->n_snap;
+    ret = qcbmi_table_walk(&walk, l1->offset, l1->len / 8, s->err);
+    r->snap_damaged |= r->n_snap == before; /* of an empty disk, or zeroed */
+    return ret;
 }
 
 static int on_bitmap_table(void *opaque, const struct qcbmi_ref *table)
@@ -121,12 +127,12 @@ static int look_at_snap(void *opaque, void *none, const struct qcbmi_l2_ref *ref
                         struct qcbm_error *err)
 {
     struct below *b = opaque;
-    uint32_t bad;
+    uint32_t bad = 0, sound = table ? qcbmi_rescue_judge(b->r, table, b->verdicts, &bad) : 0;
 
     (void)none;
+    b->r->snap_damaged |= sound == 0 || bad;
     if (!table)
         return 0;
-    qcbmi_rescue_judge(b->r, table, b->verdicts, &bad);
     return qcbmi_rescue_name_targets(b->r, table, b->verdicts, ((const struct snap_table *)ref)->weight, err);
 }
 
@@ -220,6 +226,7 @@ int qcbmi_rescue_known(struct qcbmi_rescue *r, struct qcbm_error *err)
     if (ret == 0) {
         struct qcbmi_refs refs = { r->img, snapshots.n, l1_of, &snapshots, snapshots.len };
 
+        r->snap_damaged = snapshots.why.code || snapshots.n < r->img->h.n_snapshots;
         ret = qcbmi_refs_walk(&refs, &sink);
     }
     if (ret == 0)

@@ -53,7 +53,8 @@ static int take_shared(struct qcbmi_rescue *r, uint64_t slot, const uint8_t *tab
             continue;
         /* Compressed clusters share clusters of the file: a reference too many may be that of a neighbour. */
         ret = qcbmi_rebuilt_set(r, slot, i, be64_load(at), r->g->extended_l2 ? be64_load(at + 8) : 0,
-                                e.kind == Q2_COMPRESSED || r->g->extended_l2 ? 80 : 100, QCBMI_WHY_SNAPSHOT, err);
+                                e.kind == Q2_COMPRESSED || r->g->extended_l2 || r->snap_damaged ? 80 : 100,
+                                QCBMI_WHY_SNAPSHOT, err);
     }
     return ret;
 }

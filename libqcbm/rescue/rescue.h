@@ -107,6 +107,7 @@ struct qcbmi_rescue {
     uint64_t n_clusters;
     struct qcbmi_counts stored, named; /* refcounts; references that are known */
     struct qcbmi_bitset meta;          /* clusters of metadata that is known */
+    bool snap_damaged;                 /* a reference of a snapshot may be missing: what is left over may be its */
     bool refcounts;                    /* those that are stored can be relied on */
     bool l1_in_doubt;                  /* where the L1 table is was guessed */
 

@@ -46,12 +46,12 @@ def make(work, rng, shape):
         work.run('qemu-img', 'bitmap', '--add', 'a.qcow2', 'b')
     for session in range(3):
         writes = []
-        for at in sorted(rng.randrange(size // 512) * 512 for _ in range(24)):
+        for at in sorted(rng.sample(range(size // 512), 24)):
             n = min(rng.choice((512, 1024, cluster, 2 * cluster, 5 * cluster + 512, 16 * cluster)), size - at)
-            writes.append('%s -q -P %d %d %d' % ('write -c' if 'compressed' in has and session == 0 else 'write',
-                                                 rng.randrange(1, 256), at // cluster * cluster, cluster)
-                          if 'compressed' in has and session == 0 else
-                          'write -q -P %d %d %d' % (rng.randrange(1, 256), at, n))
+            writes.append('write -q -P %d %d %d' % (rng.randrange(1, 256), at, n))
+        if 'compressed' in has and session == 0:  # QEMU compresses a cluster once, and whole
+            writes = ['write -c -q -P %d %d %d' % (rng.randrange(1, 256), at * cluster, cluster)
+                      for at in sorted(rng.sample(range(size // cluster), 24))]
         writes.append('write -q -z %d %d' % (rng.randrange(size // cluster) * cluster, cluster))
         work.io('a.qcow2', *(writes if options != 'compat=0.10' else writes[:-1]))
         if 'snapshots' in has and session < 2:

@@ -66,6 +66,26 @@ static void a_snapshot_proves_the_place(void **state)
     free_rescued(&r);
 }
 
+/* The reference that is left over may be that of the snapshot whose table is zeros. */
+static void a_snapshot_that_lost_its_table_proves_nothing(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct build_snapshot *lost;
+    struct rescued r;
+
+    start(b, 3 * SPAN);
+    build_filled(b, SPAN, 0x44);
+    build_snapshot(b, "1", "s");
+    lost = build_snapshot(b, "2", "t");
+    build_finish(b);
+    memset(b->bytes + b->l1, 0, 512);
+    memset(b->bytes + lost->l1, 0, 512);
+    rescue_bytes(&r, b->bytes, b->len, 0);
+    assert_ok(r.ret, &r.err);
+    assert_int_equal(r.result.proven, 0);
+    free_rescued(&r);
+}
+
 /* Two tables and three places. */
 static void without_evidence_nothing_is_guessed(void **state)
 {
@@ -282,6 +302,7 @@ int main(void)
         image_test(a_sound_image_is_proven_and_the_same),
         image_test(one_table_goes_to_the_only_place),
         image_test(a_snapshot_proves_the_place),
+        image_test(a_snapshot_that_lost_its_table_proves_nothing),
         image_test(without_evidence_nothing_is_guessed),
         image_test(a_bitmap_tells_places_apart),
         image_test(a_zeroed_table_is_put_together_from_a_snapshot),
