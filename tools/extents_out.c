@@ -6,8 +6,9 @@
 #include "extents_out.h"
 
 #define COLUMN 10
-#define PAGE 1024
-#define TAIL_BYTES 64 /* the words are fewer */
+#define FIRST_PAGE 64   /* extents; each further one has twice as many, since few may be asked for, */
+#define LAST_PAGE 16384 /* and where a page begins the bits around it are read again */
+#define TAIL_BYTES 64   /* the words are fewer */
 
 static struct text_out text;
 
@@ -87,11 +88,11 @@ int extents_print(struct extents_out *to, struct qcbm_image *img, const char *na
 
 int extents_each(struct qcbm_extents *from, uint64_t offset, qcbm_extent_fn *fn, void *opaque, struct qcbm_error *err)
 {
-    static struct qcbm_extent page[PAGE];
+    static struct qcbm_extent page[LAST_PAGE];
     size_t got;
 
-    do {
-        int ret = qcbm_extents_fill(from, offset, page, sizeof *page, PAGE, &got, &offset, err);
+    for (size_t n = FIRST_PAGE;; n = n < LAST_PAGE ? 2 * n : n) {
+        int ret = qcbm_extents_fill(from, offset, page, sizeof *page, n, &got, &offset, err);
 
         if (ret < 0)
             return ret;
@@ -99,8 +100,9 @@ int extents_each(struct qcbm_extents *from, uint64_t offset, qcbm_extent_fn *fn,
             if (fn(opaque, &page[i]))
                 return 0;
         }
-    } while (got > 0);
-    return 0;
+        if (got == 0)
+            return 0;
+    }
 }
 
 int extents_print_of(struct extents_out *to, struct qcbm_image *img, struct qcbm_extents *from, struct qcbm_error *err)
