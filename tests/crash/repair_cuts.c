@@ -3,7 +3,7 @@
  *
  * usage: repair_cuts RANDOM IMAGE...
  *
- * Each image is damaged. Its repair is recorded; states.c builds what a cut could leave, with RANDOM random subsets for each
+ * Each image is damaged. What mends it, each verb of repair_verbs.c, is recorded; states.c builds what a cut could leave, with RANDOM random subsets for each
  * stretch between two flushes; each state must open and be repaired, without a finding of the check left, to the same disk and
  * the same bitmaps. None has a cluster in use that counts as free and did not before, unless it is marked corrupt: the next
  * program that writes to it would take that cluster. */
@@ -15,6 +15,7 @@
 #include "io_record.h"
 #include "look.h"
 #include "part.h"
+#include "repair_verbs.h"
 #include "states.h"
 
 #define PIECE 65536u
@@ -36,6 +37,7 @@ struct uncounted {
 
 struct run {
     const char *image;
+    const struct repair_verb *verb;
     struct end end;
     unsigned flags;          /* none if that leaves nothing to repair, else force */
     struct uncounted before; /* in the damaged image, */
@@ -49,7 +51,7 @@ static _Noreturn void bad(const struct run *r, const char *what, const char *why
 {
     char text[512];
 
-    snprintf(text, sizeof(text), "%s, %s", r->image, what);
+    snprintf(text, sizeof(text), "%s, %s, %s", r->image, r->verb->name, what);
     look_fail(text, why);
 }
 
@@ -71,8 +73,11 @@ static uint64_t hash_disk(const struct run *r, struct qcbm_image *img, const cha
     for (uint64_t at = 0; at < info.virtual_size; at += PIECE) {
         size_t len = (size_t)(info.virtual_size - at < PIECE ? info.virtual_size - at : PIECE);
 
-        if (qcbm_read(img, at, piece, len, 0, &err) < 0)
-            bad(r, what, err.message);
+        if (qcbm_read(img, at, piece, len, 0, &err) < 0) {
+            if (r->verb->is_whole)
+                bad(r, what, err.message);
+            memset(piece, '?', len); /* as before: not every verb mends the disk */
+        }
         if (memcmp(piece, zeros, len) != 0)
             h = hash(h ^ at, piece, len);
     }
@@ -134,32 +139,32 @@ static void check_counted(struct run *r, struct qcbm_image *img, const char *wha
     }
 }
 
-/* Repair what is in @record, and look at it. Returns whether anything was written. */
+/* Repair what is in @record, and look at it. Returns whether anything was written; the damaged image may be refused. */
 static bool repair(struct run *r, struct record *record, const char *what, struct end *end)
 {
-    struct qcbm_repair_options o = QCBM_REPAIR_OPTIONS_INIT;
-    struct qcbm_repair_result result;
+    size_t len, events = record->n;
     struct qcbm_image *img;
     struct qcbm_error err;
     const void *bytes;
-    size_t len;
+    int ret;
 
-    o.flags = r->flags;
     if (qcbm_open_io(record_ops(), record, QCBM_OPEN_WRITE, &img, &err) < 0)
         bad(r, what, err.message);
     if (end == &r->end)
         find_uncounted(r, img, what, &r->before);
     else
         check_counted(r, img, what);
-    if (qcbm_repair(img, &o, &result, sizeof(result), &err) < 0)
+    ret = r->verb->run(img, r->flags, &err);
+    if (ret < 0 && (r->verb->is_whole || end != &r->end))
         bad(r, what, err.message);
-    check_clean(r, img, what);
+    if (r->verb->is_whole)
+        check_clean(r, img, what);
     end->disk = hash_disk(r, img, what);
     qcbm_close(img);
     bytes = qcbm_mem_data(record->mem, &len);
     if (!look_at(bytes, len, &end->look))
         bad(r, what, "does not open");
-    return result.writes > 0;
+    return record->n > events;
 }
 
 /* Is nothing left of it when it was repaired without force? */
@@ -206,7 +211,8 @@ static int repair_state(void *opaque, const uint8_t *bytes, size_t len, const ch
     return ++r->n == r->max;
 }
 
-static void try_image(const char *name, unsigned random_subsets, struct states_count *total)
+static void try_verb(const char *name, const struct repair_verb *verb, unsigned random_subsets,
+                     struct states_count *total)
 {
     static struct run r;
     struct states_count count;
@@ -216,22 +222,37 @@ static void try_image(const char *name, unsigned random_subsets, struct states_c
 
     memset(&r, 0, sizeof(r));
     r.image = name;
+    r.verb = verb;
     r.len = len;
     r.flags = is_repaired_at_once(bytes, len) ? 0 : QCBM_REPAIR_FORCE;
     r.max = random_subsets < 100 ? MAX_STATES : 0;
-    if (!repair(&r, record, "repair", &r.end))
-        bad(&r, "repair", "there is nothing to repair");
+    if (!repair(&r, record, "repair", &r.end)) {
+        if (verb->is_whole)
+            bad(&r, "repair", "there is nothing to repair");
+        record_free(record);
+        free(bytes);
+        return;
+    }
     states_walk(&(struct states_source){ bytes, len, record->events, record->n, random_subsets, 1 }, repair_state, &r,
                 &count);
-    if (r.n != r.max && (r.untouched == 0 || r.untouched == count.distinct))
+    if (r.n != r.max && !verb->repeats && (r.untouched == 0 || r.untouched == count.distinct))
         bad(&r, "states", "old and new state were not both seen");
-    printf("%s: %" PRIu64 " states, %" PRIu64 " distinct, %" PRIu64 " with nothing left to repair, %" PRIu64
+    printf("%s, %s: %" PRIu64 " states, %" PRIu64 " distinct, %" PRIu64 " with nothing left to repair, %" PRIu64
            " marked corrupt%s\n",
-           name, count.built, count.distinct, r.untouched, r.marked, r.flags ? ", by force" : "");
+           name, verb->name, count.built, count.distinct, r.untouched, r.marked, r.flags ? ", by force" : "");
     total->built += count.built;
     total->distinct += count.distinct;
     record_free(record);
     free(bytes);
+}
+
+static void try_image(const char *name, unsigned random_subsets, struct states_count *total)
+{
+    bool bitmaps = strstr(name, "bitmap") != NULL;
+
+    for (size_t i = 0; i < repair_n_verbs; i++)
+        if (repair_verbs[i].is_whole || bitmaps || !repair_verbs[i].of_bitmaps)
+            try_verb(name, &repair_verbs[i], random_subsets, total);
 }
 
 int main(int argc, char **argv)
