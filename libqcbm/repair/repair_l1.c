@@ -86,12 +86,15 @@ static int mend(struct l1 *t, uint8_t *bytes, uint64_t index, bool give_up)
 
 static int mend_all(struct l1 *t, uint8_t *bytes)
 {
+    uint64_t span = t->m->rules.g->l2_span, maps = t->m->rules.g->l1_used;
     int ret = 0;
 
     for (uint64_t at = 0; ret == 0 && at < t->len; at += Q2_SECTOR) {
         uint64_t n = u64_min(Q2_SECTOR, t->len - at);
         bool over = qcbmi_mended_is_overwritten(t->m, bytes + at, n, true);
 
+        if (over && at / 8 < maps)
+            ret = qcbmi_mended_note_overwritten(t->m, at / 8 * span, u64_min(n / 8, maps - at / 8) * span);
         for (uint64_t i = 0; ret == 0 && i + 8 <= n; i += 8)
             if (be64_load(bytes + at + i))
                 ret = mend(t, bytes + at + i, (at + i) / 8, over);

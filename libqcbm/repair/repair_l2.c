@@ -25,7 +25,7 @@ static int mend_sector(struct qcbmi_mended *m, uint64_t off, uint64_t guest, uin
 {
     const struct q2_geometry *g = m->rules.g;
     bool over = qcbmi_mended_is_overwritten(m, bytes, len, false);
-    int ret = 0;
+    int ret = over ? qcbmi_mended_note_overwritten(m, guest, len / g->l2_entry_size * g->cluster_size) : 0;
 
     for (uint64_t i = 0; ret == 0 && i < len; i += g->l2_entry_size)
         ret = mend(m, off + i, guest + i / g->l2_entry_size * g->cluster_size, over, bytes + i);
@@ -36,7 +36,10 @@ static int mend_table(struct qcbmi_mended *m, uint64_t off, uint64_t guest)
 {
     uint64_t cs = m->rules.g->cluster_size, per_sector = Q2_SECTOR / m->rules.g->l2_entry_size;
     int ret = qcbmi_check_read(&m->c, off, m->before, cs, NULL);
+    struct check_look look;
 
+    if (ret == 0 && qcbmi_check_l2_overwritten(&m->c, m->before, &look))
+        ret = qcbmi_mended_note_overwritten(m, guest, m->rules.g->l2_span);
     if (ret < 0)
         return ret;
     memcpy(m->after, m->before, (size_t)cs);

@@ -131,6 +131,11 @@ int qcbmi_mended_note(struct qcbmi_mended *m, enum qcbmi_mend how, uint64_t off,
     return ret < 0 ? ret : add_range(m, how == QCBMI_MEND_LOST ? &m->lost : &m->doubtful, guest, len);
 }
 
+int qcbmi_mended_note_overwritten(struct qcbmi_mended *m, uint64_t guest, uint64_t len)
+{
+    return m->state || m->rules.keep ? 0 : qcbmi_repair_note_changed(m->r, guest, len, m->c.err);
+}
+
 bool qcbmi_mended_is_overwritten(const struct qcbmi_mended *m, const uint8_t *sector, uint64_t len, bool l1)
 {
     uint32_t step = l1 ? 8 : m->rules.g->l2_entry_size;

@@ -28,6 +28,9 @@ bool qcbmi_mended_is_shared(const struct qcbmi_mended *m, uint64_t cluster);
 /* An entry @raw at @off of the file, for @len bytes at @guest of the disk or of the snapshot. */
 int qcbmi_mended_note(struct qcbmi_mended *m, enum qcbmi_mend how, uint64_t off, uint64_t raw, uint64_t guest,
                       uint64_t len);
+/* [@guest, @guest + @len) had a table, or part of one, that something was written over: entries of zeros in it are no less
+ * wrong than the others, so with these all of the range changes. */
+int qcbmi_mended_note_overwritten(struct qcbmi_mended *m, uint64_t guest, uint64_t len);
 /* The tables of @m->state are done: tell of its ranges. */
 int qcbmi_mended_tell_state(struct qcbmi_mended *m);
 /* Are most entries of this sector of a table nonsense? Then the others, too, are what was written over it. */

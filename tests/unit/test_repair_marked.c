@@ -70,11 +70,47 @@ static void bits_where_there_were_none(void **state)
     assert_true(s.bits < s.table && s.table < s.entry);
 }
 
+static int add_dirty(void *opaque, const struct qcbm_extent *e)
+{
+    *(uint64_t *)opaque += e->dirty ? e->length : 0;
+    return 0;
+}
+
+/* Zeros in a table that something was written over are no less of it than the rest: they said something else before. */
+static void all_of_an_overwritten_table(void **state)
+{
+    struct build_options opt = { .size = KIB(64) };
+    struct qcbm_repair_options o = QCBM_REPAIR_OPTIONS_INIT;
+    struct qcbm_repair_result r;
+    struct qcbm_error err = { 0 };
+    uint64_t at, dirty = 0;
+    struct image_builder b;
+    struct session s;
+
+    (void)state;
+    build_start(&b, &opt);
+    build_data(&b, 0);
+    build_data(&b, KIB(31)); /* whose entry is the one of zeros now */
+    at = build_l2_entry(&b, 0);
+    build_bitmap(&b, "a", 9, 2, NULL, 0);
+    build_finish(&b);
+    memset(b.bytes + at, 0xfa, 8 * 48);
+    memset(b.bytes + at + 8 * 48, 0, 8 * 16);
+    session_open(&s, &b);
+    o.flags = QCBM_REPAIR_FORCE;
+    assert_ok(qcbm_repair(s.img, &o, &r, sizeof(r), &err), &err);
+    assert_ok(qcbm_bitmap_extents(s.img, "a", 0, add_dirty, &dirty, &err), &err);
+    assert_int_equal(dirty, KIB(32));
+    session_close(&s);
+    build_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_in_place),
         cmocka_unit_test(bits_where_there_were_none),
+        cmocka_unit_test(all_of_an_overwritten_table),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
