@@ -68,15 +68,14 @@ static int merge_part(void *opaque, void *result, struct qcbm_error *err)
 /* Those that are wanted into @refs, in the order of the file. */
 static int list_blocks(struct qcbmi_used_job *job, struct qcbmi_l2_ref *refs, size_t *n, struct qcbm_error *err)
 {
-    uint64_t per = job->img->g.refblock_entries;
+    uint64_t wanted = u64_min(job->n_table, div_up(job->set->n_bits, job->img->g.refblock_entries));
 
     *n = 0;
-    for (uint64_t i = 0; i < job->n_table; i++) {
-        if (job->table[i] && i < div_up(job->set->n_bits, per))
+    for (uint64_t i = 0; i < wanted; i++)
+        if (job->table[i])
             refs[(*n)++] = (struct qcbmi_l2_ref){ job->table[i], i };
-        else if (job->table[i])
-            job->beyond = true;
-    }
+    for (uint64_t i = wanted; i < job->n_table; i++)
+        job->beyond |= job->table[i] != 0;
     qcbmi_sort(refs, *n, sizeof(*refs), qcbmi_by_two_u64);
     for (size_t i = 0; i + 1 < *n; i++)
         if (refs[i].offset == refs[i + 1].offset)
