@@ -23,7 +23,7 @@ static const struct opt edit_opts[] = {
     OPT_COMMON_DRY_RUN,
     OPT_COMMON_UNDO,
     OPT_ROW(struct edit_args, "force", 0, OPT_FLAG, common.force, NULL,
-            "do it without old values, over several sectors without\n--undo, and though the image gets worse"),
+            "do it without old values, though the image gets worse, and\nover several sectors without --undo"),
     OPT_COMMON_QUIET,
     OPT_COMMON_PROGRESS,
     OPT_COMMON_OUTPUT,

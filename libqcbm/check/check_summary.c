@@ -81,7 +81,7 @@ static struct check_group group_of(struct check *c, enum qcbm_problem_id id, con
 
     if (id == QCBM_PROBLEM_CLUSTER_LEAKED || id == QCBM_PROBLEM_REFCOUNT_TOO_LOW || id == QCBM_PROBLEM_REFCOUNT_ZERO)
         place_in_block(c, at->offset, &g);
-    else if (at->table && at->offset != QCBM_NO_OFFSET)
+    else if (at->table && at->offset != QCBM_NO_OFFSET && id != QCBM_PROBLEM_TABLE_OVERWRITTEN) /* a line of a table */
         place_in_table(c, at, &g);
     return g;
 }
@@ -122,6 +122,9 @@ int qcbmi_check_count(struct check *c, enum qcbm_problem_id id, const struct qcb
 {
     struct check_group g = group_of(c, id, at), *to;
 
+    *number = 1;
+    if (!g.table) /* what is about no table is a line of its own */
+        return 0;
     if (!c->groups)
         c->groups = qcbmi_alloc_array(1, sizeof(*c->groups), c->err);
     to = c->groups ? take(c->groups, &g, c->err) : NULL;
