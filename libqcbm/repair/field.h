@@ -62,7 +62,7 @@ void qcbmi_field_store(const struct qcbmi_field_place *p, uint8_t *bytes, uint64
 
 /* field_judge.c: what a plan makes of an image that may not open before it, or behind it. */
 struct qcbmi_plan;
-struct qcbmi_judge {
+struct qcbmi_field_judge {
     struct qcbmi_image *img; /* opened loosely; read alone */
     uint64_t memory;         /* as in qcbm_check_options */
     const struct qcbm_progress *progress;
@@ -72,6 +72,6 @@ struct qcbmi_judge {
     struct qcbm_check_result before, after; /* zeros where it does not open */
     struct qcbm_error worst;                /* why it should not be, QCBM_E_UNSAFE; code 0: nothing is against it */
 };
-int qcbmi_judge(struct qcbmi_judge *j, const struct qcbmi_plan *plan, struct qcbm_error *err);
+int qcbmi_field_judge(struct qcbmi_field_judge *j, const struct qcbmi_plan *plan, struct qcbm_error *err);
 
 #endif

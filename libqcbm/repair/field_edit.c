@@ -247,12 +247,12 @@ static int make_plan(struct fields *s, struct qcbm_error *err)
 
 static int judge(struct fields *s, struct qcbm_error *err)
 {
-    struct qcbmi_judge j = { .img = s->img, .memory = s->o.memory, .progress = s->o.progress };
+    struct qcbmi_field_judge j = { .img = s->img, .memory = s->o.memory, .progress = s->o.progress };
     int ret;
 
     j.made = s->o.made;
     j.opaque = s->o.opaque;
-    ret = qcbmi_judge(&j, &s->plan, err);
+    ret = qcbmi_field_judge(&j, &s->plan, err);
     if (ret < 0)
         return ret;
     s->r.opens_before = j.opens_before;

@@ -30,7 +30,7 @@ struct known {
 };
 
 struct look {
-    struct qcbmi_judge *j;
+    struct qcbmi_field_judge *j;
     struct known known;
     int failed;
 };
@@ -38,7 +38,7 @@ struct look {
 /* ---- an image in memory ---- */
 
 /* The image behind @plan (NULL: as it is), as far as it opens. Returns 0 whether it does or not: *@why says so. */
-static int open_shadow(struct qcbmi_judge *j, const struct qcbmi_plan *plan, struct qcbm_image *out,
+static int open_shadow(struct qcbmi_field_judge *j, const struct qcbmi_plan *plan, struct qcbm_image *out,
                        struct qcbm_error *why, struct qcbm_error *err)
 {
     struct qcbmi_shadow *shadow = NULL;
@@ -63,7 +63,7 @@ static int open_shadow(struct qcbmi_judge *j, const struct qcbmi_plan *plan, str
     return ret < 0 ? 0 : qcbmi_bitmap_list_load(out, err);
 }
 
-static int check(struct qcbmi_judge *j, struct qcbm_image *img, qcbm_check_fn *finding, void *opaque,
+static int check(struct qcbmi_field_judge *j, struct qcbm_image *img, qcbm_check_fn *finding, void *opaque,
                  struct qcbm_check_result *result, struct qcbm_error *err)
 {
     struct qcbm_check_options o = QCBM_CHECK_OPTIONS_INIT;
@@ -153,7 +153,7 @@ static bool is_error(const struct qcbm_check_finding *f)
 static int compare(void *opaque, const struct qcbm_check_finding *f)
 {
     struct look *l = opaque;
-    struct qcbmi_judge *j = l->j;
+    struct qcbmi_field_judge *j = l->j;
     struct known *k = &l->known;
     uint64_t n = ++k->now[f->problem->id];
     bool old = k->too_many ? n <= k->of_kind[f->problem->id] : take(k, f);
@@ -191,7 +191,7 @@ static uint64_t errors(const struct qcbm_check_result *r)
 
 static int look_behind(struct look *l, const struct qcbmi_plan *plan, struct qcbm_error *err)
 {
-    struct qcbmi_judge *j = l->j;
+    struct qcbmi_field_judge *j = l->j;
     struct qcbm_image img = { 0 };
     struct qcbm_error why;
     int ret = open_shadow(j, plan, &img, &why, err);
@@ -210,7 +210,7 @@ static int look_behind(struct look *l, const struct qcbmi_plan *plan, struct qcb
     return ret;
 }
 
-int qcbmi_judge(struct qcbmi_judge *j, const struct qcbmi_plan *plan, struct qcbm_error *err)
+int qcbmi_field_judge(struct qcbmi_field_judge *j, const struct qcbmi_plan *plan, struct qcbm_error *err)
 {
     struct look l = { .j = j };
     int ret = look_before(&l, err);
