@@ -7,27 +7,33 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
-#include "format/q2_inflate.h"
-#include "image/guest_map.h"
 #include "io/open.h"
-
-/* The compressed cluster that was read last: a guest reads one in several pieces. */
-struct packed {
-    struct q2_inflate z;
-    uint8_t *in, *out;
-    uint64_t in_capacity, out_capacity;
-    size_t layer;
-    uint64_t cluster; /* guest offset of what is in out; UINT64_MAX: nothing */
-};
 
 struct qcbmi_data {
     unsigned flags;
-    uint64_t generation; /* of the image, when it was opened */
-    struct qcbmi_chain chain;
+    uint64_t generation;       /* of the image, when it was opened */
+    struct qcbmi_chain own;    /* zeros where the chain is the caller's */
+    struct qcbmi_chain layers; /* a view of it: nothing here is freed */
     struct qcbmi_guest_map map;
     struct qcbmi_io *data_files; /* of each layer; zeros until it is opened */
-    struct packed packed;
+    struct qcbmi_unpacked unpacked;
 };
+
+static int begin(struct qcbmi_data *d, const struct qcbmi_chain *chain, size_t layer, struct qcbm_error *err)
+{
+    d->layers = (struct qcbmi_chain){ .layers = chain->layers + layer, .n = chain->n - layer };
+    d->data_files = qcbmi_alloc_array(d->layers.n, sizeof(*d->data_files), err);
+    return d->data_files ? qcbmi_guest_map_init(&d->map, &d->layers, QCBMI_GUEST_STRICT, err) : QCBM_E_NOMEM;
+}
+
+static int give(struct qcbmi_data *d, int ret, struct qcbmi_data **out)
+{
+    if (ret < 0)
+        qcbmi_data_close(d);
+    else
+        *out = d;
+    return ret;
+}
 
 int qcbmi_data_open(struct qcbmi_image *img, unsigned flags, struct qcbmi_data **out, struct qcbm_error *err)
 {
@@ -40,40 +46,49 @@ int qcbmi_data_open(struct qcbmi_image *img, unsigned flags, struct qcbmi_data *
         return QCBM_E_NOMEM;
     d->flags = flags;
     d->generation = img->generation;
-    d->packed.cluster = UINT64_MAX;
     options.max_layers = flags & QCBMI_DATA_LAYER ? 1 : 0;
-    ret = qcbmi_chain_open(img, &options, &d->chain, err);
-    if (ret == 0)
-        ret = qcbmi_guest_map_init(&d->map, &d->chain, QCBMI_GUEST_STRICT, err);
-    if (ret == 0) {
-        d->data_files = qcbmi_alloc_array(d->chain.n, sizeof(*d->data_files), err);
-        ret = d->data_files ? 0 : QCBM_E_NOMEM;
-    }
-    if (ret < 0)
-        qcbmi_data_close(d);
-    else
-        *out = d;
-    return ret;
+    ret = qcbmi_chain_open(img, &options, &d->own, err);
+    return give(d, ret < 0 ? ret : begin(d, &d->own, 0, err), out);
+}
+
+int qcbmi_data_of_chain(const struct qcbmi_chain *chain, size_t layer, unsigned flags, struct qcbmi_data **out,
+                        struct qcbm_error *err)
+{
+    struct qcbmi_data *d = qcbmi_alloc_array(1, sizeof(*d), err);
+
+    *out = NULL;
+    if (!d)
+        return QCBM_E_NOMEM;
+    d->flags = flags;
+    return give(d, begin(d, chain, layer, err), out);
 }
 
 void qcbmi_data_close(struct qcbmi_data *d)
 {
     if (!d)
         return;
-    for (size_t i = 0; d->data_files && i < d->chain.n; i++)
+    for (size_t i = 0; d->data_files && i < d->layers.n; i++)
         qcbmi_io_close(&d->data_files[i]);
     free(d->data_files);
     qcbmi_guest_map_free(&d->map);
-    qcbmi_chain_close(&d->chain);
-    q2_inflate_free(&d->packed.z);
-    free(d->packed.in);
-    free(d->packed.out);
+    qcbmi_chain_close(&d->own);
+    qcbmi_unpacked_free(&d->unpacked);
     free(d);
+}
+
+uint64_t qcbmi_data_largest_cluster(const struct qcbmi_data *d)
+{
+    uint64_t largest = 0;
+
+    for (size_t i = 0; d && i < d->layers.n; i++)
+        if (d->layers.layers[i].img)
+            largest = u64_max(largest, d->layers.layers[i].img->g.cluster_size);
+    return largest;
 }
 
 bool qcbmi_data_serves(const struct qcbmi_data *d, unsigned flags)
 {
-    return d->flags == flags && d->generation == d->chain.layers[0].img->generation;
+    return d->flags == flags && d->generation == d->layers.layers[0].img->generation;
 }
 
 /* ---- external data files ---- */
@@ -101,7 +116,7 @@ static int open_data_file(const struct qcbmi_layer *l, unsigned lock_flags, stru
 
 static int need_data_file(struct qcbmi_data *d, size_t layer, struct qcbm_error *err)
 {
-    const struct qcbmi_layer *l = &d->chain.layers[layer];
+    const struct qcbmi_layer *l = &d->layers.layers[layer];
     unsigned flags = l->img->open_flags & (QCBM_OPEN_INFO | QCBM_OPEN_NO_LOCK | QCBM_OPEN_FORCE_SHARE);
 
     if (d->data_files[layer].ops)
@@ -138,88 +153,120 @@ static int fail_packed(const struct qcbmi_guest_piece *p, uint64_t cluster, int 
     return ret;
 }
 
-/* The cluster of @p, as a whole, into packed.out. The file may end with the stream, in the middle of a sector. */
-static int unpack(struct qcbmi_data *d, const struct qcbmi_guest_piece *p, struct qcbm_error *err)
+void qcbmi_unpacked_free(struct qcbmi_unpacked *u)
 {
-    struct qcbmi_image *img = d->chain.layers[p->layer].img;
+    q2_inflate_free(&u->z);
+    free(u->in);
+    free(u->out);
+    *u = (struct qcbmi_unpacked){ 0 };
+}
+
+/* The cluster of @p, as a whole, into u->out. The file may end with the stream, in the middle of a sector. */
+static int unpack(const struct qcbmi_data *d, const struct qcbmi_guest_piece *p, struct qcbmi_unpacked *u,
+                  struct qcbm_error *err)
+{
+    struct qcbmi_image *img = d->layers.layers[p->layer].img;
     uint64_t cs = img->g.cluster_size, cluster = align_down(p->start, cs);
     uint64_t len = u64_min(p->host_len, p->host < img->io.size ? img->io.size - p->host : 0);
-    struct packed *k = &d->packed;
     int ret;
 
-    if (k->cluster == cluster && k->layer == p->layer)
+    if (u->full && u->cluster == cluster && u->layer == p->layer)
         return 0;
-    k->cluster = UINT64_MAX;
+    u->full = false;
     if (len == 0)
         return qcbmi_fail(err, QCBM_E_CORRUPT, p->host,
                           "compressed cluster of guest 0x%" PRIx64 ": it lies past the end of the file", cluster);
-    ret = make_room(&k->in, &k->in_capacity, len, err);
+    ret = make_room(&u->in, &u->in_capacity, len, err);
     if (ret == 0)
-        ret = make_room(&k->out, &k->out_capacity, cs, err);
+        ret = make_room(&u->out, &u->out_capacity, cs, err);
     if (ret == 0)
-        ret = qcbmi_io_read(&img->io, p->host, k->in, len, "compressed data", err);
+        ret = qcbmi_io_read(&img->io, p->host, u->in, len, "compressed data", err);
     if (ret < 0)
         return ret;
-    ret = q2_inflate(&k->z, img->h.compression_type, k->in, (size_t)len, k->out, (size_t)cs, err);
+    ret = q2_inflate(&u->z, img->h.compression_type, u->in, (size_t)len, u->out, (size_t)cs, err);
     if (ret < 0)
         return fail_packed(p, cluster, ret, err);
-    k->cluster = cluster;
-    k->layer = p->layer;
+    u->full = true;
+    u->cluster = cluster;
+    u->layer = p->layer;
     return 0;
 }
 
-static int read_packed(struct qcbmi_data *d, const struct qcbmi_guest_piece *p, uint8_t *to, struct qcbm_error *err)
+static int read_packed(const struct qcbmi_data *d, const struct qcbmi_guest_piece *p, uint8_t *to,
+                       struct qcbmi_unpacked *u, struct qcbm_error *err)
 {
-    uint64_t in_cluster = p->start & (d->chain.layers[p->layer].img->g.cluster_size - 1);
-    int ret = unpack(d, p, err);
+    uint64_t in_cluster = p->start & (d->layers.layers[p->layer].img->g.cluster_size - 1);
+    int ret = unpack(d, p, u, err);
 
     if (ret == 0)
-        memcpy(to, d->packed.out + in_cluster, (size_t)(p->end - p->start));
+        memcpy(to, u->out + in_cluster, (size_t)(p->end - p->start));
     return ret;
 }
 
 /* ---- pieces ---- */
 
-static int read_plain(struct qcbmi_data *d, const struct qcbmi_guest_piece *p, uint8_t *to, struct qcbm_error *err)
-{
-    struct qcbmi_layer *l = &d->chain.layers[p->layer];
-    struct qcbmi_io *io = l->img ? &l->img->io : &l->raw;
-    int ret = 0;
-
-    if (l->img && l->img->g.data_file) {
-        ret = need_data_file(d, p->layer, err);
-        io = &d->data_files[p->layer];
-    }
-    if (ret < 0)
-        return ret;
-    return qcbmi_io_read_slack(io, p->host, to, p->end - p->start, l->img ? l->img->g.cluster_size : 0, "guest data",
-                               err);
-}
-
-static int read_piece(struct qcbmi_data *d, const struct qcbmi_guest_piece *p, uint8_t *to, struct qcbm_error *err)
-{
-    const struct qcbmi_image *img = d->chain.layers[p->layer].img;
-
-    if (p->kind == Q2_INVALID)
-        return qcbmi_guest_map_fail(&d->map, p, err);
-    if (p->kind != Q2_NORMAL && p->kind != Q2_COMPRESSED) {
-        memset(to, 0, (size_t)(p->end - p->start));
-        return 0;
-    }
-    if (img && img->h.crypt_method)
-        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "guest 0x%" PRIx64 ": the cluster is encrypted (%s)",
-                          p->start, img->h.crypt_method == 1 ? "AES" : "LUKS");
-    return p->kind == Q2_COMPRESSED ? read_packed(d, p, to, err) : read_plain(d, p, to, err);
-}
-
 static int in_layer(const struct qcbmi_data *d, size_t layer, int ret, struct qcbm_error *err)
 {
-    const char *name = d->chain.layers[layer].filename;
+    const char *name = d->layers.layers[layer].filename;
     char text[256];
 
     if (ret == 0 || layer == 0)
         return ret;
     return qcbmi_prefix(err, ret, "layer '%s': ", qcbmi_printable(text, sizeof(text), name, strlen(name)));
+}
+
+static bool has_bytes(const struct qcbmi_guest_piece *p)
+{
+    return p->kind == Q2_NORMAL || p->kind == Q2_COMPRESSED;
+}
+
+/* What keeps the bytes of @p from being read, whatever they are. */
+static int check_piece(struct qcbmi_data *d, const struct qcbmi_guest_piece *p, struct qcbm_error *err)
+{
+    const struct qcbmi_image *img = d->layers.layers[p->layer].img;
+
+    if (!has_bytes(p) || !img)
+        return 0;
+    if (img->h.crypt_method)
+        return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET, "guest 0x%" PRIx64 ": the cluster is encrypted (%s)",
+                          p->start, img->h.crypt_method == 1 ? "AES" : "LUKS");
+    return img->g.data_file && p->kind == Q2_NORMAL ? need_data_file(d, p->layer, err) : 0;
+}
+
+int qcbmi_data_find(struct qcbmi_data *d, uint64_t off, uint64_t end, struct qcbmi_guest_piece *p,
+                    struct qcbm_error *err)
+{
+    int ret = qcbmi_guest_map_at(&d->map, off, p, err);
+
+    if (ret < 0) {
+        p->end = off;
+        return ret;
+    }
+    p->end = u64_min(p->end, end);
+    if (p->kind == Q2_INVALID)
+        return qcbmi_guest_map_fail(&d->map, p, err);
+    return in_layer(d, p->layer, check_piece(d, p, err), err);
+}
+
+static int read_plain(const struct qcbmi_data *d, const struct qcbmi_guest_piece *p, uint8_t *to,
+                      struct qcbm_error *err)
+{
+    struct qcbmi_layer *l = &d->layers.layers[p->layer];
+    struct qcbmi_io *io = !l->img ? &l->raw : l->img->g.data_file ? &d->data_files[p->layer] : &l->img->io;
+
+    return qcbmi_io_read_slack(io, p->host, to, p->end - p->start, l->img ? l->img->g.cluster_size : 0, "guest data",
+                               err);
+}
+
+int qcbmi_data_fetch(const struct qcbmi_data *d, const struct qcbmi_guest_piece *p, void *buf, struct qcbmi_unpacked *u,
+                     struct qcbm_error *err)
+{
+    if (!has_bytes(p)) {
+        memset(buf, 0, (size_t)(p->end - p->start));
+        return 0;
+    }
+    return in_layer(d, p->layer, p->kind == Q2_COMPRESSED ? read_packed(d, p, buf, u, err) : read_plain(d, p, buf, err),
+                    err);
 }
 
 int qcbmi_data_read(struct qcbmi_data *d, uint64_t off, void *buf, uint64_t len, struct qcbm_error *err)
@@ -231,14 +278,11 @@ int qcbmi_data_read(struct qcbmi_data *d, uint64_t off, void *buf, uint64_t len,
         struct qcbmi_guest_piece p;
         uint64_t n;
 
-        ret = qcbmi_guest_map_at(&d->map, off, &p, err);
+        ret = qcbmi_data_find(d, off, off + len, &p, err);
         if (ret < 0)
             return ret;
-        p.end = u64_min(p.end, off + len);
+        ret = qcbmi_data_fetch(d, &p, to, &d->unpacked, err);
         n = p.end - off;
-        ret = read_piece(d, &p, to, err);
-        if (ret < 0 && p.kind != Q2_INVALID)
-            ret = in_layer(d, p.layer, ret, err);
         to += n;
         off += n;
         len -= n;

@@ -6,7 +6,8 @@
 #ifndef QCBMI_DATA_H
 #define QCBMI_DATA_H
 
-#include "image/image.h"
+#include "format/q2_inflate.h"
+#include "image/guest_map.h"
 
 struct qcbmi_data;
 
@@ -19,7 +20,13 @@ enum qcbmi_data_flag {
 /* @img stays the caller's and must outlive it. Opens the backing files, which are held until qcbmi_data_close().
  * Returns what qcbmi_chain_open() returns. */
 int qcbmi_data_open(struct qcbmi_image *img, unsigned flags, struct qcbmi_data **out, struct qcbm_error *err);
+/* The same of a chain that is open already, and of which @layer is taken for the top; it must outlive the reader. */
+int qcbmi_data_of_chain(const struct qcbmi_chain *chain, size_t layer, unsigned flags, struct qcbmi_data **out,
+                        struct qcbm_error *err);
 void qcbmi_data_close(struct qcbmi_data *d); /* NULL is fine */
+
+/* Bytes of the largest cluster that any of its layers has; NULL: 0. */
+uint64_t qcbmi_data_largest_cluster(const struct qcbmi_data *d);
 
 /* Was it opened with @flags, and has the image not been written to since? */
 bool qcbmi_data_serves(const struct qcbmi_data *d, unsigned flags);
@@ -28,5 +35,28 @@ bool qcbmi_data_serves(const struct qcbmi_data *d, unsigned flags);
  * Returns 0, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (encrypted, zstd in a build without, a data file nobody asked for),
  * QCBM_E_CHAIN (a data file that cannot be opened), QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOMEM. */
 int qcbmi_data_read(struct qcbmi_data *d, uint64_t off, void *buf, uint64_t len, struct qcbm_error *err);
+
+/* ---- the two halves of it, for who reads on several threads ---- */
+
+/* What is at @off, cut at @end, by one thread and best in guest order: after 0 qcbmi_data_fetch() can read it, if what is
+ * in the file can be read. On failure @p->end is up to where the same failure is met, or @off if that is not known.
+ * Returns what qcbmi_data_read() returns. */
+int qcbmi_data_find(struct qcbmi_data *d, uint64_t off, uint64_t end, struct qcbmi_guest_piece *p,
+                    struct qcbm_error *err);
+
+/* The compressed cluster that was read last: a guest reads one in several pieces. Zeroed at the start; one for each thread. */
+struct qcbmi_unpacked {
+    struct q2_inflate z;
+    uint8_t *in, *out;
+    uint64_t in_capacity, out_capacity;
+    size_t layer;
+    uint64_t cluster; /* guest offset of what is in out */
+    bool full;        /* there is something in it */
+};
+void qcbmi_unpacked_free(struct qcbmi_unpacked *u); /* fine on a zeroed struct */
+
+/* The bytes of @p, which was found, or of a part of it that was cut out: any thread, any order. */
+int qcbmi_data_fetch(const struct qcbmi_data *d, const struct qcbmi_guest_piece *p, void *buf, struct qcbmi_unpacked *u,
+                     struct qcbm_error *err);
 
 #endif

@@ -236,7 +236,8 @@ static int enter_table(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_
 {
     const struct qcbmi_image *img = l->layer->img;
     const struct q2_geometry *g = &img->g;
-    uint64_t first = guest / g->l2_span, index = first, end = div_up(l->end, g->l2_span);
+    uint64_t first = guest / g->l2_span, index = first;
+    uint64_t end = u64_min(div_up(l->end, g->l2_span), g->l1_used); /* that of a snapshot may be too short: no tables */
     struct q2_l1_entry e = { 0 };
     int ret = find_table(l, &index, end, &e, err);
 
