@@ -3,6 +3,7 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "cmd_synth_like.h"
@@ -31,6 +32,10 @@ static const struct opt synth_opts[] = {
     FLAG("dirty-tail", dirty_tail, "also mark what lies past the end of the backing file"),
     COMMON_FLAG("force", 0, force,
                 "go on with a lost table, with saved bits that cannot be\nread, or a raw external data file"),
+    OPT_ROW(struct synth_args, "refine", 0, OPT_STRING_PERHAPS, refine, "zero|content",
+            "leave out what reads the same as before: zeros by\nmetadata alone, or by reading (default: content)"),
+    OPT_ROW(struct synth_args, "refine-against", 0, OPT_STRING, refine_against, "REFERENCE",
+            "what the disk held before: an image, or snapshot:S\n(default: the backing chain)"),
     OPT_COMMON_DRY_RUN,
     OPT_COMMON_UNDO,
     OPT_COMMON_FORMAT,
@@ -133,6 +138,12 @@ static int check_usage(const struct cmd *cmd, const struct synth_args *args)
         return cmd_usage_error(cmd, "--since-snapshot cannot be combined with --since or --dirty-tail");
     if (args->snapshot && !args->since_snapshot)
         return cmd_usage_error(cmd, "--snapshot goes with --since-snapshot");
+    if (args->like && (args->refine || args->refine_against))
+        return cmd_usage_error(cmd, "--like cannot be combined with --refine or --refine-against");
+    if (synth_refine_mode(args) < 0)
+        return cmd_usage_error(cmd, "--refine takes zero or content");
+    if (args->refine && args->dirty_tail)
+        return cmd_usage_error(cmd, "--refine cannot be combined with --dirty-tail");
     if (args->like && (!args->common.path || args->name))
         return cmd_usage_error(cmd, "Expecting overlay, and with --like no bitmap name");
     if (!args->like && (!args->name || args->surplus))
@@ -140,6 +151,14 @@ static int check_usage(const struct cmd *cmd, const struct synth_args *args)
     if (args->common.force_share && !args->common.dry_run) /* a bitmap of it would lack what the writer has in memory */
         return cmd_error("-U is for looking only: use it with --dry-run");
     return EXIT_DONE;
+}
+
+/* A snapshot has no file name. */
+static bool take_reference(struct synth_args *args)
+{
+    if (args->refine_against && strncmp(args->refine_against, "snapshot:", 9) == 0)
+        return true;
+    return image_name_take(&args->refine_against, &args->refine_format, false);
 }
 
 static int run_synth(const struct cmd *cmd, int argc, char **argv)
@@ -152,11 +171,12 @@ static int run_synth(const struct cmd *cmd, int argc, char **argv)
     if (check_usage(cmd, &args) != EXIT_DONE)
         return EXIT_FAILED;
     if (!common_take_name(&args.common) || !image_name_take(&args.into, NULL, false) ||
-        !image_name_take(&args.since, NULL, false) || !image_name_take(&args.like, NULL, false))
+        !image_name_take(&args.since, NULL, false) || !image_name_take(&args.like, NULL, false) ||
+        !take_reference(&args))
         return EXIT_FAILED;
     struct synth_job job = { .args = &args, .progress.wanted = args.common.progress && !args.common.quiet };
     if (args.common.dry_run)
-        common_shut_in(&args.common, args.since || args.like || args.dirty_tail, args.into);
+        common_shut_in(&args.common, args.since || args.like || args.dirty_tail || synth_refine_mode(&args), args.into);
     return run_job(&job);
 }
 

@@ -15,6 +15,8 @@ struct synth_args {
     const char *name, *surplus;
     uint64_t granularity;
     const char *since, *since_snapshot, *snapshot, *like, *into;
+    const char *refine; /* as it was typed; "": without a value */
+    const char *refine_against, *refine_format;
     bool disabled, replace, merge, dirty_tail;
 };
 COMMON_ARGS_FIRST(struct synth_args);
@@ -38,6 +40,8 @@ struct synth_job {
 /* ---- the work (cmd_synth_job.c) ---- */
 
 int synth_open(struct synth_job *job);
+/* enum qcbm_refine, or -1: no such word. */
+int synth_refine_mode(const struct synth_args *args);
 /* Stage the bitmap @name in job->edit, with figures. Prints the error. */
 int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, struct qcbm_synth_result **result,
                 struct qcbm_synth_summary *summary);

@@ -20,6 +20,15 @@ int synth_open(struct synth_job *job)
     return other && !job->into ? EXIT_FAILED : EXIT_DONE;
 }
 
+int synth_refine_mode(const struct synth_args *args)
+{
+    if (!args->refine)
+        return args->refine_against ? QCBM_REFINE_CONTENT : QCBM_REFINE_NONE;
+    if (strcmp(args->refine, "zero") == 0)
+        return QCBM_REFINE_ZERO;
+    return args->refine[0] == '\0' || strcmp(args->refine, "content") == 0 ? QCBM_REFINE_CONTENT : -1;
+}
+
 /* What a dry run up to a snapshot plans for the image itself is the bitmap that it could have. */
 static bool is_disabled(const struct synth_job *job)
 {
@@ -83,6 +92,9 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
     options.since = job->since;
     options.since_snapshot = job->args->since_snapshot;
     options.snapshot = job->args->snapshot;
+    options.refine = (unsigned)synth_refine_mode(job->args);
+    options.refine_against = job->args->refine_against;
+    options.refine_format = job->args->refine_format;
     options.flags = synth_flags(job);
     options.progress = &progress;
     ret = qcbm_edit_synth(job->edit, job->overlay, name, &options, result, &err);

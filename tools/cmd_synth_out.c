@@ -44,19 +44,29 @@ static const char *reference(const struct synth_job *job)
     return job->into ? "the current backing file of the overlay" : "the current backing file";
 }
 
-char *synth_claim(const struct synth_job *job)
+static char *claim_of_allocation(const struct synth_job *job, const char *old)
 {
-    const char *old = job->merged || job->summary.kept_bits ? ", or was dirty in the bitmap before" : "";
     char *text = NULL;
     int ret;
 
-    if (job->summary.since_snapshot_id)
-        return claim_of_snapshots(&job->summary, old);
     if (job->summary.says_nothing)
         ret = asprintf(&text, "may differ from %s anywhere", reference(job));
     else
         ret = asprintf(&text, "differs from %s%s", reference(job), old);
     return ret < 0 ? NULL : text;
+}
+
+char *synth_claim(const struct synth_job *job)
+{
+    const char *old = job->merged || job->summary.kept_bits ? ", or was dirty in the bitmap before" : "";
+    char *named = NULL, *text = NULL;
+
+    if (asprintf(&named, "%s%s%s", job->args->refine_against ? ", and from " : "",
+                 job->args->refine_against ? job->args->refine_against : "", old) < 0)
+        return NULL;
+    text = job->summary.since_snapshot_id ? claim_of_snapshots(&job->summary, named) : claim_of_allocation(job, named);
+    free(named);
+    return text;
 }
 
 void synth_print_figures(const char *name, const struct qcbm_synth_summary *s)
@@ -82,12 +92,23 @@ void synth_print_rest(const struct synth_job *job)
         plan_print(&job->plan, stdout);
 }
 
+static void print_refined(const struct synth_job *job)
+{
+    const struct qcbm_synth_summary *s = &job->summary;
+
+    if (synth_refine_mode(job->args) == QCBM_REFINE_NONE)
+        return;
+    printf("left out: %s of zeros on both sides, ", size_text(s->refined_zero_bytes).text);
+    printf("%s of equal content\n", size_text(s->refined_equal_bytes).text);
+}
+
 void synth_one_print(const struct synth_job *job, const char *claimed)
 {
     synth_print_figures(job->args->name, &job->summary);
     printf(", %.3f s; ", job->seconds);
     print_escaped(stdout, claimed, strlen(claimed));
     putchar('\n');
+    print_refined(job);
     synth_print_rest(job);
 }
 
@@ -138,6 +159,23 @@ static void write_snapshot(struct json_writer *w, const char *key, const char *i
     json_end_object(w);
 }
 
+static void write_refined(const struct synth_job *job, struct json_writer *w)
+{
+    const struct qcbm_synth_summary *s = &job->summary;
+    int mode = synth_refine_mode(job->args);
+
+    if (mode == QCBM_REFINE_NONE)
+        return;
+    json_begin_object(w, "refine");
+    json_string(w, "mode", mode == QCBM_REFINE_ZERO ? "zero" : "content");
+    if (job->args->refine_against)
+        json_string(w, "against", job->args->refine_against);
+    json_u64(w, "zero-bytes", s->refined_zero_bytes);
+    json_u64(w, "equal-bytes", s->refined_equal_bytes);
+    json_u64(w, "unreadable-bytes", s->unreadable_bytes);
+    json_end_object(w);
+}
+
 void synth_one_write(const struct synth_job *job, struct json_writer *w)
 {
     const struct qcbm_synth_summary *s = &job->summary;
@@ -146,6 +184,7 @@ void synth_one_write(const struct synth_job *job, struct json_writer *w)
     write_snapshot(w, "since-snapshot", s->since_snapshot_id, s->since_snapshot_name);
     write_snapshot(w, "snapshot", s->snapshot_id, s->snapshot_name);
     synth_write_figures(&job->summary, w);
+    write_refined(job, w);
     synth_write_rest(job, w);
     json_end_array(w);
 }

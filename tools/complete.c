@@ -46,7 +46,9 @@ static bool is_one_of(const char *value, const char *const *list)
 
 static bool is_file(const char *value)
 {
-    static const char *const names[] = { "FILE", "IMAGE", "OVERLAY", "BASE", "OUT", "IN", "UNDOFILE", NULL };
+    static const char *const names[] = {
+        "FILE", "IMAGE", "OVERLAY", "BASE", "OUT", "IN", "UNDOFILE", "REFERENCE", NULL
+    };
 
     return is_one_of(value, names);
 }
@@ -105,7 +107,7 @@ static void take_option(struct line *line, const char *word)
     }
     if (opt && opt->value && value)
         take_value(line, opt, value);
-    else if (opt && opt->value)
+    else if (opt && opt->value && opt->kind != OPT_STRING_PERHAPS)
         line->waiting = opt;
 }
 

@@ -12,6 +12,10 @@ static void option_form(const struct opt *opt, char *text, size_t size)
 {
     char letter[4] = "";
 
+    if (opt->kind == OPT_STRING_PERHAPS) {
+        snprintf(text, size, "    --%s[=%s]", opt->name, opt->value);
+        return;
+    }
     if (opt->letter)
         snprintf(letter, sizeof letter, "-%c", opt->letter);
     snprintf(text, size, "%s%s%s%s%s%s", opt->letter ? letter : "    ", opt->letter && opt->name ? ", " : "",

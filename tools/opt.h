@@ -9,12 +9,13 @@
 
 enum opt_kind {
     OPT_KIND_END,
-    OPT_FLAG,    /* bool */
-    OPT_STRING,  /* const char * into argv */
-    OPT_SIZE,    /* uint64_t, as qemu-img reads sizes */
-    OPT_OUTPUT,  /* enum opt_output */
-    OPT_ACTION,  /* struct opt_actions: appended, so the order on the command line is kept */
-    OPT_REFUSED, /* an option of qemu-img that qcbm does not have; .help says why, --help does not list it */
+    OPT_FLAG,           /* bool */
+    OPT_STRING,         /* const char * into argv */
+    OPT_STRING_PERHAPS, /* the same of a long option that can do without a value: "" then */
+    OPT_SIZE,           /* uint64_t, as qemu-img reads sizes */
+    OPT_OUTPUT,         /* enum opt_output */
+    OPT_ACTION,         /* struct opt_actions: appended, so the order on the command line is kept */
+    OPT_REFUSED,        /* an option of qemu-img that qcbm does not have; .help says why, --help does not list it */
     /* Arguments that are no options, in the order of the table: const char * into argv, NULL where there is none.
      * .help is what is said to be expected where one is missing. */
     OPT_ARG,         /* must be there */

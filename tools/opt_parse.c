@@ -24,12 +24,18 @@ struct getopt_view {
     size_t n_rows;
 };
 
+static int wants_value(const struct opt *opt)
+{
+    if (!opt->value)
+        return no_argument;
+    return opt->kind == OPT_STRING_PERHAPS ? optional_argument : required_argument;
+}
+
 static void view_add(struct getopt_view *v, size_t *n_longs, char **letter, const struct opt *opt)
 {
     v->rows[v->n_rows] = opt;
     if (opt->name)
-        v->longs[(*n_longs)++] = (struct option){ opt->name, opt->value ? required_argument : no_argument, NULL,
-                                                  LONG_BASE + (int)v->n_rows };
+        v->longs[(*n_longs)++] = (struct option){ opt->name, wants_value(opt), NULL, LONG_BASE + (int)v->n_rows };
     if (opt->letter) {
         *(*letter)++ = opt->letter;
         if (opt->value)
@@ -131,6 +137,9 @@ static bool set_option(const struct opt *opt, const char *value, void *args)
         return true;
     case OPT_STRING:
         *(const char **)var = value;
+        return true;
+    case OPT_STRING_PERHAPS:
+        *(const char **)var = value ? value : "";
         return true;
     case OPT_SIZE:
         return set_size(opt, value, var);

@@ -135,21 +135,35 @@ enum qcbm_synth_flag {
     QCBM_SYNTH_DIRTY_TAIL = 1u << 6    /* mark dirty what lies past the end of the backing file (follows the chain) */
 };
 
+/* Leave out granules that hold what the disk held before. What that was is known for what an overlay has allocated: its
+ * backing chain has it, from options->since on down. Otherwise, with since_snapshot, or merging into a bitmap that is there,
+ * options->refine_against has to say it. */
+enum qcbm_refine {
+    QCBM_REFINE_NONE,
+    QCBM_REFINE_ZERO, /* what reads as zeros on both sides, by the metadata of both: no data is read */
+    QCBM_REFINE_CONTENT /* what has the same content: all that is dirty is read, here and there; not of an encrypted image */
+};
+
 struct qcbm_synth_options {
     size_t struct_size;
     uint64_t granularity; /* 0 = that of a bitmap which is replaced or merged into, else QEMU's default for the image */
     const char *since;    /* path of the chain's image to compare against; NULL = the overlay's backing file */
     unsigned flags;
-    const struct qcbm_progress *progress; /* in bytes of metadata; may be NULL */
+    const struct qcbm_progress *progress; /* in bytes of metadata, and with refine of the disk; may be NULL */
     /* An internal snapshot, "id:ID", "name:NAME", or either without a prefix where it fits one alone: what changed since then
      * in the image itself, in place of what it has allocated. Not with @since, nor with QCBM_SYNTH_DIRTY_TAIL. */
     const char *since_snapshot;
     const char
-        *snapshot; /* changes up to this one, not up to now; then a bitmap of the image itself must be disabled */
+        *snapshot;   /* changes up to this one, not up to now; then a bitmap of the image itself must be disabled */
+    unsigned refine; /* enum qcbm_refine; not with QCBM_SYNTH_DIRTY_TAIL */
+    /* What the disk held when the bitmap began: "snapshot:S", an internal snapshot of the image, or the path of an image or
+     * raw disk, of which what lies behind its end is zeros; NULL: the backing chain. What the bitmap had before is not refined */
+    const char *refine_against;
+    const char *refine_format; /* of that file: "qcow2", "raw", or NULL: by its first bytes */
 };
 #define QCBM_SYNTH_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL, NULL                                                \
+        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL, NULL, 0, NULL, NULL                                 \
     }
 
 struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() */
@@ -177,6 +191,9 @@ struct qcbm_synth_summary {
     /* The snapshots that were compared, as the options name them; live until qcbm_synth_result_free(). NULL: none, and of the
      * second, the active state */
     const char *since_snapshot_id, *since_snapshot_name, *snapshot_id, *snapshot_name;
+    /* Left out: granules of which all that counted as changed is zeros on both sides, by metadata; and those that were read */
+    uint64_t refined_zero_bytes, refined_equal_bytes;
+    uint64_t unreadable_bytes; /* of the disk or the reference: dirty all the same */
 };
 struct qcbm_synth_layer {
     const char *filename; /* live until qcbm_synth_result_free() */

@@ -8,7 +8,6 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
-#include "base/progress.h"
 #include "base/sort.h"
 #include "image/l2_read.h"
 #include "ops/shared_clusters.h"
@@ -31,7 +30,6 @@ struct diff {
     size_t n_pairs;
     uint64_t start, end; /* a run that differs and is not marked yet */
     struct qcbmi_shared shared;
-    struct qcbmi_progress progress;
 };
 
 /* ---- what differs ---- */
@@ -298,7 +296,7 @@ static int compare_batch(struct diff *f, size_t first, size_t n, uint8_t *buf, s
         want(f, list, &job.n, f->pairs[first + i].to, f->pairs[first + i].l1_index, buf + (2 * i + 1) * cs);
     }
     qcbmi_sort(list, job.n, sizeof(*list), qcbmi_by_two_u64);
-    job.progress = &f->progress;
+    job.progress = f->d->progress;
     job.opaque = f;
     job.look = keep_table;
     ret = qcbmi_l2_read(f->d->to, &job, err);
@@ -316,8 +314,8 @@ static int compare_tables(struct diff *f, struct qcbm_error *err)
     struct wanted *list = qcbmi_alloc_array(2 * batch, sizeof(*list), err);
     int ret = buf && list ? 0 : QCBM_E_NOMEM;
 
-    for (size_t i = 0; i < f->n_pairs; i++)
-        f->progress.total += (f->pairs[i].from ? cs : 0) + (f->pairs[i].to ? cs : 0);
+    for (size_t i = 0; f->d->progress && i < f->n_pairs; i++)
+        f->d->progress->total += (f->pairs[i].from ? cs : 0) + (f->pairs[i].to ? cs : 0);
     for (size_t i = 0; ret == 0 && i < f->n_pairs; i += batch)
         ret = compare_batch(f, i, f->n_pairs - i < batch ? f->n_pairs - i : batch, buf, list, err);
     free(buf);
@@ -386,7 +384,7 @@ static int check_counts_hold(const struct qcbmi_image *img, struct qcbm_error *e
 
 int qcbmi_snapshot_diff_mark(struct qcbmi_snapshot_diff *d, struct qcbm_error *err)
 {
-    struct diff f = { .d = d, .g = &d->to->g, .progress = { .to = d->progress } };
+    struct diff f = { .d = d, .g = &d->to->g };
     int ret = check_counts_hold(d->to, err);
 
     if (ret == 0)

@@ -10,6 +10,7 @@
 #ifndef QCBMI_SNAPSHOT_DIFF_H
 #define QCBMI_SNAPSHOT_DIFF_H
 
+#include "base/progress.h"
 #include "bitmap/dirtymap.h"
 #include "image/tables.h"
 
@@ -17,7 +18,7 @@ struct qcbmi_snapshot_diff {
     struct qcbmi_image *from, *to; /* of one image: itself, or a struct qcbmi_snapshot_view of it */
     bool to_is_active;             /* @to is the image itself: its COPIED flags are those that QEMU goes by */
     struct qcbmi_dirtymap *map;
-    const struct qcbm_progress *progress; /* in bytes of tables; may be NULL */
+    struct qcbmi_progress *progress; /* in bytes of tables, which are added to the total; may be NULL */
 
     struct qcbmi_damage damage; /* out: what counts as differing because it makes no sense */
     uint64_t tables_read;       /* out: L2 tables */

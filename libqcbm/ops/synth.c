@@ -36,11 +36,11 @@ static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi
     int ret;
 
     if (l->img->g.raw_data_file) { /* QEMU maps every cluster of it: only content could tell */
-        if (!(s->opt.flags & QCBM_SYNTH_FORCE))
+        if (!(s->opt.flags & QCBM_SYNTH_FORCE) && s->opt.refine != QCBM_REFINE_CONTENT)
             return qcbmi_fail(err, QCBM_E_UNSUPPORTED, Q2_OFF_AUTOCLEAR,
                               "the image has a raw external data file: its allocation says "
                               "nothing about changes");
-        s->result->sum.says_nothing = true;
+        s->result->sum.says_nothing = s->opt.refine != QCBM_REFINE_CONTENT;
         ret = qcbmi_dirtymap_set(&s->map, 0, l->size, err);
         return ret < 0 ? ret : qcbmi_synth_add_layer(s->result, l, l->size, err);
     }
@@ -124,17 +124,16 @@ static void free_named(struct synth *s)
 
 static int mark_all(struct synth *s, struct qcbm_error *err)
 {
-    struct qcbmi_progress progress = { .to = s->opt.progress };
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && s->opt.progress && i < s->n_scanned; i++) {
         uint64_t bytes;
 
         ret = qcbmi_allocation_cost(s->chain.layers[i].img, &bytes, err);
-        progress.total += bytes;
+        s->progress.total += bytes;
     }
     for (size_t i = 0; ret == 0 && i < s->n_scanned; i++)
-        ret = mark_layer(s, &s->chain.layers[i], &progress, err);
+        ret = mark_layer(s, &s->chain.layers[i], &s->progress, err);
     if (ret == 0)
         ret = mark_short_layers(s, err);
     if (ret == 0)
@@ -153,6 +152,7 @@ static int mark_dirty(struct synth *s, struct qcbm_error *err)
 
     if (ret < 0)
         return ret;
+    s->progress = (struct qcbmi_progress){ .to = s->opt.progress, .total = s->opt.refine ? s->map.size : 0 };
     return s->opt.since_snapshot ? qcbmi_synth_since_mark(s, err) : mark_all(s, err);
 }
 
@@ -235,6 +235,8 @@ static int choose_granularity(struct synth *s, const char *name, unsigned *gran_
     int ret = qcbmi_edit_granularity(s->edit, s->opt.granularity, gran_bits, err);
 
     b = qcbmi_edit_list_find(&s->edit->list, name);
+    if (ret == 0)
+        ret = qcbmi_synth_refine_check_merge(s, b != NULL, err);
     if (ret < 0 || !b)
         return ret;
     if (!(s->opt.flags & (QCBM_SYNTH_MERGE | QCBM_SYNTH_REPLACE)))
@@ -290,6 +292,8 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
     if (ret == 0)
         ret = qcbmi_synth_treat_lost(s, err);
     if (ret == 0)
+        ret = qcbmi_synth_refine(s, err);
+    if (ret == 0)
         ret = qcbmi_synth_note_sharing(s, err);
     if (ret == 0)
         ret = qcbmi_synth_note_replaced(s, name, err);
@@ -313,7 +317,8 @@ static int read_options(const struct qcbm_synth_options *from, struct qcbm_synth
         return ret;
     if ((to->flags & QCBM_SYNTH_REPLACE) && (to->flags & QCBM_SYNTH_MERGE))
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "replace and merge exclude each other");
-    return qcbmi_synth_since_check(to, err);
+    ret = qcbmi_synth_since_check(to, err);
+    return ret < 0 ? ret : qcbmi_synth_refine_check(to, err);
 }
 
 int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,

@@ -3,6 +3,7 @@
 #ifndef QCBMI_SYNTH_H
 #define QCBMI_SYNTH_H
 
+#include "base/progress.h"
 #include "bitmap/bitmap_edit.h"
 #include "image/chain.h"
 #include "image/l2_named.h"
@@ -35,6 +36,7 @@ struct synth {
     struct qcbmi_dirtymap map;           /* of the overlay's size, or as synth_since.c has it */
     struct qcbmi_l2_named *named;        /* of each of these layers: what its tables name */
     struct qcbmi_damage damage;
+    struct qcbmi_progress progress;
     struct qcbm_synth_result *result;
 };
 
@@ -63,6 +65,13 @@ void qcbmi_synth_since_close(struct synth *s);
 /* Guest bytes that the map is to have, of any job. */
 uint64_t qcbmi_synth_map_size(struct synth *s);
 int qcbmi_synth_since_mark(struct synth *s, struct qcbm_error *err);
+
+/* ---- synth_refine.c: without what is no difference ---- */
+
+/* Do the options go together? And if the bitmap @exists? */
+int qcbmi_synth_refine_check(const struct qcbm_synth_options *opt, struct qcbm_error *err);
+int qcbmi_synth_refine_check_merge(const struct synth *s, bool exists, struct qcbm_error *err);
+int qcbmi_synth_refine(struct synth *s, struct qcbm_error *err);
 
 /* ---- synth_lost.c: lost mapping tables in the layers that count ---- */
 

@@ -111,7 +111,7 @@ int qcbmi_synth_since_mark(struct synth *s, struct qcbm_error *err)
 
     if (s->opt.snapshot && s->to.index == s->from.index)
         return 0;
-    d.progress = s->opt.progress;
+    d.progress = &s->progress;
     ret = qcbmi_snapshot_diff_mark(&d, err);
     s->damage = d.damage;
     if (d.damage.count)

@@ -38,6 +38,7 @@ static void synth_options_init_is_the_default(void)
     CHECK(o.struct_size == sizeof(o));
     CHECK(o.granularity == 0);
     CHECK(o.since == NULL && o.since_snapshot == NULL && o.snapshot == NULL);
+    CHECK(o.refine == QCBM_REFINE_NONE && o.refine_against == NULL && o.refine_format == NULL);
     CHECK(o.flags == 0);
     CHECK(o.progress == NULL);
 }

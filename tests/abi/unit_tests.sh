@@ -62,6 +62,8 @@ synth_result: synth
 synth_notes: synth
 synth_lost: interop/lost_tables.py
 synth_saved: synth interop/cures.py
+synth_refine: interop/refine.py
+refine_compare: refine
 revive_doubt: revive interop/revive_lost.py
 bitmap_mend: interop/repair.py
 bitmap_shield: interop/repair.py

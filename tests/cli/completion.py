@@ -39,6 +39,8 @@ LINES = [
     ('qcbm synth --since=ima', 'qcbm synth --since=image.qcow2 '),
     ('qcbm synth --since-snapshot=wee', 'qcbm synth --since-snapshot=wee'),
     ('qcbm synth image.qcow2 x --since-snapshot=wee', 'qcbm synth image.qcow2 x --since-snapshot=week-one '),
+    ('qcbm synth --refine=z', 'qcbm synth --refine=zero '),
+    ('qcbm synth --refine ima', 'qcbm synth --refine image.qcow2 '),
     ('qcbm convert x', 'qcbm convert x'),
     ('qcbm extents change.undo a', 'qcbm extents change.undo a'),
     ('qcbm frob', 'qcbm frob'),
