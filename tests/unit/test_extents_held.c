@@ -214,7 +214,7 @@ static void a_damaged_entry_is_held_or_an_error(void **state)
     size_t got;
 
     build_start(b, &opt);
-    build_map(b, KIB(4), UINT64_C(1) << 57, 0);       /* a reserved bit alone */
+    build_map(b, KIB(4), UINT64_C(1) << 57, 0);        /* a reserved bit alone */
     build_map(b, KIB(12), BUILD_COPIED | 0x300200, 0); /* not aligned */
     entry = build_l2_entry(b, KIB(12));
     build_finish(b);
