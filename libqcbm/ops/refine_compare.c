@@ -196,7 +196,7 @@ int qcbmi_refine_compare(struct qcbmi_refine_batch *b, struct qcbm_error *err)
     qcbmi_sort(b->tasks, b->n_tasks, sizeof(b->tasks[0]), qcbmi_by_two_u64);
     w.n_slots = slots_for(b);
     w.threads = qcbmi_threads(wanted, u64_min(b->n_tasks, w.n_slots));
-    w.n_slots = w.threads > 1 ? w.n_slots : 1;
+    w.n_slots = w.threads;
     ret = get_memory(slots, w.n_slots, err);
     if (ret == 0)
         ret = qcbmi_work_run(&w, err);
