@@ -66,7 +66,7 @@ struct qcbmi_refine_batch {
     uint64_t told; /* bytes, to who watches */
 };
 
-#define QCBMI_REFINE_READ_BYTES (UINT64_C(128) << 10) /* a part is not longer */
+#define QCBMI_REFINE_READ_BYTES (UINT64_C(256) << 10) /* a part is not longer */
 
 /* Compare all tasks of @b; sets flags. */
 int qcbmi_refine_compare(struct qcbmi_refine_batch *b, struct qcbm_error *err);
