@@ -26,7 +26,7 @@ struct qcbmi_candidate *qcbmi_rescue_candidate(const struct qcbmi_rescue *r, uin
 
 bool qcbmi_candidate_is_root(const struct qcbmi_candidate *c)
 {
-    return !c->targeted && !c->l1;
+    return !c->targeted && !c->l1 && c->n;
 }
 
 /* QEMU's rule of COPIED, and that somebody must have named the cluster. */
@@ -52,9 +52,10 @@ static void note_target(struct qcbmi_candidate *c, uint32_t i, const struct q2_l
     c->last_index = i;
 }
 
+/* A table whose entries all say "zeros" names nothing, and is one all the same for the L1 table that names it. */
 static bool is_table(const struct qcbmi_rescue *r, const uint8_t *bytes, struct qcbmi_candidate *c)
 {
-    uint32_t repeated = 0;
+    uint32_t repeated = 0, zeros = 0;
 
     for (uint32_t i = 0; i < r->g->l2_entries; i++) {
         struct q2_l2_entry e;
@@ -64,11 +65,12 @@ static bool is_table(const struct qcbmi_rescue *r, const uint8_t *bytes, struct 
         qcbmi_rescue_parse(r, bytes, i, 0, &e);
         if (!qcbmi_rescue_entry_is_sound(r, &e) || (e.host_len && !is_ours(r, &e)))
             return false;
+        zeros += e.host_len == 0;
         repeated += e.host_len && c->n && e.host_offset == c->last;
         if (e.host_len)
             note_target(c, i, &e);
     }
-    return c->n && repeated <= c->n / 20;
+    return (c->n || zeros) && repeated <= c->n / 20;
 }
 
 /* Other metadata that its first bytes show: who has lost the header looks for it. */

@@ -108,8 +108,8 @@ static int find_mapped_end(struct qcbmi_rescue *r, const struct l1_run *run, uin
     while (ret == 0 && i-- > 0)
         if (be64_load(bytes + 8 * i) & Q2_ENTRY_OFFSET_MASK) {
             c = qcbmi_rescue_candidate(r, be64_load(bytes + 8 * i) & Q2_ENTRY_OFFSET_MASK);
-            *end =
-                c ? i * r->g->l2_span + ((uint64_t)(c->last_index + 1) << r->g->cluster_bits) : (i + 1) * r->g->l2_span;
+            *end = c && c->n ? i * r->g->l2_span + ((uint64_t)(c->last_index + 1) << r->g->cluster_bits)
+                             : (i + 1) * r->g->l2_span;
             break;
         }
     free(bytes);

@@ -4,8 +4,8 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# Environment: QCBM = path of the tool. Everything comes from the seed. --figures FILE gets a line a case, for the table in
-# docs/repair.md; --table FILE prints that table.
+# Environment: QCBM = path of the tool. Everything comes from the seed. RESCUE_FIGURES = a file that gets a line a case;
+# RESCUE_TABLE = such a file: print the table of docs/repair.md from it, and run nothing.
 
 import collections
 import json
@@ -46,7 +46,7 @@ def make(work, rng, shape):
         work.run('qemu-img', 'bitmap', '--add', 'a.qcow2', 'b')
     for session in range(3):
         writes = []
-        for at in sorted(rng.sample(range(size // 512), 24)):
+        for at in sorted(512 * sector for sector in rng.sample(range(size // 512), 24)):
             n = min(rng.choice((512, 1024, cluster, 2 * cluster, 5 * cluster + 512, 16 * cluster)), size - at)
             writes.append('write -q -P %d %d %d' % (rng.randrange(1, 256), at, n))
         if 'compressed' in has and session == 0:  # QEMU compresses a cluster once, and whole
@@ -153,15 +153,20 @@ def case(work, shape, damage, zeros, seed):
 
 
 def print_table(path):
+    """Of each shape and damage the share of what was lost that is right again."""
     sums = collections.defaultdict(lambda: [0, 0, 0])
     for line in open(path):
         damage, shape, stake, back, _, _ = line.split()
-        row = sums[damage, shape]
+        row = sums[shape, damage]
         row[0] += 1
         row[1] += int(stake)
         row[2] += int(back)
-    for (damage, shape), (n, stake, back) in sorted(sums.items()):
-        print('| %s | %s | %d | %.1f %% |' % (damage, shape, n, 100 * back / stake if stake else 100))
+    damages = [d for d in DAMAGES if d != 'nothing']
+    print('| Image | %s |\n|---|%s' % (' | '.join(damages), '---|' * len(damages)))
+    for shape in SHAPES:
+        cells = [sums[shape, damage] for damage in damages]
+        print('| %s | %s |' % (shape, ' | '.join('%d %%' % (100 * back // stake if stake else 100) if n else '-'
+                                                  for n, stake, back in cells)))
 
 
 def main():
