@@ -66,7 +66,7 @@ run_target() {
     : >"$log"
     while [ "$used" -lt "$seconds" ] && [ "$status" -eq 0 ]; do
         slice=$((seconds - used < 300 ? seconds - used : 300))
-        "$build/fuzz/fuzz_$name" -max_total_time="$slice" -timeout=5 -rss_limit_mb=512 -malloc_limit_mb=256 \
+        "$build/fuzz/fuzz_$name" -max_total_time="$slice" -timeout=30 -rss_limit_mb=512 -malloc_limit_mb=256 \
             -max_len="$max_len" -dict="$here/dict/qcow2.dict" -print_final_stats=1 \
             -artifact_prefix="$folder/findings/$name-" "$folder/corpus/$name" "${seeds[@]}" >>"$log" 2>&1 || status=$?
         cpu_used "$log.times"
