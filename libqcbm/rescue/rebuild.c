@@ -38,6 +38,16 @@ static int begin_table(struct qcbmi_rescue *r, uint64_t slot, struct qcbm_error 
 
 /* ---- what a snapshot's table of the same slot names, and somebody else as well ---- */
 
+/* How sure is it that the lost entry was that of the snapshot? From version 3 on a guest that writes zeros leaves the cluster
+ * to the entry, which then says "zeros" beside it. Compressed clusters share clusters of the file: a reference too many may be
+ * that of a neighbour. */
+static unsigned score_of_shared(const struct qcbmi_rescue *r, const struct q2_l2_entry *e)
+{
+    if (e->kind == Q2_COMPRESSED || r->g->extended_l2 || r->snap_damaged)
+        return 80;
+    return r->g->version >= 3 ? 97 : 100;
+}
+
 static int take_shared(struct qcbmi_rescue *r, uint64_t slot, const uint8_t *table, struct qcbm_error *err)
 {
     const struct qcbmi_rebuilt *b = &r->rebuilt[r->slots[slot].rebuilt];
@@ -51,10 +61,8 @@ static int take_shared(struct qcbmi_rescue *r, uint64_t slot, const uint8_t *tab
         if (b->score[i] || e.host_len == 0 || !qcbmi_rescue_entry_is_sound(r, &e) ||
             !qcbmi_rescue_is_left(r, e.host_offset >> r->g->cluster_bits))
             continue;
-        /* Compressed clusters share clusters of the file: a reference too many may be that of a neighbour. */
         ret = qcbmi_rebuilt_set(r, slot, i, be64_load(at), r->g->extended_l2 ? be64_load(at + 8) : 0,
-                                e.kind == Q2_COMPRESSED || r->g->extended_l2 || r->snap_damaged ? 80 : 100,
-                                QCBMI_WHY_SNAPSHOT, err);
+                                score_of_shared(r, &e), QCBMI_WHY_SNAPSHOT, err);
     }
     return ret;
 }

@@ -130,7 +130,8 @@ static void a_bitmap_tells_places_apart(void **state)
     free_rescued(&r);
 }
 
-/* What a snapshot's table has and the refcount has once more is proven; what was written since is gone, and told. */
+/* What a snapshot's table has and the refcount has once more is likely: in version 3 the entry may say "zeros" beside the
+ * cluster. What was written since is gone, and told. */
 static void a_zeroed_table_is_put_together_from_a_snapshot(void **state)
 {
     struct image_builder *b = bench_builder(state);
@@ -148,8 +149,8 @@ static void a_zeroed_table_is_put_together_from_a_snapshot(void **state)
     memset(b->bytes + at, 0, 512);
     rescue_bytes(&r, b->bytes, b->len, 0);
     assert_ok(r.ret, &r.err);
-    assert_int_equal(strncmp(r.ranges, "0-1024 100 tables; ", 19), 0);
-    assert_int_equal(r.result.proven, 1024);
+    assert_int_equal(strncmp(r.ranges, "0-1024 97 snapshot; ", 20), 0);
+    assert_int_equal(r.result.proven, 0);
     img = open_rescued(&r);
     assert_guest_byte(img, 0, 0x77);
     assert_guest_byte(img, 512, 0x78);
