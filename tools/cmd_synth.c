@@ -87,6 +87,8 @@ static int report(const struct synth_job *job, const struct synth_like *like)
     fflush(stdout); /* the figures are wanted although the command fails */
     if (job->refused.code)
         return cmd_lib_error(&job->refused, "Could not change '%s'", job->target_path);
+    if (job->unsafe.code)
+        return synth_tell_unsafe(job);
     if (job->summary.damaged_entries == 0)
         return EXIT_DONE;
     return cmd_error("'%s'%s has %" PRIu64 " damaged entr%s, counted as dirty: no bitmap can be made before %s mended",

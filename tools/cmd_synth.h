@@ -35,6 +35,8 @@ struct synth_job {
     bool enabled;              /* the state of the bitmap afterwards */
     bool merged;               /* into one that was there */
     struct qcbm_error refused; /* why a dry run found no way to write it; code 0: it did */
+    struct qcbm_error unsafe;  /* a dry run: the run is refused for this, though there are figures; code 0: it is not */
+    const char *unsafe_name;   /* the bitmap that this is said of */
 };
 
 /* ---- the work (cmd_synth_job.c) ---- */
@@ -42,9 +44,11 @@ struct synth_job {
 int synth_open(struct synth_job *job);
 /* enum qcbm_refine, or -1: no such word. */
 int synth_refine_mode(const struct synth_args *args);
-/* Stage the bitmap @name in job->edit, with figures. Prints the error. */
+/* Stage the bitmap @name in job->edit, with figures, which a dry run has of a damaged image, too. Prints the error. */
 int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, struct qcbm_synth_result **result,
                 struct qcbm_synth_summary *summary);
+/* The refusal that a dry run keeps to itself until its figures are out; returns EXIT_FAILED. */
+int synth_tell_unsafe(const struct synth_job *job);
 /* Carry the edit out, or plan it in a dry run. Of an image that could not be written to there is no plan. */
 int synth_carry_out(struct synth_job *job);
 /* The bitmap that was named, staged and carried out. */

@@ -5,6 +5,8 @@
 
 #include "cmd_synth.h"
 
+static const char could_not[] = "Could not synthesise bitmap '%s' from '%s'";
+
 int synth_open(struct synth_job *job)
 {
     const struct synth_args *args = job->args;
@@ -43,7 +45,6 @@ static unsigned synth_flags(const struct synth_job *job)
 
     return (is_disabled(job) ? QCBM_SYNTH_DISABLED : 0) | (args->replace ? QCBM_SYNTH_REPLACE : 0) |
            (args->merge ? QCBM_SYNTH_MERGE : 0) | (args->common.force ? QCBM_SYNTH_FORCE : 0) |
-           (args->common.dry_run ? QCBM_SYNTH_ALLOW_DAMAGE : 0) |
            (args->common.force_share ? QCBM_SYNTH_FORCE_SHARE : 0) | (args->dirty_tail ? QCBM_SYNTH_DIRTY_TAIL : 0);
 }
 
@@ -64,6 +65,11 @@ static void look_at_old(struct synth_job *job)
     }
 }
 
+static void hint_at_force(void)
+{
+    cmd_hint("--force goes on all the same; qcbm-synth(1) says what the bitmap is worth then");
+}
+
 /* What of the command's options would have helped? --force only where it is all that is in the way. */
 static void hint_at_way(struct synth_job *job, const char *name, const struct qcbm_synth_options *options, int ret,
                         struct qcbm_synth_result **result)
@@ -77,7 +83,37 @@ static void hint_at_way(struct synth_job *job, const char *name, const struct qc
         return;
     forced.flags |= QCBM_SYNTH_FORCE;
     if (qcbm_edit_synth(job->edit, job->overlay, name, &forced, result, &ignored) == 0)
-        cmd_hint("--force goes on all the same; qcbm-synth(1) says what the bitmap is worth then");
+        hint_at_force();
+}
+
+int synth_tell_unsafe(const struct synth_job *job)
+{
+    cmd_lib_error(&job->unsafe, could_not, job->unsafe_name, job->args->common.path);
+    hint_at_force();
+    return EXIT_FAILED;
+}
+
+/* A dry run begins as the run does, so that it is refused the same; of damage and lost tables it has figures all the same. */
+static int synthesise(struct synth_job *job, const char *name, struct qcbm_synth_options *options,
+                      struct qcbm_synth_result **result, struct qcbm_error *err)
+{
+    struct qcbm_synth_summary summary;
+    struct qcbm_error why;
+    int ret = qcbm_edit_synth(job->edit, job->overlay, name, options, result, err);
+
+    if (!job->args->common.dry_run || (ret != QCBM_E_CORRUPT && ret != QCBM_E_UNSAFE))
+        return ret;
+    why = *err;
+    options->flags |= QCBM_SYNTH_ALLOW_DAMAGE;
+    ret = qcbm_edit_synth(job->edit, job->overlay, name, options, result, err);
+    if (ret < 0)
+        return ret;
+    qcbm_synth_result_summary(*result, &summary, sizeof summary);
+    if (summary.damaged_entries == 0 && !job->unsafe.code) { /* of damaged entries report() tells the number */
+        job->unsafe = why;
+        job->unsafe_name = name;
+    }
+    return 0;
 }
 
 int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, struct qcbm_synth_result **result,
@@ -97,12 +133,12 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
     options.refine_format = job->args->refine_format;
     options.flags = synth_flags(job);
     options.progress = &progress;
-    ret = qcbm_edit_synth(job->edit, job->overlay, name, &options, result, &err);
+    ret = synthesise(job, name, &options, result, &err);
     progress_end(&job->progress, ret == 0);
     if (ret < 0) {
         if (ret == QCBM_E_NOTFOUND && job->args->since_snapshot)
             err.code = QCBM_E_ARG; /* which snapshots there are is told; which bitmaps is of no help */
-        cmd_lib_error(&err, "Could not synthesise bitmap '%s' from '%s'", name, job->args->common.path);
+        cmd_lib_error(&err, could_not, name, job->args->common.path);
         hint_at_way(job, name, &options, ret, result);
         return EXIT_FAILED;
     }
@@ -171,7 +207,7 @@ int synth_carry_out(struct synth_job *job)
     struct qcbm_error err;
 
     how.progress = false; /* the scan went up to 100 %, and writing takes no time beside it */
-    if (job->summary.damaged_entries > 0)
+    if (job->summary.damaged_entries > 0 || job->unsafe.code)
         return EXIT_DONE; /* a dry run: report() tells it */
     int ret = plan_run(&job->plan, target_of(job), job->edit, &how, &err);
 

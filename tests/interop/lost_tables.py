@@ -57,8 +57,8 @@ def check(work, code=3):
     return codes, result
 
 
-def dry_run(work, name='a.qcow2', *options):
-    done = json.loads(work.qcbm('synth', '--output=json', '--dry-run', *options, name, 'new', rc=0).out)
+def dry_run(work, name='a.qcow2', *options, rc=0):
+    done = json.loads(work.qcbm('synth', '--output=json', '--dry-run', *options, name, 'new', rc=rc).out)
     return done['dirty-bytes'], [note for note in done['notes'] if 'mapping table' in note]
 
 
@@ -77,7 +77,7 @@ def suspicion(work, index=1):
 
 
 def evidence(work, lose, tables, options='', writes=None, dirty=4 * MiB):
-    """The pointer is lost, the table is there: refused; a dry run and --force go on, and say it."""
+    """The pointer is lost, the table is there: refused, also a dry run, which has the figures; --force goes on, and says it."""
     image = make(work, options, **({'writes': writes} if writes else {}))
     lose(image)
     codes, result = check(work)
@@ -88,7 +88,7 @@ def evidence(work, lose, tables, options='', writes=None, dirty=4 * MiB):
     refused = work.qcbm('synth', 'a.qcow2', 'new', rc=1)
     require('mapping table is lost' in refused.err and 'qcbm check --explain a.qcow2' in refused.err, refused.err)
     require_equal(qtool.digest(image.path), before, 'the image after a refusal')
-    figures, notes = dry_run(work)
+    figures, notes = dry_run(work, rc=1)
     require_equal(figures, dirty, 'dirty bytes of the dry run')
     require(('1 mapping table is lost' if tables == 1 else '%d mapping tables are lost' % tables) in notes[0], str(notes))
     done = work.qcbm('synth', '--force', 'a.qcow2', 'new', rc=0)
@@ -201,7 +201,7 @@ def middle_layer(work):
     work.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'a.qcow2', '-F', 'qcow2', 'top.qcow2')
     require_equal(dry_run(work, 'top.qcow2', '--since', 'base.qcow2')[1], [], 'notes')
     zero_l1_entry(image)
-    notes = dry_run(work, 'top.qcow2', '--since', 'base.qcow2')[1]
+    notes = dry_run(work, 'top.qcow2', '--since', 'base.qcow2', rc=1)[1]
     require("layer 'a.qcow2'" in notes[0].replace(work.dir + '/', ''), str(notes))
     work.qcbm('synth', '--since', 'base.qcow2', 'top.qcow2', 'new', rc=1)
     work.qcbm('synth', 'top.qcow2', 'new', rc=0)
