@@ -68,7 +68,10 @@ static const struct opt bitmap_opts[] = {
     OPTION("base64", 0, OPT_FLAG, base64, NULL, "the bits of IN are in base64"),
     VERB("copy-to", "IMAGE", "put a copy of NAME into IMAGE, of the same virtual size",
          .alone = bitmap_copy, .takes = EDIT | BITMAP_AS, .needs = ON_NAME | BITMAP_OTHER_IMAGE),
-    OPTION("as", 0, OPT_STRING, as, "NEW", "name of that copy (default: NAME)"),
+    VERB("collect", "SRC", "mark dirty in SRC of FILE what SRC of the images below has dirty,\nwhich are opened",
+         .alone = bitmap_collect, .takes = EDIT | BITMAP_AS, .needs = BITMAP_WRITING | BITMAP_LAYERS),
+    OPTION("as", 0, OPT_STRING, as, "NEW",
+           "name of the copy (default: NAME); with --collect of a new\nbitmap, which SRC is left alone for"),
     VERB("prune", "PATTERN", "delete the bitmaps of FILE whose names match, as a shell\nmatches names of files",
          .alone = bitmap_prune, .takes = EDIT | BITMAP_KEEP, .needs = BITMAP_WRITING),
     OPTION("keep", 0, OPT_SIZE, keep, "N", "of these keep the last N by name, numbers as numbers"),
@@ -113,7 +116,7 @@ static int run_alone(const struct bitmap_args *args, struct opt_action *action)
     if (other_image && !image_name_take(&action->value, NULL, false))
         return EXIT_FAILED;
     if (args->common.dry_run && (verb->needs & BITMAP_WRITING)) /* it only reads then; those that always do see to it */
-        common_shut_in(&args->common, false, other_image ? action->value : NULL);
+        common_shut_in(&args->common, verb->needs & BITMAP_LAYERS, other_image ? action->value : NULL);
     return verb->alone(args, action->value);
 }
 
@@ -139,7 +142,7 @@ static int run_bitmap(const struct cmd *cmd, int argc, char **argv)
 }
 
 const struct cmd cmd_bitmap = { "bitmap",
-                                "FILE NAME  |  --list|--prune=PATTERN|--revive-all [OPTION]... FILE",
+                                "FILE NAME  |  --list|--prune=PATTERN|--collect=SRC|--revive-all [OPTION]... FILE",
                                 "Change a bitmap: all operations named, in their order, or none of them.",
                                 bitmap_opts,
                                 run_bitmap,

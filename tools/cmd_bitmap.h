@@ -38,7 +38,8 @@ enum bitmap_need {
     BITMAP_NAME = 1u << 0,        /* the name of a bitmap behind that of the file */
     BITMAP_WRITING = 1u << 1,     /* an image open for writing, but in a dry run */
     BITMAP_OTHER_IMAGE = 1u << 2, /* its value names one */
-    BITMAP_INPUT = 1u << 3        /* its value names a file to be read, which is opened before an image is locked */
+    BITMAP_INPUT = 1u << 3,       /* its value names a file to be read, which is opened before an image is locked */
+    BITMAP_LAYERS = 1u << 4       /* opens the images below FILE */
 };
 
 /* What is told of an operation that is done. */
@@ -74,6 +75,7 @@ int bitmap_list(const struct bitmap_args *args, const char *none);
 int bitmap_copy(const struct bitmap_args *args, const char *image);
 int bitmap_export(const struct bitmap_args *args, const char *file);
 int bitmap_prune(const struct bitmap_args *args, const char *pattern);
+int bitmap_collect(const struct bitmap_args *args, const char *name);
 int bitmap_revive(const struct bitmap_args *args, const char *none);
 
 /* ---- the file of --export and --import (cmd_bitmap_args.c) ---- */

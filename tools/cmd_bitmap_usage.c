@@ -11,7 +11,7 @@ static const struct {
     const char *told;
 } own_options[] = {
     { BITMAP_CHAIN, "--chain goes with --list" },
-    { BITMAP_AS, "--as goes with --copy-to" },
+    { BITMAP_AS, "--as goes with --copy-to or --collect" },
     { BITMAP_KEEP, "--keep goes with --prune" },
     { BITMAP_TRUST, "--trust goes with --revive or --revive-all" },
     { BITMAP_FORMAT, "--format and --force go with --export or --import" },

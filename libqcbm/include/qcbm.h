@@ -664,6 +664,30 @@ typedef int qcbm_revive_fn(void *opaque, const struct qcbm_revived *revived);
 QCBM_API int qcbm_edit_revive(struct qcbm_edit *edit, const char *name, unsigned flags, qcbm_revive_fn *fn,
                               void *opaque, struct qcbm_error *err);
 
+/* A layer of the chain below an edited image, as qcbm_edit_collect() met it. */
+struct qcbm_collected {
+    const char *filename;  /* lives until the callback returns */
+    uint64_t virtual_size; /* bytes */
+    bool has;              /* it has the bitmap, which was taken; else the rest is 0 */
+    bool enabled;          /* a disabled one lacks what was written to its layer since it was */
+    uint64_t granularity;  /* bytes */
+    uint64_t dirty_bytes;  /* clipped at the layer's end */
+    uint64_t tail_bytes;   /* of the edited image, behind the layer's end: nobody knows of them, so they are dirty */
+};
+/* A non-zero return ends the call with QCBM_E_ABORTED. */
+typedef int qcbm_collect_fn(void *opaque, const struct qcbm_collected *layer);
+
+/* What the bitmaps called @name say in all layers of the chain whose top is the edited image, put into the top's, or into a
+ * new one called @as with granularity and state of the top's (NULL: none): what changed since a checkpoint, which libvirt
+ * takes from all layers and a server of one bitmap from the first alone. Rounds outward; bits past the end of the top are
+ * dropped. @fn (may be NULL) is called for each layer, from the top down. The rule is libvirt's: the top has the bitmap, and
+ * so has each layer down to the one in which it begins; one that is disabled, which libvirt does not accept, is taken.
+ * Returns 0, QCBM_E_NOTFOUND (the top has none), QCBM_E_CHAIN (one between has none, or the chain cannot be opened),
+ * QCBM_E_INUSE, QCBM_E_CORRUPT, QCBM_E_UNSAFE (stale ones in a layer), what qcbm_edit_add() returns, QCBM_E_IO,
+ * QCBM_E_LOCKED, QCBM_E_ABORTED. Whatever fails, nothing is staged. */
+QCBM_API int qcbm_edit_collect(struct qcbm_edit *edit, const char *name, const char *as, qcbm_collect_fn *fn,
+                               void *opaque, struct qcbm_error *err);
+
 /* Have plan and commit of @edit tell how far they are. A plan begins with a scan, and tells bytes of the mapping tables that
  * it reads. A commit that plans first tells these, and then its writes as what is left of the total, which was estimated in
  * bytes before they were known, and stays; a commit of what has been planned tells the bytes that it writes. Each call goes

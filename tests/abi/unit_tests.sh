@@ -57,6 +57,7 @@ dump_items: dump
 bitmap_export: bitmap_transfer
 bitmap_import: bitmap_transfer
 fingerprint: bitmap_transfer
+bitmap_collect: bitmap_setops interop/bitmap_chain.py
 lost_tables: interop/lost_tables.py
 synth_result: synth
 synth_notes: synth

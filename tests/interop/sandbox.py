@@ -50,6 +50,7 @@ READERS = {
     'merge-dry': ['bitmap', '--merge', 's', '-b', 'source.qcow2', '-F', 'qcow2', '--dry-run', 'o.qcow2', 'b'],
     'import-dry': ['bitmap', '--import', 'list', '--format=json', '--dry-run', 'o.qcow2', 'x'],
     'copy-dry': ['bitmap', '--copy-to', 'source.qcow2', '--dry-run', 'o.qcow2', 'b'],
+    'collect-dry': ['bitmap', '--collect', 'like', '--as', 'x', '--dry-run', 'o2.qcow2'],
     'prune-dry': ['bitmap', '--prune', '*', '--dry-run', 'o.qcow2'],
     'synth-threads-dry': ['synth', '--threads=4', '--dry-run', 'dense.qcow2', 'x'],
     'synth-cores-dry': ['synth', '--dry-run', 'large.qcow2', 'x'],
@@ -70,6 +71,8 @@ def make_images(work):
     work.io('o.qcow2', 'write 1M 1M', 'write -z 3M 64k')
     work.run('qemu-img', 'bitmap', '--add', 'o.qcow2', 'b')
     work.run('qemu-img', 'snapshot', '-c', 'here', 'o.qcow2')
+    work.create('o2.qcow2', '64M', backing='base.qcow2')
+    work.run('qemu-img', 'bitmap', '--add', 'o2.qcow2', 'like')
     work.create('source.qcow2', '64M')
     work.run('qemu-img', 'bitmap', '--add', 'source.qcow2', 's')
     work.create('undone.qcow2', '64M')

@@ -49,7 +49,7 @@ define overlay.qcow2
 step "qcbm, the increment of the domain that is off, and the restore"
 "$QCBM" bitmap --list --chain disk/overlay.qcow2
 "$QCBM" synth --like disk/base.qcow2 disk/overlay.qcow2
-"$QCBM" bitmap --merge virtnbdbackup.0 -b disk/base.qcow2 disk/overlay.qcow2 virtnbdbackup.0
+"$QCBM" bitmap --collect virtnbdbackup.0 disk/overlay.qcow2
 backup inc
 restore_identical
 

@@ -101,7 +101,7 @@ restore
 compare restored/overlay.qcow2 overlay.qcow2 1
 rm -rf backup
 mv kept backup
-run "$QCBM" bitmap --merge virtnbdbackup.0 -b base.qcow2 overlay.qcow2 virtnbdbackup.0
+run "$QCBM" bitmap --collect virtnbdbackup.0 overlay.qcow2
 
 step "The increment, with both, and the restore"
 backup inc

@@ -254,6 +254,52 @@ static void a_look_tells_what_the_edit_has(void **state)
     end(&t);
 }
 
+static int count_layers(void *opaque, const struct qcbm_collected *layer)
+{
+    unsigned *n = opaque;
+
+    assert_true(layer->has);
+    assert_int_equal(layer->dirty_bytes, 3072);
+    ++*n;
+    return 0;
+}
+
+static int stop(void *opaque, const struct qcbm_collected *layer)
+{
+    (void)opaque;
+    (void)layer;
+    return 1;
+}
+
+/* Chains of files are in tests/interop/bitmap_chain.py. */
+static void collecting_from_one_layer_is_a_copy(void **state)
+{
+    struct qcbm_edit_bitmap_info i;
+    unsigned n = 0;
+    struct test t;
+
+    (void)state;
+    start(&t, 0);
+    assert_ok(qcbm_edit_collect(t.edit, "f", "new", count_layers, &n, &t.err), &t.err);
+    assert_int_equal(n, 1);
+    assert_ok(qcbm_edit_look(t.edit, "new", &i, sizeof(i), &t.err), &t.err);
+    assert_int_equal(i.dirty_bytes, 3072);
+    assert_int_equal(i.granularity, 512);
+    assert_true(i.enabled);
+    assert_ok(qcbm_edit_collect(t.edit, "f", NULL, NULL, NULL, &t.err), &t.err);
+    assert_failure(qcbm_edit_collect(t.edit, "f", "new", NULL, NULL, &t.err), &t.err, QCBM_E_EXISTS, QCBM_NO_OFFSET,
+                   "already exists");
+    assert_failure(qcbm_edit_collect(t.edit, "u", NULL, NULL, NULL, &t.err), &t.err, QCBM_E_INUSE, QCBM_NO_OFFSET,
+                   "--revive");
+    assert_failure(qcbm_edit_collect(t.edit, "x", NULL, NULL, NULL, &t.err), &t.err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
+                   "x");
+    assert_failure(qcbm_edit_collect(t.edit, "f", "other", stop, NULL, &t.err), &t.err, QCBM_E_ABORTED, QCBM_NO_OFFSET,
+                   "");
+    assert_failure(qcbm_edit_look(t.edit, "other", &i, sizeof(i), &t.err), &t.err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET,
+                   "other");
+    end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +313,7 @@ int main(void)
         cmocka_unit_test(names_keep_their_rules),
         cmocka_unit_test(renaming_moves_no_bits),
         cmocka_unit_test(a_look_tells_what_the_edit_has),
+        cmocka_unit_test(collecting_from_one_layer_is_a_copy),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

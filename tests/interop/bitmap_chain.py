@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+# bitmap_chain.py - bitmaps of one name in the layers of a chain: `qcbm bitmap --collect`
+#
+# SPDX-License-Identifier: MIT
+#
+# What a layer's bitmap says is taken from qemu-nbd, which serves a copy of the layer without its backing file, so that it
+# cannot take the bitmap of another one. Random chains are held against content, too: every byte that differs from the disk
+# as it was when the bitmaps began must be in the result.
+
+import json
+import os
+import random
+import shutil
+
+from like import kill_writer
+from qtool import (KiB, MiB, Qcow2, arguments, clear_feature_bits, differing_ranges, digest, need_tools, patch,
+                   ranges_clip, ranges_minus, ranges_or, ranges_outward, require, require_equal, run_cases,
+                   served_dirty)
+
+
+def alone(work, image, *names):
+    """Dirty ranges of bitmaps of this one layer."""
+    shutil.copyfile(work.path(image), work.path('alone.qcow2'))
+    work.run('qemu-img', 'rebase', '-u', '-f', 'qcow2', '-b', '', 'alone.qcow2')
+    return [served_dirty(work, 'alone.qcow2', [name])[name] for name in names]
+
+
+def add(work, image, name, granularity=None, options=()):
+    work.run('qemu-img', 'bitmap', '--add', *(['-g', str(granularity)] if granularity else []), *options, image, name)
+
+
+def raw(work, image, out, size):
+    """The guest's view, brought to a size with zeros or a cut."""
+    work.run('qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', image, out)
+    os.truncate(work.path(out), size)
+    return work.path(out)
+
+
+def tail(size, top):
+    return [(size // 512 * 512, top)] if size < top else []
+
+
+def collected(work, images, sizes, granularity, name='C'):
+    """What --collect is to make of bitmaps of images, from the top down."""
+    pieces = [alone(work, image, name)[0] + tail(size, sizes[0]) for image, size in zip(images, sizes)]
+    return ranges_outward(ranges_clip(ranges_or(*pieces), sizes[0]), granularity, sizes[0])
+
+
+def collect(work, top, *options, name='C'):
+    return json.loads(work.qcbm('bitmap', '--collect', name, *options, '--output=json', top).out)
+
+
+def chain_of_three(work, size=2 * MiB):
+    """Bitmaps C with writes in each layer but the raw one below; sizes from the top down."""
+    work.run('qemu-img', 'create', '-q', '-f', 'raw', 'raw.img', size)
+    below, backing_format = 'raw.img', 'raw'
+    for name, granularity, write in (('base.qcow2', 4096, 'write 68k 4k'), ('mid.qcow2', 512, 'write -z 1M 512'),
+                                     ('top.qcow2', 65536, 'write 1536k 1k')):
+        work.create(name, size, '', below, backing_format)
+        add(work, name, 'C', granularity)
+        work.io(name, write)
+        below, backing_format = name, 'qcow2'
+    return ['top.qcow2', 'mid.qcow2', 'base.qcow2'], [size] * 3
+
+
+def case_collect(work, into):
+    images, sizes = chain_of_three(work)
+    layers = [digest(work.path(name)) for name in images[1:]]
+    expected = collected(work, images, sizes, 64 * KiB)
+    options = ['--as', into] if into else []
+    before = digest(work.path('top.qcow2'))
+    dry = collect(work, 'top.qcow2', '--dry-run', *options)
+    require_equal(digest(work.path('top.qcow2')), before, 'a dry run wrote')
+    told = collect(work, 'top.qcow2', '--undo', 'undo', *options)
+    require_equal((told['dirty-bytes'], dry['dirty-bytes']), (192 * KiB, 192 * KiB), 'figures')
+    require_equal([(l['filename'], l.get('dirty-bytes')) for l in told['layers']],
+                  [('top.qcow2', 64 * KiB), ('mid.qcow2', 512), ('base.qcow2', 4 * KiB), ('raw.img', None)], 'layers')
+    require_equal(served_dirty(work, 'top.qcow2', [into or 'C'])[into or 'C'], expected, 'what qemu-nbd serves')
+    require_equal(work.info_bitmaps('top.qcow2')[into or 'C'], (64 * KiB, ['auto']), 'granularity and state')
+    work.check('top.qcow2')
+    if not into:  # the same again adds nothing, and is not written
+        again = collect(work, 'top.qcow2')
+        require_equal((again['dirty-bytes'], again['plan']['writes']), (192 * KiB, 0), 'again')
+    else:
+        require_equal(alone(work, 'top.qcow2', 'C')[0], [(1536 * KiB, 1600 * KiB)], 'the bitmap it was made of')
+        work.qcbm_refused('bitmap', '--collect', 'C', '--as', into, 'top.qcow2', says=['already exists'])
+    work.qcbm('undo', 'top.qcow2', 'undo')
+    require_equal(served_dirty(work, 'top.qcow2', ['C'])['C'], [(1536 * KiB, 1600 * KiB)], 'after the undo')
+    require_equal([digest(work.path(name)) for name in images[1:]], layers, 'a layer below was written')
+
+
+def case_live(work):
+    """Below a running writer bits are in memory: they can be looked at, and are not written."""
+    images, _ = chain_of_three(work)
+    with work.serve('mid.qcow2'):
+        collect(work, 'top.qcow2', '-U', '--dry-run')
+    require_equal(served_dirty(work, 'top.qcow2', ['C'])['C'], [(1536 * KiB, 1600 * KiB)], 'nothing is written')
+
+
+def damage_table(work, image):
+    patch(work.path(image), Qcow2(work.path(image)).bitmaps()[0].table_offset, b'\xff' * 8)
+
+
+def case_refused(work, what):
+    images, _ = chain_of_three(work)
+    says = ['mid.qcow2']
+    if what == 'gap':
+        work.run('qemu-img', 'bitmap', '--remove', 'mid.qcow2', 'C')
+        says = ["'mid.qcow2' has no bitmap 'C'", "'base.qcow2' below it does", 'qcbm synth']
+    elif what == 'top-lacks':
+        work.run('qemu-img', 'bitmap', '--remove', 'top.qcow2', 'C')
+        says = ["Dirty bitmap 'C' not found", 'qcbm synth']
+    elif what == 'in-use':
+        kill_writer(work, 'mid.qcow2')
+        says = ["layer 'mid.qcow2'", 'is inconsistent', '--revive']
+    elif what == 'top-in-use':
+        kill_writer(work, 'top.qcow2')
+        says = ['is inconsistent', '--revive']
+    elif what == 'damaged':
+        damage_table(work, 'mid.qcow2')
+        says = ["layer 'mid.qcow2'"]
+    elif what == 'stale':
+        clear_feature_bits(work.path('mid.qcow2'), 'autoclear', 1)
+        says = ["layer 'mid.qcow2'", 'stale']
+    elif what == 'no-layer':
+        os.rename(work.path('base.qcow2'), work.path('away'))
+        says = ['base.qcow2', 'No such file']
+    result = work.qcbm_refused('bitmap', '--collect', 'C', 'top.qcow2', unchanged=['top.qcow2', 'mid.qcow2'])
+    for words in says:
+        require(words in result.err, 'not said: %s\n%s' % (words, result.err))
+
+
+def case_disabled(work):
+    """Taken, but said: libvirt refuses it, as writes after that are in none."""
+    images, sizes = chain_of_three(work)
+    work.run('qemu-img', 'bitmap', '--disable', 'mid.qcow2', 'C')
+    expected = collected(work, images, sizes, 64 * KiB)
+    result = work.qcbm('bitmap', '--collect', 'C', '--as', 'N', 'top.qcow2')
+    require("'C' of 'mid.qcow2' is disabled" in result.err, result.err)
+    require_equal(served_dirty(work, 'top.qcow2', ['N'])['N'], expected, 'what qemu-nbd serves')
+
+
+# ---- random chains ----------------------------------------------------------------------------------------------
+
+def some_writes(work, rng, image, size):
+    for _ in range(rng.randint(0, 4)):
+        start = rng.randrange(0, size - 511) // 512 * 512
+        work.io(image, '%s %d %d' % (rng.choice(['write -P %d' % rng.randint(2, 200), 'write -z', 'discard']), start,
+                                     min(rng.choice([512, 4096, 70 * KiB]), (size - start) // 512 * 512)))
+
+
+def some_size(rng):
+    return rng.choice([MiB, MiB + 512, 3 * MiB, 2 * MiB + 8704])
+
+
+def random_chain(work, rng):
+    """Images with C and their sizes from the top down, the granularity of the top, and the disk when C began."""
+    size = some_size(rng)
+    work.create('l0.qcow2', size)
+    some_writes(work, rng, 'l0.qcow2', size)
+    images, sizes = ['l0.qcow2'], [size]
+    if rng.random() < 0.5:
+        size = some_size(rng)
+        work.create('l00.qcow2', size, '', 'l0.qcow2')  # C begins above l0
+        images, sizes = ['l00.qcow2'], [size]
+    work.run('qemu-img', 'convert', '-O', 'raw', images[0], 'at-C.raw')
+    granularity = rng.choice([512, 4096, 65536, 1 << 20])
+    add(work, images[0], 'C', granularity)
+    some_writes(work, rng, images[0], size)
+    for n in range(1, rng.randint(1, 4)):
+        size, granularity = rng.choice([size, some_size(rng)]), rng.choice([512, 4096, 65536, 1 << 20])
+        work.create('l%d.qcow2' % n, size, 'cluster_size=%s' % rng.choice(['4k', '64k']), images[0])
+        add(work, 'l%d.qcow2' % n, 'C', granularity)
+        some_writes(work, rng, 'l%d.qcow2' % n, size)
+        images, sizes = ['l%d.qcow2' % n] + images, [size] + sizes
+    return images, sizes, granularity
+
+
+def case_random(work, seed):
+    rng = random.Random(seed)
+    images, sizes, granularity = random_chain(work, rng)
+    expected = collected(work, images, sizes, granularity)
+    told = collect(work, images[0], '--as', 'N')
+    require_equal(served_dirty(work, images[0], ['N'])['N'], expected, 'what qemu-nbd serves')
+    require_equal(told['dirty-bytes'], sum(end - start for start, end in expected), 'dirty bytes')
+    os.truncate(work.path('at-C.raw'), sizes[0])
+    differing = differing_ranges(work.path('at-C.raw'), raw(work, images[0], 'now.raw', sizes[0]), sizes[0])
+    require_equal(ranges_minus(differing, expected, sizes[0]), [], 'bytes changed since C that are not in the result')
+    work.check(images[0])
+
+
+CASES = [
+    (case_collect, 'collect', {'into': None}),
+    (case_collect, 'collect-as', {'into': 'N'}),
+    (case_live, 'live', {}),
+    (case_disabled, 'disabled', {}),
+] + [(case_refused, 'refused-' + what, {'what': what})
+     for what in ('gap', 'top-lacks', 'in-use', 'top-in-use', 'damaged', 'stale', 'no-layer')]
+
+
+def main():
+    args = arguments('qcbm bitmap along chains, against the real qemu tools')
+    need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo')
+    cases = CASES + [(case_random, 'random-%d' % k, {'seed': args.seed * 1013 + k})
+                     for k in range(200 if args.full else 6)]
+    run_cases(args, cases)
+
+
+if __name__ == '__main__':
+    main()
