@@ -539,8 +539,12 @@ static int file_set_written(void *self, const struct qcbm_io_time *time, struct 
 static void file_will_read(void *self, uint64_t off, uint64_t len)
 {
     const struct qcbmi_file *f = self;
+    off_t end = (off_t)(off + len), data = lseek(f->fd, (off_t)off, SEEK_DATA); /* of a hole, pages would be made */
 
-    (void)posix_fadvise(f->fd, (off_t)off, (off_t)len, POSIX_FADV_WILLNEED); /* a file system may not care */
+    if (data < 0 && errno != ENXIO)
+        data = (off_t)off;
+    if (data >= 0 && data < end)
+        (void)posix_fadvise(f->fd, data, end - data, POSIX_FADV_WILLNEED); /* a file system may not care */
 }
 
 static int file_lock(void *self, enum qcbm_lock_mode mode, struct qcbm_error *err)

@@ -89,13 +89,26 @@ static off_t faulty_lseek(int fd, off_t off, int whence)
     return -1;
 }
 
+static uint64_t advised_off, advised_len; /* by the last advice; UINT64_MAX, 0: there was none */
+
+static int noted_fadvise(int fd, off_t off, off_t len, int advice)
+{
+    (void)fd;
+    (void)advice;
+    advised_off = (uint64_t)off;
+    advised_len = (uint64_t)len;
+    return 0;
+}
+
 #define pread faulty_pread
 #define pwrite faulty_pwrite
 #define fdatasync faulty_fdatasync
 #define ftruncate faulty_ftruncate
 #define fallocate faulty_fallocate
 #define lseek faulty_lseek
+#define posix_fadvise noted_fadvise
 #include "io/io_file.c"
+#undef posix_fadvise
 #undef pread
 #undef pwrite
 #undef fdatasync
@@ -496,6 +509,29 @@ static void lock_excludes_a_second_writer_until_close(void **state)
     assert_int_equal(ops->lock(p->self, QCBM_LOCK_WRITE, NULL), 0);
 }
 
+static void expect_advice(void *self, uint64_t off, uint64_t len, uint64_t want_off, uint64_t want_len)
+{
+    advised_off = UINT64_MAX;
+    advised_len = 0;
+    ops->will_read(self, off, len);
+    assert_int_equal(advised_off, want_off);
+    assert_int_equal(advised_len, want_len);
+}
+
+/* The system makes pages of a hole, too: of many terabytes, if a hostile image has its tables there. */
+static void no_hole_is_fetched_ahead(void **state)
+{
+    struct place *p = *state;
+
+    make_holes(p);
+    expect_advice(p->self, MIB, MIB, MIB, MIB);
+    expect_advice(p->self, 0, MIB, UINT64_MAX, 0);
+    expect_advice(p->self, 0, MIB + 4096, MIB, 4096);
+    expect_advice(p->self, 2 * MIB, MIB, UINT64_MAX, 0);
+    fault.seek_errno = EINVAL; /* a file system that knows no holes */
+    expect_advice(p->self, 0, MIB, 0, MIB);
+}
+
 #define WITH_FILE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -520,6 +556,7 @@ int main(void)
         WITH_FILE(a_device_never_grows),
         WITH_FILE(extent_finds_holes_and_data),
         WITH_FILE(extent_is_all_data_where_the_file_system_cannot_tell),
+        WITH_FILE(no_hole_is_fetched_ahead),
         WITH_FILE(lock_excludes_a_second_writer_until_close),
     };
 
