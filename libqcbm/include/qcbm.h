@@ -981,7 +981,7 @@ QCBM_API int qcbm_repair(struct qcbm_image *img, const struct qcbm_repair_option
 enum qcbm_rescue_certainty {
     QCBM_RESCUE_UNKNOWN, /* nobody knows what was there; the new image shows the backing file, or zeros */
     QCBM_RESCUE_LIKELY,  /* see .score and .code */
-    QCBM_RESCUE_PROVEN   /* tables and refcounts agree, or a snapshot and the refcounts do */
+    QCBM_RESCUE_PROVEN   /* L1 and L2 entries that were read say so, and nothing speaks against it */
 };
 
 struct qcbm_rescue_range {  /* its strings are the library's, and stay */

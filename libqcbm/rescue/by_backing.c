@@ -25,6 +25,8 @@ static int collect(void *opaque, void *none, const struct qcbmi_l2_ref *ref, con
     int ret = 0;
 
     (void)none;
+    if (qcbmi_rescue_is_of_snapshot(c->r, ref->offset))
+        return 0; /* whose content would be found in that snapshot */
     for (uint32_t i = 0; table && ret == 0 && qcbmi_candidate_is_root(found) && i < g->l2_entries; i++) {
         struct q2_l2_entry e;
 

@@ -2,8 +2,7 @@
  * SPDX-License-Identifier: MIT
  *
  * Each piece of evidence is a vote: this table, that slot, how sure, why. A table goes where its strongest vote is, if no
- * other slot has one as strong, and no other table one as strong for that slot. What a snapshot names, and the refcount has
- * one reference more of, is proven; all else is likely. */
+ * other slot has one as strong, and no other table one as strong for that slot. None of it is proof. */
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -23,7 +22,7 @@ static int ask_snapshots(struct qcbmi_votes *v, struct qcbm_error *err)
 
     for (size_t i = 0; r->refcounts && ret == 0 && i < r->n_snap; i++)
         if (qcbmi_rescue_is_left(r, r->snap[i].offset >> r->g->cluster_bits))
-            ret = qcbmi_vote(v, r->snap[i].offset, r->snap[i].l1_index, r->snap_damaged ? 80 : 100, QCBMI_WHY_SNAPSHOT,
+            ret = qcbmi_vote(v, r->snap[i].offset, r->snap[i].l1_index, qcbmi_score_of_excess(r), QCBMI_WHY_SNAPSHOT,
                              err);
     return ret;
 }
@@ -50,8 +49,8 @@ static int collect_shared(void *opaque, void *none, const struct qcbmi_l2_ref *r
     uint32_t kept = 0;
 
     (void)none;
-    if (!table || !qcbmi_candidate_is_root(&r->found[ref->l1_index]))
-        return 0;
+    if (!table || !qcbmi_candidate_is_root(&r->found[ref->l1_index]) || qcbmi_rescue_is_of_snapshot(r, ref->offset))
+        return 0; /* a table of a snapshot shares all data with itself */
     for (uint32_t i = 0; i < r->g->l2_entries && kept < SHARED_OF_EACH; i++) {
         struct q2_l2_entry e;
 

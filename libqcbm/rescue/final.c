@@ -13,6 +13,7 @@
 #include "format/q2_l1l2.h"
 
 #define GUESSED 60u
+#define TABLE_GONE 95u /* nothing is missing, and the table that would say so is */
 
 int qcbmi_final_init(struct qcbmi_final *f, struct qcbmi_rescue *r, struct qcbm_error *err)
 {
@@ -46,6 +47,12 @@ static void doubt(struct qcbmi_final *f, uint32_t i, unsigned most, enum qcbmi_r
         set(f, i, most, why);
 }
 
+/* Do the refcounts say that no table, and no data, is missing? */
+static bool nothing_is_missing(const struct qcbmi_rescue *r)
+{
+    return r->left == 0 && r->refcounts && !r->low;
+}
+
 /* Does the refcount of the cluster say the same? */
 static void ask_refcount(struct qcbmi_final *f, uint32_t i, const struct q2_l2_entry *e)
 {
@@ -72,10 +79,12 @@ static void judge_empty(struct qcbmi_final *f, uint32_t i)
         set(f, i, 0, QCBMI_WHY_BLANK);
     else if (r->left)
         set(f, i, 90, QCBMI_WHY_MAYBE_MISSING);
-    else if (!r->refcounts)
+    else if (!nothing_is_missing(r))
         set(f, i, 80, QCBMI_WHY_NO_REFCOUNTS);
     else if (f->verdicts[i] == QCBMI_ENTRY_BLANK)
         doubt(f, i, r->least, QCBMI_WHY_IF_RIGHT);
+    if (r->backing_unknown)
+        doubt(f, i, 0, QCBMI_WHY_NO_NAME);
 }
 
 static void judge_table(struct qcbmi_final *f, const struct qcbmi_slot *s)
@@ -100,6 +109,8 @@ static void judge_table(struct qcbmi_final *f, const struct qcbmi_slot *s)
             ask_refcount(f, i, &e);
             if (r->header_lost && e.kind == Q2_COMPRESSED)
                 doubt(f, i, 90, QCBMI_WHY_COMPRESSION);
+            if (r->backing_unknown && q2_l2_entry_allocated_mask(&e, r->g) != UINT32_MAX) /* subclusters */
+                doubt(f, i, 0, QCBMI_WHY_NO_NAME);
         }
         if (s->score)
             doubt(f, i, s->score, (enum qcbmi_rescue_why)s->why);
@@ -117,10 +128,12 @@ static void judge_rebuilt(struct qcbmi_final *f, const struct qcbmi_rebuilt *b)
         set(f, i, b->score[i], (enum qcbmi_rescue_why)b->why[i]);
         if (!bytes_are_zero(f->table + (uint64_t)i * r->g->l2_entry_size, r->g->l2_entry_size))
             continue;
-        if (r->left || !r->refcounts)
+        if (r->backing_unknown)
+            set(f, i, 0, QCBMI_WHY_NO_NAME);
+        else if (!nothing_is_missing(r))
             set(f, i, 0, QCBMI_WHY_TABLE_LOST);
         else if (zeros)
-            set(f, i, 100, QCBMI_WHY_EMPTY);
+            set(f, i, TABLE_GONE, QCBMI_WHY_EMPTY);
         else
             set(f, i, 60, QCBMI_WHY_TABLE_LOST);
         doubt(f, i, r->least, QCBMI_WHY_IF_RIGHT);
@@ -131,14 +144,14 @@ static void judge_rebuilt(struct qcbmi_final *f, const struct qcbmi_rebuilt *b)
 static void judge_nothing(struct qcbmi_final *f, const struct qcbmi_slot *s)
 {
     const struct qcbmi_rescue *r = f->r;
-    bool settled = r->left == 0 && r->refcounts, backing = r->img->backing_file != NULL;
+    bool settled = nothing_is_missing(r), backing = r->img->backing_file != NULL;
 
     f->all_score = 100;
     f->all_why = QCBMI_WHY_EMPTY;
     switch (s->state) {
     case QCBMI_SLOT_ZEROS:
     case QCBMI_SLOT_LOST:
-        f->all_score = !settled ? 0 : backing ? 60 : 100;
+        f->all_score = !settled ? 0 : backing ? 60 : s->state == QCBMI_SLOT_LOST ? TABLE_GONE : 100;
         f->all_why = settled && !backing ? QCBMI_WHY_EMPTY : QCBMI_WHY_TABLE_LOST;
         break;
     case QCBMI_SLOT_BAD:
@@ -147,7 +160,7 @@ static void judge_nothing(struct qcbmi_final *f, const struct qcbmi_slot *s)
         break;
     case QCBMI_SLOT_BLANK:
     case QCBMI_SLOT_EMPTY:
-        if (!r->refcounts && r->left == 0) {
+        if (!settled && r->left == 0) {
             f->all_score = 80;
             f->all_why = QCBMI_WHY_NO_REFCOUNTS;
         } else if (r->left) {
@@ -161,6 +174,10 @@ static void judge_nothing(struct qcbmi_final *f, const struct qcbmi_slot *s)
     if (f->all_score > r->least) {
         f->all_score = (uint8_t)r->least;
         f->all_why = QCBMI_WHY_IF_RIGHT;
+    }
+    if (r->backing_unknown && f->all_score) {
+        f->all_score = 0;
+        f->all_why = QCBMI_WHY_NO_NAME;
     }
     if (s->tie && f->all_score < 100)
         f->all_why = QCBMI_WHY_TIE;

@@ -153,6 +153,7 @@ static int open_without_header(struct qcbmi_io *io, const char *path, const stru
 
     if (ret == 0)
         ret = open_by_remains(io, path, &root, out, err);
+    result->backing_unknown = ret != 0 || !(*out)->backing_file; /* what says "none" may be what was overwritten */
     if (ret <= 0)
         return ret;
     ret = try_header(io, path, &root, false, wish->size, &found, err);
@@ -162,7 +163,6 @@ static int open_without_header(struct qcbmi_io *io, const char *path, const stru
         return ret;
     result->size_proven = found.size_proven;
     result->l1_guessed = found.guessed;
-    result->backing_unknown = true;
     return open_as(io, path, &found, out, err);
 }
 

@@ -184,6 +184,31 @@ static bool afford(void *opaque, uint64_t bytes)
     return false;
 }
 
+/* Is each cluster of [@off, @off + @len) in use once? */
+static bool counts_are_one(const struct qcbmi_rescue *r, uint64_t off, uint64_t len)
+{
+    uint64_t first = off >> r->g->cluster_bits;
+
+    for (uint64_t i = 0; i < div_up(len, r->g->cluster_size) && first + i < r->n_clusters; i++)
+        if (qcbmi_counts_get(&r->stored, first + i) != 1)
+            return false;
+    return true;
+}
+
+/* Each image has these clusters, and each of them one owner: where their refcounts are others, none can be relied on. Only the
+ * refcount blocks are in r->meta yet. */
+static bool are_plausible(const struct qcbmi_rescue *r)
+{
+    const struct q2_header *h = &r->img->h;
+    uint64_t block = qcbmi_bitset_next_set(&r->meta, 0);
+
+    while (block < r->n_clusters && qcbmi_counts_get(&r->stored, block) == 1)
+        block = qcbmi_bitset_next_set(&r->meta, block + 1);
+    return block >= r->n_clusters && counts_are_one(r, 0, 1) &&
+           counts_are_one(r, h->reftable_offset, (uint64_t)h->reftable_clusters << r->g->cluster_bits) &&
+           counts_are_one(r, h->l1_offset, 8 * (uint64_t)h->l1_entries);
+}
+
 /* All blocks for the clusters of the file, and no block twice: that is what the budget is. */
 static int load_stored(struct qcbmi_rescue *r, struct qcbm_error *err)
 {
@@ -199,8 +224,7 @@ static int load_stored(struct qcbmi_rescue *r, struct qcbm_error *err)
         if (off && qcbmi_stored_is_readable(&stored, off))
             ret = name_meta(r, off, r->g->cluster_size, err);
     }
-    /* The first clusters of a file are in use, so a table of zeros is no table. */
-    if (ret == 0 && (stored.unreadable || qcbmi_counts_get(&r->stored, 0) == 0))
+    if (ret == 0 && (stored.unreadable || !are_plausible(r)))
         r->refcounts = false;
     qcbmi_stored_counts_free(&stored);
     return ret;

@@ -1,6 +1,7 @@
 /* named.c - clusters and the references to them that are known: whose refcount has more?
  * SPDX-License-Identifier: MIT */
 #include "base/checked.h"
+#include "base/sort.h"
 #include "rescue/rescue.h"
 
 int qcbmi_rescue_name(struct qcbmi_rescue *r, uint64_t off, uint64_t len, uint64_t weight, struct qcbm_error *err)
@@ -18,6 +19,18 @@ bool qcbmi_rescue_is_left(const struct qcbmi_rescue *r, uint64_t cluster)
     uint64_t named = qcbmi_counts_get(&r->named, cluster);
 
     return r->refcounts ? qcbmi_counts_get(&r->stored, cluster) > named : named == 0;
+}
+
+bool qcbmi_rescue_is_of_snapshot(const struct qcbmi_rescue *r, uint64_t table)
+{
+    size_t i = qcbmi_lower_bound_u64(r->snap, r->n_snap, sizeof(*r->snap), table);
+
+    return i < r->n_snap && r->snap[i].offset == table;
+}
+
+unsigned qcbmi_score_of_excess(const struct qcbmi_rescue *r)
+{
+    return r->snap_damaged ? 60 : 80;
 }
 
 uint64_t qcbmi_rescue_next_left(const struct qcbmi_rescue *r, uint64_t from)

@@ -38,14 +38,13 @@ static int begin_table(struct qcbmi_rescue *r, uint64_t slot, struct qcbm_error 
 
 /* ---- what a snapshot's table of the same slot names, and somebody else as well ---- */
 
-/* How sure is it that the lost entry was that of the snapshot? From version 3 on a guest that writes zeros leaves the cluster
- * to the entry, which then says "zeros" beside it. Compressed clusters share clusters of the file: a reference too many may be
- * that of a neighbour. */
+/* How sure is it that the lost entry was that of the snapshot? Compressed clusters share clusters of the file: a reference too
+ * many may be that of a neighbour. Of a cluster the guest may have had some subclusters only. */
 static unsigned score_of_shared(const struct qcbmi_rescue *r, const struct q2_l2_entry *e)
 {
-    if (e->kind == Q2_COMPRESSED || r->g->extended_l2 || r->snap_damaged)
-        return 80;
-    return r->g->version >= 3 ? 97 : 100;
+    unsigned score = qcbmi_score_of_excess(r);
+
+    return e->kind == Q2_COMPRESSED || r->g->extended_l2 ? score - 10 : score;
 }
 
 static int take_shared(struct qcbmi_rescue *r, uint64_t slot, const uint8_t *table, struct qcbm_error *err)

@@ -40,6 +40,16 @@ static uint64_t count_left(const struct qcbmi_rescue *r, bool amiss)
     return n;
 }
 
+/* Is there a refcount lower than the references that are known? Then others may be, and something be missing unnoticed. */
+static bool has_low_counts(const struct qcbmi_rescue *r)
+{
+    uint64_t n = r->n_clusters, i = r->refcounts ? qcbmi_counts_next_difference(&r->stored, &r->named, 0, n) : n;
+
+    while (i < n && qcbmi_counts_get(&r->stored, i) >= qcbmi_counts_get(&r->named, i))
+        i = qcbmi_counts_next_difference(&r->stored, &r->named, i + 1, n);
+    return i < n;
+}
+
 /* All that can be known. */
 static int look(struct qcbmi_rescue *r, struct qcbm_error *err)
 {
@@ -58,6 +68,9 @@ static int look(struct qcbmi_rescue *r, struct qcbm_error *err)
     if (ret == 0 && amiss)
         ret = qcbmi_rescue_rebuild(r, err);
     r->left = count_left(r, amiss);
+    r->low = has_low_counts(r);
+    /* Of a lost header's L1 table, too, it is a guess then that it is the active one. */
+    r->l1_in_doubt |= r->header_lost && r->unplaced;
     return ret;
 }
 
@@ -97,6 +110,7 @@ static int rescue_image(struct qcbmi_image *img, const struct qcbmi_geometry_fou
     qcbmi_rescue_begin(&r, img, &handle);
     r.l1_in_doubt = found->l1_guessed;
     r.header_lost = found->lost;
+    r.backing_unknown = found->backing_unknown;
     r.probe_backing = o->flags & QCBM_RESCUE_PROBE_BACKING;
     r.progress = (struct qcbmi_progress){ .to = o->progress, .total = 2 * img->io.size };
     ret = check_image(&r, err);

@@ -25,6 +25,7 @@
 enum qcbmi_rescue_why {
     QCBMI_WHY_TABLES,        /* header, L1, L2 lead there */
     QCBMI_WHY_EMPTY,         /* they say that nothing is there, and nothing is missing */
+    QCBMI_WHY_NO_NAME,       /* they say so, and whether there was a backing file is not known: the header is lost */
     QCBMI_WHY_SNAPSHOT,      /* the pointer in a snapshot, of which the refcount has one more */
     QCBMI_WHY_SNAPSHOT_DATA, /* it shares data with a snapshot's table of this slot */
     QCBMI_WHY_ONLY_SLOT,     /* there is one table, and one place for it */
@@ -109,6 +110,8 @@ struct qcbmi_rescue {
     struct qcbmi_bitset meta;          /* clusters of metadata that is known */
     bool snap_damaged;                 /* a reference of a snapshot may be missing: what is left over may be its */
     bool refcounts;                    /* those that are stored can be relied on */
+    bool low;                          /* some are lower than the references that are known: nothing is proven by them */
+    bool backing_unknown;              /* the name of the backing file, if there was one, is lost with the header */
     bool l1_in_doubt;                  /* where the L1 table is was guessed */
 
     struct qcbmi_l2_ref *snap; /* L2 tables of snapshots, by offset and slot; one each */
@@ -143,6 +146,12 @@ int qcbmi_rescue_known(struct qcbmi_rescue *r, struct qcbm_error *err);
 int qcbmi_rescue_name(struct qcbmi_rescue *r, uint64_t off, uint64_t len, uint64_t weight, struct qcbm_error *err);
 /* Does its refcount have more than is explained? Without refcounts: is nothing known of it? */
 bool qcbmi_rescue_is_left(const struct qcbmi_rescue *r, uint64_t cluster);
+/* Does a snapshot name the table at @table? */
+bool qcbmi_rescue_is_of_snapshot(const struct qcbmi_rescue *r, uint64_t table);
+/* How sure is it that the reference more that a snapshot's cluster has is that of the active disk? Never wholly: a cut while a
+ * snapshot was deleted leaves it, too, and so does a snapshot that is lost, or a refcount that was overwritten; and from
+ * version 3 on a guest that wrote zeros leaves the cluster to the entry, which says "zeros" beside it. */
+unsigned qcbmi_score_of_excess(const struct qcbmi_rescue *r);
 /* The next such cluster from @from on, or n_clusters. */
 uint64_t qcbmi_rescue_next_left(const struct qcbmi_rescue *r, uint64_t from);
 

@@ -86,9 +86,7 @@ struct tables {
 /* A table in the place of other metadata is none, unless a snapshot has it, too. */
 static bool is_other_metadata(const struct qcbmi_rescue *r, uint64_t offset)
 {
-    size_t i = qcbmi_lower_bound_u64(r->snap, r->n_snap, sizeof(*r->snap), offset);
-
-    return qcbmi_bitset_get(&r->meta, offset >> r->g->cluster_bits) && !(i < r->n_snap && r->snap[i].offset == offset);
+    return qcbmi_bitset_get(&r->meta, offset >> r->g->cluster_bits) && !qcbmi_rescue_is_of_snapshot(r, offset);
 }
 
 static int list_tables(struct tables *t, struct qcbm_error *err)

@@ -7,8 +7,11 @@
 static const struct {
     const char *code, *text;
 } words[] = {
-    [QCBMI_WHY_TABLES] = { "tables", "the mapping tables lead there, and the refcounts agree" },
+    [QCBMI_WHY_TABLES] = { "tables", "the mapping tables lead there, and no refcount speaks against it" },
     [QCBMI_WHY_EMPTY] = { "empty", "nothing was mapped there, and no cluster of the file is unaccounted for" },
+    [QCBMI_WHY_NO_NAME] = { "backing-lost",
+                            "nothing is mapped there: zeros, or what a backing file has whose name is lost "
+                            "with the header" },
     [QCBMI_WHY_SNAPSHOT] = { "snapshot",
                              "a snapshot names it, and its refcount has one more reference than there are" },
     [QCBMI_WHY_SNAPSHOT_DATA] = { "snapshot-data", "the table shares data with the table of a snapshot at this place" },
@@ -27,7 +30,7 @@ static const struct {
     [QCBMI_WHY_NO_REFCOUNTS] = { "no-refcounts",
                                  "nothing is mapped there; refcounts cannot confirm that nothing is missing" },
     [QCBMI_WHY_BLANK] = { "zeroed", "a sector of the table is zeros, and clusters of the file are unaccounted for" },
-    [QCBMI_WHY_BAD_ENTRY] = { "bad-entry", "the entry makes no sense" },
+    [QCBMI_WHY_BAD_ENTRY] = { "bad-entry", "an entry that leads nowhere, or one in a damaged sector of the table" },
     [QCBMI_WHY_TABLE_LOST] = { "table-lost", "its L2 table was zeroed or overwritten" },
     [QCBMI_WHY_POINTER_LOST] = { "pointer-lost", "its entry of the L1 table was overwritten" },
     [QCBMI_WHY_TIE] = { "tie", "two tables, or two places, have the same claim" },
