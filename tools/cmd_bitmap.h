@@ -14,7 +14,7 @@ struct bitmap_args {
     uint64_t granularity, keep;
     const char *source, *source_format, *as;
     const char *file_format, *bit_order; /* of --export and --import */
-    bool chain, trust, base64;
+    bool chain, trust, base64, grown;
 };
 COMMON_ARGS_FIRST(struct bitmap_args);
 
@@ -31,7 +31,8 @@ enum bitmap_option {
     BITMAP_UNDO = 1u << 6,
     BITMAP_DRY_RUN = 1u << 7,
     BITMAP_TRUST = 1u << 8,
-    BITMAP_BASE64 = 1u << 9
+    BITMAP_BASE64 = 1u << 9,
+    BITMAP_GROWN = 1u << 10
 };
 
 enum bitmap_need {

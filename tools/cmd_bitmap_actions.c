@@ -42,7 +42,8 @@ int bitmap_disable(struct bitmap_job *job, struct bitmap_result *result, struct 
 
 int bitmap_merge(struct bitmap_job *job, struct bitmap_result *result, struct qcbm_error *err)
 {
-    return qcbm_edit_merge(job->edit, job->name, job->source, result->action->value, err);
+    return (job->args->grown ? qcbm_edit_merge_grown : qcbm_edit_merge)(job->edit, job->name, job->source,
+                                                                        result->action->value, err);
 }
 
 int bitmap_intersect(struct bitmap_job *job, struct bitmap_result *result, struct qcbm_error *err)

@@ -34,7 +34,7 @@ static int copy(struct copy *c)
 
     if (qcbm_edit_begin(c->target, &c->edit, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", c->to);
-    if (qcbm_edit_copy(c->edit, c->as, c->source, c->args->name, &err) < 0 ||
+    if ((c->args->grown ? qcbm_edit_copy_grown : qcbm_edit_copy)(c->edit, c->as, c->source, c->args->name, &err) < 0 ||
         qcbm_edit_look(c->edit, c->as, &c->figures, sizeof c->figures, &err) < 0)
         return cmd_lib_error(&err, "Could not copy bitmap '%s' of '%s' to '%s'", c->args->name, c->args->common.path,
                              c->to);

@@ -43,7 +43,12 @@ static int import_extents(struct bitmap_job *job, FILE *in, struct qcbm_error *e
 {
     struct extents_in from = { .form = bitmap_form(job->args) };
     struct qcbm_image_info info;
-    int ret = qcbm_edit_add(job->edit, job->name, job->args->granularity, 0, err);
+    int ret = 0;
+
+    if (job->args->grown)
+        return fail(err, QCBM_E_ARG,
+                    "lists of extents do not say how large their disk was: --grown is for the format qcbm");
+    ret = qcbm_edit_add(job->edit, job->name, job->args->granularity, 0, err);
 
     if (ret < 0) {
         err->offset = QCBM_NO_OFFSET; /* one in the image, and not in what is read */
@@ -64,7 +69,7 @@ static int import_own(struct bitmap_job *job, FILE *in, struct bitmap_result *re
 
     opt.format = bitmap_transfer(job->args);
     opt.granularity = job->args->granularity;
-    opt.flags = job->args->common.force ? QCBM_IMPORT_FORCE : 0;
+    opt.flags = (job->args->common.force ? QCBM_IMPORT_FORCE : 0) | (job->args->grown ? QCBM_IMPORT_GROWN : 0);
     ret = qcbm_edit_import(job->edit, job->name, &opt, read_in, in, &imported, sizeof imported, err);
     if (ret == QCBM_E_ABORTED)
         return fail(err, QCBM_E_IO, "could not read the bitmap: %s", strerror(errno));

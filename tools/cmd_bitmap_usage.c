@@ -15,6 +15,7 @@ static const struct {
     { BITMAP_KEEP, "--keep goes with --prune" },
     { BITMAP_TRUST, "--trust goes with --revive or --revive-all" },
     { BITMAP_FORMAT, "--format and --force go with --export or --import" },
+    { BITMAP_GROWN, "--grown goes with --merge, --copy-to or --import" },
     { BITMAP_BASE64, "--base64 goes with --import" },
 };
 enum { N_OWN = sizeof own_options / sizeof *own_options };
@@ -26,9 +27,9 @@ static unsigned given(const struct bitmap_args *args)
 {
     return (args->chain ? BITMAP_CHAIN : 0) | (args->as ? BITMAP_AS : 0) | (args->keep ? BITMAP_KEEP : 0) |
            (args->file_format || args->common.force ? BITMAP_FORMAT : 0) | (args->base64 ? BITMAP_BASE64 : 0) |
-           (args->granularity ? BITMAP_GRANULARITY : 0) | (args->source || args->source_format ? BITMAP_SOURCE : 0) |
-           (args->trust ? BITMAP_TRUST : 0) | (args->common.undo ? BITMAP_UNDO : 0) |
-           (args->common.dry_run ? BITMAP_DRY_RUN : 0);
+           (args->grown ? BITMAP_GROWN : 0) | (args->granularity ? BITMAP_GRANULARITY : 0) |
+           (args->source || args->source_format ? BITMAP_SOURCE : 0) | (args->trust ? BITMAP_TRUST : 0) |
+           (args->common.undo ? BITMAP_UNDO : 0) | (args->common.dry_run ? BITMAP_DRY_RUN : 0);
 }
 
 /* What none of the verbs on the line takes. */

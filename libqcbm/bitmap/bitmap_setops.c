@@ -16,6 +16,7 @@ struct source {
     unsigned gran_bits;
     uint32_t flags;
     bool live;                    /* read with force-share */
+    bool grown;                   /* its disk was smaller, and what lies behind its end becomes dirty */
     struct qcbmi_dirtymap loaded; /* if the edit does not have the bits in memory */
 };
 
@@ -72,6 +73,17 @@ static int check_same_disk(const struct qcbm_edit *edit, const struct source *fr
                       from->img->g.size);
 }
 
+/* A disk that has become smaller is another case: what lay behind its end cannot be told. */
+static int check_grown(const struct qcbm_edit *edit, struct source *from, struct qcbm_error *err)
+{
+    from->grown = from->img->g.size < edit->img->g.size;
+    if (from->img->g.size <= edit->img->g.size)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                      "the disk has become smaller (%" PRIu64 " bytes, source %" PRIu64 "), and not grown",
+                      edit->img->g.size, from->img->g.size);
+}
+
 /* ---- two bitmaps into one ---- */
 
 typedef int combine_fn(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
@@ -84,6 +96,8 @@ static int apply(struct qcbm_edit *edit, struct qcbmi_edit_bitmap *to, const str
 
     if (ret == 0)
         ret = fn(&map, from->map, err);
+    if (ret == 0 && from->grown)
+        ret = qcbmi_dirtymap_set_tail(&map, from->map->size, err);
     if (ret == 0) {
         qcbmi_edit_take_map(to, &map);
         edit->of_live_data |= from->live;
@@ -102,8 +116,14 @@ static int check_same_size(const struct qcbm_edit *edit, const struct source *fr
                       edit->img->g.sector_size_down, from->map->size);
 }
 
-int qcbm_edit_merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
-                    struct qcbm_error *err)
+/* Does it add anything? */
+static bool has_any(const struct source *from)
+{
+    return from->grown || qcbmi_bitset_next_set(&from->map->bits, 0) < from->map->bits.n_bits;
+}
+
+static int merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src, bool grown,
+                 struct qcbm_error *err)
 {
     struct source from = { 0 };
     struct qcbmi_edit_bitmap *to;
@@ -114,11 +134,23 @@ int qcbm_edit_merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *
     if (ret == 0)
         ret = load_source(edit, src_img, src, &from, err);
     if (ret == 0)
-        ret = check_same_size(edit, &from, err);
-    if (ret == 0 && qcbmi_bitset_next_set(&from.map->bits, 0) < from.map->bits.n_bits) /* else nothing to add */
+        ret = grown ? check_grown(edit, &from, err) : check_same_size(edit, &from, err);
+    if (ret == 0 && has_any(&from))
         ret = apply(edit, to, &from, qcbmi_dirtymap_merge, err);
     qcbmi_dirtymap_free(&from.loaded);
     return ret;
+}
+
+int qcbm_edit_merge(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                    struct qcbm_error *err)
+{
+    return merge(edit, dst, src_img, src, false, err);
+}
+
+int qcbm_edit_merge_grown(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                          struct qcbm_error *err)
+{
+    return merge(edit, dst, src_img, src, true, err);
 }
 
 static int combine(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src, combine_fn *fn,
@@ -156,24 +188,50 @@ int qcbm_edit_subtract(struct qcbm_edit *edit, const char *dst, struct qcbm_imag
     return combine(edit, dst, src_img, src, qcbmi_dirtymap_subtract, err);
 }
 
-int qcbm_edit_copy(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src,
-                   struct qcbm_error *err)
+/* The bits of @from in a map of the size of the edited image. */
+static int copy_bits(const struct qcbm_edit *edit, const struct source *from, struct qcbmi_dirtymap *map,
+                     struct qcbm_error *err)
 {
+    int ret = qcbmi_edit_check_size(edit, from->gran_bits, err);
+
+    if (ret == 0)
+        ret = qcbmi_dirtymap_init(map, edit->img->g.sector_size_down, from->gran_bits, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_merge(map, from->map, err);
+    return ret == 0 && from->grown ? qcbmi_dirtymap_set_tail(map, from->map->size, err) : ret;
+}
+
+static int copy(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src, bool grown,
+                struct qcbm_error *err)
+{
+    struct qcbmi_dirtymap own = { 0 }, *map = &own;
     struct source from = { 0 };
     int ret = load_source(edit, src_img, src, &from, err);
 
     if (ret == 0)
-        ret = check_same_disk(edit, &from, err);
-    if (ret == 0 && from.map != &from.loaded) { /* the original keeps its bits */
-        ret = qcbmi_dirtymap_init(&from.loaded, from.map->size, from.gran_bits, err);
-        if (ret == 0)
-            ret = qcbmi_dirtymap_merge(&from.loaded, from.map, err);
-    }
+        ret = grown ? check_grown(edit, &from, err) : check_same_disk(edit, &from, err);
+    if (from.map == &from.loaded && !from.grown) /* nobody else has these bits */
+        map = &from.loaded;
+    else if (ret == 0)
+        ret = copy_bits(edit, &from, &own, err);
     if (ret == 0)
-        ret = qcbmi_edit_insert(edit, name, from.gran_bits, from.flags & Q2_BITMAP_AUTO, false, &from.loaded, err);
+        ret = qcbmi_edit_insert(edit, name, from.gran_bits, from.flags & Q2_BITMAP_AUTO, false, map, err);
     edit->of_live_data |= ret == 0 && from.live;
+    qcbmi_dirtymap_free(&own);
     qcbmi_dirtymap_free(&from.loaded);
     return ret;
+}
+
+int qcbm_edit_copy(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src,
+                   struct qcbm_error *err)
+{
+    return copy(edit, name, src_img, src, false, err);
+}
+
+int qcbm_edit_copy_grown(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src,
+                         struct qcbm_error *err)
+{
+    return copy(edit, name, src_img, src, true, err);
 }
 
 /* ---- one bitmap ---- */

@@ -32,6 +32,11 @@ int qcbmi_dirtymap_clear_within(struct qcbmi_dirtymap *map, uint64_t start, uint
     return first < stop ? qcbmi_bitset_clear(&map->bits, first, stop, err) : 0;
 }
 
+int qcbmi_dirtymap_set_tail(struct qcbmi_dirtymap *map, uint64_t covered, struct qcbm_error *err)
+{
+    return qcbmi_dirtymap_set(map, covered < map->size ? covered : map->size - 1, map->size, err);
+}
+
 bool qcbmi_dirtymap_next(const struct qcbmi_dirtymap *map, uint64_t from, uint64_t *start, uint64_t *end)
 {
     uint64_t first, stop;

@@ -29,6 +29,10 @@ uint64_t qcbmi_dirtymap_dirty_bytes(const struct qcbmi_dirtymap *map); /* clippe
 /* @to |= @from, at any granularities; what lies past the end of @to is dropped. */
 int qcbmi_dirtymap_merge(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
 
+/* Of a bitmap that covered @covered bytes of a disk that was smaller: all behind them is dirty, as it tells nothing of it. At
+ * least the last granule is: the disks may differ by the part of a sector that QEMU rounds off. */
+int qcbmi_dirtymap_set_tail(struct qcbmi_dirtymap *map, uint64_t covered, struct qcbm_error *err);
+
 /* @to &= @from and @to &= ~@from, of equal size, at any granularities. A granule stays dirty as long as one of its bytes
  * is dirty by the exact answer. @from must not be @to. */
 int qcbmi_dirtymap_intersect(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);

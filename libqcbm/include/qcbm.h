@@ -568,6 +568,12 @@ QCBM_API int qcbm_edit_subtract(struct qcbm_edit *edit, const char *dst, struct 
  * be equal to the byte. Extra data is not copied. Also returns QCBM_E_EXISTS, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED. */
 QCBM_API int qcbm_edit_copy(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src,
                             struct qcbm_error *err);
+/* The same two for a source whose disk was smaller and has grown since, as with a resize or a copy to a larger volume: a
+ * bitmap tells nothing of what lies behind its end, so that is dirty. QCBM_E_ARG: the source's disk is larger. */
+QCBM_API int qcbm_edit_merge_grown(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
+                                   struct qcbm_error *err);
+QCBM_API int qcbm_edit_copy_grown(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src,
+                                  struct qcbm_error *err);
 /* Bits, state and place in the directory stay. Also returns QCBM_E_EXISTS, QCBM_E_ARG, QCBM_E_LIMIT. */
 QCBM_API int qcbm_edit_rename(struct qcbm_edit *edit, const char *name, const char *new_name, struct qcbm_error *err);
 /* The checkpoint step: disable @name, and add @new_name, enabled and clean, of the same granularity. QCBM_E_ARG: @name
@@ -719,7 +725,8 @@ QCBM_API int qcbm_bitmap_export(struct qcbm_image *img, const char *name, enum q
 
 enum qcbm_import_flag {
     QCBM_IMPORT_DISABLED = 1u << 0, /* frozen; default is as the file says, and enabled for raw bits */
-    QCBM_IMPORT_FORCE = 1u << 1     /* take it though the fingerprint differs */
+    QCBM_IMPORT_FORCE = 1u << 1,    /* take it though the fingerprint differs */
+    QCBM_IMPORT_GROWN = 1u << 2 /* its disk may have been smaller: what lies behind its end is dirty; not of raw bits */
 };
 
 struct qcbm_import_options {

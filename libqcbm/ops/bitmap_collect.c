@@ -33,13 +33,10 @@ static int tell(struct collection *c, const struct qcbm_collected *layer, struct
  * bitmap tells nothing of them. */
 static int add_tail(struct collection *c, uint64_t covered, struct qcbm_collected *layer, struct qcbm_error *err)
 {
-    uint64_t size = c->map.size;
-    uint64_t from = covered < size ? covered : size - 1; /* they share the last sector, which QEMU rounds off */
-
     if (layer->virtual_size >= c->edit->img->g.size)
         return 0;
     layer->tail_bytes = c->edit->img->g.size - layer->virtual_size;
-    return qcbmi_dirtymap_set(&c->map, from, size, err);
+    return qcbmi_dirtymap_set_tail(&c->map, covered, err);
 }
 
 static int add_bits(struct collection *c, struct qcbmi_image *img, const struct qcbmi_bitmap *b,

@@ -94,13 +94,34 @@ static int fail_image(int ret, struct qcbm_error *err)
     return ret;
 }
 
-static int start_map(struct in *in, struct qcbm_error *err)
+/* @size: of the disk that the bits are of. */
+static int start_map(struct in *in, uint64_t size, struct qcbm_error *err)
 {
     int ret = qcbmi_edit_check_size(in->edit, in->gran_bits, err);
 
     if (ret < 0)
         return fail_image(ret, err);
-    return qcbmi_dirtymap_init(&in->map, in->edit->img->g.sector_size_down, in->gran_bits, err);
+    return qcbmi_dirtymap_init(&in->map, size, in->gran_bits, err);
+}
+
+/* All has been read: make it a map of the disk as it is now. */
+static int grow_map(struct in *in, struct qcbm_error *err)
+{
+    uint64_t size = in->edit->img->g.sector_size_down;
+    struct qcbmi_dirtymap map = { 0 }, old;
+    int ret;
+
+    if (in->map.size == size)
+        return 0;
+    ret = qcbmi_dirtymap_init(&map, size, in->gran_bits, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_merge(&map, &in->map, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_set_tail(&map, in->map.size, err);
+    old = in->map;
+    in->map = map;
+    qcbmi_dirtymap_free(&old);
+    return ret;
 }
 
 static int read_raw(struct in *in, struct qcbm_error *err)
@@ -108,11 +129,14 @@ static int read_raw(struct in *in, struct qcbm_error *err)
     uint64_t n, left;
     int ret;
 
+    if (in->opt.flags & QCBM_IMPORT_GROWN)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                          "raw bits do not say how large their disk was, so that bits that are missing could be lost");
     if (in->opt.granularity == 0)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "raw bits do not say their granularity: it must be given");
     ret = qcbmi_edit_granularity(in->edit, in->opt.granularity, &in->gran_bits, err);
     if (ret == 0)
-        ret = start_map(in, err);
+        ret = start_map(in, in->edit->img->g.sector_size_down, err);
     for (left = in->map.bits.n_bits; ret == 0 && left; left -= n) {
         n = u64_min(left, 8 * PIECE);
         ret =
@@ -155,8 +179,10 @@ static int judge_fingerprint(struct in *in, const struct bmf_header *h, struct q
 {
     uint8_t ours[BMF_DIGEST];
     bool known = false;
-    int ret = h->flags & BMF_HAS_FINGERPRINT ? qcbmi_fingerprint(in->edit->img, &known, ours, err) : 0;
+    int ret = 0;
 
+    if (h->flags & BMF_HAS_FINGERPRINT)
+        ret = qcbmi_fingerprint_at(in->edit->img, h->size, &known, ours, err);
     if (ret < 0)
         return fail_image(ret, err);
     if (!known)
@@ -189,7 +215,7 @@ static int read_header(struct in *in, struct qcbm_error *err)
     if (ret < 0)
         return ret;
     memcpy(in->result.name, bytes, h.name_len);
-    if (h.size != size)
+    if (h.size > size || (h.size < size && !(in->opt.flags & QCBM_IMPORT_GROWN)))
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
                           "the bitmap is of a disk of %" PRIu64 " bytes, this one has %" PRIu64, h.size, size);
     if (in->opt.granularity && in->opt.granularity != UINT64_C(1) << h.gran_bits)
@@ -199,7 +225,7 @@ static int read_header(struct in *in, struct qcbm_error *err)
     in->gran_bits = h.gran_bits;
     in->flags = h.flags & BMF_ENABLED && !(in->opt.flags & QCBM_IMPORT_DISABLED) ? Q2_BITMAP_AUTO : 0;
     ret = judge_fingerprint(in, &h, err);
-    return ret < 0 ? ret : start_map(in, err);
+    return ret < 0 ? ret : start_map(in, h.size, err);
 }
 
 static int read_own(struct in *in, struct qcbm_error *err)
@@ -229,6 +255,8 @@ static int import(struct in *in, const char *name, struct qcbm_error *err)
 
     in->flags = in->opt.flags & QCBM_IMPORT_DISABLED ? 0 : Q2_BITMAP_AUTO;
     ret = in->opt.format == QCBM_TRANSFER_QCBM ? read_own(in, err) : read_raw(in, err);
+    if (ret == 0)
+        ret = grow_map(in, err);
     if (ret == 0)
         ret = qcbmi_edit_insert(in->edit, name, in->gran_bits, in->flags, false, &in->map, err);
     return ret;

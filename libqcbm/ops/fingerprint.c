@@ -51,9 +51,10 @@ static int read_head(struct qcbmi_image *img, uint8_t *to, uint64_t len, bool *k
     return ret;
 }
 
-int qcbmi_fingerprint(struct qcbmi_image *img, bool *known, uint8_t out[QCBMI_DIGEST_BYTES], struct qcbm_error *err)
+int qcbmi_fingerprint_at(struct qcbmi_image *img, uint64_t size, bool *known, uint8_t out[QCBMI_DIGEST_BYTES],
+                         struct qcbm_error *err)
 {
-    uint64_t size = img->g.sector_size_down, len = u64_min(size, HEAD);
+    uint64_t len = u64_min(size, HEAD);
     struct qcbm_error local; /* what cannot be read is no error here, and must not leave one */
     uint8_t *bytes;
     int ret = 0;
@@ -76,4 +77,9 @@ int qcbmi_fingerprint(struct qcbmi_image *img, bool *known, uint8_t out[QCBMI_DI
     if (err)
         *err = local;
     return ret;
+}
+
+int qcbmi_fingerprint(struct qcbmi_image *img, bool *known, uint8_t out[QCBMI_DIGEST_BYTES], struct qcbm_error *err)
+{
+    return qcbmi_fingerprint_at(img, img->g.sector_size_down, known, out, err);
 }

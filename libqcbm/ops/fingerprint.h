@@ -11,5 +11,8 @@
  * had from the image file alone: in a backing or data file, compressed, encrypted, damaged.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
 int qcbmi_fingerprint(struct qcbmi_image *img, bool *known, uint8_t out[QCBMI_DIGEST_BYTES], struct qcbm_error *err);
+/* That which the disk had when it was @size bytes long, up to what it has now. */
+int qcbmi_fingerprint_at(struct qcbmi_image *img, uint64_t size, bool *known, uint8_t out[QCBMI_DIGEST_BYTES],
+                         struct qcbm_error *err);
 
 #endif

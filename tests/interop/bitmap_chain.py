@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-# bitmap_chain.py - bitmaps of one name in the layers of a chain: `qcbm bitmap --collect`
+# bitmap_chain.py - bitmaps of one name in the layers of a chain, and of a disk that has grown: `qcbm bitmap --collect`,
+# `--grown`
 #
 # SPDX-License-Identifier: MIT
 #
@@ -140,6 +141,64 @@ def case_disabled(work):
     require_equal(served_dirty(work, 'top.qcow2', ['N'])['N'], expected, 'what qemu-nbd serves')
 
 
+# ---- a disk that has grown --------------------------------------------------------------------------------------
+
+def case_grown(work, small, large, granularity, own):
+    """Merge, copy and import from a smaller disk: the same bits, and all behind its end."""
+    work.create('small.qcow2', small)
+    add(work, 'small.qcow2', 'b', granularity)
+    work.io('small.qcow2', 'write 4k 1k', 'write %d 512' % (small // 512 * 512 - 512))
+    work.create('large.qcow2', large)
+    add(work, 'large.qcow2', 'b', own)
+    work.io('large.qcow2', 'write -P 3 300k 512')
+    mine = alone(work, 'large.qcow2', 'b')[0]
+    expected = ranges_or(served_dirty(work, 'small.qcow2', ['b'])['b'], tail(small, large))
+    work.qcbm('bitmap', '--export', 'file', 'small.qcow2', 'b')
+    for options in (['--merge', 'b', '-b', 'small.qcow2', 'large.qcow2', 'b'],
+                    ['--copy-to', 'large.qcow2', '--as', 'copy', 'small.qcow2', 'b'],
+                    ['--import', 'file', '--force', 'large.qcow2', 'imported']):
+        if small // 512 != large // 512:
+            work.qcbm_refused('bitmap', *options, unchanged=['large.qcow2'])
+        work.qcbm('bitmap', '--grown', '--dry-run', *options)
+        require_equal(alone(work, 'large.qcow2', 'b')[0], mine, 'a dry run wrote')
+        work.qcbm('bitmap', '--grown', *options)
+        mine = alone(work, 'large.qcow2', 'b')[0] if options[0] == '--merge' else mine
+    covered = large // 512 * 512
+    names = ['b', 'copy', 'imported']
+    got = served_dirty(work, 'large.qcow2', names)
+    last = [(covered - 1, covered)] if small != large else []
+    wanted = ranges_or(ranges_clip(expected, covered), last)
+    require_equal(got['b'], ranges_outward(ranges_or(wanted, [(300 * KiB, 300 * KiB + 512)]), own, covered), 'merged')
+    require_equal(got['copy'], ranges_outward(wanted, granularity, covered), 'copied')
+    wanted = wanted if small // 512 != large // 512 else ranges_clip(expected, covered)
+    require_equal(got['imported'], ranges_outward(wanted, granularity, covered), 'imported')
+    work.check('large.qcow2')
+
+
+def case_grown_refused(work):
+    work.create('small.qcow2', MiB)
+    work.create('large.qcow2', 2 * MiB)
+    for image in 'small.qcow2', 'large.qcow2':
+        add(work, image, 'b')
+        work.io(image, 'write -P 1 0 64k')
+    for options in (['--merge', 'b', '-b', 'large.qcow2', 'small.qcow2', 'b'],
+                    ['--copy-to', 'small.qcow2', '--as', 'c', 'large.qcow2', 'b']):
+        work.qcbm_refused('bitmap', '--grown', *options, says=['become smaller'], unchanged=['small.qcow2'])
+    work.qcbm('bitmap', '--export', 'large.file', 'large.qcow2', 'b')
+    work.qcbm_refused('bitmap', '--grown', '--import', 'large.file', '--force', 'small.qcow2', 'c', says=['2097152'])
+    # the fingerprint is that of the disk as it was
+    work.qcbm('bitmap', '--export', 'small.file', 'small.qcow2', 'b')
+    told = json.loads(work.qcbm('bitmap', '--grown', '--import', 'small.file', '--output=json', 'large.qcow2', 'c').out)
+    require_equal(told['results'][0]['fingerprint'], 'equal', 'fingerprint')
+    work.io('large.qcow2', 'write -P 2 0 512')
+    work.qcbm_refused('bitmap', '--grown', '--import', 'small.file', 'large.qcow2', 'd', says=['another disk'])
+    # forms that do not say how large the disk was
+    for form in 'raw', 'json':
+        work.qcbm('bitmap', '--export', form, '--format', form, 'small.qcow2', 'b')
+        work.qcbm_refused('bitmap', '--grown', '--import', form, '--format', form, '-g', '64k', 'large.qcow2', 'd',
+                          says=['how large'], unchanged=['large.qcow2'])
+
+
 # ---- random chains ----------------------------------------------------------------------------------------------
 
 def some_writes(work, rng, image, size):
@@ -194,6 +253,10 @@ CASES = [
     (case_collect, 'collect-as', {'into': 'N'}),
     (case_live, 'live', {}),
     (case_disabled, 'disabled', {}),
+    (case_grown, 'grown', {'small': MiB, 'large': 2 * MiB + 512, 'granularity': 64 * KiB, 'own': 4096}),
+    (case_grown, 'grown-cut-granule', {'small': MiB + 512, 'large': 2 * MiB, 'granularity': 4096, 'own': 64 * KiB}),
+    (case_grown, 'grown-equal', {'small': MiB, 'large': MiB, 'granularity': 512, 'own': MiB}),
+    (case_grown_refused, 'grown-refused', {}),
 ] + [(case_refused, 'refused-' + what, {'what': what})
      for what in ('gap', 'top-lacks', 'in-use', 'top-in-use', 'damaged', 'stale', 'no-layer')]
 

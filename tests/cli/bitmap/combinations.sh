@@ -25,6 +25,7 @@ for verb in $operations $alone; do
         says '--format and --force go with --export or --import' "--$verb" --format raw a b
         says '--format and --force go with --export or --import' "--$verb" --force a b
     }
+    is "$verb" merge copy-to import || says '--grown goes with --merge, --copy-to or --import' "--$verb" --grown a b
     says '--bit-order goes with --format=raw' "--$verb" --bit-order lsb a b
 done
 for verb in $operations; do
