@@ -385,7 +385,10 @@ def l2_subclusters_both(d):
     if d.esize != 16:
         raise Impossible
     guest, at, raw, word = d.entry(lambda e: e & MASK and not e & COMPRESSED)
-    d.put(at + 8, word | 1 << 32 + d.rng.randrange(32))
+    allocated = [k for k in range(32) if word >> k & 1]
+    if not allocated:
+        raise Impossible
+    d.put(at + 8, word | 1 << 32 + d.rng.choice(allocated))  # beside a part that is not, it would be a sound zero
     d.lose(guest)
 
 
