@@ -139,7 +139,7 @@ static int extensions_next(struct qcbm_dump *d, struct extension_walk *w, struct
         return ret;
     w->type = be32_load(p);
     w->len = be32_load(p + 4);
-    if (w->type != Q2_EXT_END && w->len > w->limit - w->at - 8)
+    if (w->len > w->limit - w->at - 8)
         w->problem = "is longer than what is left of the first cluster";
     return 1;
 }

@@ -89,15 +89,15 @@ static int parse_one(const struct area *a, uint64_t at, const struct q2_header *
     ext->offset = at;
     load_ext_header(a, at, &ext->type, &ext->len);
     ext->stored_len = ext->len;
-    if (ext->type == Q2_EXT_END)
-        return 0;
     if (ext->type == Q2_EXT_BITMAPS)
         ext->len = Q2_BITMAPS_EXT_LEN;
-    if (ext->len > a->limit - data_at)
+    if (ext->len > a->limit - data_at) /* QEMU looks at the length before the type, so also at that of the end mark */
         return qcbmi_fail(err, QCBM_E_CORRUPT, at + 4,
                           "Header extension too large: type 0x%08" PRIx32 ", length %" PRIu32 ", %" PRIu64
                           " bytes are left",
                           ext->type, ext->len, a->limit - data_at);
+    if (ext->type == Q2_EXT_END)
+        return 0;
     if (!range_fits(data_at, ext->len, a->len))
         return qcbmi_fail(err, QCBM_E_CORRUPT, at + 4,
                           "header extension of type 0x%08" PRIx32 ", length %" PRIu32 ": the file ends inside it",

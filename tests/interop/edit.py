@@ -79,6 +79,15 @@ def magic(image):
     return [('header magic', 0x514649fb, 0)]
 
 
+def end_mark(image):
+    """Its length means nothing, but QEMU looks at it before it knows the type."""
+    at, index = 72 if image.version == 2 else number(image.path, 100, 4), 0
+    while number(image.path, at, 4) != 0:
+        at += 8 + (number(image.path, at + 4, 4) + 7 & ~7)
+        index += 1
+    return [('extension %d length' % index, 0, image.cluster_size)]
+
+
 def cluster_bits(image):
     return [('header cluster_bits', image.cluster_size.bit_length() - 1, 63)]
 
@@ -103,8 +112,8 @@ def snapshot(image):
     return image.nb_snapshots and [('snapshot 0 l1_table_offset', number(image.path, image.snapshots_offset, 8), 1 << 45 | 1)]
 
 
-BREAKS = [two_owners, metadata_owner, past_end, l1_nowhere, refcount_lost, block_lost, subclusters, magic, cluster_bits,
-          two_fields, bitmap_constraint, bitmap_table, directory, snapshot]
+BREAKS = [two_owners, metadata_owner, past_end, l1_nowhere, refcount_lost, block_lost, subclusters, magic, end_mark,
+          cluster_bits, two_fields, bitmap_constraint, bitmap_table, directory, snapshot]
 
 
 def case_break(work, shape, fault):

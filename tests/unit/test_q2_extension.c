@@ -151,14 +151,14 @@ static void list_starts_at_the_header_length(void **state)
     }
 }
 
-static void the_end_mark_ends_whatever_its_length(void **state)
+static void the_end_mark_ends_and_its_length_is_no_matter(void **state)
 {
     struct build b;
 
     (void)state;
     build_init(&b, 9);
     add(&b, UNKNOWN, 3);
-    be32_store(b.cluster + b.at + 4, 0xffffffff);
+    be32_store(b.cluster + b.at + 4, 512 - 128 - 8);
     be32_store(b.cluster + b.at + 8, UNKNOWN);
     parses(&b, 1, true, 128);
     build_free(&b);
@@ -251,6 +251,24 @@ static void length_past_the_limit_is_refused(void **state)
         rejects(&b, b.len, 132, "Header extension too large");
         build_free(&b);
     }
+}
+
+/* qemu-img 7.2.22 has the same words for it: the length is looked at before the type */
+static void so_is_that_of_the_end_mark(void **state)
+{
+    struct build b;
+
+    (void)state;
+    build_init(&b, 9);
+    add(&b, UNKNOWN, 8);
+    add(&b, Q2_EXT_END, 0);
+    b.h.backing_offset = 136 + 8;
+    parses(&b, 1, true, 128);
+    be32_store(b.cluster + 132, 8);
+    parses(&b, 1, true, 128);
+    be32_store(b.cluster + 132, 9);
+    rejects(&b, b.len, 132, "Header extension too large");
+    build_free(&b);
 }
 
 static void lengths_of_known_kinds_are_checked(void **state)
@@ -521,12 +539,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(list_of_all_kinds_is_read_in_order),
         cmocka_unit_test(list_starts_at_the_header_length),
-        cmocka_unit_test(the_end_mark_ends_whatever_its_length),
+        cmocka_unit_test(the_end_mark_ends_and_its_length_is_no_matter),
         cmocka_unit_test(the_end_mark_may_be_missing_at_the_limit),
         cmocka_unit_test(padding_may_pass_the_limit),
         cmocka_unit_test(a_scrap_before_the_limit_is_refused),
         cmocka_unit_test(no_list_where_the_limit_leaves_no_room),
         cmocka_unit_test(length_past_the_limit_is_refused),
+        cmocka_unit_test(so_is_that_of_the_end_mark),
         cmocka_unit_test(lengths_of_known_kinds_are_checked),
         cmocka_unit_test(luks_and_its_extension_need_each_other),
         cmocka_unit_test(luks_area_must_be_aligned_and_end_below_2_63),
