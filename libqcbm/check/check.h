@@ -76,7 +76,8 @@ struct check {
     struct qcbm_check_options o;
     struct qcbm_check_result r;
     struct qcbm_error *err;
-    bool met[QCBMI_PROBLEM_COUNT]; /* problems that there are */
+    bool met[QCBMI_PROBLEM_COUNT];           /* problems that there are, */
+    bool met_of_others[QCBMI_PROBLEM_COUNT]; /* and of what is no bitmap's */
     uint64_t n_told[QCBMI_PROBLEM_COUNT];
 
     uint64_t n_met;                    /* how often */
@@ -175,6 +176,24 @@ bool qcbmi_check_keeps_leaks(const struct check *c);
 /* Would a repair by qemu-img delete the snapshots of this image? */
 bool qcbmi_check_repair_loses_snapshots(const struct check *c);
 
+/* check_refused.c: what a repair of all refuses without force, as far as a check can tell */
+enum check_refusal {
+    CHECK_NOT_REFUSED,
+    CHECK_REFUSED_PERHAPS, /* entries that lead nowhere stay, and what cannot go on beside them is refused */
+    CHECK_REFUSED,
+    CHECK_REFUSED_EVER /* with force, too */
+};
+enum check_refusal qcbmi_check_refusal(const struct check *c);
+/* Why only force may decide who has the cluster, as the end of a sentence, or NULL. */
+struct check_suspect;
+const char *qcbmi_check_why_disputed(const struct check *c, const struct check_suspect *x);
+bool qcbmi_check_has_disputed(const struct check *c);
+bool qcbmi_check_gives_up_snapshots(const struct check *c);
+bool qcbmi_check_leads_nowhere(const struct check *c);
+bool qcbmi_check_is_beside_maps(enum qcbm_problem_id id);
+/* Is there damage beside which a repair of bitmaps alone does not know what it must not take, and refuses? */
+bool qcbmi_check_refuses_bitmaps(const struct check *c);
+
 /* check_snapshots.c */
 int qcbmi_check_load_snapshots(struct check *c);
 
@@ -247,6 +266,7 @@ int qcbmi_check_walk(struct check *c);
 /* check_suspects.c: clusters that may have two owners */
 #define CHECK_MAX_SUSPECTS 1024u
 #define CHECK_MAX_OWNERS 3u
+#define CHECK_MAX_PARTED 8u /* owners of one cluster that a repair gives a cluster each */
 struct check_suspect {
     uint64_t cluster;
     uint64_t n_owners;

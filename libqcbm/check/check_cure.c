@@ -194,6 +194,55 @@ static void say_copy(const struct check *c, struct text *t)
         say(t, "; the copy has zeros, without an error, where what is lost was mapped: restore that from a backup");
 }
 
+/* What force takes: each part of it has a rule by which the repair refuses. */
+static void say_given_up(const struct check *c, struct text *t)
+{
+    const char *link = "";
+
+    if (qcbmi_check_gives_up_snapshots(c)) {
+        say(t, "the snapshots that cannot be read");
+        link = ", ";
+    }
+    if (c->r.lost_tables || qcbmi_check_has_disputed(c)) {
+        say(t, "%sleaked clusters that may be somebody's data", link);
+        link = ", ";
+    }
+    if (qcbmi_check_leads_nowhere(c) || !*link)
+        say(t, "%sguest ranges whose entries lead nowhere, which then read as zeros", link);
+}
+
+/* The way where a repair of all refuses. */
+static void say_resort(const struct check *c, struct text *t, bool forced)
+{
+    say(t, "'qcbm rescue FILE -o NEW' writes what can be found to a new image, and leaves this one as it is");
+    if (!forced)
+        return;
+    say(t, "; or take a copy, and 'qcbm check -r all --force FILE' gives up ");
+    say_given_up(c, t);
+}
+
+/* A repair at @level, and what it does, where it is not refused. */
+static void say_repair(const struct check *c, struct text *t, const char *level, const char *outcome)
+{
+    switch (qcbmi_check_refusal(c)) {
+    case CHECK_NOT_REFUSED:
+        say(t, "'qcbm check -r %s FILE'%s", level, outcome);
+        break;
+    case CHECK_REFUSED_PERHAPS:
+        say(t, "'qcbm check -r %s FILE'%s; where it refuses, or what is left leads nowhere, ", level, outcome);
+        say_resort(c, t, true);
+        break;
+    case CHECK_REFUSED:
+        say(t, "this cannot be repaired without loss; ");
+        say_resort(c, t, true);
+        break;
+    case CHECK_REFUSED_EVER:
+        say(t, "no repair does it; ");
+        say_resort(c, t, false);
+        break;
+    }
+}
+
 static void say_way(const struct check *c, struct text *t)
 {
     const char *level = has_any(c, is_corruption) || has_any(c, is_beyond_repair) ? "all" : "leaks";
@@ -206,8 +255,7 @@ static void say_way(const struct check *c, struct text *t)
         say(t, OPEN ": when it is opened for writing QEMU repairs it, and keeps snapshots and bitmaps");
         break;
     case WAY_REPAIR:
-        say(t, "'qcbm check -r %s FILE': it keeps snapshots and bitmaps, and with '--undo UNDO' can be taken back",
-            level);
+        say_repair(c, t, level, ": it keeps snapshots and bitmaps, and with '--undo UNDO' can be taken back");
         break;
     case WAY_BITMAPS:
         say(t, "first solve the problems of the bitmaps, then check again: as they are, a repair would lose bits");
@@ -225,7 +273,10 @@ static void say_of_leaks(const struct check *c, struct text *t)
 
 static void say_of_bitmaps(const struct check *c, struct text *t, const char *outcome)
 {
-    if (c->img->h.version < 3)
+    if (qcbmi_check_refuses_bitmaps(c)) {
+        say(t, "with the rest of the image, which is damaged, too: ");
+        say_repair(c, t, "all", "");
+    } else if (c->img->h.version < 3)
         say(t, "'qemu-img amend -f qcow2 -o compat=1.1 FILE', which drops the bitmaps");
     else
         say(t, "'qcbm check -r bitmaps FILE' %s", outcome);
@@ -260,6 +311,11 @@ static void say_of_bitmap_in_use(const struct check *c, struct text *t)
 {
     if (c->g->raw_data_file) {
         say(t, "%s", qcbm_problem_get(QCBM_PROBLEM_BITMAP_IN_USE)->cure);
+        return;
+    }
+    if (qcbmi_check_refuses_bitmaps(c)) {
+        say(t, "with the rest of the image, which is damaged, and may not tell all that a guest wrote: ");
+        say_repair(c, t, "all", "");
         return;
     }
     say_revive(c, t);
@@ -309,7 +365,8 @@ static const char *mended_bitmaps(enum qcbm_problem_id id)
 /* What the disk has lost a snapshot may still have: it has tables of its own. */
 static void say_of_lost(const struct check *c, struct text *t, enum qcbm_problem_id id)
 {
-    say(t, "%s", qcbm_problem_get(id)->cure);
+    say(t, "%s; 'qcbm rescue FILE -o NEW' looks for it in the file, and writes what it finds to a new image",
+        qcbm_problem_get(id)->cure);
     if (has_snapshots(c) && !c->met[QCBM_PROBLEM_SNAPSHOT_LOST])
         say(t, "; a snapshot may still have it, 'qemu-img convert -f qcow2 -O qcow2 -l SNAPSHOT FILE COPY-OF-SNAPSHOT' "
                "for each snapshot");

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/checked.h"
+#include "bitmap/bitmap_list.h"
 #include "check/check.h"
 
 #define COST_OF_MESSAGE 128u /* while tables are walked for messages */
@@ -55,6 +56,14 @@ static bool is_heard(const struct check *c, enum qcbm_problem_id id)
     return c->voice.only == CHECK_ALL || c->voice.only == (unsigned)id;
 }
 
+/* Its pointer stands in the extension, in the header. */
+static bool is_of_directory(const struct check *c, const struct qcbmi_place *at)
+{
+    const struct qcbmi_bitmap_list *list = c->handle->bitmaps;
+
+    return list && list->ext_offset && at->offset == list->ext_offset;
+}
+
 int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weight, const struct qcbmi_place *at,
                         const char *fmt, ...)
 {
@@ -66,6 +75,7 @@ int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weigh
     if (!is_heard(c, id))
         return 0;
     c->met[id] = true;
+    c->met_of_others[id] |= at->bitmap == UINT32_MAX && !is_of_directory(c, at);
     c->n_met++;
     if (c->voice.total)
         *total_of(c, rule->severity) += weight;
@@ -120,7 +130,7 @@ int qcbmi_check_tell_kinds(struct check *c)
 {
     c->r.keep_leaks = qcbmi_check_keeps_leaks(c);
     for (unsigned id = 0; c->o.kind && id < QCBMI_PROBLEM_COUNT; id++) {
-        char cure[1024];
+        char cure[2048];
         struct qcbm_check_kind kind = { qcbm_problem_get(id), c->n_told[id], cure, qcbmi_check_repair_level(c, id) };
 
         if (c->n_told[id] == 0)

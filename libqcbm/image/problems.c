@@ -27,7 +27,8 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
         BY_IMAGE),
     MENDED(SNAPSHOT_LOST, "snapshot-lost", DAMAGE, false,
         "an entry of zeros describes no snapshot: the table was overwritten or never written, what looks leaked is theirs",
-        "keep the image, do not free leaks: the tables of the snapshots are still in it"),
+        "keep the image, do not free leaks: the tables of the snapshots are still in it; whoever knows where sets the entry by hand, "
+        "field by field, 'qcbm edit --undo UNDO FILE EDIT', as 'snapshot 0 l1_table_offset: 0=0x50000'"),
     ROW(SNAPSHOTS_AND_BITMAPS, "snapshots-and-bitmaps", WARNING, NONE, false,
         "a repair by qemu-img (its check with -r) deletes all snapshots of such an image, and reports success",
         "no fault by itself, nothing to do; never use the repair of qemu-img here, but what the other cures name"),
@@ -127,11 +128,12 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
         "do not write to the image, do not free leaks; restore the table, or the guest range, from a copy"),
     ROW(LOST_TABLE, "lost-table", DAMAGE, NONE, false,
         "a pointer to the table is lost: what it maps reads as never written, and its data looks like leaks",
-        "do not write to the image, do not free leaks; restore the pointer, or what is missing, from a copy (a snapshot "
-        "whose deletion was cut short leaves the same: then nothing is missing)"),
+        "do not write to the image, do not free leaks; restore the pointer, 'qcbm edit --undo UNDO FILE EDIT' with an edit as "
+        "'l1 3: 0=0x8000000000050000', or what is missing, from a copy (a snapshot whose deletion was cut short leaves the "
+        "same: then nothing is missing)"),
     ALARM(LOST_TABLE_SUSPECTED, "lost-table-suspected", NONE,
         "the leaks may be data behind a lost table, or what a crash left behind before it was mapped",
-        "compare the disk with a backup, these guest ranges first, before leaks are freed"),
+        "compare the disk with a backup before leaks are freed, and first the guest ranges that are told, if any are"),
     MENDED(CLUSTER_TWO_OWNERS, "cluster-two-owners", DAMAGE, false,
         "one of the owners reads the bytes of the other; repairing refcounts keeps that as it is and hides it",
         "restore the owner whose content is wrong from a backup; copy one of them out before writing"),

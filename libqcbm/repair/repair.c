@@ -31,6 +31,7 @@
 #include "base/alloc.h"
 #include "base/sized.h"
 #include "bitmap/session.h"
+#include "check/check.h"
 #include "io/io_shadow.h"
 #include "write/commit.h"
 #include "write/undo_save.h"
@@ -152,28 +153,11 @@ static int refuse_reached(const struct qcbmi_repair *r, struct qcbm_error *err)
 
 /* ---- the order of work ---- */
 
-/* Is it of refcounts, flags or bitmaps, which say nothing of mapping tables and snapshots? */
-static bool is_beside_maps(enum qcbm_problem_id id)
-{
-    const struct qcbm_problem *rule = qcbm_problem_get(id);
-
-    switch (id) {
-    case QCBM_PROBLEM_CLUSTER_LEAKED:
-    case QCBM_PROBLEM_REFCOUNT_TOO_LOW:
-    case QCBM_PROBLEM_REFCOUNT_ZERO:
-    case QCBM_PROBLEM_COPIED_L1:
-    case QCBM_PROBLEM_COPIED_L2:
-        return true;
-    default:
-        return rule->severity == QCBM_CHECK_WARNING || rule->repair == QCBM_REPAIR_BITMAPS;
-    }
-}
-
 /* Each of the steps that are for them costs a pass over all tables. */
 static bool has_bad_maps(const struct qcbmi_repair *r)
 {
     for (unsigned id = 0; id < QCBMI_PROBLEM_COUNT; id++)
-        if (r->met[id] && !is_beside_maps(id))
+        if (r->met[id] && !qcbmi_check_is_beside_maps(id))
             return true;
     return false;
 }

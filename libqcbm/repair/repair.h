@@ -38,7 +38,7 @@ struct qcbmi_repair {
     size_t n_items, items_capacity;
 };
 
-#define QCBMI_MAX_ROUNDS 8u /* of repair_two_owners.c */
+#define QCBMI_MAX_ROUNDS CHECK_MAX_PARTED /* of repair_two_owners.c */
 /* Bytes of memory, of the whole, of a step's plan, and of the shadow. */
 #define QCBMI_REPAIR_MAX_HELD (UINT64_C(2) << 30)
 

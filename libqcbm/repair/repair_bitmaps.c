@@ -86,9 +86,9 @@ static int tell_left(struct qcbmi_repair *r, struct qcbm_error *err)
 {
     struct qcbm_repair_row row = { .code = "bitmaps-left", .offset = QCBM_NO_OFFSET };
 
-    row.done = "bitmaps are left as they are, those in use, too: entries of mapping tables lead nowhere, so what a "
-               "guest wrote is "
-               "not known";
+    row.done =
+        "bitmaps are left as they are, those in use, too: entries of mapping tables lead nowhere, so what a guest "
+        "wrote is not known; with --force these entries are given up, and the bitmaps repaired";
     return r->work->bitmaps->n || r->work->bitmaps->broken ? qcbmi_repair_tell(r, &row, err) : 0;
 }
 

@@ -11,23 +11,6 @@
 #define MANUAL                                                                                                         \
     "with --force it is repaired all the same, and what is in doubt is given up; take a copy of the image first"
 
-static bool has_kind(const struct check_suspect *x, enum qcbmi_ref_kind kind)
-{
-    for (uint64_t i = 0; i < u64_min(x->n_owners, CHECK_MAX_OWNERS); i++)
-        if (x->owners[i].kind == kind)
-            return true;
-    return false;
-}
-
-/* Refcounts alone, which are counted anew: no pointer of the guest's is wrong. */
-static bool is_of_refcounts(const struct check_suspect *x)
-{
-    for (uint64_t i = 0; i < u64_min(x->n_owners, CHECK_MAX_OWNERS); i++)
-        if (x->owners[i].kind != QCBMI_REF_REFBLOCK && x->owners[i].kind != QCBMI_REF_REFTABLE)
-            return false;
-    return x->n_owners <= CHECK_MAX_OWNERS;
-}
-
 static int refuse_shared(const struct check *c, const struct check_suspect *x, const char *why)
 {
     char a[192], b[192];
@@ -58,18 +41,13 @@ static int guard_shared(const struct check *c, bool force)
 
     for (size_t i = 0; s && i < s->n; i++) {
         const struct check_suspect *x = &s->list[i];
+        const char *why;
 
-        if (x->n_owners < 2)
-            continue;
         if (x->n_owners > QCBMI_MAX_ROUNDS)
             return refuse_many(c, x);
-        if (force)
-            continue;
-        if (has_kind(x, QCBMI_REF_L1) || has_kind(x, QCBMI_REF_SNAPSHOTS))
-            return refuse_shared(c, x, ", so one of them is lost");
-        if (c->r.leaks &&
-            !is_of_refcounts(x)) /* with the pointer that is wrong now goes the only trace that they are no waste */
-            return refuse_shared(c, x, ", and leaked clusters may be what one of them had");
+        why = force ? NULL : qcbmi_check_why_disputed(c, x);
+        if (why)
+            return refuse_shared(c, x, why);
     }
     return 0;
 }

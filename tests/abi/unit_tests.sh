@@ -42,6 +42,7 @@ check_bitmaps: interop/check.py
 check_suspects: interop/check.py
 check_owners: interop/check.py
 check_cure: interop/cures.py
+check_refused: repair_guard interop/cures.py
 check_overwritten: interop/check.py
 leaks: interop/lost_tables.py
 leak_count: interop/lost_tables.py

@@ -8,6 +8,7 @@
 
 import functools
 import json
+import os
 import random
 import re
 import shlex
@@ -171,7 +172,7 @@ def carry_out(work, cure, snapshots, bitmaps, rc=0):
             words = [{'COPY': 'copy.qcow2', 'OUT': 'out-%s' % one, 'BITMAP': one, 'SNAPSHOT': one}.get(word, word)
                      for word in shlex.split(command)]
             if words[0] == 'qcbm':
-                work.qcbm(*words[1:], rc=rc)
+                work.qcbm(*words[1:], rc=(0, 3) if words[1] == 'rescue' else rc)
             else:
                 work.run(*words, rc=rc)
             copies += [words[-1]] if words[1] == 'convert' else []
@@ -471,6 +472,107 @@ def lost_beside_snapshots(work):
     require_equal(qtool.digest(work.path('copy.raw')), before, 'the disk of the snapshot')
 
 
+# ---- no circles ----------------------------------------------------------------------------------------------------
+
+def overwrite(place, content):
+    def damage(path, sound, noise):
+        at, length = place(sound)
+        patch(path, at, bytes(length) if content == 'zeros' else noise.randbytes(length))
+    damage.__name__ = '%s %s' % (place.__name__, content)
+    return damage
+
+
+def l1(image):
+    return image.l1_offset, 64
+
+
+def l2(image):
+    return image.l2_place(0), 512
+
+
+def table(image):
+    return image.words(48, 1)[0], 64
+
+
+def block(image):
+    return image.words(image.words(48, 1)[0], 1)[0], 512
+
+
+def directory(image):
+    return image.directory_offset, 32
+
+
+def snapshots(image):
+    return image.snapshots_offset, 64
+
+
+def cut(path, sound, noise):
+    os.truncate(path, noise.randrange(sound.file_size // 4, sound.file_size))
+
+
+def used(path, sound, noise):
+    for b in sound.bitmaps():
+        patch(path, b.entry_offset + 12, struct.pack('>I', 3))
+
+
+def shared(path, sound, noise):
+    patch(path, sound.l2_place(64 * KiB), peek(sound.path, sound.l2_place(0), 8))
+
+
+PLACES = [overwrite(place, content) for place in (l1, l2, table, block, directory, snapshots) for content in ('zeros', 'noise')]
+FAULTS = PLACES + [cut, used, shared]
+
+
+def runnable(told):
+    """Commands in which nothing has to be put in, each once; and whether its cure says that it may be refused."""
+    found = {}
+    for cure in told.values():
+        for command in re.findall(r"'((?:qemu-|qcbm )[^']*)'", cure):
+            if not re.search(r'\b(EDIT|UNDO|COPY|SNAPSHOT|OUT|BITMAP|COPY-OF-SNAPSHOT)\b', command):
+                found.setdefault(command, 'where it refuses' in cure)
+    return found
+
+
+def step(work, told, name):
+    """The first command that changes anything; none may be refused unless its cure says so."""
+    commands = runnable(told)
+    for command, doubtful in commands.items():
+        words, was = shlex.split(command), qtool.digest(work.path('a.qcow2'))
+        result = work.qcbm(*words[1:], rc=None) if words[0] == 'qcbm' else work.run(*words, rc=None)
+        require(result.code != 1 or doubtful or words[0] != 'qcbm', "%s: '%s' fails: %s\n%r" % (name, command, result.err, told))
+        if words[1] == 'rescue' and result.code != 1 or qtool.digest(work.path('a.qcow2')) != was:
+            return words[1]
+    require(not commands, '%s: a circle, of %s, %r' % (name, list(commands), told))
+    return 'nothing'
+
+
+def lead_on(work, snapshots, bitmaps, seed, n):
+    """Whatever the damage: what the cures tell is not refused, and following it comes to an end."""
+    noise = random.Random(seed)
+    make(work, snapshots, bitmaps)
+    shutil.copy(work.path('a.qcow2'), work.path('sound.qcow2'))
+    sound = Qcow2(work.path('sound.qcow2'))
+    can = [f for f in FAULTS if (bitmaps or f not in (used, PLACES[8], PLACES[9])) and (snapshots or f not in PLACES[10:])]
+    for _ in range(n):
+        faults = noise.sample(can, noise.choice((1, 2, 2)))
+        name = ' and '.join(f.__name__ for f in faults)
+        shutil.copy(work.path('sound.qcow2'), work.path('a.qcow2'))
+        for fault in sorted(faults, key=lambda f: f is cut):
+            fault(work.path('a.qcow2'), sound, noise)
+        for _ in range(8):
+            told, result = cures(work, 'a.qcow2')
+            if set(told) <= {'snapshots-and-bitmaps'}:
+                require(result.code == 0, '%s: %s' % (name, result.err))
+                break
+            done = step(work, told, name)
+            if done in ('rescue', 'nothing'):
+                break
+        else:
+            require(False, '%s: no end' % name)
+        if os.path.exists(work.path('NEW')):
+            os.remove(work.path('NEW'))
+
+
 def in_use_of_wrong_size(image):
     repair.field(image, 8, struct.pack('>I', 2))
     repair.field(image, 12, struct.pack('>I', 3))
@@ -553,6 +655,8 @@ def cases():
             for n in (0, 2) for leaks in ([], [leak])]
     out += [(named, 'name %r' % name, {'name': name}) for name in (
         'plain.qcow2', 'with space.qcow2', "it's $(x) `y` & \\ ; <z> *.qcow2", '-r', 'a:b.qcow2', 'caf\u00e9~#!.qcow2', 'line\nbreak.qcow2')]
+    out += [(lead_on, 'lead on, ' + kind, {'snapshots': parts.get('snapshots', 0), 'bitmaps': parts.get('bitmaps', 0), 'seed': 7, 'n': 60})
+            for kind, parts in KINDS.items() if kind in ('plain', 'both')]
     out += [(of_bitmaps, code, {'damage': damage, 'code': code, 'all_kept': kept}) for code, damage, kept in (
         ('bitmaps-autoclear-alone', repair.autoclear_alone, False),
         ('bitmap-directory-broken', repair.zero_directory, False),
