@@ -70,6 +70,8 @@ static const struct opt bitmap_opts[] = {
          .alone = bitmap_copy, .takes = EDIT | BITMAP_AS | BITMAP_GROWN, .needs = ON_NAME | BITMAP_OTHER_IMAGE),
     VERB("collect", "SRC", "mark dirty in SRC of FILE what SRC of the images below has dirty,\nwhich are opened",
          .alone = bitmap_collect, .takes = EDIT | BITMAP_AS, .needs = BITMAP_WRITING | BITMAP_LAYERS),
+    VERB("commit-into", "BASE", "merge the bitmaps of FILE into those of BASE below it, as\nlibvirt does; the data is for qemu-img commit",
+         .alone = bitmap_commit, .takes = EDIT, .needs = BITMAP_WRITING | BITMAP_OTHER_IMAGE | BITMAP_LAYERS),
     OPTION("as", 0, OPT_STRING, as, "NEW",
            "name of the copy (default: NAME); with --collect of a new\nbitmap, which SRC is left alone for"),
     OPTION("grown", 0, OPT_FLAG, grown, NULL,
@@ -144,7 +146,7 @@ static int run_bitmap(const struct cmd *cmd, int argc, char **argv)
 }
 
 const struct cmd cmd_bitmap = { "bitmap",
-                                "FILE NAME  |  --list|--prune=PATTERN|--collect=SRC|--revive-all [OPTION]... FILE",
+                                "FILE NAME  |  --list|--prune=PATTERN|--collect=SRC|--commit-into=BASE|--revive-all [OPTION]... FILE",
                                 "Change a bitmap: all operations named, in their order, or none of them.",
                                 bitmap_opts,
                                 run_bitmap,

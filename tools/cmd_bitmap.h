@@ -77,6 +77,7 @@ int bitmap_copy(const struct bitmap_args *args, const char *image);
 int bitmap_export(const struct bitmap_args *args, const char *file);
 int bitmap_prune(const struct bitmap_args *args, const char *pattern);
 int bitmap_collect(const struct bitmap_args *args, const char *name);
+int bitmap_commit(const struct bitmap_args *args, const char *base);
 int bitmap_revive(const struct bitmap_args *args, const char *none);
 
 /* ---- the file of --export and --import (cmd_bitmap_args.c) ---- */

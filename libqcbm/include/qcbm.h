@@ -694,6 +694,34 @@ typedef int qcbm_collect_fn(void *opaque, const struct qcbm_collected *layer);
 QCBM_API int qcbm_edit_collect(struct qcbm_edit *edit, const char *name, const char *as, qcbm_collect_fn *fn,
                                void *opaque, struct qcbm_error *err);
 
+enum qcbm_committed_outcome {
+    QCBM_BITMAP_MERGED,  /* into the base's bitmap of that name */
+    QCBM_BITMAP_CREATED, /* in the base, which had none: enabled, with the granularity of the top's */
+    QCBM_BITMAP_LEFT_OUT
+};
+struct qcbm_committed_bitmap { /* its strings live until the callback returns */
+    const char *name;
+    enum qcbm_committed_outcome outcome;
+    bool in_base;      /* the base had one. If it is left out, it does not say what the layers above changed. */
+    const char *why;   /* it is left out, one line; else NULL */
+    const char *where; /* the file name of the layer that is the reason; else NULL */
+    uint32_t layers;   /* above the base whose bits were taken */
+};
+/* A non-zero return ends the call with QCBM_E_ABORTED. */
+typedef int qcbm_commit_bitmap_fn(void *opaque, const struct qcbm_committed_bitmap *bitmap);
+
+/* The bitmaps' half of a commit of @top into the edited image, which is below it; the data is not looked at. By libvirt's
+ * rule each bitmap of @top that records, and can be relied on, in all layers down to the one in which it begins, is merged
+ * into the base's of its name, which is made where there is none. Others are left out. Done before the data goes down, no
+ * power cut leaves data there that the bitmaps do not know. @fn (may be NULL) is called for each bitmap of @top, and for
+ * those that the base alone has. @top is only read, and no change of @edit is taken for what it stores. If the call fails,
+ * free @edit.
+ * Returns 0, QCBM_E_CHAIN (the image is not below @top, or the chain cannot be opened), QCBM_E_ARG (it is smaller than @top),
+ * QCBM_E_UNSAFE (the bitmaps of @top are stale or its directory is damaged), what qcbm_edit_add() returns, QCBM_E_IO,
+ * QCBM_E_LOCKED, QCBM_E_ABORTED. */
+QCBM_API int qcbm_edit_commit_bitmaps(struct qcbm_edit *edit, struct qcbm_image *top, qcbm_commit_bitmap_fn *fn,
+                                      void *opaque, struct qcbm_error *err);
+
 /* Have plan and commit of @edit tell how far they are. A plan begins with a scan, and tells bytes of the mapping tables that
  * it reads. A commit that plans first tells these, and then its writes as what is left of the total, which was estimated in
  * bytes before they were known, and stays; a commit of what has been planned tells the bytes that it writes. Each call goes

@@ -58,6 +58,7 @@ dump_items: dump
 bitmap_export: bitmap_transfer
 bitmap_import: bitmap_transfer
 fingerprint: bitmap_transfer
+bitmap_commit: interop/bitmap_chain.py
 bitmap_collect: bitmap_setops interop/bitmap_chain.py
 lost_tables: interop/lost_tables.py
 synth_result: synth

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # bitmap_chain.py - bitmaps of one name in the layers of a chain, and of a disk that has grown: `qcbm bitmap --collect`,
-# `--grown`
+# `--commit-into`, `--grown`
 #
 # SPDX-License-Identifier: MIT
 #
@@ -141,6 +141,77 @@ def case_disabled(work):
     require_equal(served_dirty(work, 'top.qcow2', ['N'])['N'], expected, 'what qemu-nbd serves')
 
 
+# ---- the bitmaps' half of a commit ------------------------------------------------------------------------------
+
+def commit_into(work, base, top, *options):
+    """name -> (outcome, reason, where)"""
+    told = json.loads(work.qcbm('bitmap', '--commit-into', base, '--output=json', *options, top).out)
+    return {b['bitmap']: (b['outcome'], b.get('reason'), b.get('where')) for b in told['bitmaps']}
+
+
+def case_commit(work):
+    """Every state that libvirt tells apart; the data goes down behind the bitmaps."""
+    work.create('base.qcow2', 2 * MiB)
+    work.create('mid.qcow2', 2 * MiB, '', 'base.qcow2')
+    work.create('top.qcow2', 2 * MiB, '', 'mid.qcow2')
+    for image, names in (('base.qcow2', ['all', 'gap', 'old', 'frozen']), ('mid.qcow2', ['all', 'young', 'frozen']),
+                         ('top.qcow2', ['all', 'young', 'youngest', 'gap', 'frozen'])):
+        for name in names:
+            add(work, image, name, {'base.qcow2': 65536, 'mid.qcow2': 512, 'top.qcow2': 4096}[image],
+                ['--disable'] if (image, name) == ('mid.qcow2', 'frozen') else [])
+    work.io('base.qcow2', 'write 4k 1k')
+    work.io('mid.qcow2', 'write 1M 1k')
+    work.io('top.qcow2', 'write 1536k 512')
+    mid, top = alone(work, 'mid.qcow2', 'all')[0], alone(work, 'top.qcow2', 'all')[0]
+    base = alone(work, 'base.qcow2', 'all')[0]
+    before = [digest(work.path(name)) for name in ('base.qcow2', 'mid.qcow2', 'top.qcow2')]
+    expected = {'all': ('merged', None, None), 'young': ('created', None, None), 'youngest': ('created', None, None),
+                'gap': ('left-out', 'it is there again, and a layer above lacks it', 'base.qcow2'),
+                'frozen': ('left-out', 'it is disabled there', 'mid.qcow2'),
+                'old': ('left-out', 'it is not there', 'top.qcow2')}
+    require_equal(commit_into(work, 'base.qcow2', 'top.qcow2', '--dry-run'), expected, 'dry run')
+    require_equal([digest(work.path(name)) for name in ('base.qcow2', 'mid.qcow2', 'top.qcow2')], before, 'written')
+    require_equal(commit_into(work, 'base.qcow2', 'top.qcow2', '--undo', 'undo'), expected, 'outcomes')
+    require_equal([digest(work.path(name)) for name in ('mid.qcow2', 'top.qcow2')], before[1:], 'a layer was written')
+    names = ['all', 'young', 'youngest', 'gap', 'frozen', 'old']
+    require_equal(served_dirty(work, 'base.qcow2', names),
+                  {'all': ranges_outward(ranges_or(base, mid, top), 65536, 2 * MiB),
+                   'young': ranges_outward(ranges_or(mid, top), 4096, 2 * MiB), 'youngest': top,
+                   'gap': base, 'frozen': base, 'old': base}, 'what qemu-nbd serves')
+    info = work.info_bitmaps('base.qcow2')
+    require_equal([info[name] for name in names[:3]], [(65536, ['auto']), (4096, ['auto']), (4096, ['auto'])], 'states')
+    work.check('base.qcow2')
+    work.qcbm('undo', 'base.qcow2', 'undo')
+    require_equal(sorted(work.info_bitmaps('base.qcow2')), ['all', 'frozen', 'gap', 'old'], 'after the undo')
+    # what the left ones lack is said
+    result = work.qcbm('bitmap', '--commit-into', 'base.qcow2', 'top.qcow2')
+    require_equal(result.err.count('does not say what the layers above it changed'), 3, 'warnings')
+    again = json.loads(work.qcbm('bitmap', '--commit-into', 'base.qcow2', '--output=json', 'top.qcow2').out)
+    require_equal(again['plan']['writes'], 0, 'the same again is written')
+    work.run('qemu-img', 'commit', '-q', '-b', 'base.qcow2', 'top.qcow2')
+    dirty = served_dirty(work, 'base.qcow2', ['all'])['all']
+    require_equal(ranges_minus(ranges_or(base, mid, top), dirty, 2 * MiB), [], 'lost in the commit')
+
+
+def case_commit_refused(work):
+    chain_of_three(work)
+    work.create('other.qcow2', 2 * MiB)
+    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'top.qcow2', '-F', 'qcow2', 'larger.qcow2', 3 * MiB)
+    for base, top, says in (('other.qcow2', 'top.qcow2', 'not in the backing chain'),
+                            ('top.qcow2', 'top.qcow2', 'into itself'),
+                            ('top.qcow2', 'mid.qcow2', 'not in the backing chain'),
+                            ('base.qcow2', 'larger.qcow2', 'smaller')):
+        work.qcbm_refused('bitmap', '--commit-into', base, top, says=[says], unchanged=[base, top])
+    kill_writer(work, 'mid.qcow2')
+    require_equal(commit_into(work, 'base.qcow2', 'top.qcow2'), {'C': ('left-out', 'it is in use there', 'mid.qcow2')},
+                  'in use')
+    clear_feature_bits(work.path('mid.qcow2'), 'autoclear', 1)
+    require_equal(commit_into(work, 'base.qcow2', 'top.qcow2'),
+                  {'C': ('left-out', 'its bitmaps are stale', 'mid.qcow2')}, 'stale')
+    clear_feature_bits(work.path('top.qcow2'), 'autoclear', 1)
+    work.qcbm_refused('bitmap', '--commit-into', 'base.qcow2', 'top.qcow2', says=['stale'], unchanged=['base.qcow2'])
+
+
 # ---- a disk that has grown --------------------------------------------------------------------------------------
 
 def case_grown(work, small, large, granularity, own):
@@ -246,6 +317,12 @@ def case_random(work, seed):
     differing = differing_ranges(work.path('at-C.raw'), raw(work, images[0], 'now.raw', sizes[0]), sizes[0])
     require_equal(ranges_minus(differing, expected, sizes[0]), [], 'bytes changed since C that are not in the result')
     work.check(images[0])
+    if len(images) > 1 and sizes[-1] >= sizes[0]:
+        whole = [alone(work, image, 'C')[0] + tail(size, sizes[-1]) for image, size in zip(images, sizes)]
+        base = work.info_bitmaps(images[-1])['C'][0]
+        require_equal(commit_into(work, images[-1], images[0])['C'], ('merged', None, None), 'outcome')
+        require_equal(alone(work, images[-1], 'C')[0],
+                      ranges_outward(ranges_clip(ranges_or(*whole), sizes[-1]), base, sizes[-1]), 'committed')
 
 
 CASES = [
@@ -253,6 +330,8 @@ CASES = [
     (case_collect, 'collect-as', {'into': 'N'}),
     (case_live, 'live', {}),
     (case_disabled, 'disabled', {}),
+    (case_commit, 'commit', {}),
+    (case_commit_refused, 'commit-refused', {}),
     (case_grown, 'grown', {'small': MiB, 'large': 2 * MiB + 512, 'granularity': 64 * KiB, 'own': 4096}),
     (case_grown, 'grown-cut-granule', {'small': MiB + 512, 'large': 2 * MiB, 'granularity': 4096, 'own': 64 * KiB}),
     (case_grown, 'grown-equal', {'small': MiB, 'large': MiB, 'granularity': 512, 'own': MiB}),

@@ -1,7 +1,7 @@
 # combinations.sh - an option that does not go with a verb is refused in the same words whatever the verb is
 # SPDX-License-Identifier: MIT
 operations='add remove clear enable disable merge=s intersect=s subtract=s rename=n rotate=n regranularise=4k set=0:1 unset=0:1 import=f'
-alone='export=o copy-to=i collect=s prune=p list'
+alone='export=o copy-to=i collect=s commit-into=x prune=p list'
 
 # The first line is WORDS: says WORDS ARGUMENT...
 says() {
@@ -42,12 +42,12 @@ for verb in $alone; do
         # shellcheck disable=SC2086
         says "$words" "--$verb" $more a b
     done
-    is "$verb" copy-to collect prune || says "$words" "--$verb" --undo u a b
+    is "$verb" copy-to collect commit-into prune || says "$words" "--$verb" --undo u a b
     is "$verb" list && says "$words" "--$verb" --dry-run a
     is "$verb" list export || says '-U is for reading only: use it with --list, --export or --dry-run' "--$verb" -U a b
-    is "$verb" list prune collect || says 'Expecting filename and bitmap name' "--$verb" a
-    is "$verb" list prune collect || says 'Expecting filename and bitmap name' "--$verb" a b c
-    is "$verb" list prune collect && says 'Expecting one image file name' "--$verb" a b
+    is "$verb" list prune collect commit-into || says 'Expecting filename and bitmap name' "--$verb" a
+    is "$verb" list prune collect commit-into || says 'Expecting filename and bitmap name' "--$verb" a b c
+    is "$verb" list prune collect commit-into && says 'Expecting one image file name' "--$verb" a b
     for other in $alone; do
         [ "$other" = "$verb" ] || says "$words" "--$verb" "--$other" a b
     done
