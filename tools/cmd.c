@@ -132,11 +132,16 @@ int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
     return EXIT_FAILED;
 }
 
+void cmd_hint_at_sharing(const struct qcbm_error *err, unsigned flags)
+{
+    if (err->code == QCBM_E_LOCKED && !(flags & (QCBM_OPEN_WRITE | QCBM_OPEN_FORCE_SHARE)))
+        cmd_hint("commands that only read have -U for an image that another process writes to");
+}
+
 static void fail_open(const char *path, unsigned flags, const struct qcbm_error *err)
 {
     cmd_lib_error(err, "Could not open '%s'", path);
-    if (err->code == QCBM_E_LOCKED && !(flags & (QCBM_OPEN_WRITE | QCBM_OPEN_FORCE_SHARE)))
-        cmd_hint("commands that only read have -U for an image that another process writes to");
+    cmd_hint_at_sharing(err, flags);
 }
 
 /* Who asked for a name that is only read must not find it written to. The names are compared by where they lie. */

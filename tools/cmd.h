@@ -67,6 +67,9 @@ bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct 
 uint64_t cmd_disk_size(const struct cmd_disk *disk);
 void cmd_close_disk(struct cmd_disk *disk);
 
+/* After an image that was opened with @flags: it is locked, and -U may be what is wanted. */
+void cmd_hint_at_sharing(const struct qcbm_error *err, unsigned flags);
+
 /* Before the first image is opened by a command that only reads: shut the process in, unless @off (--no-sandbox). Of all
  * files it can then read @path and @other (may be NULL), or any if it has to follow the backing @chain. */
 void cmd_shut_in(bool off, bool chain, const char *path, const char *other);

@@ -1031,6 +1031,18 @@ struct qcbm_rescue_range {  /* its strings are the library's, and stay */
  * QCBM_E_ABORTED and no new image. */
 typedef int qcbm_rescue_fn(void *opaque, const struct qcbm_rescue_range *range);
 
+/* What is in use by its refcount, or has the look of an L2 table, and has no place in the new image: who knows more than the
+ * file says finds it here. */
+struct qcbm_rescue_left {
+    uint64_t offset, length; /* bytes of the file */
+    bool table;              /* an L2 table, in one cluster; else clusters that nothing names */
+    uint32_t entries;        /* of a table: those that name clusters, */
+    uint64_t first, end;     /* and the guest bytes below these, from the begin of its place on, wherever that is */
+};
+/* Called after the last range, in the order of the file; clusters only where the refcounts are relied on. A non-zero return
+ * stops the rescue, too. */
+typedef int qcbm_rescue_left_fn(void *opaque, const struct qcbm_rescue_left *left);
+
 enum qcbm_rescue_flag {
     QCBM_RESCUE_PROBE_BACKING = 1u << 0 /* read the backing file that the image names, for evidence */
 };
@@ -1044,24 +1056,28 @@ struct qcbm_rescue_options {
     qcbm_rescue_fn *range; /* may be NULL: totals only */
     void *opaque;
     const struct qcbm_progress *progress; /* in bytes of the file, twice: to look, to copy; may be NULL */
+    qcbm_rescue_left_fn *left;            /* gets @opaque, too; may be NULL */
 };
 #define QCBM_RESCUE_OPTIONS_INIT                                                                                       \
     {                                                                                                                  \
-        sizeof(struct qcbm_rescue_options), 0, 0, 0, 0, NULL, NULL, NULL                                               \
+        sizeof(struct qcbm_rescue_options), 0, 0, 0, 0, NULL, NULL, NULL, NULL                                         \
     }
 
 struct qcbm_rescue_result {
     uint64_t virtual_size;
     uint32_t cluster_size;
-    bool
-        header_found; /* the first cluster was lost: the header was put together from what the rest of the file shows */
+    bool header_lost; /* the header was put together from what the rest of the file shows */
     bool size_proven; /* the size of the disk is that of the header, or of the options */
     bool refcounts;   /* they could be relied on */
-    bool
-        backing_unknown; /* with the header: what is not mapped reads as zeros until qemu-img rebase -u names the file */
+    /* With the header: what is not mapped reads as zeros until qemu-img rebase -u names the file. */
+    bool backing_unknown;
     uint64_t proven, likely, unknown; /* guest bytes */
-    uint64_t tables_placed, tables_rebuilt,
-        tables_unplaced;                 /* L2 tables: put into slots, put together, without a place */
+    uint64_t tables_placed;           /* L2 tables that were put into their places, */
+    uint64_t tables_rebuilt;          /* put together again, in part at least, */
+    uint64_t tables_lost;             /* overwritten, and nothing was found that belongs there, */
+    uint64_t tables_unplaced;         /* found, and without a place; */
+    uint64_t table_places;            /* places of the disk that have none, each of .table_span guest bytes */
+    uint64_t table_span;
     uint64_t clusters_left;              /* in use by their refcount, and nothing says by whom */
     uint32_t snapshots;                  /* of the image: they are not carried over */
     uint32_t bitmaps_kept, bitmaps_lost; /* what of the disk is not proven is dirty in those that are kept */
@@ -1077,8 +1093,9 @@ struct qcbm_rescue_result {
  * linear in the length of the file.
  * @options NULL = defaults. *@out (may be NULL) is filled on success.
  * Returns 0 whatever is lost; QCBM_E_EXISTS, QCBM_E_NOT_QCOW2 (no header, and nothing else either that shows what it was),
- * QCBM_E_UNSUPPORTED (an external data file: it has the guest's bytes, each at its own offset), QCBM_E_CORRUPT (a LUKS header
- * that is lost), QCBM_E_ARG (also: no room in the L1 table for the size), QCBM_E_LIMIT, QCBM_E_NOTFOUND, QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+ * QCBM_E_UNSUPPORTED (an external data file: it has the guest's bytes, each at its own offset), QCBM_E_CORRUPT (a LUKS
+ * header that is lost), QCBM_E_ARG (also: no room in the L1 table for the size), QCBM_E_LIMIT, QCBM_E_NOTFOUND,
+ * QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_rescue(const char *path, const char *new_path, const struct qcbm_rescue_options *options,
                          struct qcbm_rescue_result *out, size_t size, struct qcbm_error *err);
 

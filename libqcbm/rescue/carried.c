@@ -86,6 +86,18 @@ static bool can_be_carried(const struct qcbmi_rescue *r, const struct qcbmi_bitm
     return qcbmi_bitmap_check_readable(r->img, b, true, NULL) == 0 && qcbmi_bitmap_check_table(r->img, b, NULL) == 0;
 }
 
+/* How many there were: the extension says so where the directory does not any more, and none at all is not believed then. */
+static uint32_t count_bitmaps(const struct qcbmi_bitmap_list *list)
+{
+    uint32_t n = list->was ? list->was->n : list->n;
+
+    if (!list->has_ext || (!list->broken && !(list->stale && !list->was)))
+        return n;
+    if (list->ext.n_bitmaps <= Q2_MAX_BITMAPS && list->ext.n_bitmaps > n)
+        n = list->ext.n_bitmaps;
+    return n ? n : 1;
+}
+
 int qcbmi_carry_bitmaps(struct qcbmi_carried *c, struct qcbm_error *err)
 {
     const struct qcbmi_rescue *r = c->w->r;
@@ -94,7 +106,7 @@ int qcbmi_carry_bitmaps(struct qcbmi_carried *c, struct qcbm_error *err)
     int ret;
 
     if (list->stale || list->n == 0) {
-        c->w->bitmaps_lost = list->was ? list->was->n : 0;
+        c->w->bitmaps_lost = count_bitmaps(list);
         return 0;
     }
     ret = qcbmi_bitmap_find_shared_data(r->handle, err);
@@ -107,7 +119,7 @@ int qcbmi_carry_bitmaps(struct qcbmi_carried *c, struct qcbm_error *err)
         if (can_be_carried(r, &list->list[i], &budget))
             ret = carry_one(c, &list->list[i], err);
     c->w->bitmaps_kept = c->ext.n_bitmaps;
-    c->w->bitmaps_lost = list->n - c->ext.n_bitmaps;
+    c->w->bitmaps_lost = count_bitmaps(list) - c->ext.n_bitmaps;
     if (ret < 0 || c->ext.n_bitmaps == 0)
         return ret;
     c->ext.directory_offset = qcbmi_new_place(c->n, c->ext.directory_size);

@@ -74,13 +74,33 @@ static int look(struct qcbmi_rescue *r, struct qcbm_error *err)
     return ret;
 }
 
+static bool is_empty(const struct qcbmi_rescue *r, const struct qcbmi_rebuilt *b)
+{
+    for (uint32_t i = 0; i < r->g->l2_entries; i++)
+        if (b->score[i])
+            return false;
+    return true;
+}
+
+static void count_tables(const struct qcbmi_rescue *r, struct qcbm_rescue_result *out)
+{
+    for (uint64_t i = 0; i < r->n_slots; i++) {
+        const struct qcbmi_slot *s = &r->slots[i];
+        bool rebuilt = s->state == QCBMI_SLOT_REBUILT, lost = rebuilt && is_empty(r, &r->rebuilt[s->rebuilt]);
+
+        out->table_places += qcbmi_slot_is_open(s);
+        out->tables_lost += lost || s->state == QCBMI_SLOT_LOST;
+        out->tables_rebuilt += rebuilt && !lost;
+    }
+}
+
 static void fill(const struct qcbmi_rescue *r, const struct qcbmi_writing *w, const struct qcbmi_geometry_found *found,
                  struct qcbm_rescue_result *out)
 {
     *out = (struct qcbm_rescue_result){
         .virtual_size = r->g->size,
         .cluster_size = r->g->cluster_size,
-        .header_found = found->lost,
+        .header_lost = found->lost,
         .size_proven = found->size_proven,
         .refcounts = r->refcounts,
         .backing_unknown = found->backing_unknown,
@@ -88,8 +108,8 @@ static void fill(const struct qcbmi_rescue *r, const struct qcbmi_writing *w, co
         .likely = w->tell.bytes[QCBM_RESCUE_LIKELY],
         .unknown = w->tell.bytes[QCBM_RESCUE_UNKNOWN],
         .tables_placed = r->placed,
-        .tables_rebuilt = r->n_rebuilt,
         .tables_unplaced = r->unplaced,
+        .table_span = r->g->l2_span,
         .clusters_left = r->refcounts ? r->left : 0,
         .snapshots = r->img->h.n_snapshots,
         .bitmaps_kept = w->bitmaps_kept,
@@ -97,6 +117,7 @@ static void fill(const struct qcbmi_rescue *r, const struct qcbmi_writing *w, co
         .bytes_copied = w->bytes_copied,
         .file_size = w->file_size,
     };
+    count_tables(r, out);
 }
 
 static int rescue_image(struct qcbmi_image *img, const struct qcbmi_geometry_found *found, struct qcbmi_io *to,
@@ -120,6 +141,8 @@ static int rescue_image(struct qcbmi_image *img, const struct qcbmi_geometry_fou
         ret = look(&r, err);
     if (ret == 0)
         ret = qcbmi_rescue_write(&w, err);
+    if (ret == 0)
+        ret = qcbmi_rescue_tell_left(&r, o->left, o->opaque, err);
     if (ret == 0)
         fill(&r, &w, found, out);
     qcbmi_rescue_free(&r);
@@ -159,17 +182,24 @@ static int check_options(const struct qcbm_rescue_options *o, struct qcbm_error 
 
 static int create_new(struct qcbmi_io *to, const char *new_path, const char *temporary, struct qcbm_error *err)
 {
+    struct qcbm_error why;
     int ret;
 
+    if (!*new_path)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the new file has no name");
     if (qcbmi_file_exists(new_path))
-        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the new file exists already and is not overwritten");
-    ret = qcbmi_create(to, temporary, err);
+        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the new file '%s' exists already and is not overwritten",
+                          new_path);
+    ret = qcbmi_create(to, temporary, &why);
     if (ret == QCBM_E_EXISTS)
         return qcbmi_fail(
             err, QCBM_E_EXISTS, QCBM_NO_OFFSET,
-            "a file with the name of the new one and '%s' behind it is there, of a rescue that runs or was cut "
-            "short",
-            suffix);
+            "'%s' is there, of a rescue that runs, or that was cut short: if none runs, it may be deleted", temporary);
+    if (ret < 0) {
+        qcbmi_fail(err, ret, QCBM_NO_OFFSET, "the new file '%s': %s", new_path, why.message);
+        if (err)
+            err->sys_errno = why.sys_errno;
+    }
     return ret;
 }
 

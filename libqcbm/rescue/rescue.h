@@ -110,9 +110,9 @@ struct qcbmi_rescue {
     struct qcbmi_bitset meta;          /* clusters of metadata that is known */
     bool snap_damaged;                 /* a reference of a snapshot may be missing: what is left over may be its */
     bool refcounts;                    /* those that are stored can be relied on */
-    bool low;                          /* some are lower than the references that are known: nothing is proven by them */
-    bool backing_unknown;              /* the name of the backing file, if there was one, is lost with the header */
-    bool l1_in_doubt;                  /* where the L1 table is was guessed */
+    bool low;             /* some are lower than the references that are known: nothing is proven by them */
+    bool backing_unknown; /* the name of the backing file, if there was one, is lost with the header */
+    bool l1_in_doubt;     /* where the L1 table is was guessed */
 
     struct qcbmi_l2_ref *snap; /* L2 tables of snapshots, by offset and slot; one each */
     size_t n_snap, snap_capacity;
@@ -188,6 +188,9 @@ int qcbmi_rescue_put(struct qcbmi_rescue *r, uint64_t table, uint64_t slot, unsi
 
 /* evidence.c: where candidates belong */
 int qcbmi_rescue_place(struct qcbmi_rescue *r, struct qcbm_error *err);
+
+/* tell_left.c; @fn may be NULL. Returns 0, QCBM_E_ABORTED. */
+int qcbmi_rescue_tell_left(const struct qcbmi_rescue *r, qcbm_rescue_left_fn *fn, void *opaque, struct qcbm_error *err);
 
 /* rebuild.c */
 int qcbmi_rescue_rebuild(struct qcbmi_rescue *r, struct qcbm_error *err);

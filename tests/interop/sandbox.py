@@ -61,6 +61,8 @@ READERS = {
     'synth-since-dry': ['synth', '--since', 'base.qcow2', '--dry-run', 'o.qcow2', 'x'],
     'synth-into-dry': ['synth', '--into', 'source.qcow2', '--dry-run', 'o.qcow2', 'x'],
     'synth-like-dry': ['synth', '--like', 'base.qcow2', '--dry-run', '-p', 'o.qcow2'],
+    'rescue-dry': ['rescue', '--dry-run', 'o.qcow2'],
+    'rescue-probe-dry': ['rescue', '--dry-run', '--probe-backing', '--output=json', 'dense.qcow2'],
     'undo-dry': ['undo', '--dry-run', 'undone.qcow2', 'undo'],
 }
 

@@ -203,7 +203,7 @@ static void a_lost_header_is_found_again(void **state)
     memset(b->bytes, 0xff, 512);
     rescue_bytes(&r, b->bytes, b->len, 3 * SPAN);
     assert_ok(r.ret, &r.err);
-    assert_true(r.result.header_found && r.result.size_proven && r.result.backing_unknown);
+    assert_true(r.result.header_lost && r.result.size_proven && r.result.backing_unknown);
     assert_string_equal(r.ranges, "0-512 100 tables; 512-66048 0 backing-lost; 66048-66560 100 tables; "
                                   "66560-98304 0 backing-lost");
     img = open_rescued(&r);
@@ -270,7 +270,7 @@ static void the_new_file_is_whole_or_not_there(void **state)
     assert_false(is_there(new) || is_there(temporary));
     assert_ok(qcbm_rescue(old, new, NULL, NULL, 0, &err), &err);
     assert_true(is_there(new) && !is_there(temporary));
-    assert_failure(qcbm_rescue(old, new, NULL, NULL, 0, &err), &err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "exists already");
+    assert_failure(qcbm_rescue(old, new, NULL, NULL, 0, &err), &err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "is not overwritten");
     assert_false(is_there(temporary));
 }
 

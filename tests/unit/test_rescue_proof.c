@@ -120,6 +120,27 @@ static void a_damaged_header_keeps_the_name_that_it_has(void **state)
     free_rescued(&r);
 }
 
+/* A table that was overwritten, and of which nothing is found, is lost, and none that was put together. */
+static void a_table_without_entries_is_lost(void **state)
+{
+    struct image_builder *b = bench_builder(state);
+    struct rescued r;
+    uint64_t at;
+
+    build_start(b, &(struct build_options){ .size = DISK });
+    build_filled(b, 0, 0x11);
+    build_filled(b, 512, 0x12);
+    at = build_l2_entry(b, 0);
+    build_finish(b);
+    memset(b->bytes + at, 0, 512);
+    rescue_bytes(&r, b->bytes, b->len, 0);
+    assert_ok(r.ret, &r.err);
+    assert_int_equal(r.result.tables_lost, 1);
+    assert_int_equal(r.result.tables_rebuilt, 0);
+    assert_int_equal(r.result.clusters_left, 2);
+    free_rescued(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +150,7 @@ int main(void)
         image_test(low_refcounts_prove_no_emptiness),
         image_test(a_damaged_header_without_backing_file_proves_no_zeros),
         image_test(a_damaged_header_keeps_the_name_that_it_has),
+        image_test(a_table_without_entries_is_lost),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

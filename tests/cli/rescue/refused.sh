@@ -10,4 +10,9 @@ head -c 65536 /dev/zero >zeros
 fails unchanged zeros qcbm rescue -o new zeros
 echo x >new.qcbm-new
 fails unchanged new.qcbm-new qcbm rescue -o new image.qcow2
+fails qcbm rescue -o "" image.qcow2
+fails qcbm rescue -o nowhere/new image.qcow2
+echo x >report
+fails unchanged report qcbm rescue --report=report -o new2 image.qcow2
+[ ! -e new2 ] || complain "new2 is there"
 [ ! -e new ] || complain "new is there"
