@@ -148,9 +148,9 @@ int qcbmi_rescue_name(struct qcbmi_rescue *r, uint64_t off, uint64_t len, uint64
 bool qcbmi_rescue_is_left(const struct qcbmi_rescue *r, uint64_t cluster);
 /* Does a snapshot name the table at @table? */
 bool qcbmi_rescue_is_of_snapshot(const struct qcbmi_rescue *r, uint64_t table);
-/* How sure is it that the reference more that a snapshot's cluster has is that of the active disk? Never wholly: a cut while a
- * snapshot was deleted leaves it, too, and so does a snapshot that is lost, or a refcount that was overwritten; and from
- * version 3 on a guest that wrote zeros leaves the cluster to the entry, which says "zeros" beside it. */
+/* How sure is it that the reference more that a snapshot's cluster has is that of the active disk? Never wholly: a cut
+ * while a snapshot was deleted leaves it, too, and so does a snapshot that is lost, or a refcount that was overwritten; and
+ * from version 3 on a guest that wrote zeros leaves the cluster to the entry, which says "zeros" beside it. */
 unsigned qcbmi_score_of_excess(const struct qcbmi_rescue *r);
 /* The next such cluster from @from on, or n_clusters. */
 uint64_t qcbmi_rescue_next_left(const struct qcbmi_rescue *r, uint64_t from);

@@ -103,6 +103,7 @@ left_data: interop/rescue.py
 rebuild: rescue interop/rescue.py
 final: rescue interop/rescue.py
 tell: rescue interop/rescue.py
+tell_left: rescue_proof
 carried: rescue interop/rescue.py
 writing: rescue interop/rescue.py
 geometry: rescue interop/rescue.py
