@@ -6,7 +6,7 @@
 # usage: page.py PAGE    environment: QCBM = path of the tool
 #
 # "sh" blocks go to one bash, which ends at the first command that fails. "json" blocks are what is typed to the program of
-# the block before, which reads its input. What needs a running domain is done by functions of that shell: virsh does
+# the block before, which reads its input. What needs a running domain, or a storage, is done by functions of that shell: virsh does
 # nothing, a full backup of virtnbdbackup is one of the domain that is off (tests/recipes/virtnbdbackup.sh tells more).
 # Of the section "libvirt", which tests/recipes/libvirt.sh runs by hand, only the commands of qcbm are run.
 
@@ -19,7 +19,8 @@ import tempfile
 
 TIMEOUT = 300
 BY_HAND = 'libvirt'
-BEFORE = {'libvirt': 'before_libvirt', 'After a crash': 'before_crash'}  # what has happened when a section begins
+# What has happened when a section begins.
+BEFORE = {'libvirt': 'before_libvirt', 'After a crash': 'before_crash', 'Lists for other programs': 'before_lists'}
 
 PRELUDE = r'''
 set -euo pipefail
@@ -61,6 +62,12 @@ before_crash() {
         qemu-img bitmap --add "$image" nightly
         (ulimit -c 0; qemu-io -f qcow2 -c 'write -q -P 0x31 5M 300k' -c flush -c abort "$image") || true
     done
+}
+before_lists() { qemu-img create -q -f qcow2 ceph.qcow2 16M && qemu-img create -q -f qcow2 thin.qcow2 16M; }
+rbd() { echo '[{"offset":0,"length":4194304,"exists":"true"},{"offset":8388608,"length":4194304,"exists":"false"}]'; }
+thin_delta() {
+    echo '<superblock uuid="" time="2" transaction="3" data_block_size="128" nr_data_blocks="256">
+<diff left="7" right="9"><different begin="16" length="2"/><right_only begin="32" length="1"/></diff></superblock>'
 }
 # typed LINES COMMAND...: LINES are typed, each when the answer to the one before is there
 typed() { python3 -c "$TYPIST" "$@"; }
