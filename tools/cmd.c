@@ -126,7 +126,8 @@ int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
     else
         cmd_error("%s: %s (at offset 0x%" PRIx64 ")", prefix ? prefix : "", err->message, err->offset);
     free(prefix);
-    if (err->code == QCBM_E_NOTFOUND && err->sys_errno == 0) /* no file is missing */
+    if (err->code == QCBM_E_NOTFOUND && err->sys_errno == 0 &&
+        strcasestr(err->message, "bitmap")) /* no file is missing */
         cmd_hint("'qcbm bitmap --list FILE' shows the bitmaps of an image");
     hint_at_repair(err);
     return EXIT_FAILED;

@@ -46,7 +46,8 @@ static const struct opt check_opts[] = {
             "repair leaks, all that can be repaired, or bitmaps alone"),
     OPT_COMMON_DRY_RUN,
     OPT_COMMON_UNDO,
-    FLAG("force", common.force, "with -r: free leaks, too, that may be what something\nlost had mapped"),
+    FLAG("force", common.force,
+         "with -r: give up what leads nowhere, and free leaks, too,\nthat may be what something lost had mapped"),
     OPT_ROW(struct check_args, "lost", 0, OPT_STRING, lost, "zeros|backing",
             "with -r all: what is lost reads as zeros (default), or\nshows what the backing file has there"),
     OPT_COMMON_IMAGE_OPTS,
@@ -141,6 +142,26 @@ static int no_checks(void)
     return EXIT_NO_CHECK;
 }
 
+static bool wants_a_way(const struct check_args *args)
+{
+    return args->repair || args->explain || args->strict;
+}
+
+/* Of an image that does not open for what its header says there are no findings, and no cures. */
+static void hint_at_header(const struct check_args *args)
+{
+    struct qcbm_image *img = NULL;
+    struct qcbm_error why;
+    int ret = wants_a_way(args) ? qcbm_open(args->common.path, common_reading(&args->common), &img, &why) : 0;
+
+    qcbm_close(img);
+    if (ret == QCBM_E_CORRUPT || ret == QCBM_E_LIMIT || ret == QCBM_E_UNSUPPORTED)
+        check_hint(
+            "where the header is damaged 'qcbm dump FILE header' shows its fields, 'qcbm edit --undo UNDO FILE EDIT' "
+            "sets one, and 'qcbm rescue FILE -o NEW' puts the disk together in a new image",
+            args->common.path);
+}
+
 /* Opens the image, or tells why not: *@code is the exit code then. */
 static struct qcbm_image *open_image(const struct check_args *args, int *code)
 {
@@ -155,12 +176,17 @@ static struct qcbm_image *open_image(const struct check_args *args, int *code)
         *code = no_checks();
         return NULL;
     }
-    if (!common_open_disk(&args->common, writes ? common_writing(&args->common) : common_reading(&args->common), &disk))
+    if (!common_open_disk(&args->common, writes ? common_writing(&args->common) : common_reading(&args->common),
+                          &disk)) {
+        hint_at_header(args);
         return NULL;
+    }
     if (disk.raw) {
         *code = no_checks();
-        if (args->repair)
-            cmd_hint("of a qcow2 image whose first bytes are lost, 'qcbm dump FILE header' tells what is there");
+        if (wants_a_way(args))
+            check_hint("of a qcow2 image whose first bytes are lost 'qcbm dump FILE header' tells what is there, and "
+                       "'qcbm rescue FILE -o NEW' puts the disk together in a new image",
+                       args->common.path);
     }
     qcbm_chain_close(disk.raw);
     return disk.img;

@@ -90,5 +90,7 @@ void check_print_text(const struct qcbm_check_result *r);
 void check_print_repairs(const struct check_repairs *repairs); /* in front of them */
 void check_print_json(const struct check_report *r);
 void check_explain(const struct check_report *r, const char *path);
+/* A hint with the name of the image where FILE stands, as cures have it. */
+void check_hint(const char *text, const char *path);
 
 #endif

@@ -106,6 +106,18 @@ static void write_cure(struct json_writer *w, const char *cure, const char *path
     free(text);
 }
 
+void check_hint(const char *text, const char *path)
+{
+    char *named = NULL;
+    size_t len;
+    FILE *out = open_memstream(&named, &len);
+
+    if (out)
+        put_cure(out, text, path);
+    cmd_hint("%s", out && fclose(out) == 0 ? named : text);
+    free(named);
+}
+
 static const char *cause_name(enum qcbm_check_cause cause)
 {
     static const char *const names[] = { "unknown", "zeroed", "overwritten", "cut" };

@@ -71,7 +71,8 @@ static char *copy(const char *text)
 /* What is told because nothing can be done about it. */
 static bool is_left(const struct qcbm_repair_row *row)
 {
-    return strcmp(row->code, "bitmap-left") == 0 || strcmp(row->code, "bitmaps-left") == 0;
+    return strcmp(row->code, "guest-range-left") == 0 || strcmp(row->code, "bitmap-left") == 0 ||
+           strcmp(row->code, "bitmaps-left") == 0;
 }
 
 static int on_row(void *opaque, const struct qcbm_repair_row *row)

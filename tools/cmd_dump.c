@@ -193,6 +193,10 @@ static int run_dump(const struct cmd *cmd, int argc, char **argv)
         return fail_part(cmd, args.part);
     if (args.range && part->range == RANGE_NONE)
         return cmd_usage_error(cmd, "%s is shown whole, without a range", part->name);
+    if (args.range && !parse_range(args.range, &begin, &last) && part->kind == QCBM_DUMP_BITMAPS)
+        return cmd_usage_error(
+            cmd, "Invalid range '%s': bitmaps go by their index here, from 0 on; without a range all are shown",
+            args.range);
     if (args.range && !parse_range(args.range, &begin, &last))
         return cmd_usage_error(cmd, "Invalid range '%s'", args.range);
     if (!common_take_name(&args.common))

@@ -7,8 +7,8 @@
 
 #include "repair/field.h"
 
-/* What stands behind the first word: the name of a field, a number, both, or a bitmap in front of either. */
-enum rest { REST_NAME, REST_INDEX, REST_INDEX_NAME, REST_WHOSE_NAME, REST_WHOSE_INDEX };
+/* What stands behind the first word: the name of a field, a number, an offset, a name and a number, or a bitmap in front of either. */
+enum rest { REST_NAME, REST_INDEX, REST_OFFSET, REST_INDEX_NAME, REST_WHOSE_NAME, REST_WHOSE_INDEX };
 
 static const struct {
     const char *word;
@@ -18,8 +18,8 @@ static const struct {
     { "header", QCBMI_FIELD_HEADER, REST_NAME },
     { "extension", QCBMI_FIELD_EXTENSION, REST_INDEX_NAME },
     { "l1", QCBMI_FIELD_L1, REST_INDEX },
-    { "l2", QCBMI_FIELD_L2, REST_INDEX },
-    { "subclusters", QCBMI_FIELD_SUBCLUSTERS, REST_INDEX },
+    { "l2", QCBMI_FIELD_L2, REST_OFFSET },
+    { "subclusters", QCBMI_FIELD_SUBCLUSTERS, REST_OFFSET },
     { "refcount", QCBMI_FIELD_REFCOUNT, REST_INDEX },
     { "refcount_table", QCBMI_FIELD_REFCOUNT_TABLE, REST_INDEX },
     { "snapshot", QCBMI_FIELD_SNAPSHOT, REST_INDEX_NAME },
@@ -78,6 +78,19 @@ bool qcbmi_word_number(struct qcbmi_word word, uint64_t *out)
     return word.len > 0;
 }
 
+/* A number, or a whole one of the units that sizes have. */
+static bool word_offset(struct qcbmi_word word, uint64_t *out)
+{
+    static const char units[] = "kMGTPE";
+    const char *unit = word.len > 1 ? strchr(units, word.at[word.len - 1] == 'K' ? 'k' : word.at[word.len - 1]) : NULL;
+    unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+
+    if (!unit || *unit == '\0' || (word.len > 2 && (word.at[1] | 0x20) == 'x')) /* E is a digit there */
+        return qcbmi_word_number(word, out);
+    word.len--;
+    return qcbmi_word_number(word, out) && !__builtin_mul_overflow(*out, UINT64_C(1) << shift, out);
+}
+
 static int fail(const char *text, const char *why, struct qcbm_error *err)
 {
     char shown[160];
@@ -104,6 +117,8 @@ static bool parse_rest(struct qcbmi_word rest, enum rest how, struct qcbmi_field
 
     if (how == REST_INDEX)
         return qcbmi_word_number(rest, &f->index);
+    if (how == REST_OFFSET)
+        return word_offset(rest, &f->index);
     f->name = rest;
     if (how == REST_NAME)
         return rest.len > 0 && !last_of(rest, ' ');
@@ -116,19 +131,29 @@ static bool parse_rest(struct qcbmi_word rest, enum rest how, struct qcbmi_field
     return how == REST_WHOSE_NAME || qcbmi_word_number(last, &f->index);
 }
 
+/* Why what stands behind the first word is not what belongs there. */
+static const char *why_not(struct qcbmi_word rest, enum rest how, bool has_old)
+{
+    if (rest.len == 0 || (how != REST_INDEX && how != REST_OFFSET))
+        return "the field is not named in full: l2 GUEST-OFFSET, header NAME, bitmap BITMAP NAME ...";
+    if (!has_old && last_of(rest, ' '))
+        return "there is no ':' between the field and the old number: an edit is 'FIELD: OLD=NEW'";
+    return how == REST_OFFSET
+               ? "the offset is no number: decimal, with k, M, G, T, P or E behind it, or hexadecimal behind 0x"
+               : "the index is no number: decimal, or hexadecimal behind 0x";
+}
+
 static int parse_field(const char *text, struct qcbmi_field *f, struct qcbm_error *err)
 {
     const char *end = f->text.at + f->text.len, *space = memchr(f->text.at, ' ', f->text.len);
-    struct qcbmi_word first = { f->text.at, space ? (size_t)(space - f->text.at) : f->text.len };
+    struct qcbmi_word rest, first = { f->text.at, space ? (size_t)(space - f->text.at) : f->text.len };
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (!qcbmi_word_is(first, kinds[i].word))
             continue;
         f->kind = kinds[i].kind;
-        return parse_rest(trim(space ? space : end, end), kinds[i].rest, f)
-                   ? 0
-                   : fail(text, "the field is not named in full: l2 GUEST-OFFSET, header NAME, bitmap BITMAP NAME ...",
-                          err);
+        rest = trim(space ? space : end, end);
+        return parse_rest(rest, kinds[i].rest, f) ? 0 : fail(text, why_not(rest, kinds[i].rest, f->has_old), err);
     }
     return fail(text,
                 "no such field: there are header, extension, l1, l2, subclusters, refcount, refcount_table, snapshot, "
