@@ -77,7 +77,7 @@ static const struct opt bitmap_opts[] = {
     OPTION("grown", 0, OPT_FLAG, grown, NULL,
            "with --merge, --copy-to, --import: the disk may have been\nsmaller; what lies behind its end is dirty"),
     VERB("prune", "PATTERN", "delete the bitmaps of FILE whose names match, as a shell\nmatches names of files",
-         .alone = bitmap_prune, .takes = EDIT | BITMAP_KEEP, .needs = BITMAP_WRITING),
+         .alone = bitmap_prune, .takes = EDIT | BITMAP_KEEP | BITMAP_CHAIN, .needs = BITMAP_WRITING),
     OPTION("keep", 0, OPT_SIZE, keep, "N", "of these keep the last N by name, numbers as numbers"),
     VERB("revive", NULL, "make NAME, which is in use after a crash, one that can be\nrelied on: what was stored and all that is allocated",
          .alone = bitmap_revive, .takes = EDIT | BITMAP_TRUST, .needs = ON_NAME),
@@ -86,7 +86,7 @@ static const struct opt bitmap_opts[] = {
     OPTION("trust", 0, OPT_FLAG, trust, NULL, "of these take what was stored alone: nobody wrote since"),
     VERB("list", NULL, "list all bitmaps of FILE with their dirty bytes and\nwhat is wrong with them",
          .alone = bitmap_list, .takes = BITMAP_CHAIN),
-    OPTION("chain", 0, OPT_FLAG, chain, NULL, "with --list: also those of the images below FILE;\nopens them"),
+    OPTION("chain", 0, OPT_FLAG, chain, NULL, "with --list, --prune: also those of the images below FILE;\nopens them"),
     OPTION("backing-chain", 0, OPT_FLAG, chain, NULL, "the same, as info calls it"),
     OPTION("granularity", 'g', OPT_SIZE, granularity, "SIZE",
            "bytes per bit for --add and --import, a power of 2 from\n512 to 2G (default: the cluster size, within 4k and 64k)"),
@@ -120,7 +120,7 @@ static int run_alone(const struct bitmap_args *args, struct opt_action *action)
     if (other_image && !image_name_take(&action->value, NULL, false))
         return EXIT_FAILED;
     if (args->common.dry_run && (verb->needs & BITMAP_WRITING)) /* it only reads then; those that always do see to it */
-        common_shut_in(&args->common, verb->needs & BITMAP_LAYERS, other_image ? action->value : NULL);
+        common_shut_in(&args->common, (verb->needs & BITMAP_LAYERS) || args->chain, other_image ? action->value : NULL);
     return verb->alone(args, action->value);
 }
 

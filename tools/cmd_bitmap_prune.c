@@ -1,4 +1,4 @@
-/* cmd_bitmap_prune.c - qcbm bitmap --prune: delete the bitmaps whose names match, but for the last of them
+/* cmd_bitmap_prune.c - the bitmaps of one image whose names match deleted, but for the last of them
  * SPDX-License-Identifier: MIT
  *
  * "Last" is by name, with numbers compared as numbers. The place in the directory says nothing about the age: QEMU stores
@@ -7,26 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd_bitmap.h"
+#include "cmd_bitmap_prune.h"
 #include "mend.h"
-#include "plan_out.h"
 #include "qemu_text.h"
 
 #define DIGITS "0123456789"
-
-struct match {
-    char *name;
-    bool usable, goes;
-};
-
-struct prune {
-    const struct bitmap_args *args;
-    const char *pattern;
-    struct qcbm_image *img;
-    struct match *matches; /* by name */
-    size_t n;
-    struct plan plan;
-};
 
 /* Digits at the start of @text, without leading zeros. */
 static size_t number(const char **text)
@@ -67,29 +52,36 @@ static int by_number(const void *a, const void *b)
     return is_at(((const struct match *)a)->name, b);
 }
 
+const struct match *prune_named(const struct prune *p, const char *name)
+{
+    return p->n ? bsearch(name, p->matches, p->n, sizeof *p->matches, is_at) : NULL;
+}
+
 /* Nobody can use an inconsistent bitmap, so it is none of those that are kept. */
-static void choose(struct prune *p)
+void prune_choose(struct prune *p)
 {
     uint64_t kept = 0;
 
     for (size_t i = p->n; i-- > 0;) {
-        p->matches[i].goes = !p->matches[i].usable || kept == p->args->keep;
+        p->matches[i].goes = !p->matches[i].usable || kept == p->keep;
         kept += !p->matches[i].goes;
     }
 }
 
-static int find_matches(struct prune *p)
+int prune_find(struct prune *p, struct qcbm_image *img)
 {
     struct qcbm_image_info info;
+    struct match *matches;
 
-    qcbm_image_get_info(p->img, &info, sizeof info);
-    p->matches = calloc((size_t)info.bitmap_count + 1, sizeof *p->matches);
-    if (!p->matches)
+    qcbm_image_get_info(img, &info, sizeof info);
+    matches = realloc(p->matches, (p->n + info.bitmap_count + 1) * sizeof *matches);
+    if (!matches)
         return cmd_error("no memory");
+    p->matches = matches;
     for (uint32_t i = 0; i < info.bitmap_count; i++) {
         struct qcbm_bitmap_info b;
 
-        qcbm_bitmap_get(p->img, i, &b, sizeof b);
+        qcbm_bitmap_get(img, i, &b, sizeof b);
         if (strlen(b.name) != b.name_len || fnmatch(p->pattern, b.name, 0) != 0)
             continue; /* a name with a NUL cannot be said */
         /* the commit takes the library's name away */
@@ -98,7 +90,6 @@ static int find_matches(struct prune *p)
             return cmd_error("no memory");
     }
     qsort(p->matches, p->n, sizeof *p->matches, by_number);
-    choose(p);
     return EXIT_DONE;
 }
 
@@ -150,12 +141,12 @@ static bool must_mend(const struct prune *p)
 static bool is_named(const void *opaque, const char *name)
 {
     const struct prune *p = opaque;
-    const struct match *found = bsearch(name, p->matches, p->n, sizeof *found, is_at);
+    const struct match *found = prune_named(p, name);
 
     return found && found->goes;
 }
 
-static bool any_goes(const struct prune *p)
+bool prune_any(const struct prune *p)
 {
     for (size_t i = 0; i < p->n; i++)
         if (p->matches[i].goes)
@@ -178,14 +169,14 @@ static int begin(const struct prune *p, struct mend *mend, struct qcbm_edit **ed
     if (!must_mend(p))
         return begin_plain(p, edit, err);
     ret = mend_begin(mend, p->img, edit, err);
-    if (ret < 0 || any_goes(p))
+    if (ret < 0 || prune_any(p))
         return ret < 0 ? ret : take_out_mended(p, *edit, err);
     qcbm_edit_free(*edit);
     mend_clear(mend);
     return begin_plain(p, edit, err);
 }
 
-static int remove_matches(struct prune *p)
+int prune_remove(struct prune *p)
 {
     struct mend mend = { .named = is_named, .opaque = p };
     struct qcbm_edit *edit = NULL;
@@ -193,24 +184,24 @@ static int remove_matches(struct prune *p)
     int ret = begin(p, &mend, &edit, &err);
 
     if (ret == 0)
-        ret = plan_run(&p->plan, p->img, edit, &p->args->common, &err);
+        ret = plan_run(&p->plan, p->img, edit, p->common, &err);
     if (ret == 0)
         mend_tell(&mend);
     qcbm_edit_free(edit);
     mend_clear(&mend);
-    return ret < 0 ? cmd_lib_error(&err, "Could not change '%s'", p->args->common.path) : EXIT_DONE;
+    return ret < 0 ? cmd_lib_error(&err, "Could not change '%s'", p->common->path) : EXIT_DONE;
 }
 
-static void print_text(const struct prune *p)
+void prune_print(const struct prune *p)
 {
     for (size_t i = 0; i < p->n; i++) {
         if (!p->matches[i].goes)
             continue;
         printf("prune: '");
         print_escaped(stdout, p->matches[i].name, strlen(p->matches[i].name));
-        printf("' %s\n", p->args->common.dry_run ? "would be removed" : "is removed");
+        printf("' %s\n", p->common->dry_run ? "would be removed" : "is removed");
     }
-    if (p->args->common.dry_run)
+    if (p->common->dry_run)
         plan_print(&p->plan, stdout);
 }
 
@@ -223,38 +214,22 @@ static void write_names(struct json_writer *w, const char *key, const struct pru
     json_end_array(w);
 }
 
-static void print_json(const struct prune *p)
+void prune_write_json(const struct prune *p, struct json_writer *w)
 {
-    struct json_writer w = JSON_WRITER_INIT(stdout);
-
-    json_begin_object(&w, NULL);
-    json_string(&w, "image", p->args->common.path);
-    write_names(&w, "removed", p, true);
-    write_names(&w, "kept", p, false);
-    json_bool(&w, "dry-run", p->args->common.dry_run);
-    plan_write_json(&p->plan, p->args->common.dry_run, &w);
-    json_end_object(&w);
-    json_finish(&w);
+    json_begin_object(w, NULL);
+    json_string(w, "image", p->common->path);
+    write_names(w, "removed", p, true);
+    write_names(w, "kept", p, false);
+    json_bool(w, "dry-run", p->common->dry_run);
+    plan_write_json(&p->plan, p->common->dry_run, w);
+    json_end_object(w);
 }
 
-int bitmap_prune(const struct bitmap_args *args, const char *pattern)
+void prune_clear(struct prune *p)
 {
-    struct prune p = { .args = args, .pattern = pattern };
-    int code = EXIT_FAILED;
-
-    p.img = common_open(&args->common, common_writing(&args->common));
-    if (p.img)
-        code = find_matches(&p);
-    if (code == EXIT_DONE)
-        code = remove_matches(&p);
-    if (code == EXIT_DONE && args->common.output == OUTPUT_JSON)
-        print_json(&p);
-    else if (code == EXIT_DONE && !args->common.quiet)
-        print_text(&p);
-    plan_clear(&p.plan);
-    for (size_t i = 0; i < p.n; i++)
-        free(p.matches[i].name);
-    free(p.matches);
-    qcbm_close(p.img);
-    return code;
+    plan_clear(&p->plan);
+    for (size_t i = 0; i < p->n; i++)
+        free(p->matches[i].name);
+    free(p->matches);
+    qcbm_close(p->img);
 }

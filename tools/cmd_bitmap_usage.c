@@ -10,7 +10,7 @@ static const struct {
     enum bitmap_option option;
     const char *told;
 } own_options[] = {
-    { BITMAP_CHAIN, "--chain goes with --list" },
+    { BITMAP_CHAIN, "--chain goes with --list or --prune" },
     { BITMAP_AS, "--as goes with --copy-to or --collect" },
     { BITMAP_KEEP, "--keep goes with --prune" },
     { BITMAP_TRUST, "--trust goes with --revive or --revive-all" },

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # bitmap_chain.py - bitmaps of one name in the layers of a chain, and of a disk that has grown: `qcbm bitmap --collect`,
-# `--commit-into`, `--grown`
+# `--commit-into`, `--prune --chain`, `--grown`
 #
 # SPDX-License-Identifier: MIT
 #
@@ -212,6 +212,39 @@ def case_commit_refused(work):
     work.qcbm_refused('bitmap', '--commit-into', 'base.qcow2', 'top.qcow2', says=['stale'], unchanged=['base.qcow2'])
 
 
+# ---- --prune --chain --------------------------------------------------------------------------------------------
+
+def names_of(work, *images):
+    return [sorted(work.info_bitmaps(image)) for image in images]
+
+
+def case_prune(work):
+    images, _ = chain_of_three(work)
+    for image, names in zip(images, (['b-9', 'b-10', 'b-11'], ['b-10', 'b-2'], ['b-2', 'b-9'])):
+        for name in names:
+            add(work, image, name)
+    before = [digest(work.path(image)) for image in images]
+    was = names_of(work, *images)
+    told = json.loads(work.qcbm('bitmap', '--prune', 'b-*', '--keep', '2', '--chain', '--dry-run', '--output=json',
+                                'top.qcow2').out)
+    require_equal([(one['image'], one['removed'], one['kept']) for one in told],
+                  [('top.qcow2', ['b-9'], ['b-10', 'b-11']), ('mid.qcow2', ['b-2'], ['b-10']),
+                   ('base.qcow2', ['b-2', 'b-9'], [])], 'dry run')
+    require_equal([digest(work.path(image)) for image in images], before, 'a dry run wrote')
+    work.run('touch', 'undo.2')
+    work.qcbm_refused('bitmap', '--prune', 'b-*', '--chain', '--undo', 'undo', 'top.qcow2', says=['undo.2'],
+                      unchanged=images)
+    os.unlink(work.path('undo.2'))
+    work.qcbm('bitmap', '--prune', 'b-*', '--keep', '2', '--chain', '--undo', 'undo', 'top.qcow2')
+    require_equal(names_of(work, *images), [['C', 'b-10', 'b-11'], ['C', 'b-10'], ['C']], 'what is left')
+    for image, undo in zip(images, ('undo', 'undo.1', 'undo.2')):
+        work.check(image)
+        work.qcbm('undo', image, undo)
+    require_equal(names_of(work, *images), was, 'after the undo')
+    with work.serve('base.qcow2'):  # a layer that somebody reads cannot be written: then none is
+        work.qcbm_refused('bitmap', '--prune', 'b-*', '--chain', 'top.qcow2', unchanged=images)
+
+
 # ---- a disk that has grown --------------------------------------------------------------------------------------
 
 def case_grown(work, small, large, granularity, own):
@@ -332,6 +365,7 @@ CASES = [
     (case_disabled, 'disabled', {}),
     (case_commit, 'commit', {}),
     (case_commit_refused, 'commit-refused', {}),
+    (case_prune, 'prune', {}),
     (case_grown, 'grown', {'small': MiB, 'large': 2 * MiB + 512, 'granularity': 64 * KiB, 'own': 4096}),
     (case_grown, 'grown-cut-granule', {'small': MiB + 512, 'large': 2 * MiB, 'granularity': 4096, 'own': 64 * KiB}),
     (case_grown, 'grown-equal', {'small': MiB, 'large': MiB, 'granularity': 512, 'own': MiB}),

@@ -52,6 +52,7 @@ READERS = {
     'copy-dry': ['bitmap', '--copy-to', 'source.qcow2', '--dry-run', 'o.qcow2', 'b'],
     'collect-dry': ['bitmap', '--collect', 'like', '--as', 'x', '--dry-run', 'o2.qcow2'],
     'commit-into-dry': ['bitmap', '--commit-into', 'base.qcow2', '--dry-run', 'o2.qcow2'],
+    'prune-chain-dry': ['bitmap', '--prune', 'like', '--chain', '--dry-run', 'o2.qcow2'],
     'prune-dry': ['bitmap', '--prune', '*', '--dry-run', 'o.qcow2'],
     'synth-threads-dry': ['synth', '--threads=4', '--dry-run', 'dense.qcow2', 'x'],
     'synth-cores-dry': ['synth', '--dry-run', 'large.qcow2', 'x'],

@@ -18,7 +18,7 @@ is() {
 }
 
 for verb in $operations $alone; do
-    is "$verb" list || says '--chain goes with --list' "--$verb" --chain a b
+    is "$verb" list prune || says '--chain goes with --list or --prune' "--$verb" --chain a b
     is "$verb" copy-to collect || says '--as goes with --copy-to or --collect' "--$verb" --as n a b
     is "$verb" prune || says '--keep goes with --prune' "--$verb" --keep 1 a b
     is "$verb" export import || {
