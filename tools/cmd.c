@@ -71,6 +71,23 @@ void cmd_hint(const char *fmt, ...)
     va_end(args);
 }
 
+static const char *the_image;
+static bool several;
+
+void cmd_name_image(const char *path)
+{
+    several |= the_image && strcmp(the_image, path) != 0;
+    the_image = path;
+}
+
+static void hint_at_list(void)
+{
+    char *name = the_image && !several ? shell_name(the_image) : NULL;
+
+    cmd_hint("'qcbm bitmap --list %s' shows the bitmaps of %s", name ? name : "FILE", name ? "the image" : "an image");
+    free(name);
+}
+
 static const char *done;
 
 void cmd_note_done(const char *what)
@@ -128,7 +145,7 @@ int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
     free(prefix);
     if (err->code == QCBM_E_NOTFOUND && err->sys_errno == 0 &&
         strcasestr(err->message, "bitmap")) /* no file is missing */
-        cmd_hint("'qcbm bitmap --list FILE' shows the bitmaps of an image");
+        hint_at_list();
     hint_at_repair(err);
     return EXIT_FAILED;
 }
@@ -171,6 +188,7 @@ struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags
     struct qcbm_image *img = NULL;
     struct qcbm_error err;
 
+    cmd_name_image(path);
     if (format && strcmp(format, "qcow2") != 0)
         cmd_error("Could not open '%s': format '%s' is not supported here, only qcow2 is", path, format);
     else if ((flags & QCBM_OPEN_WRITE) && !cmd_may_write(path))
@@ -202,6 +220,7 @@ bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct 
     int ret;
 
     *out = (struct cmd_disk){ NULL, NULL };
+    cmd_name_image(path);
     if (!format)
         format = find_format(path, flags);
     if (!format)

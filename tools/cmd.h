@@ -37,6 +37,8 @@ int cmd_usage_error(const struct cmd *cmd, const char *fmt, ...) __attribute__((
 void cmd_name_help(const struct cmd *cmd);
 /* One line on stderr about what may have been meant, behind an error of wrong use. */
 void cmd_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Hints name this image, unless there are others. cmd_open() does it. It is kept. */
+void cmd_name_image(const char *path);
 /* Something lasting was done, @what in words: should the output get lost afterwards, that is said. It is kept. */
 void cmd_note_done(const char *what);
 /* The last of these; NULL if nothing was. */

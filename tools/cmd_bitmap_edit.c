@@ -6,6 +6,7 @@
 
 #include "cmd_bitmap_edit.h"
 #include "plan_out.h"
+#include "qemu_text.h"
 
 /* Of the image itself nothing has to be opened for SRC, and its own locks would refuse that. */
 static bool is_itself(const struct bitmap_args *args)
@@ -119,12 +120,17 @@ static void tell_empty(const struct bitmap_job *job, const struct plan *plan)
 {
     const struct opt_actions *actions = &job->args->actions;
     bool added = false;
+    char *name;
 
     for (size_t i = 0; i < actions->count; i++)
         added |= strcmp(actions->list[i].opt->name, "add") == 0;
-    if (added && plan->stale.any && plan->summary.writes > 0)
-        cmd_warning("the new bitmap is empty, and knows of no write so far: the next backup must be a full one; "
-                    "'qcbm check -r bitmaps FILE' instead keeps the stale ones, all dirty");
+    if (!added || !plan->stale.any || plan->summary.writes == 0)
+        return;
+    name = shell_name(job->args->common.path);
+    cmd_warning("the new bitmap is empty, and knows of no write so far: the next backup must be a full one; "
+                "'qcbm check -r bitmaps %s' instead keeps the stale ones, all dirty",
+                name ? name : "FILE");
+    free(name);
 }
 
 static int do_actions(struct bitmap_job *job, struct plan *plan)

@@ -305,12 +305,17 @@ static void print_finding(void *opaque, const struct qcbm_problem *problem, uint
 /* After a crash: of the mark alone nobody knows whether a program has the image open. */
 static void hint_revive(const struct listing *list)
 {
+    bool in_use = false;
+    char *name;
+
     for (uint32_t i = 0; i < list->count; i++)
-        if (list->entries[i].info.in_use && !list->image.bitmaps_stale) {
-            cmd_hint(
-                "if no program has the image open, 'qcbm bitmap --revive-all FILE' makes bitmaps in use usable again");
-            return;
-        }
+        in_use |= list->entries[i].info.in_use && !list->image.bitmaps_stale;
+    if (!in_use)
+        return;
+    name = shell_name(list->path);
+    cmd_hint("if no program has the image open, 'qcbm bitmap --revive-all %s' makes bitmaps in use usable again",
+             name ? name : "FILE");
+    free(name);
 }
 
 static void print_text(const struct listing *list)

@@ -108,8 +108,8 @@ static void print_bytes(const uint8_t *bytes, uint32_t n)
 static void print_change(const struct change *c)
 {
     print_escaped(stdout, c->field, strlen(c->field));
-    printf(": 0x%" PRIx64 " -> 0x%" PRIx64 "\n    %s, %" PRIu32 " byte%s at 0x%" PRIx64 ": ", c->c.old_value,
-           c->c.new_value, c->what, c->c.length, c->c.length == 1 ? "" : "s", c->c.offset);
+    printf(": 0x%" PRIx64 " -> 0x%" PRIx64 "\n    %s, %s at 0x%" PRIx64 ": ", c->c.old_value, c->c.new_value, c->what,
+           count_text(c->c.length, "byte").text, c->c.offset);
     print_bytes(c->old_bytes, c->c.length);
     printf(" -> ");
     print_bytes(c->new_bytes, c->c.length);
@@ -127,9 +127,9 @@ static void print_text(const struct job *job)
     if (r->sectors == 0)
         printf("nothing to change: all fields have these values\n");
     else
-        printf("%s: %" PRIu64 " bytes in %" PRIu32 " write%s, %" PRIu32 " flush%s%s\n",
-               dry ? "to be changed" : "changed", r->bytes_written, r->writes, r->writes == 1 ? "" : "s", r->flushes,
-               r->flushes == 1 ? "" : "es", r->opens_after ? "" : "; the image does not open");
+        printf("%s: %s in %s, %s%s\n", dry ? "to be changed" : "changed", count_text(r->bytes_written, "byte").text,
+               count_text(r->writes, "write").text, count_text(r->flushes, "flush").text,
+               r->opens_after ? "" : "; the image does not open");
 }
 
 /* What a check finds behind the change alone. Where it is refused for that the error names the worst. */
@@ -228,6 +228,7 @@ static int edit(struct job *job, size_t n)
     job->changes = calloc(n, sizeof job->changes[0]);
     if (!job->changes)
         return cmd_error("no memory");
+    cmd_name_image(common->path);
     ret = qcbm_edit_fields(common->path, common_writing(common), (const char *const *)job->args->edits, n, &o,
                            &job->result, sizeof job->result, &err);
     progress_end(&shown, ret == 0);

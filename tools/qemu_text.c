@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: MIT
  */
 #include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "qemu_text.h"
@@ -19,6 +21,16 @@ struct size_text size_text(uint64_t bytes)
         i++;
     }
     snprintf(out.text, sizeof out.text, "%.3g %s", value, unit[i]);
+    return out;
+}
+
+struct count_text count_text(uint64_t n, const char *one)
+{
+    size_t len = strlen(one);
+    const char *ending = n == 1 ? "" : len > 2 && strcmp(one + len - 2, "sh") == 0 ? "es" : "s";
+    struct count_text out;
+
+    snprintf(out.text, sizeof out.text, "%" PRIu64 " %s%s", n, one, ending);
     return out;
 }
 
@@ -107,6 +119,19 @@ void print_shell_name(FILE *out, const char *name)
             putc('\\', out);
         putc(*name, out);
     }
+}
+
+char *shell_name(const char *name)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    if (!out)
+        return NULL;
+    print_shell_name(out, name);
+    fclose(out);
+    return text;
 }
 
 size_t escaped_columns(const char *text, size_t len)
