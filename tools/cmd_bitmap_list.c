@@ -284,16 +284,26 @@ static void print_entry(const struct listing *list, uint32_t index, size_t width
 
 struct print_context {
     const struct qcbm_bitmap_info *info; /* NULL: of no bitmap */
+    uint32_t index;
 };
+
+/* One without a name by its index, as 'qcbm edit' and 'qcbm dump' have it. */
+static void print_whose(const struct print_context *context)
+{
+    if (!context->info)
+        return;
+    if (context->info->name_len > 0)
+        print_escaped(stdout, context->info->name, context->info->name_len);
+    else
+        printf("bitmap %" PRIu32, context->index);
+    printf(": ");
+}
 
 static void print_finding(void *opaque, const struct qcbm_problem *problem, uint64_t offset, const char *message)
 {
     const struct print_context *context = opaque;
 
-    if (context->info) {
-        print_escaped(stdout, context->info->name, context->info->name_len);
-        printf(": ");
-    }
+    print_whose(context);
     colour_word(stdout, problem->severity == QCBM_CHECK_WARNING ? TONE_WARNING : TONE_ERROR, severity_name(problem));
     printf(": ");
     print_escaped(stdout, message, strlen(message));
@@ -321,7 +331,7 @@ static void hint_revive(const struct listing *list)
 static void print_text(const struct listing *list)
 {
     size_t width = name_width(list);
-    struct print_context context = { NULL };
+    struct print_context context = { NULL, 0 };
 
     if (list->count > 0)
         printf("%-*s  GRANULARITY  STATE     %-12s  %9s  %8s  %9s\n", (int)width, "NAME", "", "DIRTY", "SHARE",
@@ -330,7 +340,7 @@ static void print_text(const struct listing *list)
         print_entry(list, i, width);
     each_finding(list, list->count, print_finding, &context);
     for (uint32_t i = 0; i < list->count; i++) {
-        context.info = &list->entries[i].info;
+        context = (struct print_context){ &list->entries[i].info, i };
         each_finding(list, i, print_finding, &context);
     }
     fflush(stdout);

@@ -234,7 +234,7 @@ static struct qcbm_bitmap_info bitmap_info(const struct qcbmi_bitmap *b)
 {
     struct qcbm_bitmap_info i = { .name = b->name, .name_len = b->d.name_len, .flags = b->d.flags };
 
-    if (b->d.granularity_bits < 64)
+    if (b->d.granularity_bits >= Q2_MIN_GRANULARITY_BITS && b->d.granularity_bits <= Q2_MAX_GRANULARITY_BITS)
         i.granularity = UINT64_C(1) << b->d.granularity_bits;
     i.extra_data_size = b->d.extra_len;
     i.extra_data = b->d.extra_len ? b->d.extra : NULL;
