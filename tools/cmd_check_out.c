@@ -229,7 +229,7 @@ void check_print_repairs(const struct check_repairs *repairs)
     printf("The following inconsistencies were found and %s:\n", repairs->dry_run ? "would be repaired" : "repaired");
     printf("\n    %" PRIu64 " leaked clusters\n    %" PRIu64 " corruptions\n", r->leaks_fixed, r->corruptions_fixed);
     if (bitmaps)
-        printf("    %zu bitmaps\n", bitmaps);
+        printf("    %s\n", count_text(bitmaps, "bitmap").text);
     printf("\n");
     printf("%s\n", repairs->dry_run ? "The image would then be so:" : "Double checking the fixed image now...");
 }

@@ -62,8 +62,8 @@ static void print_text(const struct job *job)
         printf("nothing to undo: the image is as it was before the change\n");
         return;
     }
-    printf("%s: %s in %" PRIu32 " writes, %" PRIu32 " flushes; ", job->args->common.dry_run ? "to be undone" : "undone",
-           size_text(r->bytes_written).text, r->writes, r->flushes);
+    printf("%s: %s in %s, %s; ", job->args->common.dry_run ? "to be undone" : "undone",
+           size_text(r->bytes_written).text, count_text(r->writes, "write").text, count_text(r->flushes, "flush").text);
     printf("the file gets shorter by %s%s\n", size_text(r->bytes_cut).text,
            r->found == QCBM_UNDO_FOUND_BETWEEN ? "; the change, or an undo of it, had been cut short" : "");
 }

@@ -100,8 +100,8 @@ void plan_print_steps(const struct plan *plan, FILE *out)
     for (size_t i = 0; i < plan->n_steps; i++) {
         const struct qcbm_plan_step *step = &plan->steps[i];
 
-        fprintf(out, "  stage %" PRIu32 ", %s: %s, %" PRIu64 " bytes at 0x%" PRIx64 "\n", step->stage, step->stage_name,
-                step->what, step->length, step->offset);
+        fprintf(out, "  stage %" PRIu32 ", %s: %s, %s at 0x%" PRIx64 "\n", step->stage, step->stage_name, step->what,
+                count_text(step->length, "byte").text, step->offset);
     }
 }
 
@@ -110,9 +110,9 @@ void plan_print(const struct plan *plan, FILE *out)
     const struct qcbm_plan_summary *s = &plan->summary;
 
     plan_print_steps(plan, out);
-    fprintf(out, "plan: %s in %" PRIu32 " writes, %" PRIu32 " flushes; ", size_text(s->bytes_written).text, s->writes,
-            s->flushes);
-    fprintf(out, "%" PRIu64 " clusters taken, %" PRIu64 " freed; ", s->clusters_allocated, s->clusters_freed);
+    fprintf(out, "plan: %s in %s, %s; ", size_text(s->bytes_written).text, count_text(s->writes, "write").text,
+            count_text(s->flushes, "flush").text);
+    fprintf(out, "%s taken, %" PRIu64 " freed; ", count_text(s->clusters_allocated, "cluster").text, s->clusters_freed);
     fprintf(out, "the file grows by %s\n", size_text(s->file_growth).text);
 }
 

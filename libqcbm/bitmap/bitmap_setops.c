@@ -269,9 +269,10 @@ static int find_range(struct qcbm_edit *edit, const char *name, uint64_t offset,
     int ret = qcbmi_edit_find_consistent(edit, name, out, err);
 
     if (ret == 0 && !range_fits(offset, length, edit->img->g.size))
-        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
-                         "the range of %" PRIu64 " bytes at %" PRIu64 " passes the end of the disk (%" PRIu64 " bytes)",
-                         length, offset, edit->img->g.size);
+        ret =
+            qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                       "the range of %" PRIu64 " byte%s at %" PRIu64 " passes the end of the disk (%" PRIu64 " bytes)",
+                       length, qcbmi_s(length), offset, edit->img->g.size);
     return ret;
 }
 

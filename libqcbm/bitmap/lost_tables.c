@@ -405,6 +405,6 @@ void qcbmi_lost_suspicion_text(const struct qcbmi_image *img, const struct qcbmi
     if (found->n_unowned)
         snprintf(tables, sizeof(tables), "; %" PRIu64 " of them look like mapping tables", found->n_unowned);
     snprintf(to, size,
-             "%" PRIu64 " leaked clusters (%" PRIu64 " bytes) may be data that a lost mapping table mapped%s; %s",
-             leaks->n_leaked, leaks->n_leaked << img->g.cluster_bits, tables, ranges);
+             "%" PRIu64 " leaked cluster%s (%" PRIu64 " bytes) may be data that a lost mapping table mapped%s; %s",
+             leaks->n_leaked, qcbmi_s(leaks->n_leaked), leaks->n_leaked << img->g.cluster_bits, tables, ranges);
 }

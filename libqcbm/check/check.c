@@ -140,7 +140,7 @@ static int warn_of_repair(struct check *c)
         return 0;
     return qcbmi_check_problem(c, QCBM_PROBLEM_SNAPSHOTS_AND_BITMAPS, 1, &at,
                                "%" PRIu32 " snapshot%s beside %s: a repair by qemu-img would delete the snapshots",
-                               c->img->h.n_snapshots, c->img->h.n_snapshots == 1 ? "" : "s",
+                               c->img->h.n_snapshots, qcbmi_s(c->img->h.n_snapshots),
                                list->n && !list->stale ? "bitmaps" : "features that are dropped");
 }
 

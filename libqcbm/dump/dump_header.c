@@ -166,7 +166,7 @@ int qcbmi_dump_extensions(struct qcbm_dump *d, struct qcbm_error *err)
         if (!w.problem && item.n_bytes)
             ret = qcbmi_window_at(&d->window, &d->io, w.at + 8, item.n_bytes, len, &item.bytes, err);
         if (ret == 0)
-            ret = qcbmi_dump_give(d, &item, w.problem, err, "%" PRIu32 " bytes", w.len);
+            ret = qcbmi_dump_give(d, &item, w.problem, err, "%" PRIu32 " byte%s", w.len, qcbmi_s(w.len));
         if (ret < 0)
             break;
     }

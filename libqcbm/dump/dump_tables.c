@@ -217,8 +217,8 @@ static int give_run(struct qcbm_dump *d, uint64_t block, uint64_t base, uint64_t
                                    .index = base + first,
                                    .value = value };
 
-    return qcbmi_dump_give(d, &item, NULL, err, "%" PRIu64 " clusters from 0x%" PRIx64 " on", end - first,
-                           (base + first) << d->g.cluster_bits);
+    return qcbmi_dump_give(d, &item, NULL, err, "%" PRIu64 " cluster%s from 0x%" PRIx64 " on", end - first,
+                           qcbmi_s(end - first), (base + first) << d->g.cluster_bits);
 }
 
 /* Runs of equal refcounts of one block; zeros are left out. */

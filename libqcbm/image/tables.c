@@ -63,8 +63,7 @@ int qcbmi_damage_refuse(const struct qcbmi_damage *d, struct qcbm_error *err)
         return 0;
     if (err)
         *err = d->first;
-    return qcbmi_prefix(err, QCBM_E_UNSAFE, "damaged in %" PRIu64 " place%s, the first: ", d->count,
-                        d->count == 1 ? "" : "s");
+    return qcbmi_prefix(err, QCBM_E_UNSAFE, "damaged in %" PRIu64 " place%s, the first: ", d->count, qcbmi_s(d->count));
 }
 
 bool qcbmi_l2_entry_in_file(const struct qcbmi_image *img, const struct q2_l2_entry *e)

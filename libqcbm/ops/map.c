@@ -107,15 +107,18 @@ static void report_lost_of(struct qcbm_image *top, const struct qcbmi_guest_laye
 
     if (l->lost_entries)
         qcbmi_finding_add(&top->findings, QCBM_PROBLEM_TABLE_CUT, own ? Q2_OFF_L1_OFFSET : QCBM_NO_OFFSET, UINT32_MAX,
-                          "%s%" PRIu64 " entries of the L1 table, from %" PRIu64
-                          " on, lie past the end of the file; they read as unallocated",
-                          layer, l->lost_entries, l->layer->img->g.l1_used - l->lost_entries);
+                          "%s%" PRIu64 " entr%s of the L1 table, from %" PRIu64 " on, %s as unallocated", layer,
+                          l->lost_entries, l->lost_entries == 1 ? "y" : "ies",
+                          l->layer->img->g.l1_used - l->lost_entries,
+                          l->lost_entries == 1 ? "lies past the end of the file; it reads"
+                                               : "lie past the end of the file; they read");
     if (l->lost_tables)
         qcbmi_finding_add(&top->findings, QCBM_PROBLEM_REFERENCE_PAST_END,
                           own ? top->image->h.l1_offset + 8 * l->first_lost : QCBM_NO_OFFSET, UINT32_MAX,
-                          "%s%" PRIu64 " L2 tables lie past the end of the file, the first is that of L1 entry %" PRIu64
-                          "; they read as unallocated",
-                          layer, l->lost_tables, l->first_lost);
+                          "%s%" PRIu64 " L2 table%s past the end of the file, the first is that of L1 entry %" PRIu64
+                          "; %s as unallocated",
+                          layer, l->lost_tables, l->lost_tables == 1 ? " lies" : "s lie", l->first_lost,
+                          l->lost_tables == 1 ? "it reads" : "they read");
 }
 
 static void report_lost(const struct map_walk *w, struct qcbm_image *top)

@@ -66,7 +66,8 @@ static int tell_freed(struct qcbmi_repair *r, const struct qcbmi_recount *w, str
     unsigned cb = r->work->image->g.cluster_bits;
     char done[128];
 
-    snprintf(done, sizeof(done), "%" PRIu64 " leaked clusters freed, the first at 0x%" PRIx64, w->n, w->first << cb);
+    snprintf(done, sizeof(done), "%" PRIu64 " leaked cluster%s freed, the first at 0x%" PRIx64, w->n, qcbmi_s(w->n),
+             w->first << cb);
     return qcbmi_repair_tell_done(r, "leaks-freed", w->first << cb, done, err);
 }
 

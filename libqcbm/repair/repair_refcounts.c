@@ -74,8 +74,8 @@ static int tell_raised(struct qcbmi_repair *r, const struct qcbmi_recount *w, st
     unsigned cb = r->work->image->g.cluster_bits;
     char done[128];
 
-    snprintf(done, sizeof(done), "refcounts of %" PRIu64 " clusters raised, the first at 0x%" PRIx64, w->n,
-             w->first << cb);
+    snprintf(done, sizeof(done), "refcounts of %" PRIu64 " cluster%s raised, the first at 0x%" PRIx64, w->n,
+             qcbmi_s(w->n), w->first << cb);
     return qcbmi_repair_tell_done(r, "refcounts-raised", w->first << cb, done, err);
 }
 

@@ -162,7 +162,7 @@ static int tell(struct rescue *s, struct qcbm_error *err)
     struct qcbm_repair_row row = { .code = "snapshot-table", .offset = s->img->h.snapshots_offset };
     char kept[64], lost[96];
 
-    snprintf(kept, sizeof(kept), "%" PRIu32 " snapshots", s->n_kept);
+    snprintf(kept, sizeof(kept), "%" PRIu32 " snapshot%s", s->n_kept, qcbmi_s(s->n_kept));
     snprintf(lost, sizeof(lost), "LOST: %" PRIu32 " snapshots, whose entries cannot be read or lead to no table",
              s->n_lost);
     row.done = s->n_completed ? "the snapshot table is written anew, incomplete entries with today's disk size"
