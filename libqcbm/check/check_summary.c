@@ -156,8 +156,8 @@ static enum qcbm_check_cause cause_in_block(struct check_groups *s, const struct
          zero = has_many(s, QCBM_PROBLEM_REFCOUNT_ZERO, g->base);
 
     if ((low || zero) && has_many(s, QCBM_PROBLEM_CLUSTER_LEAKED, g->base))
-        return QCBM_CAUSE_OVERWRITTEN;
-    return g->id == QCBM_PROBLEM_REFCOUNT_ZERO ? QCBM_CAUSE_ZEROED : QCBM_CAUSE_UNKNOWN;
+        return QCBM_CHECK_CAUSE_OVERWRITTEN;
+    return g->id == QCBM_PROBLEM_REFCOUNT_ZERO ? QCBM_CHECK_CAUSE_ZEROED : QCBM_CHECK_CAUSE_UNKNOWN;
 }
 
 static enum qcbm_check_cause cause_of(struct check_groups *s, const struct check_group *g)
@@ -170,7 +170,7 @@ static enum qcbm_check_cause cause_of(struct check_groups *s, const struct check
     case QCBM_PROBLEM_REFERENCE_PAST_END:
     case QCBM_PROBLEM_TABLE_CUT:
     case QCBM_PROBLEM_REFBLOCK_OUTSIDE:
-        return QCBM_CAUSE_CUT;
+        return QCBM_CHECK_CAUSE_CUT;
     case QCBM_PROBLEM_REFERENCE_NOWHERE:
     case QCBM_PROBLEM_L1_RESERVED:
     case QCBM_PROBLEM_L1_UNALIGNED:
@@ -182,11 +182,11 @@ static enum qcbm_check_cause cause_of(struct check_groups *s, const struct check
     case QCBM_PROBLEM_L2_SUBCLUSTERS_UNALLOCATED:
     case QCBM_PROBLEM_REFTABLE_RESERVED:
     case QCBM_PROBLEM_REFBLOCK_UNALIGNED:
-        return QCBM_CAUSE_OVERWRITTEN;
+        return QCBM_CHECK_CAUSE_OVERWRITTEN;
     case QCBM_PROBLEM_SNAPSHOT_LOST:
-        return QCBM_CAUSE_ZEROED;
+        return QCBM_CHECK_CAUSE_ZEROED;
     default:
-        return QCBM_CAUSE_UNKNOWN;
+        return QCBM_CHECK_CAUSE_UNKNOWN;
     }
 }
 

@@ -872,7 +872,12 @@ struct qcbm_check_kind { /* its strings live until the callback returns */
 /* Called once for each kind, when all is known. A non-zero return stops the check with QCBM_E_ABORTED. */
 typedef int qcbm_check_kind_fn(void *opaque, const struct qcbm_check_kind *kind);
 
-enum qcbm_check_cause { QCBM_CAUSE_UNKNOWN, QCBM_CAUSE_ZEROED, QCBM_CAUSE_OVERWRITTEN, QCBM_CAUSE_CUT };
+enum qcbm_check_cause {
+    QCBM_CHECK_CAUSE_UNKNOWN,
+    QCBM_CHECK_CAUSE_ZEROED,
+    QCBM_CHECK_CAUSE_OVERWRITTEN,
+    QCBM_CHECK_CAUSE_CUT
+};
 
 /* More findings of one kind in one table than this have a summary. */
 #define QCBM_CHECK_MANY 20u
@@ -1416,7 +1421,8 @@ struct qcbm_edit_fields_result {
 QCBM_API int qcbm_edit_fields(const char *path, unsigned flags, const char *const *edits, size_t n,
                               const struct qcbm_edit_fields_options *options, struct qcbm_edit_fields_result *out,
                               size_t size, struct qcbm_error *err);
-/* The same on storage of the caller; it is closed when this returns. */
+/* The same on storage of the caller; it is closed when this returns. If the image does not open behind it, which takes
+ * QCBM_EDIT_FIELDS_FORCE, there is no undo on such storage: qcbm_undo() takes an open image, qcbm_undo_path() a file. */
 QCBM_API int qcbm_edit_fields_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, const char *const *edits,
                                  size_t n, const struct qcbm_edit_fields_options *options,
                                  struct qcbm_edit_fields_result *out, size_t size, struct qcbm_error *err);
