@@ -198,9 +198,26 @@ static void give_alternatives(const char *value, const char *current, const char
         give(current, before, value, strcspn(value, "|"), "");
 }
 
+/* What a reference may be beside a file: "snapshot:" and a snapshot of the image. False: it does not begin so. */
+static bool give_snapshot_reference(const struct line *line, const char *current, const char *before)
+{
+    static const char word[] = "snapshot:";
+    char longer[96];
+    size_t len = strlen(word);
+
+    if (strncmp(current + strlen(before), word, len) != 0)
+        return false;
+    snprintf(longer, sizeof longer, "%s%s", before, word);
+    puts("words");
+    give_snapshots(line->image, current, longer);
+    return true;
+}
+
 /* @before: what stands in the same word, "--output=". */
 static void give_values(const struct line *line, const char *value, const char *current, const char *before)
 {
+    if (strcmp(value, "REFERENCE") == 0 && give_snapshot_reference(line, current, before))
+        return;
     if (is_file(value)) {
         puts("files");
         return;
