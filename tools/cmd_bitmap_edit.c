@@ -70,6 +70,9 @@ static int fail_action(const struct bitmap_job *job, const struct opt_action *ac
         cmd_lib_error(err, "Operation %s on bitmap %s of '%s' failed", action->opt->name, job->name, common->path);
     if (err->code == QCBM_E_UNSAFE && !common->force && strcmp(action->opt->name, "import") == 0)
         cmd_hint("--force takes it all the same");
+    if (err->code == QCBM_E_ARG && strcmp(action->opt->name, "import") == 0 && bitmap_is_format(job->args, "raw") &&
+        !job->args->granularity)
+        cmd_hint("-g says how many bytes of the disk a bit stands for");
     return EXIT_FAILED;
 }
 

@@ -70,6 +70,15 @@ static void hint_at_force(void)
     cmd_hint("--force goes on all the same; qcbm-synth(1) says what the bitmap is worth then");
 }
 
+/* An option that is missing, where the library has said why one is needed. */
+static void hint_at_option(const struct synth_job *job, const struct qcbm_synth_options *options)
+{
+    if (options->refine && !options->refine_against && (options->since_snapshot || job->merged))
+        cmd_hint("--refine-against=snapshot:S, or =IMAGE, names it");
+    else if (options->snapshot && !job->into && job->enabled)
+        cmd_hint("--disabled makes it a frozen bitmap, --into=IMAGE gives it to another image");
+}
+
 /* What of the command's options would have helped? --force only where it is all that is in the way. */
 static void hint_at_way(struct synth_job *job, const char *name, const struct qcbm_synth_options *options, int ret,
                         struct qcbm_synth_result **result)
@@ -77,6 +86,8 @@ static void hint_at_way(struct synth_job *job, const char *name, const struct qc
     struct qcbm_synth_options forced = *options;
     struct qcbm_error ignored;
 
+    if (ret == QCBM_E_ARG)
+        hint_at_option(job, options);
     if (ret == QCBM_E_EXISTS)
         cmd_hint("--replace makes it anew, --merge adds to it");
     if (job->args->common.force || (ret != QCBM_E_UNSAFE && ret != QCBM_E_UNSUPPORTED))

@@ -170,6 +170,8 @@ static void write_refined(const struct synth_job *job, struct json_writer *w)
     json_string(w, "mode", mode == QCBM_REFINE_ZERO ? "zero" : "content");
     if (job->args->refine_against)
         json_string(w, "against", job->args->refine_against);
+    else
+        json_null(w, "against");
     json_u64(w, "zero-bytes", s->refined_zero_bytes);
     json_u64(w, "equal-bytes", s->refined_equal_bytes);
     json_u64(w, "unreadable-bytes", s->unreadable_bytes);

@@ -45,9 +45,9 @@ qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 again.qcow2 10M
 qemu-io -c 'write -q 4M 64k' -c 'write -q -P 0 5M 64k' -c 'write -q -z 6M 64k' again.qcow2
 said "$backing" 192 none again.qcow2 new
 said "$backing" 128 none --refine=zero again.qcow2 new
-json "v['refine'] == {'mode': 'zero', 'zero-bytes': 65536, 'equal-bytes': 0, 'unreadable-bytes': 0}" cat said.json
+json "v['refine'] == {'mode': 'zero', 'against': None, 'zero-bytes': 65536, 'equal-bytes': 0, 'unreadable-bytes': 0}" cat said.json
 said "$backing" 64 none --refine again.qcow2 new
-json "v['refine'] == {'mode': 'content', 'zero-bytes': 65536, 'equal-bytes': 65536, 'unreadable-bytes': 0}" cat said.json
+json "v['refine'] == {'mode': 'content', 'against': None, 'zero-bytes': 65536, 'equal-bytes': 65536, 'unreadable-bytes': 0}" cat said.json
 said "$backing, and from base.qcow2" 64 none --refine-against=base.qcow2 again.qcow2 new
 said 'differs from an empty disk (there is no backing file)' 0 'no backing file' --refine raw.qcow2 new
 qcbm synth --dry-run --refine again.qcow2 new | grep -qx 'left out: 64 KiB of zeros on both sides, 64 KiB of equal content' ||
