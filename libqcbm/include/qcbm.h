@@ -171,8 +171,9 @@ struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() *
 /* Write into @img a bitmap @name with a bit for each granule that @img changed: everything allocated in it (or in it and
  * the layers above options->since), in one commit as of qcbm_edit_commit(). Only @img is read, unless options->since or
  * DIRTY_TAIL ask for its chain. @options NULL = defaults. *@out (may be NULL) gets the figures, on success alone.
- * With options->since_snapshot the granules in which two states of @img differ, in place of all that: read are two L1 tables,
- * the L2 tables that differ, and refcounts of what is shared, which must be 2 at least.
+ * With options->since_snapshot the granules in which two states of @img differ, in place of all that: compared are two L1
+ * tables, the L2 tables that differ, and refcounts of what is shared, which must be 2 at least.
+ * In each case all refcounts, and all mapping tables of all states, are read once to look for lost mapping tables.
  * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (version 2, raw data file; snapshots
  * with a data file), QCBM_E_NOTFOUND (no such snapshot), QCBM_E_UNSAFE (damaged entries, lost mapping tables, dirty or
  * corrupt bit), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_NOSPACE,

@@ -6,7 +6,8 @@
  * have is not read at all. What would make this untrue is damage: a cluster that is shared and has a refcount below 2, or a
  * COPIED flag, which is what QEMU goes by when it writes in place. That is looked for wherever sharing is met.
  *
- * What it reads: both L1 tables, the L2 tables that differ, and the refcounts of what is shared by what was read. */
+ * What it reads: both L1 tables, the L2 tables that differ, and the refcounts of what is shared by what was read. A table
+ * that was lost looks like one that maps nothing: who relies on the difference looks for lost ones (bitmap/lost_tables.h). */
 #ifndef QCBMI_SNAPSHOT_DIFF_H
 #define QCBMI_SNAPSHOT_DIFF_H
 

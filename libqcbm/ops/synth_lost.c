@@ -108,9 +108,6 @@ int qcbmi_synth_treat_lost(struct synth *s, struct qcbm_error *err)
 {
     int ret = 0;
 
-    /* What two states differ in costs the tables that differ. All tables are read where the writer has to do that anyway. */
-    if (s->opt.since_snapshot && s->edit->img != s->overlay)
-        return 0;
     for (size_t i = 0; ret == 0 && i < s->n_scanned; i++)
         if (!s->chain.layers[i].img->g.raw_data_file) /* all of that is dirty */
             ret = treat_lost(s, &s->chain.layers[i], err);

@@ -107,6 +107,32 @@ def snapshots(work):
     work.qcbm('synth', 'a.qcow2', 'new', rc=1)
 
 
+def since_snapshot(work, lose, proved):
+    """What changed since a snapshot is missing as well: here, in another image, in dry runs, and up to another snapshot."""
+    image = make(work, writes=('write -q -P 1 0 4M', 'write -q -P 2 600M 4M'))
+    for name, write in (('s', 'write -q -P 3 600M 4M'), ('t', 'write -q -P 4 600M 4M')):
+        work.run('qemu-img', 'snapshot', '-c', name, 'a.qcow2')
+        work.run('qemu-io', '-f', 'qcow2', '-c', write, 'a.qcow2')
+    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'to.qcow2', '2G')
+    states = (['--since-snapshot', 's'], ['--since-snapshot', 's', '--snapshot', 't', '--disabled'])
+    for state in states:
+        require_equal(dry_run(work, 'a.qcow2', *state, '--into', 'to.qcow2')[1], [], 'notes of the sound image')
+    lose(Qcow2(image.path))
+    before = qtool.digest(image.path), qtool.digest(work.path('to.qcow2'))
+    for state in states:
+        for into in ([], ['--into', 'to.qcow2']):
+            _, notes = dry_run(work, 'a.qcow2', *state, *into, rc=1 if proved else 0)
+            require(('mapping table is lost, what' if not proved else 'lost, what') in notes[0], str(notes))
+            if proved:
+                refused = work.qcbm('synth', *state, *into, 'a.qcow2', 'new', rc=1)
+                require('a mapping table is lost' in refused.err, refused.err)
+                require_equal((qtool.digest(image.path), qtool.digest(work.path('to.qcow2'))), before, 'after a refusal')
+            done = work.qcbm('synth', *state, *into, *(['--force'] if proved else []), 'a.qcow2', 'new', rc=0)
+            require('mapping table' in done.out, done.out)
+            work.run('qemu-img', 'bitmap', '--remove', into[-1] if into else 'a.qcow2', 'new')
+            before = qtool.digest(image.path), qtool.digest(work.path('to.qcow2'))
+
+
 def snapshot_table(work):
     """The header has forgotten a snapshot, the only one that has some clusters."""
     image = make(work)
@@ -269,6 +295,9 @@ def main():
         (evidence, 'an L1 entry, subclusters', {'lose': zero_l1_entry_2, 'tables': 1, 'options': 'extended_l2=on'}),
         (evidence, 'an L1 entry, data file', {'lose': zero_l1_entry, 'tables': 1, 'options': 'data_file=data.raw'}),
         (snapshots, 'snapshots', {}),
+        (since_snapshot, 'since a snapshot: an L2 table of zeros', {'lose': zero_l2, 'proved': False}),
+        (since_snapshot, 'since a snapshot: an L1 entry', {'lose': zero_l1_entry, 'proved': True}),
+        (since_snapshot, 'since a snapshot: the L1 table', {'lose': zero_l1, 'proved': True}),
         (snapshot_table, 'a snapshot', {}),
         (snapshot_being_made, 'a first snapshot being made', {'before': 0}),
         (snapshot_being_made, 'a third snapshot being made', {'before': 2}),

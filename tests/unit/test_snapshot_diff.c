@@ -236,6 +236,7 @@ static void build_tables(struct image_builder *b)
     build_data(b, KIB(224));
 }
 
+/* By the comparison itself. Who makes a bitmap of it reads all tables to look for lost ones: test_synth_since.c. */
 static void tables_that_both_have_are_not_read(void **state)
 {
     struct image_builder *b = bench_builder(state);

@@ -105,6 +105,44 @@ static void nothing_differs_from_itself(void **state)
     assert_dirty(t->s.img, "n", "");
 }
 
+static void build_lost(struct image_builder *b)
+{
+    build_two(b);
+    memset(b->bytes + b->l1, 0, 8); /* the table that it named is there, and nothing else leads to it */
+}
+
+/* Whether the bitmap goes into the image itself or into another one. */
+static void a_lost_table_is_refused_wherever_the_bitmap_goes(void **state)
+{
+    static const char *const ends[] = { NULL, "b" };
+    struct image_builder other;
+    struct session to;
+    struct bench *t;
+
+    t = bench_open(state, build_lost);
+    build_two(&other);
+    session_open(&to, &other);
+    for (size_t i = 0; i < 2 * ARRAY_LEN(ends); i++) {
+        struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
+        struct session *s = i / 2 ? &to : &t->s;
+        struct qcbm_edit *edit;
+        struct qcbm_error err = { 0 };
+
+        opt.since_snapshot = "a";
+        opt.snapshot = ends[i % 2];
+        opt.granularity = 512;
+        opt.flags = QCBM_SYNTH_DISABLED;
+        assert_ok(qcbm_edit_begin(s->img, &edit, &err), &err);
+        assert_failure(qcbm_edit_synth(edit, t->s.img, "n", &opt, NULL, &err), &err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                       "a mapping table is lost");
+        opt.flags |= QCBM_SYNTH_FORCE;
+        assert_ok(qcbm_edit_synth(edit, t->s.img, "n", &opt, NULL, &err), &err);
+        qcbm_edit_free(edit);
+    }
+    session_close(&to);
+    build_free(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -112,6 +150,7 @@ int main(void)
         image_test(up_to_a_snapshot_it_does_not),
         image_test(what_does_not_go_together_is_refused),
         image_test(nothing_differs_from_itself),
+        image_test(a_lost_table_is_refused_wherever_the_bitmap_goes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
