@@ -24,6 +24,16 @@ static const char *repair_name(enum qcbm_repair_level r)
     return names[r];
 }
 
+/* The words of qemu-img, as far as they are known to be true. */
+static const char *what_of_leaks(const struct qcbm_check_result *r)
+{
+    if (r->keep_leaks)
+        return "They may be data that something damaged pointed to: do not free them.";
+    if (r->unproven_leaks)
+        return "This means waste of disk space, but no harm to data, unless a mapping table was lost.";
+    return "This means waste of disk space, but no harm to data.";
+}
+
 void check_print_text(const struct qcbm_check_result *r)
 {
     if (r->corruptions + r->leaks + r->check_errors == 0)
@@ -33,9 +43,7 @@ void check_print_text(const struct qcbm_check_result *r)
                "Data may be corrupted, or further writes to the image may corrupt it.\n",
                r->corruptions);
     if (r->leaks)
-        printf("\n%" PRIu64 " leaked clusters were found on the image.\n%s\n", r->leaks,
-               r->keep_leaks ? "They may be data that something damaged pointed to: do not free them."
-                             : "This means waste of disk space, but no harm to data.");
+        printf("\n%" PRIu64 " leaked clusters were found on the image.\n%s\n", r->leaks, what_of_leaks(r));
     if (r->check_errors)
         printf("\n%" PRIu64 " internal errors have occurred during the check.\n", r->check_errors);
     if (r->total_clusters && r->allocated_clusters)

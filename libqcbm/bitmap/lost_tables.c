@@ -314,9 +314,10 @@ bool qcbmi_lost_is_evidence(const struct qcbmi_lost_table *t)
 static void judge(struct search *s, uint64_t of_bitmaps)
 {
     const struct qcbmi_leaks *l = s->leaks;
-    bool room = l->blank.n || s->found->empty.n || !s->clues->all_mapped;
-    bool many = l->n_leaked >= FEW + of_bitmaps && room;
+    bool many;
 
+    s->found->room = l->blank.n || s->found->empty.n || !s->clues->all_mapped;
+    many = l->n_leaked >= FEW + of_bitmaps && s->found->room;
     for (size_t i = 0; i < s->found->n; i++) {
         struct qcbmi_lost_table *t = &s->found->list[i];
 
@@ -407,4 +408,19 @@ void qcbmi_lost_suspicion_text(const struct qcbmi_image *img, const struct qcbmi
     snprintf(to, size,
              "%" PRIu64 " leaked cluster%s (%" PRIu64 " bytes) may be data that a lost mapping table mapped%s; %s",
              leaks->n_leaked, qcbmi_s(leaks->n_leaked), leaks->n_leaked << img->g.cluster_bits, tables, ranges);
+}
+
+/* With snapshots one reference that is missing is a leak, too, though a snapshot may have the cluster. */
+void qcbmi_lost_few_text(const struct qcbmi_image *img, const struct qcbmi_leaks *leaks, char *to, size_t size)
+{
+    uint64_t n = leaks->n_leaked;
+    const char *what =
+        leaks->shared.n
+            ? (n == 1 ? "counts once more than anything refers to it" : "count once more than anything refers to them")
+            : (n == 1 ? "is in use and nothing refers to it" : "are in use and nothing refers to them");
+
+    snprintf(to, size,
+             "%" PRIu64 " cluster%s (%" PRIu64 " bytes) %s: leaks of a crash, or what a lost table had; 'qcbm check "
+             "--explain FILE' tells",
+             n, n == 1 ? "" : "s", n << img->g.cluster_bits, what);
 }

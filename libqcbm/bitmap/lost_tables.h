@@ -37,6 +37,7 @@ struct qcbmi_lost {
     uint64_t n_evidence, n_unowned;
     struct qcbmi_spans empty; /* L1 entries of the disk without a table that can be used */
     bool suspicion;
+    bool room; /* not all of the disk is known to be mapped: any leak at all may be what a lost table had */
 };
 
 /* Returns 0, QCBM_E_IO, QCBM_E_NOMEM; free it on failure too. */
@@ -47,5 +48,7 @@ bool qcbmi_lost_is_evidence(const struct qcbmi_lost_table *t);
 void qcbmi_lost_table_text(const struct qcbmi_image *img, const struct qcbmi_lost_table *t, char *to, size_t size);
 void qcbmi_lost_suspicion_text(const struct qcbmi_image *img, const struct qcbmi_leaks *leaks,
                                const struct qcbmi_lost *found, char *to, size_t size);
+/* Of leaks that raise no suspicion, since a crash leaves as few. */
+void qcbmi_lost_few_text(const struct qcbmi_image *img, const struct qcbmi_leaks *leaks, char *to, size_t size);
 
 #endif

@@ -44,6 +44,7 @@ static int tell(struct check *c, const struct qcbmi_lost_clues *clues)
         ret = tell_tables(c, &found);
     if (ret == 0 && found.suspicion)
         ret = tell_suspicion(c, clues->leaks, &found);
+    c->r.unproven_leaks = clues->leaks->n_leaked && (clues->leaks->blank.n || found.empty.n);
     qcbmi_lost_free(&found);
     return ret;
 }

@@ -99,7 +99,7 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
         "whether the cluster is in use cannot be told",
         "see refblock-unaligned"),
     ROW(CLUSTER_LEAKED, "cluster-leaked", LEAK, LEAKS, true,
-        "disk space is wasted; behind a damaged pointer a leaked cluster is somebody's data",
+        "disk space is wasted; behind a damaged or lost pointer a leaked cluster is somebody's data",
         BY_IMAGE),
     ROW(REFCOUNT_TOO_LOW, "refcount-too-low", CORRUPTION, ALL, true,
         "the cluster has more users than its refcount says: a write through one changes the others",

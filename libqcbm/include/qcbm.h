@@ -920,6 +920,9 @@ struct qcbm_check_result {
     uint64_t lost_tables;      /* leaked clusters that are mapping tables of others: leaks must not be freed */
     uint64_t suspicious_leaks; /* leaked clusters, if they may be the data of a lost table; else 0 */
     bool keep_leaks; /* there are leaks, and something damaged may have pointed to them: they must not be freed */
+    /* There are leaks, few enough for a crash, and a range without an L2 table or with one that is all zeros: nothing proves
+     * that they are no data. */
+    bool unproven_leaks;
 };
 
 /* Check the whole image: what qemu-img check checks, in its order, and the bitmaps. Writes nothing, opens no other file,

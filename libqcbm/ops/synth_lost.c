@@ -14,6 +14,7 @@ struct lost {
     uint64_t tables;      /* leaked clusters that are mapping tables: evidence */
     char evidence[256];   /* the first of them; "" if there is none */
     char suspicion[1024]; /* leaks that may be what a lost table maps, and the guest ranges; "" if there is none */
+    char few[256];        /* leaks that raise no suspicion, since a crash leaves as many; "" if there is none */
     char unknown[512];    /* why nothing can be told; "" if it can */
 };
 
@@ -25,6 +26,8 @@ static void put_into_words(const struct qcbmi_lost_clues *clues, const struct qc
             qcbmi_lost_table_text(clues->img, &found->list[i], out->evidence, sizeof(out->evidence));
     if (found->suspicion)
         qcbmi_lost_suspicion_text(clues->img, clues->leaks, found, out->suspicion, sizeof(out->suspicion));
+    else if (!found->n_evidence && found->room && clues->leaks->n_leaked)
+        qcbmi_lost_few_text(clues->img, clues->leaks, out->few, sizeof(out->few));
 }
 
 /* What others write meanwhile tells nothing: an image that is shared is not looked at. */
@@ -75,7 +78,7 @@ static int look_at_layer(struct synth *s, const struct qcbmi_layer *l, struct lo
 }
 
 /* What a lost table maps is missing here. With evidence that is refused; a suspicion, which a crash can raise as well, is
- * a note. */
+ * a note, and so is any other leak. */
 static int treat_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbm_error *err)
 {
     struct lost lost = { 0 };
@@ -98,6 +101,8 @@ static int treat_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbm_
     if (ret == 0 && lost.suspicion[0])
         ret = qcbmi_synth_note(s->result, err, "%sif a mapping table is lost, what it maps is missing here: %s", where,
                                lost.suspicion);
+    if (ret == 0 && lost.few[0])
+        ret = qcbmi_synth_note(s->result, err, "%s%s", where, lost.few);
     if (ret == 0 && lost.unknown[0])
         ret = qcbmi_synth_note(s->result, err, "%swhether a mapping table is lost cannot be told: %s", where,
                                lost.unknown);

@@ -42,6 +42,8 @@ def theirs(text):
     return [line for line in text.splitlines() if not OWN_LINE.match(line)]
 
 
+NO_HARM = 'This means waste of disk space, but no harm to data.'
+UNLESS = ', unless a mapping table was lost.'
 DO_NOT_FREE = 'They may be data that something damaged pointed to: do not free them.'
 
 
@@ -49,8 +51,8 @@ def said_of_leaks(text, our_out, our_err):
     """qemu-img's totals, in our words where leaks may be what a lost table mapped, or another damaged entry."""
     damage = [line for line in our_err.splitlines() if not line.startswith(('Leaked cluster ', 'qcbm: before you'))]
     if {'lost-table', 'lost-table-suspected'} & set(codes_in(our_err)) or damage and DO_NOT_FREE in our_out:
-        return text.replace('This means waste of disk space, but no harm to data.', DO_NOT_FREE)
-    return text
+        return text.replace(NO_HARM, DO_NOT_FREE)
+    return text.replace(NO_HARM, NO_HARM[:-1] + UNLESS) if UNLESS in our_out else text
 
 
 def compare(work, name, *options, codes=None, same_text=True):
