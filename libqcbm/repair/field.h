@@ -60,11 +60,26 @@ int qcbmi_field_find(struct qcbm_dump *d, const struct qcbmi_field *f, struct qc
 uint64_t qcbmi_field_max(const struct qcbmi_field_place *p);
 void qcbmi_field_store(const struct qcbmi_field_place *p, uint8_t *bytes, uint64_t value);
 
+/* One of those that are asked for at once. */
+struct qcbmi_field_edit {
+    const char *text;
+    struct qcbmi_field field;
+    struct qcbmi_field_place place;
+};
+
+/* field_said.c: what of @before nobody asked to change and @after does not have any more: extensions, the name of the
+ * backing file, snapshots, bitmaps, the size. QCBM_E_UNSAFE for the first, into @why; else 0. */
+struct qcbm_image;
+int qcbmi_field_said(const struct qcbm_image *before, const struct qcbm_image *after,
+                     const struct qcbmi_field_edit *edits, size_t n, struct qcbm_error *why);
+
 /* field_judge.c: what a plan makes of an image that may not open before it, or behind it. */
 struct qcbmi_plan;
 struct qcbmi_field_judge {
     struct qcbmi_image *img; /* opened loosely; read alone */
-    uint64_t memory;         /* as in qcbm_check_options */
+    const struct qcbmi_field_edit *edits;
+    size_t n;
+    uint64_t memory; /* as in qcbm_check_options */
     const struct qcbm_progress *progress;
     qcbm_check_fn *made; /* called for each finding of the image behind the plan that it has not now */
     void *opaque;

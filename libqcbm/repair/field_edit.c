@@ -31,17 +31,11 @@ struct sector {
     uint8_t bytes[Q2_SECTOR];
 };
 
-struct edit {
-    const char *text;
-    struct qcbmi_field field;
-    struct qcbmi_field_place place;
-};
-
 struct fields {
     struct qcbmi_image *img;
     struct qcbm_dump look; /* its io is that of img */
     struct qcbm_edit_fields_options o;
-    struct edit *edits;
+    struct qcbmi_field_edit *edits;
     size_t n;
     struct sector *sectors;
     size_t n_sectors, sectors_capacity;
@@ -56,7 +50,7 @@ static bool is_forced(const struct fields *s)
     return s->o.flags & QCBM_EDIT_FIELDS_FORCE;
 }
 
-static int fail_field(const struct edit *e, int code, struct qcbm_error *err, const char *why)
+static int fail_field(const struct qcbmi_field_edit *e, int code, struct qcbm_error *err, const char *why)
 {
     char text[128];
 
@@ -64,7 +58,7 @@ static int fail_field(const struct edit *e, int code, struct qcbm_error *err, co
                       qcbmi_printable(text, sizeof(text), e->field.text.at, e->field.text.len), why);
 }
 
-static int fail_value(const struct edit *e, struct qcbm_error *err)
+static int fail_value(const struct qcbmi_field_edit *e, struct qcbm_error *err)
 {
     char text[128];
 
@@ -82,7 +76,7 @@ static bool overlap(const struct qcbmi_field_place *a, const struct qcbmi_field_
     return a->bits >= 8 || b->bits >= 8 || a->shift == b->shift;
 }
 
-static int find(struct fields *s, struct edit *e, struct qcbm_error *err)
+static int find(struct fields *s, struct qcbmi_field_edit *e, struct qcbm_error *err)
 {
     int ret = qcbmi_field_parse(e->text, &e->field, err);
 
@@ -97,7 +91,7 @@ static int find(struct fields *s, struct edit *e, struct qcbm_error *err)
                           "the value that it has now is missing, as in 'FIELD: OLD=NEW'; --force does without");
     if (e->field.has_old && e->field.old_value != e->place.value)
         return fail_value(e, err);
-    for (const struct edit *other = s->edits; other < e; other++)
+    for (const struct qcbmi_field_edit *other = s->edits; other < e; other++)
         if (overlap(&other->place, &e->place))
             return fail_field(e, QCBM_E_ARG, err, "another edit is about the same bytes");
     return 0;
@@ -118,7 +112,7 @@ static int find_all(struct fields *s, struct qcbm_error *err)
 
 enum stage { STAGE_RAISE, STAGE_REFER, STAGE_HEADER, STAGE_LOWER, N_STAGES };
 
-static enum stage stage_of(const struct edit *e)
+static enum stage stage_of(const struct qcbmi_field_edit *e)
 {
     bool more = e->field.new_value > e->place.value;
 
@@ -154,7 +148,7 @@ static int take_sector(struct fields *s, uint64_t offset, struct sector **out, s
 }
 
 /* Into the copies of its sectors, of which there are two if a damaged table lies askew. */
-static int set(struct fields *s, const struct edit *e, struct qcbm_error *err)
+static int set(struct fields *s, const struct qcbmi_field_edit *e, struct qcbm_error *err)
 {
     uint8_t bytes[8];
     int ret = qcbmi_io_read(&s->img->io, e->place.offset, bytes, e->place.length, "field", err);
@@ -250,6 +244,8 @@ static int judge(struct fields *s, struct qcbm_error *err)
     struct qcbmi_field_judge j = { .img = s->img, .memory = s->o.memory, .progress = s->o.progress };
     int ret;
 
+    j.edits = s->edits;
+    j.n = s->n;
     j.made = s->o.made;
     j.opaque = s->o.opaque;
     ret = qcbmi_field_judge(&j, &s->plan, err);
@@ -265,7 +261,7 @@ static int judge(struct fields *s, struct qcbm_error *err)
     return qcbmi_prefix(err, QCBM_E_UNSAFE, "nothing was written, --force does it all the same: ");
 }
 
-static int tell_change(struct fields *s, const struct edit *e, struct qcbm_error *err)
+static int tell_change(struct fields *s, const struct qcbmi_field_edit *e, struct qcbm_error *err)
 {
     const struct qcbmi_field_place *p = &e->place;
     uint8_t before[8] = { 0 }, after[8] = { 0 };

@@ -32,6 +32,7 @@ struct known {
 struct look {
     struct qcbmi_field_judge *j;
     struct known known;
+    struct qcbm_image before; /* open until the end: what it says of itself is compared */
     int failed;
 };
 
@@ -170,14 +171,12 @@ static int compare(void *opaque, const struct qcbm_check_finding *f)
 
 static int look_before(struct look *l, struct qcbm_error *err)
 {
-    struct qcbm_image img = { 0 };
     struct qcbm_error why;
-    int ret = open_shadow(l->j, NULL, &img, &why, err);
+    int ret = open_shadow(l->j, NULL, &l->before, &why, err);
 
     l->j->opens_before = ret == 0 && why.code == 0;
     if (l->j->opens_before)
-        ret = check(l->j, &img, keep, l, &l->j->before, err);
-    close_shadow(&img);
+        ret = check(l->j, &l->before, keep, l, &l->j->before, err);
     if (l->failed)
         return qcbmi_fail_nomem(err);
     sort(&l->known);
@@ -202,6 +201,8 @@ static int look_behind(struct look *l, const struct qcbmi_plan *plan, struct qcb
     else if (ret == 0)
         qcbmi_fail(&j->worst, QCBM_E_UNSAFE, why.offset, "the image would not open%s: %s",
                    j->opens_before ? "" : ", as it does not now", why.message);
+    if (ret == 0 && j->worst.code == 0 && j->opens_before && j->opens_after)
+        (void)qcbmi_field_said(&l->before, &img, j->edits, j->n, &j->worst);
     if (ret == 0 && j->worst.code == 0 && errors(&j->after) > errors(&j->before))
         qcbmi_fail(&j->worst, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                    "the image would have %" PRIu64 " errors instead of %" PRIu64, errors(&j->after),
@@ -217,6 +218,7 @@ int qcbmi_field_judge(struct qcbmi_field_judge *j, const struct qcbmi_plan *plan
 
     if (ret == 0)
         ret = look_behind(&l, plan, err);
+    close_shadow(&l.before);
     free(l.known.marks);
     return ret;
 }

@@ -25,6 +25,7 @@ undo_seal: undo undo_load
 field_parse: field_edit
 field_find: field_edit
 field_judge: field_edit
+field_said: field_edit
 edit_list: bitmap_edit
 check_summary: check interop/check.py
 check_findings: check

@@ -343,6 +343,54 @@ static void what_makes_it_worse_is_refused_by_name(void **state)
     assert_untouched(s, b);
 }
 
+static void build_overlay(struct image_builder *b)
+{
+    build_start(b, &(struct build_options){
+                       .size = KIB(64), .backing = "base", .backing_format = "raw", .stale_bitmaps = true });
+    build_extension(b, 0x12345678, "abcdefgh", 8);
+    build_bitmap(b, "b0", 9, 2, NULL, 0);
+    build_finish(b);
+}
+
+/* Nothing is wrong with the image without it. */
+static void what_vanishes_must_be_named(void **state)
+{
+    static const struct {
+        const char *edits[2], *lost; /* NULL: it is taken */
+    } cases[] = {
+        { { "header header_length: 112=104" }, "the format of the backing file, 'raw'" },
+        { { "extension 0 type: 0xe2792aca=0" }, "type 0x12345678" },
+        { { "extension 1 type: 0x12345678=0" }, "the bitmaps extension" },
+        { { "extension 1 length: 8=40" }, "the bitmaps extension" },
+        { { "extension 1 type: 0x12345678=0x12345679" }, NULL },
+        { { "extension 0 type: 0xe2792aca=0x12345679" }, NULL },
+        { { "extension 1 length: 8=7" }, NULL },
+        { { "header backing_file_size: 4=3" }, NULL },
+        { { "header backing_file_size: 4=0", "header backing_file_offset: 184=0" }, NULL },
+        { { "header size: 65536=32768" }, NULL },
+    };
+    struct image_builder *b = bench_builder(state);
+    struct session *s = &((struct bench *)*state)->s;
+
+    build_overlay(b);
+    s->rec = record_new(b->bytes, b->len);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct run run;
+        int ret = edit(s, &run, QCBM_EDIT_FIELDS_DRY_RUN, NULL, cases[i].edits, cases[i].edits[1] ? 2 : 1);
+
+        if (ret != (cases[i].lost ? QCBM_E_UNSAFE : 0) || (ret && !strstr(run.err.message, cases[i].lost)))
+            fail_msg("'%s': %d %s", cases[i].edits[0], ret, run.err.message);
+        if (ret == 0)
+            continue;
+        assert_non_null(strstr(run.err.message, "--force does it all the same: the image would lose"));
+        assert_ok(edit(s, &run, QCBM_EDIT_FIELDS_DRY_RUN | QCBM_EDIT_FIELDS_FORCE, NULL, cases[i].edits,
+                       cases[i].edits[1] ? 2 : 1),
+                  &run.err);
+        assert_true(run.r.worse);
+    }
+    assert_untouched(s, b);
+}
+
 static void leaks_are_told_and_not_refused(void **state)
 {
     struct session *s = open_plain(state);
@@ -504,6 +552,7 @@ int main(void)
         image_test(the_old_value_must_be_there),
         image_test(two_edits_of_the_same_bytes_are_refused),
         image_test(what_makes_it_worse_is_refused_by_name),
+        image_test(what_vanishes_must_be_named),
         image_test(leaks_are_told_and_not_refused),
         image_test(old_damage_does_not_count),
         image_test(several_sectors_want_an_undo_file_and_come_in_order),
