@@ -58,16 +58,31 @@ static void lines_of(struct edits *e, const uint8_t *at, const uint8_t *end)
 /* A field; numbers that lead somewhere in most images. */
 static void choose_field(struct edits *e, unsigned cluster_bits, char *to, size_t size)
 {
-    static const char *const header[] = { "magic", "version", "backing_file_offset", "backing_file_size", "cluster_bits", "size",
-                                          "crypt_method", "l1_size", "l1_table_offset", "refcount_table_offset",
-                                          "refcount_table_clusters", "nb_snapshots", "snapshots_offset",
-                                          "incompatible_features", "compatible_features", "autoclear_features",
-                                          "refcount_order", "header_length", "compression_type" };
-    static const char *const bitmap[] = { "bitmap_table_offset", "bitmap_table_size", "flags", "type", "granularity_bits",
-                                          "name_size", "extra_data_size" };
-    static const char *const bitmaps[] = { "nb_bitmaps", "reserved", "bitmap_directory_size", "bitmap_directory_offset" };
-    static const char *const snapshot[] = { "l1_table_offset", "l1_size", "id_str_size", "name_size", "vm_state_size",
-                                            "extra_data_size" };
+    static const char *const header[] = { "magic",
+                                          "version",
+                                          "backing_file_offset",
+                                          "backing_file_size",
+                                          "cluster_bits",
+                                          "size",
+                                          "crypt_method",
+                                          "l1_size",
+                                          "l1_table_offset",
+                                          "refcount_table_offset",
+                                          "refcount_table_clusters",
+                                          "nb_snapshots",
+                                          "snapshots_offset",
+                                          "incompatible_features",
+                                          "compatible_features",
+                                          "autoclear_features",
+                                          "refcount_order",
+                                          "header_length",
+                                          "compression_type" };
+    static const char *const bitmap[] = { "bitmap_table_offset", "bitmap_table_size", "flags",          "type",
+                                          "granularity_bits",    "name_size",         "extra_data_size" };
+    static const char *const bitmaps[] = { "nb_bitmaps", "reserved", "bitmap_directory_size",
+                                           "bitmap_directory_offset" };
+    static const char *const snapshot[] = { "l1_table_offset", "l1_size",       "id_str_size",
+                                            "name_size",       "vm_state_size", "extra_data_size" };
     uint64_t r = next(e), small = next(e) % 8, middle = next(e) % 200;
 
     switch (r % 12) {
@@ -117,7 +132,8 @@ static uint64_t choose_value(struct edits *e, const uint8_t *data, size_t size, 
         return UINT64_MAX >> next(e) % 64;
     case 2:
     case 3: /* a cluster of the file */
-        return (next(e) % ((size >> cluster_bits) + 2) << cluster_bits) | (r & 64 ? UINT64_C(1) << 63 : 0) | (r >> 7 & 1);
+        return (next(e) % ((size >> cluster_bits) + 2) << cluster_bits) | (r & 64 ? UINT64_C(1) << 63 : 0) |
+               (r >> 7 & 1);
     case 4:
         return UINT64_C(1) << next(e) % 64;
     default: /* what stands elsewhere */
@@ -173,7 +189,8 @@ static void edit(struct fuzz_file *f, const struct edits *e, unsigned flags, str
     o.memory = MEMORY;
     o.field = on_field;
     o.opaque = run;
-    run->ret = qcbm_edit_fields_io(fuzz_file_ops(), f, QCBM_OPEN_WRITE, e->list, e->n, &o, &run->r, sizeof(run->r), &err);
+    run->ret =
+        qcbm_edit_fields_io(fuzz_file_ops(), f, QCBM_OPEN_WRITE, e->list, e->n, &o, &run->r, sizeof(run->r), &err);
     if (run->ret < 0)
         fuzz_check_error(&err, run->ret);
     fuzz_require(run->ret < 0 || run->n == e->n, "an edit", "is not told");

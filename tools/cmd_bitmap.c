@@ -145,9 +145,11 @@ static int run_bitmap(const struct cmd *cmd, int argc, char **argv)
     return code;
 }
 
-const struct cmd cmd_bitmap = { "bitmap",
-                                "FILE NAME  |  --list|--prune=PATTERN|--collect=SRC|--commit-into=BASE|--revive-all [OPTION]... FILE",
-                                "Change a bitmap: all operations named, in their order, or none of them.",
-                                bitmap_opts,
-                                run_bitmap,
-                                NULL };
+const struct cmd cmd_bitmap = {
+    "bitmap",
+    "FILE NAME  |  --list|--prune=PATTERN|--collect=SRC|--commit-into=BASE|--revive-all [OPTION]... FILE",
+    "Change a bitmap: all operations named, in their order, or none of them.",
+    bitmap_opts,
+    run_bitmap,
+    NULL
+};

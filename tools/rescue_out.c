@@ -104,7 +104,8 @@ static void left_text(struct rescue_out *out, const struct qcbm_rescue_left *lef
                 left->offset, left->entries, left->first, left->end);
     else
         fprintf(out->held,
-                "left: 0x%" PRIx64 " - 0x%" PRIx64 " of the file (%s): in use, and no table that has a place names it [clusters]\n",
+                "left: 0x%" PRIx64 " - 0x%" PRIx64
+                " of the file (%s): in use, and no table that has a place names it [clusters]\n",
                 left->offset, left->offset + left->length, size_text(left->length).text);
 }
 

@@ -41,7 +41,7 @@ const struct sandbox_call sandbox_calls[] = {
     { { "brk", NULL }, NULL },
     { { "mmap", "mmap2", NULL }, NULL },
     { { "munmap", NULL }, NULL },
-    { { "sysinfo", NULL }, NULL },   /* qsort() asks how much there is */
+    { { "sysinfo", NULL }, NULL }, /* qsort() asks how much there is */
     /* threads; clone() is in sandbox_filter() */
     { { "sched_getaffinity", NULL }, NULL },
     { { "mprotect", NULL }, NULL }, /* the guard of a stack */

@@ -19,9 +19,10 @@
 
 struct q2_extension {
     uint32_t type;
-    uint32_t len;        /* of the data, without padding */
-    uint32_t stored_len; /* the same, but of a bitmaps extension what the image says, which QEMU refuses if it is not 24 */
-    uint64_t offset;     /* of the 8-byte header of the extension, in the file */
+    uint32_t len; /* of the data, without padding */
+    uint32_t
+        stored_len;  /* the same, but of a bitmaps extension what the image says, which QEMU refuses if it is not 24 */
+    uint64_t offset; /* of the 8-byte header of the extension, in the file */
     const uint8_t *data; /* into the bytes that were parsed */
 };
 

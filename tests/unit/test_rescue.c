@@ -270,7 +270,8 @@ static void the_new_file_is_whole_or_not_there(void **state)
     assert_false(is_there(new) || is_there(temporary));
     assert_ok(qcbm_rescue(old, new, NULL, NULL, 0, &err), &err);
     assert_true(is_there(new) && !is_there(temporary));
-    assert_failure(qcbm_rescue(old, new, NULL, NULL, 0, &err), &err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "is not overwritten");
+    assert_failure(qcbm_rescue(old, new, NULL, NULL, 0, &err), &err, QCBM_E_EXISTS, QCBM_NO_OFFSET,
+                   "is not overwritten");
     assert_false(is_there(temporary));
 }
 

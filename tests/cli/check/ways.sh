@@ -5,8 +5,8 @@ cp image.qcow2 sound
 says() { grep -qF "$1" err || { cat err; false; }; }
 # a field of the header
 qcbm edit -q --force image.qcow2 'header cluster_bits: 16=80'
-for how in --strict --explain '-r all'; do
-    qcbm check $how image.qcow2 >out 2>err && exit 1
+for how in --strict --explain -rall; do
+    qcbm check "$how" image.qcow2 >out 2>err && exit 1
     says "'qcbm edit --undo UNDO image.qcow2 EDIT' sets one"
     says "'qcbm rescue image.qcow2 -o NEW'"
 done
