@@ -97,7 +97,7 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
         "see refblock-unaligned"),
     ROW(REFCOUNT_UNREADABLE, "refcount-unreadable", FAULT, ALL, true,
         "whether the cluster is in use cannot be told",
-        "see refblock-unaligned"),
+        BY_IMAGE),
     ROW(CLUSTER_LEAKED, "cluster-leaked", LEAK, LEAKS, true,
         "disk space is wasted; behind a damaged or lost pointer a leaked cluster is somebody's data",
         BY_IMAGE),

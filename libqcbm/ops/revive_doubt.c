@@ -45,8 +45,10 @@ static void put_into_words(const struct qcbmi_lost_clues *clues, const struct qc
     qcbmi_lost_suspicion_text(clues->img, clues->leaks, found, text, sizeof(text));
     snprintf(
         why, QCBMI_DOUBT_TEXT,
-        "a mapping table may be lost, and guest data with it: %s. A crash leaves leaks, too: once the disk is known "
-        "to be whole 'qcbm check -r leaks --force FILE' frees them, and what is revived then has less dirty",
+        "a mapping table may be lost, and guest data with it: %s. A crash leaves leaks, too: if the disk is known to "
+        "be "
+        "whole, 'qcbm check -r leaks --force FILE' frees them, before a revival that then has less dirty (one that was "
+        "done is to be undone first)",
         text);
 }
 
