@@ -80,10 +80,10 @@ static void hint_at_option(const struct synth_job *job, const struct qcbm_synth_
 }
 
 /* What of the command's options would have helped? --force only where it is all that is in the way. */
-static void hint_at_way(struct synth_job *job, const char *name, const struct qcbm_synth_options *options, int ret,
-                        struct qcbm_synth_result **result)
+static void hint_at_way(struct synth_job *job, const char *name, const struct qcbm_synth_options *options, int ret)
 {
     struct qcbm_synth_options forced = *options;
+    struct qcbm_synth_result *result;
     struct qcbm_error ignored;
 
     if (ret == QCBM_E_ARG)
@@ -93,8 +93,10 @@ static void hint_at_way(struct synth_job *job, const char *name, const struct qc
     if (job->args->common.force || (ret != QCBM_E_UNSAFE && ret != QCBM_E_UNSUPPORTED))
         return;
     forced.flags |= QCBM_SYNTH_FORCE;
-    if (qcbm_edit_synth(job->edit, job->overlay, name, &forced, result, &ignored) == 0)
+    if (qcbm_edit_synth(job->edit, job->overlay, name, &forced, &result, &ignored) == 0) {
         hint_at_force();
+        qcbm_synth_result_free(result);
+    }
 }
 
 int synth_tell_unsafe(const struct synth_job *job)
@@ -150,7 +152,7 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
         if (ret == QCBM_E_NOTFOUND && job->args->since_snapshot)
             err.code = QCBM_E_ARG; /* which snapshots there are is told; which bitmaps is of no help */
         cmd_lib_error(&err, could_not, name, job->args->common.path);
-        hint_at_way(job, name, &options, ret, result);
+        hint_at_way(job, name, &options, ret);
         return EXIT_FAILED;
     }
     qcbm_synth_result_summary(*result, summary, sizeof *summary);

@@ -168,7 +168,7 @@ int main(int argc, char **argv)
         free(bytes);
     }
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        if (!kinds[i].seen)
+        if (!kinds[i].seen && test_part() == 1) /* of a part of the operations, not all kinds */
             look_fail("no image made this kind of write", kinds[i].what);
     printf("%zu operations, %d images, %" PRIu64 " runs: %" PRIu64 " states, %" PRIu64
            " of them distinct and judged: %" PRIu64 " old, %" PRIu64 " new; %" PRIu64 " have leaks, at most %" PRIu64
