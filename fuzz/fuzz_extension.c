@@ -49,7 +49,7 @@ static void check_list(const uint8_t *cluster, const struct q2_header *h, const 
         fuzz_require(at + 8 + e->len <= exts->limit, "extension", "passes the end of its area");
         if (e->len)
             fuzz_require(e->data == cluster + at + 8, "extension", "its data are not behind its header");
-        fuzz_require(e->type == be32_load(cluster + at) && e->len == be32_load(cluster + at + 4), "extension",
+        fuzz_require(e->type == be32_load(cluster + at) && e->stored_len == be32_load(cluster + at + 4), "extension",
                      "header");
         fuzz_require(e->type != Q2_EXT_END, "extension", "END is in the list");
         if (e->type == Q2_EXT_BITMAPS)
