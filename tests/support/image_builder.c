@@ -39,9 +39,12 @@ uint64_t build_clusters(struct image_builder *b, uint64_t n)
     uint64_t off = b->len, first = off / b->cluster_size;
     size_t len = b->len + (size_t)n * b->cluster_size;
 
-    b->bytes = resized(b->bytes, len);
+    if (len > b->room) { /* by doubling: sanitizers copy all of it each time */
+        b->room = len > 2 * b->room ? len : 2 * b->room;
+        b->bytes = resized(b->bytes, b->room);
+        b->refs = resized(b->refs, (b->room / b->cluster_size + 1) * sizeof(*b->refs));
+    }
     memset(b->bytes + b->len, 0, len - b->len);
-    b->refs = resized(b->refs, (size_t)(first + n) * sizeof(*b->refs));
     for (uint64_t i = first; i < first + n; i++)
         b->refs[i] = 1;
     b->len = len;
@@ -392,6 +395,7 @@ void build_resize(struct image_builder *b, size_t len)
     memcpy(exact, b->bytes, len < b->len ? len : b->len);
     free(b->bytes);
     b->bytes = exact;
+    b->room = 0; /* of refs nothing is known */
     b->len = len;
 }
 

@@ -55,8 +55,8 @@ struct image_builder {
     struct build_options opt;
     uint32_t cluster_size, l2_entries, l2_entry_size;
     uint8_t *bytes;
-    size_t len;
-    uint64_t *refs; /* of each cluster; written by build_finish() */
+    size_t len, room; /* of what is allocated */
+    uint64_t *refs;   /* of each cluster; written by build_finish() */
     uint64_t reftable, refblock, l1;
     uint64_t directory, directory_len, snapshot_table;
     uint64_t end_ext; /* where END stands */
