@@ -3,18 +3,13 @@
  *
  * The damaged file is opened for reading alone, under the locks of a reader. The new one has another name until all of it is
  * durable; whatever ends the rescue before that removes it, but a loss of power, which leaves NEW.qcbm-new. */
-#include <stdlib.h>
-
-#include "base/alloc.h"
 #include "base/checked.h"
 #include "base/sized.h"
-#include "io/io_file.h"
 #include "io/open.h"
 #include "rescue/geometry.h"
 #include "rescue/rescue_run.h"
 #include "rescue/writing.h"
-
-static const char suffix[] = ".qcbm-new";
+#include "write/new_file.h"
 
 static int check_image(const struct qcbmi_rescue *r, struct qcbm_error *err)
 {
@@ -180,65 +175,18 @@ static int check_options(const struct qcbm_rescue_options *o, struct qcbm_error 
     return 0;
 }
 
-static int create_new(struct qcbmi_io *to, const char *new_path, const char *temporary, struct qcbm_error *err)
-{
-    struct qcbm_error why;
-    int ret;
-
-    if (!*new_path)
-        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the new file has no name");
-    if (qcbmi_file_exists(new_path))
-        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the new file '%s' exists already and is not overwritten",
-                          new_path);
-    ret = qcbmi_create(to, temporary, &why);
-    if (ret == QCBM_E_EXISTS)
-        return qcbmi_fail(
-            err, QCBM_E_EXISTS, QCBM_NO_OFFSET,
-            "'%s' is there, of a rescue that runs, or that was cut short: if none runs, it may be deleted", temporary);
-    if (ret < 0) {
-        qcbmi_fail(err, ret, QCBM_NO_OFFSET, "the new file '%s': %s", new_path, why.message);
-        if (err)
-            err->sys_errno = why.sys_errno;
-    }
-    return ret;
-}
-
-static int run_to_file(struct qcbmi_io *from, const char *path, const char *new_path, const char *temporary,
-                       const struct qcbm_rescue_options *o, struct qcbm_rescue_result *out, struct qcbm_error *err)
-{
-    struct qcbmi_io to = { 0 };
-    int ret = create_new(&to, new_path, temporary, err);
-
-    if (ret < 0)
-        return ret;
-    ret = qcbmi_rescue_run(from, path, &to, o, out, err);
-    if (ret == 0)
-        ret = qcbmi_io_flush(&to, err);
-    if (ret == 0)
-        ret = qcbmi_file_publish(temporary, new_path, err);
-    if (ret < 0)
-        qcbmi_file_remove(temporary);
-    qcbmi_io_close(&to);
-    return ret;
-}
-
 static int run_on(struct qcbmi_io *from, const char *path, const char *new_path, const struct qcbm_rescue_options *o,
                   struct qcbm_rescue_result *out, struct qcbm_error *err)
 {
-    size_t len = new_path ? strlen(new_path) : 0;
-    char *temporary;
+    struct qcbmi_new_file to;
     int ret;
 
     if (!new_path)
         return qcbmi_rescue_run(from, path, NULL, o, out, err);
-    temporary = qcbmi_alloc_array(len + sizeof(suffix), 1, err);
-    if (!temporary)
-        return QCBM_E_NOMEM;
-    memcpy(temporary, new_path, len);
-    memcpy(temporary + len, suffix, sizeof(suffix));
-    ret = run_to_file(from, path, new_path, temporary, o, out, err);
-    free(temporary);
-    return ret;
+    ret = qcbmi_new_file_begin(&to, new_path, err);
+    if (ret == 0)
+        ret = qcbmi_rescue_run(from, path, &to.io, o, out, err);
+    return qcbmi_new_file_end(&to, ret, err);
 }
 
 int qcbm_rescue(const char *path, const char *new_path, const struct qcbm_rescue_options *options,

@@ -86,6 +86,7 @@ repair_leaks: interop/repair_mutations.py
 repair_copied: interop/repair_mutations.py
 repair_header: interop/repair_mutations.py
 judge: rescue interop/rescue.py
+new_file: interop/rescue.py
 known: rescue interop/rescue.py
 slots: rescue interop/rescue.py
 candidates: rescue interop/rescue.py

@@ -1,0 +1,23 @@
+/* new_file.h - a new file that is whole or not there
+ * SPDX-License-Identifier: MIT
+ *
+ * It has another name until all of it is durable; whatever ends the work before that removes it, but a loss of power or a
+ * kill, which leave that other name. */
+#ifndef QCBMI_NEW_FILE_H
+#define QCBMI_NEW_FILE_H
+
+#include "io/io.h"
+
+struct qcbmi_new_file {
+    struct qcbmi_io io; /* to be written, and for its owner alone */
+    const char *path;   /* borrowed: the name that it will have */
+    char *temporary;
+};
+
+/* Nothing is called @path, or QCBM_E_EXISTS. Returns also QCBM_E_ARG (no name), QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM. */
+int qcbmi_new_file_begin(struct qcbmi_new_file *f, const char *path, struct qcbm_error *err);
+/* After any outcome @ret of the work in between: 0 makes it durable and gives it its name, anything else removes it.
+ * Returns @ret, or why that failed. Fine after a begin that failed. */
+int qcbmi_new_file_end(struct qcbmi_new_file *f, int ret, struct qcbm_error *err);
+
+#endif
