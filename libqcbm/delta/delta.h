@@ -41,6 +41,8 @@ struct qcbmi_delta_wish {
     int fd;                /* of a pipe, or of anything that takes bytes in a row */
     uint32_t cluster_size; /* of the qcow2 form; 0: chosen */
     enum qcbmi_delta_compression compression; /* of the qcow2 form */
+    const char *from,
+        *to; /* borrowed; of the forms that name the states before and after, what they say; NULL: they choose */
 };
 
 struct qcbmi_delta_writer {
@@ -91,6 +93,7 @@ struct qcbmi_delta {
     struct qcbmi_delta_files files;
     bool has_meta;                /* false: a stream of another program, without an identity */
     struct qcbmi_delta_meta meta; /* without an identity only .size_after is known, as far as the form tells it; */
+    const char *from, *to;        /* the form's: what it calls the states before and after; NULL: nothing */
     void *self;                   /* of the form */
     struct qcbmi_delta_record at; /* the record that was given last; the rest is reader.c's */
     uint64_t end;
