@@ -111,8 +111,30 @@ static void take_option(struct line *line, const char *word)
         line->waiting = opt;
 }
 
+/* The command that @word names among those of @opt, or NULL. */
+static const struct cmd *find_command(const struct opt *opt, const char *word)
+{
+    for (const struct cmd *const *c = opt->detail; *c; c++) {
+        if (strcmp(strchr((*c)->name, ' ') + 1, word) == 0)
+            return *c;
+    }
+    return NULL;
+}
+
+/* "checkpoint create": what follows belongs to that. */
+static bool take_command(struct line *line, const char *word)
+{
+    const struct cmd *cmd = line->cmd->opts[0].kind == OPT_COMMANDS ? find_command(line->cmd->opts, word) : NULL;
+
+    if (cmd)
+        line->cmd = cmd;
+    return cmd != NULL;
+}
+
 static void take_word(struct line *line, const char *word)
 {
+    if (take_command(line, word))
+        return;
     if (line->waiting) {
         take_value(line, line->waiting, word);
         line->waiting = NULL;
@@ -255,7 +277,8 @@ static void give_argument(const struct line *line, const char *current)
     unsigned n = 0;
 
     for (const struct opt *opt = line->cmd->opts; opt->kind != OPT_KIND_END; opt++) {
-        if ((opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS) && n++ == line->n_words) {
+        if ((opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS || opt->kind == OPT_COMMANDS) &&
+            n++ == line->n_words) {
             give_values(line, opt->value, current, "");
             return;
         }

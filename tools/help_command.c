@@ -51,14 +51,31 @@ static void show_arguments(const struct cmd *cmd)
     }
 }
 
+static void show_commands(const struct opt *opt)
+{
+    for (const struct cmd *const *c = opt->detail; *c; c++)
+        printf("  qcbm %-21s%s\n", (*c)->name, (*c)->summary);
+    printf("\n");
+}
+
+/* Of "checkpoint create", the page is that of checkpoint. */
+static int page_len(const struct cmd *cmd)
+{
+    return (int)strcspn(cmd->name, " ");
+}
+
 void help_command(const struct cmd *cmd)
 {
     printf("Usage: qcbm %s [OPTION]...", cmd->name);
     show_arguments(cmd);
     printf("\n%s\n\n", cmd->summary);
+    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
+        if (opt->kind == OPT_COMMANDS)
+            show_commands(opt);
+    }
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++)
         show_option(opt);
     show_option(&opt_help);
-    printf("\nExit code: %s. See also: man qcbm-%s\n", cmd->exit_codes ? cmd->exit_codes : "0 done, 1 failed",
-           cmd->name);
+    printf("\nExit code: %s. See also: man qcbm-%.*s\n", cmd->exit_codes ? cmd->exit_codes : "0 done, 1 failed",
+           page_len(cmd), cmd->name);
 }

@@ -16,27 +16,6 @@
 #include "image/snapshots.h"
 #include "io/open.h"
 
-static int open_on(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbm_image **out,
-                   struct qcbm_error *err)
-{
-    struct qcbm_image *img = qcbmi_alloc_array(1, sizeof(*img), err);
-    int ret;
-
-    if (!img) {
-        qcbmi_io_close(io);
-        return QCBM_E_NOMEM;
-    }
-    ret = qcbmi_image_open(io, path, flags, &img->image, err);
-    if (ret == 0)
-        ret = qcbmi_bitmap_list_load(img, err);
-    if (ret < 0) {
-        qcbm_close(img);
-        return ret;
-    }
-    *out = img;
-    return 0;
-}
-
 static int check_flags(unsigned flags, struct qcbm_error *err)
 {
     if ((flags & QCBM_OPEN_WRITE) && (flags & (QCBM_OPEN_FORCE_SHARE | QCBM_OPEN_INFO)))
@@ -52,7 +31,7 @@ int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct 
     *out = NULL;
     if (ret == 0)
         ret = qcbmi_open(&io, path, flags & QCBM_OPEN_WRITE, err);
-    return ret < 0 ? ret : open_on(&io, path, flags, out, err);
+    return ret < 0 ? ret : qcbmi_handle_open(&io, path, flags, out, err);
 }
 
 int qcbm_open_fd(int fd, unsigned flags, struct qcbm_image **out, struct qcbm_error *err)
@@ -67,7 +46,7 @@ int qcbm_open_fd(int fd, unsigned flags, struct qcbm_image **out, struct qcbm_er
         qcbmi_io_close(&io);
         return ret;
     }
-    return open_on(&io, NULL, flags, out, err);
+    return qcbmi_handle_open(&io, NULL, flags, out, err);
 }
 
 int qcbm_probe(const char *path, const char **format, struct qcbm_error *err)
@@ -107,7 +86,7 @@ int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, stru
         if (ret < 0)
             qcbmi_io_close(&io);
     }
-    return ret < 0 ? ret : open_on(&io, NULL, flags, out, err);
+    return ret < 0 ? ret : qcbmi_handle_open(&io, NULL, flags, out, err);
 }
 
 void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque)
@@ -125,11 +104,7 @@ void qcbm_set_threads(struct qcbm_image *img, unsigned n)
 
 void qcbm_close(struct qcbm_image *img)
 {
-    if (!img)
-        return;
-    qcbmi_handle_clear(img);
-    qcbmi_image_free(img->image);
-    free(img);
+    qcbmi_handle_close(img);
 }
 
 static void features_of(const struct qcbmi_image *img, struct qcbm_image_info *i)

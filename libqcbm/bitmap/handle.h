@@ -18,6 +18,12 @@ struct qcbm_image {
     struct qcbmi_findings findings;
 };
 
+/* qcbmi_image_open(), and the bitmaps. @io is taken over, on failure too. */
+int qcbmi_handle_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbm_image **out,
+                      struct qcbm_error *err);
+/* Image and handle; NULL is fine. */
+void qcbmi_handle_close(struct qcbm_image *handle);
+
 /* Free all that the handle has but the image; fine on a zeroed struct. */
 void qcbmi_handle_clear(struct qcbm_image *handle);
 

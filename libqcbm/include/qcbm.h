@@ -1431,6 +1431,15 @@ QCBM_API int qcbm_edit_fields_io(const struct qcbm_io_ops *ops, void *self, unsi
                                  size_t n, const struct qcbm_edit_fields_options *options,
                                  struct qcbm_edit_fields_result *out, size_t size, struct qcbm_error *err);
 
+/* ---- checkpoints over several disks ------------------------------------------------------------------------------ */
+
+/* A disk of a machine that does not run. The strings are the caller's. */
+struct qcbm_checkpoint_disk {
+    const char *target;  /* what the machine calls it, as "vda"; no two have the same */
+    const char *image;   /* the image that is in use, a file or block device; no two are the same file */
+    const char *overlay; /* qcbm_checkpoint_create(): a new image on top of it; NULL: none */
+};
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # layers.sh - no include goes upward: base <- format <- io <- image <- write <- bitmap <- check, dump, ops <- repair, rescue,
-# delta <- api; tools and examples see only the public headers and their own folder
+# delta, checkpoint <- api; tools and examples see only the public headers and their own folder
 #
 # SPDX-License-Identifier: MIT
 #
@@ -9,7 +9,7 @@
 # An exception is a comment on the line: #include "room/x.h" /* layers: why */
 set -euo pipefail
 cd "$SOURCE_ROOT"
-declare -A rank=([base]=0 [format]=1 [io]=2 [image]=3 [write]=4 [bitmap]=5 [check]=6 [dump]=6 [ops]=6 [repair]=7 [rescue]=7 [delta]=7 [api]=8)
+declare -A rank=([base]=0 [format]=1 [io]=2 [image]=3 [write]=4 [bitmap]=5 [check]=6 [dump]=6 [ops]=6 [repair]=7 [rescue]=7 [delta]=7 [checkpoint]=7 [api]=8)
 
 bad=0
 seen=0

@@ -1,0 +1,154 @@
+/* disks.c - the disks of a machine: named by a target, their active images open together
+ * SPDX-License-Identifier: MIT */
+#include "checkpoint/disks.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/sized.h"
+#include "base/sort.h"
+#include "format/q2_limits.h"
+#include "io/open.h"
+
+int qcbmi_checkpoint_check_name(const char *name, struct qcbm_error *err)
+{
+    static const char legal[] = ".abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    char text[100];
+
+    if (name[0] && name[0] != '.' && name[strspn(name, legal)] == '\0' && strlen(name) <= Q2_MAX_BITMAP_NAME)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                      "'%s' is no name of a checkpoint: letters, digits, '_', '-' and, not in front, '.'; at most %u",
+                      qcbmi_printable(text, sizeof(text), name, strlen(name)), (unsigned)Q2_MAX_BITMAP_NAME);
+}
+
+int qcbmi_disk_blame(const struct qcbmi_disk *disk, int ret, struct qcbm_error *err)
+{
+    char target[64], path[200];
+
+    return ret == 0
+               ? 0
+               : qcbmi_prefix(err, ret,
+                              "%s (%s): ", qcbmi_printable(target, sizeof(target), disk->target, strlen(disk->target)),
+                              qcbmi_printable(path, sizeof(path), disk->path, strlen(disk->path)));
+}
+
+/* ---- in the order of files ---- */
+
+struct place {
+    uint64_t dev, ino;
+    size_t disk;
+};
+
+static int find_places(const struct qcbmi_disks *disks, struct place *places, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < disks->n; i++) {
+        struct qcbmi_file_id id;
+
+        ret = qcbmi_disk_blame(&disks->list[i], qcbmi_identify(disks->list[i].path, &id, err), err);
+        places[i] = (struct place){ id.dev, id.ino, i };
+    }
+    return ret;
+}
+
+static int refuse_twins(const struct qcbmi_disks *disks, const struct place *places, struct qcbm_error *err)
+{
+    for (size_t i = 1; i < disks->n; i++) {
+        const struct qcbmi_disk *a = &disks->list[places[i - 1].disk], *b = &disks->list[places[i].disk];
+
+        if (qcbmi_by_two_u64(&places[i - 1], &places[i]) == 0)
+            return qcbmi_disk_blame(b,
+                                    qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                                               "this is the file that another disk has, too: '%s'", a->path),
+                                    err);
+    }
+    for (size_t i = 0; i < disks->n; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(disks->list[i].target, disks->list[j].target) == 0)
+                return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "there are two disks '%s'", disks->list[i].target);
+    return 0;
+}
+
+/* What is locked must be what the order was made of. */
+static int open_one(struct qcbmi_disk *disk, const struct place *place, unsigned flags, struct qcbm_error *err)
+{
+    struct qcbmi_io io;
+    int ret = qcbmi_open(&io, disk->path, flags & QCBM_OPEN_WRITE, err);
+
+    if (ret < 0)
+        return ret;
+    if (io.id.dev != place->dev || io.id.ino != place->ino) {
+        qcbmi_io_close(&io);
+        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "another file has just come into this place");
+    }
+    return qcbmi_handle_open(&io, disk->path, flags, &disk->img, err);
+}
+
+static int open_all(struct qcbmi_disks *disks, unsigned flags, struct qcbm_error *err)
+{
+    struct place *places = qcbmi_alloc_array(disks->n, sizeof(*places), err);
+    int ret = places ? find_places(disks, places, err) : QCBM_E_NOMEM;
+
+    if (ret == 0) {
+        qcbmi_sort(places, disks->n, sizeof(*places), qcbmi_by_two_u64);
+        ret = refuse_twins(disks, places, err);
+    }
+    for (size_t i = 0; ret == 0 && i < disks->n; i++) {
+        struct qcbmi_disk *disk = &disks->list[places[i].disk];
+
+        ret = qcbmi_disk_blame(disk, open_one(disk, &places[i], flags, err), err);
+    }
+    free(places);
+    return ret;
+}
+
+/* ---- as the caller named them ---- */
+
+#define MAX_DISKS 1024u /* libvirt's limit is far below */
+
+static int take_names(struct qcbmi_disks *disks, const struct qcbm_checkpoint_disk *named, size_t elem_size, size_t n,
+                      struct qcbm_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct qcbm_checkpoint_disk one;
+
+        qcbmi_give(&one, sizeof(one), (const char *)named + i * elem_size, elem_size);
+        if (!one.target || !one.target[0] || !one.image)
+            return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "disk %zu lacks its target or its image", i);
+        disks->list[i] = (struct qcbmi_disk){ one.target, one.image, one.overlay, NULL };
+    }
+    return 0;
+}
+
+int qcbmi_disks_open(struct qcbmi_disks *disks, const struct qcbm_checkpoint_disk *named, size_t elem_size, size_t n,
+                     unsigned flags, struct qcbm_error *err)
+{
+    int ret = qcbmi_check_size(elem_size, err);
+
+    *disks = (struct qcbmi_disks){ 0 };
+    if (ret == 0 && (n == 0 || n > MAX_DISKS))
+        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "%zu disks: 1 to %u are possible", n, MAX_DISKS);
+    if (ret < 0)
+        return ret;
+    disks->list = qcbmi_alloc_array(n, sizeof(*disks->list), err);
+    if (!disks->list)
+        return QCBM_E_NOMEM;
+    disks->n = n;
+    ret = take_names(disks, named, elem_size, n, err);
+    if (ret == 0)
+        ret = open_all(disks, flags, err);
+    if (ret < 0)
+        qcbmi_disks_close(disks);
+    return ret;
+}
+
+void qcbmi_disks_close(struct qcbmi_disks *disks)
+{
+    for (size_t i = 0; i < disks->n; i++)
+        qcbmi_handle_close(disks->list[i].img);
+    free(disks->list);
+    *disks = (struct qcbmi_disks){ 0 };
+}

@@ -1,0 +1,37 @@
+/* disks.h - the disks of a machine: named by a target, their active images open together
+ * SPDX-License-Identifier: MIT
+ *
+ * All images are locked in the order of (device, inode), and nobody waits for a lock: of two runs on overlapping disks the
+ * one that is first at the first of them that both want has it, and the other ends before it has changed anything. */
+#ifndef QCBMI_DISKS_H
+#define QCBMI_DISKS_H
+
+#include "bitmap/handle.h"
+
+struct qcbmi_disk {
+    const char *target, *path; /* borrowed from the caller; as "vda", and the image that is in use */
+    const char *overlay;       /* NULL, or the new image on top of it; nobody has looked at it */
+    struct qcbm_image *img;
+};
+
+/* In the order in which the caller named them. */
+struct qcbmi_disks {
+    struct qcbmi_disk *list;
+    size_t n;
+};
+
+/* May NAME be that of a checkpoint: for libvirt's XML, and for a bitmap? Letters, digits, - and _, further on dots as well.
+ * QCBM_E_ARG says why not. */
+int qcbmi_checkpoint_check_name(const char *name, struct qcbm_error *err);
+
+/* Open all of @named (@elem_size bytes each, as the caller was compiled) with @flags (enum qcbm_open_flag). Refused are two
+ * disks with one target, or with one file under whatever names: QCBM_E_ARG. An error says which disk it is about. On failure
+ * none is open; qcbmi_disks_close() is fine then, too. */
+int qcbmi_disks_open(struct qcbmi_disks *disks, const struct qcbm_checkpoint_disk *named, size_t elem_size, size_t n,
+                     unsigned flags, struct qcbm_error *err);
+void qcbmi_disks_close(struct qcbmi_disks *disks); /* fine on a zeroed struct */
+
+/* @ret as it is, and in front of the message the disk that it is about. */
+int qcbmi_disk_blame(const struct qcbmi_disk *disk, int ret, struct qcbm_error *err);
+
+#endif

@@ -1,0 +1,115 @@
+/* cmd_checkpoint_disks.c - --disk TARGET=IMAGE and --overlay TARGET=IMAGE: a list of disks
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd_checkpoint.h"
+#include "image_name.h"
+
+static struct qcbm_checkpoint_disk *find(const struct disk_list *disks, const char *target, size_t len)
+{
+    for (size_t i = 0; i < disks->n; i++) {
+        if (strlen(disks->list[i].target) == len && strncmp(disks->list[i].target, target, len) == 0)
+            return &disks->list[i];
+    }
+    return NULL;
+}
+
+/* Targets are short words, so the first '=' ends them. */
+static bool split(const struct cmd *cmd, const struct opt_action *a, size_t *len)
+{
+    const char *equals = strchr(a->value, '=');
+
+    *len = equals ? (size_t)(equals - a->value) : 0;
+    if (*len > 0 && equals[1])
+        return true;
+    cmd_usage_error(cmd, "--%s expects TARGET=IMAGE, as vda=disk.qcow2, not '%s'", a->opt->name, a->value);
+    return false;
+}
+
+static bool take_name(const char **name, const struct disk_args *args)
+{
+    const char *format = args->common.format;
+
+    if (!image_name_take(name, &format, args->common.image_opts))
+        return false;
+    if (!format || strcmp(format, "qcow2") == 0)
+        return true;
+    cmd_error("Could not open '%s': format '%s' is not supported here, only qcow2 is", *name, format);
+    return false;
+}
+
+static bool add_disk(struct disk_list *disks, const struct cmd *cmd, const struct disk_args *args,
+                     const struct opt_action *a)
+{
+    struct qcbm_checkpoint_disk *one = &disks->list[disks->n];
+    size_t len;
+
+    if (!split(cmd, a, &len))
+        return false;
+    if (find(disks, a->value, len)) {
+        cmd_usage_error(cmd, "there are two disks '%.*s'", (int)len, a->value);
+        return false;
+    }
+    disks->targets[disks->n] = strndup(a->value, len);
+    *one = (struct qcbm_checkpoint_disk){ disks->targets[disks->n], a->value + len + 1, NULL };
+    if (!one->target) {
+        cmd_error("no memory");
+        return false;
+    }
+    disks->n++;
+    return take_name(&one->image, args);
+}
+
+static bool add_overlay(struct disk_list *disks, const struct cmd *cmd, const struct opt_action *a)
+{
+    struct qcbm_checkpoint_disk *disk;
+    size_t len;
+
+    if (!split(cmd, a, &len))
+        return false;
+    disk = find(disks, a->value, len);
+    if (!disk || disk->overlay) {
+        cmd_usage_error(cmd, disk ? "there are two overlays of '%.*s'" : "there is no disk '%.*s' for an overlay",
+                        (int)len, a->value);
+        return false;
+    }
+    disk->overlay = a->value + len + 1;
+    return true;
+}
+
+bool disk_list_make(struct disk_list *disks, const struct cmd *cmd, const struct disk_args *args)
+{
+    const struct opt_actions *actions = &args->actions;
+    bool ok = true;
+
+    *disks = (struct disk_list){ .list = calloc(actions->count + 1, sizeof *disks->list),
+                                 .targets = calloc(actions->count + 1, sizeof *disks->targets) };
+    if (!disks->list || !disks->targets) {
+        cmd_error("no memory");
+        return false;
+    }
+    for (size_t i = 0; ok && i < actions->count; i++) {
+        if (strcmp(actions->list[i].opt->name, "disk") == 0)
+            ok = add_disk(disks, cmd, args, &actions->list[i]);
+    }
+    if (ok && disks->n == 0) {
+        cmd_usage_error(cmd, "Expecting --disk TARGET=IMAGE, once for each disk of the machine");
+        return false;
+    }
+    for (size_t i = 0; ok && i < actions->count; i++) {
+        if (strcmp(actions->list[i].opt->name, "overlay") == 0)
+            ok = add_overlay(disks, cmd, &actions->list[i]);
+    }
+    return ok;
+}
+
+void disk_list_free(struct disk_list *disks)
+{
+    for (size_t i = 0; i < disks->n; i++)
+        free(disks->targets[i]);
+    free(disks->targets);
+    free(disks->list);
+    *disks = (struct disk_list){ 0 };
+}
