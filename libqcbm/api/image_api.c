@@ -230,7 +230,7 @@ int qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bi
         return QCBM_E_ARG;
     b = &img->bitmaps->list[index];
     i = bitmap_info(b);
-    i.usable = qcbmi_bitmap_check_readable(img->image, b, false, NULL) == 0;
+    i.usable = qcbmi_bitmap_check_entry(img->image, b, false, NULL) == 0;
     return qcbmi_give_checked(out, size, &i, sizeof(i));
 }
 
@@ -257,7 +257,7 @@ int qcbm_bitmap_check_table(struct qcbm_image *img, uint32_t index, struct qcbm_
     int ret = check_index(img, index, err);
 
     if (ret == 0)
-        ret = qcbmi_bitmap_check_readable(img->image, &img->bitmaps->list[index], false, err);
+        ret = qcbmi_bitmap_check_bits(img, &img->bitmaps->list[index], false, err);
     return ret < 0 ? ret : qcbmi_bitmap_check_table(img->image, &img->bitmaps->list[index], err);
 }
 
@@ -302,10 +302,8 @@ static int count_bits(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap
     struct qcbmi_bitmap_walk_stats stats;
     struct q2_bitmap_size size;
     struct tally t = { 0 };
-    int ret = qcbmi_bitmap_find_shared_data(img, err);
+    int ret = qcbmi_bitmap_check_bits(img, b, true, err);
 
-    if (ret == 0)
-        ret = qcbmi_bitmap_check_readable(img->image, b, true, err);
     if (ret == 0)
         ret = q2_bitmap_size(g->sector_size_down, b->d.granularity_bits, g->cluster_size, &size, err);
     if (ret < 0)

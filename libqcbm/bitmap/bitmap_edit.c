@@ -59,7 +59,7 @@ int qcbmi_edit_find_consistent(struct qcbm_edit *edit, const char *name, struct 
 
     if (ret < 0 || !(*out)->stored || (*out)->bits_changed)
         return ret;
-    return qcbmi_bitmap_check_readable(edit->img, (*out)->stored, false, err);
+    return qcbmi_bitmap_check_bits(edit->handle, (*out)->stored, false, err);
 }
 
 int qcbmi_edit_granularity(const struct qcbm_edit *edit, uint64_t granularity, unsigned *gran_bits,

@@ -74,6 +74,16 @@ static bool same_name(const struct qcbmi_bitmap *x, const struct qcbmi_bitmap *y
     return x->d.name_len == y->d.name_len && memcmp(x->d.name, y->d.name, x->d.name_len) == 0;
 }
 
+/* Of two that have one name, or the same bits, one is wrong, and which one nobody knows: neither is read for the other. */
+static void doubt(struct qcbmi_bitmap *b, const char *why)
+{
+    if (b->bad || b->shared || b->doubted)
+        return;
+    b->doubted = true;
+    qcbmi_fail(&b->why, QCBM_E_CORRUPT, b->entry_offset, "bitmap directory entry at 0x%" PRIx64 ": %s", b->entry_offset,
+               why);
+}
+
 static void find_duplicates(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct qcbmi_bitmap **order)
 {
     qcbmi_sort(order, list->n, sizeof(struct qcbmi_bitmap *), by_name);
@@ -87,12 +97,14 @@ static void find_duplicates(struct qcbm_image *handle, struct qcbmi_bitmap_list 
                    ", names must be unique",
                    (unsigned)(b - list->list), order[i - 1]->entry_offset);
         mark_bad(handle, list, (uint32_t)(b - list->list), QCBM_PROBLEM_BITMAP_NAME_DUPLICATE);
+        doubt(order[i - 1], "its name is also that of another entry");
     }
 }
 
 /* Tables that overlap: reading all of them could cost the file's length many times over. */
 static void find_shared(struct qcbm_image *handle, struct qcbmi_bitmap_list *list, struct qcbmi_bitmap **order)
 {
+    struct qcbmi_bitmap *longest = NULL; /* the one that ends at @end */
     uint64_t end = 0;
 
     qcbmi_sort(order, list->n, sizeof(struct qcbmi_bitmap *), by_table);
@@ -110,7 +122,9 @@ static void find_shared(struct qcbm_image *handle, struct qcbmi_bitmap_list *lis
             if (!list->stale)
                 qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_BITMAP_TABLE_SHARED, b->entry_offset,
                                   (uint32_t)(b - list->list), "%s", b->why.message);
+            doubt(longest, "its table is overlapped by that of another bitmap");
         }
+        longest = !longest || b_end > end ? b : longest;
         end = u64_max(end, b_end);
     }
 }
@@ -336,8 +350,8 @@ int qcbmi_bitmap_fail_not_found(const struct qcbm_image *handle, const char *nam
                             : "");
 }
 
-int qcbmi_bitmap_check_readable(const struct qcbmi_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
-                                struct qcbm_error *err)
+int qcbmi_bitmap_check_entry(const struct qcbmi_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
+                             struct qcbm_error *err)
 {
     struct q2_bitmap_size want;
     char text[256];
@@ -360,20 +374,4 @@ int qcbmi_bitmap_check_readable(const struct qcbmi_image *img, const struct qcbm
                           qcbmi_printable(text, sizeof(text), b->d.name, b->d.name_len), b->d.table_entries,
                           want.entries);
     return 0;
-}
-
-int qcbmi_bitmap_find_readable(const struct qcbm_image *handle, const char *name, const struct qcbmi_bitmap **out,
-                               struct qcbm_error *err)
-{
-    char text[256];
-
-    *out = qcbmi_bitmap_find(handle->bitmaps, name);
-    if (*out)
-        return qcbmi_bitmap_check_readable(handle->image, *out, false, err);
-    if (handle->bitmaps->broken && err) {
-        *err = handle->bitmaps->why_broken;
-        return qcbmi_prefix(err, QCBM_E_CORRUPT, "bitmap '%s' is not among the readable entries: ",
-                            qcbmi_printable(text, sizeof(text), name, strlen(name)));
-    }
-    return qcbmi_bitmap_fail_not_found(handle, name, err);
 }

@@ -12,7 +12,8 @@ struct qcbmi_bitmap {
     uint64_t entry_offset;     /* in the file */
     uint64_t entry_len;        /* bytes, with padding */
     bool bad;                  /* QEMU refuses the whole image because of it; why says what is wrong */
-    bool shared;               /* its table or data is also another bitmap's; why says where */
+    bool shared;               /* its table or data is also that of a bitmap before it; why says where */
+    bool doubted;              /* ... or of one behind it: whose bits are there nobody knows; why says where */
     struct qcbm_error why;
     bool loss_told; /* there is a finding that data lies past the end of the file */
 };
@@ -49,12 +50,9 @@ struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, con
 /* QCBM_E_NOTFOUND: there is no bitmap called @name, in QEMU's words; one that is stale is said to be so. */
 int qcbmi_bitmap_fail_not_found(const struct qcbm_image *handle, const char *name, struct qcbm_error *err);
 
-/* 0 if the bits of @b can be read: consistent (unless @in_use_ok), not bad, and its table has the right size. */
-int qcbmi_bitmap_check_readable(const struct qcbmi_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
-                                struct qcbm_error *err);
-
-/* Both in one; QCBM_E_NOTFOUND, or why the directory cannot be read where it might have the name. */
-int qcbmi_bitmap_find_readable(const struct qcbm_image *handle, const char *name, const struct qcbmi_bitmap **out,
-                               struct qcbm_error *err);
+/* 0 if nothing is found about @b itself that keeps its bits from being read: consistent (unless @in_use_ok), not bad, and
+ * its table has the right size. They may be those of another one: who reads them asks qcbmi_bitmap_check_bits(). */
+int qcbmi_bitmap_check_entry(const struct qcbmi_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
+                             struct qcbm_error *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include "bitmap/bitmap_load.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/checked.h"
@@ -227,8 +228,9 @@ int qcbmi_bitmap_clusters(struct qcbmi_image *img, const struct qcbmi_bitmap *b,
     return ret;
 }
 
+/* Clusters of data that are named by the tables of all bitmaps: once, and more than once. */
 struct sharing {
-    struct qcbmi_bitset seen;
+    struct qcbmi_bitset seen, twice;
     unsigned cluster_bits;
     uint64_t hit; /* offset of a cluster that was named before, 0 = none */
 };
@@ -237,41 +239,124 @@ static int note_data(void *opaque, uint64_t offset, struct qcbm_error *err)
 {
     struct sharing *s = opaque;
     uint64_t cluster = offset >> s->cluster_bits;
+    int ret = 0;
 
     if (cluster >= s->seen.n_bits)
         return 0;
-    if (qcbmi_bitset_get(&s->seen, cluster))
+    if (qcbmi_bitset_get(&s->seen, cluster)) {
         s->hit = offset;
-    return qcbmi_bitset_set(&s->seen, cluster, cluster + 1, err);
+        ret = qcbmi_bitset_set(&s->twice, cluster, cluster + 1, err);
+    }
+    return ret < 0 ? ret : qcbmi_bitset_set(&s->seen, cluster, cluster + 1, err);
+}
+
+static int find_twice(void *opaque, uint64_t offset, struct qcbm_error *err)
+{
+    struct sharing *s = opaque;
+    uint64_t cluster = offset >> s->cluster_bits;
+
+    (void)err;
+    if (cluster < s->twice.n_bits && qcbmi_bitset_get(&s->twice, cluster))
+        s->hit = offset;
+    return 0;
+}
+
+/* A table that cannot be read says nothing against the others: their bits are all that is left. */
+static int look_at_data(struct qcbm_image *handle, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
+                        struct sharing *s, struct qcbm_error *err)
+{
+    uint64_t n_bad;
+    int ret = 0;
+
+    s->hit = 0;
+    if (!b->bad && !b->shared && !b->doubted)
+        ret = qcbmi_bitmap_clusters(handle->image, b, fn, s, &n_bad, err);
+    return ret == QCBM_E_IO ? 0 : ret;
+}
+
+static void tell_shared(struct qcbm_image *handle, struct qcbmi_bitmap *b, uint32_t i, uint64_t hit)
+{
+    b->shared = true;
+    qcbmi_fail(&b->why, QCBM_E_CORRUPT, b->d.table_offset,
+               "bitmap table of directory entry %u names the cluster at 0x%" PRIx64 ", which was named before", i, hit);
+    qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_BITMAP_DATA_SHARED, b->d.table_offset, i, "%s", b->why.message);
+}
+
+/* Those that had a cluster first: it may be theirs, or it may be the other's. */
+static int doubt_first(struct qcbm_image *handle, struct sharing *s, struct qcbm_error *err)
+{
+    struct qcbmi_bitmap_list *list = handle->bitmaps;
+    int ret = 0;
+
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
+        struct qcbmi_bitmap *b = &list->list[i];
+
+        ret = look_at_data(handle, b, find_twice, s, err);
+        if (ret < 0 || !s->hit)
+            continue;
+        b->doubted = true;
+        qcbmi_fail(&b->why, QCBM_E_CORRUPT, b->d.table_offset,
+                   "bitmap table of directory entry %u names the cluster at 0x%" PRIx64
+                   ", which is also that of another bitmap",
+                   i, s->hit);
+    }
+    return ret;
 }
 
 int qcbmi_bitmap_find_shared_data(struct qcbm_image *handle, struct qcbm_error *err)
 {
     struct qcbmi_image *img = handle->image;
     struct sharing s = { .cluster_bits = img->g.cluster_bits };
+    uint64_t n_clusters = qcbmi_image_end(img) >> img->g.cluster_bits;
     struct qcbmi_bitmap_list *list = handle->bitmaps;
-    uint64_t n_bad;
+    bool any = false;
     int ret = 0;
 
     if (list->data_checked)
         return 0;
-    ret = qcbmi_bitset_init(&s.seen, qcbmi_image_end(img) >> img->g.cluster_bits, err);
+    ret = qcbmi_bitset_init(&s.seen, n_clusters, err);
+    if (ret == 0)
+        ret = qcbmi_bitset_init(&s.twice, n_clusters, err);
     for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
-        struct qcbmi_bitmap *b = &list->list[i];
-
-        s.hit = 0;
-        if (!b->bad && !b->shared)
-            ret = qcbmi_bitmap_clusters(img, b, note_data, &s, &n_bad, err);
-        if (ret < 0 || !s.hit)
-            continue;
-        b->shared = true;
-        qcbmi_fail(&b->why, QCBM_E_CORRUPT, b->d.table_offset,
-                   "bitmap table of directory entry %u names the cluster at 0x%" PRIx64 ", which was named before", i,
-                   s.hit);
-        qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_BITMAP_DATA_SHARED, b->d.table_offset, i, "%s",
-                          b->why.message);
+        ret = look_at_data(handle, &list->list[i], note_data, &s, err);
+        if (ret == 0 && s.hit)
+            tell_shared(handle, &list->list[i], i, s.hit);
+        any |= s.hit != 0;
     }
+    if (ret == 0 && any)
+        ret = doubt_first(handle, &s, err);
     qcbmi_bitset_free(&s.seen);
+    qcbmi_bitset_free(&s.twice);
     list->data_checked = ret == 0;
     return ret;
+}
+
+int qcbmi_bitmap_check_bits(struct qcbm_image *handle, const struct qcbmi_bitmap *b, bool in_use_ok,
+                            struct qcbm_error *err)
+{
+    int ret = qcbmi_bitmap_check_entry(handle->image, b, in_use_ok, err);
+
+    if (ret == 0)
+        ret = qcbmi_bitmap_find_shared_data(handle, err);
+    if (ret < 0 || (!b->shared && !b->doubted))
+        return ret;
+    if (err)
+        *err = b->why;
+    return QCBM_E_CORRUPT;
+}
+
+int qcbmi_bitmap_find_readable(struct qcbm_image *handle, const char *name, const struct qcbmi_bitmap **out,
+                               struct qcbm_error *err)
+{
+    char text[256];
+
+    *out = qcbmi_bitmap_find(handle->bitmaps, name);
+    if (*out)
+        return qcbmi_bitmap_check_bits(handle, *out, false, err);
+    if (handle->bitmaps->broken && err) {
+        *err = handle->bitmaps->why_broken;
+        return qcbmi_prefix(err, QCBM_E_CORRUPT, "bitmap '%s' is not among the readable entries: ",
+                            qcbmi_printable(text, sizeof(text), name, strlen(name)));
+    }
+    return qcbmi_bitmap_fail_not_found(handle, name, err);
 }

@@ -15,7 +15,7 @@ struct qcbmi_bitmap_walk_stats {
     uint64_t lost_clusters; /* of them past the end of the file: they were walked as all ones */
 };
 
-/* Walk the payload of @b, which qcbmi_bitmap_check_readable() has passed, from its first byte to its last, in pieces of
+/* Walk the payload of @b, which qcbmi_bitmap_check_bits() has passed, from its first byte to its last, in pieces of
  * bounded size. @stats may be NULL. Bits at the end that are no granule are as stored: the caller masks them. */
 int qcbmi_bitmap_walk(struct qcbmi_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_walk_fn *fn, void *opaque,
                       struct qcbmi_bitmap_walk_stats *stats, struct qcbm_error *err);
@@ -36,9 +36,18 @@ int qcbmi_bitmap_load(struct qcbmi_image *img, const struct qcbmi_bitmap *b, str
 typedef int qcbmi_bitmap_cluster_fn(void *opaque, uint64_t offset, struct qcbm_error *err);
 int qcbmi_bitmap_clusters(struct qcbmi_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
                           void *opaque, uint64_t *n_bad, struct qcbm_error *err);
-/* Once for the list: a bitmap whose table names a cluster of data that was named before, by another table or its own, is
- * marked as shared, with a finding. Without this, reading all bitmaps could cost the file's length for each of them. */
+/* Once for the list: bitmaps whose tables name the same cluster of data, or one that names a cluster twice, are marked as
+ * shared, with a finding, or as doubted. Without this, reading all bitmaps could cost the file's length for each of them,
+ * and the bits of one be given out as those of another. */
 int qcbmi_bitmap_find_shared_data(struct qcbm_image *handle, struct qcbm_error *err);
+/* 0 if the bits of @b can be read and are its own; as qcbmi_bitmap_check_entry() otherwise, which is a part of it. Reads
+ * the tables of all bitmaps, once. */
+int qcbmi_bitmap_check_bits(struct qcbm_image *handle, const struct qcbmi_bitmap *b, bool in_use_ok,
+                            struct qcbm_error *err);
+/* The same of a bitmap that is found by its name; QCBM_E_NOTFOUND, or why the directory cannot be read where it might
+ * have the name. */
+int qcbmi_bitmap_find_readable(struct qcbm_image *handle, const char *name, const struct qcbmi_bitmap **out,
+                               struct qcbm_error *err);
 /* Does the table lie in the file, aligned, behind the header? */
 bool qcbmi_bitmap_table_in_file(const struct qcbmi_image *img, const struct qcbmi_bitmap *b);
 

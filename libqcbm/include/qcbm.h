@@ -380,7 +380,8 @@ struct qcbm_bitmap_info {
     uint32_t table_entries;
     bool in_use;  /* inconsistent for QEMU */
     bool enabled; /* records writes (AUTO) */
-    bool usable;  /* consistent, and no finding keeps its bits from being read */
+    bool usable;  /* consistent, and no finding of its own keeps its bits from being read; if another one has its
+                     name or its clusters, its bits are refused nevertheless (qcbm_bitmap_check_table()) */
 };
 /* @index in 0 .. bitmap_count - 1. Returns 0, QCBM_E_ARG. */
 QCBM_API int qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size);

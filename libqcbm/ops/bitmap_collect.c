@@ -106,8 +106,6 @@ static int look_into(struct collection *c, const struct qcbmi_layer *l, struct q
     const struct qcbmi_bitmap *b;
     int ret = qcbmi_bitmap_list_load(handle, err);
 
-    if (ret == 0)
-        ret = qcbmi_bitmap_find_shared_data(handle, err);
     if (ret < 0)
         return ret;
     ret = check_absent(c, handle, qcbmi_bitmap_find_readable(handle, c->name, &b, err), err);
@@ -144,8 +142,6 @@ static int begin(struct collection *c, struct qcbmi_edit_bitmap **b, struct qcbm
     struct qcbm_collected layer = { .filename = path, .virtual_size = img->g.size, .has = true };
     int ret = qcbmi_edit_check_open(c->edit, err);
 
-    if (ret == 0)
-        ret = qcbmi_bitmap_find_shared_data(c->edit->handle, err);
     if (ret == 0)
         ret = qcbmi_edit_find_consistent(c->edit, c->name, b, err);
     if (ret == 0)

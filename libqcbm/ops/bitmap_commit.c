@@ -71,10 +71,10 @@ static const char *fault_of_list(const struct qcbmi_bitmap_list *list)
     return list->broken ? "its bitmap directory is damaged" : list->stale ? "its bitmaps are stale" : NULL;
 }
 
-static const char *fault_of(const struct qcbmi_image *img, const struct qcbmi_bitmap *b)
+static const char *fault_of(struct qcbm_image *handle, const struct qcbmi_bitmap *b)
 {
     struct qcbm_error unused;
-    int ret = qcbmi_bitmap_check_readable(img, b, false, &unused);
+    int ret = qcbmi_bitmap_check_bits(handle, b, false, &unused);
 
     return ret == QCBM_E_INUSE              ? "it is in use there"
            : ret < 0                        ? "it is damaged there"
@@ -91,7 +91,7 @@ static void set_fault(struct item *item, const char *fault, size_t where)
 }
 
 /* One layer more, from the top down. */
-static void judge(struct item *item, const struct qcbm_image *handle, size_t at)
+static void judge(struct item *item, struct qcbm_image *handle, size_t at)
 {
     const struct qcbmi_bitmap *b = qcbmi_bitmap_find(handle->bitmaps, item->name);
 
@@ -100,7 +100,7 @@ static void judge(struct item *item, const struct qcbm_image *handle, size_t at)
         item->ended = true;
         return;
     }
-    set_fault(item, fault_of(handle->image, b), at);
+    set_fault(item, fault_of(handle, b), at);
     if (item->ended)
         set_fault(item, "it is there again, and a layer above lacks it", at);
     else

@@ -99,7 +99,7 @@ static int load_stored(const struct revive *r, const struct qcbmi_edit_bitmap *b
     int ret = 0;
 
     if (!b->bits_changed)
-        ret = qcbmi_bitmap_check_readable(img, b->stored, true, &why);
+        ret = qcbmi_bitmap_check_bits(r->edit->handle, b->stored, true, &why);
     if (ret == 0)
         ret = qcbmi_edit_copy_bits(r->edit, b, map, &why);
     *readable = ret == 0;
@@ -160,7 +160,7 @@ static int make_superset(struct revive *r, struct qcbmi_edit_bitmap *b, struct q
 static int trust(struct revive *r, struct qcbmi_edit_bitmap *b, struct qcbm_revived *figures, struct qcbm_error *err)
 {
     struct qcbmi_dirtymap map = { 0 };
-    int ret = b->bits_changed ? 0 : qcbmi_bitmap_check_readable(r->edit->img, b->stored, true, err);
+    int ret = b->bits_changed ? 0 : qcbmi_bitmap_check_bits(r->edit->handle, b->stored, true, err);
 
     if (ret == 0)
         ret = qcbmi_edit_copy_bits(r->edit, b, &map, err);

@@ -22,7 +22,7 @@ static int keep_saved_bits(struct synth *s, const struct qcbmi_edit_bitmap *old,
 {
     struct qcbmi_dirtymap saved = { 0 };
     struct qcbm_error why = { .code = 0 };
-    int ret = qcbmi_bitmap_check_readable(s->edit->img, old->stored, true, &why);
+    int ret = qcbmi_bitmap_check_bits(s->edit->handle, old->stored, true, &why);
 
     if (ret == 0)
         ret = qcbmi_bitmap_load(s->edit->img, old->stored, &saved, &why);

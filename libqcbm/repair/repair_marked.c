@@ -126,7 +126,7 @@ int qcbmi_repair_mark_stored(struct qcbmi_repair *r, const struct check *c, stru
     m.new = m.after + cs;
     ret = qcbmi_repair_shared(c, &m.shared);
     for (uint32_t i = 0; ret == 0 && i < list->n; i++)
-        if (!list->list[i].bad && qcbmi_bitmap_check_readable(c->img, &list->list[i], true, NULL) == 0)
+        if (!list->list[i].bad && qcbmi_bitmap_check_entry(c->img, &list->list[i], true, NULL) == 0)
             ret = mark_bitmap(&m, &list->list[i]);
     qcbmi_bitset_free(&m.shared);
     free(m.before);

@@ -146,7 +146,7 @@ int qcbmi_rescue_ask_bitmaps(struct qcbmi_votes *v, struct qcbm_error *err)
     for (uint32_t i = 0; ret == 0 && !list->stale && i < list->n && asked < MAX_ASKED; i++) {
         const struct qcbmi_bitmap *b = &list->list[i];
 
-        if (qcbmi_bitmap_check_readable(v->r->img, b, false, NULL) < 0 ||
+        if (qcbmi_bitmap_check_bits(v->r->handle, b, false, NULL) < 0 ||
             qcbmi_bitmap_check_table(v->r->img, b, NULL) < 0)
             continue;
         asked++;

@@ -83,7 +83,7 @@ static bool can_be_carried(const struct qcbmi_rescue *r, const struct qcbmi_bitm
     if (bytes > *budget)
         return false;
     *budget -= bytes;
-    return qcbmi_bitmap_check_readable(r->img, b, true, NULL) == 0 && qcbmi_bitmap_check_table(r->img, b, NULL) == 0;
+    return qcbmi_bitmap_check_bits(r->handle, b, true, NULL) == 0 && qcbmi_bitmap_check_table(r->img, b, NULL) == 0;
 }
 
 /* How many there were: the extension says so where the directory does not any more, and none at all is not believed then. */

@@ -249,7 +249,7 @@ static int by_bitmaps(struct qcbmi_rescue *r, uint64_t *n_left, struct qcbm_erro
         const struct qcbmi_bitmap *b = &list->list[i];
         struct qcbmi_dirtymap map = { 0 };
 
-        if (qcbmi_bitmap_check_readable(r->img, b, false, NULL) < 0 || qcbmi_bitmap_check_table(r->img, b, NULL) < 0)
+        if (qcbmi_bitmap_check_bits(r->handle, b, false, NULL) < 0 || qcbmi_bitmap_check_table(r->img, b, NULL) < 0)
             continue;
         ret = qcbmi_bitmap_load(r->img, b, &map, err);
         if (ret == 0)

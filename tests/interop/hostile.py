@@ -342,6 +342,18 @@ OVERLAPS = {
 }
 
 
+OF_THE_FIRST = ('table-is-table-of-another', 'data-is-data-of-another')
+
+
+def kept(work, name, dirty, command, may_be_refused):
+    """The bits of a bitmap are as they were. Where a second one has them, too, nobody knows whose they are: refused, or all."""
+    result = work.qcbm('extents', '--output=json', WORK, name, rc=(0, 1) if may_be_refused and name == 'first' else 0)
+    if result.code == 0:
+        got = ranges_clip([(r['offset'], r['offset'] + r['length']) for r in json.loads(result.out) if r['type']], 2 * MiB)
+        expected = dirty if not may_be_refused or got != [(0, 2 * MiB)] else got
+        require_equal(got, expected, 'bitmap %s after %r' % (name, command))
+
+
 def case_overlap(work, defect):
     """A bitmap that claims clusters of others: whatever is refused or done, the others keep theirs."""
     dirty = four_bitmaps(work)
@@ -367,11 +379,37 @@ def case_overlap(work, defect):
                 % (command, now, before))
         for name in ('first', 'third', 'fourth'):
             if name != command[-1]:
-                data = json.loads(work.qcbm('extents', '--output=json', WORK, name).out)
-                got = ranges_clip([(r['offset'], r['offset'] + r['length']) for r in data if r['type']], 2 * MiB)
-                require_equal(got, dirty[name], 'bitmap %s after %r' % (name, command))
+                kept(work, name, dirty[name], command, defect in OF_THE_FIRST)
         if now is not None:
             work.run('qemu-img', 'compare', '-f', 'qcow2', '-F', 'qcow2', WORK, 'twin.qcow2')
+
+
+def case_whose_bits(work, defect):
+    """Two bitmaps with the same bits: nothing reads either of them, whichever of them is the wrong one."""
+    dirty = four_bitmaps(work)
+    path = work.path(IMAGE)
+    image = Qcow2(path)
+    work.create('other', 2 * MiB)
+    work.run('qemu-img', 'bitmap', '--add', '-f', 'qcow2', 'other', 'all')
+    work.create('top', 2 * MiB, '', IMAGE)
+    for name in ('first', 'second'):
+        work.run('qemu-img', 'bitmap', '--add', '-f', 'qcow2', 'top', name)
+    OVERLAPS[defect](path, image, image.bitmap('second'))
+    work.note('# by hand: ' + defect)
+    for name in ('first', 'second'):
+        for command in (['extents', IMAGE, name], ['extents', '--with=zero', IMAGE, name],
+                        ['bitmap', '--export=out', IMAGE, name], ['bitmap', '--copy-to=other', IMAGE, name],
+                        ['bitmap', '--merge', name, IMAGE, 'third'], ['bitmap', '--subtract', name, IMAGE, 'third'],
+                        ['bitmap', '--intersect', 'third', IMAGE, name], ['bitmap', '--set=0:1M', IMAGE, name],
+                        ['bitmap', '--merge', name, '-b', IMAGE, 'other', 'all'],
+                        ['bitmap', '--collect=' + name, 'top']):
+            work.qcbm_refused(*command, unchanged=[IMAGE, 'other', 'top'])
+    for name in ('third', 'fourth'):
+        data = json.loads(work.qcbm('extents', '--output=json', IMAGE, name).out)
+        got = ranges_clip([(r['offset'], r['offset'] + r['length']) for r in data if r['type']], 2 * MiB)
+        require_equal(got, dirty[name], 'a good one')
+    listed = json.loads(work.qcbm('bitmap', '--list', '--output=json', IMAGE).out)
+    require_equal([b['name'] for b in listed['bitmaps'] if not b['dirty-bytes']], ['first', 'second'], 'without a number')
 
 
 def case_duplicate_name(work):
@@ -386,6 +424,9 @@ def case_duplicate_name(work):
     names = [b['name'] for b in listed['bitmaps']]
     require_equal(sorted(names), ['first', 'fourth', 'fourth', 'third'], 'names')
     require(listed['findings'] or any(b['findings'] for b in listed['bitmaps']), 'nothing is found wrong')
+    for command in (['extents', IMAGE, 'fourth'], ['bitmap', '--export=out', IMAGE, 'fourth'],
+                    ['bitmap', '--merge', 'fourth', IMAGE, 'third']):
+        work.qcbm_refused(*command, unchanged=[IMAGE])
     data = json.loads(work.qcbm('extents', '--output=json', IMAGE, 'third').out)
     got = ranges_clip([(r['offset'], r['offset'] + r['length']) for r in data if r['type']], 2 * MiB)
     require_equal(got, dirty['third'], 'a good one')
@@ -613,6 +654,7 @@ def main():
         positions = (0, 1, 3) if args.full or defect in ('type-2', 'table-past-the-end', 'table-entry-unaligned') else (1,)
         for position in positions:
             cases.append((case_bad_entry, 'entry-%s-%d' % (defect, position), {'defect': defect, 'position': position}))
+    cases += [(case_whose_bits, 'whose-bits-' + defect, {'defect': defect}) for defect in OF_THE_FIRST]
     cases += [(case_overlap, 'overlap-' + defect, {'defect': defect}) for defect in OVERLAPS]
     cases += [(case_duplicate_name, 'entry-duplicate-name', {}), (case_extra_data, 'entry-extra-data', {})]
     cases += [(case_bad_extension, 'extension-' + defect, {'defect': defect}) for defect in EXTENSION_DEFECTS]

@@ -130,7 +130,7 @@ static void a_bad_entry_hides_no_other(void **state)
         img = build_open(&b, 0);
         assert_names(img, "a bb! ccc");
         assert_one_finding(img, "bitmap-entry-constraint", entry + cases[i].at, 1);
-        assert_failure(qcbmi_bitmap_check_readable(img->image, &img->bitmaps->list[1], true, &err), &err,
+        assert_failure(qcbmi_bitmap_check_entry(img->image, &img->bitmaps->list[1], true, &err), &err,
                        QCBM_E_CORRUPT, entry + cases[i].at, "doesn't satisfy the constraints");
         assert_dirty(img, "ccc", "");
         qcbm_close(img);
@@ -138,7 +138,7 @@ static void a_bad_entry_hides_no_other(void **state)
     }
 }
 
-static void of_two_entries_with_one_name_the_first_is_good(void **state)
+static void of_two_entries_with_one_name_the_first_has_no_finding(void **state)
 {
     struct image_builder *b = bench_builder(state);
     struct build_options opt = { .size = KIB(64) };
@@ -195,10 +195,10 @@ static void bitmaps_in_use_are_listed_whatever_their_table(void **state)
     assert_int_equal(qcbm_finding_count(img), 2);
     qcbm_bitmap_get(img, 0, &m, sizeof(m));
     assert_true(m.in_use && m.enabled && !m.usable);
-    assert_failure(qcbmi_bitmap_check_readable(img->image, &img->bitmaps->list[0], false, &err), &err, QCBM_E_INUSE,
+    assert_failure(qcbmi_bitmap_check_entry(img->image, &img->bitmaps->list[0], false, &err), &err, QCBM_E_INUSE,
                    QCBM_NO_OFFSET, "is inconsistent");
-    assert_int_equal(qcbmi_bitmap_check_readable(img->image, &img->bitmaps->list[0], true, &err), 0);
-    assert_failure(qcbmi_bitmap_check_readable(img->image, &img->bitmaps->list[1], true, &err), &err, QCBM_E_CORRUPT,
+    assert_int_equal(qcbmi_bitmap_check_entry(img->image, &img->bitmaps->list[0], true, &err), 0);
+    assert_failure(qcbmi_bitmap_check_entry(img->image, &img->bitmaps->list[1], true, &err), &err, QCBM_E_CORRUPT,
                    b->bitmaps[1].entry, "has 3 entries, 1 are needed");
 }
 
@@ -312,7 +312,7 @@ int main(void)
         image_test(without_an_extension_the_list_is_empty),
         image_test(a_stale_extension_is_not_looked_into),
         cmocka_unit_test(a_bad_entry_hides_no_other),
-        image_test(of_two_entries_with_one_name_the_first_is_good),
+        image_test(of_two_entries_with_one_name_the_first_has_no_finding),
         image_test(overlapping_tables_are_found),
         image_test(bitmaps_in_use_are_listed_whatever_their_table),
         image_test(a_broken_tail_leaves_what_stands_before_it),
