@@ -39,6 +39,7 @@ struct qcbmi_delta_wish {
     const struct qcbmi_delta_form *form;
     const char *path;      /* a new file; NULL: what is written goes to .fd, which stays the caller's */
     int fd;                /* of a pipe, or of anything that takes bytes in a row */
+    bool nowhere;          /* to be told what there would be: open and announce, and no more; nothing is written */
     uint32_t cluster_size; /* of the qcow2 form; 0: chosen */
     enum qcbmi_delta_compression compression; /* of the qcow2 form */
     const char *from,
@@ -56,7 +57,7 @@ struct qcbmi_delta_writer {
     void *self;                                 /* of the form */
     struct qcbmi_delta_files_out *files;        /* the rest is writer.c's */
     struct qcbmi_delta_content *content;
-    uint64_t announced_end, end;
+    uint64_t announced_end, end, given;
     bool begun;
 };
 

@@ -59,6 +59,9 @@ int qcbmi_delta_meta_parse(const uint8_t *from, size_t len, struct qcbmi_delta_m
 /* The rules that do not depend on how it is stored: sizes, probes, lengths. QCBM_E_CORRUPT. */
 int qcbmi_delta_meta_check(const struct qcbmi_delta_meta *m, struct qcbm_error *err);
 
+/* Leave out as many probes as it takes for the payload to have @max bytes at most, if that is enough: every n-th stays. */
+void qcbmi_delta_meta_trim(struct qcbmi_delta_meta *m, size_t max);
+
 /* 32 hex digits and back; false if @text is none. @text may have dashes as a UUID has. */
 void qcbmi_identity_text(const uint8_t id[QCBMI_IDENTITY_BYTES], char text[2 * QCBMI_IDENTITY_BYTES + 1]);
 bool qcbmi_identity_parse(const char *text, uint8_t id[QCBMI_IDENTITY_BYTES]);

@@ -11,6 +11,8 @@
 #define Q2_EXT_BITMAPS UINT32_C(0x23852875)
 #define Q2_EXT_CRYPTO UINT32_C(0x0537be77)
 #define Q2_EXT_DATA_FILE UINT32_C(0x44415441)
+/* Ours: who a delta is, or in which state a disk (docs/delta-format.md). */
+#define Q2_EXT_IDENTITY UINT32_C(0x71634944)
 /* Ours: a gap between extensions that readers skip as unknown. Left where the bitmaps extension stood in front of
  * others, or put in front of it so that its payload lies within one sector. */
 #define Q2_EXT_PADDING UINT32_C(0x71634250)

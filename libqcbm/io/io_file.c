@@ -215,6 +215,15 @@ bool qcbmi_file_exists(const char *path)
     return lstat(path, &st) == 0;
 }
 
+static int sync_new_name(const char *path, struct qcbm_error *err)
+{
+    int ret = qcbmi_file_sync_folder(path, err);
+
+    if (ret < 0) /* nobody knows whether it stays: the caller is told that there is none */
+        unlink(path);
+    return ret;
+}
+
 /* link() does not replace what is there; file systems that have no links get a rename, after a look. */
 int qcbmi_file_publish(const char *temporary, const char *path, struct qcbm_error *err)
 {
@@ -223,13 +232,13 @@ int qcbmi_file_publish(const char *temporary, const char *path, struct qcbm_erro
 
     if (ret == 0) {
         unlink(temporary);
-        return qcbmi_file_sync_folder(path, err);
+        return sync_new_name(path, err);
     }
     if (errno == EEXIST || lstat(path, &st) == 0)
         return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the file exists already and is not overwritten");
     if (rename(temporary, path) < 0)
         return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "Could not give the file its name");
-    return qcbmi_file_sync_folder(path, err);
+    return sync_new_name(path, err);
 }
 
 void qcbmi_file_remove(const char *path)
