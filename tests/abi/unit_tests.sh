@@ -113,6 +113,18 @@ new_image: rescue interop/rescue.py
 chain_api: interop/chain.py
 read_api: data interop/read.py
 usage_api: image_api interop/info.py
+delta_meta: delta
+io_pipe: delta
+sidecar: delta
+map_text: delta
+raw_map: delta
+deflate: delta
+qcow2_identity: delta
+qcow2_write: delta
+qcow2_form: delta
+forms: delta
+writer: delta
+reader: delta
 LIST
 }
 
