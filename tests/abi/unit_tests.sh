@@ -125,6 +125,9 @@ qcow2_form: delta
 forms: delta
 writer: delta
 reader: delta
+pending: rbd_form vnb_form
+merge_order: merge
+merge_probes: merge
 LIST
 }
 

@@ -213,7 +213,7 @@ static void lengths_that_do_not_meet_are_refused(void **state)
         { "data 0000000000001000 0000000000000004", "data 0000000000001000 0000000000001004", "the file ends" },
         { "\"dataSize\": 6", "\"dataSize\": 7", "data frames have 6 bytes" },
         { "\"virtualSize\": 12288", "\"virtualSize\": 00288", "number that is none" },
-        { "\"virtualSize\": 12288", "\"virtualSize\": 11288, ", "missing" },
+        { "\"virtualSize\": 12288", "\"virtualSize\": 8193 ", "passes the end of the disk, 8193" },
         { "stop 0000000000000000 0000000000000000", "stop 0000000000000000 0000000000000001", "stop frame with" },
         { "stop 0000000000000000 0000000000000000", "comp 0000000000000000 0000000000000001", "a comp frame" },
         { "meta 0000000000000000 0000000000000095", "meta 0000000000000001 0000000000000095", "no frame of metadata" },
