@@ -93,18 +93,17 @@ bool qcbmi_data_serves(const struct qcbmi_data *d, unsigned flags)
 
 /* ---- external data files ---- */
 
-/* The name is literal, and relative to the image. */
+/* The name is literal, and a relative one starts in the working directory, as QEMU has it. */
 static int open_data_file(const struct qcbmi_layer *l, unsigned lock_flags, struct qcbmi_io *io, struct qcbm_error *err)
 {
     const char *name = l->img->data_file ? l->img->data_file : "";
-    char *path = qcbmi_name_beside(l->filename, name, err), text[256];
-    int ret = path ? qcbmi_open(io, path, false, err) : QCBM_E_NOMEM;
+    int ret = qcbmi_open(io, name, false, err);
+    char text[256];
 
     if (ret == 0)
         ret = qcbmi_lock(io, lock_flags, err);
     if (ret == 0)
         ret = qcbmi_io_refresh_size(io, err);
-    free(path);
     if (ret == 0)
         return 0;
     qcbmi_io_close(io);

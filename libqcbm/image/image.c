@@ -67,7 +67,8 @@ static void drop_empty(char **name)
     *name = NULL;
 }
 
-/* Where QEMU looks for the files that the image names. A name for the data file is literal. */
+/* Where QEMU looks for the files that the image names. A name for the data file is literal, and QEMU opens it as it is: a
+ * relative one starts in the working directory. */
 static int load_full_names(struct qcbmi_image *img, struct qcbm_error *err)
 {
     const char *data_file = img->data_file ? img->data_file : img->g.data_file ? "" : NULL;
@@ -75,7 +76,7 @@ static int load_full_names(struct qcbmi_image *img, struct qcbm_error *err)
     if (img->backing_file)
         img->full_backing = qcbmi_name_full(img->path, img->backing_file, err);
     if (data_file)
-        img->full_data_file = qcbmi_name_beside(img->path, data_file, err);
+        img->full_data_file = qcbmi_memdup_nul(data_file, strlen(data_file), err);
     return (img->backing_file && !img->full_backing) || (data_file && !img->full_data_file) ? QCBM_E_NOMEM : 0;
 }
 
