@@ -9,6 +9,7 @@
 
 #include "common_args.h"
 #include "json_write.h"
+#include "measure_bitmap.h"
 #include "opt_parse.h"
 #include "progress.h"
 #include "qemu_text.h"
@@ -18,6 +19,7 @@ struct measure_args {
     const char *surplus, *target;
     struct opt_actions options; /* each -o: qemu-img takes them together */
     uint64_t size;
+    bool bitmap;
 };
 COMMON_ARGS_FIRST(struct measure_args);
 
@@ -30,6 +32,9 @@ static const struct opt measure_opts[] = {
             "of a qcow2 copy, separated by commas: cluster_size=, refcount_bits=,\n"
             "compat=, extended_l2=, lazy_refcounts=, preallocation=, compression_type="),
     OPT_ROW(struct measure_args, "size", 0, OPT_SIZE, size, "N", "measure a new, empty image of this size"),
+    OPT_ROW(
+        struct measure_args, "bitmap", 0, OPT_FLAG, bitmap, NULL,
+        "what metadata images of such a raw disk take (qcbm attach),\nand bitmaps in an image with -o cluster_size="),
     OPT_COMMON_FORCE_SHARE,
     OPT_COMMON_PROGRESS,
     OPT_COMMON_OUTPUT,
@@ -133,6 +138,18 @@ static int measure_raw(const struct cmd_disk *disk, const struct measure_args *a
     return EXIT_DONE;
 }
 
+static int measure_bitmaps(const struct cmd_disk *disk, const struct measure_args *args)
+{
+    struct qcbm_measure_options options = QCBM_MEASURE_OPTIONS_INIT;
+    uint64_t size = disk->img || disk->raw ? cmd_disk_size(disk) : args->size;
+
+    for (size_t i = 0; i < args->options.count; i++) {
+        if (!parse_options(args->options.list[i].value, &options))
+            return EXIT_FAILED;
+    }
+    return measure_bitmap_out(size, options.cluster_size ? options.cluster_size : 65536, args->common.output);
+}
+
 static int measure_qcow2(const struct cmd_disk *disk, const struct measure_args *args, const char *path)
 {
     struct qcbm_measure_options options = QCBM_MEASURE_OPTIONS_INIT;
@@ -171,7 +188,7 @@ static int check_args(const struct measure_args *args)
         return cmd_error("--size N cannot be used together with a filename.");
     if (strcmp(args->target, "raw") != 0 && strcmp(args->target, "qcow2") != 0)
         return cmd_error("Unknown file format '%s'", args->target);
-    if (args->options.count > 0 && strcmp(args->target, "raw") == 0)
+    if (args->options.count > 0 && strcmp(args->target, "raw") == 0 && !args->bitmap)
         return cmd_error("-o is for -O qcow2 only");
     return EXIT_DONE;
 }
@@ -184,7 +201,9 @@ static int measure(const struct measure_args *args)
     common_shut_in(&args->common, true, NULL);
     if (path && !common_open_disk(&args->common, common_reading(&args->common), &disk))
         return EXIT_FAILED;
-    int code = strcmp(args->target, "raw") == 0 ? measure_raw(&disk, args) : measure_qcow2(&disk, args, path);
+    int code = args->bitmap                       ? measure_bitmaps(&disk, args)
+               : strcmp(args->target, "raw") == 0 ? measure_raw(&disk, args)
+                                                  : measure_qcow2(&disk, args, path);
     cmd_close_disk(&disk);
     return code;
 }

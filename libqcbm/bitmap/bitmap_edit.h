@@ -9,6 +9,13 @@
 
 struct qcbmi_mend; /* bitmap_mend.h */
 
+/* Bytes of mapping tables that the edit changes where they lie. */
+struct qcbmi_table_write {
+    uint64_t off, len;
+    struct qcbmi_series series;
+    uint64_t first; /* byte of the series */
+};
+
 struct qcbm_edit {
     struct qcbm_image *handle;
     struct qcbmi_image *img; /* of the handle */
@@ -20,7 +27,10 @@ struct qcbm_edit {
     const struct qcbm_progress *progress; /* the caller's; NULL: nobody asks */
     char *undo_path;                      /* NULL = no undo file is wanted */
     struct qcbmi_l2_named named; /* of @img, if its tables were read for this edit: spares the plan a reading */
-    struct qcbmi_mend *mend;     /* NULL, or it began with damaged bitmaps: @handle is that of mend */
+    struct qcbmi_table_write
+        *tables; /* written once the bitmaps are; each whole entries, of which any may be old or new */
+    size_t n_tables, tables_capacity;
+    struct qcbmi_mend *mend; /* NULL, or it began with damaged bitmaps: @handle is that of mend */
 };
 
 /* QCBM_E_ARG: another commit on the same image made this edit's view of it stale. */

@@ -169,6 +169,29 @@ static bool only_flags(const struct qcbm_edit *edit, uint64_t *off, uint64_t *en
     return *end == 0 || *off / Q2_SECTOR == (*end - 1) / Q2_SECTOR;
 }
 
+/* cut here: some entries are old and some are new, and the bitmaps have both */
+static int plan_tables(struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    int ret = edit->n_tables ? qcbmi_plan_stage(&edit->plan, "mapping tables", true, err) : 0;
+
+    for (size_t i = 0; ret == 0 && i < edit->n_tables; i++) {
+        const struct qcbmi_table_write *t = &edit->tables[i];
+        const struct qcbmi_source source = { .series = t->series, .first = t->first };
+
+        ret = qcbmi_plan_write_from(&edit->plan, "L2 table", t->off, t->len, &source, err);
+    }
+    return ret;
+}
+
+static int plan_tables_alone(struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    int ret = qcbmi_plan_stage(&edit->plan, "prepare", false, err);
+
+    if (ret == 0)
+        ret = qcbmi_ext_plan_clear_unknown(edit->img, &edit->plan, err);
+    return ret < 0 ? ret : plan_tables(edit, err);
+}
+
 /* One write inside one sector of the directory: old or new, and nothing else is touched. */
 static int plan_flags(struct qcbm_edit *edit, uint64_t off, uint64_t end, struct qcbm_error *err)
 {
@@ -190,7 +213,9 @@ static int plan_flags(struct qcbm_edit *edit, uint64_t off, uint64_t end, struct
         ret = qcbmi_ext_plan_clear_unknown(edit->img, &edit->plan, err);
     if (ret == 0)
         ret = qcbmi_plan_stage(&edit->plan, "switch", true, err);
-    return ret < 0 ? ret : qcbmi_plan_write(&edit->plan, "bitmap directory: flags", off, bytes, end - off, err);
+    if (ret == 0)
+        ret = qcbmi_plan_write(&edit->plan, "bitmap directory: flags", off, bytes, end - off, err);
+    return ret < 0 ? ret : plan_tables(edit, err);
 }
 
 /* ---- a new directory ---- */
@@ -348,7 +373,7 @@ static int prepare(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, struct q2_
     return ret < 0 ? ret : qcbmi_alloc_emit(alloc, &edit->plan, 0, 1, err);
 }
 
-/* Stages: 0 prepare | 1 new refcount blocks become visible | header switches | reclaim. */
+/* Stages: 0 prepare | 1 new refcount blocks become visible | header switches | mapping tables | reclaim. */
 static int plan_stages(struct qcbm_edit *edit, const struct qcbmi_owners *owners, struct qcbmi_alloc *alloc,
                        const struct qcbmi_stale *stale, struct qcbm_error *err)
 {
@@ -367,6 +392,8 @@ static int plan_stages(struct qcbm_edit *edit, const struct qcbmi_owners *owners
         ret = qcbmi_ext_plan_remove(edit->handle, plan, err);
     else if (ret == 0)
         ret = qcbmi_ext_plan_clear_alone(plan, err);
+    if (ret == 0)
+        ret = plan_tables(edit, err);
     if (ret == 0)
         ret = qcbmi_plan_stage(plan, "reclaim", true, err); /* cut here: what is given up leaks */
     return ret < 0 ? ret : release_old(edit, owners, alloc, stale, err);
@@ -424,12 +451,13 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbmi_progress *way, bo
 {
     struct qcbmi_owners owners = { 0 };
     uint64_t off = 0, end = 0;
-    bool flags_only;
+    bool flags_only, tables_only;
     int ret;
 
     qcbmi_edit_list_close_gaps(&edit->list);
     flags_only = !(edit->mend && edit->mend->needed) && only_flags(edit, &off, &end);
-    if (flags_only ? end == 0 : edit->list.n == 0 && edit->handle->bitmaps->n == 0 && !edit->mend)
+    tables_only = flags_only ? end == 0 : edit->list.n == 0 && edit->handle->bitmaps->n == 0 && !edit->mend;
+    if (tables_only && !edit->n_tables)
         return 0; /* nothing changes */
     edit->plan.gives_up_recording = is_recording(edit->handle->bitmaps);
     ret = edit->mend ? qcbmi_mend_check_writable(edit->img, err) : qcbmi_edit_check_writable(edit->handle, err);
@@ -440,7 +468,9 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbmi_progress *way, bo
     if (ret == 0)
         ret = scan(edit, &owners, way, commits, err);
     if (ret == 0)
-        ret = flags_only ? plan_flags(edit, off, end, err) : plan_directory(edit, &owners, err);
+        ret = tables_only  ? plan_tables_alone(edit, err)
+              : flags_only ? plan_flags(edit, off, end, err)
+                           : plan_directory(edit, &owners, err);
     if (ret == 0)
         ret = qcbmi_plan_check_space(&edit->plan, edit->img, err);
     qcbmi_owners_free(&owners);

@@ -24,6 +24,7 @@ void qcbm_edit_free(struct qcbm_edit *edit)
     qcbmi_plan_free(&edit->plan);
     qcbmi_edit_list_free(&edit->list);
     free(edit->undo_path);
+    free(edit->tables);
     qcbmi_l2_named_free(&edit->named);
     qcbmi_mend_free(edit->mend);
     free(edit);

@@ -4,7 +4,7 @@
  *
  * Read top to bottom. The main job comes first: version, errors, progress and cancel, open and close, synthesise, dirty
  * extents. Then looking: image, bitmaps, problems, snapshots. Then changing: change, bitmaps in files of their own, undo.
- * Then the whole image and its disk: check, untrusted images, the chain, guest bytes, map, measure. Last the low level,
+ * Then the whole image and its disk: check, untrusted images, the chain, guest bytes, map, measure, raw disks. Last the low level,
  * which most programs do not need: other ways to open, trace, dump, fields by hand. Each group has a manual page; libqcbm(3)
  * lists them.
  *
@@ -326,7 +326,7 @@ struct qcbm_image_info {
     uint32_t stale_bitmap_count;                       /* entries that qcbm_stale_bitmap_get() knows */
     const char *full_backing;                          /* where QEMU looks for backing_file: a relative name starts in
                                                         * the folder of the image */
-    const char *full_data_file;
+    const char *full_data_file;                        /* of data_file: it starts in the working directory */
 };
 
 /* Fill @out from what was read at open. Returns 0, QCBM_E_ARG. */
@@ -1271,6 +1271,128 @@ QCBM_API int qcbm_measure(struct qcbm_image *img, uint64_t size, const struct qc
 /* The same of a chain that is open; QCBM_MEASURE_FORCE_SHARE has no effect. */
 QCBM_API int qcbm_chain_measure(struct qcbm_chain *chain, const struct qcbm_measure_options *options,
                                 struct qcbm_measure *out, size_t out_size, struct qcbm_error *err);
+
+/* ---- raw disks --------------------------------------------------------------------------------------------------- */
+
+/* The data of a disk stays in a raw file or on a block device, and a qcow2 image that has metadata alone names it as its
+ * external data file (data_file_raw): so a raw disk has persistent bitmaps. All L2 entries of such a metadata image are there
+ * from the start, each naming the data at its own offset. What a guest discards or zeroes gets an entry that reads as zeros,
+ * and hides what another program writes to the data there afterwards. */
+
+enum qcbm_attach_flag {
+    QCBM_ATTACH_DRY_RUN = 1u << 0,         /* write nothing; tell what would be made */
+    QCBM_ATTACH_EXTENDED_L2 = 1u << 1,     /* 32 subclusters in each; what a guest discards are clusters */
+    QCBM_ATTACH_BITMAP_DISABLED = 1u << 2, /* the bitmap does not record */
+    /* Though the data begins as an image of another format does, or the name that is stored does not lead to it from here */
+    QCBM_ATTACH_FORCE = 1u << 3,
+    QCBM_ATTACH_NO_LOCK = 1u << 4 /* go on where the data's file system has no OFD locks */
+};
+
+struct qcbm_attach_options {
+    size_t struct_size;
+    /* 512 .. 2 MiB. 0: 2 MiB with subclusters; else 64 KiB, or up to 2 MiB, by what a device says that it can discard */
+    uint32_t cluster_size;
+    unsigned flags; /* enum qcbm_attach_flag */
+    const char *
+        data_name; /* stored as it is; a relative one starts in the working directory of who opens it. NULL: the absolute one */
+    const char *bitmap;                   /* name of a first bitmap, clean; NULL: none */
+    uint64_t granularity;                 /* of that; 0 = QEMU's default */
+    const struct qcbm_progress *progress; /* in bytes written; may be NULL */
+};
+#define QCBM_ATTACH_OPTIONS_INIT                                                                                       \
+    {                                                                                                                  \
+        sizeof(struct qcbm_attach_options), 0, 0, NULL, NULL, 0, NULL                                                  \
+    }
+
+struct qcbm_attach_result {
+    uint64_t virtual_size; /* bytes of the data */
+    uint32_t cluster_size;
+    bool extended_l2, data_is_device;
+    uint64_t file_size;           /* of the metadata image */
+    uint64_t granularity;         /* of the bitmap; 0: there is none */
+    uint64_t discard_granularity; /* bytes, as the device says; 0: not known */
+};
+
+/* Make the metadata image @path for the raw file or block device @data, which is opened for reading alone, under the locks of a
+ * reader, and of which nothing but the first sector and the length is looked at. @path must not exist; it gets its name when
+ * all of it is durable, and is for its owner alone. The disk is as long as the data. Memory: 8 bytes for each L2 table, and
+ * 2 MiB.
+ * @options NULL = defaults. *@out (may be NULL) is filled on success.
+ * Returns 0, QCBM_E_EXISTS, QCBM_E_NOTFOUND, QCBM_E_LOCKED (@data is written to), QCBM_E_NOLOCKS, QCBM_E_ARG (@data is empty, or
+ * not a multiple of 512; a granularity or size of clusters that there is not), QCBM_E_UNSAFE (what QCBM_ATTACH_FORCE is for),
+ * QCBM_E_LIMIT (too large for such clusters, or such a granularity), QCBM_E_UNSUPPORTED, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM,
+ * QCBM_E_ABORTED. */
+QCBM_API int qcbm_attach(const char *data, const char *path, const struct qcbm_attach_options *options,
+                         struct qcbm_attach_result *out, size_t size, struct qcbm_error *err);
+
+/* How long is a metadata image for @size bytes, without a bitmap? Returns 0, QCBM_E_ARG, QCBM_E_LIMIT. */
+QCBM_API int qcbm_attach_measure(uint64_t size, uint32_t cluster_size, bool extended_l2, uint64_t *file_size,
+                                 struct qcbm_error *err);
+
+struct qcbm_bitmap_measure {
+    uint64_t granules;
+    uint64_t least, most; /* bytes in the image: all clean or all dirty; and some dirty in each part of it */
+};
+/* What does a bitmap take of an image with a disk of @size bytes? @granularity as in qcbm_edit_add(), but 0 is none.
+ * Returns 0, QCBM_E_ARG, QCBM_E_LIMIT (QEMU has no bitmaps of so many granules). */
+QCBM_API int qcbm_bitmap_measure(uint64_t size, uint32_t cluster_size, uint64_t granularity,
+                                 struct qcbm_bitmap_measure *out, size_t out_size, struct qcbm_error *err);
+
+struct qcbm_attach_finding {
+    const char *code;        /* stable, e.g. "zero-over-data"; qcbm-attach(1) has them all */
+    bool fault;              /* else a warning: worth knowing, and no reason to distrust the disk */
+    uint64_t offset, length; /* guest bytes that it is about, or QCBM_NO_OFFSET and 0 */
+    const char *message;     /* one line; these strings live until the callback returns */
+    const char *cure;        /* one line: what to do about it */
+};
+/* Called in the order of the disk, behind what is about all of it. A non-zero return stops with QCBM_E_ABORTED. */
+typedef int qcbm_attach_finding_fn(void *opaque, const struct qcbm_attach_finding *finding);
+
+struct qcbm_attach_verify_options {
+    size_t struct_size;
+    const char *data;                /* the data, as it should be; NULL: what the image names */
+    qcbm_attach_finding_fn *finding; /* may be NULL: totals only */
+    void *opaque;
+    const struct qcbm_progress *progress; /* in bytes of metadata; may be NULL */
+};
+#define QCBM_ATTACH_VERIFY_OPTIONS_INIT                                                                                \
+    {                                                                                                                  \
+        sizeof(struct qcbm_attach_verify_options), NULL, NULL, NULL, NULL                                              \
+    }
+
+struct qcbm_attach_verify_result {
+    uint64_t faults, warnings; /* findings, those that were left out included */
+    uint64_t left_out;         /* more than 65536 ranges: these were counted and not told */
+    uint64_t zero_bytes;       /* guest bytes that read as zeros by their entries */
+    uint64_t zero_over_data;   /* of these: in pieces of which the data has something that is not zero */
+    uint64_t data_size;        /* bytes of the data, or QCBM_UNKNOWN */
+};
+
+/* Does the metadata image @img show the raw data as it is? Its features, the name, the length of the data, each entry, and
+ * where entries read as zeros, the data itself: nothing else of it is read. The data is opened for reading, as @img was.
+ * Time is linear in the length of the file and of what reads as zeros; memory: 24 bytes for each L2 table, and the findings.
+ * Returns 0 whatever is found; QCBM_E_CORRUPT (the L1 table cannot be read), QCBM_E_LOCKED (the data is), QCBM_E_IO, QCBM_E_NOMEM,
+ * QCBM_E_ABORTED. Data that cannot be opened is a finding, unless it is locked. */
+QCBM_API int qcbm_attach_verify(struct qcbm_image *img, const struct qcbm_attach_verify_options *options,
+                                struct qcbm_attach_verify_result *out, size_t size, struct qcbm_error *err);
+
+struct qcbm_attach_reset {
+    uint64_t entries;        /* that are not plain, and become so */
+    uint64_t reset_bytes;    /* guest bytes that they are about */
+    uint64_t changed_bytes;  /* of these: what the guest reads there changes, in pieces of a cluster or subcluster */
+    uint32_t bitmaps_marked; /* each gets these bits */
+    uint32_t bitmaps_left;   /* those in use, or damaged, do not */
+};
+
+/* Have the edited metadata image show the raw data as it is: all L2 entries name it at its own offset again. @data: the data,
+ * or NULL for what the image names; it is read where entries are not plain. Where what the guest reads changes, all bitmaps get
+ * dirty bits in the same commit, before any entry is changed: a cut leaves some of the entries as they were. *@out (may be
+ * NULL) is filled on success. At most once in an edit.
+ * Returns 0, QCBM_E_UNSUPPORTED (no raw external data file), QCBM_E_UNSAFE (an L2 table is missing or damaged: attach the data
+ * anew), QCBM_E_CHAIN (the data cannot be opened), QCBM_E_LOCKED, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM,
+ * QCBM_E_ABORTED. */
+QCBM_API int qcbm_edit_attach_reset(struct qcbm_edit *edit, const char *data, struct qcbm_attach_reset *out,
+                                    size_t size, struct qcbm_error *err);
 
 /* ======== low level: storage of your own, and a close look at what lies in the file ================================== */
 

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -595,4 +596,26 @@ struct qcbmi_file_traits qcbmi_file_get_traits(const void *self)
     if (ioctl(f->fd, FS_IOC_FSGETXATTR, &attr) == 0)
         traits.extent_size_hint = attr.fsx_extsize;
     return traits;
+}
+
+/* A partition has the queue of its disk, a folder higher. */
+uint64_t qcbmi_file_discard_granularity(const void *self)
+{
+    static const char *const places[] = { "", "../" };
+    const struct qcbmi_file *f = self;
+    unsigned long long bytes = 0;
+
+    for (size_t i = 0; f->is_device && bytes == 0 && i < sizeof(places) / sizeof(places[0]); i++) {
+        char name[96];
+        FILE *file;
+
+        snprintf(name, sizeof(name), "/sys/dev/block/%u:%u/%squeue/discard_granularity", major((dev_t)f->id.dev),
+                 minor((dev_t)f->id.dev), places[i]);
+        file = fopen(name, "re");
+        if (file && fscanf(file, "%llu", &bytes) != 1)
+            bytes = 0;
+        if (file)
+            fclose(file);
+    }
+    return bytes;
 }

@@ -28,6 +28,8 @@ const struct qcbm_io_ops *qcbmi_file_ops(void);
 struct qcbmi_file_id qcbmi_file_get_id(const void *self);
 struct qcbmi_file_id qcbmi_file_id_of(const struct stat *st);
 struct qcbmi_file_traits qcbmi_file_get_traits(const void *self);
+/* Bytes that a block device discards at once, as the kernel says; 0: it does not. */
+uint64_t qcbmi_file_discard_granularity(const void *self);
 /* When the file was made; zeros where the file system does not say. */
 struct qcbm_io_time qcbmi_file_born(const void *self);
 

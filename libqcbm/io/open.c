@@ -3,8 +3,11 @@
 #include "io/open.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
@@ -127,6 +130,26 @@ char *qcbmi_name_beside(const char *image_path, const char *name, struct qcbm_er
     if (folder)
         memcpy(full, image_path, folder);
     memcpy(full + folder, name, strlen(name) + 1);
+    return full;
+}
+
+char *qcbmi_name_absolute(const char *path, struct qcbm_error *err)
+{
+    char *folder, *full;
+
+    if (path[0] == '/')
+        return qcbmi_memdup_nul(path, strlen(path), err);
+    folder = getcwd(NULL, 0);
+    if (!folder) {
+        qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "the working directory is not known");
+        return NULL;
+    }
+    while (strncmp(path, "./", 2) == 0)
+        path += 2 + strspn(path + 2, "/");
+    full = qcbmi_alloc_array(strlen(folder) + strlen(path) + 2, 1, err);
+    if (full)
+        sprintf(full, "%s%s%s", folder, strcmp(folder, "/") ? "/" : "", path);
+    free(folder);
     return full;
 }
 

@@ -34,6 +34,10 @@ bool qcbmi_name_has_protocol(const char *name);
  * without memory. */
 char *qcbmi_name_beside(const char *image_path, const char *name, struct qcbm_error *err);
 
+/* @path from the root on: behind the working directory unless it begins there. Links stay, as /dev/vg/lv does, which leads to
+ * another device after the next start. Freed by the caller; NULL without memory, or without a working directory. */
+char *qcbmi_name_absolute(const char *path, struct qcbm_error *err);
+
 /* What @name, found in the image at @image_path, means: as above, but one with a protocol stands for itself. */
 char *qcbmi_name_full(const char *image_path, const char *name, struct qcbm_error *err);
 

@@ -10,13 +10,21 @@
 typedef int qcbmi_source_fn(void *opaque, uint64_t at, uint8_t *to, uint64_t len, uint64_t *got,
                             struct qcbm_error *err);
 
-/* One of the three. */
+/* Words of 64 bits, as they are stored, that count up; behind each of them another one that stays, if there is to be one. */
+struct qcbmi_series {
+    uint64_t base, step;
+    uint64_t pair;
+    unsigned width; /* bytes of an element: 8, or 16 with the pair; 0: this is none */
+};
+
+/* One of the four. */
 struct qcbmi_source {
     uint8_t *bytes;                  /* in memory, owned */
     const struct qcbmi_bitset *bits; /* borrowed: its bits as the format stores them, zeros behind its end */
     qcbmi_source_fn *fn;
     void *opaque;
-    uint64_t first; /* of @bits and @fn: the byte that the write begins with */
+    struct qcbmi_series series;
+    uint64_t first; /* of @bits, @fn and the series: the byte that the write begins with */
 };
 
 void qcbmi_source_free(struct qcbmi_source *s);

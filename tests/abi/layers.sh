@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# layers.sh - no include goes upward: base <- format <- io <- image <- write <- bitmap <- check, dump, ops <- repair, rescue,
+# layers.sh - no include goes upward: base <- format <- io <- image <- write <- bitmap <- check, dump, ops, rawdisk <- repair, rescue,
 # delta, checkpoint <- api; tools and examples see only the public headers and their own folder
 #
 # SPDX-License-Identifier: MIT
 #
-# An include of the library names the room: "base/alloc.h". check, dump and ops do not know one another. What the objects
+# An include of the library names the room: "base/alloc.h". check, dump, ops and rawdisk do not know one another. What the objects
 # call is looked at by circles.py.
 # An exception is a comment on the line: #include "room/x.h" /* layers: why */
 set -euo pipefail
 cd "$SOURCE_ROOT"
-declare -A rank=([base]=0 [format]=1 [io]=2 [image]=3 [write]=4 [bitmap]=5 [check]=6 [dump]=6 [ops]=6 [repair]=7 [rescue]=7 [delta]=7 [checkpoint]=7 [api]=8)
+declare -A rank=([base]=0 [format]=1 [io]=2 [image]=3 [write]=4 [bitmap]=5 [check]=6 [dump]=6 [ops]=6 [rawdisk]=6 [repair]=7 [rescue]=7 [delta]=7 [checkpoint]=7 [api]=8)
 
 bad=0
 seen=0

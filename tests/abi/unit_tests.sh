@@ -86,7 +86,14 @@ repair_leaks: interop/repair_mutations.py
 repair_copied: interop/repair_mutations.py
 repair_header: interop/repair_mutations.py
 judge: rescue interop/rescue.py
-new_file: interop/rescue.py
+new_file: interop/rescue.py interop/attach.py
+attach: interop/attach.py
+attach_write: interop/attach.py
+attach_measure: interop/attach.py
+raw_scan: interop/attach.py
+attach_verify: interop/attach.py
+attach_entries: interop/attach.py
+attach_reset: interop/attach.py crash/ops.c
 known: rescue interop/rescue.py
 slots: rescue interop/rescue.py
 candidates: rescue interop/rescue.py
