@@ -7,10 +7,16 @@
 #include "help_command.h"
 #include "hint.h"
 
-static const struct cmd *const actions[] = { &checkpoint_create, &checkpoint_recover, NULL };
+static const struct cmd *const actions[] = { &checkpoint_create,
+                                             &checkpoint_verify,
+                                             &checkpoint_mend,
+                                             &checkpoint_reclaim,
+                                             &checkpoint_xml,
+                                             &checkpoint_recover,
+                                             NULL };
 
 static const struct opt checkpoint_opts[] = {
-    { NULL, 0, OPT_COMMANDS, 0, "create|recover", "what to do", actions },
+    { NULL, 0, OPT_COMMANDS, 0, "create|verify|mend|reclaim|xml|recover", "what to do", actions },
     OPT_END,
 };
 

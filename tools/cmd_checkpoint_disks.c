@@ -1,10 +1,11 @@
-/* cmd_checkpoint_disks.c - --disk TARGET=IMAGE and --overlay TARGET=IMAGE: a list of disks
+/* cmd_checkpoint_disks.c - --disk TARGET=IMAGE, --overlay TARGET=IMAGE, --domain FILE: a list of disks
  * SPDX-License-Identifier: MIT
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmd_checkpoint.h"
+#include "cmd_checkpoint_files.h"
 #include "image_name.h"
 
 static struct qcbm_checkpoint_disk *find(const struct disk_list *disks, const char *target, size_t len)
@@ -79,6 +80,51 @@ static bool add_overlay(struct disk_list *disks, const struct cmd *cmd, const st
     return true;
 }
 
+/* ---- of a domain --------------------------------------------------------------------------------------- */
+
+static bool take_domain_disk(struct disk_list *disks, const struct qcbm_domain_xml_disk *disk)
+{
+    struct qcbm_checkpoint_disk *one = &disks->list[disks->n];
+
+    if (disk->use == QCBM_DOMAIN_DISK_UNFIT) {
+        cmd_error("disk '%s' of the domain cannot be in a checkpoint: %s", disk->target, disk->why);
+        cmd_hint("--disk names the disks that are meant");
+        return false;
+    }
+    if (disk->use == QCBM_DOMAIN_DISK_LEFT_OUT)
+        return true;
+    disks->targets[disks->n] = strdup(disk->target);
+    *one = (struct qcbm_checkpoint_disk){ disks->targets[disks->n], disk->path, NULL };
+    if (!one->target) {
+        cmd_error("no memory");
+        return false;
+    }
+    disks->n++;
+    return true;
+}
+
+static bool take_domain(struct disk_list *disks, const char *file)
+{
+    struct qcbm_domain_xml_info info;
+    struct qcbm_domain_xml_disk disk;
+    bool ok = true;
+
+    qcbm_domain_xml_get_info(disks->domain, &info, sizeof info);
+    free(disks->list);
+    free(disks->targets);
+    disks->list = calloc((size_t)info.disks + 1, sizeof *disks->list);
+    disks->targets = calloc((size_t)info.disks + 1, sizeof *disks->targets);
+    if (!disks->list || !disks->targets) {
+        cmd_error("no memory");
+        return false;
+    }
+    for (uint32_t i = 0; ok && qcbm_domain_xml_get_disk(disks->domain, i, &disk, sizeof disk) == 0; i++)
+        ok = take_domain_disk(disks, &disk);
+    if (ok && disks->n == 0)
+        cmd_error("the domain in '%s' has no disk that could be in a checkpoint", file);
+    return ok && disks->n > 0;
+}
+
 bool disk_list_make(struct disk_list *disks, const struct cmd *cmd, const struct disk_args *args)
 {
     const struct opt_actions *actions = &args->actions;
@@ -94,9 +140,13 @@ bool disk_list_make(struct disk_list *disks, const struct cmd *cmd, const struct
         if (strcmp(actions->list[i].opt->name, "disk") == 0)
             ok = add_disk(disks, cmd, args, &actions->list[i]);
     }
-    if (ok && disks->n == 0) {
-        cmd_usage_error(cmd, "Expecting --disk TARGET=IMAGE, once for each disk of the machine");
+    if (ok && disks->n == 0 && !args->domain) {
+        cmd_usage_error(cmd, "Expecting --disk TARGET=IMAGE, once for each disk of the machine, or --domain FILE");
         return false;
+    }
+    if (ok && args->domain) {
+        disks->domain = domain_file_read(args->domain);
+        ok = disks->domain && (disks->n > 0 || take_domain(disks, args->domain));
     }
     for (size_t i = 0; ok && i < actions->count; i++) {
         if (strcmp(actions->list[i].opt->name, "overlay") == 0)
@@ -107,9 +157,10 @@ bool disk_list_make(struct disk_list *disks, const struct cmd *cmd, const struct
 
 void disk_list_free(struct disk_list *disks)
 {
-    for (size_t i = 0; i < disks->n; i++)
+    for (size_t i = 0; disks->targets && i < disks->n; i++)
         free(disks->targets[i]);
     free(disks->targets);
     free(disks->list);
+    qcbm_domain_xml_free(disks->domain);
     *disks = (struct disk_list){ 0 };
 }

@@ -46,8 +46,10 @@ static void show_arguments(const struct cmd *cmd)
         return;
     }
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
-        if (opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS || opt->kind == OPT_ARGS)
-            printf(opt->kind == OPT_ARG ? " %s" : opt->kind == OPT_ARGS ? " %s..." : " [%s]", opt->value);
+        if (opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS)
+            printf(opt->kind == OPT_ARG ? " %s" : " [%s]", opt->value);
+        else if (opt->kind == OPT_ARGS || opt->kind == OPT_ARGS_PERHAPS)
+            printf(opt->kind == OPT_ARGS ? " %s..." : " [%s...]", opt->value);
     }
 }
 

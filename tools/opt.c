@@ -7,6 +7,6 @@ const struct opt opt_help = { .name = "help", .letter = 'h', .kind = OPT_FLAG, .
 
 bool opt_is_argument(const struct opt *opt)
 {
-    return opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS || opt->kind == OPT_ARGS || opt->kind == OPT_COMMANDS ||
-           opt->kind == OPT_ARG_SURPLUS;
+    return opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS || opt->kind == OPT_ARGS ||
+           opt->kind == OPT_ARGS_PERHAPS || opt->kind == OPT_COMMANDS || opt->kind == OPT_ARG_SURPLUS;
 }

@@ -21,6 +21,7 @@ enum opt_kind {
     OPT_ARG,         /* must be there */
     OPT_ARG_PERHAPS, /* may be missing */
     OPT_ARGS,        /* all that are left, at least one: char ** into argv, up to its NULL */
+    OPT_ARGS_PERHAPS, /* the same, and there may be none */
     OPT_COMMANDS,    /* a word that names one of the commands in .detail, ended by NULL, to which the rest belongs */
     OPT_ARG_SURPLUS, /* the first that no other row takes; the command judges the number of arguments by itself */
 };

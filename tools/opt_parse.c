@@ -190,7 +190,9 @@ static bool wrong_number(const struct cmd *cmd)
     size_t len = 0;
 
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END && len < sizeof text; opt++) {
-        const char *before = opt->kind == OPT_ARG_PERHAPS ? ", and perhaps " : len > 0 ? " and " : "";
+        const char *before = opt->kind == OPT_ARG_PERHAPS || opt->kind == OPT_ARGS_PERHAPS ? ", and perhaps "
+                             : len > 0                                                     ? " and "
+                                                                                           : "";
 
         if (opt_is_argument(opt))
             len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", before, opt->help);
@@ -207,9 +209,9 @@ static bool set_arguments(const struct cmd *cmd, char **words, void *args)
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
         if (!opt_is_argument(opt))
             continue;
-        if (opt->kind == OPT_ARGS) {
+        if (opt->kind == OPT_ARGS || opt->kind == OPT_ARGS_PERHAPS) {
             *(char ***)(void *)((char *)args + opt->offset) = words;
-            return missing || !*words ? wrong_number(cmd) : true;
+            return missing || (!*words && opt->kind == OPT_ARGS) ? wrong_number(cmd) : true;
         }
         *(const char **)(void *)((char *)args + opt->offset) = *words;
         if (opt->kind == OPT_ARG_SURPLUS)

@@ -27,6 +27,14 @@ field_find: field_edit
 field_judge: field_edit
 field_said: field_edit
 edit_list: bitmap_edit
+xml_text: xml_checkpoint
+disk_chain: interop/checkpoint_chain.py
+report: interop/checkpoint_chain.py
+verify: interop/checkpoint_chain.py
+machine: interop/checkpoint_chain.py
+machine_commit: interop/checkpoint_chain.py
+mend: interop/checkpoint_chain.py
+reclaim: interop/checkpoint_chain.py
 check_summary: check interop/check.py
 check_findings: check
 check_reference: check interop/check.py
