@@ -57,7 +57,7 @@ struct qcbmi_delta_writer {
     void *self;                                 /* of the form */
     struct qcbmi_delta_files_out *files;        /* the rest is writer.c's */
     struct qcbmi_delta_content *content;
-    uint64_t announced_end, end, given;
+    uint64_t announced_end, end, given, written;
     bool begun;
 };
 

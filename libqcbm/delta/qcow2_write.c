@@ -109,7 +109,6 @@ int qcbmi_qcow2_open(struct qcbmi_delta_writer *w, struct qcbm_error *err)
     if (ret < 0)
         return ret;
     compose_header(w, cs, s);
-    qcbmi_delta_meta_trim(&w->meta, room_for_identity(cs));
     return qcbmi_deflate_begin(&s->deflate, w->wish.compression, err);
 }
 
@@ -158,6 +157,7 @@ int qcbmi_qcow2_begin(struct qcbmi_delta_writer *w, struct qcbm_error *err)
     int ret;
 
     s->at = cs;
+    qcbmi_delta_meta_trim(&w->meta, room_for_identity(cs));
     s->l1 = qcbmi_alloc_array(s->l1_bytes, 1, err);
     s->l2 = qcbmi_alloc_array(cs, 1, err);
     s->packed = qcbmi_alloc_array(cs, 1, err);

@@ -194,6 +194,7 @@ int qcbmi_delta_end(struct qcbmi_delta_writer *w, struct qcbm_error *err)
         ret = w->form->end(w, err);
     if (ret == 0 && w->files->files[JSON].io.ops)
         ret = qcbmi_sidecar_write(&w->files->files[JSON].io, &w->meta, w->form->name, err);
+    w->written = w->io->size;
     return ret == 0 ? publish(w->files, err) : ret;
 }
 

@@ -1450,6 +1450,101 @@ typedef void qcbm_trace_fn(void *opaque, const struct qcbm_trace_event *event);
  * The callback must not call the library with @img. */
 QCBM_API void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque);
 
+/* ---- deltas ------------------------------------------------------------------------------------------------------ */
+
+/* What changed on a disk, as a file of its own: for each range that counts its bytes, or that it is zeros. docs/delta-format.md
+ * says how the forms store that, and what they know of their origin. */
+
+enum qcbm_delta_flag {
+    QCBM_DELTA_LAYER = 1u << 0, /* what the image itself has allocated, as synth takes it */
+    QCBM_DELTA_CHAIN =
+        1u << 1, /* with .bitmap: the bitmaps of this name in all layers, as qcbm_edit_collect() has it */
+    QCBM_DELTA_FORCE_SHARE = 1u << 2, /* open layers of the chain as QCBM_OPEN_FORCE_SHARE does */
+    QCBM_DELTA_FORCE = 1u << 3,       /* as QCBM_SYNTH_FORCE */
+    QCBM_DELTA_DRY_RUN = 1u << 4 /* what there would be: no guest bytes are read but for refining, nothing is written */
+};
+
+enum qcbm_delta_compression { QCBM_DELTA_PLAIN, QCBM_DELTA_ZLIB, QCBM_DELTA_ZSTD };
+
+/* What synthesis has to say, one line for people. A non-zero return stops with QCBM_E_ABORTED. */
+typedef int qcbm_delta_note_fn(void *opaque, const char *note);
+
+struct qcbm_delta_options {
+    size_t struct_size;
+    unsigned flags; /* enum qcbm_delta_flag */
+    /* One of these, or QCBM_DELTA_LAYER: which ranges count. */
+    const char *bitmap;         /* what this bitmap says, which is not in use */
+    const char *since;          /* what the layers above this image of the chain have allocated */
+    const char *since_snapshot; /* what differs from this internal snapshot, named as in struct qcbm_synth_options, */
+    const char *snapshot;       /* in this one; NULL: in the active state. The bytes are those of that state */
+    uint64_t granularity;       /* not with a bitmap; 0 = QEMU's default for the image */
+    unsigned refine;            /* enum qcbm_refine; with a bitmap or a snapshot only against a reference */
+    const char *refine_against, *refine_format; /* as in struct qcbm_synth_options */
+    const char *form;                           /* "qcow2", "raw+map", "rbd-diff", "vnb"; NULL = qcow2 */
+    unsigned compression;        /* enum qcbm_delta_compression; of the form qcow2, and not into a pipe */
+    uint32_t cluster_size;       /* of the form qcow2, 4 KiB to 2 MiB; 0 = the granularity, at most 64 KiB */
+    const char *id;              /* 32 hex digits: the state behind the delta; NULL = a random one */
+    const char *parent_id;       /* the state in front of it; NULL = that of the image of .since, if it says one */
+    const char *note;            /* free text, 255 bytes at most, without control characters */
+    int64_t created;             /* seconds since 1970; 0 = now */
+    qcbm_delta_note_fn *note_fn; /* may be NULL */
+    void *opaque;
+    const struct qcbm_progress *progress; /* in bytes of what is read and written; may be NULL */
+};
+#define QCBM_DELTA_OPTIONS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(struct qcbm_delta_options), 0, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL,  \
+            0, NULL, NULL, NULL                                                                                        \
+    }
+
+struct qcbm_delta_result {
+    char id[33], parent_id[33];         /* the second is empty if it is not known */
+    uint64_t size_before, size_after;   /* of the disk; before: QCBM_UNKNOWN if it is not known */
+    uint64_t granularity, cluster_size; /* the second: 0 if the form has none */
+    uint64_t dirty_bytes;               /* by the granules that count */
+    uint64_t data_bytes, zero_bytes;    /* of records; in a dry run what metadata tells of zeros */
+    uint64_t refined_bytes;             /* left out, as they are no difference */
+    uint64_t unreadable_bytes;          /* that could not be compared, and so were not left out */
+    uint64_t file_size;                 /* 0 in a dry run */
+    uint32_t probes;
+    char digest[33]; /* of the records; empty in a dry run */
+};
+
+/* Write the delta of the open image @img to the new file @path, which is whole or not there; with sidecar files beside it where the
+ * form has them. With @path NULL it goes to @fd, a pipe or what else takes bytes in a row, which stays open; a reader of it
+ * knows by the end of the form that it is whole. Opens the backing chain, and the data file. @out, of @size bytes, may be NULL.
+ * Returns 0, QCBM_E_ARG, QCBM_E_EXISTS (a file of one of the names is there), QCBM_E_NOTFOUND (no such bitmap or snapshot),
+ * QCBM_E_INUSE (the bitmap), QCBM_E_UNSUPPORTED (encrypted, raw data file without force), QCBM_E_UNSAFE, QCBM_E_CORRUPT (what
+ * counts cannot be read), QCBM_E_CHAIN, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_delta(struct qcbm_image *img, const char *path, int fd, const struct qcbm_delta_options *options,
+                        struct qcbm_delta_result *out, size_t size, struct qcbm_error *err);
+
+struct qcbm_delta_info {
+    const char *form;                 /* as in the options */
+    bool has_identity;                /* else only sizes and what the records are is known */
+    bool verified;                    /* all records were read, and have the digest */
+    char id[33], parent_id[33];       /* empty: not known */
+    char digest[33];                  /* as the delta says; empty: it says none */
+    int64_t created;                  /* seconds since 1970; 0: not known */
+    uint64_t size_before, size_after; /* QCBM_UNKNOWN: not known */
+    uint64_t granularity;             /* 0: not known */
+    uint64_t records, data_bytes, zero_bytes;
+    uint32_t probes;
+    char bitmap[1024], note[256];
+};
+
+enum qcbm_delta_info_flag {
+    QCBM_DELTA_VERIFY = 1u << 0 /* read all of it, and compare with its digest */
+};
+
+/* What the delta @path is. Reads the list of records; of data nothing unless it is to be verified. @progress in bytes of records,
+ * when it is verified; may be NULL.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_NOT_QCOW2 (no delta of a form that is known), QCBM_E_CORRUPT (cut short, or damaged),
+ * QCBM_E_ARG (an image that says of itself that it is no delta), QCBM_E_UNSUPPORTED, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_delta_get_info(const char *path, unsigned flags, const struct qcbm_progress *progress,
+                                 struct qcbm_delta_info *out, size_t size, struct qcbm_error *err);
+
 /* ---- dump -------------------------------------------------------------------------------------------------------- */
 
 /* Structures as they lie on the disk. A dump opens any file, whatever is wrong with it, and shows raw values. */

@@ -17,7 +17,7 @@ static int open_chain(struct synth *s, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = { .force_share = s->opt.flags & QCBM_SYNTH_FORCE_SHARE, .max_layers = 1 };
 
-    options.known = s->edit->img == s->overlay ? NULL : s->edit->img;
+    options.known = s->target == s->overlay ? NULL : s->target;
     s->n_scanned = 1;
     if (s->opt.since)
         return qcbmi_since_open(s->overlay, s->opt.since, &options, false, &s->chain, &s->n_scanned, err);
@@ -269,16 +269,11 @@ static void give_named(struct synth *s)
         }
 }
 
-static int run(struct synth *s, const char *name, struct qcbm_error *err)
+int qcbmi_synth_find(struct synth *s, unsigned gran_bits, struct qcbm_error *err)
 {
     struct q2_bitmap_size size;
-    unsigned gran_bits;
-    int ret = qcbmi_edit_check_open(s->edit, err);
+    int ret = open_chain(s, err);
 
-    if (ret == 0)
-        ret = choose_granularity(s, name, &gran_bits, err);
-    if (ret == 0)
-        ret = open_chain(s, err);
     if (ret == 0)
         ret = qcbmi_synth_since_open(s, err);
     if (ret == 0)
@@ -293,8 +288,26 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
         ret = qcbmi_synth_treat_lost(s, err);
     if (ret == 0)
         ret = qcbmi_synth_refine(s, err);
+    return ret == 0 ? qcbmi_synth_note_sharing(s, err) : ret;
+}
+
+void qcbmi_synth_give_up(struct synth *s)
+{
+    free_named(s);
+    qcbmi_synth_since_close(s);
+    qcbmi_dirtymap_free(&s->map);
+    qcbmi_chain_close(&s->chain);
+}
+
+static int run(struct synth *s, const char *name, struct qcbm_error *err)
+{
+    unsigned gran_bits;
+    int ret = qcbmi_edit_check_open(s->edit, err);
+
     if (ret == 0)
-        ret = qcbmi_synth_note_sharing(s, err);
+        ret = choose_granularity(s, name, &gran_bits, err);
+    if (ret == 0)
+        ret = qcbmi_synth_find(s, gran_bits, err);
     if (ret == 0)
         ret = qcbmi_synth_note_replaced(s, name, err);
     if (ret == 0)
@@ -307,7 +320,8 @@ static int run(struct synth *s, const char *name, struct qcbm_error *err)
     return ret;
 }
 
-static int read_options(const struct qcbm_synth_options *from, struct qcbm_synth_options *to, struct qcbm_error *err)
+int qcbmi_synth_take_options(const struct qcbm_synth_options *from, struct qcbm_synth_options *to,
+                             struct qcbm_error *err)
 {
     int ret;
 
@@ -324,8 +338,8 @@ static int read_options(const struct qcbm_synth_options *from, struct qcbm_synth
 int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,
                     const struct qcbm_synth_options *options, struct qcbm_synth_result **out, struct qcbm_error *err)
 {
-    struct synth s = { .edit = edit, .handle = overlay, .overlay = overlay->image };
-    int ret = read_options(options, &s.opt, err);
+    struct synth s = { .edit = edit, .target = edit->img, .handle = overlay, .overlay = overlay->image };
+    int ret = qcbmi_synth_take_options(options, &s.opt, err);
 
     if (out)
         *out = NULL;
@@ -335,10 +349,7 @@ int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const ch
     if (!s.result)
         return QCBM_E_NOMEM;
     ret = run(&s, name, err);
-    free_named(&s);
-    qcbmi_synth_since_close(&s);
-    qcbmi_dirtymap_free(&s.map);
-    qcbmi_chain_close(&s.chain);
+    qcbmi_synth_give_up(&s);
     if (ret == 0 && out)
         *out = s.result;
     else

@@ -26,8 +26,9 @@ struct qcbm_synth_result {
 
 /* One run of the job. */
 struct synth {
-    struct qcbm_edit *edit;
-    struct qcbm_image *handle; /* of the overlay */
+    struct qcbm_edit *edit;     /* that gets the bitmap; NULL: only the map is wanted */
+    struct qcbmi_image *target; /* the image of it; else the overlay */
+    struct qcbm_image *handle;  /* of the overlay */
     struct qcbmi_image *overlay;
     struct qcbm_synth_options opt;
     struct qcbmi_chain chain;            /* the overlay alone, unless the job is about its chain */
@@ -39,6 +40,16 @@ struct synth {
     struct qcbmi_progress progress;
     struct qcbm_synth_result *result;
 };
+
+/* ---- synth.c ---- */
+
+/* Do the options go together? @to gets them, and defaults for what @from does not have. */
+int qcbmi_synth_take_options(const struct qcbm_synth_options *from, struct qcbm_synth_options *to,
+                             struct qcbm_error *err);
+/* What counts as changed, into s->map: all that comes before a bitmap is made of it. s->overlay, handle, target, opt and result
+ * are there. Give it up on failure too. */
+int qcbmi_synth_find(struct synth *s, unsigned gran_bits, struct qcbm_error *err);
+void qcbmi_synth_give_up(struct synth *s);
 
 /* ---- synth_result.c: figures and notes for the caller ---- */
 

@@ -68,7 +68,7 @@ static int look_at_layer(struct synth *s, const struct qcbmi_layer *l, struct lo
     struct qcbm_image handle = { .image = l->img };
     int ret;
 
-    if (l->img == s->overlay || l->img == s->edit->img)
+    if (l->img == s->overlay || (s->edit && l->img == s->target))
         return look(l->img == s->overlay ? s->handle : s->edit->handle, named, out, err);
     ret = qcbmi_bitmap_list_load(&handle, err);
     if (ret == 0)

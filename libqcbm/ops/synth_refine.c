@@ -53,7 +53,7 @@ static struct qcbmi_chain_options chain_options(const struct synth *s)
 {
     struct qcbmi_chain_options options = { .force_share = s->opt.flags & QCBM_SYNTH_FORCE_SHARE };
 
-    options.known = s->edit->img == s->overlay ? NULL : s->edit->img;
+    options.known = s->target == s->overlay ? NULL : s->target;
     return options;
 }
 

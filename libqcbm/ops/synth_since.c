@@ -20,7 +20,7 @@ int qcbmi_synth_since_check(const struct qcbm_synth_options *opt, struct qcbm_er
 /* What the image got after the snapshot that is the end would be missing in a bitmap that goes on recording. */
 int qcbmi_synth_since_check_state(const struct synth *s, bool enabled, struct qcbm_error *err)
 {
-    if (!s->opt.snapshot || s->edit->img != s->overlay || !enabled)
+    if (!s->opt.snapshot || s->target != s->overlay || !enabled)
         return 0;
     return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
                       "what was written after %s would be missing in a bitmap of this image that records: it must be "
@@ -87,7 +87,7 @@ uint64_t qcbmi_synth_map_size(struct synth *s)
     if (!s->opt.since_snapshot)
         return s->overlay->g.size;
     end = end_state(s)->g.size;
-    return u64_max(end, u64_min(s->from.img.g.size, s->edit->img->g.sector_size_down));
+    return u64_max(end, u64_min(s->from.img.g.size, s->target->g.sector_size_down));
 }
 
 static int note_sizes(struct synth *s, struct qcbm_error *err)

@@ -1,0 +1,148 @@
+/* probes.c - content that is not in a delta, drawn at random, by which a disk can be told from another one
+ * SPDX-License-Identifier: MIT
+ *
+ * A few thousand granules are drawn, and those taken that are data; only on a disk that has so little of it that this does not
+ * give enough, all of its map is looked at. */
+#include "delta/probes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/checked.h"
+#include "base/sort.h"
+
+#define ROUNDS 16u
+#define DRAWN 256u /* in each */
+
+struct drawing {
+    struct qcbmi_delta_source *s;
+    uint64_t unit, limit; /* limit: bytes that the disk has before and after */
+    uint64_t random;
+    uint64_t seen; /* granules that fit, when all are looked at */
+    uint64_t found[QCBMI_DELTA_MAX_PROBES];
+    uint32_t n;
+};
+
+static uint64_t draw(struct drawing *d) /* splitmix64 */
+{
+    uint64_t z = d->random += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static unsigned gran_bits(const struct drawing *d)
+{
+    return d->s->map.gran_bits;
+}
+
+static bool is_clean(const struct drawing *d, uint64_t granule)
+{
+    uint64_t at = granule << gran_bits(d), start, end;
+
+    return !qcbmi_dirtymap_next(&d->s->map, align_down(at, d->unit), &start, &end) ||
+           start >= align_up(at + (UINT64_C(1) << gran_bits(d)), d->unit);
+}
+
+static bool has_data(struct drawing *d, uint64_t at)
+{
+    struct qcbmi_guest_piece p;
+
+    return qcbmi_data_find(d->s->data, at, d->limit, &p, NULL) == 0 && !p.doubtful && !qcbmi_guest_piece_is_zero(&p);
+}
+
+static bool is_found(const struct drawing *d, uint64_t granule)
+{
+    for (uint32_t i = 0; i < d->n; i++)
+        if (d->found[i] == granule)
+            return true;
+    return false;
+}
+
+/* In the order of the disk, so that each table is read once. More than are wanted: evenly chosen of them. */
+static void take_round(struct drawing *d, uint64_t n_granules)
+{
+    uint64_t drawn[DRAWN], hits[DRAWN];
+    uint32_t n = 0, wanted = QCBMI_DELTA_MAX_PROBES - d->n;
+
+    for (uint32_t i = 0; i < DRAWN; i++)
+        drawn[i] = draw(d) % n_granules;
+    qcbmi_sort(drawn, DRAWN, sizeof(drawn[0]), qcbmi_by_u64);
+    for (uint32_t i = 0; i < DRAWN; i++)
+        if ((i == 0 || drawn[i] != drawn[i - 1]) && is_clean(d, drawn[i]) && has_data(d, drawn[i] << gran_bits(d)) &&
+            !is_found(d, drawn[i]))
+            hits[n++] = drawn[i];
+    wanted = n < wanted ? n : wanted;
+    for (uint32_t i = 0; i < wanted; i++)
+        d->found[d->n++] = hits[(uint64_t)i * n / wanted];
+}
+
+/* Each of all that fit with the same probability. */
+static void consider(struct drawing *d, uint64_t granule)
+{
+    uint64_t k = d->seen++;
+
+    if (k < QCBMI_DELTA_MAX_PROBES) {
+        d->found[d->n++] = granule;
+    } else {
+        k = draw(d) % d->seen;
+        if (k < QCBMI_DELTA_MAX_PROBES)
+            d->found[k] = granule;
+    }
+}
+
+static void look_at_all(struct drawing *d)
+{
+    d->n = 0;
+    for (uint64_t at = 0; at < d->limit;) {
+        uint64_t gran = UINT64_C(1) << gran_bits(d);
+        struct qcbmi_guest_piece p;
+        int ret = qcbmi_data_find(d->s->data, at, d->limit, &p, NULL);
+
+        if (ret == 0 && !p.doubtful && !qcbmi_guest_piece_is_zero(&p))
+            for (uint64_t g = div_up(at, gran); g << gran_bits(d) < p.end; g++)
+                if (is_clean(d, g))
+                    consider(d, g);
+        at = ret == 0 || p.end > at ? p.end : align_down(at, gran) + gran;
+    }
+}
+
+static int digest_probes(struct drawing *d, struct qcbmi_delta_meta *m, struct qcbm_error *err)
+{
+    uint64_t gran = UINT64_C(1) << gran_bits(d), max = u64_min(gran, QCBMI_DELTA_PROBE_MAX);
+    uint8_t *bytes = qcbmi_alloc_array(max, 1, err);
+
+    if (!bytes)
+        return QCBM_E_NOMEM;
+    qcbmi_sort(d->found, d->n, sizeof(d->found[0]), qcbmi_by_u64);
+    for (uint32_t i = 0; i < d->n; i++) {
+        struct qcbmi_delta_probe *p = &m->probes[m->n_probes];
+
+        p->offset = d->found[i] << gran_bits(d);
+        p->length = u64_min(max, d->limit - p->offset);
+        if (qcbmi_data_read(d->s->data, p->offset, bytes, p->length, NULL) < 0)
+            continue;
+        qcbmi_digest(bytes, (size_t)p->length, p->digest);
+        m->n_probes++;
+    }
+    free(bytes);
+    return 0;
+}
+
+int qcbmi_delta_draw_probes(struct qcbmi_delta_source *s, uint64_t unit, struct qcbmi_delta_meta *m,
+                            struct qcbm_error *err)
+{
+    struct drawing d = { .s = s, .unit = unit, .limit = u64_min(s->size, s->size_before) };
+    uint64_t n_granules = div_up(d.limit, UINT64_C(1) << s->map.gran_bits);
+
+    d.random = be64_load(m->id) ^ be64_load(m->id + 8);
+    m->n_probes = 0;
+    for (unsigned i = 0; n_granules && i < ROUNDS && d.n < QCBMI_DELTA_MAX_PROBES; i++)
+        take_round(&d, n_granules);
+    if (n_granules && d.n < QCBMI_DELTA_MAX_PROBES)
+        look_at_all(&d);
+    return digest_probes(&d, m, err);
+}
