@@ -1,8 +1,6 @@
 /* cmd_delta.c - qcbm delta: what changed on a disk, as a file of its own
  * SPDX-License-Identifier: MIT
  */
-#include <string.h>
-
 #include "cmd_delta.h"
 #include "opt_parse.h"
 
@@ -48,15 +46,6 @@ static const struct opt delta_opts[] = {
     OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
-
-size_t delta_count_names(const struct delta_args *args)
-{
-    size_t n = 0;
-
-    while (args->names[n])
-        n++;
-    return n;
-}
 
 static int run_delta(const struct cmd *cmd, int argc, char **argv)
 {

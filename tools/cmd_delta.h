@@ -16,7 +16,14 @@ struct delta_args {
 };
 COMMON_ARGS_FIRST(struct delta_args);
 
-size_t delta_count_names(const struct delta_args *args);
+static inline size_t delta_count_names(const struct delta_args *args)
+{
+    size_t n = 0;
+
+    while (args->names[n])
+        n++;
+    return n;
+}
 
 /* cmd_delta_make.c, cmd_delta_info.c: the ways of the command. All return the exit code. */
 int delta_make(const struct cmd *cmd, struct delta_args *args);

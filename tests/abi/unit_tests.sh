@@ -143,6 +143,11 @@ reader: delta
 pending: rbd_form vnb_form
 merge_order: merge
 merge_probes: merge
+walk: interop/delta.py
+pump: interop/delta.py
+probes: interop/delta.py
+make: interop/delta.py
+info: interop/delta.py
 LIST
 }
 
