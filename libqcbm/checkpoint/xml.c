@@ -322,12 +322,13 @@ static int begin_element(struct reader *r)
 
 static int end_element(struct reader *r)
 {
-    const struct qcbmi_xml_node *node = &r->doc->nodes[r->current];
+    const struct qcbmi_xml_node *node;
     const char *at = r->p, *name;
     int ret;
 
     if (r->depth == 0)
         return bad(r, at, "an end of an element that did not begin");
+    node = &r->doc->nodes[r->current];
     *r->to++ = '\0'; /* of its text */
     r->p += 2;
     ret = take_name(r, &name);
