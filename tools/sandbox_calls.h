@@ -1,18 +1,26 @@
-/* sandbox_calls.h - the system calls that reading an image takes, and a seccomp filter that refuses all others
+/* sandbox_calls.h - the system calls that reading an image takes
  * SPDX-License-Identifier: MIT
  */
 #ifndef QCBM_TOOL_SANDBOX_CALLS_H
 #define QCBM_TOOL_SANDBOX_CALLS_H
 
-#include <seccomp.h>
-#include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
+#include <stdint.h>
+
+/* The filter is made on the machine that builds, for one that has numbers of its own for some things. In their place stand
+ * these, which nothing else is; sandbox_make.c writes the names that C has for them. */
+enum {
+    MARK_PID = 0x70000001,
+    MARK_OPEN_TO_CHANGE = 0x70000002,
+    MARK_TCGETS = 0x70000003,
+    MARK_FSGETXATTR = 0x70000004,
+    MARK_ENOSYS = 0xabc, /* a filter has 16 bits for an errno */
+};
 
 /* How the bits @mask of argument @arg must be for a call to pass. */
 struct sandbox_argument {
     unsigned arg;
-    scmp_datum_t mask, value;
+    uint32_t mask, value;
 };
 
 /* What is done, and the calls that systems and C libraries have for it; those that a system lacks are left out. */
@@ -23,9 +31,7 @@ struct sandbox_call {
 
 /* Ended by a row without names. */
 extern const struct sandbox_call sandbox_calls[];
-
-/* The filter for programs of @arch (SCMP_ARCH_...) with the process id @pid. Refusals are EPERM; ENOSYS for newer calls whose
- * arguments no filter can see. NULL if libseccomp cannot make it. Free it with seccomp_release(). */
-scmp_filter_ctx sandbox_filter(uint32_t arch, pid_t pid);
+/* What AddressSanitizer makes besides. */
+extern const struct sandbox_call sandbox_sanitizer_calls[];
 
 #endif

@@ -7,16 +7,23 @@
 #include "sandbox.h"
 #include "sandbox_calls.h"
 
+static void print(const struct sandbox_call *calls)
+{
+    for (; calls->names[0]; calls++) {
+        for (const char *const *name = calls->names; *name; name++)
+            printf("%s%s", name == calls->names ? "" : " ", *name);
+        putchar('\n');
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "abort") == 0) {
         sandbox_enter(NULL, 0, false);
         abort();
     }
-    for (const struct sandbox_call *c = sandbox_calls; c->names[0]; c++) {
-        for (const char *const *name = c->names; *name; name++)
-            printf("%s%s", name == c->names ? "" : " ", *name);
-        putchar('\n');
-    }
+    print(sandbox_calls);
+    if (SANDBOX_SANITIZED)
+        print(sandbox_sanitizer_calls);
     return 0;
 }

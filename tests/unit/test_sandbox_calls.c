@@ -1,14 +1,17 @@
-/* test_sandbox_calls.c - tools/sandbox_calls.c: what passes and what is refused, here by the kernel, and for every system that
- * libseccomp knows by running the filter's program
+/* test_sandbox_calls.c - tools/sandbox_calls.c, sandbox_build.c: what passes and what is refused, here by the kernel, and for
+ * every system that libseccomp knows by running the filter's program; and that it is this program that is built in
  * SPDX-License-Identifier: MIT */
+#include <asm/ioctls.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,7 +24,10 @@
 #include <cmocka.h>
 
 #include "sandbox.h"
+#include "sandbox_build.h"
 #include "sandbox_calls.h"
+
+#define OPEN_TO_CHANGE (O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND | (O_TMPFILE & ~O_DIRECTORY))
 
 enum { OWN_PID = 4711, MAX_CODE = 4096, LAST_CALL = 1023 };
 enum { WRITE_ONLY = 1, READ_WRITE = 2 }; /* of open(), the same on all systems */
@@ -35,27 +41,35 @@ struct program {
     bool big_endian;
 };
 
+/* The numbers for marks, of this system. That others have other ones changes nothing of how they are looked at. */
+static uint32_t number_for(uint32_t k)
+{
+    switch (k) {
+    case MARK_PID:
+        return OWN_PID;
+    case MARK_OPEN_TO_CHANGE:
+        return OPEN_TO_CHANGE;
+    case MARK_TCGETS:
+        return TCGETS;
+    case MARK_FSGETXATTR:
+        return FS_IOC_FSGETXATTR;
+    case SECCOMP_RET_ERRNO | MARK_ENOSYS:
+        return SECCOMP_RET_ERRNO | ENOSYS;
+    default:
+        return k;
+    }
+}
+
 static void make(struct program *p, uint32_t arch, bool big_endian)
 {
-    scmp_filter_ctx filter = sandbox_filter(arch, OWN_PID);
-    int fd = memfd_create("filter", MFD_CLOEXEC);
-    ssize_t got;
+    const struct sandbox_system system = { arch, big_endian, SANDBOX_SANITIZED };
 
-    assert_non_null(filter);
-    assert_true(fd >= 0);
-    assert_int_equal(seccomp_export_bpf(filter, fd), 0);
-    got = pread(fd, p->code, sizeof(p->code), 0);
-    assert_true(got > 0 && (size_t)got < sizeof(p->code) && (size_t)got % sizeof(p->code[0]) == 0);
-    p->n = (size_t)got / sizeof(p->code[0]);
+    p->n = sandbox_program(&system, p->code, MAX_CODE);
     p->arch = arch;
     p->big_endian = big_endian;
-    for (size_t i = 0; big_endian != (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) && i < p->n;
-         i++) { /* it is made for there */
-        p->code[i].code = __builtin_bswap16(p->code[i].code);
-        p->code[i].k = __builtin_bswap32(p->code[i].k);
-    }
-    close(fd);
-    seccomp_release(filter);
+    assert_true(p->n > 0);
+    for (size_t i = 0; i < p->n; i++)
+        p->code[i].k = number_for(p->code[i].k);
 }
 
 /* The words of struct seccomp_data, whose 64-bit numbers have their halves in the system's order. */
@@ -136,15 +150,19 @@ static int number(const struct system *s, const char *name)
     return seccomp_syscall_resolve_name_arch(s->arch, name);
 }
 
-static bool is_listed(const char *name)
+static bool is_among(const char *name, const struct sandbox_call *calls)
 {
-    if (strcmp(name, "tgkill") == 0 || strcmp(name, "clone") == 0)
-        return true;
-    for (const struct sandbox_call *c = sandbox_calls; c->names[0]; c++)
-        for (const char *const *n = c->names; *n; n++)
+    for (; calls->names[0]; calls++)
+        for (const char *const *n = calls->names; *n; n++)
             if (strcmp(*n, name) == 0)
                 return true;
     return false;
+}
+
+static bool is_listed(const char *name)
+{
+    return strcmp(name, "tgkill") == 0 || strcmp(name, "clone") == 0 || is_among(name, sandbox_calls) ||
+           (SANDBOX_SANITIZED && is_among(name, sandbox_sanitizer_calls));
 }
 
 /* Of @names, what the system has passes, and it has one at least. */
@@ -275,6 +293,20 @@ static void arguments_are_looked_at_everywhere(void **state)
 
 /* ---- this system --------------------------------------------------------------------------------------- */
 
+static void the_program_for_this_system_is_built_in(void **state)
+{
+    const uint32_t pid = OWN_PID;
+    const struct sock_filter built_in[] = {
+#include "sandbox_filter.inc"
+    };
+    struct program p;
+
+    (void)state;
+    make(&p, seccomp_arch_native(), __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+    assert_int_equal(p.n, sizeof(built_in) / sizeof(built_in[0]));
+    assert_memory_equal(p.code, built_in, sizeof(built_in));
+}
+
 /* The kernel has its own use of them, lets them past every filter, and ends a process that makes them itself. */
 static bool is_for_probes(long nr)
 {
@@ -327,6 +359,7 @@ int main(void)
         cmocka_unit_test(reading_passes),
         cmocka_unit_test(what_is_not_listed_is_refused_everywhere),
         cmocka_unit_test(arguments_are_looked_at_everywhere),
+        cmocka_unit_test(the_program_for_this_system_is_built_in),
         cmocka_unit_test(the_kernel_refuses_what_is_not_listed),
     };
 
