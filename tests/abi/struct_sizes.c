@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "qcbm-io.h"
 
@@ -179,6 +180,35 @@ static int fill_edit_fields(void *out, size_t size)
     return edit_fields(NULL, out, size);
 }
 
+static int fill_attach_verify(void *out, size_t size)
+{
+    return qcbm_attach_verify(img, NULL, out, size, &err);
+}
+
+static int fill_bitmap_measure(void *out, size_t size)
+{
+    return qcbm_bitmap_measure(1 << 20, CLUSTER, 512, out, size, &err);
+}
+
+/* A raw disk of its own. */
+static int attach(const void *options, void *out, size_t size)
+{
+    char data[] = "/tmp/struct_sizes.XXXXXX", image[sizeof(data) + 6];
+    int fd = mkstemp(data), ret;
+
+    CHECK(fd >= 0 && ftruncate(fd, 1 << 20) == 0 && close(fd) == 0);
+    snprintf(image, sizeof(image), "%s.meta", data);
+    ret = qcbm_attach(data, image, options, out, size, &err);
+    unlink(image);
+    unlink(data);
+    return ret;
+}
+
+static int fill_attach(void *out, size_t size)
+{
+    return attach(NULL, out, size);
+}
+
 static const struct filled {
     const char *name;
     int (*fill)(void *out, size_t size);
@@ -199,6 +229,9 @@ static const struct filled {
     { "check_result", fill_check, sizeof(struct qcbm_check_result) },
     { "check_result of a report", fill_check_report, sizeof(struct qcbm_check_result) },
     { "edit_fields_result", fill_edit_fields, sizeof(struct qcbm_edit_fields_result) },
+    { "attach_result", fill_attach, sizeof(struct qcbm_attach_result) },
+    { "attach_verify_result", fill_attach_verify, sizeof(struct qcbm_attach_verify_result) },
+    { "bitmap_measure", fill_bitmap_measure, sizeof(struct qcbm_bitmap_measure) },
     { "verdict", fill_verdict, sizeof(struct qcbm_verdict) },
     { "verdict of a refused image", fill_verdict_refused, sizeof(struct qcbm_verdict) },
 };
@@ -369,6 +402,19 @@ static const struct qcbm_undo_options undo_init = QCBM_UNDO_OPTIONS_INIT;
 static const struct qcbm_edit_fields_options edit_fields_init = QCBM_EDIT_FIELDS_OPTIONS_INIT;
 static const struct qcbm_import_options import_init = QCBM_IMPORT_OPTIONS_INIT;
 
+static const struct qcbm_attach_options attach_init = QCBM_ATTACH_OPTIONS_INIT;
+static const struct qcbm_attach_verify_options attach_verify_init = QCBM_ATTACH_VERIFY_OPTIONS_INIT;
+
+static int read_attach(const void *options)
+{
+    return attach(options, NULL, 0);
+}
+
+static int read_attach_verify(const void *options)
+{
+    return qcbm_attach_verify(img, options, NULL, 0, &err);
+}
+
 static const struct taken {
     const char *name;
     int (*read)(const void *options);
@@ -383,6 +429,8 @@ static const struct taken {
     { "verdict_options", read_verdict, &verdict_init, sizeof(verdict_init) },
     { "undo_options", read_undo, &undo_init, sizeof(undo_init) },
     { "edit_fields_options", read_edit_fields, &edit_fields_init, sizeof(edit_fields_init) },
+    { "attach_options", read_attach, &attach_init, sizeof(attach_init) },
+    { "attach_verify_options", read_attach_verify, &attach_verify_init, sizeof(attach_verify_init) },
     { "import_options", read_import, &import_init, sizeof(import_init) },
 };
 

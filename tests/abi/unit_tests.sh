@@ -94,14 +94,13 @@ repair_leaks: interop/repair_mutations.py
 repair_copied: interop/repair_mutations.py
 repair_header: interop/repair_mutations.py
 judge: rescue interop/rescue.py
-new_file: interop/rescue.py interop/attach.py
-attach: interop/attach.py
-attach_write: interop/attach.py
-attach_measure: interop/attach.py
+new_file: attach interop/rescue.py
+attach_write: attach interop/attach.py
+attach_measure: attach interop/attach.py
 raw_scan: interop/attach.py
-attach_verify: interop/attach.py
-attach_entries: interop/attach.py
-attach_reset: interop/attach.py crash/ops.c
+attach_verify: attach interop/attach.py
+attach_entries: attach interop/attach.py
+attach_reset: attach crash/attach_cuts.c
 known: rescue interop/rescue.py
 slots: rescue interop/rescue.py
 candidates: rescue interop/rescue.py

@@ -19,7 +19,7 @@ from qtool import KiB, MiB, GiB, TiB, Qcow2, patch, require, require_equal
 
 OFFSET_MASK = 0x00fffffffffffe00
 COPIED = 1 << 63
-CALLS = ('pwrite64', 'fdatasync', 'link')  # that change what is there; ftruncate is not among them
+CALLS = ('pwrite64', 'fdatasync', 'link', 'fsync')  # that change what is there; ftruncate is not among them
 
 
 class Raw:
