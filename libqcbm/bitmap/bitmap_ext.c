@@ -182,9 +182,9 @@ static bool place_name(const struct qcbmi_image *img, struct place *p)
 
 /* QEMU packs the first cluster whenever it rewrites it: a header of at least 112 bytes, all extensions, the name. Where
  * that does not fit, its next open for writing would fail. It writes a feature table only into clusters above 4 KiB. */
-static bool fits_when_packed(const struct qcbmi_image *img)
+bool qcbmi_ext_fits_when_packed(const struct qcbmi_image *img, uint64_t len)
 {
-    uint64_t sum = u64_max(img->h.header_length, Q2_HEADER_BYTES) + EXT_HEADER + Q2_BITMAPS_EXT_LEN + EXT_HEADER;
+    uint64_t sum = u64_max(img->h.header_length, Q2_HEADER_BYTES) + EXT_HEADER + align_up(len, 8) + EXT_HEADER;
 
     for (size_t i = 0; i < img->exts.n; i++)
         if (img->exts.list[i].type != Q2_EXT_FEATURE_TABLE)
@@ -388,7 +388,7 @@ int qcbmi_ext_plan_set(const struct qcbm_image *handle, struct qcbmi_plan *plan,
         ret = retire_others(handle, plan, err);
     if (ret < 0)
         return ret;
-    if (!handle->bitmaps->has_ext && !fits_when_packed(img))
+    if (!handle->bitmaps->has_ext && !qcbmi_ext_fits_when_packed(img, Q2_BITMAPS_EXT_LEN))
         return no_room(img->exts.end_offset,
                        "QEMU could not rewrite it, its header, extensions and backing file name do not "
                        "fit together",

@@ -9,6 +9,7 @@
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_ext.h"
 #include "bitmap/bitmap_load.h"
+#include "bitmap/bitmap_mark.h"
 #include "bitmap/bitmap_mend.h"
 #include "bitmap/bitmap_refs.h"
 #include "bitmap/bitmap_stale.h"
@@ -416,15 +417,12 @@ static int plan_directory(struct qcbm_edit *edit, struct qcbmi_owners *owners, s
     return ret;
 }
 
-/* Are there bitmaps that record what a guest writes? One that is in use is of no use already. */
+/* Are there bitmaps that record what a guest writes? */
 static bool is_recording(const struct qcbmi_bitmap_list *list)
 {
-    for (uint32_t i = 0; i < list->n; i++) {
-        uint32_t flags = list->list[i].d.flags;
-
-        if ((flags & Q2_BITMAP_AUTO) && !(flags & Q2_BITMAP_IN_USE))
+    for (uint32_t i = 0; i < list->n; i++)
+        if (qcbmi_bitmap_records(list->list[i].d.flags))
             return true;
-    }
     return false;
 }
 

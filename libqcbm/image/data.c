@@ -16,6 +16,7 @@ struct qcbmi_data {
     struct qcbmi_chain layers; /* a view of it: nothing here is freed */
     struct qcbmi_guest_map map;
     struct qcbmi_io *data_files; /* of each layer; zeros until it is opened */
+    bool lent;                   /* the first of them is somebody else's */
     struct qcbmi_unpacked unpacked;
 };
 
@@ -63,10 +64,18 @@ int qcbmi_data_of_chain(const struct qcbmi_chain *chain, size_t layer, unsigned 
     return give(d, begin(d, chain, layer, err), out);
 }
 
+void qcbmi_data_lend_file(struct qcbmi_data *d, const struct qcbmi_io *file)
+{
+    d->data_files[0] = *file;
+    d->lent = true;
+}
+
 void qcbmi_data_close(struct qcbmi_data *d)
 {
     if (!d)
         return;
+    if (d->lent)
+        d->data_files[0] = (struct qcbmi_io){ 0 };
     for (size_t i = 0; d->data_files && i < d->layers.n; i++)
         qcbmi_io_close(&d->data_files[i]);
     free(d->data_files);

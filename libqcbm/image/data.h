@@ -23,6 +23,9 @@ int qcbmi_data_open(struct qcbmi_image *img, unsigned flags, struct qcbmi_data *
 /* The same of a chain that is open already, and of which @layer is taken for the top; it must outlive the reader. */
 int qcbmi_data_of_chain(const struct qcbmi_chain *chain, size_t layer, unsigned flags, struct qcbmi_data **out,
                         struct qcbm_error *err);
+/* The data file of the top layer is @file, which is open already, by somebody who writes to it: it is neither opened nor locked
+ * once more, and stays theirs. */
+void qcbmi_data_lend_file(struct qcbmi_data *d, const struct qcbmi_io *file);
 void qcbmi_data_close(struct qcbmi_data *d); /* NULL is fine */
 
 /* Bytes of the largest cluster that any of its layers has; NULL: 0. */

@@ -1923,6 +1923,82 @@ struct qcbm_checkpoint_reclaim_options {
  * returns. */
 QCBM_API int qcbm_checkpoint_reclaim(const struct qcbm_checkpoint_disk *disks, size_t elem_size, size_t n,
                                      const struct qcbm_checkpoint_reclaim_options *options, struct qcbm_error *err);
+/* ---- apply ------------------------------------------------------------------------------------------------------- */
+
+enum qcbm_apply_flag {
+    QCBM_APPLY_DRY_RUN = 1u << 0,     /* check all that can be checked, and write nothing */
+    QCBM_APPLY_FORCE_PARENT = 1u << 1 /* ids need not fit; digest, sizes and probes must */
+};
+
+enum qcbm_apply_what {
+    QCBM_APPLY_APPLIED, /* with QCBM_APPLY_DRY_RUN: it would be */
+    QCBM_APPLY_RESUMED, /* it had been applied in part, and is whole now */
+    QCBM_APPLY_ALREADY  /* the disk's recorded state says that it has been applied: nothing was done */
+};
+
+struct qcbm_apply_delta {
+    const char *path; /* as the caller gave it */
+    const char *form; /* "qcow2", "raw+map", "rbd-diff", "vnb" */
+    enum qcbm_apply_what what;
+    char id[33],
+        parent[33]; /* 32 hex digits; without identity .id is the digest of the records; .parent may be empty */
+    uint64_t size_before, size_after; /* of the disk; .size_before UINT64_MAX: the delta does not say */
+    uint64_t data_bytes, zero_bytes;  /* of its records */
+    uint32_t probes;                  /* ranges that it leaves alone, compared with the disk */
+    bool state_was_known;             /* the disk had a recorded state, which is the parent of the delta */
+};
+/* Called for each delta in order, when it is applied, durably if in place. A non-zero return ends the work with QCBM_E_ABORTED. */
+typedef int qcbm_apply_fn(void *opaque, const struct qcbm_apply_delta *delta);
+
+struct qcbm_apply_options {
+    size_t struct_size;
+    const char *new_path;    /* the new file; NULL: in place */
+    const char *new_format;  /* "raw" or "qcow2"; NULL: that of the base */
+    const char *base_format; /* the same; NULL: by its first bytes, which a guest may choose */
+    const char *
+        state_prefix; /* of the names of the files beside the base; NULL: its path without links. A block device needs one */
+    unsigned flags;       /* enum qcbm_apply_flag */
+    unsigned open_flags;  /* QCBM_OPEN_NO_LOCK, and with new_path QCBM_OPEN_FORCE_SHARE, of the base */
+    qcbm_apply_fn *delta; /* may be NULL */
+    void *opaque;
+    const struct qcbm_progress *progress; /* in bytes of records, and of the disk that is copied; may be NULL */
+};
+#define QCBM_APPLY_OPTIONS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(struct qcbm_apply_options), NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL                              \
+    }
+
+struct qcbm_apply_result {
+    uint64_t size;                   /* of the disk, afterwards */
+    uint64_t data_bytes, zero_bytes; /* of the records that were applied */
+    uint32_t applied, already;       /* deltas */
+    bool resumed;
+    bool state_was_known; /* the base had a recorded state */
+    bool state_was_stale; /* it had one, and was written to since: then it counts as not known */
+    bool id_recorded;     /* the new state is recorded, in the header of the image or in PREFIX.qcbm-id */
+    bool id_in_header;
+    char id[33]; /* of the state that the disk has now; empty: not known */
+};
+
+/* Apply @n @deltas, in this order, to the disk @base: a raw file, a block device, or a qcow2 image with its chain. Their forms are
+ * found by their first bytes. Each is read wholly and compared with its digest before anything is written. Refused with
+ * QCBM_E_UNSAFE are a delta whose parent is not the state that the disk has (recorded in its header or beside it), one that names a
+ * parent when the disk has no recorded state, one without a parent behind another, one whose size before is another, and one
+ * whose probes differ: deltas that are foreign, out of order, or left out between.
+ * In place (new_path NULL) PREFIX.qcbm-apply says how far it is while it is under way. Whatever ends it, the same call goes on;
+ * others that would write to the image fail with QCBM_E_UNSAFE till then. The same delta again does nothing. Bytes of images go
+ * to new clusters, so internal snapshots keep theirs, and the image is sound at each point; ranges that are written are dirty in
+ * bitmaps that record, before they are written. A disk becomes larger first, and smaller last.
+ * With new_path @base is only read; the new file, with the whole disk in one layer and without snapshots and bitmaps, is whole or
+ * not there.
+ * Memory: the records of a batch, at most 24 bytes each, its L2 tables (16 MiB), and the maps of what is in use in the image.
+ * @options NULL = in place with defaults. *@out (may be NULL) is filled on success.
+ * Returns 0, QCBM_E_UNSAFE (also: applied in part by another call; damage of the image), QCBM_E_CORRUPT (a damaged delta),
+ * QCBM_E_ARG (also: a device and no state_prefix), QCBM_E_UNSUPPORTED (encrypted, version 2 in place, bitmaps in an image whose
+ * disk changes its size), QCBM_E_NOT_QCOW2 (a delta of no known form), QCBM_E_EXISTS, QCBM_E_LIMIT, QCBM_E_NOTFOUND,
+ * QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_apply(const char *base, const char *const *deltas, size_t n, const struct qcbm_apply_options *options,
+                        struct qcbm_apply_result *out, size_t size, struct qcbm_error *err);
 
 #ifdef __cplusplus
 }

@@ -19,6 +19,7 @@
 #include "base/sized.h"
 #include "format/q2_limits.h"
 #include "io/open.h"
+#include "io/unfinished.h"
 #include "repair/field.h"
 #include "write/commit.h"
 #include "write/undo_save.h"
@@ -374,8 +375,10 @@ int qcbm_edit_fields(const char *path, unsigned flags, const char *const *edits,
                      struct qcbm_error *err)
 {
     struct qcbmi_io io;
-    int ret = qcbmi_open(&io, path, flags & QCBM_OPEN_WRITE, err);
+    int ret = flags & QCBM_OPEN_WRITE ? qcbmi_unfinished_refuse(path, err) : 0;
 
+    if (ret == 0)
+        ret = qcbmi_open(&io, path, flags & QCBM_OPEN_WRITE, err);
     return ret < 0 ? ret : edit_on(&io, path, flags, edits, n, options, out, size, err);
 }
 
@@ -385,6 +388,5 @@ int qcbm_edit_fields_io(const struct qcbm_io_ops *ops, void *self, unsigned flag
 {
     struct qcbmi_io io;
     int ret = qcbmi_io_init(&io, ops, self, flags & QCBM_OPEN_WRITE, err);
-
     return ret < 0 ? ret : edit_on(&io, NULL, flags, edits, n, options, out, size, err);
 }

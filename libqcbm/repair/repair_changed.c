@@ -5,7 +5,7 @@
  * cluster that two had one has the bytes of the other, since when nobody knows: both count as changed. */
 #include "repair/repair_changed.h"
 
-#include "bitmap/bitmap_edit.h"
+#include "bitmap/bitmap_mark.h"
 
 int qcbmi_repair_note_changed(struct qcbmi_repair *r, uint64_t start, uint64_t len, struct qcbm_error *err)
 {
@@ -23,26 +23,6 @@ int qcbmi_repair_note_changed(struct qcbmi_repair *r, uint64_t start, uint64_t l
     return ret < 0 ? ret : qcbmi_dirtymap_set(&r->changed, start, len < g->size - start ? start + len : g->size, err);
 }
 
-static int add_to(const struct qcbmi_repair *r, const struct qcbm_edit *edit, struct qcbmi_edit_bitmap *b, bool *added,
-                  struct qcbm_error *err)
-{
-    struct qcbmi_dirtymap map = { 0 };
-    uint64_t before = 0;
-    int ret = qcbmi_edit_copy_bits(edit, b, &map, err);
-
-    if (ret == 0)
-        before = qcbmi_dirtymap_dirty_bytes(&map);
-    if (ret == 0 && r->all_changed)
-        ret = qcbmi_dirtymap_set(&map, 0, map.size, err);
-    else if (ret == 0)
-        ret = qcbmi_dirtymap_merge(&map, &r->changed, err);
-    *added = ret == 0 && qcbmi_dirtymap_dirty_bytes(&map) != before;
-    if (*added)
-        qcbmi_edit_take_map(b, &map);
-    qcbmi_dirtymap_free(&map);
-    return ret;
-}
-
 int qcbmi_repair_tell_marked(struct qcbmi_repair *r, struct qcbm_error *err)
 {
     struct qcbm_repair_row row = { .code = "bitmaps-marked", .offset = QCBM_NO_OFFSET };
@@ -58,18 +38,10 @@ int qcbmi_repair_tell_marked(struct qcbmi_repair *r, struct qcbm_error *err)
 int qcbmi_repair_mark_changed(struct qcbmi_repair *r, struct qcbm_edit *edit, struct qcbm_error *err)
 {
     bool any = false;
-    int ret = 0;
+    int ret;
 
     if (!r->changed.size && !r->all_changed)
         return 0;
-    for (size_t i = 0; ret == 0 && i < edit->list.n; i++) {
-        struct qcbmi_edit_bitmap *b = edit->list.at[i];
-        bool added = false;
-
-        if (!b || b->flags & Q2_BITMAP_IN_USE) /* nobody can rely on it */
-            continue;
-        ret = add_to(r, edit, b, &added, err);
-        any |= added;
-    }
+    ret = qcbmi_edit_mark(edit, r->all_changed ? NULL : &r->changed, false, &any, err);
     return ret == 0 && any ? qcbmi_repair_tell_marked(r, err) : ret;
 }

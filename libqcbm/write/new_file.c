@@ -12,7 +12,7 @@
 
 static const char suffix[] = ".qcbm-new";
 
-static char *temporary_of(const char *path, struct qcbm_error *err)
+char *qcbmi_new_file_temporary(const char *path, struct qcbm_error *err)
 {
     size_t len = strlen(path);
     char *name = qcbmi_alloc_array(len + sizeof(suffix), 1, err);
@@ -52,7 +52,7 @@ int qcbmi_new_file_begin(struct qcbmi_new_file *f, const char *path, struct qcbm
     if (qcbmi_file_exists(path))
         return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the new file '%s' exists already and is not overwritten",
                           path);
-    f->temporary = temporary_of(path, err);
+    f->temporary = qcbmi_new_file_temporary(path, err);
     if (!f->temporary)
         return QCBM_E_NOMEM;
     ret = create(f, err);

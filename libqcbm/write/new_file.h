@@ -16,6 +16,8 @@ struct qcbmi_new_file {
 
 /* Nothing is called @path, or QCBM_E_EXISTS. Returns also QCBM_E_ARG (no name), QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM. */
 int qcbmi_new_file_begin(struct qcbmi_new_file *f, const char *path, struct qcbm_error *err);
+/* The other name of @path; freed by the caller. */
+char *qcbmi_new_file_temporary(const char *path, struct qcbm_error *err);
 /* After any outcome @ret of the work in between: 0 makes it durable and gives it its name, anything else removes it.
  * Returns @ret, or why that failed. Fine after a begin that failed. */
 int qcbmi_new_file_end(struct qcbmi_new_file *f, int ret, struct qcbm_error *err);

@@ -7,6 +7,19 @@ cd "$SOURCE_ROOT"
 # SOURCE: the tests that reach it. A source that gets a test of its own leaves the list.
 elsewhere() {
     cat <<'LIST'
+bitmap_mark: repair_changed interop/apply.py
+apply: interop/apply.py
+apply_check: interop/apply.py
+apply_each: interop/apply.py
+apply_new: interop/apply.py
+apply_resize: interop/apply.py
+apply_state: apply_file interop/apply.py
+apply_stream: interop/apply.py
+disk_state: apply_file interop/apply.py
+unfinished: interop/apply.py
+apply_queue: guest_plan
+apply_target: guest_plan
+apply_write: guest_plan
 page: fill
 slow: l2_read guest_map_cost
 since: extents_held synth_chain

@@ -1,0 +1,448 @@
+#!/usr/bin/env python3
+# apply.py - `qcbm apply`: base and deltas give the disk, byte for byte, and nothing else is taken for a base
+#
+# SPDX-License-Identifier: MIT
+#
+# A seed is a base of some kind (raw, qcow2 of all shapes, chains, snapshots, bitmaps, data files) and a history of writes, zeros
+# and changes of size. Deltas of it are made by tests/interop/make_delta.c, which knows the disks alone. What qemu-img reads
+# after an apply is compared with the disk as Python has it. By hand: --seeds 500; --kills 1000.
+#
+# Environment: QCBM, MAKE_DELTA = the command, the maker of deltas.
+
+import json
+import os
+import random
+import shutil
+import subprocess
+
+import qtool
+from kill import CALLS
+from qtool import (KiB, MiB, Qcow2, arguments, need_tools, part_of, ranges_clip, ranges_norm, ranges_or, ranges_outward,
+                   require, require_equal, run_cases, served_dirty)
+
+FORMS = ['qcow2', 'raw+map', 'rbd-diff', 'vnb']
+OPTIONS = ['cluster_size=64k', 'cluster_size=64k', 'cluster_size=4k', 'cluster_size=512', 'cluster_size=16k,extended_l2=on',
+           'cluster_size=64k,extended_l2=on', 'cluster_size=2M', 'cluster_size=64k,refcount_bits=64',
+           'cluster_size=16k,refcount_bits=1', 'data_file=base.data', 'data_file=base.data,data_file_raw=on',
+           'cluster_size=64k,compression_type=zstd']
+
+
+def forms_here(work):
+    """Those that the tool reads by now."""
+    if not hasattr(forms_here, 'found'):
+        open(work.path('empty'), 'wb').close()
+        forms_here.found = [f for f in FORMS if subprocess.run(
+            [os.environ['MAKE_DELTA'], f, work.path('probe.' + f), work.path('empty'), work.path('empty'), '1' * 32, '-', '512',
+             '0'], capture_output=True).returncode == 0]
+    return forms_here.found
+
+
+# ---- disks ------------------------------------------------------------------------------------------------------
+
+def some_bytes(rng, n):
+    return rng.choice([bytes([rng.randint(1, 255)]) * n, rng.randbytes(n)])
+
+
+def random_writes(rng, size, count):
+    """(offset, bytes; None: zeros), in sectors."""
+    out = []
+    for _ in range(count):
+        unit = rng.choice([512, 4 * KiB, 4 * KiB, 64 * KiB])
+        start = rng.randrange(max(size // unit, 1)) * unit
+        length = min(size - start, unit * rng.randint(1, 8))
+        out.append((start, None if rng.random() < 0.3 else some_bytes(rng, length), length))
+    return [w for w in out if w[2] > 0]
+
+
+def change(disk, writes):
+    disk = bytearray(disk)
+    for start, data, length in writes:
+        disk[start:start + length] = data if data is not None else bytes(length)
+    return bytes(disk)
+
+
+def resized(rng, disk):
+    size = rng.choice([len(disk) // 2, len(disk) + 64 * KiB, len(disk) + MiB + 512, len(disk) * 2, 3 * len(disk) // 4])
+    size = max(size // 512 * 512, 512)
+    return disk[:size] + bytes(max(size - len(disk), 0))
+
+
+def put(work, name, disk):
+    with open(work.path(name), 'wb') as f:
+        f.write(disk)
+
+
+def delta(work, name, form, old, new, own, parent, g, probes=64):
+    put(work, 'old', old)
+    put(work, 'new', new)
+    return int(work.run(os.environ['MAKE_DELTA'], form, name, 'old', 'new', own, parent, g, probes).out)
+
+
+def dirty_of(old, new, g):
+    """What a delta of granularity @g writes."""
+    old = old[:len(new)].ljust(len(new), b'\0') if len(old) >= len(new) else old
+    out = []
+    for at in range(0, len(new), g):
+        n = min(g, len(new) - at)
+        if at + n > len(old) or old[at:at + n] != new[at:at + n]:
+            out.append((at, at + n))
+    return ranges_norm(out)
+
+
+# ---- bases ------------------------------------------------------------------------------------------------------
+
+class Base:
+    """name, fmt, disk as it reads; snapshots: name -> disk; bitmaps: name -> (records, ranges)."""
+
+
+def write_io(work, fmt, name, writes, packed=False):
+    commands = []
+    for i, (start, data, length) in enumerate(writes):
+        if data is None:
+            commands.append('write -q -z %s%d %d' % ('-u ' if i % 2 and fmt == 'qcow2' else '', start, length))
+        else:
+            put(work, 'bytes%d' % i, data)
+            commands.append('write -q -s bytes%d %d %d' % (i, start, length))
+    if commands:
+        work.run('qemu-io', '-f', fmt, *[part for c in commands for part in ('-c', c)], name)
+
+
+def compress(work, rng, b, cluster):
+    """Some clusters that are not there yet."""
+    for _ in range(3):
+        start = rng.randrange(len(b.disk) // cluster) * cluster if len(b.disk) >= cluster else 0
+        data = bytes([rng.randint(1, 255)]) * cluster
+        if start + cluster > len(b.disk):
+            continue
+        done = work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q -c -P %d %d %d' % (data[0], start, cluster), b.name, rc=None)
+        if done.code == 0 and 'failed' not in done.out + done.err:
+            b.disk = change(b.disk, [(start, data, cluster)])
+
+
+def random_base(work, rng, resizes):
+    b = Base()
+    b.snapshots, b.bitmaps = {}, {}
+    size = rng.choice([MiB, 2 * MiB, 3 * MiB + 512, 5 * MiB + 4 * KiB, 300 * KiB])
+    b.fmt, b.name, b.options = rng.choice(['raw', 'qcow2', 'qcow2', 'qcow2']), 'base', ''
+    first = random_writes(rng, size, rng.randint(3, 12))
+    b.disk = change(bytes(size), first)
+    if b.fmt == 'raw':
+        put(work, 'plain', b.disk)
+        work.run('qemu-img', 'convert', '-n' if rng.random() < 0 else '-q', '-f', 'raw', '-O', 'raw', 'plain', 'base')
+        return b
+    b.options = rng.choice(OPTIONS)
+    has_data_file, backing = 'data_file' in b.options, None
+    if rng.random() < 0.4 and not has_data_file:
+        backing = rng.choice(['raw', 'qcow2'])
+        longer = rng.choice([0, 0, 64 * KiB, MiB])
+        under = b.disk + some_bytes(rng, longer)
+        put(work, 'under.raw', under)
+        if backing == 'qcow2':
+            work.run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', '-o', 'cluster_size=%s' % rng.choice(['4k', '64k']),
+                     'under.raw', 'under.qcow2')
+    work.create('base', size, b.options, 'under.' + backing if backing else None, backing or 'qcow2')
+    if not backing:
+        write_io(work, 'qcow2', 'base', first)
+    cluster = {'cluster_size=64k': 65536, 'cluster_size=4k': 4096, 'cluster_size=16k': 16384}.get(b.options.split(',')[0])
+    if cluster and rng.random() < 0.5:
+        compress(work, rng, b, cluster)
+    more = random_writes(rng, size, rng.randint(0, 5))
+    write_io(work, 'qcow2', 'base', more)
+    b.disk = change(b.disk, more)
+    if not has_data_file and 'refcount_bits=1' not in b.options and rng.random() < 0.4:
+        for i in range(rng.randint(1, 2)):
+            work.run('qemu-img', 'snapshot', '-c', 's%d' % i, 'base')
+            b.snapshots['s%d' % i] = b.disk
+            more = random_writes(rng, size, rng.randint(0, 4))
+            write_io(work, 'qcow2', 'base', more)
+            b.disk = change(b.disk, more)
+    if not resizes and rng.random() < 0.6:
+        add_bitmaps(work, rng, b)
+    return b
+
+
+def add_bitmaps(work, rng, b):
+    for name in ('on', 'off', 'fine'):
+        g = rng.choice([64 * KiB, 4 * KiB, 512, MiB])
+        work.run('qemu-img', 'bitmap', '--add', '-g', g, *(['--disable'] if name == 'off' else []), 'base', name)
+        b.bitmaps[name] = (name != 'off', g, [])
+    more = random_writes(rng, len(b.disk), 2)
+    write_io(work, 'qcow2', 'base', more)
+    b.disk = change(b.disk, more)
+    dirty = served_dirty(work, 'base', list(b.bitmaps))
+    b.bitmaps = {name: (on, g, dirty[name]) for name, (on, g, _) in b.bitmaps.items()}
+
+
+def keep(work, name='base'):
+    """A copy of all files of the base; a function that puts them back."""
+    there = [f for f in os.listdir(work.dir) if f in (name, name + '.data') or f.startswith('under')]
+    os.makedirs(work.path('kept'), exist_ok=True)
+    for f in there:
+        shutil.copy2(work.path(f), work.path('kept/' + f))
+
+    def back():
+        for f in os.listdir(work.dir):
+            if f.startswith(name + '.qcbm'):
+                os.unlink(work.path(f))
+        for f in there:
+            shutil.copy2(work.path('kept/' + f), work.path(f))
+    return back
+
+
+# ---- what must be true afterwards -------------------------------------------------------------------------------
+
+def content(work, name, fmt, snapshot=None):
+    work.run('qemu-img', 'convert', '-f', fmt, '-O', 'raw', *(['-l', 'snapshot.name=' + snapshot] if snapshot else []), name,
+             'view')
+    with open(work.path('view'), 'rb') as f:
+        data = f.read()
+    os.unlink(work.path('view'))
+    return data
+
+
+def require_disk(work, name, fmt, disk, what):
+    got = content(work, name, fmt)
+    require_equal(len(got), len(disk), what + ': size')
+    if got != disk:
+        first = next(i for i in range(len(disk)) if got[i] != disk[i])
+        require(False, '%s: content differs, first at %#x' % (what, first))
+    if fmt == 'qcow2':
+        work.check(name)
+
+
+def require_base(work, b, disk, written, what):
+    require_disk(work, b.name, b.fmt, disk, what)
+    for name, then in b.snapshots.items():  # which qemu-img reads in the size that the disk has now
+        both = min(len(then), len(disk))
+        require(content(work, b.name, 'qcow2', name)[:both] == then[:both], '%s: snapshot %s' % (what, name))
+    dirty = served_dirty(work, b.name, list(b.bitmaps))
+    for name, (on, g, was) in b.bitmaps.items():
+        want = ranges_or(was, ranges_outward(written, g, len(disk))) if on else was
+        require_equal(dirty[name], ranges_clip(want, len(disk)), '%s: bitmap %s' % (what, name))
+    if 'data_file_raw' in b.options:
+        with open(work.path('base.data'), 'rb') as f:
+            require(f.read()[:len(disk)] == disk, what + ': raw data file')
+
+
+def apply(work, *options, rc=0):
+    return work.qcbm('apply', '--output=json', *options, rc=rc)
+
+
+def refused(work, says, *options, unchanged=('base',)):
+    work.qcbm_refused('apply', *options, says=[says], file=None, unchanged=unchanged)
+
+
+# ---- a history --------------------------------------------------------------------------------------------------
+
+def ident(n):
+    return '%032x' % (n + 1)
+
+
+def case_seed(work, seed):
+    rng = random.Random(seed)
+    resizes = rng.random() < 0.4
+    b = random_base(work, rng, resizes)
+    back = keep(work)
+    disks, names, written = [b.disk], [], []
+    for i in range(rng.randint(1, 3)):
+        disk = change(disks[-1], random_writes(rng, len(disks[-1]), rng.randint(1, 8)))
+        if resizes and rng.random() < 0.6:
+            disk = resized(rng, disk)
+            disk = change(disk, random_writes(rng, len(disk), 2))
+        g = rng.choice([512, 4 * KiB, 64 * KiB])
+        form = rng.choice(forms_here(work))
+        names.append('d%d.%s' % (i, form.replace('+', '-')))
+        g = delta(work, names[-1], form, disks[-1], disk, ident(i), ident(i - 1) if i else '-', g)
+        written.append(dirty_of(disks[-1], disk, g))
+        disks.append(disk)
+    all_written = ranges_or(*written)
+    unforced = not (names[0].endswith(('rbd-diff', 'vnb')) and False)
+    options = [] if unforced else ['--force-parent']
+    # at once, and again
+    apply(work, '--in-place', *options, 'base', *names)
+    require_base(work, b, disks[-1], all_written, 'in place, all at once')
+    told = json.loads(apply(work, '--in-place', 'base', *names).out)
+    require_equal((told['applied'], told['already'], told['state']), (0, len(names), ident(len(names) - 1)), 'again')
+    require_base(work, b, disks[-1], all_written, 'again')
+    # one by one, each twice
+    back()
+    for i, name in enumerate(names):
+        for count in (1, 0):
+            require_equal(json.loads(apply(work, '--in-place', 'base', name).out)['applied'], count, 'one by one')
+        require_disk(work, 'base', b.fmt, disks[i + 1], 'in place, delta %d' % i)
+    require_base(work, b, disks[-1], all_written, 'one by one')
+    # into new files
+    back()
+    before = qtool.digest(work.path('base'))
+    for fmt in 'raw', 'qcow2':
+        apply(work, '-o', 'new.' + fmt, '-O', fmt, 'base', *names)
+        require_disk(work, 'new.' + fmt, fmt, disks[-1], 'new ' + fmt)
+    require_equal(qtool.digest(work.path('base')), before, 'the base of -o')
+    refuse_all(work, rng, b, disks, names)
+
+
+def refuse_all(work, rng, b, disks, names):
+    if len(names) > 1:
+        refused(work, 'parent|begins at', '--in-place', 'base', names[1])  # flat
+        refused(work, 'follow|parent|begins at', '--in-place', 'base', *reversed(names))
+        refused(work, 'parent|begins at', '-o', 'flat', 'base', names[-1])
+    if len(names) > 2:
+        refused(work, 'follow', '--in-place', 'base', names[0], names[2])
+    refuse_damaged(work, rng, names[0])
+    other = some_bytes(random.Random(rng.random()), len(disks[0]))
+    delta(work, 'foreign', 'qcow2', other, change(other, [(0, b'x' * 512, 512)]), 'f' * 32, '-', 4096)
+    if len(disks[0]) > 4096:
+        refused(work, 'not the one|begins at', '--in-place', 'base', 'foreign')
+    left = [f for f in os.listdir(work.dir) if '.qcbm-' in f or f == 'flat']
+    require_equal([f for f in left if not f.startswith('new.')], [], 'left behind by what was refused')
+
+
+def refuse_damaged(work, rng, name):
+    """A bit of its data, or its end."""
+    shutil.copy(work.path(name), work.path('whole'))
+    with open(work.path(name), 'r+b') as f:
+        data = bytearray(f.read())
+        used = [i for i, byte in enumerate(data) if byte]
+        if not used:
+            return
+        at = used[-1] if rng.random() < 0.5 else rng.choice(used)
+        f.seek(at)
+        f.write(bytes([data[at] ^ (1 << rng.randrange(8))]))
+    done = work.qcbm('apply', '--in-place', '--dry-run', 'base', name, rc=None)
+    if done.code == 0:  # a byte that says nothing
+        same = json.loads(apply(work, '--dry-run', 'base', name).out)['deltas'][0]
+        require(same['id'] == ident(0), 'damaged at %#x, and taken for another delta' % at)
+    shutil.copy(work.path('whole'), work.path(name))
+
+
+# ---- kills ------------------------------------------------------------------------------------------------------
+
+def kill_base(work, kind, seed):
+    """A base with something of all that a write has to look after, and two deltas."""
+    rng = random.Random(seed)
+    b = Base()
+    b.snapshots, b.bitmaps, b.name, b.options = {}, {}, 'base', ''
+    b.fmt = 'raw' if kind == 'raw' else 'qcow2'
+    b.disk = change(bytes(MiB), random_writes(rng, MiB, 12))
+    if kind == 'raw':
+        put(work, 'base', b.disk)
+    else:
+        b.options = 'data_file=base.data' if kind == 'data file' else 'cluster_size=4k'
+        put(work, 'under.raw', b.disk)
+        if kind == 'data file':
+            work.create('base', MiB, b.options)
+            put(work, 'base.data', b.disk)
+            write_io(work, 'qcow2', 'base', [(0, b.disk, MiB)])
+        else:
+            work.create('base', MiB, b.options, 'under.raw', 'raw')
+        if kind == 'snapshot':
+            work.run('qemu-img', 'snapshot', '-c', 's', 'base')
+            b.snapshots['s'] = b.disk
+            add_bitmaps(work, rng, b)
+    disks = [b.disk]
+    for i in range(2):
+        disk = change(disks[-1], random_writes(rng, len(disks[-1]), 6))
+        if kind in ('raw', 'grown'):
+            disk = (disk + some_bytes(rng, 70000 // 512 * 512)) if i == 0 else disk[:MiB // 2]
+        delta(work, 'd%d' % i, 'qcow2' if i else 'raw+map', disks[-1], disk, ident(i), ident(i - 1) if i else '-', 4096)
+        disks.append(disk)
+    written = ranges_or(dirty_of(disks[0], disks[1], 4096), dirty_of(disks[1], disks[2], 4096))
+    return b, disks, written
+
+
+KILL_CALLS = CALLS + ('unlink', 'openat')
+
+
+def traced(work, argv, strace):
+    env = qtool.strace_environment()
+    words = ['strace', '-f', *strace, qtool.QCBM, *argv]
+    work.note(' '.join(words))
+    return subprocess.run(words, cwd=work.dir, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=qtool.COMMAND_TIMEOUT)
+
+
+def calls_of(work, argv):
+    done = traced(work, argv, ['-o', 'trace', '-e', 'trace=' + ','.join(KILL_CALLS)])
+    require_equal(done.returncode, 0, 'traced: ' + done.stderr)
+    with open(work.path('trace')) as f:
+        names = [line.split('(')[0].split()[-1] for line in f if '(' in line]
+    return [(c, n) for c in KILL_CALLS for n in range(1, names.count(c) + 1)]
+
+
+def sample(points, count):
+    """So many of them, spread over all; those behind which a state begins or ends among them."""
+    points = [p for p in points if p[0] != 'openat']
+    return points[::max(1, len(points) // count)]
+
+
+def case_kills(work, kind, count):
+    b, disks, written = kill_base(work, kind, len(kind))
+    back = keep(work)
+    argv = ['apply', '--in-place', 'base', 'd0', 'd1']
+    points = calls_of(work, argv)
+    require_base(work, b, disks[-1], written, 'not killed')
+    seen = set()
+    for call, n in sample(points, count):
+        back()
+        done = traced(work, argv, ['-o', '/dev/null', '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n)])
+        require(done.returncode in (-9, 137), 'killed at %s %d: exit code %d: %s' % (call, n, done.returncode, done.stderr))
+        judge_killed(work, b, disks, written, argv, 'killed at %s %d' % (call, n), seen)
+    require('resumed' in seen and (count < 100 or 'between' in seen), 'seen: %r' % seen)
+
+
+def judge_killed(work, b, disks, written, argv, what, seen):
+    """Sound, of a state that is said; and the same command makes it whole."""
+    half = os.path.exists(work.path('base.qcbm-apply'))
+    if b.fmt == 'qcow2':
+        done = work.run('qemu-img', 'check', '-f', 'qcow2', '--output=json', 'base', rc=None)
+        told = json.loads(done.out)
+        require(not told.get('corruptions') and not told.get('check-errors'), what + ': ' + done.out)
+    if not half:
+        require(content(work, 'base', b.fmt) in disks, what + ': no state file, and neither state')
+        seen.add('between')
+    elif b.fmt == 'qcow2':
+        work.qcbm_refused('bitmap', '--add', 'base', 'x', says=['base.qcbm-apply'], unchanged=['base'])
+    told = json.loads(apply(work, *argv[1:]).out)
+    if told['resumed']:
+        seen.add('resumed')
+    got = content(work, 'base', b.fmt)
+    require(got == disks[-1], what + ', and gone on with: content')
+    for name, then in b.snapshots.items():
+        require(content(work, 'base', 'qcow2', name) == then, what + ': snapshot')
+    dirty = served_dirty(work, 'base', list(b.bitmaps))
+    for name, (on, g, was) in b.bitmaps.items():
+        want = ranges_or(was, ranges_outward(written, g, len(disks[-1]))) if on else was
+        require_equal(dirty[name], want, what + ': bitmap ' + name)
+    require(not os.path.exists(work.path('base.qcbm-apply')), what + ': state file is left')
+
+
+def case_kills_new(work, count):
+    b, disks, _ = kill_base(work, 'snapshot', 5)
+    argv = ['apply', '-o', 'fresh', 'base', 'd0', 'd1']
+    points = calls_of(work, argv)
+    require_disk(work, 'fresh', 'qcow2', disks[-1], 'not killed')
+    for call, n in sample(points, count):
+        if os.path.exists(work.path('fresh')):
+            os.unlink(work.path('fresh'))
+        done = traced(work, argv, ['-o', '/dev/null', '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n)])
+        require(done.returncode in (-9, 137), 'killed at %s %d: exit code %d' % (call, n, done.returncode))
+        if os.path.exists(work.path('fresh')):
+            require_disk(work, 'fresh', 'qcow2', disks[-1], 'killed at %s %d, and there' % (call, n))
+        else:
+            apply(work, *argv[1:])
+            require_disk(work, 'fresh', 'qcow2', disks[-1], 'killed at %s %d, and again' % (call, n))
+
+
+def main():
+    args = arguments('deltas applied to disks', seeds=16, first=0)
+    need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace')
+    count = 1000 if args.full else 12
+    cases = [(case_kills, 'kills: ' + kind, {'kind': kind, 'count': count})
+             for kind in ('raw', 'snapshot', 'grown', 'data file')]
+    cases += [(case_kills_new, 'kills: new', {'count': count})]
+    cases += [(case_seed, 'seed %d' % n, {'seed': args.seed + n}) for n in range(args.first, args.first + args.seeds)]
+    run_cases(args, cases)
+
+
+if __name__ == '__main__':
+    main()
