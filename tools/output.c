@@ -12,22 +12,29 @@
 #include "cmd.h"
 #include "output.h"
 
-/* A new file, or one beside the file that it will replace: until all of the new one is durable the old one is there. */
+static mode_t mode_of_new_files(void)
+{
+    mode_t mask = umask(0);
+
+    umask(mask);
+    return 0666 & ~mask;
+}
+
+/* Beside the file that it will be, or replace: until all of it is durable there is the old one, or none. */
 static int create(struct output *out, const struct stat *old)
 {
     char *target = old ? realpath(out->name, NULL) : strdup(out->name); /* what a link leads to, not the link */
     size_t len = target ? strlen(target) : 0;
     int fd = -1;
 
-    out->temporary = old && target ? malloc(len + sizeof ".XXXXXX") : NULL;
+    out->replaces = old != NULL;
+    out->temporary = target ? malloc(len + sizeof ".XXXXXX") : NULL;
     if (out->temporary) {
         memcpy(out->temporary, target, len);
         memcpy(out->temporary + len, ".XXXXXX", sizeof ".XXXXXX");
         fd = mkostemp(out->temporary, O_CLOEXEC);
         if (fd >= 0)
-            (void)!fchmod(fd, old->st_mode & 0777); /* else it is for its owner alone */
-    } else if (target && !old) {
-        fd = open(out->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+            (void)!fchmod(fd, old ? old->st_mode & 0777 : mode_of_new_files()); /* else it is for its owner alone */
     }
     out->target = target;
     out->made = fd >= 0;
@@ -107,6 +114,18 @@ static int sync_folder(const char *file)
     return error;
 }
 
+/* A new one does not take the place of what another program has made meanwhile. */
+static int give_name(const struct output *out)
+{
+    if (out->replaces)
+        return rename(out->temporary, out->target);
+    if (link(out->temporary, out->target) == 0)
+        return unlink(out->temporary);
+    if (errno == EEXIST)
+        return -1;
+    return rename(out->temporary, out->target); /* no links on this file system */
+}
+
 /* Returns errno. */
 static int finish(struct output *out)
 {
@@ -114,7 +133,7 @@ static int finish(struct output *out)
         return errno;
     if ((out->made || out->device) && fsync(fileno(out->file)) != 0)
         return errno;
-    if (out->temporary && rename(out->temporary, out->target) != 0)
+    if (out->temporary && give_name(out) != 0)
         return errno;
     return out->made ? sync_folder(out->target) : 0;
 }
@@ -130,7 +149,7 @@ int output_close(struct output *out, int code)
     if (code == EXIT_DONE && (out->made || out->device))
         cmd_note_done("the file has been written all the same");
     if (code != EXIT_DONE && out->made)
-        unlink(out->temporary ? out->temporary : out->name);
+        unlink(out->temporary);
     free(out->temporary);
     free(out->target);
     *out = (struct output){ 0 };

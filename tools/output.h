@@ -13,8 +13,8 @@ struct output {
     bool to_std; /* to stdout */
     bool made;   /* a file of ours: made durable, or removed */
     bool device;
-    char *target,
-        *temporary; /* of a file of ours; temporary: what it is called until it is complete, if it replaces one */
+    bool replaces;            /* a file that is there */
+    char *target, *temporary; /* of a file of ours; temporary: what it is called until it is complete */
 };
 
 /* Open @name, "-" for stdout, or /dev/null in its place if @dry_run; what would be refused is refused there as well. A
