@@ -11,7 +11,7 @@ set -euo pipefail
 packages_of() {
     case "$1" in
         build) echo gcc libc6-dev meson ninja-build pkg-config python3 zlib1g-dev libxxhash-dev libzstd-dev \
-            libjson-c-dev libseccomp-dev ;;
+            libjson-c-dev libseccomp-dev libssl-dev ;;
         demo) echo qemu-utils libnbd-bin ;;
         # g++: the public headers must compile as C++.
         test) echo qemu-utils qemu-system-common libnbd-bin libcmocka-dev python3 strace g++ zsh fish virtnbdbackup \

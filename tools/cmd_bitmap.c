@@ -80,10 +80,12 @@ static const struct opt bitmap_opts[] = {
          .alone = bitmap_prune, .takes = EDIT | BITMAP_KEEP | BITMAP_CHAIN, .needs = BITMAP_WRITING),
     OPTION("keep", 0, OPT_SIZE, keep, "N", "of these keep the last N by name, numbers as numbers"),
     VERB("revive", NULL, "make NAME, which is in use after a crash, one that can be\nrelied on: what was stored and all that is allocated",
-         .alone = bitmap_revive, .takes = EDIT | BITMAP_TRUST, .needs = ON_NAME),
+         .alone = bitmap_revive, .takes = EDIT | BITMAP_TRUST | BITMAP_AGAINST, .needs = ON_NAME),
     VERB("revive-all", NULL, "the same for all bitmaps of FILE that are in use",
          .alone = bitmap_revive, .takes = EDIT | BITMAP_TRUST, .needs = BITMAP_WRITING),
     OPTION("trust", 0, OPT_FLAG, trust, NULL, "of these take what was stored alone: nobody wrote since"),
+    OPTION("against", 0, OPT_STRING, against, "MANIFEST",
+           "with --revive: what differs from this manifest, or fixed index\nof Proxmox Backup Server, and nothing else; reads the disk"),
     VERB("list", NULL, "list all bitmaps of FILE with their dirty bytes and\nwhat is wrong with them",
          .alone = bitmap_list, .takes = BITMAP_CHAIN),
     OPTION("chain", 0, OPT_FLAG, chain, NULL, "with --list, --prune: also those of the images below FILE;\nopens them"),
@@ -119,8 +121,11 @@ static int run_alone(const struct bitmap_args *args, struct opt_action *action)
 
     if (other_image && !image_name_take(&action->value, NULL, false))
         return EXIT_FAILED;
+    if (args->against)
+        (void)qcbm_digest_load(QCBM_DIGEST_SHA256, NULL);       /* cannot be loaded later */
     if (args->common.dry_run && (verb->needs & BITMAP_WRITING)) /* it only reads then; those that always do see to it */
-        common_shut_in(&args->common, (verb->needs & BITMAP_LAYERS) || args->chain, other_image ? action->value : NULL);
+        common_shut_in(&args->common, (verb->needs & BITMAP_LAYERS) || args->chain || args->against,
+                       other_image ? action->value : NULL);
     return verb->alone(args, action->value);
 }
 

@@ -6,6 +6,7 @@
 
 #include "cmd_bitmap.h"
 #include "plan_out.h"
+#include "progress.h"
 #include "qemu_text.h"
 
 struct revived {
@@ -25,6 +26,7 @@ static const char *const claims[] = {
     [QCBM_REVIVED_UNION] = "stored-and-allocated",
     [QCBM_REVIVED_ALL] = "all",
     [QCBM_REVIVED_TRUSTED] = "trusted",
+    [QCBM_REVIVED_EXACT] = "exact",
 };
 
 static void free_one(struct revived *b)
@@ -57,9 +59,11 @@ static void print_one(const struct revived *b)
         printf("what was stored (%s), and all that the image has allocated (%s)", size_text(r->stored_bytes).text,
                size_text(r->allocated_bytes).text);
     else
-        printf("%s", r->claim == QCBM_REVIVED_ALL ? "all of the disk" : "what was stored");
+        printf("%s", r->claim == QCBM_REVIVED_ALL     ? "all of the disk"
+                     : r->claim == QCBM_REVIVED_EXACT ? "what differs from the manifest"
+                                                      : "what was stored");
     printf("; %s\n", b->why);
-    if (r->claim == QCBM_REVIVED_TRUSTED)
+    if (r->claim == QCBM_REVIVED_TRUSTED || r->claim == QCBM_REVIVED_EXACT)
         return;
     printf("  of that, at most %s did not change, and are copied for nothing",
            size_text(r->dirty_bytes - r->stored_bytes).text);
@@ -79,6 +83,18 @@ static void print_text(const struct revival *all)
         plan_print(&all->plan, stdout);
 }
 
+/* How far from the truth it can be. */
+static void write_bounds(struct json_writer *w, const struct qcbm_revived *r)
+{
+    json_u64(w, "stored-bytes", r->stored_bytes);
+    if (r->claim != QCBM_REVIVED_TRUSTED)
+        json_u64(w, "allocated-bytes", r->allocated_bytes);
+    json_u64(w, "dirty-bytes", r->dirty_bytes);
+    json_u64(w, "beyond-stored", r->dirty_bytes - r->stored_bytes);
+    if (r->claim != QCBM_REVIVED_TRUSTED)
+        json_u64(w, "beyond-allocated", r->dirty_bytes - r->allocated_bytes);
+}
+
 static void write_one(struct json_writer *w, const struct revived *b)
 {
     const struct qcbm_revived *r = &b->r;
@@ -87,13 +103,10 @@ static void write_one(struct json_writer *w, const struct revived *b)
     json_string(w, "bitmap", b->name);
     json_string(w, "claim", claims[r->claim]);
     json_string(w, "why", b->why);
-    json_u64(w, "stored-bytes", r->stored_bytes);
-    if (r->claim != QCBM_REVIVED_TRUSTED)
-        json_u64(w, "allocated-bytes", r->allocated_bytes);
-    json_u64(w, "dirty-bytes", r->dirty_bytes);
-    json_u64(w, "beyond-stored", r->dirty_bytes - r->stored_bytes);
-    if (r->claim != QCBM_REVIVED_TRUSTED)
-        json_u64(w, "beyond-allocated", r->dirty_bytes - r->allocated_bytes);
+    if (r->claim == QCBM_REVIVED_EXACT)
+        json_u64(w, "dirty-bytes", r->dirty_bytes);
+    else
+        write_bounds(w, r);
     json_bool(w, "enabled", r->enabled);
     json_end_object(w);
 }
@@ -114,15 +127,28 @@ static void print_json(const struct revival *all)
     json_finish(&w);
 }
 
+static int revive(struct revival *all, struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    const struct bitmap_args *args = all->args;
+    struct progress progress = { .wanted = args->common.progress && !args->common.quiet };
+    const struct qcbm_progress told = progress_of(&progress);
+    int ret;
+
+    if (!args->against)
+        return qcbm_edit_revive(edit, args->name, args->trust ? QCBM_REVIVE_TRUST : 0, keep, all, err);
+    ret = qcbm_edit_revive_against(edit, args->name, args->against, &told, keep, all, err);
+    progress_end(&progress, ret == 0);
+    return ret;
+}
+
 static int change(struct revival *all)
 {
-    const char *name = all->args->name;
     struct qcbm_edit *edit = NULL;
     struct qcbm_error err;
     int ret = qcbm_edit_begin(all->img, &edit, &err);
 
     if (ret == 0)
-        ret = qcbm_edit_revive(edit, name, all->args->trust ? QCBM_REVIVE_TRUST : 0, keep, all, &err);
+        ret = revive(all, edit, &err);
     if (ret == 0)
         ret = plan_run(&all->plan, all->img, edit, &all->args->common, &err);
     qcbm_edit_free(edit);

@@ -14,6 +14,7 @@ static const struct {
     { BITMAP_AS, "--as goes with --copy-to or --collect" },
     { BITMAP_KEEP, "--keep goes with --prune" },
     { BITMAP_TRUST, "--trust goes with --revive or --revive-all" },
+    { BITMAP_AGAINST, "--against goes with --revive" },
     { BITMAP_FORMAT, "--format and --force go with --export or --import" },
     { BITMAP_GROWN, "--grown goes with --merge, --copy-to or --import" },
     { BITMAP_BASE64, "--base64 goes with --import" },
@@ -29,7 +30,8 @@ static unsigned given(const struct bitmap_args *args)
            (args->file_format || args->common.force ? BITMAP_FORMAT : 0) | (args->base64 ? BITMAP_BASE64 : 0) |
            (args->grown ? BITMAP_GROWN : 0) | (args->granularity ? BITMAP_GRANULARITY : 0) |
            (args->source || args->source_format ? BITMAP_SOURCE : 0) | (args->trust ? BITMAP_TRUST : 0) |
-           (args->common.undo ? BITMAP_UNDO : 0) | (args->common.dry_run ? BITMAP_DRY_RUN : 0);
+           (args->against ? BITMAP_AGAINST : 0) | (args->common.undo ? BITMAP_UNDO : 0) |
+           (args->common.dry_run ? BITMAP_DRY_RUN : 0);
 }
 
 /* What none of the verbs on the line takes. */
@@ -107,6 +109,8 @@ static int check_alone(const struct cmd *cmd, const struct bitmap_args *args, co
 
     for (size_t i = 0; i < args->actions.count; i++)
         combined |= bitmap_verb_of(&args->actions.list[i]) != verb;
+    if (args->trust && args->against)
+        return cmd_usage_error(cmd, "--trust and --against exclude each other");
     if (combined)
         return cmd_usage_error(cmd, "--%s cannot be combined with an operation or its options", alone->opt->name);
     if (args->common.force_share && !args->common.dry_run && (verb->needs & BITMAP_WRITING))

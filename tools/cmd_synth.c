@@ -25,6 +25,10 @@ static const struct opt synth_opts[] = {
             "up to this one, not up to now; with --into, --disabled\nor --dry-run"),
     OPT_ROW(struct synth_args, "like", 0, OPT_STRING, like, "BASE",
             "in place of NAME: a bitmap for each that records in this\nimage of the chain and that OVERLAY lacks"),
+    OPT_ROW(struct synth_args, "against", 0, OPT_STRING, against, "MANIFEST",
+            "what differs from this manifest, or fixed index (.fidx) of\nProxmox Backup Server; reads the disk"),
+    OPT_ROW(struct synth_args, "within", 0, OPT_STRING, within, "BITMAP",
+            "of the disk only what this bitmap of OVERLAY has dirty"),
     OPT_ROW(struct synth_args, "into", 0, OPT_STRING, into, "IMAGE", "give the bitmap to this qcow2 image"),
     FLAG("disabled", disabled, "a frozen bitmap, which records no further writes"),
     FLAG("replace", replace, "NAME may exist: put the new bitmap in its place"),
@@ -35,7 +39,7 @@ static const struct opt synth_opts[] = {
     OPT_ROW(struct synth_args, "refine", 0, OPT_STRING_PERHAPS, refine, "zero|content",
             "leave out what reads the same as before: zeros by\nmetadata alone, or by reading (default: content)"),
     OPT_ROW(struct synth_args, "refine-against", 0, OPT_STRING, refine_against, "REFERENCE",
-            "what the disk held before: an image, or snapshot:S\n(default: the backing chain)"),
+            "what the disk held before: an image, a manifest, or\nsnapshot:S (default: the backing chain)"),
     OPT_COMMON_DRY_RUN,
     OPT_COMMON_UNDO,
     OPT_COMMON_FORMAT,
@@ -128,6 +132,18 @@ static int run_job(struct synth_job *job)
     return code;
 }
 
+static int check_against(const struct cmd *cmd, const struct synth_args *args)
+{
+    if (args->within && !args->against)
+        return cmd_usage_error(cmd, "--within goes with --against");
+    if (args->against && (args->since || args->since_snapshot || args->snapshot || args->like))
+        return cmd_usage_error(cmd,
+                               "--against cannot be combined with --since, --since-snapshot, --snapshot or --like");
+    if (args->against && (args->refine || args->refine_against || args->dirty_tail))
+        return cmd_usage_error(cmd, "--against cannot be combined with --refine, --refine-against or --dirty-tail");
+    return EXIT_DONE;
+}
+
 static int check_usage(const struct cmd *cmd, const struct synth_args *args)
 {
     if (args->replace && args->merge)
@@ -140,6 +156,8 @@ static int check_usage(const struct cmd *cmd, const struct synth_args *args)
         return cmd_usage_error(cmd, "--since-snapshot cannot be combined with --since or --dirty-tail");
     if (args->snapshot && !args->since_snapshot)
         return cmd_usage_error(cmd, "--snapshot goes with --since-snapshot");
+    if (check_against(cmd, args) != EXIT_DONE)
+        return EXIT_FAILED;
     if (args->like && (args->refine || args->refine_against))
         return cmd_usage_error(cmd, "--like cannot be combined with --refine or --refine-against");
     if (synth_refine_mode(args) < 0)
@@ -177,8 +195,12 @@ static int run_synth(const struct cmd *cmd, int argc, char **argv)
         !take_reference(&args))
         return EXIT_FAILED;
     struct synth_job job = { .args = &args, .progress.wanted = args.common.progress && !args.common.quiet };
+    if (args.against || args.refine_against)
+        (void)qcbm_digest_load(QCBM_DIGEST_SHA256, NULL); /* cannot be loaded later */
     if (args.common.dry_run)
-        common_shut_in(&args.common, args.since || args.like || args.dirty_tail || synth_refine_mode(&args), args.into);
+        common_shut_in(&args.common,
+                       args.since || args.like || args.dirty_tail || args.against || synth_refine_mode(&args),
+                       args.into);
     return run_job(&job);
 }
 

@@ -17,6 +17,7 @@ struct synth_args {
     const char *since, *since_snapshot, *snapshot, *like, *into;
     const char *refine; /* as it was typed; "": without a value */
     const char *refine_against, *refine_format;
+    const char *against, *within;
     bool disabled, replace, merge, dirty_tail;
 };
 COMMON_ARGS_FIRST(struct synth_args);

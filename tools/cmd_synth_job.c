@@ -92,6 +92,11 @@ static void hint_at_way(struct synth_job *job, const char *name, const struct qc
         cmd_hint("--replace makes it anew, --merge adds to it");
     if (job->args->common.force || (ret != QCBM_E_UNSAFE && ret != QCBM_E_UNSUPPORTED))
         return;
+    if (job->args->against) { /* trying it would read all of the disk again */
+        if (ret == QCBM_E_UNSAFE)
+            hint_at_force();
+        return;
+    }
     forced.flags |= QCBM_SYNTH_FORCE;
     if (qcbm_edit_synth(job->edit, job->overlay, name, &forced, &result, &ignored) == 0) {
         hint_at_force();
@@ -144,6 +149,8 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
     options.refine = (unsigned)synth_refine_mode(job->args);
     options.refine_against = job->args->refine_against;
     options.refine_format = job->args->refine_format;
+    options.against = job->args->against;
+    options.within = job->args->within;
     options.flags = synth_flags(job);
     options.progress = &progress;
     ret = synthesise(job, name, &options, result, &err);

@@ -49,7 +49,9 @@ static char *claim_of_allocation(const struct synth_job *job, const char *old)
     char *text = NULL;
     int ret;
 
-    if (job->summary.says_nothing)
+    if (job->args->against)
+        ret = asprintf(&text, "differs from manifest %s%s", job->args->against, old);
+    else if (job->summary.says_nothing)
         ret = asprintf(&text, "may differ from %s anywhere", reference(job));
     else
         ret = asprintf(&text, "differs from %s%s", reference(job), old);
@@ -108,6 +110,10 @@ void synth_one_print(const struct synth_job *job, const char *claimed)
     printf(", %.3f s; ", job->seconds);
     print_escaped(stdout, claimed, strlen(claimed));
     putchar('\n');
+    if (job->args->against) {
+        printf("compared: %s, of which ", size_text(job->summary.compared_bytes).text);
+        printf("%s are equal\n", size_text(job->summary.equal_bytes).text);
+    }
     print_refined(job);
     synth_print_rest(job);
 }
@@ -178,6 +184,24 @@ static void write_refined(const struct synth_job *job, struct json_writer *w)
     json_end_object(w);
 }
 
+static void write_against(const struct synth_job *job, struct json_writer *w)
+{
+    const struct qcbm_synth_summary *s = &job->summary;
+
+    if (!job->args->against)
+        return;
+    json_begin_object(w, "against");
+    json_string(w, "manifest", job->args->against);
+    if (job->args->within)
+        json_string(w, "within", job->args->within);
+    else
+        json_null(w, "within");
+    json_u64(w, "compared-bytes", s->compared_bytes);
+    json_u64(w, "equal-bytes", s->equal_bytes);
+    json_u64(w, "unreadable-bytes", s->unreadable_bytes);
+    json_end_object(w);
+}
+
 void synth_one_write(const struct synth_job *job, struct json_writer *w)
 {
     const struct qcbm_synth_summary *s = &job->summary;
@@ -186,6 +210,7 @@ void synth_one_write(const struct synth_job *job, struct json_writer *w)
     write_snapshot(w, "since-snapshot", s->since_snapshot_id, s->since_snapshot_name);
     write_snapshot(w, "snapshot", s->snapshot_id, s->snapshot_name);
     synth_write_figures(&job->summary, w);
+    write_against(job, w);
     write_refined(job, w);
     synth_write_rest(job, w);
     json_end_array(w);

@@ -46,16 +46,15 @@ static bool is_one_of(const char *value, const char *const *list)
 
 static bool is_file(const char *value)
 {
-    static const char *const names[] = {
-        "FILE", "IMAGE", "OVERLAY", "BASE", "OUT", "IN", "UNDOFILE", "REFERENCE", NULL
-    };
+    static const char *const names[] = { "FILE", "IMAGE",    "OVERLAY",   "BASE",     "OUT",
+                                         "IN",   "UNDOFILE", "REFERENCE", "MANIFEST", NULL };
 
     return is_one_of(value, names);
 }
 
 static bool is_bitmap(const char *value)
 {
-    static const char *const names[] = { "NAME", "SRC", "PATTERN", NULL };
+    static const char *const names[] = { "NAME", "SRC", "PATTERN", "BITMAP", NULL };
 
     return is_one_of(value, names);
 }

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 
+#include "api/chain_handle.h"
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/sized.h"
@@ -9,14 +10,6 @@
 #include "image/chain.h"
 #include "ops/map.h"
 #include "ops/measure.h"
-
-struct qcbm_chain {
-    struct qcbmi_chain chain;
-    struct qcbm_image *top;     /* the caller's; NULL for a raw file */
-    struct qcbm_image lower;    /* the layer below it that was looked at last */
-    struct qcbmi_guest_map map; /* that pages are filled from */
-    bool has_map;
-};
 
 void qcbm_chain_close(struct qcbm_chain *chain)
 {

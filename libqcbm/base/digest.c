@@ -20,6 +20,11 @@ void qcbmi_digest(const void *bytes, size_t len, uint8_t out[QCBMI_DIGEST_BYTES]
     store(XXH3_128bits(bytes, len), out);
 }
 
+void qcbmi_digest_seeded(const void *bytes, size_t len, uint64_t seed, uint8_t out[QCBMI_DIGEST_BYTES])
+{
+    store(XXH3_128bits_withSeed(bytes, len, seed), out);
+}
+
 bool qcbmi_digest_is(const void *bytes, size_t len, const uint8_t digest[QCBMI_DIGEST_BYTES])
 {
     uint8_t now[QCBMI_DIGEST_BYTES];

@@ -13,6 +13,8 @@
 
 /* The digest in its canonical form: big-endian, the high half first. */
 void qcbmi_digest(const void *bytes, size_t len, uint8_t out[QCBMI_DIGEST_BYTES]);
+/* The same with a seed: who does not know it cannot work towards equal digests as easily. */
+void qcbmi_digest_seeded(const void *bytes, size_t len, uint64_t seed, uint8_t out[QCBMI_DIGEST_BYTES]);
 bool qcbmi_digest_is(const void *bytes, size_t len, const uint8_t digest[QCBMI_DIGEST_BYTES]);
 
 /* The same piece by piece. */

@@ -197,3 +197,20 @@ int qcbmi_chain_open_raw(const char *path, unsigned flags, struct qcbmi_chain *c
         ret = lock_raw(&l, flags, err);
     return ret == 0 ? take_layer(chain, &l, err) : drop_layer(&l, ret);
 }
+
+/* Ciphertext depends on where it lies. */
+int qcbmi_chain_check_plain(const struct qcbmi_chain *chain, struct qcbm_error *err)
+{
+    char text[256];
+
+    for (size_t i = 0; i < chain->n; i++) {
+        const struct qcbmi_layer *l = &chain->layers[i];
+
+        if (l->img && l->img->h.crypt_method)
+            return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET,
+                              "'%s' is encrypted (%s): its content cannot be compared without the key",
+                              qcbmi_printable(text, sizeof(text), l->filename, strlen(l->filename)),
+                              l->img->h.crypt_method == 1 ? "AES" : "LUKS");
+    }
+    return 0;
+}

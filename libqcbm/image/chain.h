@@ -37,6 +37,8 @@ int qcbmi_chain_open(struct qcbmi_image *top, const struct qcbmi_chain_options *
                      struct qcbm_error *err);
 /* A chain of one raw layer, locked as @flags (enum qcbm_open_flag) say. */
 int qcbmi_chain_open_raw(const char *path, unsigned flags, struct qcbmi_chain *chain, struct qcbm_error *err);
+/* QCBM_E_UNSUPPORTED if a layer is encrypted: its content cannot be known, as the key is nowhere. */
+int qcbmi_chain_check_plain(const struct qcbmi_chain *chain, struct qcbm_error *err);
 void qcbmi_chain_close(struct qcbmi_chain *chain); /* fine on a zeroed struct */
 
 #endif

@@ -4,7 +4,7 @@
  *
  * Read top to bottom. The main job comes first: version, errors, progress and cancel, open and close, synthesise, dirty
  * extents. Then looking: image, bitmaps, problems, snapshots. Then changing: change, bitmaps in files of their own, undo.
- * Then the whole image and its disk: check, untrusted images, the chain, guest bytes, map, measure, raw disks. Last the low level,
+ * Then the whole image and its disk: check, untrusted images, the chain, guest bytes, map, measure, raw disks, manifests. Last the low level,
  * which most programs do not need: other ways to open, trace, dump, fields by hand. Each group has a manual page; libqcbm(3)
  * lists them.
  *
@@ -157,13 +157,20 @@ struct qcbm_synth_options {
         *snapshot;   /* changes up to this one, not up to now; then a bitmap of the image itself must be disabled */
     unsigned refine; /* enum qcbm_refine; not with QCBM_SYNTH_DIRTY_TAIL */
     /* What the disk held when the bitmap began: "snapshot:S", an internal snapshot of the image, or the path of an image or
-     * raw disk, of which what lies behind its end is zeros; NULL: the backing chain. What the bitmap had before is not refined */
+     * raw disk, of which what lies behind its end is zeros, or with QCBM_REFINE_CONTENT of a manifest or a fixed index, behind
+     * the end of which all stays; NULL: the backing chain. What the bitmap had before is not refined */
     const char *refine_against;
     const char *refine_format; /* of that file: "qcow2", "raw", or NULL: by its first bytes */
+    /* In place of what the image has allocated: what differs from this manifest, or fixed index of Proxmox Backup Server, in
+     * all that the guest reads. What cannot be read is dirty, and so is what lies behind the end of the disk of the manifest.
+     * Only with @within, @granularity, @progress, and flags about the bitmap that gets it; FORCE takes an index of which nothing
+     * is equal */
+    const char *against;
+    const char *within; /* a bitmap of the image that misses nothing: what it has clean is not read */
 };
 #define QCBM_SYNTH_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL, NULL, 0, NULL, NULL                                 \
+        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL                     \
     }
 
 struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() */
@@ -195,6 +202,8 @@ struct qcbm_synth_summary {
     /* Left out: granules of which all that counted as changed is zeros on both sides, by metadata; and those that were read */
     uint64_t refined_zero_bytes, refined_equal_bytes;
     uint64_t unreadable_bytes; /* of the disk or the reference: dirty all the same */
+    /* Against a manifest: bytes of the disk that were compared with it, and of those the equal ones, in its granules */
+    uint64_t compared_bytes, equal_bytes;
 };
 struct qcbm_synth_layer {
     const char *filename; /* live until qcbm_synth_result_free() */
@@ -645,9 +654,10 @@ QCBM_API int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay,
 enum qcbm_revive_flag { QCBM_REVIVE_TRUST = 1u << 0 /* take the stored bits as they are: nobody wrote since */ };
 
 enum qcbm_revive_claim {
-    QCBM_REVIVED_UNION,  /* what was stored, and all that the image has allocated */
-    QCBM_REVIVED_ALL,    /* all of the disk: the stored bits cannot be read, or the mapping tables are damaged */
-    QCBM_REVIVED_TRUSTED /* what was stored */
+    QCBM_REVIVED_UNION,   /* what was stored, and all that the image has allocated */
+    QCBM_REVIVED_ALL,     /* all of the disk: the stored bits cannot be read, or the mapping tables are damaged */
+    QCBM_REVIVED_TRUSTED, /* what was stored */
+    QCBM_REVIVED_EXACT    /* what differs from a manifest: what was stored and what is allocated were not looked at */
 };
 
 struct qcbm_revived { /* its strings live until the callback returns */
@@ -671,6 +681,15 @@ typedef int qcbm_revive_fn(void *opaque, const struct qcbm_revived *revived);
  * read, with TRUST), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_revive(struct qcbm_edit *edit, const char *name, unsigned flags, qcbm_revive_fn *fn,
                               void *opaque, struct qcbm_error *err);
+
+/* The same of bitmap @name alone, exactly: dirty is what differs from the manifest (or fixed index of Proxmox Backup Server)
+ * @against, made when the bitmap began, and what cannot be read. All that the guest reads is read, through all layers, so
+ * this serves raw data files, too. @progress, in bytes of the disk, may be NULL.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_ARG (it is not in use; the disk is smaller than that of the manifest), QCBM_E_UNSAFE (nothing
+ * of an index is equal), QCBM_E_CHAIN, and what qcbm_manifest_open() and qcbm_manifest_verify() return. */
+QCBM_API int qcbm_edit_revive_against(struct qcbm_edit *edit, const char *name, const char *against,
+                                      const struct qcbm_progress *progress, qcbm_revive_fn *fn, void *opaque,
+                                      struct qcbm_error *err);
 
 /* A layer of the chain below an edited image, as qcbm_edit_collect() met it. */
 struct qcbm_collected {
@@ -1393,6 +1412,114 @@ struct qcbm_attach_reset {
  * QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_attach_reset(struct qcbm_edit *edit, const char *data, struct qcbm_attach_reset *out,
                                     size_t size, struct qcbm_error *err);
+
+/* ---- manifests --------------------------------------------------------------------------------------------------- */
+
+/* What a disk held: the digest of each of its granules, in a file (docs/manifest-format.md). Kept beside a backup, it tells
+ * what has changed since, also where nothing recorded that: of raw disks, and after a crash. The fixed index (.fidx) of an
+ * unencrypted backup of Proxmox Backup Server is as good. */
+struct qcbm_manifest;
+
+/* XXH3 is no protection against people who look for two contents of one digest. It has a seed that a guest does not know;
+ * who has to do with hostile guests that may learn it takes SHA-256. */
+enum qcbm_digest {
+    QCBM_DIGEST_XXH3 = 1,  /* XXH3-128 with a seed */
+    QCBM_DIGEST_SHA256 = 2 /* by libcrypto, which is loaded when it is needed */
+};
+
+/* Load what digests of this kind take, so that nothing has to be loaded later: for who shuts himself in before he opens a
+ * manifest. Returns 0, QCBM_E_ARG (no such kind), QCBM_E_UNSUPPORTED (not in this build, or not on this system), QCBM_E_NOMEM. */
+QCBM_API int qcbm_digest_load(enum qcbm_digest digest, struct qcbm_error *err);
+
+struct qcbm_manifest_options {
+    size_t struct_size;
+    uint64_t granularity; /* bytes of a granule, a power of 2 from 512 to 4 MiB; 0 = 64 KiB */
+    unsigned digest;      /* enum qcbm_digest; 0 = XXH3 */
+    unsigned threads;     /* that read; 0 = what the image was told, or 16; more than 16 are taken for 16 */
+    /* The claim: what the manifest says of itself. Nothing is checked against it. */
+    uint8_t image_id[16]; /* zeros: none */
+    int64_t time;         /* when the disk was like that, in seconds since 1970; 0: not known */
+    const char *text;     /* at most 1023 bytes; may be NULL */
+    bool has_seed;        /* else the system gives a random one */
+    uint64_t seed;
+    const struct qcbm_progress *progress; /* in bytes of the disk; may be NULL */
+};
+#define QCBM_MANIFEST_OPTIONS_INIT                                                                                     \
+    {                                                                                                                  \
+        sizeof(struct qcbm_manifest_options), 0, 0, 0, { 0 }, 0, NULL, false, 0, NULL                                  \
+    }
+
+struct qcbm_manifest_info {
+    const char *format; /* "qcbm", or "fidx" of Proxmox Backup Server */
+    uint64_t size;      /* of the disk */
+    uint64_t granularity;
+    unsigned digest;   /* enum qcbm_digest */
+    uint64_t granules; /* in all, and of them those of zeros, which of an index is not known: QCBM_UNKNOWN */
+    uint64_t zero_granules;
+    uint8_t image_id[16]; /* of an index its UUID */
+    int64_t time;         /* 0: not known */
+    const char *text;   /* lives until qcbm_manifest_close(); "" if there is none. NULL of one that is being written */
+    uint64_t file_size; /* bytes of the manifest */
+};
+
+/* Read @disk, an open chain (of a qcow2 image or a raw file), and give its manifest to @fn, piece by piece. External data
+ * files are opened. What metadata alone shows to be zeros is not read. A manifest has all of the disk or is none: where a
+ * granule cannot be read, the call fails. What had been given by then is no manifest, as its end is missing. Memory: 70 MiB
+ * at most. @options NULL = defaults. @info may be NULL.
+ * Returns 0, QCBM_E_ARG, QCBM_E_UNSUPPORTED (encrypted; digest, see qcbm_digest_load()), QCBM_E_CORRUPT, QCBM_E_CHAIN,
+ * QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_manifest_write(struct qcbm_chain *disk, const struct qcbm_manifest_options *options,
+                                 qcbm_write_fn *fn, void *opaque, struct qcbm_manifest_info *info, size_t info_size,
+                                 struct qcbm_error *err);
+
+/* The same from @old, a manifest of this disk as it was: of the disk only those granules are read that bitmap @bitmap of
+ * @image, which may be any image of the same size, has dirty, and what lies behind the end of @old. Granularity, kind of digest
+ * and seed are those of @old, and options that ask for others are QCBM_E_ARG; so is an index. But for the claim it is the
+ * file that qcbm_manifest_write() with the same seed gives, if the bitmap has all that was written since.
+ * Returns also QCBM_E_NOTFOUND, QCBM_E_INUSE. */
+QCBM_API int qcbm_manifest_update(struct qcbm_manifest *old, struct qcbm_chain *disk, struct qcbm_image *image,
+                                  const char *bitmap, const struct qcbm_manifest_options *options, qcbm_write_fn *fn,
+                                  void *opaque, struct qcbm_manifest_info *info, size_t info_size,
+                                  struct qcbm_error *err);
+
+/* Open the manifest or index @path, and check it as a whole: structure, digest, length. It may be hostile.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_CORRUPT (neither of the two, cut, damaged), QCBM_E_UNSUPPORTED (another version; digest),
+ * QCBM_E_IO, QCBM_E_NOMEM. */
+QCBM_API int qcbm_manifest_open(const char *path, struct qcbm_manifest **out, struct qcbm_error *err);
+struct qcbm_io_ops; /* see qcbm-io.h */
+/* The same on a backend of the caller, which is read alone; @ops->close is called by qcbm_manifest_close(), and by this
+ * function when it fails. */
+QCBM_API int qcbm_manifest_open_io(const struct qcbm_io_ops *ops, void *self, struct qcbm_manifest **out,
+                                   struct qcbm_error *err);
+/* NULL is fine. */
+QCBM_API void qcbm_manifest_close(struct qcbm_manifest *manifest);
+/* Returns 0, QCBM_E_ARG. */
+QCBM_API int qcbm_manifest_get_info(const struct qcbm_manifest *manifest, struct qcbm_manifest_info *out, size_t size);
+
+struct qcbm_manifest_range {
+    uint64_t offset, length; /* guest bytes */
+    bool unreadable;         /* of the disk; else it differs */
+};
+/* A non-zero return ends the call with QCBM_E_ABORTED. */
+typedef int qcbm_manifest_range_fn(void *opaque, const struct qcbm_manifest_range *range);
+
+struct qcbm_manifest_result {
+    bool equal;               /* and of the same size, and all of it could be read */
+    uint64_t disk_size;       /* the manifest has its own */
+    uint64_t different_bytes; /* in whole granules, those that cannot be read among them */
+    uint64_t unreadable_bytes;
+    uint64_t compared_granules, equal_granules;
+};
+
+/* Does @disk hold what the manifest says? @fn (may be NULL) gets each range that differs or cannot be read, in order. What of
+ * a longer disk lies behind the end of the other differs, and so does the granule in which a shorter one ends. Of the options
+ * count threads and progress. That something differs is no failure.
+ * Returns 0, QCBM_E_ARG, QCBM_E_UNSAFE (nothing of an index is equal: it is of another disk, or of an encrypted backup),
+ * QCBM_E_UNSUPPORTED (encrypted), QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_CORRUPT (the manifest has changed meanwhile), QCBM_E_IO (of
+ * the manifest), QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_manifest_verify(struct qcbm_manifest *manifest, struct qcbm_chain *disk,
+                                  const struct qcbm_manifest_options *options, qcbm_manifest_range_fn *fn, void *opaque,
+                                  struct qcbm_manifest_result *out, size_t out_size, struct qcbm_error *err);
 
 /* ======== low level: storage of your own, and a close look at what lies in the file ================================== */
 

@@ -6,6 +6,7 @@
  * allocated together miss nothing, unless the tables that say so are damaged: then all of the disk is dirty. A repair may
  * have given entries up by now, so what counts is the image as it was before. The other bits of such a bitmap are not worse than those: a disabled one may have been
  * enabled, or cleared, in the session that was lost, so only its owner can say that it was not. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_load.h"
 #include "bitmap/bitmap_mend.h"
+#include "manifest/manifest_compare.h"
+#include "ops/against.h"
 #include "ops/revive_doubt.h"
 
 struct revive {
@@ -21,9 +24,11 @@ struct revive {
     unsigned flags;
     qcbm_revive_fn *fn;
     void *opaque;
-    bool looked;                     /* what follows is known: asked for by the first bitmap that needs it */
-    struct qcbmi_dirtymap allocated; /* at the finest granularity that is needed */
-    char doubt[QCBMI_DOUBT_TEXT];    /* why allocation may say less than the truth; "" if it says all */
+    const char *against;                  /* a manifest; NULL: none */
+    const struct qcbm_progress *progress; /* then */
+    bool looked;                          /* what follows is known: asked for by the first bitmap that needs it */
+    struct qcbmi_dirtymap allocated;      /* at the finest granularity that is needed */
+    char doubt[QCBMI_DOUBT_TEXT];         /* why allocation may say less than the truth; "" if it says all */
 };
 
 static bool is_in_use(const struct qcbmi_edit_bitmap *b)
@@ -34,6 +39,7 @@ static bool is_in_use(const struct qcbmi_edit_bitmap *b)
 static const char *const reasons[] = {
     [QCBM_REVIVED_UNION] = "every write since the bits were stored went to a cluster that is allocated now",
     [QCBM_REVIVED_TRUSTED] = "nobody wrote since the bits were stored, as you say",
+    [QCBM_REVIVED_EXACT] = "what the manifest does not have is dirty, and nothing else",
 };
 
 static int tell(const struct revive *r, const struct qcbmi_edit_bitmap *b, const struct qcbm_revived *figures,
@@ -56,7 +62,9 @@ static int refuse_raw(struct qcbm_error *err)
         err, QCBM_E_UNSUPPORTED, Q2_OFF_AUTOCLEAR,
         "the image has a raw external data file, whose allocation says nothing about changes: other sources "
         "are a copy of the bits that was exported (--import), an older bitmap of the same disk in another "
-        "layer (--merge), or that nobody wrote since (--trust)");
+        "layer (--merge), a manifest of the disk as it was when the bitmap began (--against), or that nobody wrote "
+        "since "
+        "(--trust)");
 }
 
 static unsigned finest(const struct qcbmi_edit_list *list)
@@ -172,13 +180,60 @@ static int trust(struct revive *r, struct qcbmi_edit_bitmap *b, struct qcbm_revi
     return ret;
 }
 
+/* The layers below have to be what they were; whoever wrote to them would have made the disk another one anyway. */
+static int compare(struct revive *r, struct qcbmi_dirtymap *map, struct qcbmi_manifest_compare *c,
+                   struct qcbm_error *err)
+{
+    struct qcbmi_image *img = r->edit->img;
+    struct qcbmi_chain_options options = { .force_share = img->open_flags & QCBM_OPEN_FORCE_SHARE };
+    struct qcbmi_progress progress = { .to = r->progress };
+    struct qcbmi_chain chain = { 0 };
+    int ret = qcbmi_chain_open(img, &options, &chain, err);
+
+    c->disk = &chain;
+    c->force_share = options.force_share;
+    c->progress = &progress;
+    if (ret == 0)
+        ret = qcbmi_against(c, r->against, false, map, err);
+    c->disk = NULL;
+    c->progress = NULL;
+    qcbmi_chain_close(&chain);
+    return ret;
+}
+
+static int make_exact(struct revive *r, struct qcbmi_edit_bitmap *b, struct qcbm_revived *figures, char *why,
+                      size_t room, struct qcbm_error *err)
+{
+    struct qcbmi_manifest_compare c = { .manifest = NULL };
+    struct qcbmi_dirtymap map = { 0 };
+    int ret = qcbmi_dirtymap_init(&map, r->edit->img->g.sector_size_down, b->gran_bits, err);
+
+    if (ret == 0)
+        ret = compare(r, &map, &c, err);
+    figures->claim = QCBM_REVIVED_EXACT;
+    figures->dirty_bytes = ret == 0 ? qcbmi_dirtymap_dirty_bytes(&map) : 0;
+    if (c.out.unreadable_bytes) {
+        snprintf(why, room, "what the manifest does not have is dirty, and %" PRIu64 " bytes that cannot be read",
+                 c.out.unreadable_bytes);
+        figures->why = why;
+    }
+    if (ret == 0) {
+        qcbmi_edit_take_map(b, &map);
+        b->flags = Q2_BITMAP_AUTO;
+    }
+    qcbmi_dirtymap_free(&map);
+    return ret;
+}
+
 static int revive_one(struct revive *r, struct qcbmi_edit_bitmap *b, struct qcbm_error *err)
 {
     struct qcbm_revived figures = { 0 };
-    char text[256];
+    char text[256], why[128];
     int ret;
 
-    if (r->flags & QCBM_REVIVE_TRUST)
+    if (r->against)
+        ret = make_exact(r, b, &figures, why, sizeof(why), err);
+    else if (r->flags & QCBM_REVIVE_TRUST)
         ret = trust(r, b, &figures, err);
     else if (r->edit->img->g.raw_data_file)
         ret = refuse_raw(err);
@@ -224,4 +279,14 @@ int qcbm_edit_revive(struct qcbm_edit *edit, const char *name, unsigned flags, q
         ret = name ? revive_named(&r, name, err) : revive_all(&r, err);
     qcbmi_dirtymap_free(&r.allocated);
     return ret;
+}
+
+int qcbm_edit_revive_against(struct qcbm_edit *edit, const char *name, const char *against,
+                             const struct qcbm_progress *progress, qcbm_revive_fn *fn, void *opaque,
+                             struct qcbm_error *err)
+{
+    struct revive r = { .edit = edit, .fn = fn, .opaque = opaque, .against = against, .progress = progress };
+    int ret = qcbmi_edit_check_open(edit, err);
+
+    return ret < 0 ? ret : revive_named(&r, name, err);
 }

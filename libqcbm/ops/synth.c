@@ -193,6 +193,18 @@ static void count_bits(struct synth *s, const struct qcbmi_dirtymap *map)
     s->result->sum.dirty_bytes = qcbmi_dirtymap_dirty_bytes(map);
 }
 
+/* What the metadata of the layers tell. */
+static int mark_by_metadata(struct synth *s, struct qcbm_error *err)
+{
+    int ret = mark_dirty(s, err);
+
+    if (ret == 0)
+        ret = judge_damage(s, err);
+    if (ret == 0)
+        ret = qcbmi_synth_treat_lost(s, err);
+    return ret < 0 ? ret : qcbmi_synth_refine(s, err);
+}
+
 /* The bitmap appears in the edit with all its bits, as the last thing that happens, or not at all. */
 static int take_over(struct synth *s, const char *name, unsigned gran_bits, struct qcbm_error *err)
 {
@@ -213,7 +225,7 @@ static int take_over(struct synth *s, const char *name, unsigned gran_bits, stru
         ret = qcbmi_synth_since_check_state(s, (b ? b->flags : flags) & Q2_BITMAP_AUTO, err);
     if (ret == 0)
         ret = qcbmi_dirtymap_merge(&map, &s->map, err);
-    if (ret == 0 && !b)
+    if (ret == 0 && !b && !s->opt.against) /* the content tells all of it */
         ret = qcbmi_synth_keep_saved(s, name, &map, err);
     if (ret == 0)
         count_bits(s, &map);
@@ -261,7 +273,7 @@ static int choose_granularity(struct synth *s, const char *name, unsigned *gran_
 /* The plan asks for the same of the image that gets the bitmap. */
 static void give_named(struct synth *s)
 {
-    for (size_t i = 0; i < s->n_scanned; i++)
+    for (size_t i = 0; s->named && i < s->n_scanned; i++)
         if (s->chain.layers[i].img == s->edit->img && s->named[i].known) {
             qcbmi_l2_named_free(&s->edit->named);
             s->edit->named = s->named[i];
@@ -281,13 +293,7 @@ int qcbmi_synth_find(struct synth *s, unsigned gran_bits, struct qcbm_error *err
     if (ret == 0)
         ret = qcbmi_dirtymap_init(&s->map, qcbmi_synth_map_size(s), gran_bits, err);
     if (ret == 0)
-        ret = mark_dirty(s, err);
-    if (ret == 0)
-        ret = judge_damage(s, err);
-    if (ret == 0)
-        ret = qcbmi_synth_treat_lost(s, err);
-    if (ret == 0)
-        ret = qcbmi_synth_refine(s, err);
+        ret = s->opt.against ? qcbmi_synth_against(s, err) : mark_by_metadata(s, err);
     return ret == 0 ? qcbmi_synth_note_sharing(s, err) : ret;
 }
 
@@ -332,6 +338,8 @@ int qcbmi_synth_take_options(const struct qcbm_synth_options *from, struct qcbm_
     if ((to->flags & QCBM_SYNTH_REPLACE) && (to->flags & QCBM_SYNTH_MERGE))
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "replace and merge exclude each other");
     ret = qcbmi_synth_since_check(to, err);
+    if (ret == 0)
+        ret = qcbmi_synth_against_check(to, err);
     return ret < 0 ? ret : qcbmi_synth_refine_check(to, err);
 }
 

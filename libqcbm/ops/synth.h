@@ -84,6 +84,12 @@ int qcbmi_synth_refine_check(const struct qcbm_synth_options *opt, struct qcbm_e
 int qcbmi_synth_refine_check_merge(const struct synth *s, bool exists, struct qcbm_error *err);
 int qcbmi_synth_refine(struct synth *s, struct qcbm_error *err);
 
+/* ---- synth_against.c: what differs from a manifest ---- */
+
+/* Do the options go together? */
+int qcbmi_synth_against_check(const struct qcbm_synth_options *opt, struct qcbm_error *err);
+int qcbmi_synth_against(struct synth *s, struct qcbm_error *err);
+
 /* ---- synth_lost.c: lost mapping tables in the layers that count ---- */
 
 int qcbmi_synth_treat_lost(struct synth *s, struct qcbm_error *err);

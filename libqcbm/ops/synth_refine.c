@@ -9,6 +9,8 @@
 #include "base/checked.h"
 #include "format/probe.h"
 #include "io/open.h"
+#include "manifest/manifest_compare.h"
+#include "ops/against.h"
 #include "ops/refine.h"
 #include "ops/since.h"
 #include "ops/synth.h"
@@ -123,23 +125,6 @@ static int open_reference(struct synth *s, struct sides *o, struct qcbm_error *e
 
 /* ---- both sides ---- */
 
-/* The key is nowhere, and ciphertext depends on where it lies. */
-static int check_readable(const struct qcbmi_chain *chain, struct qcbm_error *err)
-{
-    char text[256];
-
-    for (size_t i = 0; i < chain->n; i++) {
-        const struct qcbmi_layer *l = &chain->layers[i];
-
-        if (l->img && l->img->h.crypt_method)
-            return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET,
-                              "'%s' is encrypted (%s): its content cannot be compared without the key",
-                              qcbmi_printable(text, sizeof(text), l->filename, strlen(l->filename)),
-                              l->img->h.crypt_method == 1 ? "AES" : "LUKS");
-    }
-    return 0;
-}
-
 static int open_disk(struct synth *s, struct sides *o, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = chain_options(s);
@@ -165,9 +150,9 @@ static int open_sides(struct synth *s, struct sides *o, struct qcbm_error *err)
     if (ret == 0 && s->opt.refine_against)
         ret = open_reference(s, o, err);
     if (ret == 0 && s->opt.refine == QCBM_REFINE_CONTENT)
-        ret = check_readable(&o->disk, err);
+        ret = qcbmi_chain_check_plain(&o->disk, err);
     if (ret == 0 && s->opt.refine == QCBM_REFINE_CONTENT)
-        ret = check_readable(&o->reference, err);
+        ret = qcbmi_chain_check_plain(&o->reference, err);
     if (ret < 0)
         return ret;
     if (s->opt.refine_against) {
@@ -206,6 +191,46 @@ static int tell(struct synth *s, const struct qcbmi_refine_figures *f, struct qc
                             f->unreadable_bytes, f->why.message);
 }
 
+/* ---- a manifest ---- */
+
+static bool is_manifest(const struct synth *s)
+{
+    const char *words = s->opt.refine_against;
+
+    return words && !s->opt.refine_format && strncmp(words, of_snapshot, strlen(of_snapshot)) != 0 &&
+           qcbmi_manifest_is(words);
+}
+
+/* Its granules may be larger than those of the map: what is dirty and differs stays. */
+static int refine_by_manifest(struct synth *s, struct qcbm_error *err)
+{
+    struct qcbmi_chain_options options = chain_options(s);
+    struct qcbmi_manifest_compare c = { .only = &s->map, .force_share = options.force_share, .progress = &s->progress };
+    struct qcbmi_refine_figures figures = { 0 };
+    struct qcbmi_dirtymap differs = { 0 };
+    struct sides o = { 0 };
+    uint64_t before = qcbmi_dirtymap_dirty_bytes(&s->map);
+    int ret = 0;
+
+    if (s->opt.refine != QCBM_REFINE_CONTENT)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a manifest tells of content, and not of metadata");
+    s->progress.total -= u64_min(s->progress.total, s->map.size);
+    ret = open_disk(s, &o, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_init(&differs, s->map.size, s->map.gran_bits, err);
+    c.disk = &o.disk;
+    if (ret == 0)
+        ret = qcbmi_against(&c, s->opt.refine_against, s->opt.flags & QCBM_SYNTH_FORCE, &differs, err);
+    if (ret == 0)
+        ret = qcbmi_dirtymap_intersect(&s->map, &differs, err);
+    figures.unreadable_bytes = c.out.unreadable_bytes;
+    figures.why = c.out.why;
+    figures.equal_bytes = ret == 0 ? before - qcbmi_dirtymap_dirty_bytes(&s->map) : 0;
+    qcbmi_dirtymap_free(&differs);
+    close_sides(&o);
+    return ret < 0 ? ret : tell(s, &figures, err);
+}
+
 int qcbmi_synth_refine(struct synth *s, struct qcbm_error *err)
 {
     struct sides o = { 0 };
@@ -213,6 +238,8 @@ int qcbmi_synth_refine(struct synth *s, struct qcbm_error *err)
 
     if (!s->opt.refine)
         return 0;
+    if (is_manifest(s))
+        return refine_by_manifest(s, err);
     ret = open_sides(s, &o, err);
     o.job.metadata_alone = s->opt.refine == QCBM_REFINE_ZERO;
     o.job.threads = s->overlay->threads;

@@ -79,6 +79,15 @@ dump_lists: dump
 dump_items: dump
 bitmap_export: bitmap_transfer
 bitmap_import: bitmap_transfer
+hasher: manifest
+disk_digests: manifest interop/manifest.py
+manifest_out: manifest
+manifest_read: manifest
+manifest_make: manifest
+manifest_compare: manifest interop/manifest.py
+manifest_api: manifest
+against: interop/manifest.py
+synth_against: interop/manifest.py
 fingerprint: bitmap_transfer
 bitmap_commit: interop/bitmap_chain.py
 bitmap_collect: bitmap_setops interop/bitmap_chain.py

@@ -5,6 +5,7 @@
 #
 # usage: completion.py FOLDER, which has the scripts    environment: QCBM = path of the tool
 
+import glob
 import os
 import pty
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 
+PAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../docs/man')  # one for each command
 PATIENCE = 120  # seconds for one answer of a shell
 
 # A line as it is typed, up to the Tab; the line afterwards. What is not unique stays, as far as the words have in common.
@@ -44,6 +46,8 @@ LINES = [
     ('qcbm synth image.qcow2 x --refine-against=snapshot:wee', 'qcbm synth image.qcow2 x --refine-against=snapshot:week-one '),
     ('qcbm synth image.qcow2 x --refine-against snapshot:wee', 'qcbm synth image.qcow2 x --refine-against snapshot:week-one '),
     ('qcbm synth --refine-against=ima', 'qcbm synth --refine-against=image.qcow2 '),
+    ('qcbm manifest --verify=ima', 'qcbm manifest --verify=image.qcow2 '),
+    ('qcbm manifest image.qcow2 --bitmap=mon', 'qcbm manifest image.qcow2 --bitmap=monday:2 '),
     ('qcbm convert x', 'qcbm convert x'),
     ('qcbm extents change.undo a', 'qcbm extents change.undo a'),
     ('qcbm frob', 'qcbm frob'),
@@ -212,7 +216,8 @@ def ask(*words):
 def many():
     """Words are given once, all of them, and each option of each command with what --help says of it."""
     commands = [word for word, _ in ask('') if word != 'help']
-    failed = len(commands) != 12
+    pages = glob.glob(os.path.join(PAGES, 'qcbm-*.1'))
+    failed = sorted(commands) != sorted(os.path.basename(page)[len('qcbm-'):-len('.1')] for page in pages)
     for command in commands:
         told = ask(command, '--')
         shown = subprocess.run(['qcbm', command, '--help'], capture_output=True, text=True, check=True).stdout

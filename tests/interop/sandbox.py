@@ -64,6 +64,11 @@ READERS = {
     'synth-like-dry': ['synth', '--like', 'base.qcow2', '--dry-run', '-p', 'o.qcow2'],
     'rescue-dry': ['rescue', '--dry-run', 'o.qcow2'],
     'rescue-probe-dry': ['rescue', '--dry-run', '--probe-backing', '--output=json', 'dense.qcow2'],
+    'manifest': ['manifest', '-q', '-o', 'xxh3', '--force', 'o.qcow2'],
+    'manifest-sha256': ['manifest', '--digest=sha256', '-o', 'sha', '--force', 'o.qcow2'],
+    'manifest-verify': ['manifest', '--verify', 'm', 'o.qcow2'],
+    'manifest-update': ['manifest', '--update', 'm', '--bitmap', 'b', 'o.qcow2'],
+    'synth-against-dry': ['synth', '--against', 'm', '--dry-run', 'o.qcow2', 'x'],
     'undo-dry': ['undo', '--dry-run', 'undone.qcow2', 'undo'],
 }
 
@@ -81,6 +86,7 @@ def make_images(work):
     work.run('qemu-img', 'bitmap', '--add', 'source.qcow2', 's')
     work.create('undone.qcow2', '64M')
     work.qcbm('bitmap', '--add', '--undo', 'undo', 'undone.qcow2', 'x')
+    work.qcbm('manifest', '-o', 'm', '--digest=sha256', 'o.qcow2')
     with open(work.path('list'), 'w') as f:
         f.write(work.qcbm('extents', '--output=json', 'o.qcow2', 'b').out)
     # so many tables that lists are sorted and grow
