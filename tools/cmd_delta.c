@@ -33,6 +33,8 @@ static const struct opt delta_opts[] = {
     STRING("parent-id", parent_id, "ID", "of the state that it begins at"),
     STRING("note", note, "TEXT", "free text that goes along"),
     FLAG("info", info, "tell what the delta NAME is"),
+    FLAG("merge", merge, "make one of the deltas NAME..., the oldest first; the last\nNAME is the new file"),
+    FLAG("force-parent", force_parent, "with --merge: do not ask whether they follow one another"),
     FLAG("verify", verify, "with --info: read all of it, and compare with its digest"),
     OPT_COMMON_DRY_RUN,
     OPT_COMMON_FORMAT,
@@ -56,9 +58,18 @@ static int run_delta(const struct cmd *cmd, int argc, char **argv)
         return code;
     if (args.verify && !args.info)
         return cmd_usage_error(cmd, "--verify goes with --info");
+    if (args.force_parent && !args.merge)
+        return cmd_usage_error(cmd, "--force-parent goes with --merge");
+    if (args.info && args.merge)
+        return cmd_usage_error(cmd, "--info and --merge: one of them");
+    if (args.merge)
+        return delta_merge(cmd, &args);
     return args.info ? delta_info(cmd, &args) : delta_make(cmd, &args);
 }
 
-const struct cmd cmd_delta = {
-    "delta", "IMAGE OUT  |  --info D", "Write what changed on a disk to a file of its own.", delta_opts, run_delta, NULL
-};
+const struct cmd cmd_delta = { "delta",
+                               "IMAGE OUT  |  --info D  |  --merge D1 D2... OUT",
+                               "Write what changed on a disk to a file of its own.",
+                               delta_opts,
+                               run_delta,
+                               NULL };

@@ -12,7 +12,7 @@ struct delta_args {
     const char *bitmap, *since, *since_snapshot, *snapshot, *refine, *refine_against, *refine_format;
     const char *form, *compression, *id, *parent_id, *note;
     uint64_t granularity, cluster_size;
-    bool info, verify, merge, chain, layer;
+    bool info, verify, merge, force_parent, chain, layer;
 };
 COMMON_ARGS_FIRST(struct delta_args);
 
@@ -25,8 +25,9 @@ static inline size_t delta_count_names(const struct delta_args *args)
     return n;
 }
 
-/* cmd_delta_make.c, cmd_delta_info.c: the ways of the command. All return the exit code. */
+/* cmd_delta_make.c, cmd_delta_info.c, cmd_delta_merge.c: the ways of the command. All return the exit code. */
 int delta_make(const struct cmd *cmd, struct delta_args *args);
 int delta_info(const struct cmd *cmd, struct delta_args *args);
+int delta_merge(const struct cmd *cmd, struct delta_args *args);
 
 #endif

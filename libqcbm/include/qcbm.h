@@ -1776,6 +1776,47 @@ QCBM_API int qcbm_edit_fields_io(const struct qcbm_io_ops *ops, void *self, unsi
                                  size_t n, const struct qcbm_edit_fields_options *options,
                                  struct qcbm_edit_fields_result *out, size_t size, struct qcbm_error *err);
 
+/* ---- deltas made one ---------------------------------------------------------------------------------------------- */
+
+enum qcbm_delta_merge_flag {
+    QCBM_DELTA_MERGE_FORCE_PARENT = 1u << 0 /* do not ask whether the deltas follow one another */
+};
+
+struct qcbm_delta_merge_options {
+    size_t struct_size;
+    unsigned flags;                       /* enum qcbm_delta_merge_flag */
+    const char *note;                     /* 255 bytes at most; NULL: that of the last delta */
+    const struct qcbm_progress *progress; /* in bytes of records; may be NULL */
+};
+#define QCBM_DELTA_MERGE_OPTIONS_INIT                                                                                  \
+    {                                                                                                                  \
+        sizeof(struct qcbm_delta_merge_options), 0, NULL, NULL                                                         \
+    }
+
+struct qcbm_delta_merge_result {
+    const char *form;                 /* "qcow2", "raw+map", "rbd-diff", "vnb" */
+    char id[33], parent_id[33];       /* that of the last delta, and the parent of the first; empty: not known */
+    char digest[33];                  /* of the records */
+    uint64_t size_before, size_after; /* of the disk; before: QCBM_UNKNOWN if it is not known */
+    uint64_t records_in, bytes_in;    /* of all deltas together */
+    uint64_t data_bytes, zero_bytes;  /* of the new one */
+    uint32_t probes;
+};
+
+/* One delta that does what @n deltas do, the oldest first: later ones win byte by byte, zeros included; bytes behind the end of
+ * the last state are left out. Each follows the one before: its parent is the id of that, or, of streams of other
+ * programs, the names of snapshots or checkpoints meet. All have one form, and so has the new one. Every delta is compared with
+ * its digest first. The result goes to the new file @path, which is whole or not there; with @path NULL to @fd, a pipe or what
+ * else takes bytes in a row, which stays open. Time is linear in what is read, memory a few kilobytes a delta. @out, of @size
+ * bytes, may be NULL.
+ * Returns 0, QCBM_E_ARG, QCBM_E_CHAIN (they do not follow one another, or it is not known), QCBM_E_UNSUPPORTED (several forms),
+ * QCBM_E_LIMIT (no whole clusters: the disk was shortened inside one, and made longer again), QCBM_E_EXISTS, and what
+ * opening and reading a delta returns: QCBM_E_NOTFOUND, QCBM_E_NOT_QCOW2 (of no form that is known), QCBM_E_CORRUPT (cut short
+ * or damaged), QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_delta_merge(const char *const *deltas, size_t n, const char *path, int fd,
+                              const struct qcbm_delta_merge_options *options, struct qcbm_delta_merge_result *out,
+                              size_t size, struct qcbm_error *err);
+
 /* ---- checkpoints over several disks ------------------------------------------------------------------------------ */
 
 /* A disk of a machine that does not run. The strings are the caller's. */

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,6 +210,29 @@ static int fill_attach(void *out, size_t size)
     return attach(NULL, out, size);
 }
 
+/* An rbd diff without records, and with an id, which would be random else; into nothing. */
+static int merge_deltas(const void *options, void *out, size_t size)
+{
+    static const char diff[] = "rbd diff v1\nt\x20\0\0\0"
+                               "0123456789abcdef0123456789abcdef"
+                               "s\0\2\0\0\0\0\0\0e";
+    char name[] = "/tmp/qcbm-struct-sizes.XXXXXX";
+    const char *const names[] = { name };
+    int fd = mkstemp(name), nothing = open("/dev/null", O_WRONLY), ret;
+
+    CHECK(fd >= 0 && nothing >= 0 && write(fd, diff, sizeof diff - 1) == sizeof diff - 1);
+    ret = qcbm_delta_merge(names, 1, NULL, nothing, options, out, size, &err);
+    close(fd);
+    close(nothing);
+    unlink(name);
+    return ret;
+}
+
+static int fill_merged_delta(void *out, size_t size)
+{
+    return merge_deltas(NULL, out, size);
+}
+
 static const struct filled {
     const char *name;
     int (*fill)(void *out, size_t size);
@@ -225,6 +249,7 @@ static const struct filled {
     { "synth_layer", fill_synth_layer, sizeof(struct qcbm_synth_layer) },
     { "chain_layer", fill_chain_layer, sizeof(struct qcbm_chain_layer) },
     { "measure", fill_measure, sizeof(struct qcbm_measure) },
+    { "delta_merge_result", fill_merged_delta, sizeof(struct qcbm_delta_merge_result) },
     { "measure of a chain", fill_chain_measure, sizeof(struct qcbm_measure) },
     { "check_result", fill_check, sizeof(struct qcbm_check_result) },
     { "check_result of a report", fill_check_report, sizeof(struct qcbm_check_result) },
@@ -374,6 +399,13 @@ static int read_edit_fields(const void *options)
     return edit_fields(options, &out, sizeof(out));
 }
 
+static int read_merge(const void *options)
+{
+    struct qcbm_delta_merge_result out;
+
+    return merge_deltas(options, &out, sizeof(out));
+}
+
 static int64_t nothing(void *opaque, void *buf, size_t len)
 {
     (void)opaque;
@@ -400,6 +432,7 @@ static const struct qcbm_check_options check_init = QCBM_CHECK_OPTIONS_INIT;
 static const struct qcbm_verdict_options verdict_init = QCBM_VERDICT_OPTIONS_INIT;
 static const struct qcbm_undo_options undo_init = QCBM_UNDO_OPTIONS_INIT;
 static const struct qcbm_edit_fields_options edit_fields_init = QCBM_EDIT_FIELDS_OPTIONS_INIT;
+static const struct qcbm_delta_merge_options merge_init = QCBM_DELTA_MERGE_OPTIONS_INIT;
 static const struct qcbm_import_options import_init = QCBM_IMPORT_OPTIONS_INIT;
 
 static const struct qcbm_attach_options attach_init = QCBM_ATTACH_OPTIONS_INIT;
@@ -431,6 +464,7 @@ static const struct taken {
     { "edit_fields_options", read_edit_fields, &edit_fields_init, sizeof(edit_fields_init) },
     { "attach_options", read_attach, &attach_init, sizeof(attach_init) },
     { "attach_verify_options", read_attach_verify, &attach_verify_init, sizeof(attach_verify_init) },
+    { "delta_merge_options", read_merge, &merge_init, sizeof(merge_init) },
     { "import_options", read_import, &import_init, sizeof(import_init) },
 };
 

@@ -162,6 +162,7 @@ forms: delta
 writer: delta
 reader: delta
 pending: rbd_form vnb_form
+merge_files: merge
 merge_order: merge
 merge_probes: merge
 walk: interop/delta.py
