@@ -1,25 +1,168 @@
 /* cmd_checkpoint_recover.c - qcbm checkpoint recover: one that was cut short is taken back, or completed
  * SPDX-License-Identifier: MIT
  */
+#include <stdlib.h>
+#include <string.h>
+
 #include "cmd_checkpoint.h"
+#include "json_write.h"
 #include "opt_parse.h"
+#include "qemu_text.h"
 
 struct recover_args {
     struct common_args common;
     const char *journal;
 };
+COMMON_ARGS_FIRST(struct recover_args);
 
 static const struct opt recover_opts[] = {
     OPT_ROW(struct recover_args, NULL, 0, OPT_ARG, journal, "FILE", "the journal"),
+    OPT_COMMON_DRY_RUN,
+    OPT_COMMON_QUIET,
+    OPT_COMMON_OUTPUT,
+    OPT_COMMON_NO_LOCK,
     OPT_END,
 };
+
+static const struct {
+    const char *word, *text;
+} outcomes[] = {
+    [QCBM_CHECKPOINT_TAKEN_BACK] = { "taken-back", "as it was" },
+    [QCBM_CHECKPOINT_COMPLETED] = { "completed", "completed" },
+    [QCBM_CHECKPOINT_COMPLETE] = { "complete", "was complete" },
+    [QCBM_CHECKPOINT_SUPERSET] = { "superset", "another program wrote to it in between, so its bitmap has more" },
+};
+
+/* What the library tells is gathered, as which way it went is known at last. */
+struct text {
+    FILE *out;
+    char *bytes;
+    size_t len;
+    struct json_writer w;
+    bool json;
+    char name[1024]; /* of the checkpoint */
+};
+
+static void print_disk(FILE *out, const struct qcbm_checkpoint_told *t)
+{
+    print_escaped(out, t->target, strlen(t->target));
+    fputs(": '", out);
+    print_escaped(out, t->overlay ? t->overlay : t->image, strlen(t->overlay ? t->overlay : t->image));
+    fprintf(out, "' %s", outcomes[t->outcome].text);
+    if (t->outcome == QCBM_CHECKPOINT_SUPERSET && t->dirty_bytes) {
+        fprintf(out, ": %s, %s", size_text(t->dirty_bytes).text, t->stand_in ? "the bits of '" : "all of the disk");
+        if (t->stand_in)
+            print_escaped(out, t->stand_in, strlen(t->stand_in));
+        if (t->stand_in)
+            putc('\'', out);
+    }
+    putc('\n', out);
+}
+
+static int tell_disk(void *opaque, const struct qcbm_checkpoint_told *t)
+{
+    struct text *text = opaque;
+    struct json_writer *w = &text->w;
+
+    snprintf(text->name, sizeof text->name, "%s", t->name);
+    if (!text->json) {
+        print_disk(text->out, t);
+        return 0;
+    }
+    json_begin_object(w, NULL);
+    json_string(w, "disk", t->target);
+    json_string(w, "image", t->image);
+    if (t->overlay)
+        json_string(w, "overlay", t->overlay);
+    json_string(w, "outcome", outcomes[t->outcome].word);
+    if (t->outcome == QCBM_CHECKPOINT_SUPERSET) {
+        json_u64(w, "dirty-bytes", t->dirty_bytes);
+        if (t->stand_in)
+            json_string(w, "stand-in", t->stand_in);
+        else
+            json_null(w, "stand-in");
+    }
+    json_end_object(w);
+    return 0;
+}
+
+static void begin_text(struct text *text, const struct recover_args *args)
+{
+    text->json = args->common.output == OUTPUT_JSON;
+    text->out = text->json ? stdout : open_memstream(&text->bytes, &text->len);
+    text->w = (struct json_writer)JSON_WRITER_INIT(stdout);
+    if (!text->json)
+        return;
+    json_begin_object(&text->w, NULL);
+    json_string(&text->w, "journal", args->journal);
+    json_begin_array(&text->w, "disks");
+}
+
+static void end_json(struct text *text, const struct recover_args *args, const struct qcbm_recover_result *r)
+{
+    json_end_array(&text->w);
+    json_string(&text->w, "checkpoint", text->name);
+    json_string(&text->w, "direction", r->forward ? "forward" : "back");
+    json_u64(&text->w, "supersets", r->supersets);
+    json_bool(&text->w, "dry-run", args->common.dry_run);
+    json_end_object(&text->w);
+    json_finish(&text->w);
+}
+
+static void end_text(struct text *text, const struct recover_args *args, const struct qcbm_recover_result *r)
+{
+    fclose(text->out);
+    if (!args->common.quiet) {
+        printf("checkpoint '");
+        print_escaped(stdout, text->name, strlen(text->name));
+        printf("' %s %s on all disks\n", args->common.dry_run ? "would be" : "is",
+               r->forward ? "there"
+                          : "taken back:"
+                            " it is not there");
+        fwrite(text->bytes, 1, text->len, stdout);
+    }
+    free(text->bytes);
+}
+
+static int recover(const struct recover_args *args)
+{
+    struct qcbm_checkpoint_options options = QCBM_CHECKPOINT_OPTIONS_INIT;
+    struct qcbm_recover_result result;
+    struct text text = { 0 };
+    struct qcbm_error err;
+
+    begin_text(&text, args);
+    if (!text.out)
+        return cmd_error("no memory");
+    options.flags = args->common.dry_run ? QCBM_CHECKPOINT_DRY_RUN : 0;
+    options.open_flags = common_reading(&args->common);
+    options.disk = tell_disk;
+    options.opaque = &text;
+    if (qcbm_checkpoint_recover(args->journal, &options, &result, sizeof result, &err) < 0) {
+        if (!text.json)
+            fclose(text.out);
+        free(text.bytes);
+        return cmd_lib_error(&err, "Could not recover by '%s'", args->journal);
+    }
+    if (!args->common.dry_run)
+        cmd_note_done("what was cut short has been recovered all the same");
+    if (result.supersets)
+        cmd_warning("%s of the disks %s written to in between: the next increment of %s is larger than what changed",
+                    result.supersets == 1 ? "one" : "some", result.supersets == 1 ? "was" : "were",
+                    result.supersets == 1 ? "it" : "them");
+    if (text.json)
+        end_json(&text, args, &result);
+    else
+        end_text(&text, args, &result);
+    return EXIT_DONE;
+}
 
 static int run_recover(const struct cmd *cmd, int argc, char **argv)
 {
     struct recover_args args = { 0 };
     int code = opt_parse(cmd, argc, argv, &args);
 
-    return code != OPT_GO_ON ? code : cmd_error("not there yet");
+    return code != OPT_GO_ON ? code : recover(&args);
 }
 
 const struct cmd checkpoint_recover = { "checkpoint recover", NULL,        "Take back or complete what was cut short.",

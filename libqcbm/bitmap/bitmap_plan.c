@@ -397,6 +397,8 @@ static int plan_stages(struct qcbm_edit *edit, const struct qcbmi_owners *owners
         ret = plan_tables(edit, err);
     if (ret == 0)
         ret = qcbmi_plan_stage(plan, "reclaim", true, err); /* cut here: what is given up leaks */
+    if (ret == 0)
+        plan->stages[plan->current].reclaims = true;
     return ret < 0 ? ret : release_old(edit, owners, alloc, stale, err);
 }
 

@@ -138,6 +138,18 @@ int qcbmi_commit_and_reload(const struct qcbmi_plan *plan, struct qcbm_image *ha
     return ret;
 }
 
+int qcbmi_edit_make_ready(struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    int ret = edit->undo_path ? qcbmi_edit_rely_on_bits(edit, err) : 0;
+
+    if (ret < 0)
+        return ret;
+    edit->plan.undo_path = edit->undo_path;
+    edit->img->generation++;
+    edit->img->failed = true; /* for who looks at it afterwards: it is not read back */
+    return 0;
+}
+
 /* The part of a way that the writes take, which are known only when the first part is behind: what is said to be all of it
  * stays, so that nobody sees it go back. */
 struct writes_share {

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/sized.h"
 #include "base/sort.h"
+#include "bitmap/bitmap_load.h"
 #include "format/q2_limits.h"
 #include "io/open.h"
 
@@ -32,6 +33,23 @@ int qcbmi_disk_blame(const struct qcbmi_disk *disk, int ret, struct qcbm_error *
                : qcbmi_prefix(err, ret,
                               "%s (%s): ", qcbmi_printable(target, sizeof(target), disk->target, strlen(disk->target)),
                               qcbmi_printable(path, sizeof(path), disk->path, strlen(disk->path)));
+}
+
+int qcbmi_bitmap_records(struct qcbm_image *img, const struct qcbmi_bitmap *b, bool *records, struct qcbm_error *err)
+{
+    struct qcbm_error why;
+    int ret;
+
+    *records = false;
+    if (!(b->d.flags & Q2_BITMAP_AUTO) || strlen(b->name) != b->d.name_len)
+        return 0;
+    ret = qcbmi_bitmap_check_bits(img, b, false, &why);
+    *records = ret == 0;
+    if (ret != QCBM_E_IO && ret != QCBM_E_NOMEM)
+        return 0;
+    if (err)
+        *err = why;
+    return ret;
 }
 
 /* ---- in the order of files ---- */
@@ -65,6 +83,12 @@ static int refuse_twins(const struct qcbmi_disks *disks, const struct place *pla
                                                "this is the file that another disk has, too: '%s'", a->path),
                                     err);
     }
+    return 0;
+}
+
+/* Names of the caller; a journal may have several images of one disk. */
+static int refuse_namesakes(const struct qcbmi_disks *disks, struct qcbm_error *err)
+{
     for (size_t i = 0; i < disks->n; i++)
         for (size_t j = 0; j < i; j++)
             if (strcmp(disks->list[i].target, disks->list[j].target) == 0)
@@ -138,6 +162,8 @@ int qcbmi_disks_open(struct qcbmi_disks *disks, const struct qcbm_checkpoint_dis
         return QCBM_E_NOMEM;
     disks->n = n;
     ret = take_names(disks, named, elem_size, n, err);
+    if (ret == 0 && !(flags & QCBMI_OPEN_RECOVERS))
+        ret = refuse_namesakes(disks, err);
     if (ret == 0)
         ret = open_all(disks, flags, err);
     if (ret < 0)

@@ -6,7 +6,7 @@
 #ifndef QCBMI_DISKS_H
 #define QCBMI_DISKS_H
 
-#include "bitmap/handle.h"
+#include "bitmap/bitmap_list.h"
 
 struct qcbmi_disk {
     const char *target, *path; /* borrowed from the caller; as "vda", and the image that is in use */
@@ -23,6 +23,10 @@ struct qcbmi_disks {
 /* May NAME be that of a checkpoint: for libvirt's XML, and for a bitmap? Letters, digits, - and _, further on dots as well.
  * QCBM_E_ARG says why not. */
 int qcbmi_checkpoint_check_name(const char *name, struct qcbm_error *err);
+
+/* Does bitmap @b record writes, and can it be relied on? One with a NUL in its name cannot be named, and counts as none.
+ * Returns 0, QCBM_E_IO, QCBM_E_NOMEM. */
+int qcbmi_bitmap_records(struct qcbm_image *img, const struct qcbmi_bitmap *b, bool *records, struct qcbm_error *err);
 
 /* Open all of @named (@elem_size bytes each, as the caller was compiled) with @flags (enum qcbm_open_flag). Refused are two
  * disks with one target, or with one file under whatever names: QCBM_E_ARG. An error says which disk it is about. On failure

@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "image/snapshots.h"
+#include "io/journal_link.h"
 #include "io/open.h"
 
 #define SPARSE_PIECE (UINT64_C(16) << 10) /* a page that is touched costs more than a call that reads four */
@@ -194,9 +195,11 @@ static int open_by(struct qcbmi_io *io, const char *path, unsigned flags,
         img->path = qcbmi_memdup_nul(path, strlen(path), err);
         ret = img->path ? 0 : QCBM_E_NOMEM;
     }
-    /* Never act on bytes that were read before the lock. */
+    /* Never act on bytes that were read before the lock. Who has a journal open made its link while it had the lock. */
     if (ret == 0)
         ret = qcbmi_lock(&img->io, flags, err);
+    if (ret == 0 && path && (flags & QCBM_OPEN_WRITE) && !(flags & QCBMI_OPEN_RECOVERS))
+        ret = qcbmi_journal_link_check(path, err);
     if (ret == 0)
         ret = qcbmi_io_refresh_size(&img->io, err);
     if (ret == 0)

@@ -10,6 +10,9 @@
 #include "format/q2_snapshot.h"
 #include "io/io.h"
 
+/* Beside enum qcbm_open_flag: for who recovers what an open journal is about. All others are refused to write (io/journal_link.h). */
+#define QCBMI_OPEN_RECOVERS (1u << 30)
+
 struct qcbmi_image {
     struct qcbmi_io io;
     struct qcbmi_trace trace; /* of this image, of the layers below it and of its undo files */

@@ -1826,6 +1826,93 @@ struct qcbm_checkpoint_disk {
     const char *overlay; /* qcbm_checkpoint_create(): a new image on top of it; NULL: none */
 };
 
+enum qcbm_checkpoint_flag {
+    QCBM_CHECKPOINT_FREEZE = 1u << 0, /* bitmaps that record are disabled in the image that gets an overlay */
+    QCBM_CHECKPOINT_RESUME = 1u << 1, /* a disk that has the bitmap already, recording, consistent and empty, is done */
+    QCBM_CHECKPOINT_FORCE = 1u << 2, /* though bitmaps are in use, and over what is on the block device of an overlay */
+    QCBM_CHECKPOINT_DRY_RUN = 1u << 3, /* find out and tell all, write nothing; images are opened for reading */
+};
+
+enum qcbm_checkpoint_outcome {
+    QCBM_CHECKPOINT_CREATED = 1, /* the disk has the new bitmap, or would have it */
+    QCBM_CHECKPOINT_THERE,       /* it had it already (QCBM_CHECKPOINT_RESUME) */
+    /* of qcbm_checkpoint_recover(): */
+    QCBM_CHECKPOINT_TAKEN_BACK, /* it is as it was */
+    QCBM_CHECKPOINT_COMPLETED,  /* it has its new state now */
+    QCBM_CHECKPOINT_COMPLETE,   /* it had it already */
+    QCBM_CHECKPOINT_SUPERSET    /* another program wrote to it in between: the bitmap has more than what changed */
+};
+
+/* What becomes of a disk. */
+struct qcbm_checkpoint_told {
+    const char *name;                     /* of the checkpoint */
+    const char *target, *image, *overlay; /* overlay NULL: there is none */
+    enum qcbm_checkpoint_outcome outcome;
+    uint64_t granularity;          /* of the new bitmap */
+    uint64_t dirty_bytes;          /* of a superset, else 0 */
+    const char *stand_in;          /* the older bitmap whose bits a superset has; NULL: all is dirty */
+    uint32_t continued;            /* bitmaps of the image that go on in the overlay */
+    uint32_t disabled;             /* bitmaps of the image that are disabled */
+    uint64_t overlay_size;         /* bytes of the new image file */
+    struct qcbm_plan_summary plan; /* of what is written to the image itself */
+};
+/* A non-zero return stops a dry run with QCBM_E_ABORTED; what is done is told all the same. */
+typedef int qcbm_checkpoint_fn(void *opaque, const struct qcbm_checkpoint_told *disk);
+/* In a dry run, a write to the image of @disk. */
+typedef int qcbm_checkpoint_step_fn(void *opaque, const struct qcbm_checkpoint_told *disk,
+                                    const struct qcbm_plan_step *step);
+
+struct qcbm_checkpoint_options {
+    size_t struct_size;
+    unsigned flags;          /* enum qcbm_checkpoint_flag */
+    unsigned open_flags;     /* QCBM_OPEN_NO_LOCK, in a dry run QCBM_OPEN_FORCE_SHARE as well */
+    uint64_t granularity;    /* of the new bitmaps; 0 = QEMU's default for each image */
+    const char *journal;     /* NULL: NAME.qcbm-checkpoint beside the first image that is no block device */
+    const char *undo_folder; /* NULL, or where TARGET.undo is made for each image that is written to, see qcbm_undo() */
+    qcbm_checkpoint_fn *disk; /* called for each disk, in their order, when all is done; may be NULL, as the next one */
+    qcbm_checkpoint_step_fn *step;
+    void *opaque; /* of both */
+};
+#define QCBM_CHECKPOINT_OPTIONS_INIT                                                                                   \
+    {                                                                                                                  \
+        sizeof(struct qcbm_checkpoint_options), 0, 0, 0, NULL, NULL, NULL, NULL, NULL                                  \
+    }
+
+struct qcbm_checkpoint_result {
+    uint32_t disks, created, there; /* created: of those that were named */
+};
+
+/* Make a clean bitmap @name, which records, on each of @n disks (@disk_size is sizeof disks[0]), or on none: whatever cuts it
+ * short, qcbm_checkpoint_recover() makes the one of it or the other. A disk with an overlay gets it there: the overlay is a
+ * new image on top of the disk's, of its size, cluster size, kind of entries and compression, in which each bitmap of that
+ * image that records and is consistent goes on, empty, of its name and granularity. On a block device the overlay is put onto
+ * the device. Images are locked in the order of their files; nobody waits. While a journal is open qcbm_open() for writing
+ * refuses each image that it is about.
+ * @name: letters, digits, _ and -, and not in front, dots: QCBM_E_ARG.
+ * Returns 0, QCBM_E_ARG (also: two disks are one file), QCBM_E_EXISTS (a disk has the bitmap; the overlay, the journal or an
+ * undo file is there), QCBM_E_INUSE (a bitmap is in use: the disk may be open on another machine), QCBM_E_UNSAFE (a journal is
+ * open), what qcbm_open(), qcbm_edit_plan() and qcbm_edit_commit() return; QCBM_E_UNSUPPORTED for an encrypted image with an
+ * overlay. The message says which disk it is about, and what a failure has left. @out is filled on success. */
+QCBM_API int qcbm_checkpoint_create(const char *name, const struct qcbm_checkpoint_disk *disks, size_t disk_size,
+                                    size_t n, const struct qcbm_checkpoint_options *options,
+                                    struct qcbm_checkpoint_result *out, size_t size, struct qcbm_error *err);
+
+struct qcbm_recover_result {
+    bool forward; /* all disks have the new state; else all are as they were */
+    uint32_t disks;
+    uint32_t supersets; /* disks that another program wrote to in between: QCBM_CHECKPOINT_SUPERSET */
+};
+
+/* What was cut short is taken back if it had not been decided, else completed. Of @options QCBM_CHECKPOINT_DRY_RUN,
+ * open_flags, disk and opaque count. A disk that a guest used between the cut and now gets a bitmap with all that may have
+ * changed: the bits of the newest older bitmap that recorded all the time, or everything. Can itself be cut short, and called
+ * again; when it returns 0 the journal is gone, and all that it left. The journal must belong to the user, and the images must
+ * have their links to it: what a stranger's file says is not done.
+ * Returns 0; QCBM_E_NOTFOUND, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED, QCBM_E_ARG (the journal), QCBM_E_UNSAFE (an image is not the
+ * one that it was, or not linked to it), QCBM_E_LOCKED, QCBM_E_EXISTS (there is another file by the name of an overlay) and
+ * what qcbm_open() returns: nothing was changed then. QCBM_E_IO and others where the message says that it is to be repeated. */
+QCBM_API int qcbm_checkpoint_recover(const char *journal, const struct qcbm_checkpoint_options *options,
+                                     struct qcbm_recover_result *out, size_t size, struct qcbm_error *err);
 /* ---- checkpoints: what libvirt says of them ----------------------------------------------------------------------- */
 
 /* A checkpoint is, on each disk, the bitmaps of its name in the layers from the top down to the one that was written to when

@@ -247,6 +247,25 @@ void qcbmi_file_remove(const char *path)
     unlink(path);
 }
 
+bool qcbmi_file_is_own(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+void qcbmi_file_look_like(const char *path, const char *like)
+{
+    struct stat st;
+    int ignored;
+
+    if (stat(like, &st) < 0)
+        return;
+    ignored = chown(path, st.st_uid, st.st_gid); /* first: it may take bits of the mode away */
+    ignored = chmod(path, st.st_mode & 0777);
+    (void)ignored;
+}
+
 static void file_close(void *self)
 {
     struct qcbmi_file *f = self;

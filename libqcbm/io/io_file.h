@@ -23,6 +23,10 @@ bool qcbmi_file_exists(const char *path);
 /* Give the file @temporary, which is durable, the name @path in the same folder, durably. QCBM_E_EXISTS if that is taken. */
 int qcbmi_file_publish(const char *temporary, const char *path, struct qcbm_error *err);
 void qcbmi_file_remove(const char *path);
+/* Is it of this user, and can no other write to it? */
+bool qcbmi_file_is_own(const char *path);
+/* Owner, group and mode of @like for @path, as far as that is allowed. */
+void qcbmi_file_look_like(const char *path, const char *like);
 const struct qcbm_io_ops *qcbmi_file_ops(void);
 
 struct qcbmi_file_id qcbmi_file_get_id(const void *self);

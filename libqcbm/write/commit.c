@@ -144,8 +144,7 @@ int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbmi_image *im
     return available < plan->end - img->io.size ? fail_space(plan, img, available, err) : 0;
 }
 
-/* Take the blocks that the writes need from the file system now, while nothing has changed. */
-static int reserve(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err)
+int qcbmi_plan_reserve(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err)
 {
     int ret = qcbmi_plan_check_space(plan, img, err);
 
@@ -175,7 +174,7 @@ static int begin(struct qcbmi_commit *c, struct qcbm_error *err)
 static int make_room(struct qcbmi_commit *c, struct qcbm_error *err)
 {
     const struct qcbmi_plan *plan = c->plan;
-    int ret = reserve(plan, c->img, err);
+    int ret = qcbmi_plan_reserve(plan, c->img, err);
 
     if (ret < 0)
         return ret;
@@ -247,21 +246,46 @@ int qcbmi_commit_prepare(struct qcbmi_commit *c, const struct qcbmi_plan *plan, 
     return ret < 0 ? qcbmi_prefix(err, ret, "the old state is in place, clusters may have leaked: ") : 0;
 }
 
-int qcbmi_commit_switch(struct qcbmi_commit *c, struct qcbm_error *err)
+static size_t first_reclaim(const struct qcbmi_plan *plan)
 {
-    int ret;
+    size_t i = 0;
 
-    c->may_stop = c->plan->undoes; /* which can be repeated from any point */
-    ret = run_stages(c, c->plan->n, err);
-    if (ret == 0)
-        ret = cut(c->plan, c->img, err);
-    if (ret == 0 && c->plan->undo_path)
-        qcbmi_undo_seal(c->plan->undo_path, c->img);
+    while (i < plan->n && !plan->stages[i].reclaims)
+        i++;
+    return i;
+}
+
+static int explain(const struct qcbmi_commit *c, int ret, struct qcbm_error *err)
+{
     if (ret < 0)
         qcbmi_prefix(err, ret,
                      c->plan->undoes ? "undone in part, repeat it: "
                                      : "the new state may be in place, look before you repeat: ");
     return ret;
+}
+
+int qcbmi_commit_publish(struct qcbmi_commit *c, struct qcbm_error *err)
+{
+    c->may_stop = c->plan->undoes; /* which can be repeated from any point */
+    return explain(c, run_stages(c, first_reclaim(c->plan), err), err);
+}
+
+int qcbmi_commit_finish(struct qcbmi_commit *c, struct qcbm_error *err)
+{
+    int ret = run_stages(c, c->plan->n, err);
+
+    if (ret == 0)
+        ret = cut(c->plan, c->img, err);
+    if (ret == 0 && c->plan->undo_path)
+        qcbmi_undo_seal(c->plan->undo_path, c->img);
+    return explain(c, ret, err);
+}
+
+int qcbmi_commit_switch(struct qcbmi_commit *c, struct qcbm_error *err)
+{
+    int ret = qcbmi_commit_publish(c, err);
+
+    return ret < 0 ? ret : qcbmi_commit_finish(c, err);
 }
 
 void qcbmi_commit_end(struct qcbmi_commit *c)

@@ -13,6 +13,9 @@
 /* Is there room on the device? QCBM_E_NOSPACE says what is needed and what is there. */
 int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err);
 
+/* Take the blocks that the writes need from the file system now, while nothing has changed; the first half does it, too. */
+int qcbmi_plan_reserve(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err);
+
 struct qcbmi_commit {
     const struct qcbmi_plan *plan; /* borrowed, like the image */
     struct qcbmi_image *img;
@@ -29,6 +32,10 @@ int qcbmi_commit_prepare(struct qcbmi_commit *c, const struct qcbmi_plan *plan, 
                          struct qcbm_error *err);
 /* The second half, once. On failure the message says that the new state may be in place. */
 int qcbmi_commit_switch(struct qcbmi_commit *c, struct qcbm_error *err);
+/* Its two parts: the new state is in place and durable behind the first; the second gives up the rest of the old one, and
+ * seals the undo file. */
+int qcbmi_commit_publish(struct qcbmi_commit *c, struct qcbm_error *err);
+int qcbmi_commit_finish(struct qcbmi_commit *c, struct qcbm_error *err);
 /* After either half, whatever it returned; without the second one the old state stays. */
 void qcbmi_commit_end(struct qcbmi_commit *c);
 

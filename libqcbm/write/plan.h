@@ -23,6 +23,7 @@ struct qcbmi_plan_write {
 struct qcbmi_plan_stage {
     const char *name;
     bool switches; /* a cut in or after this stage may leave the new state */
+    bool reclaims; /* behind the switch: gives up what the old state used alone */
     struct qcbmi_plan_write *writes;
     size_t n, capacity;
 };

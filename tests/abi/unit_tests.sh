@@ -21,6 +21,14 @@ apply_queue: guest_plan
 apply_target: guest_plan
 apply_write: guest_plan
 page: fill
+fence: checkpoint
+switches: checkpoint
+overlay_image: checkpoint
+journal: checkpoint journal_file
+together: checkpoint
+create: checkpoint
+goals: checkpoint
+recover: checkpoint
 slow: l2_read guest_map_cost
 since: extents_held synth_chain
 extents_states: interop/extents_forms.py

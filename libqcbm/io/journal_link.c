@@ -1,0 +1,153 @@
+/* journal_link.c - the sign beside an image that a journal over several images is open, which a writer must not pass
+ * SPDX-License-Identifier: MIT */
+#include "io/journal_link.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "io/io_file.h"
+
+#define SUFFIX ".qcbm-journal"
+
+static char *join(const char *a, size_t a_len, const char *b, struct qcbm_error *err)
+{
+    char *text = qcbmi_alloc_array(a_len + strlen(b) + 1, 1, err);
+
+    if (text) {
+        memcpy(text, a, a_len);
+        memcpy(text + a_len, b, strlen(b) + 1);
+    }
+    return text;
+}
+
+char *qcbmi_full_in_folder(const char *path, struct qcbm_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? join(path, (size_t)(slash - path) + 1, "", err) : join(".", 1, "", err);
+    char *full = folder ? realpath(folder, NULL) : NULL, *whole;
+
+    if (folder && !full)
+        qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "the folder of '%.200s'", path);
+    free(folder);
+    if (!full)
+        return NULL;
+    whole = join(full, strlen(full), strcmp(full, "/") == 0 ? "" : "/", err);
+    free(full);
+    if (!whole)
+        return NULL;
+    full = join(whole, strlen(whole), slash ? slash + 1 : path, err);
+    free(whole);
+    return full;
+}
+
+char *qcbmi_full_path(const char *path, struct qcbm_error *err)
+{
+    char *full = realpath(path, NULL);
+
+    if (full)
+        return full;
+    if (errno == ENOENT && !qcbmi_file_exists(path))
+        return qcbmi_full_in_folder(path, err);
+    qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "%.200s", path);
+    return NULL;
+}
+
+/* Where the link of @image, a full path, leads to: 0 with @to filled, or errno. */
+static int read_link(const char *image, char to[PATH_MAX])
+{
+    char *name = join(image, strlen(image), SUFFIX, NULL);
+    ssize_t n = name ? readlink(name, to, PATH_MAX - 1) : -1;
+    int ret = n < 0 ? name ? errno : ENOMEM : 0;
+
+    free(name);
+    to[n < 0 ? 0 : n] = '\0';
+    return ret;
+}
+
+static int refuse(const char *image, const char *journal, struct qcbm_error *err)
+{
+    char text[200];
+
+    qcbmi_printable(text, sizeof(text), journal, strlen(journal));
+    if (!qcbmi_file_exists(journal))
+        return qcbmi_fail(
+            err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+            "a change of several disks was cut short, and its journal '%s' is not there: put it back and run "
+            "'qcbm checkpoint recover' with it; only if it is lost, look at all of the disks and remove the "
+            "link '%.100s" SUFFIX "'",
+            text, image);
+    return qcbmi_fail(
+        err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+        "a change of several disks is under way or was cut short: 'qcbm checkpoint recover %s' completes it "
+        "or takes it back",
+        text);
+}
+
+static int check_full(const char *full, struct qcbm_error *err)
+{
+    char to[PATH_MAX];
+    int sys_errno = read_link(full, to);
+
+    if (sys_errno == 0)
+        return refuse(full, to, err);
+    if (sys_errno == EINVAL)
+        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                          "'%.200s" SUFFIX "' is in the way, and no link to a journal", full);
+    return sys_errno == ENOMEM ? qcbmi_fail_nomem(err) : 0;
+}
+
+/* What has no full path, as a file that was removed meanwhile, has no name beside which a link could be. */
+int qcbmi_journal_link_check(const char *image, struct qcbm_error *err)
+{
+    char *full = realpath(image, NULL);
+    int ret = full ? check_full(full, err) : errno == ENOMEM ? qcbmi_fail_nomem(err) : 0;
+
+    free(full);
+    return ret;
+}
+
+int qcbmi_journal_link_make(const char *image, const char *journal, struct qcbm_error *err)
+{
+    char *name = join(image, strlen(image), SUFFIX, err), to[PATH_MAX];
+    int ret = name ? 0 : QCBM_E_NOMEM;
+
+    if (ret == 0 && symlink(journal, name) < 0) {
+        if (errno != EEXIST)
+            ret = qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "could not make the link '%.200s'", name);
+        else if (read_link(image, to) != 0 || strcmp(to, journal) != 0)
+            ret = refuse(image, to, err);
+    }
+    if (ret == 0)
+        ret = qcbmi_file_sync_folder(name, err);
+    free(name);
+    return ret;
+}
+
+bool qcbmi_journal_link_is(const char *image, const char *journal)
+{
+    char to[PATH_MAX];
+
+    return read_link(image, to) == 0 && strcmp(to, journal) == 0;
+}
+
+int qcbmi_journal_link_remove(const char *image, const char *journal, struct qcbm_error *err)
+{
+    char *name;
+    int ret;
+
+    if (!qcbmi_journal_link_is(image, journal))
+        return 0;
+    name = join(image, strlen(image), SUFFIX, err);
+    if (!name)
+        return QCBM_E_NOMEM;
+    ret = unlink(name) < 0 && errno != ENOENT
+              ? qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "could not remove the link '%.200s'", name)
+              : qcbmi_file_sync_folder(name, err);
+    free(name);
+    return ret;
+}
