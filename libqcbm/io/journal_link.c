@@ -27,30 +27,27 @@ static char *join(const char *a, size_t a_len, const char *b, struct qcbm_error 
 
 char *qcbmi_full_in_folder(const char *path, struct qcbm_error *err)
 {
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? join(path, (size_t)(slash - path) + 1, "", err) : join(".", 1, "", err);
-    char *full = folder ? realpath(folder, NULL) : NULL, *whole;
+    const char *slash = strrchr(path, '/'), *own = slash ? slash + 1 : path;
+    char *folder = join(slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1, "", err);
+    char full[PATH_MAX + 1];
+    bool found = folder && realpath(folder, full);
 
-    if (folder && !full)
+    if (folder && !found)
         qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "the folder of '%.200s'", path);
     free(folder);
-    if (!full)
+    if (!found)
         return NULL;
-    whole = join(full, strlen(full), strcmp(full, "/") == 0 ? "" : "/", err);
-    free(full);
-    if (!whole)
-        return NULL;
-    full = join(whole, strlen(whole), slash ? slash + 1 : path, err);
-    free(whole);
-    return full;
+    if (strcmp(full, "/") != 0)
+        strcat(full, "/");
+    return join(full, strlen(full), own, err);
 }
 
 char *qcbmi_full_path(const char *path, struct qcbm_error *err)
 {
-    char *full = realpath(path, NULL);
+    char full[PATH_MAX];
 
-    if (full)
-        return full;
+    if (realpath(path, full))
+        return join(full, strlen(full), "", err);
     if (errno == ENOENT && !qcbmi_file_exists(path))
         return qcbmi_full_in_folder(path, err);
     qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "%.200s", path);
@@ -104,11 +101,11 @@ static int check_full(const char *full, struct qcbm_error *err)
 /* What has no full path, as a file that was removed meanwhile, has no name beside which a link could be. */
 int qcbmi_journal_link_check(const char *image, struct qcbm_error *err)
 {
-    char *full = realpath(image, NULL);
-    int ret = full ? check_full(full, err) : errno == ENOMEM ? qcbmi_fail_nomem(err) : 0;
+    char full[PATH_MAX];
 
-    free(full);
-    return ret;
+    if (realpath(image, full))
+        return check_full(full, err);
+    return errno == ENOMEM ? qcbmi_fail_nomem(err) : 0;
 }
 
 int qcbmi_journal_link_make(const char *image, const char *journal, struct qcbm_error *err)
