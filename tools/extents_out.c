@@ -8,28 +8,47 @@
 #define COLUMN 10
 #define FIRST_PAGE 64   /* extents; each further one has twice as many, since few may be asked for, */
 #define LAST_PAGE 16384 /* and where a page begins the bits around it are read again */
-#define TAIL_BYTES 64   /* the words are fewer */
+#define TAIL_BYTES 112  /* of a line, behind its offset */
 
 static struct text_out text;
 
-/* What follows the length, by type; an extent copies it. */
+/* What follows the offset, of the last extent of each type: many are as long as the one before. */
 static struct tail {
-    size_t len;
+    uint64_t length; /* 0: none so far */
+    size_t len, words_len;
     char bytes[TAIL_BYTES];
+    char words[TAIL_BYTES / 2]; /* what follows the length */
 } tails[N_EXTENT_TYPES];
 
 static void word_tails(bool json)
 {
-    for (unsigned i = 0; i < N_EXTENT_TYPES; i++)
-        tails[i].len = (size_t)snprintf(tails[i].bytes, TAIL_BYTES,
-                                        json ? ", \"type\": %u, \"description\": \"%s\"}" : "  %3u  %s\n", i,
-                                        extent_descriptions[i]);
+    for (unsigned i = 0; i < N_EXTENT_TYPES; i++) {
+        tails[i].length = 0;
+        tails[i].words_len = (size_t)snprintf(tails[i].words, sizeof(tails[i].words),
+                                              json ? ", \"type\": %u, \"description\": \"%s\"}" : "  %3u  %s\n", i,
+                                              extent_descriptions[i]);
+    }
 }
 
-static char *put_tail(char *at, unsigned type)
+static void make_tail(struct tail *tail, uint64_t length, bool json)
 {
-    memcpy(at, tails[type].bytes, TAIL_BYTES); /* of known size; what is behind its end is written over */
-    return at + tails[type].len;
+    char *at = tail->bytes;
+
+    at = json ? text_u64(text_literal(at, ", \"length\": "), length)
+              : text_u64_right(text_literal(at, "  "), length, COLUMN);
+    memcpy(at, tail->words, sizeof(tail->words)); /* of known size; what is behind its end counts for nothing */
+    tail->len = (size_t)(at - tail->bytes) + tail->words_len;
+    tail->length = length;
+}
+
+static char *put_tail(char *at, const struct extents_out *to, unsigned type, uint64_t length)
+{
+    struct tail *tail = &tails[type];
+
+    if (tail->length != length)
+        make_tail(tail, length, to->json);
+    memcpy(at, tail->bytes, TAIL_BYTES);
+    return at + tail->len;
 }
 
 static int print_extent(void *opaque, const struct qcbm_extent *extent)
@@ -41,14 +60,13 @@ static int print_extent(void *opaque, const struct qcbm_extent *extent)
     if (p->json) {
         at = p->printed ? text_literal(at, ",\n{ \"offset\": ") : text_literal(at, "[\n{ \"offset\": ");
         at = text_u64_after(at, extent->offset, &p->offsets);
-        at = text_u64(text_literal(at, ", \"length\": "), extent->length);
     } else {
-        at = text_literal(text_u64_right(at, extent->offset, COLUMN), "  ");
-        at = text_u64_right(at, extent->length, COLUMN);
+        at = text_u64_right(at, extent->offset, COLUMN);
     }
-    text_end(&text, put_tail(at, type));
+    text_end(&text, put_tail(at, p, type, extent->length));
     p->printed++;
-    progress_show(&p->progress, extent->offset + extent->length, p->size);
+    if (p->progress.wanted)
+        progress_show(&p->progress, extent->offset + extent->length, p->size);
     return text.lost || p->printed == p->limit;
 }
 

@@ -1,9 +1,11 @@
 /* text_out.c - text of very many lines, gathered in one large buffer; numbers without printf()
  * SPDX-License-Identifier: MIT
  */
-#include <errno.h>
-
 #include "text_out.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <unistd.h>
 
 #define GROUP UINT64_C(100000000) /* 8 digits, which fit into a register */
 
@@ -14,9 +16,32 @@ void text_begin(struct text_out *t, FILE *out)
     t->lost = 0;
 }
 
+/* A FILE fills its buffer with the first of many bytes, and writes only the others from where they are. */
+static bool write_past_buffer(FILE *out, const char *bytes, size_t len)
+{
+    if (fflush(out) != 0)
+        return false;
+    while (len) {
+        ssize_t n = write(fileno(out), bytes, len);
+
+        if (n < 0 && errno != EINTR)
+            return false;
+        bytes += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
+static bool write_out(const struct text_out *t)
+{
+    if (t->n > TEXT_BYTES / 2 && fileno(t->out) >= 0)
+        return write_past_buffer(t->out, t->bytes, t->n);
+    return t->n == 0 || fwrite(t->bytes, 1, t->n, t->out) == t->n;
+}
+
 int text_flush(struct text_out *t)
 {
-    if (t->n && fwrite(t->bytes, 1, t->n, t->out) != t->n && !t->lost)
+    if (!write_out(t) && !t->lost)
         t->lost = errno;
     t->n = 0;
     return t->lost;

@@ -68,33 +68,66 @@ static void upper_digits_are_those_of_the_number(void **state)
     }
 }
 
-/* Nothing is lost where the buffer ends, and nothing is printed before it is full or flushed. */
+static void put_lines(FILE *out, size_t bytes)
+{
+    size_t n = 0;
+
+    text_begin(&text, out);
+    for (uint64_t i = 0; n < bytes; i++) {
+        char *begin = text_room(&text), *at = text_literal(text_u64(begin, i), "\n");
+
+        text_end(&text, at);
+        n += (size_t)(at - begin);
+    }
+    assert_int_equal(text_flush(&text), 0);
+    assert_int_equal(fputs("end\n", out) >= 0, 1);
+    assert_int_equal(fflush(out), 0);
+}
+
+static void expect_lines(FILE *in, size_t bytes)
+{
+    char got[32], want[32];
+    size_t n = 0;
+
+    rewind(in);
+    assert_string_equal(fgets(got, sizeof(got), in), "begin\n");
+    for (uint64_t i = 0; n < bytes; i++) {
+        n += (size_t)snprintf(want, sizeof(want), "%" PRIu64 "\n", i);
+        assert_string_equal(fgets(got, sizeof(got), in), want);
+    }
+    assert_string_equal(fgets(got, sizeof(got), in), "end\n");
+    assert_null(fgets(got, sizeof(got), in));
+}
+
+/* Nothing is lost where the buffer ends, and what was and what will be printed otherwise stands before and behind it: in a
+ * file, and in what has no descriptor. */
 static void bytes_come_out_in_their_order(void **state)
 {
-    char *got = NULL, line[TEXT_LINE];
-    size_t len = 0, want = 0;
+    static char memory[4 * TEXT_BYTES];
+    FILE *files[] = { tmpfile(), fmemopen(memory, sizeof(memory), "w+") };
+
+    (void)state;
+    for (size_t k = 0; k < 2; k++) {
+        assert_non_null(files[k]);
+        assert_true(fputs("begin\n", files[k]) >= 0);
+        put_lines(files[k], 3 * (size_t)TEXT_BYTES);
+        expect_lines(files[k], 3 * (size_t)TEXT_BYTES);
+        fclose(files[k]);
+    }
+}
+
+static void nothing_is_printed_before_it_is_flushed(void **state)
+{
+    char *got = NULL;
+    size_t len = 0;
     FILE *out = open_memstream(&got, &len);
 
     (void)state;
     text_begin(&text, out);
-    for (uint64_t i = 0; want < 3 * (size_t)TEXT_BYTES; i++) {
-        char *at = text_room(&text);
-
-        text_end(&text, text_literal(text_u64(at, i), "\n"));
-        want += (size_t)snprintf(line, sizeof(line), "%" PRIu64 "\n", i);
-        if (i == 5)
-            assert_true(fflush(out) == 0 && len == 0);
-    }
+    text_put(&text, "x", 1);
+    assert_true(fflush(out) == 0 && len == 0);
     assert_int_equal(text_flush(&text), 0);
-    assert_int_equal(fflush(out), 0);
-    assert_int_equal(len, want);
-    want = 0;
-    for (uint64_t i = 0; want < len; i++) {
-        size_t n = (size_t)snprintf(line, sizeof(line), "%" PRIu64 "\n", i);
-
-        assert_memory_equal(got + want, line, n);
-        want += n;
-    }
+    assert_true(fflush(out) == 0 && len == 1);
     fclose(out);
     free(got);
 }
@@ -138,8 +171,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_those_of_printf),   cmocka_unit_test(upper_digits_are_those_of_the_number),
-        cmocka_unit_test(bytes_come_out_in_their_order), cmocka_unit_test(long_text_is_not_cut),
-        cmocka_unit_test(the_first_error_is_kept),
+        cmocka_unit_test(bytes_come_out_in_their_order), cmocka_unit_test(nothing_is_printed_before_it_is_flushed),
+        cmocka_unit_test(long_text_is_not_cut),          cmocka_unit_test(the_first_error_is_kept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
