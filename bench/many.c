@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * usage: many N FILE...: N threads take the next image each and make a bitmap of it in memory, as synth --dry-run does,
- * with no threads of the library's own. */
+ * with no threads of the library's own; the main thread waits. Memory is kept for the next image, as qcbm keeps it. */
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,13 +51,16 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: many N FILE...\n");
         return 1;
     }
+#ifdef M_MMAP_THRESHOLD
+    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 32 << 20);
+#endif
     files = argv + 2;
     n_files = argc - 2;
-    for (int i = 1; i < n; i++)
+    for (int i = 0; i < n; i++)
         if (pthread_create(&threads[i], NULL, work, NULL) != 0)
             return 1;
-    work(NULL);
-    for (int i = 1; i < n; i++)
+    for (int i = 0; i < n; i++)
         pthread_join(threads[i], NULL);
     return 0;
 }
