@@ -20,7 +20,7 @@ import tempfile
 TIMEOUT = 300
 BY_HAND = 'libvirt'
 # What has happened when a section begins.
-BEFORE = {'libvirt': 'before_libvirt', 'After a crash': 'before_crash', 'Lists for other programs': 'before_lists'}
+BEFORE = {'libvirt': 'before_libvirt', 'After a crash': 'before_crash', 'Lists for other programs': 'before_lists', 'Raw disks': 'before_raw'}
 
 PRELUDE = r'''
 set -euo pipefail
@@ -64,6 +64,8 @@ before_crash() {
     done
 }
 before_lists() { qemu-img create -q -f qcow2 ceph.qcow2 16M && qemu-img create -q -f qcow2 thin.qcow2 16M; }
+# as large as the differences that the storages below tell of
+before_raw() { truncate -s 16M disk.raw && qemu-io -f raw -c 'write -q -P 0x61 1M 9M' disk.raw; }
 rbd() { echo '[{"offset":0,"length":4194304,"exists":"true"},{"offset":8388608,"length":4194304,"exists":"false"}]'; }
 thin_delta() {
     echo '<superblock uuid="" time="2" transaction="3" data_block_size="128" nr_data_blocks="256">
