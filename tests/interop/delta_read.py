@@ -7,6 +7,8 @@
 import json
 import os
 import struct
+import sys
+import tempfile
 
 from qtool import Failure, require
 
@@ -132,3 +134,31 @@ def apply_delta(work, form, disk, delta):
         return apply_qcow2(work, disk, delta, delta + '.applied')
     with open(work.path(disk), 'rb') as f:
         return READERS[form](work.path(delta)).apply(f.read())
+
+
+def main():
+    """delta_read.py FORM DISK DELTA: a raw file becomes what the delta, or standard input for "-", makes of it. DISK.snapshots has the
+    names of its states, if there is such a file: the one before must be there, the one after comes to it."""
+    form, disk, delta = sys.argv[1:]
+    with open('/dev/stdin' if delta == '-' else delta, 'rb') as f:
+        raw = f.read()
+    with tempfile.NamedTemporaryFile() as copy:
+        copy.write(raw)
+        copy.flush()
+        read = READERS[form](copy.name)
+    if os.path.exists(disk + '.snapshots'):
+        with open(disk + '.snapshots', 'r+', encoding='utf-8') as f:
+            names = f.read().split()
+            if read.before not in names or read.after in names:
+                sys.exit('from %s to %s: there is %s' % (read.before, read.after, names))
+            f.write(read.after + '\n')
+    with open(disk, 'r+b') as f:
+        f.truncate(max(read.size, os.path.getsize(disk)))
+        for offset, what in read.records:
+            f.seek(offset)
+            f.write(what if isinstance(what, bytes) else bytes(what))
+        f.truncate(read.size)
+
+
+if __name__ == '__main__':
+    main()

@@ -66,7 +66,16 @@ before_crash() {
 before_lists() { qemu-img create -q -f qcow2 ceph.qcow2 16M && qemu-img create -q -f qcow2 thin.qcow2 16M; }
 # as large as the differences that the storages below tell of
 before_raw() { truncate -s 16M disk.raw && qemu-io -f raw -c 'write -q -P 0x61 1M 9M' disk.raw; }
-rbd() { echo '[{"offset":0,"length":4194304,"exists":"true"},{"offset":8388608,"length":4194304,"exists":"false"}]'; }
+rbd() { # a raw file is the cluster
+    case $1 in
+    import) cp "$2" ceph.raw ;;
+    snap) echo "${3#*@}" >ceph.raw.snapshots ;;
+    import-diff) python3 "$DELTA_READ" rbd-diff ceph.raw "$2" ;;
+    export) cp ceph.raw "$3" ;;
+    *) rbd_diff ;;
+    esac
+}
+rbd_diff() { echo '[{"offset":0,"length":4194304,"exists":"true"},{"offset":8388608,"length":4194304,"exists":"false"}]'; }
 thin_delta() {
     echo '<superblock uuid="" time="2" transaction="3" data_block_size="128" nr_data_blocks="256">
 <diff left="7" right="9"><different begin="16" length="2"/><right_only begin="32" length="1"/></diff></superblock>'
@@ -153,7 +162,8 @@ def main():
         os.mkdir(scratch + '/bin')
         os.mkdir(scratch + '/folder')
         os.symlink(tool, scratch + '/bin/qcbm')
-        env = dict(os.environ, PATH=scratch + '/bin:' + os.environ['PATH'], HOME=scratch, LC_ALL='C.UTF-8', TYPIST=TYPIST)
+        env = dict(os.environ, PATH=scratch + '/bin:' + os.environ['PATH'], HOME=scratch, LC_ALL='C.UTF-8', TYPIST=TYPIST,
+                   DELTA_READ=os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'interop', 'delta_read.py'))
         done = subprocess.run(['bash', '-c', script(page)], cwd=scratch + '/folder', env=env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT, check=False)
     print(done.stdout)
