@@ -8,8 +8,8 @@
 #define FLAG(name, member, help) OPT_ROW(struct delta_args, name, 0, OPT_FLAG, member, NULL, help)
 
 static const struct opt delta_opts[] = {
-    OPT_ROW(struct delta_args, NULL, 0, OPT_ARGS, names, "NAME", "image, and the new file for its delta"),
-    STRING("bitmap", bitmap, "C", "what counts is what this dirty bitmap says"),
+    OPT_ROW(struct delta_args, NULL, 0, OPT_ARGS, names, "FILE", "image, and the new file for its delta"),
+    STRING("bitmap", bitmap, "NAME", "what counts is what this dirty bitmap says"),
     FLAG("chain", chain, "the bitmaps of this name in all layers of the chain"),
     STRING("since", since, "BASE", "what the layers above this image of the chain have\nallocated"),
     STRING("since-snapshot", since_snapshot, "S",
@@ -24,7 +24,8 @@ static const struct opt delta_opts[] = {
     STRING("refine-against", refine_against, "REFERENCE",
            "what the disk held before: an image, or snapshot:S\n(default: the backing chain)"),
     COMMON_FLAG("force", 0, force, "go on with a lost table, or a raw external data file"),
-    OPT_ROW(struct delta_args, "form", 'O', OPT_STRING, form, "FORM", "qcow2 (default), raw+map, rbd-diff or vnb"),
+    OPT_ROW(struct delta_args, "form", 'O', OPT_STRING, form, "qcow2|raw+map|rbd-diff|vnb",
+            "what the delta looks like (default: qcow2)"),
     OPT_ROW(struct delta_args, "compress", 'c', OPT_STRING, compression, "zlib|zstd",
             "compress clusters of the form qcow2"),
     OPT_ROW(struct delta_args, "cluster-size", 0, OPT_SIZE, cluster_size, "SIZE",
@@ -32,8 +33,8 @@ static const struct opt delta_opts[] = {
     STRING("id", id, "ID", "32 hex digits, or a UUID, for the state that the delta\nleads to (default: at random)"),
     STRING("parent-id", parent_id, "ID", "of the state that it begins at"),
     STRING("note", note, "TEXT", "free text that goes along"),
-    FLAG("info", info, "tell what the delta NAME is"),
-    FLAG("merge", merge, "make one of the deltas NAME..., the oldest first; the last\nNAME is the new file"),
+    FLAG("info", info, "tell what the delta D is"),
+    FLAG("merge", merge, "make one of the deltas D..., the oldest first; the last\nname is the new file"),
     FLAG("force-parent", force_parent, "with --merge: do not ask whether they follow one another"),
     FLAG("verify", verify, "with --info: read all of it, and compare with its digest"),
     OPT_COMMON_DRY_RUN,

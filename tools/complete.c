@@ -281,6 +281,10 @@ static void give_argument(const struct line *line, const char *current)
             give_values(line, opt->value, current, "");
             return;
         }
+        if (opt->kind == OPT_ARGS && is_file(opt->value)) {
+            puts("files");
+            return;
+        }
     }
     puts("words");
 }

@@ -69,6 +69,10 @@ READERS = {
     'manifest-verify': ['manifest', '--verify', 'm', 'o.qcow2'],
     'manifest-update': ['manifest', '--update', 'm', '--bitmap', 'b', 'o.qcow2'],
     'synth-against-dry': ['synth', '--against', 'm', '--dry-run', 'o.qcow2', 'x'],
+    'delta-dry': ['delta', '--layer', '--dry-run', '--output=json', '--id', '0' * 31 + '1', 'o.qcow2', 'x'],
+    'delta-random-dry': ['delta', '--layer', '--dry-run', 'o.qcow2', 'x'],
+    'delta-pipe': ['delta', '--since=base.qcow2', '-O', 'rbd-diff', '--id', '0' * 31 + '1', 'o.qcow2', '-'],
+    'delta-info': ['delta', '--info', '--verify', 'd.qcow2'],
     'undo-dry': ['undo', '--dry-run', 'undone.qcow2', 'undo'],
 }
 
@@ -80,6 +84,7 @@ def make_images(work):
     work.io('o.qcow2', 'write 1M 1M', 'write -z 3M 64k')
     work.run('qemu-img', 'bitmap', '--add', 'o.qcow2', 'b')
     work.run('qemu-img', 'snapshot', '-c', 'here', 'o.qcow2')
+    work.qcbm('delta', '--layer', 'o.qcow2', 'd.qcow2')
     work.create('o2.qcow2', '64M', backing='base.qcow2')
     work.run('qemu-img', 'bitmap', '--add', 'o2.qcow2', 'like')
     work.create('source.qcow2', '64M')
