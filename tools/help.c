@@ -13,8 +13,8 @@ void help_overview(FILE *out)
     fprintf(out, "Usage: qcbm COMMAND [OPTION]... ARGUMENT...\nDirty bitmaps of qcow2 images, while no guest runs.\n\n"
                  "Commands:\n");
     for (const struct cmd *const *c = cmds; *c; c++)
-        fprintf(out, "  %-10s%s\n", (*c)->name, (*c)->summary);
-    fprintf(out, "  %-10s%s\n", "help", "Show this help, or with the name of a command its options.");
+        fprintf(out, "  %-12s%s\n", (*c)->name, (*c)->summary);
+    fprintf(out, "  %-12s%s\n", "help", "Show this help, or with the name of a command its options.");
     fprintf(out, "\n  --help      show this help; qcbm COMMAND --help shows the options of one command\n"
                  "  --version   show the version, and what shuts reading commands in\n\n"
                  "What else is to be done with an image, convert or commit or resize, qemu-img does.\n\n"

@@ -199,6 +199,7 @@ static void judge_extensions(struct verdict *v)
         case Q2_EXT_BITMAPS:
         case Q2_EXT_FEATURE_TABLE:
         case Q2_EXT_CRYPTO:
+        case Q2_EXT_IDENTITY:
         case Q2_EXT_PADDING:
             break;
         default:

@@ -105,6 +105,8 @@ static const char *extension_name(uint32_t type)
         return "crypto";
     case Q2_EXT_DATA_FILE:
         return "data-file";
+    case Q2_EXT_IDENTITY:
+        return "identity";
     case Q2_EXT_PADDING:
         return "padding";
     default:
