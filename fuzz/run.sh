@@ -55,11 +55,12 @@ cpu_used() {
 
 # One target, in slices: libFuzzer counts wall time, and the machine may be busy.
 run_target() {
-    local name=$1 seeds=("$here/corpus/image") max_len=131072 used=0 slice log status=0 executions
+    local name=$1 seeds=("$here/corpus/image") max_len=131072 used=0 slice log status=0 executions dict=qcow2
     [ ! -d "$here/corpus/$name" ] || {
         seeds=("$here/corpus/$name")
         max_len=4096
     }
+    [ ! -f "$here/dict/${name%%_*}.dict" ] || dict=${name%%_*}
     [ ! -d "$here/corpus/found_$name" ] || seeds+=("$here/corpus/found_$name")
     mkdir -p "$folder/corpus/$name"
     log=$folder/logs/$name
@@ -67,7 +68,7 @@ run_target() {
     while [ "$used" -lt "$seconds" ] && [ "$status" -eq 0 ]; do
         slice=$((seconds - used < 300 ? seconds - used : 300))
         "$build/fuzz/fuzz_$name" -max_total_time="$slice" -timeout=30 -rss_limit_mb=512 -malloc_limit_mb=256 \
-            -max_len="$max_len" -dict="$here/dict/qcow2.dict" -print_final_stats=1 \
+            -max_len="$max_len" -dict="$here/dict/$dict.dict" -print_final_stats=1 \
             -artifact_prefix="$folder/findings/$name-" "$folder/corpus/$name" "${seeds[@]}" >>"$log" 2>&1 || status=$?
         cpu_used "$log.times"
     done
