@@ -214,7 +214,7 @@ def case_history(work, seed, kind):
         work.qcbm('delta', *way, *ids, '-O', 'raw+map', image, 'r%d' % step)
         require(apply_map(work, 'r%d' % step, before) == truth, 'raw and map: not the disk')
         other = check_info(work, 'r%d' % step, hex_id(seed, step), previous, truth)
-        if '--cluster-size' not in options and '512' not in way and history.size % 4096 == 0:
+        if '--cluster-size' not in options and told['granularity'] >= 4096:  # else clusters are larger
             require_equal(other['digest'], told['digest'], 'digest of two forms')
         work.run('qemu-img', 'rebase', '-u', '-F', fmt, '-b', below, delta)
         require(raw_bytes(work, delta) == truth, 'restored by rebase and convert: not the disk')
@@ -240,11 +240,169 @@ def case_zeros(work):
     require(raw_bytes(work, 'delta') == truth, 'not the disk')
 
 
+def small(work):
+    """An overlay with data, zeros and compressed clusters, and its backing file."""
+    work.create('base', 2 * MiB)
+    work.io('base', 'write -q -P 1 0 2M')
+    work.create('top', 2 * MiB, '', 'base')
+    work.io('top', 'write -q -P 2 0 200k', 'write -q -z 512k 128k', 'write -q -c -P 3 1M 64k', 'write -q -P 4 1984k 64k')
+    return raw_bytes(work, 'top')
+
+
+LEFT = ('.qcbm-new', '.json.qcbm-new', '.map.qcbm-new')
+
+
+def require_nothing(work, out, what):
+    there = [name for name in os.listdir(work.dir) if name.startswith(out)]
+    require_equal(there, [], what + ': files that are left')
+
+
+def case_identity(work):
+    """The identity and the content live on in all that QEMU and qcbm do to the image."""
+    truth = small(work)
+    ids = ['--id', '1' * 32, '--parent-id', '22222222-2222-2222-2222-222222222222', '--note', 'Größe "1"']
+    work.qcbm('delta', '--layer', *ids, 'top', 'd')
+    first = Qcow2(work.path('d')).extension(IDENTITY)
+    before = info(work, 'd', '--verify')
+    require_equal((before['parent-id'], before['note'], before['probes'], before['size-before']),
+                  ('2' * 32, 'Größe "1"', 24, 2 * MiB), 'what was asked for')
+    os.symlink('base', work.path('b' * 200))  # names as long as QEMU takes them
+    for argv in (['qemu-img', 'rebase', '-u', '-F', 'qcow2', '-b', 'b' * 200, 'd'],
+                 ['qemu-img', 'rebase', '-u', '-F', 'qcow2', '-b', './' * 400 + 'b' * 200, 'd'],
+                 ['qemu-img', 'amend', '-o', 'lazy_refcounts=on', 'd'], ['qemu-img', 'bitmap', '--add', 'd', 'x'],
+                 ['qemu-img', 'snapshot', '-c', 's', 'd'], ['qemu-img', 'snapshot', '-d', 's', 'd'],
+                 [qtool.QCBM, 'bitmap', '--add', '-g', '512', 'd', 'y'], [qtool.QCBM, 'bitmap', '--remove', 'd', 'x'],
+                 [qtool.QCBM, 'synth', 'd', 'z'], [qtool.QCBM, 'check', '-r', 'all', 'd'],
+                 [qtool.QCBM, 'edit', 'd', 'header compatible_features: 1=0'],
+                 ['qemu-img', 'rebase', '-u', '-b', '', 'd'], ['qemu-img', 'check', '-r', 'all', 'd']):
+        work.run(*argv)
+        require_equal(Qcow2(work.path('d')).extension(IDENTITY), first, 'extension behind ' + ' '.join(argv[:3]))
+    require_equal({k: v for k, v in info(work, 'd', '--verify').items()}, before, 'what it says of itself')
+    work.run('qemu-img', 'rebase', '-u', '-F', 'qcow2', '-b', 'base', 'd')
+    require(raw_bytes(work, 'd') == truth, 'not the disk')
+    require('identity' in work.qcbm('dump', 'd', 'extensions').out, 'dump names it')
+    work.qcbm('delta', '--layer', 'top', 'long', '--cluster-size', '4k')
+    work.run('qemu-img', 'rebase', '-u', '-F', 'qcow2', '-b', './' * 400 + 'b' * 200, 'long')
+
+
+def case_parent_of_a_layer(work):
+    """A layer on top of a delta begins at the state of that."""
+    small(work)
+    work.qcbm('delta', '--layer', '--id', '1' * 32, 'top', 'd')
+    work.run('qemu-img', 'rebase', '-u', '-F', 'qcow2', '-b', 'base', 'd')
+    work.create('next', 2 * MiB, '', 'd')
+    work.io('next', 'write -q -P 9 64k 64k')
+    work.qcbm('delta', '--layer', 'next', 'e')
+    require_equal(info(work, 'e')['parent-id'], '1' * 32, 'parent')
+
+
+def case_damage(work):
+    """Whatever bit is turned in a delta, it is noticed; a stream that is cut, too."""
+    small(work)
+    work.qcbm('delta', '--layer', '-O', 'raw+map', 'top', 'r')
+    with open(work.path('p'), 'wb') as f:
+        f.write(work.qcbm('delta', '--layer', 'top', '-').raw_out)
+    rng = random.Random(7)
+    for name in ('r.map', 'r.json'):
+        whole = open(work.path(name), 'rb').read()
+        for at in rng.sample(range(len(whole)), 25):
+            patch(work.path(name), at, bytes([whole[at] ^ 1 << rng.randrange(5)]))  # bit 5 makes letters large
+            code = work.qcbm('delta', '--info', '--verify', '-q', 'r', rc=None).code
+            require(code == 1 or whole[at:at + 1].isspace(), 'a bit of %s at %d was turned' % (name, at))
+            patch(work.path(name), at, whole[at:at + 1])
+        for length in rng.sample(range(len(whole)), 5):
+            os.truncate(work.path(name), length)
+            work.qcbm('delta', '--info', '--verify', '-q', 'r', rc=1)
+            with open(work.path(name), 'wb') as f:
+                f.write(whole)
+    patch(work.path('r'), 70000, b'?')
+    work.qcbm_refused('delta', '--info', '--verify', 'r', says=['damaged'])
+    whole = open(work.path('p'), 'rb').read()
+    for length in [len(whole) - 1, len(whole) - 64] + rng.sample(range(len(whole)), 10):
+        with open(work.path('cut'), 'wb') as f:
+            f.write(whole[:length])
+        work.qcbm('delta', '--info', 'cut', rc=1)
+    for at in rng.sample(range(len(whole)), 40):
+        with open(work.path('cut'), 'wb') as f:
+            f.write(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1:])
+        work.qcbm('delta', '--info', '--verify', '-q', 'cut', rc=(0, 1))  # padding and refcounts are nobody's
+
+
+def case_refused(work):
+    small(work)
+    work.run('qemu-img', 'bitmap', '--add', 'top', 'c')
+    for name in 'there', 'd.json', 'd.map', 'e.qcbm-new':
+        open(work.path(name), 'w').close()
+    work.qcbm_refused('delta', '--layer', 'top', 'there', says=['exists already'], unchanged=['there'])
+    for out in 'd', 'e':
+        work.qcbm_refused('delta', '--layer', '-O', 'raw+map', 'top', out)
+        require(not os.path.exists(work.path(out)), out)
+    for options, says in ((['--bitmap', 'x'], "'x' not found"), (['--since', 'top'], 'itself'),
+                          (['--since-snapshot', 's'], 'no snapshot'), (['--bitmap', 'c', '--refine'], 'reference that is named'),
+                          (['--layer', '-O', 'raw+map', '-c', 'zlib'], 'of the form qcow2'),
+                          (['--layer', '--cluster-size', '2k'], '4 KiB to 2 MiB'), (['--layer', '--id', '12'], '32 hex digits'),
+                          (['--layer', '--id', '1' * 32, '--parent-id', '1' * 32], 'not its own parent'),
+                          (['--layer', '--note', 'n' * 256], '255 bytes'), (['--layer', '--note', 'a\tb'], '255 bytes')):
+        result = work.qcbm('delta', *options, 'top', 'new', rc=1)
+        require(says in result.err, 'says: %s' % result.err)
+    for options in [], ['--layer', '--bitmap', 'c'], ['--layer', '--chain'], ['--layer', '--snapshot', 's'], ['--layer', '-c', 'lz4']:
+        work.qcbm('delta', *options, 'top', 'new', rc=1)
+    require_nothing(work, 'new', 'refused')
+    work.qcbm('delta', '--layer', '--dry-run', 'top', 'new')
+    require_nothing(work, 'new', 'dry run')
+    work.qcbm_refused('delta', '--info', 'there', says=['not a delta'])
+
+
+CALLS = {'pwrite64': 'ENOSPC', 'pread64': 'EIO', 'fdatasync': 'EIO', 'ftruncate': 'EFBIG', 'link': 'EACCES', 'fsync': 'EIO'}
+
+
+def traced(work, argv, *what):
+    env = dict(os.environ, ASAN_OPTIONS=os.environ.get('ASAN_OPTIONS', '') + ':detect_leaks=0')
+    words = ['strace', '-f', '-o', work.path('trace'), *what, qtool.QCBM, *argv]
+    work.note(' '.join(words))
+    return subprocess.run(words, cwd=work.dir, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=qtool.COMMAND_TIMEOUT)
+
+
+def case_faults(work, form, full):
+    """Each call that reads or writes fails once, or is the last thing that happens."""
+    small(work)
+    argv = ['delta', '--layer', '--threads=1', '-O', form, 'top', 'new']
+    require_equal(traced(work, argv, '-e', 'trace=' + ','.join(CALLS)).returncode, 0, 'without a fault')
+    trace = open(work.path('trace')).read()
+    outs = [name for name in os.listdir(work.dir) if name.startswith('new')]
+    for call, error in CALLS.items():
+        n = trace.count(call + '(')
+        for at in sorted({1, n, *range(1, n + 1, 1 if full else max(n // 3, 1))} - {0}):
+            for inject in 'error=' + error, 'signal=KILL':
+                for name in outs + ['new' + left for left in LEFT]:
+                    if os.path.exists(work.path(name)):
+                        os.unlink(work.path(name))
+                if n == 0:
+                    continue
+                done = traced(work, argv, '-e', 'trace=' + call, '-e', 'inject=%s:%s:when=%d' % (call, inject, at))
+                what = '%s %d, %s' % (call, at, inject)
+                if inject == 'signal=KILL':
+                    require_equal(done.returncode, -signal.SIGKILL, what)
+                    if os.path.exists(work.path('new')):
+                        work.qcbm('delta', '--info', '--verify', '-q', 'new')
+                elif done.returncode == 127:  # it was the dynamic loader's
+                    require_nothing(work, 'new', what)
+                elif done.returncode == 0:  # a sample that is left out; a file system without links
+                    require(call in ('pread64', 'link'), what)
+                    work.qcbm('delta', '--info', '--verify', '-q', 'new')
+                else:
+                    require_equal((done.returncode, done.stdout), (1, ''), what)
+                    require_nothing(work, 'new', what)
+
+
 def main():
     args = arguments('qcbm delta: full copy and deltas are the disk', seeds=3)
-    need_tools('qemu-img', 'qemu-io')
+    need_tools('qemu-img', 'qemu-io', 'strace')
     seeds = 125 if args.full else args.seeds
-    cases = [(case_zeros, 'zeros', {})]
+    cases = [(case_zeros, 'zeros', {}), (case_identity, 'identity', {}), (case_parent_of_a_layer, 'parent', {}),
+             (case_damage, 'damage', {}), (case_refused, 'refused', {})]
+    cases += [(case_faults, 'faults-' + form, {'form': form, 'full': args.full}) for form in ('qcow2', 'raw+map')]
     for kind in Bitmaps, Overlays, Snapshots, Chain:
         cases += [(case_history, '%s-%d' % (kind.__name__.lower(), seed), {'seed': args.seed + seed, 'kind': kind})
                   for seed in range(seeds)]
