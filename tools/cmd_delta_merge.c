@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cmd_delta.h"
@@ -47,6 +48,18 @@ static void print_text(size_t n, const struct qcbm_delta_merge_result *r)
     printf("id: %s\nparent id: %s\n", r->id, r->parent_id[0] ? r->parent_id : "not known");
 }
 
+/* As many files as there are deltas will be open, and for the form raw+map twice as many; the usual limit is 1024. */
+static void allow_open_files(size_t n)
+{
+    rlim_t wanted = 2 * (rlim_t)n + 64;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted) {
+        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 /* @names are the deltas, the oldest first, and the new one. */
 static int merge(const struct delta_args *args, size_t n, struct qcbm_delta_merge_result *result)
 {
@@ -57,6 +70,7 @@ static int merge(const struct delta_args *args, size_t n, struct qcbm_delta_merg
     struct qcbm_error err;
     int ret;
 
+    allow_open_files(n);
     o.flags = args->force_parent ? QCBM_DELTA_MERGE_FORCE_PARENT : 0;
     o.note = args->note;
     o.progress = &told;

@@ -25,6 +25,8 @@ static int open_all(const char *const *names, size_t n, struct qcbmi_delta ***ou
         char name[128];
 
         ret = qcbmi_delta_open(names[i], &deltas[i], err);
+        if (ret == 0)
+            qcbmi_io_close(&deltas[i]->files.json); /* it has been read, and many deltas are many open files */
         if (ret < 0 && ret != QCBM_E_NOMEM)
             ret = qcbmi_prefix(err, ret, "'%s': ", qcbmi_printable(name, sizeof name, names[i], strlen(names[i])));
     }
