@@ -2,6 +2,7 @@
 """Seeds for the targets that take a structure, not an image: make_parts.py CORPUS, out of CORPUS/image.
 
 SPDX-License-Identifier: MIT"""
+import hashlib
 import os
 import struct
 import sys
@@ -88,3 +89,34 @@ save("luks", "aes", d[offset : offset + 592])
 save("cli_json", "names", "name \u00e9\u202e\x1b[31m\n".encode() + b"\xff\xc0\x80\xed\xa0\x80")
 save("cli_json", "nested", bytes([2, 18, 1, 97, 0, 3, 97, 98, 99, 18, 1, 98, 12, 1, 99, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1, 20, 96]))
 save("cli_json", "sizes", b"1.5G")
+
+
+def manifest(size, bits, kind, text, records):
+    """With a digest at its end that is not right: the target sets it right."""
+    length = (80 + len(text) + 7) // 8 * 8
+    out = b"\x89QCBMAN\n" + struct.pack(">IIQIIQQ16sI12x", 1, length, size, bits, kind, 5 if kind == 1 else 0, 1 << 30,
+                                        bytes(range(16)), len(text)) + text
+    out = out.ljust(length, b"\0")
+    for what, granules in records:
+        out += struct.pack(">IIQ", what, 0, granules)
+        out += hashlib.sha256(b"%d" % granules).digest()[: 16 * kind] * granules if what == 2 else b""
+    return out + bytes(32)
+
+
+save("manifest", "zeros", manifest(1 << 20, 16, 1, b"", [(1, 16)]))
+save("manifest", "runs", manifest((1 << 20) + 512, 12, 1, b"a text", [(2, 3), (1, 200), (2, 54)]))
+save("manifest", "sha256", manifest(1 << 20, 18, 2, b"", [(2, 1), (1, 2), (2, 1)]))
+save("manifest", "huge", manifest(1 << 62, 22, 1, b"x", [(1, (1 << 40) - 1), (2, 1)]))
+save("manifest", "smallest", manifest(512, 9, 2, b"", [(2, 1)]))
+
+
+def fidx(size, chunk, digests):
+    head = bytes.fromhex("2f7f41ed91fd0fcd") + bytes(range(16)) + struct.pack("<q", 1 << 30)
+    head += hashlib.sha256(b"".join(digests)).digest() + struct.pack("<QQ", size, chunk)
+    return head + b"".join(digests)  # the target puts the rest of the header in between
+
+
+zeros = hashlib.sha256(bytes(65536)).digest()
+save("fidx", "zeros", fidx(1 << 20, 65536, [zeros] * 16))
+save("fidx", "tail", fidx(65536 + 512, 4096, [hashlib.sha256(b"\1" * 4096).digest()] * 16 + [hashlib.sha256(bytes(512)).digest()]))
+save("fidx", "large", fidx((1 << 22) + 1, 1 << 22, [zeros, zeros]))

@@ -46,7 +46,7 @@ for file in fuzz/fuzz_*.c; do
     case "$name" in
         fuzz_cli_json) extra+=("$work"/json/*.o) ;;
         fuzz_extents_file) extra+=("$work"/json/*.o "$work"/extents/*.o) ;;
-        fuzz_bitmap_file | fuzz_inflate) extra+=("$work"/builder/*.o) ;;
+        fuzz_bitmap_file | fuzz_inflate | fuzz_manifest | fuzz_fidx) extra+=("$work"/builder/*.o) ;;
         fuzz_chain) flags=("-Wl,--wrap=open64" "-Wl,--wrap=open") ;;
     esac
     compile targets "$file"
