@@ -16,6 +16,7 @@ struct qcbmi_data {
     struct qcbmi_chain layers; /* a view of it: nothing here is freed */
     struct qcbmi_guest_map map;
     struct qcbmi_io *data_files; /* of each layer; zeros until it is opened */
+    struct qcbmi_holes *holes;   /* of each of these files; NULL: nobody asks */
     bool lent;                   /* the first of them is somebody else's */
     struct qcbmi_unpacked unpacked;
 };
@@ -24,6 +25,11 @@ static int begin(struct qcbmi_data *d, const struct qcbmi_chain *chain, size_t l
 {
     d->layers = (struct qcbmi_chain){ .layers = chain->layers + layer, .n = chain->n - layer };
     d->data_files = qcbmi_alloc_array(d->layers.n, sizeof(*d->data_files), err);
+    if (d->data_files && (d->flags & QCBMI_DATA_HOLES)) {
+        d->holes = qcbmi_alloc_array(d->layers.n, sizeof(*d->holes), err);
+        if (!d->holes)
+            return QCBM_E_NOMEM;
+    }
     return d->data_files ? qcbmi_guest_map_init(&d->map, &d->layers, QCBMI_GUEST_STRICT, err) : QCBM_E_NOMEM;
 }
 
@@ -78,6 +84,9 @@ void qcbmi_data_close(struct qcbmi_data *d)
         d->data_files[0] = (struct qcbmi_io){ 0 };
     for (size_t i = 0; d->data_files && i < d->layers.n; i++)
         qcbmi_io_close(&d->data_files[i]);
+    for (size_t i = 0; d->holes && i < d->layers.n; i++)
+        qcbmi_holes_free(&d->holes[i]);
+    free(d->holes);
     free(d->data_files);
     qcbmi_guest_map_free(&d->map);
     qcbmi_chain_close(&d->own);
@@ -241,6 +250,29 @@ static int check_piece(struct qcbmi_data *d, const struct qcbmi_guest_piece *p, 
     return img->g.data_file && p->kind == Q2_NORMAL ? need_data_file(d, p->layer, err) : 0;
 }
 
+/* A raw data file is in the order of the disk, and where it is sparse nothing but its holes says so. What lies behind its end is
+ * missing, and no hole. */
+static int look_for_hole(struct qcbmi_data *d, struct qcbmi_guest_piece *p, struct qcbm_error *err)
+{
+    const struct qcbmi_image *img = d->layers.layers[p->layer].img;
+    struct qcbmi_io *io = &d->data_files[p->layer];
+    bool is_data;
+    uint64_t end;
+    int ret;
+
+    if (!d->holes || p->kind != Q2_NORMAL || !img || !img->g.raw_data_file || p->host >= io->size)
+        return 0;
+    if (!d->holes[p->layer].io)
+        qcbmi_holes_init(&d->holes[p->layer], io);
+    ret = qcbmi_holes_at(&d->holes[p->layer], p->host, &is_data, &end, err);
+    if (ret < 0)
+        return ret;
+    if (!is_data)
+        p->kind = Q2_ZERO_ALLOC;
+    p->end = u64_min(p->end, p->start + (u64_min(end, io->size) - p->host));
+    return 0;
+}
+
 int qcbmi_data_find(struct qcbmi_data *d, uint64_t off, uint64_t end, struct qcbmi_guest_piece *p,
                     struct qcbm_error *err)
 {
@@ -253,7 +285,10 @@ int qcbmi_data_find(struct qcbmi_data *d, uint64_t off, uint64_t end, struct qcb
     p->end = u64_min(p->end, end);
     if (p->kind == Q2_INVALID)
         return qcbmi_guest_map_fail(&d->map, p, err);
-    return in_layer(d, p->layer, check_piece(d, p, err), err);
+    ret = check_piece(d, p, err);
+    if (ret == 0)
+        ret = look_for_hole(d, p, err);
+    return in_layer(d, p->layer, ret, err);
 }
 
 static int read_plain(const struct qcbmi_data *d, const struct qcbmi_guest_piece *p, uint8_t *to,

@@ -14,7 +14,8 @@ struct qcbmi_data;
 enum qcbmi_data_flag {
     QCBMI_DATA_LAYER = 1u << 0,       /* this image alone: what it has not reads as zeros */
     QCBMI_DATA_FORCE_SHARE = 1u << 1, /* open other files as QCBM_OPEN_FORCE_SHARE does */
-    QCBMI_DATA_FILES = 1u << 2        /* open external data files */
+    QCBMI_DATA_FILES = 1u << 2,       /* open external data files */
+    QCBMI_DATA_HOLES = 1u << 3        /* holes of raw data files are told as zeros: for who goes over all of a disk */
 };
 
 /* @img stays the caller's and must outlive it. Opens the backing files, which are held until qcbmi_data_close().

@@ -170,7 +170,7 @@ static int run(struct making *m, const struct qcbmi_chain *disk, const struct mn
     if (m->old.m && m->old.m->h.size != h->size) /* the granule at the end is another one */
         job.all_from = align_down(u64_min(m->old.m->h.size, h->size), UINT64_C(1) << h->gran_bits);
     job.threads = qcbmi_manifest_threads(disk, o->threads);
-    ret = qcbmi_data_of_chain(disk, 0, QCBMI_DATA_FILES, &job.disk, err);
+    ret = qcbmi_data_of_chain(disk, 0, QCBMI_DATA_FILES | QCBMI_DATA_HOLES, &job.disk, err);
     progress.total = qcbmi_disk_digests_cost(&job);
     if (ret == 0)
         ret = qcbmi_disk_digests(&job, err);
