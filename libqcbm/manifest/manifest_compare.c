@@ -48,11 +48,15 @@ static int compare(struct comparing *s, uint64_t granule, uint64_t n, const uint
                    struct qcbm_error *err)
 {
     bool equal = is && was ? memcmp(is, was, s->c->manifest->hasher.bytes) == 0 : is == was;
+    uint64_t start = granule << s->gran_bits, end = u64_min((granule + n) << s->gran_bits, s->size);
 
     s->c->out.compared += n;
-    if (equal)
-        s->c->out.equal += n;
-    return equal ? 0 : differs(s, granule << s->gran_bits, u64_min((granule + n) << s->gran_bits, s->size), false, err);
+    s->c->out.compared_bytes += end - start;
+    if (!equal)
+        return differs(s, start, end, false, err);
+    s->c->out.equal += n;
+    s->c->out.equal_bytes += end - start;
+    return 0;
 }
 
 static int take_unreadable(struct comparing *s, const struct qcbmi_digests *d, uint64_t first, uint64_t n,
@@ -113,7 +117,7 @@ int qcbmi_manifest_compare(struct qcbmi_manifest_compare *c, struct qcbm_error *
 {
     struct comparing s = { .c = c, .place = { .m = c->manifest }, .gran_bits = c->manifest->h.gran_bits };
     uint64_t disk = qcbmi_manifest_disk_size(c->disk), was = c->manifest->h.size;
-    unsigned flags = QCBMI_DATA_FILES | (c->force_share ? QCBMI_DATA_FORCE_SHARE : 0);
+    unsigned flags = QCBMI_DATA_FILES | QCBMI_DATA_HOLES | (c->force_share ? QCBMI_DATA_FORCE_SHARE : 0);
     struct qcbmi_disk_digests job = { .gran_bits = s.gran_bits,
                                       .hasher = &c->manifest->hasher,
                                       .only = c->only,
@@ -123,7 +127,7 @@ int qcbmi_manifest_compare(struct qcbmi_manifest_compare *c, struct qcbm_error *
                                       .opaque = &s };
     int ret = qcbmi_chain_check_plain(c->disk, err);
 
-    c->out = (struct qcbmi_manifest_figures){ .granularity = UINT64_C(1) << s.gran_bits };
+    c->out = (struct qcbmi_manifest_figures){ 0 };
     s.size = job.size = common_size(&s, disk, was);
     job.threads = qcbmi_manifest_threads(c->disk, c->threads);
     if (ret == 0)

@@ -9,8 +9,8 @@
 #include "manifest/manifest_read.h"
 
 struct qcbmi_manifest_figures {
-    uint64_t granularity;     /* of the manifest */
     uint64_t compared, equal; /* granules */
+    uint64_t compared_bytes, equal_bytes;
     uint64_t different_bytes; /* of the longer of the two disks, those that cannot be read among them */
     uint64_t unreadable_bytes;
     uint64_t grown_bytes;  /* behind the end of the disk of the manifest */

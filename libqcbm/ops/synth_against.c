@@ -29,13 +29,13 @@ static int load_within(struct synth *s, struct qcbmi_dirtymap *map, struct qcbm_
     return ret < 0 ? ret : qcbmi_bitmap_load(s->overlay, b, map, err);
 }
 
-static int tell(struct synth *s, const struct qcbmi_manifest_compare *c, uint64_t granularity, struct qcbm_error *err)
+static int tell(struct synth *s, const struct qcbmi_manifest_compare *c, struct qcbm_error *err)
 {
     struct qcbm_synth_summary *sum = &s->result->sum;
     int ret = 0;
 
-    sum->compared_bytes = c->out.compared * granularity;
-    sum->equal_bytes = c->out.equal * granularity;
+    sum->compared_bytes = c->out.compared_bytes;
+    sum->equal_bytes = c->out.equal_bytes;
     sum->unreadable_bytes = c->out.unreadable_bytes;
     if (c->out.grown_bytes)
         ret = qcbmi_synth_note(s->result, err,
@@ -82,7 +82,7 @@ int qcbmi_synth_against(struct synth *s, struct qcbm_error *err)
     if (ret == 0 && c.only)
         ret = qcbmi_dirtymap_intersect(&s->map, &within, err);
     if (ret == 0)
-        ret = tell(s, &c, c.out.granularity, err);
+        ret = tell(s, &c, err);
     qcbmi_dirtymap_free(&within);
     return ret;
 }
