@@ -20,7 +20,9 @@ import tempfile
 TIMEOUT = 300
 BY_HAND = 'libvirt'
 # What has happened when a section begins.
-BEFORE = {'libvirt': 'before_libvirt', 'After a crash': 'before_crash', 'Lists for other programs': 'before_lists', 'Raw disks': 'before_raw'}
+BEFORE = {'A manifest beside each backup': 'before_manifest', 'After a crash, exactly': 'crash_of vm.qcow2',
+          'Against a backup of Proxmox Backup Server': 'before_pbs', 'libvirt': 'before_libvirt', 'After a crash': 'before_crash', 'Lists for other programs': 'before_lists',
+          'Raw disks': 'before_raw'}
 
 PRELUDE = r'''
 set -euo pipefail
@@ -62,6 +64,18 @@ before_crash() {
         qemu-img bitmap --add "$image" nightly
         (ulimit -c 0; qemu-io -f qcow2 -c 'write -q -P 0x31 5M 300k' -c flush -c abort "$image") || true
     done
+}
+crash_of() { (ulimit -c 0; qemu-io -f qcow2 -c 'write -q -P 0x31 5M 300k' -c flush -c abort "$1") || true; }
+before_manifest() { qemu-img create -q -f qcow2 vm.qcow2 48M && qemu-io -f qcow2 -c 'write -q -P 1 0 20M' vm.qcow2; }
+before_pbs() {
+    qemu-img convert -O raw vm.qcow2 vm.raw
+    python3 - <<'END'
+import hashlib, struct
+data = open('vm.raw', 'rb').read()
+digests = b''.join(hashlib.sha256(data[at:at + (4 << 20)]).digest() for at in range(0, len(data), 4 << 20))
+head = bytes.fromhex('2f7f41ed91fd0fcd') + bytes(24) + hashlib.sha256(digests).digest() + struct.pack('<QQ', len(data), 4 << 20)
+open('drive-scsi0.img.fidx', 'wb').write(head.ljust(4096, b'\0') + digests)
+END
 }
 before_lists() { qemu-img create -q -f qcow2 ceph.qcow2 16M && qemu-img create -q -f qcow2 thin.qcow2 16M; }
 # as large as the differences that the storages below tell of
