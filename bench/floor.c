@@ -1,9 +1,10 @@
 /* floor.c - the least that a job on an image's metadata can cost: the same tables, read once with pread
  * SPDX-License-Identifier: MIT
  *
- * usage: floor [--refcounts] [--threads N] FILE. Reads the header, the L1 table and all L2 tables that it names, in file
+ * usage: floor [--refcounts | --raw] [--threads N] FILE. Reads the header, the L1 table and all L2 tables that it names, in file
  * order, neighbours in pieces of 1 MiB; with --refcounts the refcount table and its blocks, too. With --threads N that
- * many read at once, each the next piece: what a cold disk can give. Looks at no byte of what it has read. */
+ * many read at once, each the next piece: what a cold disk can give. With --raw all of the file is read, in pieces of 1 MiB.
+ * Looks at no byte of what it has read. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -82,6 +83,32 @@ static void add_table(uint64_t off, uint64_t n, uint64_t cs)
     free(at);
 }
 
+/* All of the file. */
+static void add_file(void)
+{
+    off_t len = lseek(fd, 0, SEEK_END);
+
+    if (len < 0)
+        die("size");
+    pieces = malloc(((uint64_t)len / PIECE + 1) * sizeof(*pieces));
+    if (!pieces)
+        die("memory");
+    for (uint64_t off = 0; off < (uint64_t)len; off += PIECE)
+        pieces[n_pieces++] = (struct piece){ off, (uint64_t)len - off < PIECE ? (uint64_t)len - off : PIECE };
+}
+
+static void add_tables(bool refcounts)
+{
+    uint8_t h[112];
+    uint64_t cs;
+
+    read_at(0, h, sizeof(h));
+    cs = UINT64_C(1) << h[23];
+    add_table(be(h + 40, 8), be(h + 36, 4), cs);
+    if (refcounts)
+        add_table(be(h + 48, 8), be(h + 56, 4) * cs / 8, cs);
+}
+
 static void *read_pieces(void *unused)
 {
     uint8_t *buf = malloc(2 * PIECE);
@@ -99,13 +126,13 @@ int main(int argc, char **argv)
 {
     pthread_t threads[64];
     unsigned n_threads = 1;
-    bool refcounts = false;
-    uint8_t h[112];
-    uint64_t cs;
+    bool refcounts = false, raw = false;
 
     for (; argc > 2; argc--, argv++) {
         if (strcmp(argv[1], "--refcounts") == 0) {
             refcounts = true;
+        } else if (strcmp(argv[1], "--raw") == 0) {
+            raw = true;
         } else if (strcmp(argv[1], "--threads") == 0 && argc > 3) {
             n_threads = (unsigned)atoi(argv[2]);
             argc--;
@@ -113,17 +140,16 @@ int main(int argc, char **argv)
         }
     }
     if (argc != 2 || n_threads < 1 || n_threads > 64) {
-        fprintf(stderr, "usage: floor [--refcounts] [--threads N] FILE\n");
+        fprintf(stderr, "usage: floor [--refcounts | --raw] [--threads N] FILE\n");
         return 1;
     }
     fd = open(argv[1], O_RDONLY);
     if (fd < 0)
         die(argv[1]);
-    read_at(0, h, sizeof(h));
-    cs = UINT64_C(1) << h[23];
-    add_table(be(h + 40, 8), be(h + 36, 4), cs);
-    if (refcounts)
-        add_table(be(h + 48, 8), be(h + 56, 4) * cs / 8, cs);
+    if (raw)
+        add_file();
+    else
+        add_tables(refcounts);
     for (unsigned i = 1; i < n_threads; i++)
         if (pthread_create(&threads[i], NULL, read_pieces, NULL) != 0)
             die("thread");

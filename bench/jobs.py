@@ -44,6 +44,12 @@ def verbs(first, second, flushes):
                pair.replace("{p}", "{q}"), pair.replace("{p}", "qemu-img"), "qemu / 10", None, flushes)
 
 
+def manifest(kind, target, how=""):
+    """All of a raw disk read and digested; the floor reads it, 16 reads in flight, and that is all it does."""
+    return Job(f"manifest, {kind}, 1 GiB raw{how}; floor: 16 reads in flight", "data", "{f} --raw --threads 16 {i}",
+               "{q} manifest -q -f raw --digest " + kind + " {i}", None, target, "floor")
+
+
 JOBS = [
     *[synth(image) for image in ("full", "half", "scattered", "sparse", "huge", "extended")],
     Job("synth and attach, half", "half", "{f} --refcounts {i}", "{q} synth -q --replace {i} bench", None, "floor x 2",
@@ -59,12 +65,13 @@ JOBS = [
     Job("measure, half", "half", "{f} {i}", "{q} measure -O qcow2 {i}", "qemu-img measure -O qcow2 {i}", None, "floor"),
     Job("info --usage, half", "half", "{f} --refcounts {i}", "{q} info --usage {i}", None, None, "floor"),
     Job("info, small image", "small", None, "{q} info {i}", "qemu-img info {i}", "qemu / 3"),
+    manifest("xxh3", "floor x 1.25"), manifest("sha256", None),
     # here the floor is the same work by one core
     Job("8 images, 8 processes, 2 at once; floor: 1", "quarters", SEVERAL % 1, SEVERAL % 2, None, "floor x 0.556"),
     Job("8 images, 1 process, 2 threads; floor: 1", "quarters", "{m} 1 {all}", "{m} 2 {all}", None, "floor x 0.556"),
 ]
-COLD = Job("synth --dry-run, scattered, cold; floor: 16 reads in flight", "scattered", "{f} --threads 16 {i}",
-           "{q} synth -q --dry-run {i} dry", None, "floor x 1.3")
+COLD = [Job("synth --dry-run, scattered, cold; floor: 16 reads in flight", "scattered", "{f} --threads 16 {i}",
+            "{q} synth -q --dry-run {i} dry", None, "floor x 1.3"), manifest("xxh3", "floor x 1.25", ", cold")]
 
 
 def run_or_die(*command):
@@ -89,7 +96,11 @@ def make_one(make, qcbm, shape, path):
         return
     print(f"making {path}", file=sys.stderr)
     part = path + ".part"
-    if shape == "small":
+    if shape == "data":
+        with open(part, "wb") as out:
+            for _ in range(1024):
+                out.write(os.urandom(1 << 20))
+    elif shape == "small":
         run_or_die("qemu-img", "create", "-q", "-f", "qcow2", part, "64M")
     else:
         run_or_die(make, "full" if shape == "eight" else shape, part)
