@@ -20,6 +20,7 @@
 _Static_assert(offsetof(struct qcbm_synth_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_check_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_measure_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_manifest_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_import_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_extents_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_undo_options, struct_size) == 0, "struct_size comes first");

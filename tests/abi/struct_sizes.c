@@ -181,6 +181,68 @@ static int fill_edit_fields(void *out, size_t size)
     return edit_fields(NULL, out, size);
 }
 
+/* Into memory. */
+static struct made {
+    uint8_t bytes[4096];
+    size_t len;
+} made;
+
+static int put_bytes(void *opaque, const void *bytes, size_t len)
+{
+    struct made *to = opaque;
+
+    CHECK(len <= sizeof(to->bytes) - to->len);
+    memcpy(to->bytes + to->len, bytes, len);
+    to->len += len;
+    return 0;
+}
+
+static int write_manifest(const void *options, void *out, size_t size)
+{
+    made.len = 0;
+    return qcbm_manifest_write(chain, options, put_bytes, &made, out, size, &err);
+}
+
+static int fill_manifest_write(void *out, size_t size)
+{
+    return write_manifest(NULL, out, size);
+}
+
+static struct qcbm_manifest *open_manifest(void)
+{
+    struct qcbm_manifest_info info;
+    struct qcbm_manifest *manifest;
+    struct qcbm_mem *mem;
+
+    CHECK(write_manifest(NULL, &info, sizeof(info)) == 0);
+    CHECK(qcbm_mem_new(made.bytes, made.len, &mem, &err) == 0);
+    CHECK(qcbm_manifest_open_io(qcbm_mem_ops(), mem, &manifest, &err) == 0);
+    return manifest;
+}
+
+static int fill_manifest_info(void *out, size_t size)
+{
+    static struct qcbm_manifest *manifest; /* its text is pointed to */
+
+    if (!manifest)
+        manifest = open_manifest();
+    return qcbm_manifest_get_info(manifest, out, size);
+}
+
+static int verify(const void *options, void *out, size_t size)
+{
+    struct qcbm_manifest *manifest = open_manifest();
+    int ret = qcbm_manifest_verify(manifest, chain, options, NULL, NULL, out, size, &err);
+
+    qcbm_manifest_close(manifest);
+    return ret;
+}
+
+static int fill_manifest_verify(void *out, size_t size)
+{
+    return verify(NULL, out, size);
+}
+
 static int fill_attach_verify(void *out, size_t size)
 {
     return qcbm_attach_verify(img, NULL, out, size, &err);
@@ -256,6 +318,9 @@ static const struct filled {
     { "edit_fields_result", fill_edit_fields, sizeof(struct qcbm_edit_fields_result) },
     { "attach_result", fill_attach, sizeof(struct qcbm_attach_result) },
     { "attach_verify_result", fill_attach_verify, sizeof(struct qcbm_attach_verify_result) },
+    { "manifest_info", fill_manifest_info, sizeof(struct qcbm_manifest_info) },
+    { "manifest_info of a write", fill_manifest_write, sizeof(struct qcbm_manifest_info) },
+    { "manifest_result", fill_manifest_verify, sizeof(struct qcbm_manifest_result) },
     { "bitmap_measure", fill_bitmap_measure, sizeof(struct qcbm_bitmap_measure) },
     { "verdict", fill_verdict, sizeof(struct qcbm_verdict) },
     { "verdict of a refused image", fill_verdict_refused, sizeof(struct qcbm_verdict) },
@@ -356,6 +421,20 @@ static int read_extents(const void *options)
     return qcbm_bitmap_extents_of(img, "b", options, ignore_extent, NULL, &err);
 }
 
+static int read_manifest_write(const void *options)
+{
+    struct qcbm_manifest_info info;
+
+    return write_manifest(options, &info, sizeof(info));
+}
+
+static int read_manifest_verify(const void *options)
+{
+    struct qcbm_manifest_result out;
+
+    return verify(options, &out, sizeof(out));
+}
+
 static int read_measure(const void *options)
 {
     struct qcbm_measure out;
@@ -427,6 +506,7 @@ static int read_import(const void *options)
 
 static const struct qcbm_synth_options synth_init = QCBM_SYNTH_OPTIONS_INIT;
 static const struct qcbm_extents_options extents_init = QCBM_EXTENTS_OPTIONS_INIT;
+static const struct qcbm_manifest_options manifest_init = QCBM_MANIFEST_OPTIONS_INIT;
 static const struct qcbm_measure_options measure_init = QCBM_MEASURE_OPTIONS_INIT;
 static const struct qcbm_check_options check_init = QCBM_CHECK_OPTIONS_INIT;
 static const struct qcbm_verdict_options verdict_init = QCBM_VERDICT_OPTIONS_INIT;
@@ -456,6 +536,8 @@ static const struct taken {
 } taken[] = {
     { "synth_options", read_synth, &synth_init, sizeof(synth_init) },
     { "extents_options", read_extents, &extents_init, sizeof(extents_init) },
+    { "manifest_options", read_manifest_write, &manifest_init, sizeof(manifest_init) },
+    { "manifest_options of verify", read_manifest_verify, &manifest_init, sizeof(manifest_init) },
     { "measure_options", read_measure, &measure_init, sizeof(measure_init) },
     { "measure_options of a size", read_measure_of_size, &measure_init, sizeof(measure_init) },
     { "check_options", read_check, &check_init, sizeof(check_init) },

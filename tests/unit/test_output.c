@@ -93,6 +93,22 @@ static int write_it(bool force, bool dry_run, int code)
     return output_close(&out, code);
 }
 
+/* Who kills the command leaves nothing under that name. */
+static void a_new_file_has_its_name_when_it_is_complete(void **state)
+{
+    struct output out;
+
+    (void)state;
+    assert_int_equal(output_open(&out, name, false, false), EXIT_DONE);
+    fputs("half", out.file);
+    fflush(out.file);
+    assert_int_equal(access(name, F_OK), -1);
+    put_file("of another program");
+    assert_int_equal(output_close(&out, EXIT_DONE), EXIT_FAILED);
+    assert_content("of another program");
+    unlink(name);
+}
+
 static void a_new_file_is_made_or_not_there(void **state)
 {
     (void)state;
@@ -175,6 +191,7 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(a_new_file_has_its_name_when_it_is_complete, remove_file),
         cmocka_unit_test_teardown(a_new_file_is_made_or_not_there, remove_file),
         cmocka_unit_test_teardown(a_file_is_replaced_with_force_once_it_is_whole, remove_file),
         cmocka_unit_test_teardown(a_block_device_is_overwritten_with_force_alone, remove_file),
