@@ -70,7 +70,6 @@ static int merge(const struct delta_args *args, size_t n, struct qcbm_delta_merg
     struct qcbm_error err;
     int ret;
 
-    allow_open_files(n);
     o.flags = args->force_parent ? QCBM_DELTA_MERGE_FORCE_PARENT : 0;
     o.note = args->note;
     o.progress = &told;
@@ -110,6 +109,9 @@ int delta_merge(const struct cmd *cmd, struct delta_args *args)
     to_pipe = strcmp(args->names[n], "-") == 0;
     if (to_pipe && isatty(STDOUT_FILENO))
         return cmd_error("a delta does not go to a terminal");
+    allow_open_files(n);
+    if (to_pipe)
+        common_shut_in(&args->common, true, NULL);
     if (merge(args, n, &result) != EXIT_DONE)
         return EXIT_FAILED;
     if (to_pipe)
