@@ -20,7 +20,7 @@ struct apply_args {
 COMMON_ARGS_FIRST(struct apply_args);
 
 static const struct opt apply_opts[] = {
-    OPT_ROW(struct apply_args, NULL, 0, OPT_ARG, common.path, "BASE", "a disk and deltas"),
+    OPT_ROW(struct apply_args, NULL, 0, OPT_ARG, common.path, "BASE", "a disk"),
     OPT_ROW(struct apply_args, NULL, 0, OPT_ARGS, deltas, "DELTA", "at least one delta"),
     OPT_ROW(struct apply_args, "new", 'o', OPT_STRING, new_path, "NEW",
             "write the whole disk to this new file, and only read BASE"),
@@ -219,7 +219,7 @@ static int apply(struct job *job)
     progress_end(&progress, ret == 0);
     if (ret < 0) {
         cmd_lib_error(&err, "Could not apply to '%s'", args->common.path);
-        cmd_hint_at_sharing(&err, options.open_flags);
+        cmd_hint_at_sharing(&err, options.open_flags | (args->in_place ? QCBM_OPEN_WRITE : 0));
         return EXIT_FAILED;
     }
     warn(args, &result);

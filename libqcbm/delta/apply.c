@@ -3,7 +3,7 @@
  *
  * In place, a delta is applied in steps, each begun when all before it is durable and the state file says so:
  *
- *   grow   what the delta will write is set in bitmaps that record; the recorded id goes; the disk gets larger
+ *   grow   what the delta will write is set in bitmaps that record; the disk gets larger; the recorded id goes
  *   data   the records, from the last offset that is known to be durable
  *   cut    the disk gets smaller
  *   name   the id of the new state is recorded
@@ -58,9 +58,9 @@ static int step_grow(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
     if (qcbmi_target_records(&r->t))
         ret = mark_bitmaps(r, r->items[i].path, err);
     if (ret == 0)
-        ret = qcbmi_disk_state_clear(&r->t, r->prefix, err);
-    if (ret == 0)
         ret = qcbmi_target_grow(&r->t, f->size_before, f->size_after, err);
+    if (ret == 0)
+        ret = qcbmi_disk_state_clear(&r->t, r->prefix, err);
     return ret < 0 ? ret : qcbmi_apply_state_step(&r->state, QCBMI_APPLY_DATA, 0, err);
 }
 
@@ -146,6 +146,13 @@ static int begin_or_resume(struct qcbmi_apply_run *r, size_t i, struct qcbm_erro
     return qcbmi_apply_state_begin(&r->state, err);
 }
 
+/* A disk that could not be made larger, for one, is the one that it was: nothing has to be gone on with. */
+static bool is_untouched(const struct qcbmi_apply_run *r)
+{
+    return r->state.step.phase == QCBMI_APPLY_GROW && qcbmi_target_size(&r->t) == r->state.file.size_before &&
+           !(r->is_qcow2 && r->t.handle.image->failed);
+}
+
 static int apply_in_place(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
 {
     int ret = begin_or_resume(r, i, err);
@@ -153,10 +160,33 @@ static int apply_in_place(struct qcbmi_apply_run *r, size_t i, struct qcbm_error
     if (ret < 0 || r->o->flags & QCBM_APPLY_DRY_RUN)
         return ret;
     ret = in_place(r, i, err);
+    if (ret < 0 && is_untouched(r)) {
+        (void)qcbmi_apply_state_end(&r->state, NULL);
+        return qcbmi_prefix(err, ret, "nothing of the disk was changed: ");
+    }
     return ret < 0 ? qcbmi_prefix(err, ret, "applied in part, the same command again goes on with it: ") : 0;
 }
 
 /* ---- where to begin ---- */
+
+/* A refcount that is too low would free, behind the first batch, what somebody still has. */
+static int check_image(struct qcbmi_apply_run *r, struct qcbm_error *err)
+{
+    struct qcbm_check_result c;
+    int ret;
+
+    if (!r->is_qcow2 || r->o->new_path)
+        return 0;
+    ret = qcbm_check(&r->t.handle, NULL, &c, sizeof(c), err);
+    if (ret == 0 && (c.corruptions || c.check_errors))
+        ret =
+            qcbmi_image_refuse(r->t.handle.image,
+                               qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                                          "a check finds %" PRIu64 " errors in the image, and nothing is written to it",
+                                          c.corruptions + c.check_errors),
+                               err);
+    return ret;
+}
 
 static int fail_unfinished(const struct qcbmi_apply_run *r, struct qcbm_error *err)
 {
@@ -211,6 +241,8 @@ static int run(struct qcbmi_apply_run *r, struct qcbm_error *err)
         ret = qcbmi_apply_check_row(r, err);
     if (ret == 0)
         ret = find_first(r, &first, err);
+    if (ret == 0)
+        ret = check_image(r, err);
     if (ret < 0)
         return ret;
     set_total(r, first);

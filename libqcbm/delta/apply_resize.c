@@ -24,6 +24,8 @@ int qcbmi_target_check_resize(const struct qcbmi_apply_target *t, uint64_t size,
         return qcbmi_fail(err, QCBM_E_NOSPACE, QCBM_NO_OFFSET,
                           "the disk becomes %" PRIu64 " bytes large, and the device has %" PRIu64, size,
                           qcbmi_target_size(t));
+    if (t->is_qcow2 && 8 * div_up(size, t->handle.image->g.l2_span) > Q2_MAX_L1_BYTES)
+        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "the L1 table would pass its limit of 32 MiB");
     if (list && list->has_ext && !list->stale && list->n)
         return qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET,
                           "the size of the disk changes, and the image has bitmaps of the old size: remove them first "
@@ -105,8 +107,6 @@ static int plan_size(struct qcbmi_image *img, struct qcbmi_owners *owners, struc
     struct qcbmi_alloc alloc = { 0 };
     int ret;
 
-    if (8 * need > Q2_MAX_L1_BYTES)
-        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "the L1 table would pass its limit of 32 MiB");
     ret = qcbmi_alloc_begin(&alloc, owners, div_up(8 * need, img->g.cluster_size), err);
     if (ret == 0 && moves)
         ret = plan_l1(img, &alloc, plan, need, &off, err);

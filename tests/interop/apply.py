@@ -16,7 +16,7 @@ import shutil
 import subprocess
 
 import qtool
-from kill import CALLS
+from kill import CALLS, ERRORS
 from qtool import (KiB, MiB, Qcow2, arguments, need_tools, part_of, ranges_clip, ranges_norm, ranges_or, ranges_outward,
                    require, require_equal, run_cases, served_dirty)
 
@@ -128,7 +128,7 @@ def random_base(work, rng, resizes):
     b.disk = change(bytes(size), first)
     if b.fmt == 'raw':
         put(work, 'plain', b.disk)
-        work.run('qemu-img', 'convert', '-n' if rng.random() < 0 else '-q', '-f', 'raw', '-O', 'raw', 'plain', 'base')
+        work.run('qemu-img', 'convert', '-q', '-f', 'raw', '-O', 'raw', 'plain', 'base')
         return b
     b.options = rng.choice(OPTIONS)
     has_data_file, backing = 'data_file' in b.options, None
@@ -256,10 +256,8 @@ def case_seed(work, seed):
         written.append(dirty_of(disks[-1], disk, g))
         disks.append(disk)
     all_written = ranges_or(*written)
-    unforced = not (names[0].endswith(('rbd-diff', 'vnb')) and False)
-    options = [] if unforced else ['--force-parent']
     # at once, and again
-    apply(work, '--in-place', *options, 'base', *names)
+    apply(work, '--in-place', 'base', *names)
     require_base(work, b, disks[-1], all_written, 'in place, all at once')
     told = json.loads(apply(work, '--in-place', 'base', *names).out)
     require_equal((told['applied'], told['already'], told['state']), (0, len(names), ident(len(names) - 1)), 'again')
@@ -387,6 +385,14 @@ def case_kills(work, kind, count):
         done = traced(work, argv, ['-o', '/dev/null', '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n)])
         require(done.returncode in (-9, 137), 'killed at %s %d: exit code %d: %s' % (call, n, done.returncode, done.stderr))
         judge_killed(work, b, disks, written, argv, 'killed at %s %d' % (call, n), seen)
+    for call, n in sample([p for p in points if p[0] in ERRORS], count // 3):
+        back()
+        done = traced(work, argv, ['-o', '/dev/null', '-e', 'trace=' + call, '-e',
+                                   'inject=%s:error=%s:when=%d' % (call, ERRORS[call][0], n)])
+        what = '%s %d fails' % (call, n)
+        require_equal((done.returncode, done.stdout), (1, ''), what)
+        require(ERRORS[call][1] in done.stderr and done.stderr.count('\n') == 1, '%s\n  stderr: %s' % (what, done.stderr))
+        judge_killed(work, b, disks, written, argv, what, seen)
     require('resumed' in seen and (count < 100 or 'between' in seen), 'seen: %r' % seen)
 
 

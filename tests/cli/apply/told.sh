@@ -1,0 +1,17 @@
+# told.sh - what is told: applied, applied already, into a new file, and as JSON; ids in the header and beside a raw disk
+# SPDX-License-Identifier: MIT
+qemu-img create -q -f qcow2 disk.qcow2 1M
+qemu-io -f qcow2 -c 'write -q -P 1 0 512k' disk.qcow2
+qemu-img convert -f qcow2 -O qcow2 disk.qcow2 full.qcow2
+qcbm bitmap --add disk.qcow2 b
+qemu-io -f qcow2 -c 'write -q -P 2 64k 64k' -c 'write -q -z 128k 64k' disk.qcow2
+qcbm delta -q --bitmap=b --id=11111111111111111111111111111111 disk.qcow2 d1
+qcbm apply --dry-run full.qcow2 d1
+qcbm apply --in-place full.qcow2 d1
+qcbm apply --in-place full.qcow2 d1
+qcbm apply -o new.raw -O raw full.qcow2 d1
+qemu-img compare -f qcow2 -F raw full.qcow2 new.raw
+qcbm apply --output=json --in-place full.qcow2 d1 | python3 -c 'import json, sys
+d = json.load(sys.stdin)
+print(d["applied"], d["already"], d["state"], d["recorded"], d["deltas"][0]["what"])'
+[ -e new.raw.qcbm-id ] || complain "the id of the new raw disk is not there"
