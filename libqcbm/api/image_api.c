@@ -15,7 +15,6 @@
 #include "image/data.h"
 #include "image/snapshots.h"
 #include "io/open.h"
-#include "io/unfinished.h"
 
 static int check_flags(unsigned flags, struct qcbm_error *err)
 {
@@ -30,8 +29,6 @@ int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct 
     int ret = check_flags(flags, err);
 
     *out = NULL;
-    if (ret == 0 && flags & QCBM_OPEN_WRITE)
-        ret = qcbmi_unfinished_refuse(path, err);
     if (ret == 0)
         ret = qcbmi_open(&io, path, flags & QCBM_OPEN_WRITE, err);
     return ret < 0 ? ret : qcbmi_handle_open(&io, path, flags, out, err);

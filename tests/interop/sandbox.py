@@ -73,6 +73,7 @@ READERS = {
     'delta-random-dry': ['delta', '--layer', '--dry-run', 'o.qcow2', 'x'],
     'delta-pipe': ['delta', '--since=base.qcow2', '-O', 'rbd-diff', '--id', '0' * 31 + '1', 'o.qcow2', '-'],
     'delta-info': ['delta', '--info', '--verify', 'd.qcow2'],
+    'apply-dry': ['apply', '--dry-run', 'base.qcow2', 'd.qcow2'],
     'undo-dry': ['undo', '--dry-run', 'undone.qcow2', 'undo'],
 }
 
