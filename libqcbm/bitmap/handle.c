@@ -7,7 +7,6 @@
 #include "base/alloc.h"
 #include "bitmap/bitmap_list.h"
 #include "image/data.h"
-#include "io/unfinished.h"
 
 int qcbmi_handle_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbm_image **out,
                       struct qcbm_error *err)
@@ -21,8 +20,6 @@ int qcbmi_handle_open(struct qcbmi_io *io, const char *path, unsigned flags, str
         return QCBM_E_NOMEM;
     }
     ret = qcbmi_image_open(io, path, flags, &img->image, err);
-    if (ret == 0 && path && flags & QCBM_OPEN_WRITE) /* under the lock, so nobody begins meanwhile */
-        ret = qcbmi_unfinished_refuse(path, err);
     if (ret == 0)
         ret = qcbmi_bitmap_list_load(img, err);
     if (ret < 0) {

@@ -64,7 +64,7 @@ static int check_writable(struct qcbmi_image *img, struct qcbm_error *err)
 static int open_qcow2(struct qcbmi_apply_target *t, struct qcbmi_io *io, const char *path, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = { .force_share = t->flags & QCBM_OPEN_FORCE_SHARE };
-    int ret = qcbmi_image_open(io, path, t->flags, &t->handle.image, err);
+    int ret = qcbmi_image_open(io, path, t->flags | QCBMI_OPEN_APPLIES, &t->handle.image, err);
 
     if (ret == 0)
         ret = qcbmi_bitmap_list_load(&t->handle, err);

@@ -13,6 +13,7 @@
 #include "image/snapshots.h"
 #include "io/journal_link.h"
 #include "io/open.h"
+#include "io/unfinished.h"
 
 #define SPARSE_PIECE (UINT64_C(16) << 10) /* a page that is touched costs more than a call that reads four */
 
@@ -200,6 +201,8 @@ static int open_by(struct qcbmi_io *io, const char *path, unsigned flags,
         ret = qcbmi_lock(&img->io, flags, err);
     if (ret == 0 && path && (flags & QCBM_OPEN_WRITE) && !(flags & QCBMI_OPEN_RECOVERS))
         ret = qcbmi_journal_link_check(path, err);
+    if (ret == 0 && path && (flags & QCBM_OPEN_WRITE) && !(flags & QCBMI_OPEN_APPLIES))
+        ret = qcbmi_unfinished_refuse(path, err);
     if (ret == 0)
         ret = qcbmi_io_refresh_size(&img->io, err);
     if (ret == 0)

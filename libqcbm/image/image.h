@@ -12,6 +12,8 @@
 
 /* Beside enum qcbm_open_flag: for who recovers what an open journal is about. All others are refused to write (io/journal_link.h). */
 #define QCBMI_OPEN_RECOVERS (1u << 30)
+/* The same for an apply that goes on with what it has done in part (io/unfinished.h). */
+#define QCBMI_OPEN_APPLIES (1u << 29)
 
 struct qcbmi_image {
     struct qcbmi_io io;

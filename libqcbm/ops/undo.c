@@ -14,7 +14,6 @@
 #include "base/sized.h"
 #include "bitmap/session.h"
 #include "io/open.h"
-#include "io/unfinished.h"
 #include "ops/undo_writer.h"
 #include "write/commit.h"
 #include "write/undo_load.h"
@@ -383,10 +382,8 @@ int qcbm_undo_path(const char *image, unsigned flags, const char *path, const st
 {
     struct qcbm_image handle = { 0 };
     struct qcbmi_io io;
-    int ret = flags & QCBM_OPEN_WRITE ? qcbmi_unfinished_refuse(image, err) : 0;
+    int ret = qcbmi_open(&io, image, flags & QCBM_OPEN_WRITE, err);
 
-    if (ret == 0)
-        ret = qcbmi_open(&io, image, flags & QCBM_OPEN_WRITE, err);
     if (ret == 0)
         ret = qcbmi_image_open_loosely(&io, image, flags, &handle.image, err);
     if (ret == 0)

@@ -19,7 +19,6 @@
 #include "base/sized.h"
 #include "format/q2_limits.h"
 #include "io/open.h"
-#include "io/unfinished.h"
 #include "repair/field.h"
 #include "write/commit.h"
 #include "write/undo_save.h"
@@ -375,10 +374,8 @@ int qcbm_edit_fields(const char *path, unsigned flags, const char *const *edits,
                      struct qcbm_error *err)
 {
     struct qcbmi_io io;
-    int ret = flags & QCBM_OPEN_WRITE ? qcbmi_unfinished_refuse(path, err) : 0;
+    int ret = qcbmi_open(&io, path, flags & QCBM_OPEN_WRITE, err);
 
-    if (ret == 0)
-        ret = qcbmi_open(&io, path, flags & QCBM_OPEN_WRITE, err);
     return ret < 0 ? ret : edit_on(&io, path, flags, edits, n, options, out, size, err);
 }
 
