@@ -13,7 +13,7 @@
 
 struct apply_args {
     struct common_args common;
-    const char *new_path, *new_format, *state;
+    const char *new_path, *new_format, *state, *base_id;
     char **deltas;
     bool in_place, force_parent;
 };
@@ -30,6 +30,8 @@ static const struct opt apply_opts[] = {
             "format of NEW: qcow2 or raw (default: that of BASE)"),
     OPT_ROW(struct apply_args, "force-parent", 0, OPT_FLAG, force_parent, NULL,
             "apply it though ids do not fit, or are missing; digests, sizes\nand probes still must"),
+    OPT_ROW(struct apply_args, "base-id", 0, OPT_STRING, base_id, "ID",
+            "the state that BASE has, where none is recorded with it"),
     OPT_ROW(struct apply_args, "state", 0, OPT_STRING, state, "PREFIX",
             "keep PREFIX.qcbm-apply and PREFIX.qcbm-id, and not files\nbeside BASE; a block device needs it"),
     OPT_ROW(struct apply_args, "dry-run", 0, OPT_FLAG, common.dry_run, NULL,
@@ -184,6 +186,7 @@ static struct qcbm_apply_options options_of(const struct apply_args *args)
     o.new_format = args->new_format;
     o.base_format = args->common.format;
     o.state_prefix = args->state;
+    o.base_id = args->base_id;
     o.flags = (args->common.dry_run ? QCBM_APPLY_DRY_RUN : 0) | (args->force_parent ? QCBM_APPLY_FORCE_PARENT : 0);
     o.open_flags = common_reading(&args->common);
     o.delta = note;

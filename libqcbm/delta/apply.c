@@ -221,6 +221,25 @@ static int find_first(const struct qcbmi_apply_run *r, size_t *first, struct qcb
     return 0;
 }
 
+/* Where nothing is recorded, the word of the caller counts; it does not count against what is. */
+static int take_base_id(struct qcbmi_apply_run *r, struct qcbm_error *err)
+{
+    uint8_t id[QCBMI_IDENTITY_BYTES];
+    char text[33];
+
+    if (!r->o->base_id)
+        return 0;
+    if (!qcbmi_identity_parse(r->o->base_id, id))
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the id of the base is not 32 hex digits");
+    if (r->disk.known == QCBMI_STATE_KNOWN && memcmp(id, r->disk.id, sizeof(id)) != 0) {
+        qcbmi_identity_text(r->disk.id, text);
+        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "the disk has the recorded state %s, and no other", text);
+    }
+    r->disk.known = QCBMI_STATE_KNOWN;
+    memcpy(r->disk.id, id, sizeof(id));
+    return 0;
+}
+
 static void set_total(struct qcbmi_apply_run *r, size_t first)
 {
     r->progress.to = r->o->progress;
@@ -237,6 +256,10 @@ static int run(struct qcbmi_apply_run *r, struct qcbm_error *err)
 
     if (ret == 0)
         ret = qcbmi_disk_state_load(&r->t, r->prefix, &r->disk, err);
+    r->result.state_was_known = r->disk.known == QCBMI_STATE_KNOWN;
+    r->result.state_was_stale = r->disk.known == QCBMI_STATE_STALE;
+    if (ret == 0)
+        ret = take_base_id(r, err);
     if (ret == 0)
         ret = qcbmi_apply_check_row(r, err);
     if (ret == 0)
@@ -246,8 +269,6 @@ static int run(struct qcbmi_apply_run *r, struct qcbm_error *err)
     if (ret < 0)
         return ret;
     set_total(r, first);
-    r->result.state_was_known = r->disk.known == QCBMI_STATE_KNOWN;
-    r->result.state_was_stale = r->disk.known == QCBMI_STATE_STALE;
     ret = r->o->new_path && !(r->o->flags & QCBM_APPLY_DRY_RUN) ? qcbmi_apply_into_new(r, first, err)
                                                                 : qcbmi_apply_each(r, first, apply_in_place, err);
     if (!r->result.size)

@@ -126,8 +126,30 @@ static int check_size(const struct qcbmi_apply_run *r, const struct qcbmi_delta_
                       "it begins at a disk of %" PRIu64 " bytes, and this one has %" PRIu64, m->size_before, size);
 }
 
-static int check_parent(const struct qcbmi_apply_run *r, const struct qcbmi_apply_item *item, struct qcbm_error *err)
+/* A disk of which nobody has said what state it has, and a delta that is not the first of its row. What the probes say is told with
+ * it: who knows the disk is helped by that. */
+static int fail_unknown(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
 {
+    struct qcbm_error why = { 0 };
+    uint32_t probes = 0;
+    char want[33];
+    int ret = qcbmi_apply_check_probes(r, i, &probes, &why);
+
+    qcbmi_identity_text(r->items[i].meta.parent, want);
+    if (ret < 0)
+        return qcbmi_fail(err, ret, QCBM_NO_OFFSET, "%s", why.message);
+    return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                      "its parent is %s, and %s: deltas before it may be missing, though %" PRIu32
+                      " probe%s; if the disk has that state, --base-id=%s says so",
+                      want,
+                      r->disk.known == QCBMI_STATE_STALE ? "the disk was written to since its state was recorded"
+                                                         : "the disk has no recorded state",
+                      probes, probes == 1 ? " agrees" : "s agree", want);
+}
+
+static int check_parent(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
+{
+    const struct qcbmi_apply_item *item = &r->items[i];
     const struct qcbmi_delta_meta *m = &item->meta;
     bool known = r->disk.known == QCBMI_STATE_KNOWN;
     char want[33], have[33];
@@ -141,10 +163,7 @@ static int check_parent(const struct qcbmi_apply_run *r, const struct qcbmi_appl
         return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                           "it names no parent, so nothing says that it follows the state of the disk, %s", have);
     if (!known && m->has_parent)
-        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
-                          "its parent is %s, and %s: the deltas before it may be missing", want,
-                          r->disk.known == QCBMI_STATE_STALE ? "the disk was written to since its state was recorded"
-                                                             : "the disk has no recorded state");
+        return fail_unknown(r, i, err);
     if (!known && !item->has_meta)
         return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "it has no identity, so nothing says what it begins at");
     return 0;
@@ -237,7 +256,7 @@ int qcbmi_apply_check_base(struct qcbmi_apply_run *r, size_t i, uint32_t *probes
     int ret = check_size(r, &item->meta, err);
 
     if (ret == 0 && !is_forced(r))
-        ret = check_parent(r, item, err);
+        ret = check_parent(r, i, err);
     if (ret == 0)
         ret = qcbmi_apply_check_probes(r, i, probes, err);
     if (ret == 0 && !is_forced(r) && r->disk.known != QCBMI_STATE_KNOWN && *probes == 0)

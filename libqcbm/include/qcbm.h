@@ -2217,10 +2217,12 @@ struct qcbm_apply_options {
     qcbm_apply_fn *delta; /* may be NULL */
     void *opaque;
     const struct qcbm_progress *progress; /* in bytes of records, and of the disk that is copied; may be NULL */
+    /* The state that the base has, by the word of the caller, where none is recorded: 32 hex digits, or a UUID; NULL: not known */
+    const char *base_id;
 };
 #define QCBM_APPLY_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(struct qcbm_apply_options), NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL                              \
+        sizeof(struct qcbm_apply_options), NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, NULL, NULL                        \
     }
 
 struct qcbm_apply_result {
@@ -2237,7 +2239,7 @@ struct qcbm_apply_result {
 
 /* Apply @n @deltas, in this order, to the disk @base: a raw file, a block device, or a qcow2 image with its chain. Their forms are
  * found by their first bytes. Each is read wholly and compared with its digest before anything is written. Refused with
- * QCBM_E_UNSAFE are a delta whose parent is not the state that the disk has (recorded in its header or beside it), one that names a
+ * QCBM_E_UNSAFE are a delta whose parent is not the state that the disk has (recorded in its header or beside it, or told), one that names a
  * parent when the disk has no recorded state, one without a parent behind another, one whose size before is another, and one
  * whose probes differ: deltas that are foreign, out of order, or left out between.
  * In place (new_path NULL) PREFIX.qcbm-apply says how far it is while it is under way. Whatever ends it, the same call goes on;
