@@ -4,6 +4,8 @@
 
 #include "base/checked.h"
 #include "base/digest.h"
+#include "manifest/manifest_out.h"
+#include "manifest/manifest_read.h"
 
 #define SIZE (KIB(200) + 512)
 #define SEED UINT64_C(0x5eed)
@@ -342,6 +344,66 @@ static void a_file_that_was_cut_or_damaged_is_refused(void **state)
     file_free(&f);
 }
 
+/* Whoever makes a digest fit does not get more taken for it. */
+static void a_digest_that_fits_does_not_help(void **state)
+{
+    const struct qcbm_manifest_options o = options_of(0);
+    struct qcbm_manifest *m;
+    struct file f = { 0 };
+    uint8_t bytes[512];
+
+    build(bench_builder(state));
+    make(bench_image(state, 0), &o, &f);
+    assert_true(f.len + 64 < sizeof(bytes));
+    for (size_t len = 96; len < f.len + 64; len++) {
+        const struct file now = { .bytes = bytes };
+        struct qcbm_error err = { 0 };
+
+        memset(bytes, 0, sizeof(bytes));
+        memcpy(bytes, f.bytes, (len < f.len ? len : f.len) - 16);
+        qcbmi_digest(bytes, len - 16, bytes + len - 16);
+        if (len == f.len)
+            continue;
+        assert_int_equal(try_open(&now, len, &m, &err), QCBM_E_CORRUPT);
+        assert_null(strstr(err.message, "digest does not fit"));
+    }
+    file_free(&f);
+}
+
+/* 65536 of them fit into one record. */
+static void many_digests_take_several_records(void **state)
+{
+    enum { GRANULES = 2 * 65536 + 1 };
+    const struct mnf_header h = { .size = GRANULES * UINT64_C(512), .gran_bits = 9, .kind = QCBM_DIGEST_XXH3 };
+    struct qcbmi_manifest_place p = { 0 };
+    struct file f = { 0 };
+    struct qcbmi_manifest_out out = { .fn = put, .opaque = &f };
+    struct qcbm_error err = { 0 };
+    uint8_t digest[16] = { 0 };
+
+    (void)state;
+    assert_ok(qcbmi_manifest_out_begin(&out, &h, NULL, &err), &err);
+    for (uint32_t i = 0; i < GRANULES; i++) {
+        memcpy(digest, &i, sizeof(i));
+        assert_ok(qcbmi_manifest_out_digest(&out, digest, &err), &err);
+    }
+    assert_ok(qcbmi_manifest_out_end(&out, &err), &err);
+    qcbmi_manifest_out_free(&out);
+    assert_int_equal(f.len, 80 + 4 * 16 + GRANULES * 16 + 16);
+    p.m = open_file(&f);
+    for (uint32_t i = 0; i < GRANULES; i++) {
+        const uint8_t *found = NULL;
+        uint64_t n;
+
+        assert_ok(qcbmi_manifest_at(&p, i, &found, &n, &err), &err);
+        assert_int_equal(n, i < 65536 ? 65536 - i : i < 131072 ? 131072 - i : 1);
+        assert_memory_equal(found, &i, sizeof(i));
+    }
+    qcbmi_manifest_place_free(&p);
+    qcbm_manifest_close(p.m);
+    file_free(&f);
+}
+
 /* ---- brought up to date ---- */
 
 /* Random disks, of which the second has changed where its bitmap says, and perhaps in size; the bitmap has more. */
@@ -371,13 +433,77 @@ static uint64_t random_image(struct image_builder *b, uint64_t seed, uint64_t si
     return data;
 }
 
+/* Of a finished image. */
+static void set_entry(struct image_builder *b, uint64_t guest, uint64_t value)
+{
+    uint64_t at = build_l2_entry(b, guest);
+
+    for (unsigned i = 0; i < 8; i++)
+        b->bytes[at + i] = (uint8_t)(value >> (56 - 8 * i));
+}
+
+/* Granules in which two disks differ, or the second cannot be read, as text. */
+static void model(struct qcbm_image *was, struct qcbm_image *is, uint64_t gran, struct extent_text *out)
+{
+    struct qcbm_manifest_range range = { 0 };
+    static uint8_t a[65536], b[65536];
+
+    for (uint64_t at = 0; at < SIZE; at += gran) {
+        uint64_t n = gran < SIZE - at ? gran : SIZE - at;
+        bool lost = qcbm_read(is, at, b, n, 0, NULL) < 0, differs = true;
+
+        if (!lost) {
+            assert_int_equal(qcbm_read(was, at, a, n, 0, NULL), 0);
+            differs = memcmp(a, b, n) != 0;
+        }
+        if (range.length && (!differs || lost != range.unreadable)) {
+            add_range(out, &range);
+            range.length = 0;
+        }
+        if (differs)
+            range = (struct qcbm_manifest_range){ range.length ? range.offset : at, range.length + n, lost };
+    }
+    if (range.length)
+        add_range(out, &range);
+}
+
+static void what_is_told_is_what_reading_tells(void **state)
+{
+    (void)state;
+    for (uint64_t i = 1; i <= 60; i++) {
+        static const uint64_t granularities[] = { 512, 2048, 4096, 16384, 65536 };
+        struct qcbm_manifest_options o = options_of(0);
+        struct image_builder before, after;
+        struct qcbm_image *was, *is;
+        struct extent_text want = { "" };
+        struct file f = { 0 };
+
+        o.granularity = granularities[i % ARRAY_LEN(granularities)];
+        random_image(&before, i * 977, SIZE, 0);
+        random_image(&after, i * 977, SIZE, i % 3 ? 0 : i);
+        for (uint64_t k = 0; k < i % 4; k++) /* a few that are lost, or have become zeros */
+            set_entry(&after, (i * 7 + k * 5) % 51 * 4096, k % 2 ? BUILD_ZERO : BUILD_COPIED | MIB(64));
+        was = build_open(&before, 0);
+        is = build_open(&after, 0);
+        make(was, &o, &f);
+        model(was, is, o.granularity, &want);
+        assert_differs(is, &f, want.text);
+        qcbm_close(was);
+        qcbm_close(is);
+        build_free(&before);
+        build_free(&after);
+        file_free(&f);
+    }
+}
+
 static void update_gives_what_a_new_one_is(void **state)
 {
     static const uint64_t sizes[] = { SIZE, SIZE - 512, SIZE + KIB(64), SIZE + 512, KIB(100), KIB(200) };
 
     (void)state;
     for (uint64_t i = 1; i <= 120; i++) {
-        const struct qcbm_manifest_options o = options_of(i % 4 ? 0 : QCBM_DIGEST_SHA256);
+        static const uint64_t granularities[] = { 4096, 512, 16384, 65536 };
+        struct qcbm_manifest_options o = options_of(i % 4 ? 0 : QCBM_DIGEST_SHA256);
         struct image_builder before, after;
         struct qcbm_image *img, *changed;
         struct file old = { 0 }, fresh = { 0 }, updated = { 0 };
@@ -386,6 +512,7 @@ static void update_gives_what_a_new_one_is(void **state)
         struct qcbm_chain *chain;
         struct qcbm_error err = { 0 };
 
+        o.granularity = granularities[i / 3 % ARRAY_LEN(granularities)];
         if (o.digest == QCBM_DIGEST_SHA256 && qcbm_digest_load(o.digest, NULL) < 0)
             continue;
         random_image(&before, i * 977, i % 2 ? SIZE : sizes[i / 2 % ARRAY_LEN(sizes)], 0);
@@ -458,6 +585,9 @@ int main(void)
         image_test(what_differs_is_told),
         image_test(disks_of_other_sizes_differ_in_what_one_lacks),
         image_test(a_file_that_was_cut_or_damaged_is_refused),
+        image_test(a_digest_that_fits_does_not_help),
+        image_test(many_digests_take_several_records),
+        image_test(what_is_told_is_what_reading_tells),
         image_test(update_gives_what_a_new_one_is),
         image_test(an_update_of_another_kind_is_refused),
     };
