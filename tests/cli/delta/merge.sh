@@ -23,7 +23,8 @@ misused --force-parent monday
 fails qcbm delta --merge tuesday monday out
 fails qcbm delta --merge monday missing out
 fails unchanged both qcbm delta --merge monday tuesday both
-head -c 50 tuesday >cut
-fails qcbm delta --merge monday cut out
-[ ! -e out ] && [ ! -e out.json ] || complain "there is something"
+head -c 50 tuesday >short
+fails qcbm delta --merge monday short out
+[ ! -e out ] || complain "out is there"
+[ ! -e out.json ] || complain "out.json is there"
 qcbm delta --merge -q --force-parent tuesday monday out
