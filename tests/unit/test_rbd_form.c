@@ -125,6 +125,26 @@ static void a_stream_that_is_cut_short_anywhere_is_refused(void **state)
     }
 }
 
+/* By whoever only asks for records, too. */
+static void data_that_is_not_there_is_found_without_reading_it(void **state)
+{
+    static const char cut[] = "rbd diff v1\n"
+                              "s\0\x30\0\0\0\0\0\0"
+                              "w\0\0\0\0\0\0\0\0\4\0\0\0\0\0\0\0abc";
+    struct qcbm_error err = { 0 };
+    struct qcbmi_delta_record r;
+    struct qcbmi_delta *d;
+
+    (void)state;
+    assert_failure(open_bytes(cut, sizeof cut - 1, NULL, &d, &err), &err, QCBM_E_CORRUPT, 21,
+                   "4 bytes, but the file ends 3");
+    assert_int_equal(open_bytes(stream, sizeof stream - 4, NULL, &d, &err), 0);
+    assert_int_equal(qcbmi_delta_next(d, &r, &err), 1);
+    assert_int_equal(qcbmi_delta_next(d, &r, &err), 1);
+    assert_int_equal(qcbmi_delta_next(d, &r, &err), QCBM_E_CORRUPT);
+    qcbmi_delta_close(d);
+}
+
 static void what_follows_the_end_is_refused(void **state)
 {
     struct qcbm_error err = { 0 };
@@ -196,6 +216,7 @@ int main(void)
         cmocka_unit_test(names_and_data_can_be_told),
         cmocka_unit_test(names_that_are_ids_make_up_for_the_sidecar),
         cmocka_unit_test(a_stream_that_is_cut_short_anywhere_is_refused),
+        cmocka_unit_test(data_that_is_not_there_is_found_without_reading_it),
         cmocka_unit_test(what_follows_the_end_is_refused),
         cmocka_unit_test(a_name_has_no_nul),
         cmocka_unit_test(version_2_is_read),

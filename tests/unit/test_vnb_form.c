@@ -111,6 +111,16 @@ static void holes_are_read_as_zeros_and_the_rest_as_data(void **state)
             memset(expected + records[i].offset, 0, records[i].length);
     }
     assert_memory_equal(disk, expected, 4 * MiB);
+    for (unsigned k = 0; k < 8; k++) { /* from wherever it is, back to the first */
+        struct qcbmi_delta_record r;
+
+        assert_int_equal(qcbmi_delta_rewind(d, &err), 0);
+        for (unsigned i = 0; i < k; i++)
+            qcbmi_delta_next(d, &r, &err);
+        assert_int_equal(qcbmi_delta_rewind(d, &err), 0);
+        assert_int_equal(read_all(d, disk, &err), 0);
+        assert_memory_equal(disk, expected, 4 * MiB);
+    }
     qcbmi_delta_close(d);
     temp_dir_remove(&dir);
     free(disk);
