@@ -50,6 +50,15 @@ def manifest(kind, target, how=""):
                "{q} manifest -q -f raw --digest " + kind + " {i}", None, target, "floor")
 
 
+def whole(name, qcbm, how=""):
+    """All bytes of the disk of a qcow2 image read; the floor reads its file, 16 reads in flight, and that is all."""
+    return Job(f"{name}, 1 GiB qcow2{how}; floor: 16 reads in flight", "written", "{f} --raw --threads 16 {i}", qcbm, None,
+               "floor x 1.25", None)
+
+
+DELTAS = [("delta --layer -O rbd-diff, to nowhere", "{q} delta -q --layer -O rbd-diff {i} -"),
+          ("delta --layer, to nowhere", "{q} delta -q --layer {i} -"),
+          ("synth --refine --dry-run", "{q} synth -q --refine --dry-run {i} dry")]
 JOBS = [
     *[synth(image) for image in ("full", "half", "scattered", "sparse", "huge", "extended")],
     Job("synth and attach, half", "half", "{f} --refcounts {i}", "{q} synth -q --replace {i} bench", None, "floor x 2",
@@ -66,12 +75,14 @@ JOBS = [
     Job("info --usage, half", "half", "{f} --refcounts {i}", "{q} info --usage {i}", None, None, "floor"),
     Job("info, small image", "small", None, "{q} info {i}", "qemu-img info {i}", "qemu / 3"),
     manifest("xxh3", "floor x 1.25"), manifest("sha256", None),
+    *[whole(*row) for row in DELTAS],
     # here the floor is the same work by one core
     Job("8 images, 8 processes, 2 at once; floor: 1", "quarters", SEVERAL % 1, SEVERAL % 2, None, "floor x 0.556"),
     Job("8 images, 1 process, 2 threads; floor: 1", "quarters", "{m} 1 {all}", "{m} 2 {all}", None, "floor x 0.556"),
 ]
 COLD = [Job("synth --dry-run, scattered, cold; floor: 16 reads in flight", "scattered", "{f} --threads 16 {i}",
-            "{q} synth -q --dry-run {i} dry", None, "floor x 1.3"), manifest("xxh3", "floor x 1.25", ", cold")]
+            "{q} synth -q --dry-run {i} dry", None, "floor x 1.3"), manifest("xxh3", "floor x 1.25", ", cold"),
+        *[whole(*row, ", cold") for row in DELTAS]]
 
 
 def run_or_die(*command):
@@ -100,6 +111,10 @@ def make_one(make, qcbm, shape, path):
         with open(part, "wb") as out:
             for _ in range(1024):
                 out.write(os.urandom(1 << 20))
+    elif shape == "written":
+        make_one(make, qcbm, "data", path + ".data")
+        run_or_die("qemu-img", "convert", "-f", "raw", "-O", "qcow2", path + ".data", part)
+        os.remove(path + ".data")
     elif shape == "small":
         run_or_die("qemu-img", "create", "-q", "-f", "qcow2", part, "64M")
     else:
