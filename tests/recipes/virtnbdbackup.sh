@@ -111,6 +111,20 @@ restore
 compare restored/overlay.qcow2 overlay.qcow2 0
 compare restored/overlay.qcow2 base.qcow2 1
 
+step "qcbm reads what virtnbdbackup has written: full backup and increment, made one, on a disk of zeros"
+run "$QCBM" delta --info backup/vda.inc.virtnbdbackup.0.data
+run "$QCBM" delta --merge backup/vda.full.data backup/vda.inc.virtnbdbackup.0.data merged.data
+if "$QCBM" delta --merge backup/vda.inc.virtnbdbackup.0.data backup/vda.full.data reordered.data; then die "merged in another order"; fi
+truncate -s 64M zeros.raw
+run "$QCBM" apply -q --force-parent -o merged.raw zeros.raw merged.data
+run qemu-img compare -f raw -F qcow2 merged.raw overlay.qcow2
+
+step "Compressed frames are refused, with the reason"
+mkdir compressed
+quietly virtnbdbackup -U "test://$dir/node.xml" -d vm -n -f "$dir/sock" -z -l copy -o "$dir/compressed"
+if "$QCBM" delta --info compressed/vda.copy.data > log 2>&1; then die "compressed frames are read"; fi
+grep -- --compress log || die "without the reason: $(cat log)"
+
 step "One checkpoint by its name is the same"
 run qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 second.qcow2
 run qemu-io -f qcow2 -c 'write -q -P 0x31 40M 64k' second.qcow2
