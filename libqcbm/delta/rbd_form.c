@@ -217,7 +217,7 @@ static int take_identity(struct qcbmi_delta *d, const struct rbd_in *in, struct 
     bool has_parent = in->from && qcbmi_identity_parse(in->from, parent);
 
     if (d->has_meta && ((has_id && memcmp(id, d->meta.id, sizeof id) != 0) ||
-                        (has_parent && memcmp(parent, d->meta.parent, sizeof parent) != 0)))
+                        (has_parent && d->meta.has_parent && memcmp(parent, d->meta.parent, sizeof parent) != 0)))
         return qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET,
                           "rbd diff: it has other ids than its sidecar file, which belongs to another delta");
     if (d->has_meta || !has_id)

@@ -102,6 +102,32 @@ static void names_that_are_ids_make_up_for_the_sidecar(void **state)
     qcbmi_delta_close(d);
 }
 
+/* As a merge makes it of streams of others, whose snapshots may be called as they like. */
+static void a_sidecar_without_a_parent_has_nothing_against_the_name_of_one(void **state)
+{
+    struct qcbmi_delta_wish wish = { .form = &qcbmi_delta_rbd, .from = "0123456789abcdef0123456789abcdef", .to = "x" };
+    struct qcbmi_delta_meta meta = some_meta(12288);
+    struct qcbm_error err = { 0 };
+    struct qcbmi_delta *d;
+    struct temp_dir dir;
+
+    (void)state;
+    temp_dir_make(&dir);
+    wish.path = temp_path(&dir, "delta");
+    meta.has_parent = false;
+    memset(meta.parent, 0, sizeof meta.parent);
+    assert_int_equal(write_records(&wish, &meta, records, ARRAY_LEN(records), 4, &err), 0);
+    assert_int_equal(qcbmi_delta_open(wish.path, &d, &err), 0);
+    assert_false(d->meta.has_parent);
+    qcbmi_delta_close(d);
+    wish.path = temp_path(&dir, "other");
+    wish.to = "0123456789abcdef0123456789abcdef"; /* but not against another id */
+    assert_int_equal(write_records(&wish, &meta, records, ARRAY_LEN(records), 4, &err), 0);
+    assert_failure(qcbmi_delta_open(wish.path, &d, &err), &err, QCBM_E_CORRUPT, QCBM_NO_OFFSET,
+                   "belongs to another delta");
+    temp_dir_remove(&dir);
+}
+
 /* Opened and read through. */
 static int read_through(const void *bytes, size_t len, struct qcbm_error *err)
 {
@@ -215,6 +241,7 @@ int main(void)
         cmocka_unit_test(it_is_written_as_ceph_documents_it),
         cmocka_unit_test(names_and_data_can_be_told),
         cmocka_unit_test(names_that_are_ids_make_up_for_the_sidecar),
+        cmocka_unit_test(a_sidecar_without_a_parent_has_nothing_against_the_name_of_one),
         cmocka_unit_test(a_stream_that_is_cut_short_anywhere_is_refused),
         cmocka_unit_test(data_that_is_not_there_is_found_without_reading_it),
         cmocka_unit_test(what_follows_the_end_is_refused),
