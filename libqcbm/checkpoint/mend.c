@@ -181,6 +181,23 @@ static int note_claim(void *opaque, const struct qcbm_revived *revived)
     return 0;
 }
 
+/* The bits that are stored, as those of a bitmap that records: what is staged with it later finds no mark. */
+static int take_trusted(const struct disk *d, struct qcbm_edit *edit, enum qcbm_mended_way *way, struct qcbm_error *err)
+{
+    int ret = qcbm_edit_revive(edit, d->m->name, QCBM_REVIVE_TRUST, note_claim, way, err);
+    struct qcbmi_edit_bitmap *b = qcbmi_edit_list_find(&edit->list, d->m->name);
+    struct qcbmi_dirtymap map = { 0 };
+
+    if (ret == 0)
+        ret = qcbmi_edit_copy_bits(edit, b, &map, err);
+    if (ret == 0) {
+        qcbmi_edit_take_map(b, &map);
+        b->flags = Q2_BITMAP_AUTO;
+    }
+    qcbmi_dirtymap_free(&map);
+    return ret;
+}
+
 static int mend_in_use(const struct disk *d, size_t at, struct qcbm_edit *edit, enum qcbm_mended_way *way,
                        struct qcbm_error *err)
 {
@@ -192,8 +209,8 @@ static int mend_in_use(const struct disk *d, size_t at, struct qcbm_edit *edit, 
         ret = d->m->opt.how & QCBM_MEND_FORCE ? qcbm_edit_remove(edit, d->m->name, err) : refuse_raw(d, err);
         return ret < 0 ? ret : put_all(d, at, edit, err);
     }
-    ret = qcbm_edit_revive(edit, d->m->name, trust ? QCBM_REVIVE_TRUST : 0, note_claim, way, err);
-    return ret < 0 ? ret : qcbm_edit_enable(edit, d->m->name, err);
+    return trust ? take_trusted(d, edit, way, err)
+                 : qcbm_edit_revive(edit, d->m->name, 0, note_claim, way, err); /* which makes it record */
 }
 
 /* What an older checkpoint says of this layer, which is at least what this one would. Bits that can be read stay. */

@@ -30,6 +30,10 @@ _Static_assert(offsetof(struct qcbm_rescue_options, struct_size) == 0, "struct_s
 _Static_assert(offsetof(struct qcbm_attach_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_attach_verify_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_delta_merge_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_checkpoint_verify_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_checkpoint_mend_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_checkpoint_reclaim_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_checkpoint_xml_content, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_io_ops, struct_size) == 0, "struct_size comes first");
 /* Values are part of the ABI. */
 _Static_assert(QCBM_OK == 0 && QCBM_E_IO == -1 && QCBM_E_NOLOCKS == -17, "codes keep their values");

@@ -295,6 +295,44 @@ static int fill_merged_delta(void *out, size_t size)
     return merge_deltas(NULL, out, size);
 }
 
+static struct qcbm_checkpoint_xml *checkpoint;
+static struct qcbm_domain_xml *domain;
+
+static void setup_xml(void)
+{
+    static const char one[] = "<domaincheckpoint><name>c</name><disks><disk name='v'/></disks></domaincheckpoint>",
+                      two[] = "<domain><name>d</name><devices><disk><target dev='v'/></disk></devices></domain>";
+
+    CHECK(qcbm_checkpoint_xml_read(one, sizeof(one) - 1, &checkpoint, &err) == 0);
+    CHECK(qcbm_domain_xml_read(two, sizeof(two) - 1, &domain, &err) == 0);
+}
+
+static void free_xml(void)
+{
+    qcbm_checkpoint_xml_free(checkpoint);
+    qcbm_domain_xml_free(domain);
+}
+
+static int fill_checkpoint_xml(void *out, size_t size)
+{
+    return qcbm_checkpoint_xml_get_info(checkpoint, out, size);
+}
+
+static int fill_checkpoint_xml_disk(void *out, size_t size)
+{
+    return qcbm_checkpoint_xml_get_disk(checkpoint, 0, out, size);
+}
+
+static int fill_domain_xml(void *out, size_t size)
+{
+    return qcbm_domain_xml_get_info(domain, out, size);
+}
+
+static int fill_domain_xml_disk(void *out, size_t size)
+{
+    return qcbm_domain_xml_get_disk(domain, 0, out, size);
+}
+
 static const struct filled {
     const char *name;
     int (*fill)(void *out, size_t size);
@@ -322,6 +360,10 @@ static const struct filled {
     { "manifest_info of a write", fill_manifest_write, sizeof(struct qcbm_manifest_info) },
     { "manifest_result", fill_manifest_verify, sizeof(struct qcbm_manifest_result) },
     { "bitmap_measure", fill_bitmap_measure, sizeof(struct qcbm_bitmap_measure) },
+    { "checkpoint_xml_info", fill_checkpoint_xml, sizeof(struct qcbm_checkpoint_xml_info) },
+    { "checkpoint_xml_disk", fill_checkpoint_xml_disk, sizeof(struct qcbm_checkpoint_xml_disk) },
+    { "domain_xml_info", fill_domain_xml, sizeof(struct qcbm_domain_xml_info) },
+    { "domain_xml_disk", fill_domain_xml_disk, sizeof(struct qcbm_domain_xml_disk) },
     { "verdict", fill_verdict, sizeof(struct qcbm_verdict) },
     { "verdict of a refused image", fill_verdict_refused, sizeof(struct qcbm_verdict) },
 };
@@ -597,6 +639,7 @@ static void a_commit_is_filled_and_a_refused_one_writes_nothing(void)
 int main(void)
 {
     setup();
+    setup_xml();
     for (size_t i = 0; i < sizeof(filled) / sizeof(filled[0]); i++) {
         now = filled[i].name;
         a_struct_is_filled_up_to_its_size(&filled[i]);
@@ -612,5 +655,6 @@ int main(void)
     qcbm_chain_close(chain);
     qcbm_edit_free(edit);
     qcbm_close(img);
+    free_xml();
     return 0;
 }

@@ -157,6 +157,28 @@ def case_mend(work):
     require_equal((again['changed'], [d['changes'] for d in again['disks']]), (False, [[], []]), 'the same again')
 
 
+def case_mend_states(work, state, options, took):
+    """What is written while a bitmap does not record is found by allocation, or by an older one."""
+    disks = machine(work, 'vda')
+    add(work, 'vda.qcow2', 'P')
+    add(work, 'vda-2.qcow2', 'P')
+    if state == 'disabled':
+        work.run('qemu-img', 'bitmap', '--disable', 'vda-2.qcow2', 'C1')
+    else:
+        kill_writer(work, 'vda-2.qcow2')
+    work.io('vda-2.qcow2', 'write 1536k 4k')
+    before = alone(work, 'vda-2.qcow2', 'P')[0] if took == 'copied' else []
+    told = mend(work, disks, *options, name='C1')['disks'][0]
+    expected = [(MiB, MiB + 64 * KiB), (1536 * KiB, 1600 * KiB)] if took != 'trusted' else [(MiB, MiB + 64 * KiB)]
+    if state == 'in-use' and took == 'union':  # the writer that was killed, wherever its data is
+        expected = ranges_or(expected, ranges_clip(work.map_allocated('vda-2.qcow2'), 2 * MiB))
+    require_equal([(c['was'], c['took']) for c in told['changes']], [(state, took)], 'changes')
+    require_equal(alone(work, 'vda-2.qcow2', 'C1')[0], expected, 'bits')
+    require_equal(ranges_minus(before, expected, 2 * MiB) if took == 'copied' else [], [], 'the older one')
+    require_equal(work.info_bitmaps('vda-2.qcow2')['C1'][1], ['auto'], 'it records')
+    verify(work, disks, '--names=C1', rc=0)
+
+
 def case_mend_refused(work):
     disks = machine(work, 'vda', 'vdb')
     images = sorted(name for name in os.listdir(work.dir) if name.endswith('.qcow2'))
@@ -196,6 +218,25 @@ def case_mend_raw_data(work):
                       (took, dirty, dirty - 64 * KiB), 'mended with ' + options[0])
         verify(work, disks, '--names=C', rc=0)
         work.check('d.qcow2')
+
+
+def case_mend_tail(work):
+    """A shorter layer hides what a longer one below it has: no bitmap says so, and no rule of libvirt either."""
+    work.create('base.qcow2', 2 * MiB)
+    work.io('base.qcow2', 'write -P 7 1536k 64k')
+    add(work, 'base.qcow2', 'C')
+    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'base.qcow2', '-F', 'qcow2', 'mid.qcow2', MiB)
+    add(work, 'mid.qcow2', 'C')
+    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'mid.qcow2', '-F', 'qcow2', 'top.qcow2', 2 * MiB)
+    add(work, 'top.qcow2', 'C')
+    disks = {'vda': 'top.qcow2'}
+    rows, _ = verify(work, disks, rc=0)
+    require_equal((rows['C', 'vda']['dirty-bytes'], rows['C', 'vda']['tail-bytes']), (MiB, MiB), 'verify counts it')
+    told = mend(work, disks)['disks'][0]
+    require_equal([(c['image'], c['was'], c['took'], c['dirty-bytes']) for c in told['changes']],
+                  [('top.qcow2', 'valid', 'tail', MiB)], 'changes')
+    require_equal((told['over-copy-bytes'], alone(work, 'top.qcow2', 'C')[0]), (MiB, [(MiB, 2 * MiB)]), 'the tail')
+    require_equal(mend(work, disks)['changed'], False, 'the same again')
 
 
 def case_damaged(work):
@@ -403,6 +444,12 @@ CASES = [
     (case_xml_files, 'xml-files', {}),
     (case_mend, 'mend', {}),
     (case_mend_refused, 'mend-refused', {}),
+    (case_mend_states, 'mend-disabled', {'state': 'disabled', 'options': [], 'took': 'union'}),
+    (case_mend_states, 'mend-disabled-trusted', {'state': 'disabled', 'options': ['--trust'], 'took': 'trusted'}),
+    (case_mend_states, 'mend-disabled-from', {'state': 'disabled', 'options': ['--from', 'P'], 'took': 'copied'}),
+    (case_mend_states, 'mend-in-use', {'state': 'in-use', 'options': [], 'took': 'union'}),
+    (case_mend_states, 'mend-in-use-trusted', {'state': 'in-use', 'options': ['--trust'], 'took': 'trusted'}),
+    (case_mend_tail, 'mend-tail', {}),
     (case_mend_raw_data, 'mend-raw-data', {}),
     (case_damaged, 'damaged', {}),
     (case_shared_base, 'shared-base', {}),
