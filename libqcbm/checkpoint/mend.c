@@ -432,22 +432,47 @@ static int mend_disk(struct mend *m, struct qcbmi_machine_disk *disk, struct qcb
     return m->opt.disk && m->opt.disk(m->opt.opaque, &told) ? qcbmi_fail_stopped(err) : 0;
 }
 
+/* Should a guest run between a cut and the recovery: the checkpoint is there, with all that it may have missed. */
+static int note_goals(void *opaque, const struct qcbmi_machine_image *image, struct qcbmi_journal_disk *part,
+                      struct qcbm_error *err)
+{
+    const struct mend *m = opaque;
+    const struct qcbmi_edit_bitmap *now = qcbmi_edit_list_find(&image->edit->list, m->name);
+    const struct qcbmi_bitmap *from = m->opt.from ? qcbmi_bitmap_find(image->img->bitmaps, m->opt.from) : NULL;
+    struct qcbmi_dirtymap map = { 0 };
+    bool records = false;
+    int ret = qcbmi_journal_add_goal(part, QCBMI_GOAL_THERE, m->name, now->gran_bits, 0, err);
+
+    if (ret == 0 && from)
+        ret = qcbmi_bitmap_records(image->img, from, &records, err);
+    if (ret < 0 || !records)
+        return ret;
+    ret = qcbmi_bitmap_load(image->img->image, from, &map, err);
+    if (ret == 0)
+        ret = qcbmi_journal_add_goal(part, QCBMI_GOAL_OLDER, from->name, from->d.granularity_bits,
+                                     qcbmi_bitset_count(&map.bits), err);
+    qcbmi_dirtymap_free(&map);
+    return ret;
+}
+
 int qcbm_checkpoint_mend(const struct qcbm_checkpoint_disk *disks, size_t elem_size, size_t n, const char *name,
                          const struct qcbm_checkpoint_mend_options *options, struct qcbm_error *err)
 {
     struct mend m = { .name = name, .opt = QCBM_CHECKPOINT_MEND_OPTIONS_INIT };
+    struct qcbmi_machine_commit how;
     int ret = qcbmi_take_options(&m.opt, sizeof m.opt, options, err);
 
     if (ret == 0 && m.opt.from && strcmp(m.opt.from, name) == 0)
         ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a checkpoint cannot stand in for itself");
     if (ret < 0)
         return ret;
+    how = (struct qcbmi_machine_commit){ name, m.opt.journal, m.opt.undo, note_goals, &m };
     qcbmi_printable(m.shown, sizeof m.shown, name, strlen(name));
     ret = qcbmi_machine_open(&m.machine, disks, elem_size, n, m.opt.flags, will_change, &m, err);
     for (size_t i = 0; ret == 0 && i < m.machine.n_disks; i++)
         ret = mend_disk(&m, &m.machine.disks[i], err);
     if (ret == 0)
-        ret = qcbmi_machine_commit(&m.machine, m.opt.flags, m.opt.undo, m.opt.journal, err);
+        ret = qcbmi_machine_commit(&m.machine, &how, m.opt.flags, err);
     qcbmi_machine_close(&m.machine);
     return ret;
 }

@@ -89,14 +89,28 @@ static int reclaim_layer(struct reclaim *r, struct qcbmi_machine_disk *d, size_t
     return ret;
 }
 
+static int note_goals(void *opaque, const struct qcbmi_machine_image *image, struct qcbmi_journal_disk *part,
+                      struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap_list *list = image->img->bitmaps;
+    const struct reclaim *r = opaque;
+    int ret = 0;
+
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++)
+        if (has_name(&list->list[i]) && find_kept(r, list->list[i].name) == r->opt.n_keep)
+            ret = qcbmi_journal_add_goal(part, QCBMI_GOAL_GONE, list->list[i].name, 0, 0, err);
+    return ret;
+}
+
 static int run(struct reclaim *r, struct qcbm_error *err)
 {
+    const struct qcbmi_machine_commit how = { "reclaim", r->opt.journal, r->opt.undo, note_goals, r };
     int ret = check_kept(r, err);
 
     for (size_t i = 0; ret == 0 && i < r->machine.n_disks; i++)
         for (size_t k = 0; ret == 0 && k < r->machine.disks[i].c.n; k++)
             ret = reclaim_layer(r, &r->machine.disks[i], k, err);
-    return ret < 0 ? ret : qcbmi_machine_commit(&r->machine, r->opt.flags, r->opt.undo, r->opt.journal, err);
+    return ret < 0 ? ret : qcbmi_machine_commit(&r->machine, &how, r->opt.flags, err);
 }
 
 int qcbm_checkpoint_reclaim(const struct qcbm_checkpoint_disk *disks, size_t elem_size, size_t n,
