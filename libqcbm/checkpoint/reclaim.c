@@ -89,6 +89,14 @@ static int reclaim_layer(struct reclaim *r, struct qcbmi_machine_disk *d, size_t
     return ret;
 }
 
+/* The journal takes none that a bitmap could not have; that of one that goes matters to nobody. */
+static uint32_t granularity_of(const struct qcbmi_bitmap *b)
+{
+    unsigned bits = b->d.granularity_bits;
+
+    return bits < Q2_MIN_GRANULARITY_BITS || bits > Q2_MAX_GRANULARITY_BITS ? Q2_MAX_GRANULARITY_BITS : bits;
+}
+
 static int note_goals(void *opaque, const struct qcbmi_machine_image *image, struct qcbmi_journal_disk *part,
                       struct qcbm_error *err)
 {
@@ -98,7 +106,8 @@ static int note_goals(void *opaque, const struct qcbmi_machine_image *image, str
 
     for (uint32_t i = 0; ret == 0 && i < list->n; i++)
         if (has_name(&list->list[i]) && find_kept(r, list->list[i].name) == r->opt.n_keep)
-            ret = qcbmi_journal_add_goal(part, QCBMI_GOAL_GONE, list->list[i].name, 0, 0, err);
+            ret = qcbmi_journal_add_goal(part, QCBMI_GOAL_GONE, list->list[i].name, granularity_of(&list->list[i]), 0,
+                                         err);
     return ret;
 }
 

@@ -12,11 +12,14 @@ import json
 import os
 import random
 import shutil
+import subprocess
 
 from bitmap_chain import add, alone, damage_table, raw, some_size, some_writes
 from like import kill_writer, libvirt_changes
+import qtool
 from qtool import (KiB, MiB, arguments, clear_feature_bits, differing_ranges, digest, need_tools, ranges_clip,
-                   ranges_minus, ranges_or, ranges_total, require, require_equal, run_cases)
+                   ranges_minus, ranges_or, ranges_total, require, require_equal, run_cases,
+                   strace_environment)
 
 
 def checkpoint(work, action, *options, disks, rc=0):
@@ -84,6 +87,20 @@ def case_verify(work):
         require_equal(digest(work.path(name)), before[name], 'verify wrote to ' + name)
     work.qcbm_refused('checkpoint', 'verify', '--disk', 'vda=none.qcow2', says=['none.qcow2'])
     work.qcbm_refused('checkpoint', 'verify', '--names', 'C1,,C2', '--disk', 'vda=vda.qcow2', says=['commas'])
+
+
+def case_verify_gap(work):
+    """A layer in the middle, and what is further down alone."""
+    work.create('a.qcow2', 2 * MiB)
+    work.create('b.qcow2', 2 * MiB, '', 'a.qcow2')
+    work.create('c.qcow2', 2 * MiB, '', 'b.qcow2')
+    for image, names in (('a.qcow2', ['gap', 'low', 'all']), ('b.qcow2', ['all', 'mid']), ('c.qcow2', ['gap', 'all'])):
+        for name in names:
+            add(work, image, name)
+    rows, _ = verify(work, {'vda': 'c.qcow2'}, rc=2)
+    require_equal({name: (row['reason'], row['layers'], row.get('where'), row['begins']) for (name, _), row in rows.items()},
+                  {'gap': ('gap', 2, 'b.qcow2', 'a.qcow2'), 'low': ('not-on-top', 1, 'c.qcow2', 'a.qcow2'),
+                   'mid': ('not-on-top', 1, 'c.qcow2', 'b.qcow2'), 'all': (None, 3, None, 'a.qcow2')}, 'verdicts')
 
 
 def write_xml(work, name, parent=None, disks='', folder='.'):
@@ -177,6 +194,73 @@ def case_mend_states(work, state, options, took):
     require_equal(ranges_minus(before, expected, 2 * MiB) if took == 'copied' else [], [], 'the older one')
     require_equal(work.info_bitmaps('vda-2.qcow2')['C1'][1], ['auto'], 'it records')
     verify(work, disks, '--names=C1', rc=0)
+
+
+def case_mend_from_deeper(work):
+    """The lowest bitmap was lost: an older checkpoint reaches further down, and makes up for it."""
+    disks = machine(work, 'vda')
+    add(work, 'vda.qcow2', 'C2')
+    work.io('vda.qcow2', 'write 512k 4k')  # since C2, which is to be lost there
+    work.run('qemu-img', 'bitmap', '--remove', 'vda.qcow2', 'C2')
+    verify(work, disks, rc=0)
+    told = mend(work, disks, '--from', 'C1', name='C2')['disks'][0]
+    require_equal([(c['image'], c['was'], c['took']) for c in told['changes']], [('vda.qcow2', 'missing', 'copied')], 'changes')
+    require_equal(ranges_minus([(512 * KiB, 516 * KiB)], alone(work, 'vda.qcow2', 'C2')[0], 2 * MiB), [], 'what was lost')
+
+
+def bitmaps_of(work, images):
+    return {image: (work.info_bitmaps(image), [alone(work, image, name)[0] for name in sorted(work.info_bitmaps(image))])
+            for image in images}
+
+
+def case_killed(work, action, calls):
+    """Killed at each call of a kind: after a recovery all images are as before, or all are changed."""
+    disks = machine(work, 'vda', 'vdb')
+    for image in disks.values():
+        work.run('qemu-img', 'bitmap', '--disable', image, 'C1')
+    images = sorted(name for name in os.listdir(work.dir) if name.endswith('.qcow2'))
+    os.mkdir(work.path('was'))
+    for image in images:
+        shutil.copyfile(work.path(image), work.path('was/' + image))
+    before = bitmaps_of(work, images)
+    words = [qtool.QCBM, 'checkpoint', *action, '--journal', 'journal']
+    words += [word for target, image in disks.items() for word in ('--disk', '%s=%s' % (target, image))]
+    work.run(*words)
+    after, seen, n = bitmaps_of(work, images), set(), 0
+    require(after != before, 'nothing was changed')
+    while True:
+        n += 1
+        for name in os.listdir(work.dir):
+            if '.qcow2' in name or name.startswith('journal'):
+                os.unlink(work.path(name))
+        for image in images:
+            shutil.copyfile(work.path('was/' + image), work.path(image))
+        done = subprocess.run(['strace', '-f', '-qq', '-e', 'trace=' + calls, '-o', work.path('trace'), '-e',
+                               'inject=%s:signal=KILL:when=%d' % (calls, n), *words], cwd=work.dir, capture_output=True,
+                              env=strace_environment(), check=False)
+        if os.path.exists(work.path('journal')):
+            work.qcbm('checkpoint', 'recover', 'journal')
+        now = bitmaps_of(work, images)
+        require(now in (before, after), 'killed at call %d of %s: neither before nor after: %r' % (n, calls, now))
+        seen.add(now == after)
+        for image in images:
+            work.run('qemu-img', 'check', '-q', image, rc=(0, 3))
+        if done.returncode == 0:
+            break
+    require(n > 4 and seen == {True, False}, 'killed %d times, results %r' % (n - 1, seen))
+
+
+def case_undo(work):
+    disks = machine(work, 'vda', 'vdb')
+    work.run('qemu-img', 'bitmap', '--disable', 'vda.qcow2', 'C1')
+    work.run('qemu-img', 'bitmap', '--remove', 'vdb-2.qcow2', 'C1')
+    os.mkdir(work.path('undo'))
+    before = {name: digest(work.path(name)) for name in os.listdir(work.dir) if name.endswith('.qcow2')}
+    mend(work, disks, '--undo', 'undo', name='C1')
+    require_equal(sorted(os.listdir(work.path('undo'))), ['vda.1.undo', 'vdb.undo'], 'undo files')
+    work.qcbm('undo', 'vda.qcow2', 'undo/vda.1.undo')
+    work.qcbm('undo', 'vdb-2.qcow2', 'undo/vdb.undo')
+    require_equal({name: digest(work.path(name)) for name in before}, before, 'undone')
 
 
 def case_mend_refused(work):
@@ -441,8 +525,13 @@ def case_random_mend(work, seed):
 
 CASES = [
     (case_verify, 'verify', {}),
+    (case_verify_gap, 'verify-gap', {}),
     (case_xml_files, 'xml-files', {}),
     (case_mend, 'mend', {}),
+    (case_mend_from_deeper, 'mend-from-deeper', {}),
+    (case_killed, 'mend-killed', {'action': ['mend', 'C1'], 'calls': 'fdatasync'}),
+    (case_killed, 'reclaim-killed', {'action': ['reclaim', '--keep', 'C2'], 'calls': 'fdatasync'}),
+    (case_undo, 'undo', {}),
     (case_mend_refused, 'mend-refused', {}),
     (case_mend_states, 'mend-disabled', {'state': 'disabled', 'options': [], 'took': 'union'}),
     (case_mend_states, 'mend-disabled-trusted', {'state': 'disabled', 'options': ['--trust'], 'took': 'trusted'}),
@@ -460,7 +549,7 @@ CASES = [
 
 def main():
     args = arguments('qcbm checkpoint verify, mend, reclaim and xml, against the real qemu tools')
-    need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo')
+    need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace')
     cases = CASES + [(case_random_verify, 'random-verify-%d' % k, {'seed': args.seed * 1013 + k})
                      for k in range(200 if args.full else 4)]
     cases += [(case_random_mend, 'random-mend-%d' % k, {'seed': args.seed * 2027 + k})
