@@ -312,8 +312,12 @@ static int find_prefix(struct qcbmi_apply_run *r, const struct qcbmi_io *io, str
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
                           "a block device has no folder for the state file: name a place that outlives a loss of power "
                           "(--state)");
-    r->prefix = r->o->state_prefix ? qcbmi_memdup_nul(r->o->state_prefix, strlen(r->o->state_prefix), err)
-                                   : qcbmi_unfinished_prefix(r->base, err);
+    if (r->o->state_prefix)
+        r->prefix = qcbmi_memdup_nul(r->o->state_prefix, strlen(r->o->state_prefix), err);
+    else if (r->o->flags & QCBM_APPLY_DRY_RUN) /* which may be shut in, and must not ask where it is */
+        r->prefix = qcbmi_memdup_nul(r->base, strlen(r->base), err);
+    else
+        r->prefix = qcbmi_unfinished_prefix(r->base, err);
     return r->prefix ? 0 : QCBM_E_NOMEM;
 }
 

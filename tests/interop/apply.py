@@ -373,8 +373,8 @@ def sample(points, count):
     return points[::max(1, len(points) // count)]
 
 
-def case_kills(work, kind, count):
-    b, disks, written = kill_base(work, kind, len(kind))
+def case_kills(work, kind, count, seed):
+    b, disks, written = kill_base(work, kind, seed)
     back = keep(work)
     argv = ['apply', '--in-place', 'base', 'd0', 'd1']
     points = calls_of(work, argv)
@@ -443,8 +443,8 @@ def main():
     args = arguments('deltas applied to disks', seeds=16, first=0)
     need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace')
     count = 1000 if args.full else 12
-    cases = [(case_kills, 'kills: ' + kind, {'kind': kind, 'count': count})
-             for kind in ('raw', 'snapshot', 'grown', 'data file')]
+    cases = [(case_kills, 'kills: %s%s' % (kind, ' %d' % n if n else ''), {'kind': kind, 'count': count, 'seed': len(kind) + n})
+             for n in range(4 if args.full else 1) for kind in ('raw', 'snapshot', 'grown', 'data file')]
     cases += [(case_kills_new, 'kills: new', {'count': count})]
     cases += [(case_seed, 'seed %d' % n, {'seed': args.seed + n}) for n in range(args.first, args.first + args.seeds)]
     run_cases(args, cases)
