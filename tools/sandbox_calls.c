@@ -12,6 +12,7 @@ static const struct sandbox_argument read_only_2 = { 2, MARK_OPEN_TO_CHANGE, 0 }
 static const struct sandbox_argument terminal = { 1, ALL_BITS, MARK_TCGETS };
 static const struct sandbox_argument internal_signal = { 0, ALL_BITS, 33 }; /* glibc has it for setuid() in threads */
 static const struct sandbox_argument extent_size = { 1, ALL_BITS, MARK_FSGETXATTR };
+static const struct sandbox_argument own_thread = { 0, ALL_BITS, 0 };
 static const struct sandbox_argument own_memory = { 0, CLONE_VM, CLONE_VM };
 
 const struct sandbox_call sandbox_calls[] = {
@@ -35,12 +36,13 @@ const struct sandbox_call sandbox_calls[] = {
     { { "brk", NULL }, NULL },
     { { "mmap", "mmap2", NULL }, NULL },
     { { "munmap", NULL }, NULL },
-    { { "sysinfo", NULL }, NULL }, /* qsort() asks how much there is */
+    { { "sysinfo", NULL }, NULL },   /* qsort() asks how much there is */
     { { "getrandom", NULL }, NULL }, /* the seed of a manifest */
     /* threads; clone() is in sandbox_build.c */
     { { "sched_getaffinity", NULL }, NULL },
-    { { "mprotect", NULL }, NULL }, /* the guard of a stack */
-    { { "madvise", NULL }, NULL },  /* a stack that is kept */
+    { { "sched_setaffinity", NULL }, &own_thread }, /* to another processor */
+    { { "mprotect", NULL }, NULL },                 /* the guard of a stack */
+    { { "madvise", NULL }, NULL },                  /* a stack that is kept */
     { { "set_robust_list", NULL }, NULL },
     { { "rseq", NULL }, NULL },
     { { "futex", "futex_time64", NULL }, NULL },

@@ -22,6 +22,7 @@ struct pool {
     pthread_mutex_t lock;
     pthread_cond_t ready, done; /* there is something to work on, or nothing ever more; the piece at the head is done */
     size_t head, begun, tail;
+    int creator;           /* the processor that the threads were made on; -1: unknown */
     bool ended;            /* nothing more is begun */
     size_t failed;         /* the first of the pieces that failed so far */
     struct qcbm_error err; /* of that one */
@@ -76,10 +77,26 @@ static void do_one(struct pool *p)
         pthread_cond_signal(&p->done);
 }
 
+/* A new thread may begin on the processor of the one that made it, and both stay there for some milliseconds, a large part of
+ * the whole job, while another processor sleeps. Where a thread may run is the same as before in the end. */
+static void go_elsewhere(int creator)
+{
+    cpu_set_t all, others;
+
+    if (creator < 0 || creator >= CPU_SETSIZE || sched_getcpu() != creator ||
+        sched_getaffinity(0, sizeof(all), &all) != 0)
+        return;
+    others = all;
+    CPU_CLR((size_t)creator, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof(others), &others) == 0)
+        (void)sched_setaffinity(0, sizeof(all), &all);
+}
+
 static void *work_along(void *opaque)
 {
     struct pool *p = opaque;
 
+    go_elsewhere(p->creator);
     pthread_mutex_lock(&p->lock);
     while (!p->ended) {
         if (can_begin(p))
@@ -180,7 +197,7 @@ static int run_alone(const struct qcbmi_work *w, struct qcbm_error *err)
 
 int qcbmi_work_run(const struct qcbmi_work *w, struct qcbm_error *err)
 {
-    struct pool p = { .w = w, .failed = SIZE_MAX };
+    struct pool p = { .w = w, .failed = SIZE_MAX, .creator = sched_getcpu() };
     pthread_t threads[QCBMI_MAX_THREADS];
     unsigned n;
     int ret;

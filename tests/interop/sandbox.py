@@ -21,6 +21,7 @@ ELSEWHERE = {
     'open': 'musl opens files with it',
     'stat': 'C libraries before newfstatat',
     'fadvise64': 'for what a slow disk does not have in memory',
+    'sched_setaffinity': 'where a thread begins on the processor of the one that made it',
     'clock_gettime': 'answered without a call where the kernel can',
 }
 

@@ -281,6 +281,8 @@ static void arguments_are_looked_at_everywhere(void **state)
         expect(&p, s, "clone", 0, 0, 0, refused); /* a process */
         expect(&p, s, "rt_sigaction", 33, 1, 0, SECCOMP_RET_ALLOW);
         expect(&p, s, "rt_sigaction", 11, 1, 0, SANDBOX_SANITIZED ? SECCOMP_RET_ALLOW : refused);
+        expect(&p, s, "sched_setaffinity", 0, 8, 1, SECCOMP_RET_ALLOW);
+        expect(&p, s, "sched_setaffinity", OWN_PID, 8, 1, refused);
         expect(&p, s, "tgkill", OWN_PID + 1, 1, 9, refused);
         expect(&p, s, "kill", OWN_PID, 9, 0, refused);
         expect(&p, s, "prlimit64", 0, 7, 0, refused);

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -18,6 +19,7 @@ struct job {
     unsigned fail_at, stop_at; /* pieces from here on fail in work; the piece at which the taker fails */
     unsigned worked;
     pthread_t caller;
+    cpu_set_t processors; /* the caller's */
 };
 
 static bool next_piece(void *opaque, void *slot)
@@ -43,7 +45,11 @@ static int work(void *opaque, void *slot, struct qcbm_error *err)
     struct job *j = opaque;
     struct slot *s = slot;
 
+    cpu_set_t own;
+
     __atomic_fetch_add(&j->worked, 1, __ATOMIC_RELAXED);
+    if (sched_getaffinity(0, sizeof(own), &own) != 0 || !CPU_EQUAL(&own, &j->processors))
+        return qcbmi_fail(err, QCBM_E_IO, s->piece, "a thread may not run where its creator may");
     if (s->piece >= j->fail_at)
         return qcbmi_fail(err, QCBM_E_IO, s->piece, "piece %u", s->piece);
     s->answer = answer_of(s->piece);
@@ -70,6 +76,7 @@ static int run(struct job *j, unsigned threads, size_t n_slots, struct qcbm_erro
     struct qcbmi_work w = { j, slots, sizeof(slots[0]), n_slots, threads, next_piece, work, take };
 
     j->caller = pthread_self();
+    assert_int_equal(sched_getaffinity(0, sizeof(j->processors), &j->processors), 0);
     return qcbmi_work_run(&w, err);
 }
 
