@@ -71,6 +71,23 @@ static inline AVX2 uint64_t avx2_signs(__m256i v)
     return (uint64_t)(unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(v));
 }
 
+/* Are all of 64 entries plain, as where all of a disk was written? */
+static inline AVX2 bool avx2_all_plain(const struct avx2_rules *r, const uint8_t *entries)
+{
+    __m256i any = r->zero, none = r->zero, below = _mm256_set1_epi64x(-1);
+
+    if (avx2_signs(avx2_sound(r, avx2_load(r, entries))) != 15)
+        return false;
+    for (size_t i = 0; i < 8 * Q2_L2_SCAN_MAX; i += 32) {
+        __m256i raw = avx2_load(r, entries + i), offset = _mm256_andnot_si256(r->copied, raw);
+
+        any = _mm256_or_si256(any, raw);
+        none = _mm256_or_si256(none, _mm256_cmpeq_epi64(offset, r->zero));
+        below = _mm256_and_si256(below, _mm256_sub_epi64(offset, r->end));
+    }
+    return _mm256_testz_si256(any, r->odd_bits) && avx2_signs(_mm256_andnot_si256(none, below)) == 15;
+}
+
 AVX2 void q2_l2_scan_avx2_standard(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t n,
                                    struct q2_l2_masks *out)
 {
@@ -78,6 +95,10 @@ AVX2 void q2_l2_scan_avx2_standard(const struct q2_l2_scan *s, const uint8_t *en
     uint64_t plain = 0, blank = 0;
     uint32_t whole = n & ~3u;
 
+    if (n == Q2_L2_SCAN_MAX && avx2_all_plain(&r, entries)) {
+        *out = (struct q2_l2_masks){ .plain = UINT64_MAX };
+        return;
+    }
     for (uint32_t i = 0; i < whole; i += 4) {
         __m256i raw = avx2_load(&r, entries + 8 * (size_t)i);
 
