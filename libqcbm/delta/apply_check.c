@@ -225,15 +225,15 @@ static int check_zeros(struct qcbmi_data *d, uint64_t off, uint64_t end, uint8_t
     return ret;
 }
 
-/* Nothing can be compared: then what the delta leaves alone must be empty. */
-static int check_rest(struct qcbmi_apply_run *r, const char *path, struct qcbm_error *err)
+/* Nothing can be compared: then what the delta leaves alone, and does not cut off, must be empty. */
+static int check_rest(struct qcbmi_apply_run *r, const struct qcbmi_apply_item *item, struct qcbm_error *err)
 {
-    uint64_t end = align_down(qcbmi_target_size(&r->t), Q2_SECTOR), at = 0;
+    uint64_t end = align_down(u64_min(qcbmi_target_size(&r->t), item->meta.size_after), Q2_SECTOR), at = 0;
     uint8_t *buf = qcbmi_alloc_array(QCBMI_DELTA_PROBE_MAX, 1, err);
     struct qcbmi_apply_stream s = { 0 };
     struct qcbmi_data *d = NULL;
     struct qcbmi_guest_extent e = { 0 };
-    int ret = buf ? qcbmi_apply_stream_open(&s, path, err) : QCBM_E_NOMEM, more = 1;
+    int ret = buf ? qcbmi_apply_stream_open(&s, item->path, err) : QCBM_E_NOMEM, more = 1;
 
     if (ret == 0)
         ret = qcbmi_target_reader(&r->t, &d, err);
@@ -260,6 +260,6 @@ int qcbmi_apply_check_base(struct qcbmi_apply_run *r, size_t i, uint32_t *probes
     if (ret == 0)
         ret = qcbmi_apply_check_probes(r, i, probes, err);
     if (ret == 0 && !is_forced(r) && r->disk.known != QCBMI_STATE_KNOWN && *probes == 0)
-        ret = check_rest(r, item->path, err);
+        ret = check_rest(r, item, err);
     return in_delta(item->path, ret, err);
 }
