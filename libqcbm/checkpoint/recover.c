@@ -151,9 +151,17 @@ static int look_at_device(struct rec *rec, struct qcbm_error *err)
     return ret;
 }
 
-static int look_at_file(struct rec *rec, struct qcbm_error *err)
+/* Both names lead to one file: cut between the new one and the end of the old one. */
+static bool has_both_names(const struct rec *rec)
 {
     struct qcbmi_file_id a, b;
+
+    return qcbmi_identify(rec->d->overlay, &a, NULL) == 0 && qcbmi_identify(rec->d->temporary, &b, NULL) == 0 &&
+           qcbmi_same_file(&a, &b);
+}
+
+static int look_at_file(struct rec *rec, struct qcbm_error *err)
+{
     bool temporary = qcbmi_file_exists(rec->d->temporary);
 
     rec->overlay_done = qcbmi_file_exists(rec->d->overlay);
@@ -161,9 +169,8 @@ static int look_at_file(struct rec *rec, struct qcbm_error *err)
         return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "the overlay '%.200s' is gone", rec->d->overlay);
     if (!rec->overlay_done || !temporary)
         return 0;
-    if (qcbmi_identify(rec->d->overlay, &a, NULL) == 0 && qcbmi_identify(rec->d->temporary, &b, NULL) == 0 &&
-        qcbmi_same_file(&a, &b))
-        return 0; /* cut between its new name and the end of the old one */
+    if (has_both_names(rec))
+        return 0;
     return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "another file is called '%.200s' by now", rec->d->overlay);
 }
 
@@ -325,12 +332,21 @@ static int reach_goals(const struct recover *r, struct rec *rec, struct qcbm_err
     return ret;
 }
 
+/* Of one that has its new state: the end of an old name need not have been durable. */
+static int tidy(struct rec *rec, struct qcbm_error *err)
+{
+    if (!rec->overlay_linked || !rec->d->temporary[0] || !has_both_names(rec))
+        return 0;
+    qcbmi_file_remove(rec->d->temporary);
+    return qcbmi_file_sync_folder(rec->d->overlay, err);
+}
+
 static int complete_one(struct recover *r, struct rec *rec, struct qcbm_error *err)
 {
     int ret;
 
     if (rec->d->marked)
-        return 0;
+        return tidy(rec, err);
     if (rec->way == WAY_SWITCH)
         ret = go_on(rec, err);
     else if (rec->way == WAY_GOALS)
@@ -355,6 +371,8 @@ static int each_disk(struct recover *r, struct qcbm_error *err)
             ret = blame(rec, take_back_one(rec, err), err);
         else if (r->j.state == QCBMI_JOURNAL_DECIDED)
             ret = blame(rec, complete_one(r, rec, err), err);
+        else
+            ret = blame(rec, tidy(rec, err), err);
     }
     return ret;
 }

@@ -225,15 +225,18 @@ static int sync_new_name(const char *path, struct qcbm_error *err)
     return ret;
 }
 
-/* link() does not replace what is there; file systems that have no links get a rename, after a look. */
+/* link() does not replace what is there; file systems that have no links get a rename, after a look. The new name is durable
+ * before the old one goes: nobody promises an order of two changes of a folder. */
 int qcbmi_file_publish(const char *temporary, const char *path, struct qcbm_error *err)
 {
     struct stat st;
     int ret = link(temporary, path);
 
     if (ret == 0) {
-        unlink(temporary);
-        return sync_new_name(path, err);
+        ret = sync_new_name(path, err);
+        if (ret == 0)
+            unlink(temporary);
+        return ret;
     }
     if (errno == EEXIST || lstat(path, &st) == 0)
         return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the file exists already and is not overwritten");
