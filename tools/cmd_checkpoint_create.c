@@ -5,15 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "cmd_checkpoint.h"
 #include "opt_parse.h"
+#include "output.h"
 #include "plan_out.h"
 #include "qemu_text.h"
 
 struct create_args {
     struct disk_args disks;
-    const char *name, *journal;
+    const char *name, *journal, *xml, *parent;
     uint64_t granularity;
     bool freeze, resume;
 };
@@ -22,6 +24,7 @@ _Static_assert(offsetof(struct create_args, disks) == 0, "rows of disks");
 static const struct opt create_opts[] = {
     OPT_ROW(struct create_args, NULL, 0, OPT_ARG, name, "CHECKPOINT", "the name of the checkpoint"),
     OPT_DISK(struct create_args),
+    OPT_DOMAIN(struct create_args),
     OPT_OVERLAY(struct create_args),
     OPT_ROW(struct create_args, "freeze", 0, OPT_FLAG, freeze, NULL,
             "disable the bitmaps of an image that gets an overlay"),
@@ -31,6 +34,10 @@ static const struct opt create_opts[] = {
             "where the journal is kept meanwhile (default: beside the first image)"),
     OPT_ROW(struct create_args, "resume", 0, OPT_FLAG, resume, NULL,
             "a disk that has the bitmap already, recording and empty, is done"),
+    OPT_ROW(struct create_args, "xml", 0, OPT_STRING, xml, "FILE",
+            "write libvirt's XML of the checkpoint to this new file"),
+    OPT_ROW(struct create_args, "parent", 0, OPT_STRING, parent, "CHECKPOINT",
+            "with --xml: the checkpoint before this one"),
     COMMON_FLAG("force", 0, force, "though bitmaps are in use; over what is on the block device of an overlay"),
     OPT_COMMON_DRY_RUN,
     COMMON_ROW("undo", 0, OPT_STRING, undo, "FOLDER", "save what is overwritten to TARGET.undo there, for qcbm undo"),
@@ -169,6 +176,35 @@ static struct qcbm_checkpoint_options options_of(const struct create_args *args,
     return o;
 }
 
+/* ---- libvirt's XML ------------------------------------------------------------------------------------- */
+
+static int put_xml(void *opaque, const void *bytes, size_t len)
+{
+    return opaque && fwrite(bytes, 1, len, opaque) != len;
+}
+
+/* To @file; with NULL only whether it can be written is found out. */
+static int write_xml(const struct create_args *args, const struct disk_list *disks, FILE *file)
+{
+    const char **targets = calloc(disks->n, sizeof *targets);
+    struct qcbm_checkpoint_xml_content content = QCBM_CHECKPOINT_XML_CONTENT_INIT;
+    struct qcbm_error err;
+    int ret;
+
+    if (!targets)
+        return cmd_error("no memory");
+    for (size_t i = 0; i < disks->n; i++)
+        targets[i] = disks->list[i].target;
+    content.name = args->name;
+    content.parent = args->parent;
+    content.creation_time = (uint64_t)time(NULL);
+    content.disks = targets;
+    content.n_disks = disks->n;
+    ret = qcbm_checkpoint_xml_write(&content, put_xml, file, &err);
+    free(targets);
+    return ret < 0 ? cmd_lib_error(&err, "XML of checkpoint '%s'", args->name) : EXIT_DONE;
+}
+
 /* A folder for undo files that is not there yet is made. */
 static bool make_folder(const struct common_args *common)
 {
@@ -191,7 +227,7 @@ static bool may_write_all(const struct disk_list *disks, const struct common_arg
     return true;
 }
 
-static int create(const struct create_args *args, const struct disk_list *disks, struct told_list *all)
+static int create_images(const struct create_args *args, const struct disk_list *disks, struct told_list *all)
 {
     const struct common_args *common = &args->disks.common;
     struct qcbm_checkpoint_options options = options_of(args, all);
@@ -205,11 +241,30 @@ static int create(const struct create_args *args, const struct disk_list *disks,
         return cmd_lib_error(&err, "Could not make checkpoint '%s'", args->name);
     if (!common->dry_run && result.created)
         cmd_note_done("the checkpoint has been made all the same");
-    if (common->output == OUTPUT_JSON)
-        print_json(args, all);
-    else if (!common->quiet)
-        print_text(args, all);
     return EXIT_DONE;
+}
+
+/* What would be refused of the XML is refused first. */
+static int create(const struct create_args *args, const struct disk_list *disks, struct told_list *all)
+{
+    const struct common_args *common = &args->disks.common;
+    struct output out = { 0 };
+    int code = args->xml ? write_xml(args, disks, NULL) : EXIT_DONE;
+
+    if (code == EXIT_DONE && args->xml)
+        code = output_open(&out, args->xml, false, common->dry_run);
+    if (code != EXIT_DONE)
+        return code;
+    code = create_images(args, disks, all);
+    if (code == EXIT_DONE && args->xml)
+        code = write_xml(args, disks, out.file);
+    if (args->xml && output_close(&out, code) != EXIT_DONE)
+        code = EXIT_FAILED;
+    if (code == EXIT_DONE && common->output == OUTPUT_JSON)
+        print_json(args, all);
+    else if (code == EXIT_DONE && !common->quiet)
+        print_text(args, all);
+    return code;
 }
 
 static int run_create(const struct cmd *cmd, int argc, char **argv)
@@ -221,8 +276,8 @@ static int run_create(const struct cmd *cmd, int argc, char **argv)
 
     if (code == OPT_GO_ON)
         code = disk_list_make(&disks, cmd, &args.disks) ? EXIT_DONE : EXIT_FAILED;
-    else
-        disks.n = 0;
+    if (code == EXIT_DONE && disks.n && args.parent && !args.xml)
+        code = cmd_usage_error(cmd, "--parent goes with --xml: it is for libvirt, the images do not know of it");
     if (code == EXIT_DONE && disks.n) {
         all = (struct told_list){ calloc(disks.n, sizeof *all.list), 0, disks.n };
         code = all.list ? create(&args, &disks, &all) : cmd_error("no memory");
