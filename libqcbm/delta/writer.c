@@ -26,6 +26,7 @@ struct qcbmi_delta_files_out {
 
 /* ---- files ---- */
 
+/* In a dry run it is only looked whether the name is free. */
 static int begin_file(struct qcbmi_delta_writer *w, int which, const char *suffix, struct qcbm_error *err)
 {
     struct qcbmi_delta_files_out *f = w->files;
@@ -36,7 +37,23 @@ static int begin_file(struct qcbmi_delta_writer *w, int which, const char *suffi
         return QCBM_E_NOMEM;
     memcpy(f->names[which], w->wish.path, len);
     memcpy(f->names[which] + len, suffix, strlen(suffix) + 1);
-    return qcbmi_new_file_begin(&f->files[which], f->names[which], err);
+    if (!w->wish.nowhere)
+        return qcbmi_new_file_begin(&f->files[which], f->names[which], err);
+    return qcbmi_file_exists(f->names[which])
+               ? qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET,
+                            "the new file '%s' exists already and is not overwritten", f->names[which])
+               : 0;
+}
+
+static int begin_files(struct qcbmi_delta_writer *w, struct qcbm_error *err)
+{
+    int ret = begin_file(w, MAIN, "", err);
+
+    if (ret == 0 && w->form->has_map)
+        ret = begin_file(w, MAP, ".map", err);
+    if (ret == 0 && w->form->has_sidecar)
+        ret = begin_file(w, JSON, ".json", err);
+    return ret;
 }
 
 static int open_files(struct qcbmi_delta_writer *w, struct qcbm_error *err)
@@ -47,18 +64,12 @@ static int open_files(struct qcbmi_delta_writer *w, struct qcbm_error *err)
     if (!w->seekable && !w->form->takes_pipe)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a delta of form %s is more than one file: no pipe takes it",
                           w->form->name);
-    if (w->wish.nowhere)
-        return 0;
+    ret = w->seekable ? begin_files(w, err) : 0;
+    if (ret < 0 || w->wish.nowhere)
+        return ret;
     w->io = w->seekable ? &f->files[MAIN].io : &f->pipe;
-    if (!w->seekable)
-        return qcbmi_pipe_open(&f->pipe, w->wish.fd, err);
-    ret = begin_file(w, MAIN, "", err);
-    if (ret == 0 && w->form->has_map)
-        ret = begin_file(w, MAP, ".map", err);
-    if (ret == 0 && w->form->has_sidecar)
-        ret = begin_file(w, JSON, ".json", err);
     w->map = w->form->has_map ? &f->files[MAP].io : NULL;
-    return ret;
+    return w->seekable ? 0 : qcbmi_pipe_open(&f->pipe, w->wish.fd, err);
 }
 
 /* The one that has the name of the delta last: with it the others are there, too. */

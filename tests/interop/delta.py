@@ -334,6 +334,7 @@ def case_refused(work):
     for name in 'there', 'd.json', 'd.map', 'e.qcbm-new':
         open(work.path(name), 'w').close()
     work.qcbm_refused('delta', '--layer', 'top', 'there', says=['exists already'], unchanged=['there'])
+    work.qcbm_refused('delta', '--layer', '--dry-run', 'top', 'there', says=['exists already'])
     for out in 'd', 'e':
         work.qcbm_refused('delta', '--layer', '-O', 'raw+map', 'top', out)
         require(not os.path.exists(work.path(out)), out)
