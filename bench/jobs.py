@@ -45,7 +45,8 @@ def verbs(first, second, flushes):
 
 
 def manifest(kind, target, how=""):
-    """All of a raw disk read and digested; the floor reads it, 16 reads in flight, and that is all it does."""
+    """All of a raw disk read and digested; the floor reads it, 16 reads in flight, and that is all it does. From a disk that is
+    what takes the time; from memory the digest takes nearly as long as the copy, and there is no target."""
     return Job(f"manifest, {kind}, 1 GiB raw{how}; floor: 16 reads in flight", "data", "{f} --raw --threads 16 {i}",
                "{q} manifest -q -f raw --digest " + kind + " {i}", None, target, "floor")
 
@@ -74,7 +75,7 @@ JOBS = [
     Job("measure, half", "half", "{f} {i}", "{q} measure -O qcow2 {i}", "qemu-img measure -O qcow2 {i}", None, "floor"),
     Job("info --usage, half", "half", "{f} --refcounts {i}", "{q} info --usage {i}", None, None, "floor"),
     Job("info, small image", "small", None, "{q} info {i}", "qemu-img info {i}", "qemu / 3"),
-    manifest("xxh3", "floor x 1.25"), manifest("sha256", None),
+    manifest("xxh3", None), manifest("sha256", None),
     *[whole(*row) for row in DELTAS],
     # here the floor is the same work by one core
     Job("8 images, 8 processes, 2 at once; floor: 1", "quarters", SEVERAL % 1, SEVERAL % 2, None, "floor x 0.556"),

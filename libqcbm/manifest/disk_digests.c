@@ -10,7 +10,7 @@
 #include "base/checked.h"
 #include "base/workers.h"
 
-#define UNIT (UINT64_C(256) << 10)  /* bytes that a thread reads at least, if there are so many side by side */
+#define UNIT (UINT64_C(512) << 10)  /* bytes that a thread reads at least, if there are so many side by side */
 #define MEMORY (UINT64_C(64) << 20) /* of buffers */
 
 /* What one thread works with: a run of granules of one kind, or a stretch of the disk that is read. */
