@@ -418,7 +418,7 @@ int qcbmi_guest_write_beside(struct qcbmi_guest_batch *b, struct qcbmi_io *data_
 
         for (uint64_t done = 0, got; ret == 0 && done < len; done += got)
             ret = compose(b, guest + done, buf + done, len - done, &got, err);
-        if (ret == 0)
+        if (ret == 0 && !(bytes_are_zero(buf, len) && qcbmi_io_is_hole(data_file, guest, len)))
             ret = qcbmi_io_write(data_file, guest, buf, len, err);
     }
     free(buf);
