@@ -29,7 +29,7 @@ static int add(struct qcbmi_raw_scan *s, enum qcbmi_raw_kind kind, uint64_t star
 
     if (start >= end)
         return 0;
-    if (s->last.end == start && s->last.kind == kind) {
+    if (s->last.end && s->last.end == start && s->last.kind == kind) {
         s->last.end = end;
         return 0;
     }

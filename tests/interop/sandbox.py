@@ -63,6 +63,9 @@ READERS = {
     'synth-since-dry': ['synth', '--since', 'base.qcow2', '--dry-run', 'o.qcow2', 'x'],
     'synth-into-dry': ['synth', '--into', 'source.qcow2', '--dry-run', 'o.qcow2', 'x'],
     'synth-like-dry': ['synth', '--like', 'base.qcow2', '--dry-run', '-p', 'o.qcow2'],
+    'attach-verify': ['attach', '--verify', '--output=json', 'raw.qcow2'],
+    'attach-verify-data': ['attach', '--verify', '--data', 'disk.raw', 'raw.qcow2'],
+    'attach-reset-dry': ['attach', '--reset', '--dry-run', 'raw.qcow2'],
     'rescue-dry': ['rescue', '--dry-run', 'o.qcow2'],
     'rescue-probe-dry': ['rescue', '--dry-run', '--probe-backing', '--output=json', 'dense.qcow2'],
     'manifest': ['manifest', '-q', '-o', 'xxh3', '--force', 'o.qcow2'],
@@ -91,6 +94,12 @@ def make_images(work):
     work.run('qemu-img', 'bitmap', '--add', 'o2.qcow2', 'like')
     work.create('source.qcow2', '64M')
     work.run('qemu-img', 'bitmap', '--add', 'source.qcow2', 's')
+    work.run('truncate', '-s', '64M', 'disk.raw')
+    work.qcbm('attach', '--data', 'disk.raw', '--data-name', 'disk.raw', '--bitmap', 'b', 'raw.qcow2')
+    work.io('raw.qcow2', 'write 2M 1M', 'write -z 1M 64k', 'write -z 4M 64k')
+    with open(work.path('disk.raw'), 'r+b') as f:  # behind the guest's back
+        f.seek(4 << 20)
+        f.write(b'x')
     work.create('undone.qcow2', '64M')
     work.qcbm('bitmap', '--add', '--undo', 'undo', 'undone.qcow2', 'x')
     work.qcbm('manifest', '-o', 'm', '--digest=sha256', 'o.qcow2')
