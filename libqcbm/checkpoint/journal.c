@@ -178,5 +178,8 @@ int qcbmi_journal_unlink_all(const struct qcbmi_journal *j, const char *path, st
 int qcbmi_journal_remove(const char *path, struct qcbm_error *err)
 {
     qcbmi_file_remove(path);
-    return qcbmi_file_sync_folder(path, err);
+    if (qcbmi_file_exists(path))
+        return qcbmi_fail(err, QCBM_E_IO, QCBM_NO_OFFSET, "the journal '%.200s' could not be removed", path);
+    (void)qcbmi_file_sync_folder(path, NULL);
+    return 0;
 }

@@ -21,7 +21,7 @@ int qcbmi_journal_mark(struct qcbmi_io *file, const struct qcbmi_journal *j, uin
 /* Beside each image and each overlay to be, durably. On a device, whose folder may not take one, as well as that goes. */
 int qcbmi_journal_link_all(const struct qcbmi_journal *j, const char *path, struct qcbm_error *err);
 int qcbmi_journal_unlink_all(const struct qcbmi_journal *j, const char *path, struct qcbm_error *err);
-/* Remove the file, durably. */
+/* Remove the file. No link leads to it any more, so one that comes back behind a cut has nothing to be done. */
 int qcbmi_journal_remove(const char *path, struct qcbm_error *err);
 
 #endif

@@ -54,16 +54,21 @@ char *qcbmi_full_path(const char *path, struct qcbm_error *err)
     return NULL;
 }
 
-/* Where the link of @image, a full path, leads to: 0 with @to filled, or errno. */
+/* Where the link of @image, a full path, leads to: 0 with @to filled, or errno. Without memory from the heap: a link that is not
+ * seen would not be removed. */
 static int read_link(const char *image, char to[PATH_MAX])
 {
-    char *name = join(image, strlen(image), SUFFIX, NULL);
-    ssize_t n = name ? readlink(name, to, PATH_MAX - 1) : -1;
-    int ret = n < 0 ? name ? errno : ENOMEM : 0;
+    char name[PATH_MAX + sizeof(SUFFIX)];
+    ssize_t n;
 
-    free(name);
+    to[0] = '\0';
+    if (strlen(image) >= PATH_MAX)
+        return ENAMETOOLONG;
+    strcpy(name, image);
+    strcat(name, SUFFIX);
+    n = readlink(name, to, PATH_MAX - 1);
     to[n < 0 ? 0 : n] = '\0';
-    return ret;
+    return n < 0 ? errno : 0;
 }
 
 static int refuse(const char *image, const char *journal, struct qcbm_error *err)
@@ -95,7 +100,7 @@ static int check_full(const char *full, struct qcbm_error *err)
     if (sys_errno == EINVAL)
         return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                           "'%.200s" SUFFIX "' is in the way, and no link to a journal", full);
-    return sys_errno == ENOMEM ? qcbmi_fail_nomem(err) : 0;
+    return 0;
 }
 
 /* What has no full path, as a file that was removed meanwhile, has no name beside which a link could be. */
