@@ -325,6 +325,24 @@ def case_refused(work):
                   'files that are left')
 
 
+def case_refine(work):
+    """A manifest of the base is as good a reference as the base: also of larger granules, which touch more."""
+    work.create('base.qcow2', 8 * MiB)
+    work.io('base.qcow2', 'write -q -P 1 0 4M')
+    work.create('top.qcow2', 8 * MiB, backing='base.qcow2')
+    work.io('top.qcow2', 'write -q -P 1 1M 200k', 'write -q -P 2 2M 64k', 'write -q -P 1 2112k 64k', 'discard -q 6M 1M', 'write -q -z 3M 64k')
+    work.qcbm('synth', '--refine', 'top.qcow2', 'base')
+    expected = [(2 * MiB, 2 * MiB + 64 * KiB), (3 * MiB, 3 * MiB + 64 * KiB)]
+    require_equal(bits(work, 'top.qcow2', 'base'), expected, 'refined against the base')
+    for granularity, dirty in ((512, expected), (64 * KiB, expected),
+                               (MiB, [(2 * MiB, 2 * MiB + 128 * KiB), (3 * MiB, 3 * MiB + 64 * KiB)])):
+        work.qcbm('manifest', '-o', 'm', '--force', '-g', granularity, 'base.qcow2')
+        told = json.loads(work.qcbm('synth', '--refine-against', 'm', '--replace', '--output=json', 'top.qcow2', 'by').out)
+        require_equal(bits(work, 'top.qcow2', 'by'), dirty, 'refined against a manifest of %d' % granularity)
+        require_equal(told['refine']['against'], 'm', 'JSON')
+    work.qcbm_refused('synth', '--refine=zero', '--refine-against', 'm', 'top.qcow2', 'n', says=['of content'], unchanged=['top.qcow2'])
+
+
 def case_luks(work):
     work.create('a.qcow2', 4 * MiB, luks=True)
     work.create('b.qcow2', 4 * MiB)
@@ -408,7 +426,7 @@ def cases(args):
     return out + [(case_refused, 'refused', {}), (case_cut_off, 'cut off', {}), (case_index, 'index', {}),
                   (case_same_disk, 'one disk in many forms', {}), (case_raw_index, 'index of a raw file', {}),
                   (case_unreadable, 'unreadable', {}), (case_size, 'size', {}),
-                  (case_sparse_data_file, 'sparse data file', {}), (case_luks, 'luks', {})]
+                  (case_sparse_data_file, 'sparse data file', {}), (case_luks, 'luks', {}), (case_refine, 'refine', {})]
 
 
 def main():

@@ -4,7 +4,8 @@ fixture one-bitmaps
 wrong() {
     local code=0
     qcbm manifest "$@" >out 2>err || code=$?
-    [ "$code" -eq 1 ] && [ ! -s out ] || complain "exit code $code: $*"
+    [ "$code" -eq 1 ] || complain "exit code $code: $*"
+    [ ! -s out ] || complain "stdout is not empty: $*"
     head -1 err
 }
 wrong
