@@ -30,6 +30,7 @@ _Static_assert(offsetof(struct qcbm_rescue_options, struct_size) == 0, "struct_s
 _Static_assert(offsetof(struct qcbm_attach_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_attach_verify_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_delta_merge_options, struct_size) == 0, "struct_size comes first");
+_Static_assert(offsetof(struct qcbm_checkpoint_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_checkpoint_verify_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_checkpoint_mend_options, struct_size) == 0, "struct_size comes first");
 _Static_assert(offsetof(struct qcbm_checkpoint_reclaim_options, struct_size) == 0, "struct_size comes first");
@@ -49,6 +50,16 @@ static void synth_options_init_is_the_default(void)
     CHECK(o.refine == QCBM_REFINE_NONE && o.refine_against == NULL && o.refine_format == NULL);
     CHECK(o.flags == 0);
     CHECK(o.progress == NULL);
+}
+
+static void checkpoint_options_init_is_the_default(void)
+{
+    struct qcbm_checkpoint_options o = QCBM_CHECKPOINT_OPTIONS_INIT;
+
+    CHECK(o.struct_size == sizeof(o));
+    CHECK(o.flags == 0 && o.open_flags == 0 && o.granularity == 0);
+    CHECK(o.journal == NULL && o.undo_folder == NULL);
+    CHECK(o.disk == NULL && o.step == NULL && o.opaque == NULL);
 }
 
 static void import_options_init_is_the_default(void)
@@ -138,6 +149,7 @@ static void a_failed_open_leaves_null(void)
 int main(void)
 {
     synth_options_init_is_the_default();
+    checkpoint_options_init_is_the_default();
     import_options_init_is_the_default();
     undo_options_init_is_the_default();
     measure_options_init_is_the_default();
