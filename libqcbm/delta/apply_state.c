@@ -132,6 +132,11 @@ int qcbmi_apply_state_end(struct qcbmi_apply_state *s, struct qcbm_error *err)
 {
     qcbmi_io_close(&s->io);
     qcbmi_file_remove(s->path);
+    if (qcbmi_file_exists(s->path))
+        return named(s,
+                     qcbmi_fail(err, QCBM_E_IO, QCBM_NO_OFFSET,
+                                "the disk has its new state, and the state file could not be removed: remove it"),
+                     err);
     s->there = false;
     return named(s, qcbmi_file_sync_folder(s->path, err), err);
 }
