@@ -29,7 +29,7 @@ struct disk_args {
     { "overlay", 0, OPT_ACTION, offsetof(type, disks.actions), "TARGET=IMAGE", \
       "the new image on top of that disk", NULL }
 #define OPT_CHECKPOINT_UNDO \
-    COMMON_ROW("undo", 0, OPT_STRING, undo, "FOLDER", "save what is overwritten into this new folder, for qcbm undo")
+    COMMON_ROW("undo", 0, OPT_STRING, undo, "FOLDER", "save what is overwritten to TARGET.undo there, of the layer N to TARGET.N.undo")
 #define OPT_CHECKPOINT_JOURNAL(type) \
     OPT_ROW(type, "journal", 0, OPT_STRING, journal, "FILE", "the journal (default: beside the first image)")
 /* clang-format on */

@@ -2128,8 +2128,9 @@ struct qcbm_checkpoint_mend_options {
     qcbm_mended_layer_fn *layer; /* called for each layer that changes; may be NULL */
     qcbm_mended_disk_fn *disk;   /* called for each disk behind its layers; may be NULL */
     void *opaque;                /* of both */
-    const char *undo;            /* a new folder for qcbm_undo(), see qcbm_checkpoint_create(); NULL: none */
-    const char *journal;         /* as of qcbm_checkpoint_create() */
+    const char
+        *undo; /* a folder: for qcbm_undo() it gets TARGET.undo, and TARGET.N.undo of the layer N below; NULL: none */
+    const char *journal; /* as of qcbm_checkpoint_create() */
 };
 #define QCBM_CHECKPOINT_MEND_OPTIONS_INIT                                                                              \
     {                                                                                                                  \

@@ -129,5 +129,19 @@ if command -v virsh > /dev/null; then
     grep -q tuesday log || die "libvirt does not know it"
 fi
 
+step "A copy by something that knows no bitmaps: the bitmap and a manifest travel beside it"
+run "$QCBM" bitmap --export tuesday.qcbm vda.qcow2 tuesday
+run "$QCBM" manifest -q -o vda.manifest vda.qcow2
+run qemu-img convert -f qcow2 -O qcow2 vda.qcow2 moved.qcow2
+run "$QCBM" manifest --verify vda.manifest moved.qcow2
+run "$QCBM" bitmap --import tuesday.qcbm moved.qcow2 tuesday
+verdict 0 --names=tuesday --disk vda=moved.qcow2
+diff <("$QCBM" extents vda.qcow2 tuesday) <("$QCBM" extents moved.qcow2 tuesday) || die "another bitmap"
+cp moved.qcow2 stale.qcow2
+run qemu-io -f qcow2 -c 'write -q -P 0x77 25M 4k' stale.qcow2
+rc=0
+run "$QCBM" manifest --verify vda.manifest stale.qcow2 || rc=$?
+[[ $rc == 2 ]] || die "a copy that is not the disk: exit code $rc"
+
 echo
 echo "PASS: $(qemu-img --version | head -n 1)"

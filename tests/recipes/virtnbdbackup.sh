@@ -71,7 +71,7 @@ mv backup/vda.copy.data backup/vda.full.data
 mv backup/vda.copy.qcow.json backup/vda.virtnbdbackup.0.qcow.json
 mv backup/vmconfig.copy.xml backup/vmconfig.virtnbdbackup.0.xml
 echo '["virtnbdbackup.0"]' > backup/vm.cpt
-run qemu-img bitmap --add base.qcow2 virtnbdbackup.0
+run "$QCBM" checkpoint create virtnbdbackup.0 --disk vda=base.qcow2
 
 step "The guest writes on; then somebody puts an overlay on the disk with plain qemu-img"
 run qemu-io -f qcow2 -c 'write -q -P 0x13 30M 64k' base.qcow2
