@@ -125,6 +125,8 @@ static int digest_probes(struct drawing *d, struct qcbmi_delta_meta *m, struct q
         p->length = u64_min(max, d->limit - p->offset);
         if (qcbmi_data_read(d->s->data, p->offset, bytes, p->length, NULL) < 0)
             continue;
+        if (bytes_are_zero(bytes, p->length)) /* which any disk may have there, and one that is shorter */
+            continue;
         qcbmi_digest(bytes, (size_t)p->length, p->digest);
         m->n_probes++;
     }

@@ -54,6 +54,19 @@ def apply_map(work, name, before):
     return bytes(disk)
 
 
+def check_probes(work, name, before, truth):
+    """Samples are of what is not in the delta, and is the same before and after."""
+    with open(work.path(name + '.json')) as f:
+        probes = json.load(f)['probes']
+    rows = lines_of_map(work, name + '.map')[1]
+    for p in probes:
+        start, end = p['offset'], p['offset'] + p['length']
+        require(before.ljust(end, b'\0')[start:end] == truth[start:end], 'a sample at %d is not the same before' % start)
+        require(any(truth[start:end]), 'a sample at %d is zeros' % start)
+        require(not any(r['offset'] < end and start < r['offset'] + r['length'] for r in rows), 'a sample at %d is in the delta' % start)
+    return len(probes)
+
+
 def info(work, delta, *options):
     return json.loads(work.qcbm('delta', '--info', '--output=json', *options, delta).out)
 
@@ -213,6 +226,7 @@ def case_history(work, seed, kind):
         told = check_info(work, delta, hex_id(seed, step), previous, truth)
         work.qcbm('delta', *way, *ids, '-O', 'raw+map', image, 'r%d' % step)
         require(apply_map(work, 'r%d' % step, before) == truth, 'raw and map: not the disk')
+        check_probes(work, 'r%d' % step, before, truth)
         other = check_info(work, 'r%d' % step, hex_id(seed, step), previous, truth)
         if '--cluster-size' not in options and told['granularity'] >= 4096:  # else clusters are larger
             require_equal(other['digest'], told['digest'], 'digest of two forms')
