@@ -58,6 +58,15 @@ static bool has_overlay(const struct setup *s, unsigned i)
     return s->overlays && !(s->every_second && i % 2);
 }
 
+/* Over the end of the first sector. */
+static const char *long_name(void)
+{
+    static char name[480];
+
+    memset(name, 'n', sizeof(name) - 1);
+    return name;
+}
+
 static void make_disks(struct run *r)
 {
     unsigned seed = r->setup.seed;
@@ -76,6 +85,8 @@ static void make_disks(struct run *r)
             o.backing = &"base-of-a-chain-that-nobody-ever-opens-in-this-test.qcow2"[seed % 40];
             o.backing_format = seed % 2 ? "qcow2" : NULL;
         }
+        if ((i + seed) % 3 == 0 && o.cluster_bits > 10) /* a name that is in the way: a switch of several stages */
+            o.backing = long_name();
         build_start(&b, &o);
         for (unsigned k = 0; k <= seed % 5; k++)
             build_data(&b, UINT64_C(4096) * (1 + i + 7 * k));
