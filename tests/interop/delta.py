@@ -310,6 +310,21 @@ def case_parent_of_a_layer(work):
     require_equal(info(work, 'e')['parent-id'], '1' * 32, 'parent')
 
 
+def case_between_snapshots(work):
+    """From one snapshot to another, when the disk has become smaller, and what it held is gone."""
+    work.create('d', 3 * MiB)
+    work.io('d', 'write -q -P 1 0 3M')
+    before = raw_bytes(work, 'd')
+    work.run('qemu-img', 'snapshot', '-c', 'a', 'd')
+    work.io('d', 'write -q -P 2 2560k 64k', 'write -q -z 64k 64k')
+    truth = raw_bytes(work, 'd')
+    work.run('qemu-img', 'snapshot', '-c', 'b', 'd')
+    work.io('d', 'write -q -P 3 0 64k')
+    work.run('qemu-img', 'resize', '-q', '--shrink', 'd', '1M')
+    work.qcbm('delta', '--since-snapshot', 'a', '--snapshot', 'b', '-O', 'raw+map', 'd', 'r')
+    require(apply_map(work, 'r', before) == truth, 'not the disk')
+
+
 def case_damage(work):
     """Whatever bit is turned in a delta, it is noticed; a stream that is cut, too."""
     small(work)
@@ -416,6 +431,7 @@ def main():
     need_tools('qemu-img', 'qemu-io', 'strace')
     seeds = 125 if args.full else args.seeds
     cases = [(case_zeros, 'zeros', {}), (case_identity, 'identity', {}), (case_parent_of_a_layer, 'parent', {}),
+             (case_between_snapshots, 'between-snapshots', {}),
              (case_damage, 'damage', {}), (case_refused, 'refused', {})]
     cases += [(case_faults, 'faults-' + form, {'form': form, 'full': args.full}) for form in ('qcow2', 'raw+map')]
     for kind in Bitmaps, Overlays, Snapshots, Chain:
