@@ -59,7 +59,8 @@ int qcbmi_edit_find_consistent(struct qcbm_edit *edit, const char *name, struct 
 
     if (ret < 0 || !(*out)->stored || (*out)->bits_changed)
         return ret;
-    return qcbmi_bitmap_check_bits(edit->handle, (*out)->stored, false, err);
+    /* One that was in use may have been trusted by this edit: what counts is what it is by now. */
+    return qcbmi_bitmap_check_bits(edit->handle, (*out)->stored, !((*out)->flags & Q2_BITMAP_IN_USE), err);
 }
 
 int qcbmi_edit_granularity(const struct qcbm_edit *edit, uint64_t granularity, unsigned *gran_bits,

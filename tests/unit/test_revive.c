@@ -84,6 +84,27 @@ static void what_was_stored_and_what_is_allocated(void **state)
     build_free(&b);
 }
 
+static void a_trusted_one_is_consistent_for_what_follows(void **state)
+{
+    struct qcbm_error err = { 0 };
+    struct image_builder b;
+    struct told told = { 0 };
+    struct qcbm_edit *edit;
+    struct session s;
+
+    (void)state;
+    build_in_use(&b, 0);
+    session_open(&s, &b);
+    edit = begin(&s);
+    assert_ok(qcbm_edit_add(edit, "v", 512, 0, &err), &err);
+    assert_int_equal(qcbm_edit_merge(edit, "v", NULL, "u", &err), QCBM_E_INUSE);
+    assert_ok(qcbm_edit_revive(edit, "u", QCBM_REVIVE_TRUST, on_revived, &told, &err), &err);
+    assert_ok(qcbm_edit_merge(edit, "v", NULL, "u", &err), &err);
+    qcbm_edit_free(edit);
+    session_close(&s);
+    build_free(&b);
+}
+
 static void many_leaks_may_be_a_lost_table(void **state)
 {
     struct image_builder b;
@@ -193,10 +214,15 @@ static void who_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_stored_and_what_is_allocated),    cmocka_unit_test(many_leaks_may_be_a_lost_table),
-        cmocka_unit_test(a_table_among_the_leaks_is_lost),          cmocka_unit_test(an_entry_that_leads_nowhere),
-        cmocka_unit_test(refcounts_that_are_too_low_are_no_reason), cmocka_unit_test(stored_bits_that_cannot_be_read),
-        cmocka_unit_test(a_repair_looks_at_the_image_as_it_was),    cmocka_unit_test(who_is_refused),
+        cmocka_unit_test(what_was_stored_and_what_is_allocated),
+        cmocka_unit_test(a_trusted_one_is_consistent_for_what_follows),
+        cmocka_unit_test(many_leaks_may_be_a_lost_table),
+        cmocka_unit_test(a_table_among_the_leaks_is_lost),
+        cmocka_unit_test(an_entry_that_leads_nowhere),
+        cmocka_unit_test(refcounts_that_are_too_low_are_no_reason),
+        cmocka_unit_test(stored_bits_that_cannot_be_read),
+        cmocka_unit_test(a_repair_looks_at_the_image_as_it_was),
+        cmocka_unit_test(who_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
