@@ -15,7 +15,7 @@ packages_of() {
         demo) echo qemu-utils libnbd-bin ;;
         # g++: the public headers must compile as C++.
         test) echo qemu-utils qemu-system-common libnbd-bin libcmocka-dev python3 strace g++ zsh fish virtnbdbackup \
-            thin-provisioning-tools ;;
+            libvirt-clients thin-provisioning-tools ;;
         quick) echo libcmocka-dev python3 g++ ;;
         ci) echo clang lld clang-format libclang-rt-dev cppcheck shellcheck git ;;
         cross-s390x) echo gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static ;;

@@ -18,12 +18,12 @@ enum opt_kind {
     OPT_REFUSED,        /* an option of qemu-img that qcbm does not have; .help says why, --help does not list it */
     /* Arguments that are no options, in the order of the table: const char * into argv, NULL where there is none.
      * .help is what is said to be expected where one is missing. */
-    OPT_ARG,         /* must be there */
-    OPT_ARG_PERHAPS, /* may be missing */
-    OPT_ARGS,        /* all that are left, at least one: char ** into argv, up to its NULL */
+    OPT_ARG,          /* must be there */
+    OPT_ARG_PERHAPS,  /* may be missing */
+    OPT_ARGS,         /* all that are left, at least one: char ** into argv, up to its NULL */
     OPT_ARGS_PERHAPS, /* the same, and there may be none */
-    OPT_COMMANDS,    /* a word that names one of the commands in .detail, ended by NULL, to which the rest belongs */
-    OPT_ARG_SURPLUS, /* the first that no other row takes; the command judges the number of arguments by itself */
+    OPT_COMMANDS,     /* a word that names one of the commands in .detail, ended by NULL, to which the rest belongs */
+    OPT_ARG_SURPLUS,  /* the first that no other row takes; the command judges the number of arguments by itself */
 };
 
 enum opt_output { OUTPUT_HUMAN, OUTPUT_JSON };

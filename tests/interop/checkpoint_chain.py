@@ -403,13 +403,10 @@ def case_xml(work):
     one = work.qcbm('checkpoint', 'xml', 'C2', '--parent', 'C1', '--domain', domain, '--time', '1700000000').out
     with open(work.path('xml/C2.xml')) as f:
         require_equal(one, f.read(), 'the same on stdout')
-    if shutil.which('virsh'):
-        out = virsh(work, 'define dom.xml', 'start dom', *(line[len('virsh '):] for line in lines),
-                    'checkpoint-list dom --tree', 'checkpoint-dumpxml dom C2 --no-domain').out
-        require_equal([word for word in out.split() if word in ('C1', 'C2')][:2], ['C1', 'C2'], 'the tree')
-        require("<disk name='vdb' checkpoint='bitmap' bitmap='C2'/>" in out, out)
-    else:
-        work.note('no virsh here')
+    out = virsh(work, 'define dom.xml', 'start dom', *(line[len('virsh '):] for line in lines),
+                'checkpoint-list dom --tree', 'checkpoint-dumpxml dom C2 --no-domain').out
+    require_equal([word for word in out.split() if word in ('C1', 'C2')][:2], ['C1', 'C2'], 'the tree')
+    require("<disk name='vdb' checkpoint='bitmap' bitmap='C2'/>" in out, out)
     work.qcbm_refused('checkpoint', 'xml', 'C1', '--domain', domain, '--folder', 'xml', says=['xml/C1.xml'])
     require('--folder' in work.qcbm('checkpoint', 'xml', 'C1', 'C2', '--domain', domain, rc=1).err, 'wrong use')
     work.run('qemu-img', 'bitmap', '--remove', 'vdb-2.qcow2', 'C2')
@@ -550,7 +547,7 @@ CASES = [
 
 def main():
     args = arguments('qcbm checkpoint verify, mend, reclaim and xml, against the real qemu tools')
-    need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace')
+    need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace', 'virsh')
     cases = CASES + [(case_random_verify, 'random-verify-%d' % k, {'seed': args.seed * 1013 + k})
                      for k in range(200 if args.full else 4)]
     cases += [(case_random_mend, 'random-mend-%d' % k, {'seed': args.seed * 2027 + k})

@@ -130,8 +130,8 @@ static void a_bad_entry_hides_no_other(void **state)
         img = build_open(&b, 0);
         assert_names(img, "a bb! ccc");
         assert_one_finding(img, "bitmap-entry-constraint", entry + cases[i].at, 1);
-        assert_failure(qcbmi_bitmap_check_entry(img->image, &img->bitmaps->list[1], true, &err), &err,
-                       QCBM_E_CORRUPT, entry + cases[i].at, "doesn't satisfy the constraints");
+        assert_failure(qcbmi_bitmap_check_entry(img->image, &img->bitmaps->list[1], true, &err), &err, QCBM_E_CORRUPT,
+                       entry + cases[i].at, "doesn't satisfy the constraints");
         assert_dirty(img, "ccc", "");
         qcbm_close(img);
         build_free(&b);
