@@ -92,7 +92,7 @@ static void random_histories_end_in_the_same_disk(void **state)
             uint64_t after = next_random(&random) % 3 ? size : (1 + next_random(&random) % 200 / step) * step;
 
             fake_init(&deltas[i], size, after, (uint8_t)(i * 31));
-            fake_fill(&deltas[i], UNIT << next_random(&random) % 2, &random);
+            fake_fill(&deltas[i], (uint64_t)UNIT << (next_random(&random) % 2), &random);
             disk_apply(&disk, &deltas[i]);
             size = after;
         }
