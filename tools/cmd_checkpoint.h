@@ -48,4 +48,7 @@ struct disk_list {
 bool disk_list_make(struct disk_list *disks, const struct cmd *cmd, const struct disk_args *args);
 void disk_list_free(struct disk_list *disks);
 
+/* The folder of --undo, if it is not there, is made; not in a dry run. Prints the error. */
+bool checkpoint_undo_folder(const struct common_args *common);
+
 #endif

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "cmd_checkpoint.h"
@@ -205,17 +204,6 @@ static int write_xml(const struct create_args *args, const struct disk_list *dis
     return ret < 0 ? cmd_lib_error(&err, "XML of checkpoint '%s'", args->name) : EXIT_DONE;
 }
 
-/* A folder for undo files that is not there yet is made. */
-static bool make_folder(const struct common_args *common)
-{
-    struct stat st;
-
-    if (!common->undo || common->dry_run || stat(common->undo, &st) == 0 || mkdir(common->undo, 0700) == 0)
-        return true;
-    cmd_error("Could not make the folder '%s'", common->undo);
-    return false;
-}
-
 static bool may_write_all(const struct disk_list *disks, const struct common_args *common)
 {
     for (size_t i = 0; i < disks->n && !common->dry_run; i++) {
@@ -234,7 +222,7 @@ static int create_images(const struct create_args *args, const struct disk_list 
     struct qcbm_checkpoint_result result;
     struct qcbm_error err;
 
-    if (!may_write_all(disks, common) || !make_folder(common))
+    if (!may_write_all(disks, common) || !checkpoint_undo_folder(common))
         return EXIT_FAILED;
     if (qcbm_checkpoint_create(args->name, disks->list, sizeof disks->list[0], disks->n, &options, &result,
                                sizeof result, &err) < 0)

@@ -1,8 +1,10 @@
 /* cmd_checkpoint_disks.c - --disk TARGET=IMAGE, --overlay TARGET=IMAGE, --domain FILE: a list of disks
  * SPDX-License-Identifier: MIT
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cmd_checkpoint.h"
 #include "cmd_checkpoint_files.h"
@@ -163,4 +165,14 @@ void disk_list_free(struct disk_list *disks)
     free(disks->list);
     qcbm_domain_xml_free(disks->domain);
     *disks = (struct disk_list){ 0 };
+}
+
+bool checkpoint_undo_folder(const struct common_args *common)
+{
+    struct stat st;
+
+    if (!common->undo || common->dry_run || stat(common->undo, &st) == 0 || mkdir(common->undo, 0700) == 0)
+        return true;
+    cmd_error("Could not make the folder '%s': %s", common->undo, strerror(errno));
+    return false;
 }

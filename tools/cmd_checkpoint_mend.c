@@ -84,8 +84,8 @@ static int tell_layer(void *opaque, const struct qcbm_mended_layer *l)
     print_escaped(t->out, l->disk, strlen(l->disk));
     fprintf(t->out, ", ");
     print_escaped(t->out, l->layer, strlen(l->layer));
-    fprintf(t->out, ": %s; took %s: %s dirty\n", qcbm_checkpoint_reason_name(l->was), ways[l->way],
-            size_text(l->dirty_bytes).text);
+    fprintf(t->out, ": %s; %s %s: %s dirty\n", qcbm_checkpoint_reason_name(l->was),
+            t->args->disks.common.dry_run ? "would take" : "took", ways[l->way], size_text(l->dirty_bytes).text);
     return 0;
 }
 
@@ -106,8 +106,9 @@ static int tell_disk(void *opaque, const struct qcbm_mended_disk *d)
         return 0;
     }
     print_escaped(t->out, d->disk, strlen(d->disk));
-    fprintf(t->out, ": %s dirty over %s, %" PRIu64 " bytes more than what was stored said; begins in ",
-            size_text(d->dirty_bytes).text, count_text(d->layers, "layer").text, d->over_copy_bytes);
+    fprintf(t->out, ": %s%s dirty over %s, %s more than what was stored said; begins in ",
+            t->args->disks.common.dry_run && d->mended ? "would be " : "", size_text(d->dirty_bytes).text,
+            count_text(d->layers, "layer").text, size_text(d->over_copy_bytes).text);
     print_escaped(t->out, d->begins, strlen(d->begins));
     fprintf(t->out, "%s\n", d->mended ? "" : "; it was valid");
     return 0;
@@ -182,7 +183,9 @@ static int run_mend(const struct cmd *cmd, int argc, char **argv)
     int code = opt_parse(cmd, argc, argv, &args);
 
     if (code == OPT_GO_ON)
-        code = disk_list_make(&disks, cmd, &args.disks) ? run(&args, &disks) : EXIT_FAILED;
+        code = disk_list_make(&disks, cmd, &args.disks) && checkpoint_undo_folder(&args.disks.common)
+                   ? run(&args, &disks)
+                   : EXIT_FAILED;
     disk_list_free(&disks);
     free(args.disks.actions.list);
     return code;

@@ -148,7 +148,8 @@ static int run_reclaim(const struct cmd *cmd, int argc, char **argv)
     int code = opt_parse(cmd, argc, argv, &args);
 
     if (code == OPT_GO_ON)
-        code = disk_list_make(&disks, cmd, &args.disks) && take_kept(&keep, &files, cmd, &args)
+        code = disk_list_make(&disks, cmd, &args.disks) && take_kept(&keep, &files, cmd, &args) &&
+                       checkpoint_undo_folder(&args.disks.common)
                    ? run(&args, &disks, &keep)
                    : EXIT_FAILED;
     name_list_free(&keep);

@@ -255,12 +255,19 @@ def case_undo(work):
     disks = machine(work, 'vda', 'vdb')
     work.run('qemu-img', 'bitmap', '--disable', 'vda.qcow2', 'C1')
     work.run('qemu-img', 'bitmap', '--remove', 'vdb-2.qcow2', 'C1')
-    os.mkdir(work.path('undo'))
     before = {name: digest(work.path(name)) for name in os.listdir(work.dir) if name.endswith('.qcow2')}
+    dry = checkpoint(work, 'mend', 'C1', '--undo', 'undo', '--dry-run', disks=disks).out
+    require('; would take what' in dry and ': would be ' in dry and 'took' not in dry, 'words of a dry run: ' + dry)
+    require(not os.path.exists(work.path('undo')), 'a dry run makes no folder')
     mend(work, disks, '--undo', 'undo', name='C1')
     require_equal(sorted(os.listdir(work.path('undo'))), ['vda.1.undo', 'vdb.undo'], 'undo files')
     work.qcbm('undo', 'vda.qcow2', 'undo/vda.1.undo')
     work.qcbm('undo', 'vdb-2.qcow2', 'undo/vdb.undo')
+    require_equal({name: digest(work.path(name)) for name in before}, before, 'undone')
+    checkpoint(work, 'reclaim', '--keep=C2', '--undo', 'other', disks=disks)
+    for name in os.listdir(work.path('other')):
+        target, *depth = name.split('.')[:-1]
+        work.qcbm('undo', '%s%s.qcow2' % (target, '' if depth else '-2'), 'other/' + name)
     require_equal({name: digest(work.path(name)) for name in before}, before, 'undone')
 
 
