@@ -12,7 +12,7 @@ struct bitmap_args {
     const char *name, *surplus;
     struct opt_actions actions; /* --add, --remove ... in their order */
     uint64_t granularity, keep;
-    const char *source, *source_format, *as, *against;
+    const char *source, *source_format, *as, *against, *check;
     const char *file_format, *bit_order; /* of --export and --import */
     bool chain, trust, base64, grown;
 };
@@ -33,7 +33,8 @@ enum bitmap_option {
     BITMAP_TRUST = 1u << 8,
     BITMAP_BASE64 = 1u << 9,
     BITMAP_GROWN = 1u << 10,
-    BITMAP_AGAINST = 1u << 11
+    BITMAP_AGAINST = 1u << 11,
+    BITMAP_CHECK = 1u << 12
 };
 
 enum bitmap_need {

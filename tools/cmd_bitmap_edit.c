@@ -68,7 +68,7 @@ static int fail_action(const struct bitmap_job *job, const struct opt_action *ac
         cmd_lib_error(err, "Operation %s on bitmap %s failed", action->opt->name, job->name);
     else
         cmd_lib_error(err, "Operation %s on bitmap %s of '%s' failed", action->opt->name, job->name, common->path);
-    if (err->code == QCBM_E_UNSAFE && !common->force && strcmp(action->opt->name, "import") == 0)
+    if (err->code == QCBM_E_UNSAFE && !common->force && !job->args->check && strcmp(action->opt->name, "import") == 0)
         cmd_hint("--force takes it all the same");
     if (err->code == QCBM_E_ARG && strcmp(action->opt->name, "import") == 0 && bitmap_is_format(job->args, "raw") &&
         !job->args->granularity)
@@ -213,8 +213,10 @@ int bitmap_edit(const struct bitmap_args *args)
     struct plan plan = { 0 };
     int code = open_inputs(&job);
 
-    if (args->common.dry_run) /* it only reads then; what --import names is open by now */
-        common_shut_in(&args->common, false, args->source);
+    if (args->check)
+        (void)qcbm_digest_load(QCBM_DIGEST_SHA256, NULL); /* cannot be loaded later */
+    if (args->common.dry_run)                             /* it only reads then; what --import names is open by now */
+        common_shut_in(&args->common, args->check != NULL, args->source);
     if (code == EXIT_DONE)
         code = open_images(&job);
     if (code == EXIT_DONE)

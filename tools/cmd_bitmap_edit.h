@@ -17,6 +17,8 @@ struct bitmap_result {
     bool has_fingerprint; /* --import of our own format */
     enum qcbm_fingerprint fingerprint;
     const char *bit_order; /* --import of raw bits, else NULL */
+    bool has_check;        /* --import --check */
+    struct qcbm_copy_checked checked;
 };
 
 struct bitmap_job {

@@ -9,6 +9,7 @@
 #include "base64_in.h"
 #include "cmd_bitmap_edit.h"
 #include "extents_read.h"
+#include "progress.h"
 
 /* Replace the error. Returns @code. */
 __attribute__((format(printf, 3, 4))) static int fail(struct qcbm_error *err, int code, const char *fmt, ...)
@@ -102,11 +103,26 @@ static int import_base64(struct bitmap_job *job, FILE *in, struct bitmap_result 
     return ret;
 }
 
+/* The disk is the one that the bitmap tells of. */
+static int check_copy(struct bitmap_job *job, struct bitmap_result *result, struct qcbm_error *err)
+{
+    struct progress progress = { .wanted = job->args->common.progress && !job->args->common.quiet };
+    const struct qcbm_progress told = progress_of(&progress);
+    int ret = qcbm_edit_check_copy(job->edit, job->name, job->args->check, 0, &told, &result->checked,
+                                   sizeof result->checked, err);
+
+    progress_end(&progress, ret == 0);
+    result->has_check = ret == 0;
+    return ret;
+}
+
 int bitmap_import(struct bitmap_job *job, struct bitmap_result *result, struct qcbm_error *err)
 {
     FILE *in = job->inputs[result->action - job->args->actions.list].file;
     int ret = job->args->base64 ? import_base64(job, in, result, err) : import_from(job, in, result, err);
 
+    if (ret == 0 && job->args->check)
+        return check_copy(job, result, err);
     if (ret < 0 && err->offset != QCBM_NO_OFFSET) { /* in the file that was read, not in the image */
         char text[sizeof err->message];
 

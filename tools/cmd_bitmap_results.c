@@ -32,6 +32,9 @@ static void print_result(const struct bitmap_result *r)
     if (r->has_fingerprint && r->fingerprint != QCBM_FINGERPRINT_EQUAL)
         printf("; %s", r->fingerprint == QCBM_FINGERPRINT_DIFFERENT ? "the disk begins differently, as forced"
                                                                     : "whether it is the same disk could not be told");
+    if (r->has_check)
+        printf("; the disk is what the manifest has in %s that were compared, %s of them a sample of what is clean",
+               size_text(r->checked.compared_bytes).text, size_text(r->checked.drawn_bytes).text);
     if (r->bit_order)
         printf("; %s", bitmap_bit_order_text(r->bit_order));
     putchar('\n');
@@ -60,6 +63,10 @@ static void write_result(const struct bitmap_result *r, struct json_writer *w)
     }
     if (r->has_fingerprint)
         json_string(w, "fingerprint", fingerprints[r->fingerprint]);
+    if (r->has_check) {
+        json_u64(w, "compared-bytes", r->checked.compared_bytes);
+        json_u64(w, "drawn-bytes", r->checked.drawn_bytes);
+    }
     if (r->bit_order)
         json_string(w, "bit-order", r->bit_order);
     json_end_object(w);

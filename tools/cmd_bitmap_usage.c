@@ -15,6 +15,7 @@ static const struct {
     { BITMAP_KEEP, "--keep goes with --prune" },
     { BITMAP_TRUST, "--trust goes with --revive or --revive-all" },
     { BITMAP_AGAINST, "--against goes with --revive" },
+    { BITMAP_CHECK, "--check goes with --import" },
     { BITMAP_FORMAT, "--format and --force go with --export or --import" },
     { BITMAP_GROWN, "--grown goes with --merge, --copy-to or --import" },
     { BITMAP_BASE64, "--base64 goes with --import" },
@@ -30,8 +31,8 @@ static unsigned given(const struct bitmap_args *args)
            (args->file_format || args->common.force ? BITMAP_FORMAT : 0) | (args->base64 ? BITMAP_BASE64 : 0) |
            (args->grown ? BITMAP_GROWN : 0) | (args->granularity ? BITMAP_GRANULARITY : 0) |
            (args->source || args->source_format ? BITMAP_SOURCE : 0) | (args->trust ? BITMAP_TRUST : 0) |
-           (args->against ? BITMAP_AGAINST : 0) | (args->common.undo ? BITMAP_UNDO : 0) |
-           (args->common.dry_run ? BITMAP_DRY_RUN : 0);
+           (args->against ? BITMAP_AGAINST : 0) | (args->check ? BITMAP_CHECK : 0) |
+           (args->common.undo ? BITMAP_UNDO : 0) | (args->common.dry_run ? BITMAP_DRY_RUN : 0);
 }
 
 /* What none of the verbs on the line takes. */

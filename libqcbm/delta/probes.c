@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/draw.h"
 #include "base/sort.h"
 
 #define ROUNDS 16u
@@ -24,15 +25,6 @@ struct drawing {
     uint64_t found[QCBMI_DELTA_MAX_PROBES];
     uint32_t n;
 };
-
-static uint64_t draw(struct drawing *d) /* splitmix64 */
-{
-    uint64_t z = d->random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
 
 static unsigned gran_bits(const struct drawing *d)
 {
@@ -69,7 +61,7 @@ static void take_round(struct drawing *d, uint64_t n_granules)
     uint32_t n = 0, wanted = QCBMI_DELTA_MAX_PROBES - d->n;
 
     for (uint32_t i = 0; i < DRAWN; i++)
-        drawn[i] = draw(d) % n_granules;
+        drawn[i] = qcbmi_draw(&d->random) % n_granules;
     qcbmi_sort(drawn, DRAWN, sizeof(drawn[0]), qcbmi_by_u64);
     for (uint32_t i = 0; i < DRAWN; i++)
         if ((i == 0 || drawn[i] != drawn[i - 1]) && is_clean(d, drawn[i]) && has_data(d, drawn[i] << gran_bits(d)) &&
@@ -88,7 +80,7 @@ static void consider(struct drawing *d, uint64_t granule)
     if (k < QCBMI_DELTA_MAX_PROBES) {
         d->found[d->n++] = granule;
     } else {
-        k = draw(d) % d->seen;
+        k = qcbmi_draw(&d->random) % d->seen;
         if (k < QCBMI_DELTA_MAX_PROBES)
             d->found[k] = granule;
     }

@@ -806,6 +806,25 @@ QCBM_API int qcbm_edit_import(struct qcbm_edit *edit, const char *name, const st
                               qcbm_read_fn *fn, void *opaque, struct qcbm_import_result *out, size_t out_size,
                               struct qcbm_error *err);
 
+struct qcbm_copy_checked {
+    uint64_t compared_bytes;           /* of the disk, in granules of the manifest; less if it is shorter */
+    uint64_t drawn_bytes;              /* of these, where the bitmap is clean */
+    uint64_t different_bytes;          /* those that cannot be read among them */
+    uint64_t first_offset, first_size; /* of the first range that differs, bytes; 0 if none does */
+};
+
+/* A bitmap that travelled beside a copy of its disk: is the disk of @edit that copy? Of bitmap @name, as it is in @edit, all that
+ * is dirty is compared with the manifest (or fixed index of Proxmox Backup Server) @manifest, made of the disk when it was
+ * copied, and up to 64 MiB in up to 1,024 granules more where it is clean: drawn by @seed, of what the manifest has as data, and
+ * up to an eighth of that of its zeros. A disk of another size differs, and so does what cannot be read. All layers are
+ * read. For a proof that all of the disk is equal there is qcbm_manifest_verify(). Nothing is changed. @progress, in bytes
+ * of the disk, and @out, which is filled on QCBM_E_UNSAFE, too, may be NULL.
+ * Returns 0, QCBM_E_UNSAFE (it differs), QCBM_E_NOTFOUND, QCBM_E_INUSE, QCBM_E_CHAIN, and what qcbm_manifest_open() and
+ * qcbm_manifest_verify() return. */
+QCBM_API int qcbm_edit_check_copy(struct qcbm_edit *edit, const char *name, const char *manifest, uint64_t seed,
+                                  const struct qcbm_progress *progress, struct qcbm_copy_checked *out, size_t out_size,
+                                  struct qcbm_error *err);
+
 /* ---- undo -------------------------------------------------------------------------------------------------------- */
 
 /* Have the commit of @edit make the file @path, from which qcbm_undo() can take the change back. It is durable before the

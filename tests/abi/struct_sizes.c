@@ -243,6 +243,18 @@ static int fill_manifest_verify(void *out, size_t size)
     return verify(NULL, out, size);
 }
 
+static int fill_copy_checked(void *out, size_t size)
+{
+    char path[] = "/tmp/struct_sizes.XXXXXX";
+    int fd = mkstemp(path), ret;
+
+    qcbm_manifest_close(open_manifest());
+    CHECK(fd >= 0 && write(fd, made.bytes, made.len) == (ssize_t)made.len && close(fd) == 0);
+    ret = qcbm_edit_check_copy(edit, "b", path, 0, NULL, out, size, &err);
+    unlink(path);
+    return ret;
+}
+
 static int fill_attach_verify(void *out, size_t size)
 {
     return qcbm_attach_verify(img, NULL, out, size, &err);
@@ -344,6 +356,7 @@ static const struct filled {
     { "bitmap_info", fill_bitmap, sizeof(struct qcbm_bitmap_info) },
     { "bitmap_usage", fill_bitmap_usage, sizeof(struct qcbm_bitmap_usage) },
     { "edit_bitmap_info", fill_edit_look, sizeof(struct qcbm_edit_bitmap_info) },
+    { "copy_checked", fill_copy_checked, sizeof(struct qcbm_copy_checked) },
     { "plan_summary", fill_plan, sizeof(struct qcbm_plan_summary) },
     { "synth_summary", fill_synth_summary, sizeof(struct qcbm_synth_summary) },
     { "synth_layer", fill_synth_layer, sizeof(struct qcbm_synth_layer) },

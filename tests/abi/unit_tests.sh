@@ -96,6 +96,7 @@ manifest_compare: manifest interop/manifest.py
 manifest_api: manifest
 against: interop/manifest.py
 synth_against: interop/manifest.py
+copy_check: interop/manifest.py
 fingerprint: bitmap_transfer
 bitmap_commit: interop/bitmap_chain.py
 bitmap_collect: bitmap_setops interop/bitmap_chain.py

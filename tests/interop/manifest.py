@@ -325,6 +325,76 @@ def case_refused(work):
                   'files that are left')
 
 
+# ---- a bitmap beside a copy ---------------------------------------------------------------------------------------
+
+def one_copy(work, rng):
+    """A copy that is the disk is taken; one that differs where the bitmap is dirty never is."""
+    granularity, digest = rng.choice((512, 4096, 64 * KiB, 4 * MiB)), rng.choice(('xxh3', 'sha256'))
+    work.create('a.qcow2', SIZE, options='cluster_size=%d' % rng.choice(CLUSTERS))
+    work.io('a.qcow2', *requests(rng, 6))
+    work.run('qemu-img', 'bitmap', '--add', '-g', rng.choice((512, 4096, 64 * KiB)), 'a.qcow2', 'b')
+    work.io('a.qcow2', *requests(rng, 6))
+    work.qcbm('bitmap', '--export', 'b', 'a.qcow2', 'b')
+    work.qcbm('manifest', '-o', 'm', '-g', granularity, '--digest', digest, 'a.qcow2')
+    work.run('qemu-img', 'convert', '-O', 'qcow2', '-o', 'cluster_size=%d' % rng.choice(CLUSTERS), 'a.qcow2', 'copy.qcow2')
+    shutil.copy(work.path('copy.qcow2'), work.path('sound.qcow2'))
+    told = json.loads(work.qcbm('bitmap', '--import', 'b', '--check', 'm', '--output=json', 'sound.qcow2', 'b').out)
+    dirty = bits(work, 'a.qcow2', 'b')
+    require_equal(bits(work, 'sound.qcow2', 'b'), dirty, 'the bitmap')
+    told = told['results'][0]
+    require_equal(told['compared-bytes'] - told['drawn-bytes'], ranges_total(ranges_outward(dirty, granularity, SIZE)), 'compared')
+    start, end = rng.choice(dirty)
+    at = rng.randrange(start // 512, -(-end // 512)) * 512
+    work.io('copy.qcow2', 'write -q -P 0x%x %d 512' % (rng.randrange(0x81, 0xff), at))
+    changed = differing(content(work, 'a.qcow2'), content(work, 'copy.qcow2'))
+    if changed:
+        first, n = changed[0][0] // granularity * granularity, ranges_total(ranges_outward(changed, granularity, SIZE))
+        work.qcbm_refused('bitmap', '--import', 'b', '--check', 'm', '--force', 'copy.qcow2', 'b', file='m',
+                          says=['first difference is at %d .[0-9]* bytes., and %d of ' % (first, n)], unchanged=['copy.qcow2'])
+
+
+def case_copy(work):
+    rng = random.Random(13)
+    for _ in range(6):
+        one_copy(work, rng)
+        for name in os.listdir(work.dir):
+            os.unlink(work.path(name))
+
+
+def case_copy_sample(work):
+    """Of what is clean, a copy that lacks a part, other disks, and the size of the sample."""
+    work.create('a.qcow2', 256 * MiB)
+    work.io('a.qcow2', 'write -q -P 1 0 160M')
+    work.run('qemu-img', 'bitmap', '--add', 'a.qcow2', 'b')
+    work.io('a.qcow2', 'write -q -P 2 1M 100k')
+    work.qcbm('bitmap', '--export', 'b', 'a.qcow2', 'b')
+    work.run('qemu-img', 'convert', '-O', 'qcow2', 'a.qcow2', 'good.qcow2')
+    for granularity, data, zeros in ((4 * MiB, 16, 2), (64 * KiB, 1024, 128), (512, 1024, 128)):
+        work.qcbm('manifest', '-o', 'm', '--force', '-g', granularity, 'a.qcow2')
+        told = json.loads(work.qcbm('bitmap', '--import', 'b', '--check', 'm', '--dry-run', '--output=json', 'good.qcow2', 'b').out)
+        drawn = told['results'][0]['drawn-bytes'] // granularity
+        require((data + zeros) * 6 // 10 <= drawn <= data + zeros, '%d granules were drawn of %d' % (drawn, granularity))
+    work.qcbm('manifest', '-o', 'm', '--force', 'a.qcow2')
+    for hole in 'write -q -z 100M 60M', 'write -q -P 7 170M 80M':
+        shutil.copy(work.path('good.qcow2'), work.path('copy.qcow2'))
+        work.io('copy.qcow2', hole)
+        work.qcbm_refused('bitmap', '--import', 'b', '--check', 'm', 'copy.qcow2', 'b', says=['first difference'], file='m',
+                          unchanged=['copy.qcow2'])
+    # of another size, by a list, which does not say it; all layers are read; what cannot be read differs
+    with open(work.path('list'), 'w') as f:
+        f.write(work.qcbm('extents', '--output=json', 'a.qcow2', 'b').out)
+    work.create('top.qcow2', 256 * MiB, backing='good.qcow2')
+    work.qcbm('bitmap', '--import', 'list', '--format=json', '--check', 'm', 'top.qcow2', 'b')
+    work.run('qemu-img', 'resize', '-q', 'a.qcow2', '257M')
+    work.qcbm('manifest', '-o', 'larger', 'a.qcow2')
+    work.qcbm_refused('bitmap', '--import', 'b', '--check', 'larger', 'good.qcow2', 'b', says=['269484032 bytes'], file='larger',
+                      unchanged=['good.qcow2'])
+    os.unlink(work.path('good.qcow2'))
+    work.qcbm_refused('bitmap', '--import', 'b', '--check', 'm', 'top.qcow2', 'c', says=['good.qcow2'], unchanged=['top.qcow2'])
+    work.qcbm_refused('bitmap', '--import', 'b', '--check', 'missing', 'top.qcow2', 'c', says=['missing'], file='missing',
+                      unchanged=['top.qcow2'])
+
+
 def case_refine(work):
     """A manifest of the base is as good a reference as the base: also of larger granules, which touch more."""
     work.create('base.qcow2', 8 * MiB)
@@ -426,7 +496,8 @@ def cases(args):
     return out + [(case_refused, 'refused', {}), (case_cut_off, 'cut off', {}), (case_index, 'index', {}),
                   (case_same_disk, 'one disk in many forms', {}), (case_raw_index, 'index of a raw file', {}),
                   (case_unreadable, 'unreadable', {}), (case_size, 'size', {}),
-                  (case_sparse_data_file, 'sparse data file', {}), (case_luks, 'luks', {}), (case_refine, 'refine', {})]
+                  (case_sparse_data_file, 'sparse data file', {}), (case_luks, 'luks', {}), (case_refine, 'refine', {}),
+                  (case_copy, 'copy', {}), (case_copy_sample, 'sample of a copy', {})]
 
 
 def main():

@@ -50,6 +50,7 @@ READERS = {
     'bitmap-dry': ['bitmap', '--add', '--disable', '--dry-run', 'o.qcow2', 'x'],
     'merge-dry': ['bitmap', '--merge', 's', '-b', 'source.qcow2', '-F', 'qcow2', '--dry-run', 'o.qcow2', 'b'],
     'import-dry': ['bitmap', '--import', 'list', '--format=json', '--dry-run', 'o.qcow2', 'x'],
+    'import-check-dry': ['bitmap', '--import', 'list', '--format=json', '--check', 'm', '--dry-run', 'o.qcow2', 'x'],
     'copy-dry': ['bitmap', '--copy-to', 'source.qcow2', '--dry-run', 'o.qcow2', 'b'],
     'collect-dry': ['bitmap', '--collect', 'like', '--as', 'x', '--dry-run', 'o2.qcow2'],
     'commit-into-dry': ['bitmap', '--commit-into', 'base.qcow2', '--dry-run', 'o2.qcow2'],
