@@ -132,14 +132,13 @@ bool checkpoint_files_read(struct checkpoint_files *files, char **paths)
     return ok && sort_files(files);
 }
 
-bool checkpoint_files_read_dir(struct checkpoint_files *files, const char *dir)
+/* What is in @dir, added to @found. */
+static bool find_files(const char *dir, glob_t *found)
 {
     size_t len = strlen(dir);
     char *pattern = calloc(2 * len + sizeof "/*.xml", 1), *to = pattern;
-    glob_t found = { 0 };
     bool ok;
 
-    *files = (struct checkpoint_files){ 0 };
     if (!pattern) {
         cmd_error("no memory");
         return false;
@@ -150,12 +149,24 @@ bool checkpoint_files_read_dir(struct checkpoint_files *files, const char *dir)
         *to++ = *p;
     }
     memcpy(to, "/*.xml", sizeof "/*.xml");
-    ok = glob(pattern, 0, NULL, &found) == 0;
+    ok = glob(pattern, found->gl_pathc ? GLOB_APPEND : 0, NULL, found) == 0;
     if (!ok)
         cmd_error("'%s' has no file *.xml that can be read", dir);
-    ok = ok && checkpoint_files_read(files, found.gl_pathv);
-    globfree(&found);
     free(pattern);
+    return ok;
+}
+
+bool checkpoint_files_read_dirs(struct checkpoint_files *files, const struct opt_actions *dirs)
+{
+    glob_t found = { 0 };
+    bool ok = true;
+
+    *files = (struct checkpoint_files){ 0 };
+    for (size_t i = 0; ok && i < dirs->count; i++)
+        ok = find_files(dirs->list[i].value, &found);
+    if (ok && found.gl_pathc)
+        ok = checkpoint_files_read(files, found.gl_pathv);
+    globfree(&found);
     return ok;
 }
 
@@ -169,22 +180,38 @@ void checkpoint_files_free(struct checkpoint_files *files)
 
 /* ---- names --------------------------------------------------------------------------------------------- */
 
-bool name_list_take(struct name_list *names, const char *option, const char *text)
+/* The values, with commas between them. */
+static char *join(const struct opt_actions *given)
+{
+    size_t len = 0;
+    char *text, *to;
+
+    for (size_t i = 0; i < given->count; i++)
+        len += strlen(given->list[i].value) + 1;
+    text = to = calloc(len + 1, 1);
+    for (size_t i = 0; text && i < given->count; i++)
+        to += sprintf(to, "%s%s", i ? "," : "", given->list[i].value);
+    return text;
+}
+
+bool name_list_take(struct name_list *names, const struct opt_actions *given)
 {
     size_t n = 1;
 
-    for (const char *p = text; (p = strchr(p, ',')); p++)
+    *names = (struct name_list){ .text = join(given) };
+    for (const char *p = names->text; p && (p = strchr(p, ',')); p++)
         n++;
-    *names = (struct name_list){ .list = calloc(n, sizeof *names->list), .text = strdup(text) };
+    names->list = calloc(n, sizeof *names->list);
     if (!names->list || !names->text) {
         cmd_error("no memory");
         return false;
     }
-    for (char *p = names->text; p;) {
+    for (char *p = given->count ? names->text : NULL; p;) {
         const char *name = strsep(&p, ",");
 
         if (!*name) {
-            cmd_error("--%s expects names with commas between them, not '%s'", option, text);
+            cmd_error("--%s expects names with commas between them, and one of them is empty",
+                      given->list[0].opt->name);
             return false;
         }
         names->list[names->n++] = name;

@@ -13,14 +13,15 @@
 
 struct reclaim_args {
     struct disk_args disks;
-    const char *keep, *keep_xml, *journal;
+    struct opt_actions keep, keep_xml;
+    const char *journal;
 };
 
 static const struct opt reclaim_opts[] = {
     OPT_DISK(struct reclaim_args),
     OPT_DOMAIN(struct reclaim_args),
-    OPT_ROW(struct reclaim_args, "keep", 0, OPT_STRING, keep, "NAME,...", "checkpoints that stay"),
-    OPT_ROW(struct reclaim_args, "keep-xml", 0, OPT_STRING, keep_xml, "FOLDER",
+    OPT_ROW(struct reclaim_args, "keep", 0, OPT_ACTION, keep, "NAME,...", "checkpoints that stay; may be repeated"),
+    OPT_ROW(struct reclaim_args, "keep-xml", 0, OPT_ACTION, keep_xml, "FOLDER",
             "so do those of libvirt's XML, FOLDER/*.xml"),
     COMMON_FLAG("force", 0, force, "go on though no disk has one that is to stay"),
     OPT_COMMON_DRY_RUN,
@@ -121,12 +122,11 @@ static bool take_kept(struct name_list *keep, struct checkpoint_files *files, co
 {
     const char **list;
 
-    if (!args->keep && !args->keep_xml) {
+    if (args->keep.count + args->keep_xml.count == 0) {
         cmd_usage_error(cmd, "Expecting --keep or --keep-xml: what stays");
         return false;
     }
-    if ((args->keep && !name_list_take(keep, "keep", args->keep)) ||
-        (args->keep_xml && !checkpoint_files_read_dir(files, args->keep_xml)))
+    if (!name_list_take(keep, &args->keep) || !checkpoint_files_read_dirs(files, &args->keep_xml))
         return false;
     list = realloc(keep->list, (keep->n + files->n) * sizeof *list);
     if (!list) {
@@ -155,6 +155,8 @@ static int run_reclaim(const struct cmd *cmd, int argc, char **argv)
     name_list_free(&keep);
     checkpoint_files_free(&files);
     disk_list_free(&disks);
+    free(args.keep.list);
+    free(args.keep_xml.list);
     free(args.disks.actions.list);
     return code;
 }

@@ -16,7 +16,7 @@ enum { EXIT_NOT_VALID = 2 };
 
 struct verify_args {
     struct disk_args disks;
-    const char *names;
+    struct opt_actions names;
     char **xml;
 };
 
@@ -24,7 +24,7 @@ static const struct opt verify_opts[] = {
     OPT_ROW(struct verify_args, NULL, 0, OPT_ARGS_PERHAPS, xml, "XML", "libvirt's XML of checkpoints"),
     OPT_DISK(struct verify_args),
     OPT_DOMAIN(struct verify_args),
-    OPT_ROW(struct verify_args, "names", 0, OPT_STRING, names, "NAME,...",
+    OPT_ROW(struct verify_args, "names", 0, OPT_ACTION, names, "NAME,...",
             "these checkpoints (default: all that are found)"),
     OPT_COMMON_OUTPUT,
     OPT_COMMON_QUIET,
@@ -292,7 +292,7 @@ static int run_verify(const struct cmd *cmd, int argc, char **argv)
 
     if (code == OPT_GO_ON) {
         bool ok = disk_list_make(&disks, cmd, &args.disks) && checkpoint_files_read(&files, args.xml) &&
-                  (!args.names || name_list_take(&names, "names", args.names));
+                  name_list_take(&names, &args.names);
 
         code = EXIT_FAILED;
         if (ok) {
@@ -302,6 +302,7 @@ static int run_verify(const struct cmd *cmd, int argc, char **argv)
     }
     checkpoint_files_free(&files);
     name_list_free(&names);
+    free(args.names.list);
     disk_list_free(&disks);
     free(args.disks.actions.list);
     return code;

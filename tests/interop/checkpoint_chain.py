@@ -380,6 +380,12 @@ def case_reclaim(work):
     work.qcbm_refused('checkpoint', 'reclaim', '--keep', 'C2,C7', *options, says=['C7', '--force'], unchanged=images)
     with work.serve('vdb.qcow2'):
         work.qcbm_refused('checkpoint', 'reclaim', '--keep', 'C2', *options, says=['vdb.qcow2', 'lock'], unchanged=images)
+    for given in (['--keep=C1', '--keep=C2'], ['--keep=C2,C1'], ['--keep-xml=one', '--keep-xml', 'two']):  # none is forgotten
+        for folder, name in ('one', 'C1'), ('two', 'C2'):
+            if not os.path.isdir(work.path(folder)):
+                write_xml(work, name, folder=folder)
+        told = json.loads(checkpoint(work, 'reclaim', *given, '--dry-run', '--output=json', disks=disks).out)
+        require({r['name'] for r in told['removed']}.isdisjoint({'C1', 'C2'}), 'removed with %r: %r' % (given, told['removed']))
     dry = json.loads(checkpoint(work, 'reclaim', '--keep=C2', '--dry-run', '--output=json', disks=disks).out)
     require_equal({name: digest(work.path(name)) for name in images}, before, 'a dry run wrote')
     write_xml(work, 'C2', folder='xml')
