@@ -14,6 +14,7 @@
 #include "format/q2_limits.h"
 #include "io/io_file.h"
 #include "io/open.h"
+#include "io/unfinished.h"
 #include "rawdisk/attach_write.h"
 #include "write/new_file.h"
 
@@ -71,6 +72,8 @@ static int open_data(struct job *j, struct qcbm_error *err)
         ret = qcbmi_lock(&j->io, j->o.flags & QCBM_ATTACH_NO_LOCK ? QCBM_OPEN_NO_LOCK : 0, err);
     if (ret == 0)
         ret = qcbmi_io_refresh_size(&j->io, err);
+    if (ret == 0) /* what is gone on with behind the new image would be in none of its bitmaps */
+        ret = qcbmi_unfinished_refuse(j->data, err);
     if (ret == 0)
         ret = check_size(j, err);
     if (ret == 0)

@@ -226,6 +226,11 @@ def case_refused(work):
     work.run('truncate', '-s', '1T', 'huge.raw')
     work.qcbm_refused('attach', '--data', 'huge.raw', '--cluster-size', '512', 'm.qcow2', says=['larger --cluster-size'])
     require_equal([n for n in os.listdir(work.dir) if n.startswith('m.qcow2')], [], 'what refusals leave')
+    # a delta has been applied to it in part
+    with open(work.path('disk.raw.qcbm-apply'), 'wb'):
+        pass
+    work.qcbm_refused('attach', '--data', 'disk.raw', 'm.qcow2', says=['in part', 'qcbm apply'])
+    os.unlink(work.path('disk.raw.qcbm-apply'))
     # somebody writes to it
     with subprocess.Popen(['qemu-io', '-f', 'raw', 'disk.raw'], cwd=work.dir, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           text=True) as writer:
