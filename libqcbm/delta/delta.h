@@ -96,6 +96,8 @@ struct qcbmi_delta {
     struct qcbmi_delta_meta meta; /* without an identity only .size_after is known, as far as the form tells it; */
     const char *from, *to;        /* the form's: what it calls the states before and after; NULL: nothing */
     void *self;                   /* of the form */
+    char *path;                   /* NULL: of files that were open */
+    bool lacks_sidecar;           /* it has an identity, and not the file with the rest of it */
     struct qcbmi_delta_record at; /* the record that was given last; the rest is reader.c's */
     uint64_t end;
     bool over;
@@ -118,7 +120,8 @@ int qcbmi_delta_read(struct qcbmi_delta *d, uint64_t offset, void *buf, uint64_t
 /* Begin again at the first record. */
 int qcbmi_delta_rewind(struct qcbmi_delta *d, struct qcbm_error *err);
 /* Read all of it from the first record on, and compare with the digest; leaves it rewound. *@digest (may be NULL) gets what the
- * records have. QCBM_E_CORRUPT if it differs; a delta without digest is only read through. @progress in bytes of records. */
+ * records have. QCBM_E_CORRUPT if it differs; a delta without digest is only read through. @progress in bytes of records.
+ * QCBM_E_UNSAFE: it says itself that it has an identity, and the sidecar file with the digest is missing. */
 int qcbmi_delta_verify(struct qcbmi_delta *d, uint8_t digest[QCBMI_DIGEST_BYTES], struct qcbmi_progress *progress,
                        struct qcbm_error *err);
 

@@ -57,9 +57,16 @@ int qcbmi_delta_open(const char *path, struct qcbmi_delta **out, struct qcbm_err
         ret = open_beside(&files.map, path, ".map", err);
     if (ret == 0)
         ret = open_beside(&files.json, path, ".json", err);
-    if (ret == 0)
-        return qcbmi_delta_open_files(&files, out, err);
-    close_files(&files);
+    if (ret < 0) {
+        close_files(&files);
+        return ret;
+    }
+    ret = qcbmi_delta_open_files(&files, out, err);
+    if (ret == 0 && !((*out)->path = qcbmi_memdup_nul(path, strlen(path), err))) {
+        qcbmi_delta_close(*out);
+        *out = NULL;
+        ret = QCBM_E_NOMEM;
+    }
     return ret;
 }
 
@@ -103,7 +110,10 @@ static int load(struct qcbmi_delta *d, struct qcbm_error *err)
         ret = qcbmi_sidecar_read(&d->files.json, d->form->name, &d->meta, err);
         d->has_meta = ret == 0;
     }
-    return ret == 0 ? d->form->load(d, err) : ret;
+    if (ret == 0)
+        ret = d->form->load(d, err);
+    d->lacks_sidecar = ret == 0 && d->has_meta && d->form->has_sidecar && !d->files.json.ops;
+    return ret;
 }
 
 int qcbmi_delta_open_files(struct qcbmi_delta_files *files, struct qcbmi_delta **out, struct qcbm_error *err)
@@ -133,6 +143,7 @@ void qcbmi_delta_close(struct qcbmi_delta *d)
     if (d->form && d->form->unload)
         d->form->unload(d);
     close_files(&d->files);
+    free(d->path);
     free(d);
 }
 
@@ -220,13 +231,31 @@ static int digest_all(struct qcbmi_delta *d, struct qcbmi_delta_content *c, uint
     return ret;
 }
 
+/* A stream of another program never had a sidecar file; one that has an identity of its own is this library's, and without that
+ * file a flipped bit goes onto the disk unseen. */
+static int check_not_bare(const struct qcbmi_delta *d, struct qcbm_error *err)
+{
+    const char *path = d->path ? d->path : "";
+    char text[256];
+
+    if (!d->lacks_sidecar)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                      "its sidecar file '%s.json' is missing, which has the digest and the probes: nothing tells "
+                      "whether it is damaged; copy that file too (a stream out of a pipe never had one: make the delta "
+                      "into a file)",
+                      qcbmi_printable(text, sizeof(text), path, strlen(path)));
+}
+
 int qcbmi_delta_verify(struct qcbmi_delta *d, uint8_t digest[QCBMI_DIGEST_BYTES], struct qcbmi_progress *progress,
                        struct qcbm_error *err)
 {
     struct qcbmi_delta_content *c = NULL;
     uint8_t *buf = qcbmi_alloc_array(QCBMI_CONTENT_BLOCK, 1, err), now[QCBMI_DIGEST_BYTES];
-    int ret = buf ? qcbmi_content_begin(&c, err) : QCBM_E_NOMEM;
+    int ret = buf ? check_not_bare(d, err) : QCBM_E_NOMEM;
 
+    if (ret == 0)
+        ret = qcbmi_content_begin(&c, err);
     if (ret == 0)
         ret = digest_all(d, c, buf, progress, err);
     if (ret == 0) {

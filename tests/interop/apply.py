@@ -287,6 +287,7 @@ def refuse_all(work, rng, b, disks, names):
     if len(names) > 2:
         refused(work, 'follow', '--in-place', 'base', names[0], names[2])
     refuse_damaged(work, rng, names[0])
+    refuse_bare(work, disks[0])
     other = some_bytes(random.Random(rng.random()), len(disks[0]))
     delta(work, 'foreign', 'qcow2', other, change(other, [(0, b'x' * 512, 512)]), 'f' * 32, '-', 4096)
     if len(disks[0]) > 4096:
@@ -311,6 +312,16 @@ def refuse_damaged(work, rng, name):
         same = json.loads(apply(work, '--dry-run', 'base', name).out)['deltas'][0]
         require(same['id'] == ident(0), 'damaged at %#x, and taken for another delta' % at)
     shutil.copy(work.path('whole'), work.path(name))
+
+
+def refuse_bare(work, disk):
+    """A stream with an identity, whose sidecar file has not come with it: it may have any bytes."""
+    for form in 'rbd-diff', 'vnb':
+        name = 'bare.' + form
+        delta(work, name, form, disk, change(disk, [(0, b'y' * 512, 512)]), 'e' * 32, '-', 4096)
+        os.unlink(work.path(name + '.json'))
+        for more in [], ['--force-parent']:
+            refused(work, "'%s.json' is missing" % name, '--in-place', *more, 'base', name)
 
 
 # ---- kills ------------------------------------------------------------------------------------------------------

@@ -236,8 +236,14 @@ def case_pipe(work):
         for delta in flat:
             if form != 'qcow2':
                 os.unlink(work.path(delta + '.json'))
-        merge(work, 'bare.' + form, *flat)
-        check_result(work, history, form, 'bare.' + form, '--verify')
+        if form == 'qcow2':
+            merge(work, 'bare.' + form, *flat)
+            check_result(work, history, form, 'bare.' + form, '--verify')
+        else:
+            require_equal(info(work, flat[0])['id'], history.ids[1], 'id of a bare stream')
+            says = re.escape("'%s.json' is missing" % flat[0])
+            work.qcbm_refused('delta', '--merge', *flat, 'bare', says=[says], file=None)
+            work.qcbm_refused('delta', '--info', '--verify', flat[0], says=[says], file=None)
 
 
 # ---- Ceph's own merge ------------------------------------------------------------------------------------------
