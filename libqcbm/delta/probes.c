@@ -86,8 +86,22 @@ static void consider(struct drawing *d, uint64_t granule)
     }
 }
 
+/* Where data begins in @granule, which may be far behind its begin. */
+static uint64_t first_data(struct drawing *d, uint64_t granule)
+{
+    uint64_t at = granule << gran_bits(d), end = u64_min(d->limit, at + (UINT64_C(1) << gran_bits(d)));
+    struct qcbmi_guest_piece p;
+
+    while (at < end && qcbmi_data_find(d->s->data, at, end, &p, NULL) == 0 && qcbmi_guest_piece_is_zero(&p))
+        at = p.end;
+    return at < end ? at : granule << gran_bits(d);
+}
+
+/* A granule counts with all data in it, also with such that begins in its middle. */
 static void look_at_all(struct drawing *d)
 {
+    uint64_t next = 0; /* granules before this one have been considered */
+
     d->n = 0;
     for (uint64_t at = 0; at < d->limit;) {
         uint64_t gran = UINT64_C(1) << gran_bits(d);
@@ -95,9 +109,9 @@ static void look_at_all(struct drawing *d)
         int ret = qcbmi_data_find(d->s->data, at, d->limit, &p, NULL);
 
         if (ret == 0 && !p.doubtful && !qcbmi_guest_piece_is_zero(&p))
-            for (uint64_t g = div_up(at, gran); g << gran_bits(d) < p.end; g++)
-                if (is_clean(d, g))
-                    consider(d, g);
+            for (next = u64_max(next, at / gran); next << gran_bits(d) < p.end; next++)
+                if (is_clean(d, next))
+                    consider(d, next);
         at = ret == 0 || p.end > at ? p.end : align_down(at, gran) + gran;
     }
 }
@@ -113,8 +127,8 @@ static int digest_probes(struct drawing *d, struct qcbmi_delta_meta *m, struct q
     for (uint32_t i = 0; i < d->n; i++) {
         struct qcbmi_delta_probe *p = &m->probes[m->n_probes];
 
-        p->offset = d->found[i] << gran_bits(d);
-        p->length = u64_min(max, d->limit - p->offset);
+        p->offset = first_data(d, d->found[i]);
+        p->length = u64_min(max, u64_min(d->limit, (d->found[i] + 1) << gran_bits(d)) - p->offset);
         if (qcbmi_data_read(d->s->data, p->offset, bytes, p->length, NULL) < 0)
             continue;
         if (bytes_are_zero(bytes, p->length)) /* which any disk may have there, and one that is shorter */
