@@ -136,8 +136,11 @@ static int look_at_length(struct look *l, struct qcbm_error *err)
                     "the data has %" PRIu64 " bytes and the disk %" PRIu64 ": the guest reads zeros behind its end",
                     l->data.size, g->size);
     if (l->data.size > g->size && l->data.size - g->size >= g->cluster_size)
-        return tell(l, true, "data-longer", "'qemu-img resize IMAGE SIZE' gives the disk the size of the data", err,
-                    "the data has %" PRIu64 " bytes and the disk %" PRIu64 ": the guest does not see the rest",
+        return tell(l, true, "data-longer",
+                    "'qemu-img resize IMAGE SIZE' gives the disk the size of the data; if what is behind its old end "
+                    "is not zeros, "
+                    "'qcbm bitmap --set OLDSIZE:LENGTH IMAGE BITMAP' for each bitmap: it counts as not changed there",
+                    err, "the data has %" PRIu64 " bytes and the disk %" PRIu64 ": the guest does not see the rest",
                     l->data.size, g->size);
     return 0;
 }
