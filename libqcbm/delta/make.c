@@ -98,6 +98,22 @@ static int compose_meta(struct making *m, struct qcbm_error *err)
 
 /* ---- order of work ---- */
 
+/* virtnbdrestore makes the disk once, as large as the full backup says. */
+static int tell_of_growth(struct making *m, struct qcbm_error *err)
+{
+    const struct qcbm_delta_options *o = &m->s.o;
+    bool grown = m->s.size_before != UINT64_MAX && m->s.size > m->s.size_before;
+
+    if (!grown || !o->note_fn || !o->form || strcmp(o->form, "vnb") != 0)
+        return 0;
+    return o->note_fn(
+               o->opaque,
+               "the disk has grown: virtnbdrestore makes it as large as it was in the full backup, and stops at an "
+               "increment that goes further; qcbm apply takes it, virtnbdrestore needs a new full backup") == 0
+               ? 0
+               : qcbmi_fail_stopped(err);
+}
+
 static int open_writer(struct making *m, const char *path, int fd, struct qcbm_error *err)
 {
     const struct qcbm_delta_options *o = &m->s.o;
@@ -190,6 +206,8 @@ static int make(struct making *m, struct qcbm_image *img, const char *path, int 
 
     if (ret == 0)
         ret = compose_meta(m, err);
+    if (ret == 0)
+        ret = tell_of_growth(m, err);
     if (ret == 0)
         ret = open_writer(m, path, fd, err);
     if (ret == 0)
