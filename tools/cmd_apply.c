@@ -193,8 +193,15 @@ static struct qcbm_apply_options options_of(const struct apply_args *args)
     return o;
 }
 
-static void warn(const struct apply_args *args, const struct qcbm_apply_result *r)
+static void warn(const struct job *job, const struct qcbm_apply_result *r)
 {
+    const struct apply_args *args = job->args;
+
+    for (size_t i = 0; i < job->n; i++)
+        if (!job->told[i].d.has_digest && job->told[i].d.what != QCBM_APPLY_ALREADY)
+            cmd_warning(
+                "'%s' has no digest, so damage of it is not seen: is the file .json gone that was made beside it?",
+                job->told[i].path);
     if (r->state_was_stale)
         cmd_warning("the disk was written to since its state was recorded: it counts as not known");
     if (!args->common.dry_run && r->applied && !r->id_recorded)
@@ -225,7 +232,7 @@ static int apply(struct job *job)
         cmd_hint_at_sharing(&err, options.open_flags | (args->in_place ? QCBM_OPEN_WRITE : 0));
         return EXIT_FAILED;
     }
-    warn(args, &result);
+    warn(job, &result);
     if (args->common.output == OUTPUT_JSON)
         print_json(job, &result);
     else if (!args->common.quiet)
@@ -251,6 +258,9 @@ static int run_apply(const struct cmd *cmd, int argc, char **argv)
         return cmd_usage_error(cmd, "Expecting -o NEW, --in-place, or --dry-run");
     if (args.common.force_share && args.in_place && !args.common.dry_run)
         return cmd_usage_error(cmd, "-U is for reading: it goes with -o or --dry-run");
+    if (args.new_path && strcmp(args.new_path, "-") == 0)
+        return cmd_error(
+            "a disk that is put together is written to a file, not to a pipe ('./-' is a file of that name)");
     if (args.common.dry_run)
         common_shut_in(&args.common, true, NULL);
     code = apply(&job);

@@ -262,6 +262,8 @@ void check_print_json(const struct check_report *r)
         write_repairs(&w, r->repaired);
     json_unless_zero(&w, "damages", t->damages);
     json_unless_zero(&w, "warnings", t->warnings);
+    if (qcbm_apply_check_finished(r->path, NULL) == QCBM_E_UNSAFE)
+        json_bool(&w, "delta-applied-in-part", true);
     json_unless_zero(&w, "passes", t->passes > 1 ? t->passes : 0);
     if (r->n_listed) {
         write_findings(&w, r);

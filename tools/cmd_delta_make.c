@@ -237,7 +237,9 @@ int delta_make(const struct cmd *cmd, struct delta_args *args)
         return cmd_error("a delta does not go to a terminal");
     if (!job.out || args->common.dry_run)
         common_shut_in(&args->common, true, NULL);
-    img = common_open(&args->common, common_reading(&args->common));
+    /* not common_open(), which warns where the library refuses */
+    img = common_with_threads(&args->common,
+                              cmd_open(args->common.path, args->common.format, common_reading(&args->common)));
     code = img ? make(&job, img) : EXIT_FAILED;
     free_notes(&job);
     qcbm_close(img);

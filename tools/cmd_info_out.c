@@ -152,6 +152,19 @@ static void rows_usage(struct rows *r, const struct info *info)
         rows_string(r, "why-unknown", info->usage.why_unknown);
 }
 
+/* Of an apply that is not over; else qemu-img's words and no others. */
+static void print_unfinished(const char *path)
+{
+    if (qcbm_apply_check_finished(path, NULL) == QCBM_E_UNSAFE)
+        print_field("delta applied in part", "yes");
+}
+
+static void write_unfinished(const char *path, struct json_writer *w)
+{
+    if (qcbm_apply_check_finished(path, NULL) == QCBM_E_UNSAFE)
+        json_bool(w, "delta-applied-in-part", true);
+}
+
 void info_print(const struct info *info)
 {
     const struct qcbm_image_info *image = &info->image;
@@ -172,6 +185,7 @@ void info_print(const struct info *info)
     printf("Format specific information:\n");
     rows_format_specific(&rows, info);
     file_node_print(&info->file);
+    print_unfinished(info->path);
     if (info->has_usage) {
         printf("Usage:\n");
         rows_usage(&rows, info);
@@ -225,6 +239,7 @@ void info_write(struct json_writer *w, const struct info *info)
     if (image->crypt_method != 0)
         json_bool(w, "encrypted", true);
     json_bool(w, "dirty-flag", image->incompatible_features & QCBM_INCOMPAT_DIRTY);
+    write_unfinished(info->path, w);
     write_usage(w, info);
     json_end_object(w);
 }
@@ -241,6 +256,7 @@ void info_show_raw(const struct qcbm_chain_layer *layer, struct json_writer *w)
         printf("virtual size: %s (%" PRIu64 " bytes)\n", size_text(layer->virtual_size).text, layer->virtual_size);
         print_field("disk size", known ? size_text(layer->disk_size).text : "unavailable");
         file_node_print(&file);
+        print_unfinished(layer->filename);
         return;
     }
     json_begin_object(w, NULL);
@@ -251,5 +267,6 @@ void info_show_raw(const struct qcbm_chain_layer *layer, struct json_writer *w)
     if (known)
         json_u64(w, "actual-size", layer->disk_size);
     json_bool(w, "dirty-flag", false);
+    write_unfinished(layer->filename, w);
     json_end_object(w);
 }

@@ -29,14 +29,29 @@ struct qcbm_image *common_with_threads(const struct common_args *common, struct 
     return img;
 }
 
+bool common_is_finished(const struct common_args *common, unsigned flags)
+{
+    struct qcbm_error err;
+
+    if ((flags & QCBM_OPEN_WRITE) || qcbm_apply_check_finished(common->path, &err) != QCBM_E_UNSAFE)
+        return true;
+    if (common->dry_run)
+        cmd_lib_error(&err, "Could not open '%s'", common->path);
+    else
+        cmd_warning("%s: %s", common->path, err.message);
+    return !common->dry_run;
+}
+
 struct qcbm_image *common_open(const struct common_args *common, unsigned flags)
 {
+    if (!common_is_finished(common, flags))
+        return NULL;
     return common_with_threads(common, cmd_open(common->path, common->format, flags));
 }
 
 bool common_open_disk(const struct common_args *common, unsigned flags, struct cmd_disk *out)
 {
-    bool ok = cmd_open_disk(common->path, common->format, flags, out);
+    bool ok = common_is_finished(common, flags) && cmd_open_disk(common->path, common->format, flags, out);
 
     if (ok)
         common_with_threads(common, out->img);

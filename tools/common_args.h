@@ -59,6 +59,9 @@ unsigned common_writing(const struct common_args *common);
 /* The image itself, with @flags of those. Both print the error. */
 struct qcbm_image *common_open(const struct common_args *common, unsigned flags);
 bool common_open_disk(const struct common_args *common, unsigned flags, struct cmd_disk *out);
+/* Both ask this before: what a delta that is applied in part has left is no state of the disk. Who only looks at it is warned; a dry run
+ * is refused, false, as the run is. Of who writes the library takes care. */
+bool common_is_finished(const struct common_args *common, unsigned flags);
 
 /* An image (NULL: none) that was opened in another way, told to use as many threads; returns it. */
 struct qcbm_image *common_with_threads(const struct common_args *common, struct qcbm_image *img);

@@ -33,8 +33,11 @@ bool manifest_open_disk(const struct manifest_args *args, struct manifest_disk *
     struct qcbm_error err;
 
     *to = (struct manifest_disk){ .chain = NULL };
-    if (!common_open_disk(&args->common, common_reading(&args->common), &to->disk))
+    if (args->verify)
+        common_is_finished(&args->common, common_reading(&args->common)); /* a new one is refused by the library */
+    if (!cmd_open_disk(path, args->common.format, common_reading(&args->common), &to->disk))
         return false;
+    common_with_threads(&args->common, to->disk.img);
     if (to->disk.raw) {
         to->chain = to->disk.raw;
         return true;

@@ -30,6 +30,8 @@ const struct sandbox_call sandbox_calls[] = {
     { { "newfstatat", "fstatat64", "fstat", "fstat64", "statx", NULL }, NULL },
     { { "stat", "stat64", NULL }, NULL }, /* older C libraries */
     { { "fstatfs", "fstatfs64", NULL }, NULL },
+    { { "readlinkat", "readlink", NULL }, NULL }, /* where a link leads to, beside which the state of an apply lies */
+    { { "getcwd", NULL }, NULL },
     { { "ioctl", NULL }, &terminal },
     { { "ioctl", NULL }, &extent_size },
     /* memory */

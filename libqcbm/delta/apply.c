@@ -57,11 +57,11 @@ static int step_grow(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
 
     if (qcbmi_target_records(&r->t))
         ret = mark_bitmaps(r, r->items[i].path, err);
-    if (ret == 0)
+    if (ret == 0 && !r->grown)
         ret = qcbmi_target_grow(&r->t, f->size_before, f->size_after, err);
     if (ret == 0)
         ret = qcbmi_disk_state_clear(&r->t, r->prefix, err);
-    return ret < 0 ? ret : qcbmi_apply_state_step(&r->state, QCBMI_APPLY_DATA, 0, err);
+    return ret < 0 ? ret : qcbmi_apply_state_step(&r->state, QCBMI_APPLY_DATA, r->durable, err);
 }
 
 static int note_done(void *opaque, uint64_t done, struct qcbm_error *err)
@@ -134,14 +134,44 @@ static void fill_file(struct qcbmi_apply_run *r, const struct qcbmi_apply_item *
     memcpy(f->name, item->path, u64_min(len, QCBMI_APPLY_MAX_NAME));
 }
 
+/* The state file may lie beside another disk than the one that it was written of: a backup that was copied over it, under its name. So what
+ * counts as done is read back, and done again from the beginning if it is not there; and ids and bitmaps are seen to in any case. */
+static int look_back(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
+{
+    const struct qcbmi_apply_file *f = &r->state.file;
+    uint64_t size = qcbmi_target_size(&r->t), at;
+    enum qcbmi_apply_phase phase = r->state.step.phase;
+    bool same = phase != QCBMI_APPLY_GROW && (size >= f->size_after || qcbmi_target_is_device(&r->t));
+    int ret = 0;
+
+    if (size != f->size_before && size != f->size_after && !qcbmi_target_is_device(&r->t))
+        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                          "the disk has %" PRIu64 " bytes, and neither the %" PRIu64 " from before '%.200s' nor the "
+                          "%" PRIu64 " from behind it: it is not the one that the state file is of",
+                          size, f->size_before, r->items[i].path, f->size_after);
+    r->resumes = phase != QCBMI_APPLY_GROW;
+    r->durable = phase == QCBMI_APPLY_GROW ? 0 : phase == QCBMI_APPLY_DATA ? r->state.step.offset : f->size_after;
+    if (same && r->durable)
+        ret = qcbmi_apply_compare(r, i, r->durable, &same, &at, err);
+    r->grown = same;
+    if (!same)
+        r->durable = 0;
+    r->state.step.phase = QCBMI_APPLY_GROW;
+    return ret;
+}
+
 static int begin_or_resume(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
 {
     int ret = qcbmi_target_check_resize(&r->t, r->items[i].meta.size_after, err);
 
     if (ret < 0 || r->o->flags & QCBM_APPLY_DRY_RUN)
         return ret;
-    if (r->state.there)
-        return qcbmi_apply_state_resume(&r->state, err);
+    r->resumes = r->grown = false;
+    r->durable = 0;
+    if (r->state.there) {
+        ret = look_back(r, i, err);
+        return ret < 0 ? ret : qcbmi_apply_state_resume(&r->state, err);
+    }
     fill_file(r, &r->items[i]);
     return qcbmi_apply_state_begin(&r->state, err);
 }
@@ -149,8 +179,8 @@ static int begin_or_resume(struct qcbmi_apply_run *r, size_t i, struct qcbm_erro
 /* A disk that could not be made larger, for one, is the one that it was: nothing has to be gone on with. */
 static bool is_untouched(const struct qcbmi_apply_run *r)
 {
-    return r->state.step.phase == QCBMI_APPLY_GROW && qcbmi_target_size(&r->t) == r->state.file.size_before &&
-           !(r->is_qcow2 && r->t.handle.image->failed);
+    return !r->resumes && r->state.step.phase == QCBMI_APPLY_GROW &&
+           qcbmi_target_size(&r->t) == r->state.file.size_before && !(r->is_qcow2 && r->t.handle.image->failed);
 }
 
 static int apply_in_place(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
@@ -179,12 +209,15 @@ static int check_image(struct qcbmi_apply_run *r, struct qcbm_error *err)
         return 0;
     ret = qcbm_check(&r->t.handle, NULL, &c, sizeof(c), err);
     if (ret == 0 && (c.corruptions || c.check_errors))
-        ret =
-            qcbmi_image_refuse(r->t.handle.image,
-                               qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
-                                          "a check finds %" PRIu64 " errors in the image, and nothing is written to it",
-                                          c.corruptions + c.check_errors),
-                               err);
+        ret = qcbmi_image_refuse(
+            r->t.handle.image,
+            qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                       "a check finds %" PRIu64 " errors in the image, and nothing is written to it%s",
+                       c.corruptions + c.check_errors,
+                       r->state.there ? "; as a delta is in it in part: delete the .qcbm-apply file, run "
+                                        "'qcbm check -r all', and apply the delta again with --force-parent"
+                                      : ""),
+            err);
     return ret;
 }
 
@@ -240,6 +273,24 @@ static int take_base_id(struct qcbmi_apply_run *r, struct qcbm_error *err)
     return 0;
 }
 
+/* The id of the last delta stays where the disk is taken back to a snapshot, or written to by a guest. */
+static int check_already(struct qcbmi_apply_run *r, size_t first, struct qcbm_error *err)
+{
+    bool same = true;
+    uint64_t at = 0;
+    char text[33];
+    int ret = r->state.there || first == 0 ? 0 : qcbmi_apply_compare(r, first - 1, UINT64_MAX, &same, &at, err);
+
+    if (ret < 0 || same)
+        return ret;
+    qcbmi_identity_text(r->disk.id, text);
+    return qcbmi_fail(
+        err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+        "the disk has the recorded state %s, to which '%.200s' leads, and does not hold what that has at guest "
+        "0x%" PRIx64 ": it was written to since, or taken back to a snapshot",
+        text, r->items[first - 1].path, at);
+}
+
 static void set_total(struct qcbmi_apply_run *r, size_t first)
 {
     r->progress.to = r->o->progress;
@@ -266,6 +317,8 @@ static int run(struct qcbmi_apply_run *r, struct qcbm_error *err)
         ret = find_first(r, &first, err);
     if (ret == 0)
         ret = check_image(r, err);
+    if (ret == 0)
+        ret = check_already(r, first, err);
     if (ret < 0)
         return ret;
     set_total(r, first);
@@ -382,4 +435,9 @@ int qcbm_apply(const char *base, const char *const *deltas, size_t n, const stru
     if (ret == 0 && out)
         qcbmi_give(out, size, &r.result, sizeof(r.result));
     return ret;
+}
+
+int qcbm_apply_check_finished(const char *path, struct qcbm_error *err)
+{
+    return qcbmi_unfinished_refuse(path, err);
 }

@@ -182,6 +182,17 @@ static int check_probe(struct qcbmi_data *d, const struct qcbmi_delta_probe *p, 
     return ret;
 }
 
+/* A probe is never of zeros, which is what the disk would get there. Only the part of a sector at its end cannot be read. */
+static int check_behind_end(const struct qcbmi_apply_run *r, const struct qcbmi_delta_probe *p, struct qcbm_error *err)
+{
+    if (range_fits(p->offset, p->length, align_up(qcbmi_target_size(&r->t), Q2_SECTOR)))
+        return 0;
+    return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                      "the disk is not the one that it begins at: it ends before guest 0x%" PRIx64
+                      ", where there is data that the delta does not have",
+                      p->offset + p->length);
+}
+
 int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err)
 {
     const struct qcbmi_delta_meta *m = &r->items[i].meta;
@@ -194,8 +205,10 @@ int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *prob
     if (ret == 0 && m->n_probes)
         ret = qcbmi_target_reader(&r->t, &d, err);
     for (uint32_t p = 0; ret == 0 && p < m->n_probes; p++) {
-        if (!range_fits(m->probes[p].offset, m->probes[p].length, end))
-            continue; /* the part of a sector at the end of a raw file */
+        if (!range_fits(m->probes[p].offset, m->probes[p].length, end)) {
+            ret = check_behind_end(r, &m->probes[p], err);
+            continue;
+        }
         ret = check_probe(d, &m->probes[p], buf, err);
         ++*probes;
     }
@@ -219,7 +232,8 @@ static int check_zeros(struct qcbmi_data *d, uint64_t off, uint64_t end, uint8_t
         if (ret == 0 && !qcbmi_guest_piece_is_zero(&p) && !bytes_are_zero(buf, p.end - off))
             ret = qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                              "it has no probes, the disk has no recorded state, and there is data at guest 0x%" PRIx64
-                             ", which it leaves alone: nothing says that they belong together",
+                             ", which it leaves alone: nothing says that they belong together (--force-parent takes "
+                             "your word for it)",
                              off);
         off = p.end;
     }

@@ -27,7 +27,8 @@ static int tell(struct qcbmi_apply_run *r, size_t i, enum qcbm_apply_what what, 
                                   .data_bytes = item->data_bytes,
                                   .zero_bytes = item->zero_bytes,
                                   .probes = probes,
-                                  .state_was_known = known };
+                                  .state_was_known = known,
+                                  .has_digest = item->has_meta && item->meta.has_digest };
 
     qcbmi_identity_text(item->meta.id, d.id);
     if (item->meta.has_parent)

@@ -70,6 +70,8 @@ static int open_qcow2(struct qcbmi_apply_target *t, struct qcbmi_io *io, const c
         ret = qcbmi_bitmap_list_load(&t->handle, err);
     if (ret == 0)
         ret = qcbmi_chain_open(t->handle.image, &options, &t->chain, err);
+    if (ret == 0) /* the top is looked at by the caller, who may go on with it */
+        ret = qcbmi_chain_check_finished_below(&t->chain, 1, err);
     if (ret < 0 || !(t->flags & QCBM_OPEN_WRITE))
         return ret;
     ret = check_writable(t->handle.image, err);

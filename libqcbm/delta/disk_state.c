@@ -285,16 +285,19 @@ int qcbmi_disk_state_clear(struct qcbmi_apply_target *t, const char *prefix, str
 int qcbmi_disk_state_set(struct qcbmi_apply_target *t, const char *prefix, const uint8_t id[QCBMI_IDENTITY_BYTES],
                          struct qcbmi_disk_state *where, struct qcbm_error *err)
 {
+    struct qcbmi_disk_state set = { .known = QCBMI_STATE_UNKNOWN };
     bool room = false;
     char *name;
     int ret = t->is_qcow2 ? set_in_image(t, id, &room, err) : 0;
 
-    *where = (struct qcbmi_disk_state){ .in_header = room, .known = room ? QCBMI_STATE_KNOWN : QCBMI_STATE_UNKNOWN };
-    memcpy(where->id, id, sizeof(where->id));
+    memcpy(set.id, id, sizeof(set.id)); /* which may be that of *where */
+    set.in_header = room;
+    set.known = room ? QCBMI_STATE_KNOWN : QCBMI_STATE_UNKNOWN;
+    *where = set;
     if (ret < 0 || room || !prefix)
         return ret;
     name = name_of(prefix, err);
-    ret = name ? write_file(t, name, id, err) : QCBM_E_NOMEM;
+    ret = name ? write_file(t, name, set.id, err) : QCBM_E_NOMEM;
     free(name);
     where->known = ret == 0 ? QCBMI_STATE_KNOWN : QCBMI_STATE_UNKNOWN;
     return ret;

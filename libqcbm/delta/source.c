@@ -174,6 +174,8 @@ static int open_disk(struct qcbmi_delta_source *s, struct qcbm_error *err)
         top = &s->view.img;
     s->size = top->g.sector_size_down;
     ret = qcbmi_chain_open(top, &options, &s->chain, err);
+    if (ret == 0)
+        ret = qcbmi_chain_check_finished(&s->chain, err);
     return ret == 0 ? qcbmi_data_of_chain(&s->chain, 0, QCBMI_DATA_FILES | (share ? QCBMI_DATA_FORCE_SHARE : 0),
                                           &s->data, err)
                     : ret;

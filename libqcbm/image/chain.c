@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "io/open.h"
+#include "io/unfinished.h"
 
 static const char *printable(char text[256], const char *name)
 {
@@ -199,6 +200,24 @@ int qcbmi_chain_open_raw(const char *path, unsigned flags, struct qcbmi_chain *c
 }
 
 /* Ciphertext depends on where it lies. */
+int qcbmi_chain_check_finished(const struct qcbmi_chain *chain, struct qcbm_error *err)
+{
+    return qcbmi_chain_check_finished_below(chain, 0, err);
+}
+
+int qcbmi_chain_check_finished_below(const struct qcbmi_chain *chain, size_t first, struct qcbm_error *err)
+{
+    for (size_t i = first; i < chain->n; i++) {
+        const char *name = chain->layers[i].filename;
+        char text[256];
+        int ret = *name ? qcbmi_unfinished_refuse(name, err) : 0;
+
+        if (ret < 0)
+            return qcbmi_prefix(err, ret, "'%s': ", printable(text, name));
+    }
+    return 0;
+}
+
 int qcbmi_chain_check_plain(const struct qcbmi_chain *chain, struct qcbm_error *err)
 {
     char text[256];

@@ -39,6 +39,11 @@ int qcbmi_chain_open(struct qcbmi_image *top, const struct qcbmi_chain_options *
 int qcbmi_chain_open_raw(const char *path, unsigned flags, struct qcbmi_chain *chain, struct qcbm_error *err);
 /* QCBM_E_UNSUPPORTED if a layer is encrypted: its content cannot be known, as the key is nowhere. */
 int qcbmi_chain_check_plain(const struct qcbmi_chain *chain, struct qcbm_error *err);
+/* QCBM_E_UNSAFE if a delta has been applied to a layer in part: what the chain reads is no state that the disk ever had, and no
+ * backup is made of it. */
+int qcbmi_chain_check_finished(const struct qcbmi_chain *chain, struct qcbm_error *err);
+/* The same of the layers from @first on. */
+int qcbmi_chain_check_finished_below(const struct qcbmi_chain *chain, size_t first, struct qcbm_error *err);
 void qcbmi_chain_close(struct qcbmi_chain *chain); /* fine on a zeroed struct */
 
 #endif

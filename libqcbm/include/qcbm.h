@@ -2221,6 +2221,7 @@ struct qcbm_apply_delta {
     uint64_t data_bytes, zero_bytes;  /* of its records */
     uint32_t probes;                  /* ranges that it leaves alone, compared with the disk */
     bool state_was_known;             /* the disk had a recorded state, which is the parent of the delta */
+    bool has_digest; /* false: nothing tells damage of it. A stream has it in the file OUT.json beside it */
 };
 /* Called for each delta in order, when it is applied, durably if in place. A non-zero return ends the work with QCBM_E_ABORTED. */
 typedef int qcbm_apply_fn(void *opaque, const struct qcbm_apply_delta *delta);
@@ -2276,6 +2277,10 @@ struct qcbm_apply_result {
  * QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_apply(const char *base, const char *const *deltas, size_t n, const struct qcbm_apply_options *options,
                         struct qcbm_apply_result *out, size_t size, struct qcbm_error *err);
+/* QCBM_E_UNSAFE, and words for people that name the file and the way out: a delta has been applied to the disk @path in part (PATH.qcbm-apply
+ * is there; where qcbm_apply() was given another prefix it is not known). Such a disk has neither its old state nor its new one:
+ * deltas, manifests and synthesised bitmaps of it are refused, opening it for reading is not. Or 0, QCBM_E_NOMEM. */
+QCBM_API int qcbm_apply_check_finished(const char *path, struct qcbm_error *err);
 
 #ifdef __cplusplus
 }

@@ -41,8 +41,8 @@ int qcbmi_unfinished_refuse(const char *path, struct qcbm_error *err)
     if (name && qcbmi_file_exists(name))
         ret = qcbmi_fail(
             err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
-            "a delta has been applied to the image in part, as '%s' says: run the same 'qcbm apply' again, which "
-            "goes on with it",
+            "a delta has been applied to the disk in part, as '%s' says: run the same 'qcbm apply' again, which "
+            "goes on with it (docs/apply-format.md tells the way where it cannot)",
             qcbmi_printable(text, sizeof(text), name, strlen(name)));
     free(name);
     free(prefix);

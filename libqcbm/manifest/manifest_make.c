@@ -210,6 +210,8 @@ int qcbmi_manifest_make(const struct qcbmi_chain *disk, const struct qcbm_manife
     if (ret == 0)
         ret = qcbmi_chain_check_plain(disk, err);
     if (ret == 0)
+        ret = qcbmi_chain_check_finished(disk, err);
+    if (ret == 0)
         ret = qcbmi_hasher_open(&m.hasher, h.kind, h.seed, err);
     m.gran_bits = h.gran_bits;
     if (ret == 0)

@@ -17,13 +17,18 @@ static int open_chain(struct synth *s, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = { .force_share = s->opt.flags & QCBM_SYNTH_FORCE_SHARE, .max_layers = 1 };
 
+    int ret;
+
     options.known = s->target == s->overlay ? NULL : s->target;
     s->n_scanned = 1;
-    if (s->opt.since)
-        return qcbmi_since_open(s->overlay, s->opt.since, &options, false, &s->chain, &s->n_scanned, err);
+    if (s->opt.since) {
+        ret = qcbmi_since_open(s->overlay, s->opt.since, &options, false, &s->chain, &s->n_scanned, err);
+        return ret < 0 ? ret : qcbmi_chain_check_finished(&s->chain, err);
+    }
     if (s->opt.flags & QCBM_SYNTH_DIRTY_TAIL)
         options.max_layers = 2;
-    return qcbmi_chain_open(s->overlay, &options, &s->chain, err);
+    ret = qcbmi_chain_open(s->overlay, &options, &s->chain, err);
+    return ret < 0 ? ret : qcbmi_chain_check_finished(&s->chain, err);
 }
 
 /* ---- what is dirty ---- */

@@ -57,6 +57,8 @@ static int compare(struct synth *s, struct qcbmi_manifest_compare *c, struct qcb
 
     options.known = s->target == s->overlay ? NULL : s->target;
     ret = qcbmi_chain_open(s->overlay, &options, &disk, err);
+    if (ret == 0)
+        ret = qcbmi_chain_check_finished(&disk, err);
     c->disk = &disk;
     c->force_share = options.force_share;
     if (ret == 0)

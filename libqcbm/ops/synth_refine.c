@@ -149,6 +149,10 @@ static int open_sides(struct synth *s, struct sides *o, struct qcbm_error *err)
 
     if (ret == 0 && s->opt.refine_against)
         ret = open_reference(s, o, err);
+    if (ret == 0)
+        ret = qcbmi_chain_check_finished(&o->disk, err);
+    if (ret == 0)
+        ret = qcbmi_chain_check_finished(&o->reference, err);
     if (ret == 0 && s->opt.refine == QCBM_REFINE_CONTENT)
         ret = qcbmi_chain_check_plain(&o->disk, err);
     if (ret == 0 && s->opt.refine == QCBM_REFINE_CONTENT)

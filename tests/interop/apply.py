@@ -273,8 +273,11 @@ def case_seed(work, seed):
     back()
     before = qtool.digest(work.path('base'))
     for fmt in 'raw', 'qcow2':
-        apply(work, '-o', 'new.' + fmt, '-O', fmt, 'base', *names)
+        told = json.loads(apply(work, '-o', 'new.' + fmt, '-O', fmt, 'base', *names).out)
+        require_equal(told['state'], ident(len(names) - 1), 'state of new ' + fmt)
         require_disk(work, 'new.' + fmt, fmt, disks[-1], 'new ' + fmt)
+        told = json.loads(apply(work, '--in-place', '-f', fmt, 'new.' + fmt, *names).out)
+        require_equal((told['applied'], told['already']), (0, len(names)), 'recorded with new ' + fmt)
     require_equal(qtool.digest(work.path('base')), before, 'the base of -o')
     refuse_all(work, rng, b, disks, names)
 
@@ -433,6 +436,99 @@ def judge_killed(work, b, disks, written, argv, what, seen):
     require(not os.path.exists(work.path('base.qcbm-apply')), what + ': state file is left')
 
 
+def case_restored(work, kind):
+    """A backup is copied over what a kill left, its state file stays: nothing counts as done because that says so."""
+    b, disks, written = kill_base(work, kind, 3)
+    back = keep(work)
+    argv = ['apply', '--in-place', 'base', 'd0']
+    points = calls_of(work, argv)
+    files = ['base'] + (['base.data'] if kind == 'data file' else [])
+    back()
+    for name in files:
+        shutil.copy(work.path(name), work.path(name + '.backup'))
+    seen = set()
+    for call, n in sample(points, 12) + points[-4:]:
+        back()
+        traced(work, argv, ['-o', '/dev/null', '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n)])
+        if not os.path.exists(work.path('base.qcbm-apply')):
+            continue
+        for name in files:
+            shutil.copyfile(work.path(name + '.backup'), work.path(name))
+        what = 'killed at %s %d, and restored' % (call, n)
+        seen.add(json.loads(apply(work, *argv[1:]).out)['resumed'])
+        require_disk(work, 'base', b.fmt, disks[1], what)
+    require(True in seen, 'none was gone on with')
+
+
+def case_rolled_back(work):
+    """The id stays in the header when the disk is taken back to a snapshot, and when a guest writes."""
+    rng = random.Random(5)
+    disks = [rng.randbytes(MiB)]
+    for i in range(2):
+        disks.append(change(disks[-1], [(64 * KiB * (i + 1), rng.randbytes(4096), 4096)]))
+        delta(work, 'd%d' % i, 'qcow2', disks[i], disks[i + 1], ident(i), ident(i - 1) if i else '-', 4096)
+    put(work, 'plain', disks[0])
+    work.run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', 'plain', 'base')
+    work.run('qemu-img', 'snapshot', '-c', 's', 'base')
+    apply(work, '--in-place', 'base', 'd0')
+    work.run('qemu-img', 'snapshot', '-a', 's', 'base')
+    for options in ['--in-place', 'base', 'd0'], ['--in-place', 'base', 'd0', 'd1'], ['-o', 'new', 'base', 'd0', 'd1']:
+        refused(work, 'does not hold what that has at guest 0x', *options)
+
+
+def case_probes(work):
+    """Data that begins in the middle of a granule; and data behind the end of a disk that is shorter."""
+    work.create('disk', '8M')
+    work.io('disk', 'write -q -P 7 512k 64k', 'write -q -P 8 4608k 256k')
+    shutil.copy(work.path('disk'), work.path('base'))
+    work.run('qemu-img', 'bitmap', '--add', '-g', '1M', 'disk', 'b')
+    work.io('disk', 'write -q -P 1 2M 64k')
+    work.qcbm('delta', '--bitmap', 'b', 'disk', 'd')
+    told = json.loads(apply(work, '-o', 'new', 'base', 'd').out)['deltas'][0]
+    require_equal(told['probes'], 2, 'probes of data in the middle of granules')
+    work.run('qemu-img', 'compare', 'new', 'disk')
+    work.io('base', 'write -q -P 9 4800k 4k')
+    refused(work, 'not the one', '--in-place', 'base', 'd')
+    work.run('qemu-img', 'resize', '-q', '--shrink', 'base', '4M')
+    refused(work, 'not the one', '--in-place', 'base', 'd')
+
+
+def case_no_digest(work):
+    """A stream whose file of identity was left behind."""
+    work.create('disk', '4M')
+    work.io('disk', 'write -q -P 7 0 1M')
+    shutil.copy(work.path('disk'), work.path('base'))
+    work.run('qemu-img', 'bitmap', '--add', 'disk', 'b')
+    work.io('disk', 'write -q -P 1 2M 64k')
+    work.qcbm('delta', '-O', 'vnb', '--bitmap', 'b', '--parent-id', ident(0), '--id', ident(1), 'disk', 'd')
+    words = ['apply', '--dry-run', '--base-id', ident(0), 'base', 'd']
+    require_equal(work.qcbm(*words).err, '', 'with its digest')
+    os.unlink(work.path('d.json'))
+    require("'d' has no digest" in work.qcbm(*words).err, 'without a digest, and not a word')
+
+
+def case_damaged_half(work):
+    """Neither apply nor check -r goes on; what is said to be the way is one."""
+    b, disks, written = kill_base(work, 'snapshot', 3)
+    argv = ['apply', '--in-place', 'base', 'd0']
+    back = keep(work)
+    calls = [n for call, n in calls_of(work, argv) if call == 'pwrite64']
+    back()
+    traced(work, argv, ['-o', '/dev/null', '-e', 'trace=pwrite64', '-e', 'inject=pwrite64:signal=KILL:when=%d' % calls[-4]])
+    with open(work.path('base'), 'r+b') as f:
+        f.seek(40)
+        l1 = int.from_bytes(f.read(8), 'big')
+        f.seek(l1)
+        entry = int.from_bytes(f.read(8), 'big')
+        f.seek(l1)
+        f.write((entry ^ 512).to_bytes(8, 'big'))
+    work.qcbm_refused('check', '-r', 'all', 'base', says=['in part'], file=None, unchanged=['base'])
+    refused(work, 'delete the .qcbm-apply file', *argv[1:])
+    os.unlink(work.path('base.qcbm-apply'))
+    work.qcbm('check', '-r', 'all', '--force', 'base', rc=None)
+    apply(work, '--in-place', '--force-parent', 'base', 'd0')
+
+
 def case_kills_new(work, count):
     b, disks, _ = kill_base(work, 'snapshot', 5)
     argv = ['apply', '-o', 'fresh', 'base', 'd0', 'd1']
@@ -450,12 +546,57 @@ def case_kills_new(work, count):
             require_disk(work, 'fresh', 'qcow2', disks[-1], 'killed at %s %d, and again' % (call, n))
 
 
+# ---- a disk that is half applied ---------------------------------------------------------------------------------
+
+def case_half(work, kind):
+    """Who reads it is told; what would be made of it is refused."""
+    kill_base(work, kind, 3)
+    argv = ['apply', '--in-place', 'base', 'd0', 'd1']
+    back = keep(work)
+    calls = [n for call, n in calls_of(work, argv) if call == 'pwrite64']
+    back()
+    traced(work, argv, ['-o', '/dev/null', '-e', 'trace=pwrite64', '-e', 'inject=pwrite64:signal=KILL:when=%d' % calls[len(calls) // 2]])
+    require(os.path.exists(work.path('base.qcbm-apply')), 'no state file')
+    fmt = 'raw' if kind == 'raw' else 'qcow2'
+    os.symlink('base', work.path('link'))
+    says = ['in part', 'base.qcbm-apply']
+    for name in 'base', 'link':
+        for words in ['info', '-f', fmt, name], ['info', name], ['measure', '-f', fmt, '-O', 'qcow2', name], ['map', '-f', fmt, name]:
+            done = work.qcbm(*words)
+            require(all(t in done.err for t in says), '%s: not told: %s' % (words, done.err))
+        require('delta applied in part: yes' in work.qcbm('info', '-f', fmt, name).out, 'info')
+        require_equal(json.loads(work.qcbm('info', '-f', fmt, '--output=json', name).out).get('delta-applied-in-part'), True, 'info: JSON')
+        work.qcbm_refused('manifest', '-f', fmt, '-o', 'm', name, says=says, file=None, unchanged=['base'])
+    if fmt == 'raw':
+        work.qcbm_refused('attach', '--data', 'link', 'meta.qcow2', says=says, file=None, unchanged=['base'])
+        return
+    work.create('over', MiB, '', 'link', 'qcow2')
+    require_equal(json.loads(work.qcbm('check', '--output=json', 'base', rc=None).out).get('delta-applied-in-part'), True, 'check: JSON')
+    require('in part' in work.qcbm('check', 'base', rc=None).err, 'check')
+    require('in part' in work.qcbm('extents', 'base', '--output=json', '--with=zero', '--layer').err, 'extents')
+    for words in (['delta', '--layer', 'base', 'x'], ['delta', '--layer', '--dry-run', 'base', 'x'], ['delta', '--layer', '-O', 'rbd-diff', 'link', '-'],
+                  ['delta', '--layer', 'over', 'x'], ['synth', '--dry-run', 'base', 'x'], ['synth', '--since', 'base', 'over', 'x'],
+                  ['synth', '--refine=content', 'over', 'x'], ['bitmap', '--add', '--dry-run', 'base', 'x'], ['check', '-r', 'all', '--dry-run', 'base'],
+                  ['manifest', '-o', 'm', 'over'], ['apply', '-o', 'new', 'over', 'd0'], ['apply', '-o', 'new', 'base', 'd0']):
+        work.qcbm_refused(*words, says=['in part'], file=None, unchanged=['base', 'over'])
+    require(not os.path.exists(work.path('x')), 'a delta was made')
+    apply(work, *argv[1:])
+    for words in ['info', 'link'], ['check', 'base']:
+        require('in part' not in work.qcbm(*words, rc=None).err, 'behind it')
+    work.qcbm('delta', '--layer', 'over', 'x')
+
+
 def main():
     args = arguments('deltas applied to disks', seeds=16, first=0)
     need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace')
     count = 1000 if args.full else 12
     cases = [(case_kills, 'kills: %s%s' % (kind, ' %d' % n if n else ''), {'kind': kind, 'count': count, 'seed': len(kind) + n})
              for n in range(4 if args.full else 1) for kind in ('raw', 'snapshot', 'grown', 'data file')]
+    cases += [(case_half, 'half: ' + kind, {'kind': kind}) for kind in ('raw', 'snapshot')]
+    cases += [(case_restored, 'restored: ' + kind, {'kind': kind}) for kind in ('raw', 'grown', 'data file')]
+    cases += [(case_probes, 'probes', {})]
+    cases += [(case_no_digest, 'no digest', {}), (case_damaged_half, 'damaged half', {})]
+    cases += [(case_rolled_back, 'rolled back', {})]
     cases += [(case_kills_new, 'kills: new', {'count': count})]
     cases += [(case_seed, 'seed %d' % n, {'seed': args.seed + n}) for n in range(args.first, args.first + args.seeds)]
     run_cases(args, cases)
