@@ -68,8 +68,6 @@ static int open_data(struct job *j, struct qcbm_error *err)
 {
     int ret = qcbmi_open(&j->io, j->data, false, err);
 
-    if (ret == 0) /* the apply would go on behind the image, whose bitmaps would miss it */
-        ret = qcbmi_unfinished_refuse(j->data, err);
     if (ret == 0)
         ret = qcbmi_lock(&j->io, j->o.flags & QCBM_ATTACH_NO_LOCK ? QCBM_OPEN_NO_LOCK : 0, err);
     if (ret == 0)

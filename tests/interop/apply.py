@@ -493,20 +493,6 @@ def case_probes(work):
     refused(work, 'not the one', '--in-place', 'base', 'd')
 
 
-def case_no_digest(work):
-    """A stream whose file of identity was left behind."""
-    work.create('disk', '4M')
-    work.io('disk', 'write -q -P 7 0 1M')
-    shutil.copy(work.path('disk'), work.path('base'))
-    work.run('qemu-img', 'bitmap', '--add', 'disk', 'b')
-    work.io('disk', 'write -q -P 1 2M 64k')
-    work.qcbm('delta', '-O', 'vnb', '--bitmap', 'b', '--parent-id', ident(0), '--id', ident(1), 'disk', 'd')
-    words = ['apply', '--dry-run', '--base-id', ident(0), 'base', 'd']
-    require_equal(work.qcbm(*words).err, '', 'with its digest')
-    os.unlink(work.path('d.json'))
-    require("'d' has no digest" in work.qcbm(*words).err, 'without a digest, and not a word')
-
-
 def case_damaged_half(work):
     """Neither apply nor check -r goes on; what is said to be the way is one."""
     b, disks, written = kill_base(work, 'snapshot', 3)
@@ -595,7 +581,7 @@ def main():
     cases += [(case_half, 'half: ' + kind, {'kind': kind}) for kind in ('raw', 'snapshot')]
     cases += [(case_restored, 'restored: ' + kind, {'kind': kind}) for kind in ('raw', 'grown', 'data file')]
     cases += [(case_probes, 'probes', {})]
-    cases += [(case_no_digest, 'no digest', {}), (case_damaged_half, 'damaged half', {})]
+    cases += [(case_damaged_half, 'damaged half', {})]
     cases += [(case_rolled_back, 'rolled back', {})]
     cases += [(case_kills_new, 'kills: new', {'count': count})]
     cases += [(case_seed, 'seed %d' % n, {'seed': args.seed + n}) for n in range(args.first, args.first + args.seeds)]
