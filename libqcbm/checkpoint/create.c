@@ -24,7 +24,14 @@ static int check_in_use(const struct create *c, const struct qcbm_image *img, st
 {
     char text[200];
 
-    for (uint32_t i = 0; !(c->o.flags & QCBM_CHECKPOINT_FORCE) && i < img->bitmaps->n; i++) {
+    if (c->o.flags & QCBM_CHECKPOINT_FORCE)
+        return 0;
+    if (img->bitmaps->stale)
+        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                          "its bitmaps are stale, as a program that does not know bitmaps wrote to it, and would be "
+                          "dropped: mend the checkpoints, or keep the bitmaps, all dirty, by a repair of bitmaps, "
+                          "or use force");
+    for (uint32_t i = 0; i < img->bitmaps->n; i++) {
         const struct qcbmi_bitmap *b = &img->bitmaps->list[i];
 
         if (b->d.flags & Q2_BITMAP_IN_USE)

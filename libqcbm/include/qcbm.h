@@ -1848,7 +1848,8 @@ struct qcbm_checkpoint_disk {
 enum qcbm_checkpoint_flag {
     QCBM_CHECKPOINT_FREEZE = 1u << 0, /* bitmaps that record are disabled in the image that gets an overlay */
     QCBM_CHECKPOINT_RESUME = 1u << 1, /* a disk that has the bitmap already, recording, consistent and empty, is done */
-    QCBM_CHECKPOINT_FORCE = 1u << 2, /* though bitmaps are in use, and over what is on the block device of an overlay */
+    QCBM_CHECKPOINT_FORCE =
+        1u << 2, /* though bitmaps are in use or stale, and over what is on the block device of an overlay */
     QCBM_CHECKPOINT_DRY_RUN = 1u << 3, /* find out and tell all, write nothing; images are opened for reading */
 };
 
@@ -1909,7 +1910,8 @@ struct qcbm_checkpoint_result {
  * refuses each image that it is about.
  * @name: letters, digits, _ and -, and not in front, dots: QCBM_E_ARG.
  * Returns 0, QCBM_E_ARG (also: two disks are one file), QCBM_E_EXISTS (a disk has the bitmap; the overlay, the journal or an
- * undo file is there), QCBM_E_INUSE (a bitmap is in use: the disk may be open on another machine), QCBM_E_UNSAFE (a journal is
+ * undo file is there), QCBM_E_INUSE (a bitmap is in use: the disk may be open on another machine), QCBM_E_UNSAFE (bitmaps are
+ * stale, a journal is
  * open), what qcbm_open(), qcbm_edit_plan() and qcbm_edit_commit() return; QCBM_E_UNSUPPORTED for an encrypted image with an
  * overlay. The message says which disk it is about, and what a failure has left. @out is filled on success. */
 QCBM_API int qcbm_checkpoint_create(const char *name, const struct qcbm_checkpoint_disk *disks, size_t disk_size,

@@ -202,6 +202,18 @@ def refused_while_open(work):
     work.qcbm_refused('checkpoint', 'recover', JOURNAL)
 
 
+def stale_is_no_bitmap(work):
+    """What another program made stale would go with the first write: mended first, or at the owner's word."""
+    for words in ([], ['--overlay', 'vda=top.qcow2', '--freeze']):
+        work.create('vda.qcow2', '8M')
+        work.run('qemu-img', 'bitmap', '--add', 'vda.qcow2', 'old')
+        qtool.clear_feature_bits(work.path('vda.qcow2'), 'autoclear', 1)
+        command = ['checkpoint', 'create', 'new', '--disk', 'vda=vda.qcow2', *words]
+        work.qcbm_refused(*command, says=['stale', 'mend', 'force'], unchanged=['vda.qcow2'])
+        require(not os.path.exists(work.path('top.qcow2')), 'an overlay was left')
+        work.qcbm(*command, '--force')
+
+
 def two_at_once(work, rounds):
     """On overlapping disks: one has them all, the other has changed nothing; or the second came when all was done."""
     machine(work)
@@ -231,6 +243,7 @@ def cases(full):
     yield a_guest_in_between, 'a guest in between, overlay, no other bitmap', {'overlays': True, 'disk': 'vdb', 'covers': None}
     yield a_guest_that_only_reads, 'a guest that only reads', {}
     yield refused_while_open, 'refused while open', {}
+    yield stale_is_no_bitmap, 'stale bitmaps', {}
     yield two_at_once, 'two at once', {'rounds': 40 if full else 6}
 
 
