@@ -170,33 +170,34 @@ static int check_parent(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *
     return 0;
 }
 
-static int check_probe(struct qcbmi_data *d, const struct qcbmi_delta_probe *p, uint8_t *buf, struct qcbm_error *err)
+/* @end: of the sectors that the disk has. What an apply makes behind them is zeros: other content there is what the delta misses. */
+static int check_probe(struct qcbmi_data *d, const struct qcbmi_delta_probe *p, uint64_t end, uint8_t *buf,
+                       struct qcbm_error *err)
 {
-    int ret = qcbmi_data_read(d, p->offset, buf, p->length, err);
+    uint64_t there = p->offset < end ? u64_min(p->length, end - p->offset) : 0;
+    int ret = there ? qcbmi_data_read(d, p->offset, buf, there, err) : 0;
 
+    memset(buf + there, 0, (size_t)(p->length - there));
     if (ret == 0 && !qcbmi_digest_is(buf, (size_t)p->length, p->digest))
         ret = qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                          "the disk is not the one that it begins at: guest 0x%" PRIx64
-                         ", which it does not change, has other content",
-                         p->offset);
+                         ", which it does not change, has other content%s",
+                         p->offset, there == p->length ? "" : ", and this disk ends before that");
     return ret;
 }
 
-/* A probe is never of zeros, which is what the disk would get there. Only the part of a sector at its end cannot be read. */
-static int check_behind_end(const struct qcbmi_apply_run *r, const struct qcbmi_delta_probe *p, struct qcbm_error *err)
+/* A raw file may end within a sector, and that part of it is not read. */
+static bool has_part_of_sector(const struct qcbmi_delta_probe *p, uint64_t size)
 {
-    if (range_fits(p->offset, p->length, align_up(qcbmi_target_size(&r->t), Q2_SECTOR)))
-        return 0;
-    return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
-                      "the disk is not the one that it begins at: it ends before guest 0x%" PRIx64
-                      ", where there is data that the delta does not have",
-                      p->offset + p->length);
+    uint64_t end = align_down(size, Q2_SECTOR);
+
+    return size > end && p->offset < size && !range_fits(p->offset, p->length, end);
 }
 
 int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err)
 {
     const struct qcbmi_delta_meta *m = &r->items[i].meta;
-    uint64_t end = align_down(qcbmi_target_size(&r->t), Q2_SECTOR);
+    uint64_t size = qcbmi_target_size(&r->t);
     uint8_t *buf = m->n_probes ? qcbmi_alloc_array(QCBMI_DELTA_PROBE_MAX, 1, err) : NULL;
     struct qcbmi_data *d = NULL;
     int ret = m->n_probes && !buf ? QCBM_E_NOMEM : 0;
@@ -205,11 +206,9 @@ int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *prob
     if (ret == 0 && m->n_probes)
         ret = qcbmi_target_reader(&r->t, &d, err);
     for (uint32_t p = 0; ret == 0 && p < m->n_probes; p++) {
-        if (!range_fits(m->probes[p].offset, m->probes[p].length, end)) {
-            ret = check_behind_end(r, &m->probes[p], err);
+        if (has_part_of_sector(&m->probes[p], size))
             continue;
-        }
-        ret = check_probe(d, &m->probes[p], buf, err);
+        ret = check_probe(d, &m->probes[p], align_down(size, Q2_SECTOR), buf, err);
         ++*probes;
     }
     qcbmi_data_close(d);

@@ -121,6 +121,23 @@ static int look_at_name(struct look *l, struct qcbm_error *err)
 
 /* ---- length ---- */
 
+/* The guest will see what lies behind the old end, which need not be zeros, and a resize leaves it clean in all bitmaps. */
+static int tell_longer(struct look *l, uint64_t size, struct qcbm_error *err)
+{
+    uint64_t now = align_down(l->data.size, Q2_SECTOR);
+    char cure[320];
+
+    snprintf(cure, sizeof(cure),
+             "'qemu-img resize IMAGE %" PRIu64 "' gives the disk the size of the data; then "
+             "'qcbm bitmap --set %" PRIu64 ":%" PRIu64
+             " IMAGE NAME' for each bitmap, before the next backup: what lies "
+             "there is not zeros on most storages, and the resize leaves it clean",
+             now, size, now - size);
+    return tell(l, true, "data-longer", cure, err,
+                "the data has %" PRIu64 " bytes and the disk %" PRIu64 ": the guest does not see the rest",
+                l->data.size, size);
+}
+
 /* QEMU itself makes the data end with a whole cluster. */
 static int look_at_length(struct look *l, struct qcbm_error *err)
 {
@@ -136,12 +153,7 @@ static int look_at_length(struct look *l, struct qcbm_error *err)
                     "the data has %" PRIu64 " bytes and the disk %" PRIu64 ": the guest reads zeros behind its end",
                     l->data.size, g->size);
     if (l->data.size > g->size && l->data.size - g->size >= g->cluster_size)
-        return tell(l, true, "data-longer",
-                    "'qemu-img resize IMAGE SIZE' gives the disk the size of the data; if what is behind its old end "
-                    "is not zeros, "
-                    "'qcbm bitmap --set OLDSIZE:LENGTH IMAGE BITMAP' for each bitmap: it counts as not changed there",
-                    err, "the data has %" PRIu64 " bytes and the disk %" PRIu64 ": the guest does not see the rest",
-                    l->data.size, g->size);
+        return tell_longer(l, g->size, err);
     return 0;
 }
 

@@ -434,6 +434,33 @@ def case_traps(work):
     require_found(work, {'table-bad': [(0, 4 * MiB)]})
 
 
+def case_grown(work):
+    """A raw disk that has grown, over what another volume had there: the next increment has all of it. Where the advice was not
+    followed its tail is clean, and what is laid over the shorter backup is refused."""
+    small(work)
+    shutil.copy(work.path('disk.raw'), work.path('full.raw'))
+    work.run('truncate', '-s', str(8 * MiB), 'disk.raw')
+    patch(work.path('disk.raw'), 5 * MiB, b'\7' * (MiB + 512))
+    answer = json.loads(work.qcbm('attach', '--verify', '--output=json', 'meta.qcow2', rc=2).out)
+    require_equal([f['code'] for f in answer['findings']], ['data-longer'], 'findings')
+    advice = re.findall(r"'((?:qemu-img|qcbm) [^']*)'", answer['findings'][0]['cure'])
+    require_equal(len(advice), 2, 'commands of the advice')
+    resize, mark = ([{'IMAGE': 'meta.qcow2', 'NAME': 'b'}.get(w, w) for w in words.split()] for words in advice)
+    work.run(*resize)
+    require_found(work, {})
+    work.qcbm('delta', '--bitmap', 'b', 'meta.qcow2', 'forgotten')
+    for way in (['-o', 'wrong.raw'], ['--dry-run'], ['--in-place']):
+        refused = work.qcbm('apply', '-f', 'raw', *way, 'full.raw', 'forgotten', rc=1)
+        require('this disk ends before that' in refused.err, 'not refused for its tail: ' + refused.err)
+    require_equal(os.path.getsize(work.path('full.raw')), 4 * MiB, 'size of the base')
+    require_equal(mark[0], 'qcbm', 'second command')
+    work.qcbm(*mark[1:])
+    work.qcbm('delta', '--bitmap', 'b', 'meta.qcow2', 'whole')
+    work.qcbm('apply', '-f', 'raw', '-o', 'restored.raw', 'full.raw', 'whole')
+    work.run('cmp', 'restored.raw', 'disk.raw')
+    require_same_disk(work)
+
+
 def case_zero_over_data(work, extended):
     """Zeros that a guest made, and that hide what another program writes there."""
     unit = 64 * KiB
@@ -548,7 +575,7 @@ def main():
                {'size': size, 'cluster': cluster, 'extended': e})
               for size, cluster, e in ((MiB, 65536, False), (40 * MiB + 512, 512, False), (5 * MiB + 1024, 65536, False),
                                        (9 * MiB, 2 * MiB, True), (512, 65536, False))]
-    cases += [(f, f.__name__[5:].replace('_', '-'), {}) for f in (case_refused, case_names, case_defaults, case_traps, case_many,
+    cases += [(f, f.__name__[5:].replace('_', '-'), {}) for f in (case_refused, case_names, case_defaults, case_traps, case_grown, case_many,
                                                                   case_shared_tables, case_killed)]
     cases += [(case_life, 'life' + ('-extended' if e else ''), {'extended': e}) for e in (False, True)]
     cases += [(case_zero_over_data, 'zero-over-data' + ('-extended' if e else ''), {'extended': e}) for e in (False, True)]
