@@ -55,8 +55,14 @@ struct told {
 struct job {
     const struct apply_args *args;
     struct told *told;
-    size_t n;
+    size_t n, already;
 };
+
+/* A dry run has the disk that the first delta meets, and none that one behind it would. */
+static bool is_compared(const struct job *job, const struct told *t)
+{
+    return !job->args->common.dry_run || t - job->told <= (ptrdiff_t)job->already;
+}
 
 static const char *const what_names[] = {
     [QCBM_APPLY_APPLIED] = "applied", [QCBM_APPLY_RESUMED] = "resumed", [QCBM_APPLY_ALREADY] = "already"
@@ -74,6 +80,7 @@ static int note(void *opaque, const struct qcbm_apply_delta *d)
     if (!grown[job->n].path)
         return 1;
     job->n++;
+    job->already += d->what == QCBM_APPLY_ALREADY;
     if (d->what != QCBM_APPLY_ALREADY && !job->args->common.dry_run && !job->args->new_path)
         cmd_note_done("the delta has been applied all the same");
     return 0;
@@ -114,33 +121,46 @@ static void print_delta(const struct job *job, const struct told *t)
     printf(": %s: %s of data, ", job->args->common.dry_run ? "would be applied" : words[t->d.what],
            size_text(t->d.data_bytes).text);
     printf("%s of zeros; state %s\n", size_text(t->d.zero_bytes).text, t->d.id);
-    print_probes(&t->d);
+    if (is_compared(job, t))
+        print_probes(&t->d);
+    else
+        printf("  read and whole; it is compared with the disk when the delta before it is there\n");
 }
 
-static void print_text(const struct job *job, const struct qcbm_apply_result *r)
+static void print_text(const struct job *job)
 {
     for (size_t i = 0; i < job->n; i++)
         print_delta(job, &job->told[i]);
-    if (job->args->common.dry_run && job->n < r->applied + r->already)
-        printf("deltas behind it are compared with the disk when it is there\n");
 }
 
-static void write_delta(struct json_writer *w, const struct told *t)
+static void write_perhaps(struct json_writer *w, const char *key, const char *text)
+{
+    if (*text)
+        json_string(w, key, text);
+    else
+        json_null(w, key);
+}
+
+static void write_delta(struct json_writer *w, const struct job *job, const struct told *t)
 {
     const struct qcbm_apply_delta *d = &t->d;
+    bool would = job->args->common.dry_run && d->what != QCBM_APPLY_ALREADY;
 
     json_begin_object(w, NULL);
     json_bytes(w, "delta", t->path, strlen(t->path));
     json_string(w, "form", d->form);
-    json_string(w, "what", what_names[d->what]);
+    json_string(w, "what", would ? "would-be-applied" : what_names[d->what]);
     json_string(w, "id", d->id);
-    if (*d->parent)
-        json_string(w, "parent", d->parent);
+    write_perhaps(w, "parent-id", d->parent);
+    write_perhaps(w, "parent", d->parent);
+    if (d->size_before == QCBM_UNKNOWN)
+        json_null(w, "size-before");
     else
-        json_null(w, "parent");
+        json_u64(w, "size-before", d->size_before);
     json_u64(w, "size-after", d->size_after);
     json_u64(w, "data-bytes", d->data_bytes);
     json_u64(w, "zero-bytes", d->zero_bytes);
+    json_bool(w, "compared", d->what != QCBM_APPLY_ALREADY && is_compared(job, t));
     json_u64(w, "probes", d->probes);
     json_bool(w, "state-was-known", d->state_was_known);
     if (d->probes) {
@@ -163,7 +183,7 @@ static void print_json(const struct job *job, const struct qcbm_apply_result *r)
     json_bool(&w, "dry-run", job->args->common.dry_run);
     json_begin_array(&w, "deltas");
     for (size_t i = 0; i < job->n; i++)
-        write_delta(&w, &job->told[i]);
+        write_delta(&w, job, &job->told[i]);
     json_end_array(&w);
     json_u64(&w, "applied", r->applied);
     json_u64(&w, "already", r->already);
@@ -236,7 +256,7 @@ static int apply(struct job *job)
     if (args->common.output == OUTPUT_JSON)
         print_json(job, &result);
     else if (!args->common.quiet)
-        print_text(job, &result);
+        print_text(job);
     if (args->new_path && !args->common.dry_run)
         cmd_note_done("the new file has been written all the same");
     return EXIT_DONE;

@@ -56,6 +56,17 @@ static int apply_one(struct qcbmi_apply_run *r, size_t i, qcbmi_apply_steps_fn *
     return ret;
 }
 
+/* What the delta says by itself: the disk that it would meet is not there. */
+static int foretell_one(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
+{
+    r->result.applied++;
+    r->result.data_bytes += r->items[i].data_bytes;
+    r->result.zero_bytes += r->items[i].zero_bytes;
+    r->result.size = r->items[i].meta.size_after;
+    memcpy(r->disk.id, r->items[i].meta.id, sizeof(r->disk.id));
+    return tell(r, i, QCBM_APPLY_APPLIED, 0, true, err);
+}
+
 int qcbmi_apply_each(struct qcbmi_apply_run *r, size_t first, qcbmi_apply_steps_fn *steps, struct qcbm_error *err)
 {
     int ret = 0;
@@ -65,9 +76,9 @@ int qcbmi_apply_each(struct qcbmi_apply_run *r, size_t first, qcbmi_apply_steps_
         r->result.already++;
     }
     for (size_t i = first; ret == 0 && i < r->n; i++) {
-        ret = apply_one(r, i, steps, err);
-        if (r->o->flags & QCBM_APPLY_DRY_RUN) /* what comes next would be compared with a disk that is not there */
-            break;
+        bool comes_later = r->o->flags & QCBM_APPLY_DRY_RUN && i > first;
+
+        ret = comes_later ? foretell_one(r, i, err) : apply_one(r, i, steps, err);
     }
     return ret;
 }

@@ -2203,7 +2203,9 @@ QCBM_API int qcbm_checkpoint_reclaim(const struct qcbm_checkpoint_disk *disks, s
 /* ---- apply ------------------------------------------------------------------------------------------------------- */
 
 enum qcbm_apply_flag {
-    QCBM_APPLY_DRY_RUN = 1u << 0,     /* check all that can be checked, and write nothing */
+    /* Check all that can be checked, and write nothing. The first delta that would be applied is compared with the disk;
+     * of those behind it, which meet a disk that is not there yet, .probes is 0. */
+    QCBM_APPLY_DRY_RUN = 1u << 0,
     QCBM_APPLY_FORCE_PARENT = 1u << 1 /* ids need not fit; digest, sizes and probes must */
 };
 

@@ -18,4 +18,13 @@ print(d["applied"], d["already"], d["state"], d["recorded"], d["deltas"][0]["wha
 [ -e new.raw.qcbm-id ] || complain "the id of the new raw disk is not there"
 qcbm delta -q --bitmap=b --id=22222222222222222222222222222222 --parent-id=33333333-3333-3333-3333-333333333333 disk.qcow2 d2
 qcbm apply -q --base-id=33333333-3333-3333-3333-333333333333 --in-place copy.qcow2 d2
+qcbm delta -q --bitmap=b --id=44444444444444444444444444444444 --parent-id=11111111111111111111111111111111 disk.qcow2 d4
+qcbm apply --dry-run full.qcow2 d1 d4
+qcbm apply --dry-run new.raw -f raw d1 d4 | tail -1
+qemu-img create -q -f qcow2 other.qcow2 1M
+qemu-io -f qcow2 -c "write -q -P 1 0 512k" other.qcow2
+qcbm apply --dry-run other.qcow2 d1 d4
+for way in "-o new2.qcow2" "-o new2.raw -O raw"; do
+    qcbm apply --output=json $way other.qcow2 d1 d4 | grep -e parent-id -e state\"
+done
 qcbm apply --base-id=22222222222222222222222222222222 --in-place copy.qcow2 d2
