@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common_args.h"
+#include "cmd_delta.h"
 #include "json_write.h"
 #include "opt_parse.h"
 #include "progress.h"
@@ -272,6 +272,9 @@ static int run_apply(const struct cmd *cmd, int argc, char **argv)
         return code;
     if (!common_take_name(&args.common))
         return EXIT_FAILED;
+    for (size_t i = 0; args.deltas[i]; i++)
+        if (strcmp(args.deltas[i], "-") == 0)
+            return cmd_error(DELTA_NO_PIPE);
     if (args.in_place && args.new_path)
         return cmd_usage_error(cmd, "--in-place and -o do not go together");
     if (!args.in_place && !args.new_path && !args.common.dry_run)

@@ -8,7 +8,8 @@
 COMMON_ARGS_FIRST(struct attach_args);
 
 static const struct opt attach_opts[] = {
-    OPT_ROW(struct attach_args, NULL, 0, OPT_ARG, common.path, "IMAGE", "metadata image"),
+    OPT_ROW(struct attach_args, NULL, 0, OPT_ARG, common.path, "IMAGE",
+            "the metadata image; the raw disk goes with --data"),
     OPT_ROW(struct attach_args, "data", 0, OPT_STRING, data, "FILE",
             "the raw disk, a file or block device, which is only read"),
     OPT_ROW(struct attach_args, "cluster-size", 0, OPT_SIZE, cluster_size, "C",

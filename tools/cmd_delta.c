@@ -8,7 +8,8 @@
 #define FLAG(name, member, help) OPT_ROW(struct delta_args, name, 0, OPT_FLAG, member, NULL, help)
 
 static const struct opt delta_opts[] = {
-    OPT_ROW(struct delta_args, NULL, 0, OPT_ARGS, names, "FILE", "image, and the new file for its delta"),
+    OPT_ROW(struct delta_args, NULL, 0, OPT_ARGS, names, "FILE",
+            "image and new file, or --info D, or --merge D1 D2... OUT"),
     STRING("bitmap", bitmap, "NAME", "what counts is what this dirty bitmap says"),
     FLAG("chain", chain, "the bitmaps of this name in all layers of the chain"),
     STRING("since", since, "BASE", "what the layers above this image of the chain have\nallocated"),

@@ -16,6 +16,9 @@ struct delta_args {
 };
 COMMON_ARGS_FIRST(struct delta_args);
 
+/* Where one is read: it is read more than once. */
+#define DELTA_NO_PIPE "a delta is read from a file, and not from a pipe: store it first, and name that"
+
 static inline size_t delta_count_names(const struct delta_args *args)
 {
     size_t n = 0;

@@ -42,12 +42,15 @@ static void put_text(struct rows *r, const char *key, const char *text)
         rows_string(r, key, text);
 }
 
-static void put(struct rows *r, const char *path, const struct qcbm_delta_info *i)
+static void put(struct rows *r, const char *path, bool verify, const struct qcbm_delta_info *i)
 {
     rows_string(r, "delta", path);
     rows_string(r, "form", i->form);
     put_text(r, "id", i->id);
-    put_text(r, "parent-id", i->parent_id);
+    if (*i->parent_id)
+        rows_string(r, "parent-id", i->parent_id);
+    else
+        rows_unknown(r, "parent-id");
     put_time(r, i->created);
     put_text(r, "bitmap", i->bitmap);
     put_text(r, "note", i->note);
@@ -60,7 +63,12 @@ static void put(struct rows *r, const char *path, const struct qcbm_delta_info *
     put_size(r, "zero-bytes", i->zero_bytes);
     rows_u64(r, "probes", i->probes);
     put_text(r, "digest", i->digest);
-    rows_bool(r, "verified", i->verified);
+    if (verify)
+        rows_bool(r, "verified", i->verified);
+    else if (r->json)
+        rows_unknown(r, "verified");
+    else
+        rows_string(r, "verified", "not asked for (--verify reads the data)");
 }
 
 static void print(const struct delta_args *args, const struct qcbm_delta_info *info)
@@ -69,11 +77,11 @@ static void print(const struct delta_args *args, const struct qcbm_delta_info *i
     struct rows json = ROWS_JSON(&w), text = ROWS_TEXT(stdout, 0);
 
     if (args->common.output != OUTPUT_JSON) {
-        put(&text, args->common.path, info);
+        put(&text, args->common.path, args->verify, info);
         return;
     }
     json_begin_object(&w, NULL);
-    put(&json, args->common.path, info);
+    put(&json, args->common.path, args->verify, info);
     json_end_object(&w);
     json_finish(&w);
 }
@@ -88,6 +96,8 @@ int delta_info(const struct cmd *cmd, struct delta_args *args)
 
     if (delta_count_names(args) != 1)
         return cmd_usage_error(cmd, "--info takes one delta");
+    if (strcmp(args->names[0], "-") == 0)
+        return cmd_error(DELTA_NO_PIPE);
     args->common.path = args->names[0];
     if (!common_take_name(&args->common))
         return EXIT_FAILED;

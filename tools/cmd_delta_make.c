@@ -59,6 +59,8 @@ static void print_json(const struct delta_job *job, const struct qcbm_delta_resu
     json_string(&w, "id", r->id);
     if (*r->parent_id)
         json_string(&w, "parent-id", r->parent_id);
+    else
+        json_null(&w, "parent-id");
     put_perhaps(&w, "size-before", r->size_before);
     json_u64(&w, "size-after", r->size_after);
     json_u64(&w, "granularity", r->granularity);
@@ -156,7 +158,9 @@ static int check_usage(const struct cmd *cmd, const struct delta_args *args)
 
     if (delta_count_names(args) != 2)
         return cmd_usage_error(cmd, "Expecting an image, and a new file for its delta");
-    if (ways != 1)
+    if (ways > 1)
+        return cmd_usage_error(cmd, "Only one of --bitmap, --since, --since-snapshot and --layer");
+    if (ways == 0)
         return cmd_usage_error(cmd, "Expecting one of --bitmap, --since, --since-snapshot and --layer");
     if (args->chain && !args->bitmap)
         return cmd_usage_error(cmd, "--chain goes with --bitmap");

@@ -19,16 +19,20 @@ static void tell_size(struct rows *rows, const char *key, uint64_t size)
         rows_u64(rows, key, size);
 }
 
-static void print_json(const struct qcbm_delta_merge_result *r)
+static void print_json(const char *out, const struct qcbm_delta_merge_result *r)
 {
     struct json_writer w = JSON_WRITER_INIT(stdout);
     struct rows rows = ROWS_JSON(&w);
 
     rows_begin(&rows, NULL);
+    rows_string(&rows, "delta", out);
+    rows_bool(&rows, "dry-run", false);
     rows_string(&rows, "form", r->form);
     rows_string(&rows, "id", r->id);
     if (r->parent_id[0])
         rows_string(&rows, "parent-id", r->parent_id);
+    else
+        rows_unknown(&rows, "parent-id");
     tell_size(&rows, "size-before", r->size_before);
     tell_size(&rows, "size-after", r->size_after);
     rows_u64(&rows, "records-in", r->records_in);
@@ -106,6 +110,9 @@ int delta_merge(const struct cmd *cmd, struct delta_args *args)
 
     if (check_usage(cmd, args) != EXIT_DONE)
         return EXIT_FAILED;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(args->names[i], "-") == 0)
+            return cmd_error(DELTA_NO_PIPE);
     to_pipe = strcmp(args->names[n], "-") == 0;
     if (to_pipe && isatty(STDOUT_FILENO))
         return cmd_error("a delta does not go to a terminal");
@@ -118,7 +125,7 @@ int delta_merge(const struct cmd *cmd, struct delta_args *args)
         return EXIT_DONE;
     cmd_note_done("the merged delta has been written all the same");
     if (args->common.output == OUTPUT_JSON)
-        print_json(&result);
+        print_json(args->names[n], &result);
     else if (!args->common.quiet)
         print_text(n, &result);
     return EXIT_DONE;

@@ -30,7 +30,8 @@ static int take_id(const char *what, const char *text, uint8_t id[QCBMI_IDENTITY
 {
     return qcbmi_identity_parse(text, id)
                ? 0
-               : qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "%s has 32 hex digits, or those of a UUID", what);
+               : qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                            "%s has 32 hex digits, or those of a UUID: '%.60s' has not", what, text);
 }
 
 static int draw_id(uint8_t id[QCBMI_IDENTITY_BYTES], struct qcbm_error *err)
@@ -125,7 +126,8 @@ static int open_writer(struct making *m, const char *path, int fd, struct qcbm_e
                                      .compression = (enum qcbmi_delta_compression)o->compression };
 
     if (!wish.form)
-        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "there is no such form of a delta");
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                          "there is no form '%.40s' of a delta (qcow2, raw+map, rbd-diff and vnb are)", o->form);
     if (o->compression > QCBM_DELTA_ZSTD)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "there is no such compression: %u", o->compression);
     if (wish.form != qcbmi_delta_form_named("qcow2") && (o->compression || o->cluster_size))
