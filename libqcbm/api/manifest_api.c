@@ -7,6 +7,7 @@
 #include "bitmap/bitmap_load.h"
 #include "manifest/manifest_compare.h"
 #include "manifest/manifest_make.h"
+#include "ops/bitmap_below.h"
 
 int qcbm_digest_load(enum qcbm_digest digest, struct qcbm_error *err)
 {
@@ -69,6 +70,8 @@ int qcbm_manifest_update(struct qcbm_manifest *old, struct qcbm_chain *disk, str
 
     if (ret == 0)
         ret = qcbmi_bitmap_find_readable(image, bitmap, &b, err);
+    if (ret == 0)
+        ret = qcbmi_bitmap_refuse_below(&disk->chain, bitmap, QCBMI_COLLECT_FIRST, err);
     if (ret == 0)
         ret = qcbmi_bitmap_load(image->image, b, &changed, err);
     if (ret == 0)

@@ -53,7 +53,7 @@ static int read_time(struct qcbm_checkpoint_xml *x, struct qcbm_error *err)
 
 static int read_names(struct qcbm_checkpoint_xml *x, struct qcbm_error *err)
 {
-    const struct qcbmi_xml_node *root = &x->doc.nodes[0], *parent;
+    const struct qcbmi_xml_node *root = &x->doc.nodes[0], *parent = NULL;
     int ret = read_text(&x->doc, root, "name", &x->info.name, err);
 
     if (ret == 0 && !x->info.name)

@@ -57,7 +57,7 @@ static bool is_found(const struct drawing *d, uint64_t granule)
 /* In the order of the disk, so that each table is read once. More than are wanted: evenly chosen of them. */
 static void take_round(struct drawing *d, uint64_t n_granules)
 {
-    uint64_t drawn[DRAWN], hits[DRAWN];
+    uint64_t drawn[DRAWN], hits[DRAWN] = { 0 };
     uint32_t n = 0, wanted = QCBMI_DELTA_MAX_PROBES - d->n;
 
     for (uint32_t i = 0; i < DRAWN; i++)

@@ -11,6 +11,7 @@
 #include "base/checked.h"
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_load.h"
+#include "ops/bitmap_below.h"
 #include "ops/synth.h"
 
 /* ---- options ---- */
@@ -69,6 +70,8 @@ static int load_bitmap(struct qcbmi_delta_source *s, struct qcbmi_dirtymap *map,
     const struct qcbmi_bitmap *b;
     int ret = qcbmi_bitmap_find_readable(s->handle, s->o.bitmap, &b, err);
 
+    if (ret == 0)
+        ret = qcbmi_bitmap_refuse_below(&s->chain, s->o.bitmap, "ask for those of the chain (--chain)", err);
     return ret < 0 ? ret : qcbmi_bitmap_load(s->handle->image, b, map, err);
 }
 

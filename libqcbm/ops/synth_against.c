@@ -4,6 +4,7 @@
  * Content decides, so neither lost mapping tables nor bitmaps in use matter: the guest reads what it reads. */
 #include "bitmap/bitmap_load.h"
 #include "ops/against.h"
+#include "ops/bitmap_below.h"
 #include "ops/synth.h"
 
 int qcbmi_synth_against_check(const struct qcbm_synth_options *opt, struct qcbm_error *err)
@@ -61,6 +62,8 @@ static int compare(struct synth *s, struct qcbmi_manifest_compare *c, struct qcb
         ret = qcbmi_chain_check_finished(&disk, err);
     c->disk = &disk;
     c->force_share = options.force_share;
+    if (ret == 0 && s->opt.within)
+        ret = qcbmi_bitmap_refuse_below(&disk, s->opt.within, QCBMI_COLLECT_FIRST, err);
     if (ret == 0)
         ret = qcbmi_against(c, s->opt.against, s->opt.flags & QCBM_SYNTH_FORCE, &s->map, err);
     c->disk = NULL;

@@ -214,7 +214,7 @@ int qcbm_attach(const char *data, const char *path, const struct qcbm_attach_opt
 {
     struct job j = { .data = data, .path = path, .o = QCBM_ATTACH_OPTIONS_INIT };
     struct qcbm_attach_result result;
-    struct qcbm_error own; /* some of what is called tells its code there alone */
+    struct qcbm_error own = { 0 }; /* some of what is called tells its code there alone */
     int ret = out ? qcbmi_check_size(size, err) : 0;
 
     err = err ? err : &own;

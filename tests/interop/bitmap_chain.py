@@ -90,6 +90,26 @@ def case_collect(work, into):
     require_equal([digest(work.path(name)) for name in images[1:]], layers, 'a layer below was written')
 
 
+def case_begins_below(work):
+    """A checkpoint goes on in an overlay: who takes the top's bitmap for it would miss what was written before."""
+    work.create('low.qcow2', 4 * MiB)
+    add(work, 'low.qcow2', 'C')
+    work.qcbm('manifest', '-o', 'm', 'low.qcow2')
+    work.io('low.qcow2', 'write -P 1 1M 64k')
+    work.create('top.qcow2', 4 * MiB, '', 'low.qcow2')
+    add(work, 'top.qcow2', 'C')
+    work.io('top.qcow2', 'write -P 2 2M 64k')
+    work.qcbm_refused('delta', '--bitmap=C', 'top.qcow2', 'd', says=['low.qcow2', '--chain'], unchanged=['top.qcow2'])
+    work.qcbm_refused('manifest', '--update=m', '--bitmap=C', 'top.qcow2', says=['--collect'], unchanged=['m'])
+    work.qcbm_refused('synth', '--against=m', '--within=C', 'top.qcow2', 'N', says=['--collect'], unchanged=['top.qcow2'])
+    require('128 KiB of data' in work.qcbm('delta', '--bitmap=C', '--chain', 'top.qcow2', 'd').out, 'what both have')
+    work.qcbm('bitmap', '--collect=C', '--as=ALL', 'top.qcow2')
+    work.qcbm('synth', '--against=m', '--within=ALL', 'top.qcow2', 'N')
+    require_equal(alone(work, 'top.qcow2', 'N'), [[(MiB, MiB + 64 * KiB), (2 * MiB, 2 * MiB + 64 * KiB)]], 'dirty')
+    work.qcbm('manifest', '--update=m', '--bitmap=ALL', 'top.qcow2')
+    work.qcbm('manifest', '--verify', 'm', 'top.qcow2')
+
+
 def case_live(work):
     """Below a running writer bits are in memory: they can be looked at, and are not written."""
     images, _ = chain_of_three(work)
@@ -361,6 +381,7 @@ def case_random(work, seed):
 CASES = [
     (case_collect, 'collect', {'into': None}),
     (case_collect, 'collect-as', {'into': 'N'}),
+    (case_begins_below, 'begins below', {}),
     (case_live, 'live', {}),
     (case_disabled, 'disabled', {}),
     (case_commit, 'commit', {}),
