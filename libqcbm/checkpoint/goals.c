@@ -86,6 +86,20 @@ static int fill(const struct qcbmi_journal_disk *d, struct qcbm_edit *edit, cons
     return ret;
 }
 
+/* Frozen below before the guest ran there, it did not record what that wrote: its continuation has everything. */
+static int continued(struct qcbm_edit *edit, const struct qcbmi_journal_goal *g, struct qcbm_image *from,
+                     struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap *b = qcbmi_bitmap_find(from->bitmaps, g->name);
+    bool records = false;
+    int ret = b ? qcbmi_bitmap_records(from, b, &records, err) : 0;
+
+    if (ret < 0 || records || !qcbmi_edit_list_find(&edit->list, g->name))
+        return ret;
+    ret = have(edit, g, err);
+    return ret < 0 ? ret : qcbm_edit_set_range(edit, g->name, 0, edit->img->g.size, err);
+}
+
 /* What is not there, or cannot be relied on, need not be disabled. */
 static int of_image(struct qcbm_edit *edit, const struct qcbmi_journal_goal *g, struct qcbm_error *err)
 {
@@ -113,6 +127,8 @@ static int reach(const struct qcbmi_journal_disk *d, struct qcbm_edit *edit, str
 
         if (g->kind == QCBMI_GOAL_THERE && !base)
             ret = fill(d, edit, g, from, out, err);
+        else if (g->kind == QCBMI_GOAL_DISABLED && of_overlay)
+            ret = continued(edit, g, from, err);
         else if (g->kind != QCBMI_GOAL_THERE && !of_overlay)
             ret = of_image(edit, g, err);
     }

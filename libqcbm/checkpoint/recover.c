@@ -7,6 +7,8 @@
  *   - Forward: the decision is made durable again before anything relies on it, since it may have been read from a cache
  *     that a failed flush had left. Each step can be repeated.
  *   - A bitmap that begins later than the decision is never left empty: a guest may have written in between. The fence tells.
+ *   - Below an overlay it stays up until the journal is gone, since until then a guest may be started on the old image, whether
+ *     the overlay has its name or not. One that fell stays down: a repetition sees the same.
  * States of a disk, once it is decided (enum way): nothing left to do -> its switch goes on from where it was -> another
  * program wrote, the sectors are not to be relied on. together.c has the states of the whole. */
 #include <stdlib.h>
@@ -70,17 +72,22 @@ static int blame(const struct rec *r, int ret, struct qcbm_error *err)
 
 /* ---- opened -------------------------------------------------------------------------------------------- */
 
-/* What is complete needs no image. On the way back nothing was done to one without a link, and one that is gone cannot be as it
+static bool has_overlay(const struct rec *rec)
+{
+    return rec->d->flags & QCBMI_JOURNAL_OVERLAY;
+}
+
+/* What is complete needs no image, but that below an overlay: only its fence tells that nobody wrote to it. On the way back nothing was done to one without a link, and one that is gone cannot be as it
  * was; a block device may have lost its link. */
 static bool is_needed(const struct recover *r, const struct rec *rec)
 {
     struct qcbmi_io io;
     bool device;
 
-    if (r->j.state == QCBMI_JOURNAL_DONE)
-        return false;
-    if (r->j.state == QCBMI_JOURNAL_DECIDED)
-        return !rec->d->marked;
+    if (r->j.state == QCBMI_JOURNAL_DECIDED && !rec->d->marked)
+        return true;
+    if (r->j.state != QCBMI_JOURNAL_OPEN)
+        return has_overlay(rec) && qcbmi_file_exists(rec->d->overlay);
     device = qcbmi_open(&io, rec->d->image, false, NULL) == 0 && io.traits.is_device;
     qcbmi_io_close(&io);
     return (rec->linked || device) && qcbmi_file_exists(rec->d->image);
@@ -202,14 +209,12 @@ static int look_at_image(struct rec *rec, bool *known, struct qcbm_error *err)
     return ret;
 }
 
-/* A device that has its overlay need not have got it before the guest ran on the image: it has no name that would tell. */
+/* An overlay that is there tells nothing about the image below: a guest may have been started on that all the same. */
 static enum way way_of(const struct rec *rec, bool known)
 {
-    bool device = rec->d->flags & QCBMI_JOURNAL_DEVICE;
-
     if (rec->fence && known)
         return WAY_SWITCH;
-    return rec->image_done && rec->overlay_done && !device ? WAY_NONE : WAY_GOALS;
+    return rec->image_done && !has_overlay(rec) ? WAY_NONE : WAY_GOALS;
 }
 
 static int find_way(const struct recover *r, struct rec *rec, struct qcbm_error *err)
@@ -217,9 +222,9 @@ static int find_way(const struct recover *r, struct rec *rec, struct qcbm_error 
     bool known = false;
     int ret;
 
-    if (rec->d->marked)
+    if (!rec->disk)
         return 0;
-    if (!rec->linked && !image_of(rec)->io.traits.is_device)
+    if (r->j.state != QCBMI_JOURNAL_DONE && !rec->linked && !image_of(rec)->io.traits.is_device)
         return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                           "the image is not linked to this journal: one of them was moved, put it back");
     ret = check_identity(rec, err);
@@ -238,7 +243,7 @@ static int find_ways(struct recover *r, struct qcbm_error *err)
     for (uint32_t i = 0; ret == 0 && i < r->j.n_disks; i++) {
         struct rec *rec = &r->recs[i];
 
-        if (r->j.state == QCBMI_JOURNAL_DECIDED)
+        if (r->j.state != QCBMI_JOURNAL_OPEN)
             ret = blame(rec, find_way(r, rec, err), err);
         else if (rec->disk)
             ret = blame(rec, check_identity(rec, err), err);
@@ -306,13 +311,13 @@ static int fill_overlay(const struct recover *r, struct rec *rec, const char *pa
     return ret;
 }
 
-/* A file gets its bits before its name. A device must have its first sector to be opened, and its lock is ours. */
+/* A file gets its bits before its name, if it has not got that yet. A device must have its first sector to be opened, and its lock is ours. */
 static int reach_overlay(const struct recover *r, struct rec *rec, struct qcbm_error *err)
 {
     int ret;
 
     if (!(rec->d->flags & QCBMI_JOURNAL_DEVICE)) {
-        ret = rec->overlay_done ? 0 : fill_overlay(r, rec, rec->d->temporary, err);
+        ret = fill_overlay(r, rec, rec->overlay_done ? rec->d->overlay : rec->d->temporary, err);
         return ret < 0 ? ret : publish(rec, err);
     }
     ret = publish(rec, err);
@@ -345,7 +350,7 @@ static int complete_one(struct recover *r, struct rec *rec, struct qcbm_error *e
 {
     int ret;
 
-    if (rec->d->marked)
+    if (!rec->disk)
         return tidy(rec, err);
     if (rec->way == WAY_SWITCH)
         ret = go_on(rec, err);
@@ -353,9 +358,9 @@ static int complete_one(struct recover *r, struct rec *rec, struct qcbm_error *e
         ret = reach_goals(r, rec, err);
     else
         ret = publish(rec, err);
-    if (ret == 0 && (rec->d->flags & QCBMI_JOURNAL_FENCED))
+    if (ret == 0 && (rec->d->flags & QCBMI_JOURNAL_FENCED) && !has_overlay(rec))
         ret = qcbmi_fence_down(image_of(rec), err);
-    return ret < 0 ? ret : qcbmi_journal_mark(&r->file, &r->j, rec->index, err);
+    return ret < 0 || rec->d->marked ? ret : qcbmi_journal_mark(&r->file, &r->j, rec->index, err);
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */
@@ -369,12 +374,21 @@ static int each_disk(struct recover *r, struct qcbm_error *err)
 
         if (r->j.state == QCBMI_JOURNAL_OPEN)
             ret = blame(rec, take_back_one(rec, err), err);
-        else if (r->j.state == QCBMI_JOURNAL_DECIDED)
-            ret = blame(rec, complete_one(r, rec, err), err);
         else
-            ret = blame(rec, tidy(rec, err), err);
+            ret = blame(rec, complete_one(r, rec, err), err);
     }
     return ret;
+}
+
+/* Behind the end of the journal. One that a cut leaves up is a bit that nobody knows, and the next writer clears it. */
+static void lower_fences(const struct recover *r)
+{
+    for (uint32_t i = 0; i < r->j.n_disks; i++) {
+        const struct rec *rec = &r->recs[i];
+
+        if (rec->disk && has_overlay(rec) && (rec->d->flags & QCBMI_JOURNAL_FENCED))
+            (void)qcbmi_fence_down(image_of(rec), NULL);
+    }
 }
 
 static int carry_out(struct recover *r, struct qcbm_error *err)
@@ -390,16 +404,16 @@ static int carry_out(struct recover *r, struct qcbm_error *err)
         ret = qcbmi_journal_unlink_all(&r->j, r->path, err);
     if (ret == 0)
         ret = qcbmi_journal_remove(r->path, err);
+    if (ret == 0)
+        lower_fences(r);
     return ret < 0 ? qcbmi_prefix(err, ret, "recovered in part, repeat it: ") : 0;
 }
 
 static enum qcbm_checkpoint_outcome outcome_of(const struct recover *r, const struct rec *rec)
 {
-    bool overlay = rec->d->flags & QCBMI_JOURNAL_OVERLAY, device = rec->d->flags & QCBMI_JOURNAL_DEVICE;
-
     if (r->j.state == QCBMI_JOURNAL_OPEN)
         return QCBM_CHECKPOINT_TAKEN_BACK;
-    if (rec->way == WAY_GOALS && (!overlay || !rec->overlay_done || device))
+    if (rec->way == WAY_GOALS)
         return QCBM_CHECKPOINT_SUPERSET;
     return rec->way == WAY_NONE || (rec->image_done && rec->overlay_done) ? QCBM_CHECKPOINT_COMPLETE
                                                                           : QCBM_CHECKPOINT_COMPLETED;

@@ -308,7 +308,7 @@ static int switch_one(struct qcbmi_together *t, struct qcbmi_member *m, struct q
 
     if (ret == 0 && m->overlay)
         ret = qcbmi_overlay_image_publish(m->overlay, err);
-    if (ret == 0 && m->fenced)
+    if (ret == 0 && m->fenced && !m->overlay)
         ret = qcbmi_fence_down(image_of(m), err);
     if (ret == 0)
         (void)qcbmi_journal_mark(&t->file, &t->whole, m->index, NULL);
@@ -330,6 +330,15 @@ static int switch_all(struct qcbmi_together *t, struct qcbm_error *err)
     return ret < 0 ? left_to_recovery(t, ret, "it is decided, and not all disks have their new state yet", err) : 0;
 }
 
+/* Below overlays they go last: as long as there is a journal, a recovery looks whether a guest was started on the old image.
+ * One that a cut leaves up is a bit that nobody knows, and the next writer clears it. */
+static void lower_fences(const struct qcbmi_together *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (t->members[i].overlay && t->members[i].fenced)
+            (void)qcbmi_fence_down(image_of(&t->members[i]), NULL);
+}
+
 static int finish(struct qcbmi_together *t, struct qcbm_error *err)
 {
     int ret = qcbmi_journal_decide(&t->file, &t->whole, QCBMI_JOURNAL_DONE, err);
@@ -341,6 +350,8 @@ static int finish(struct qcbmi_together *t, struct qcbm_error *err)
         ret = qcbmi_journal_unlink_all(&t->whole, t->journal_path, err);
     if (ret == 0)
         ret = qcbmi_journal_remove(t->journal_path, err);
+    if (ret == 0)
+        lower_fences(t);
     return ret < 0 ? left_to_recovery(t, ret, "all disks have their new state, but the journal is still open", err) : 0;
 }
 

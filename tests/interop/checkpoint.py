@@ -175,6 +175,34 @@ def a_guest_in_between(work, overlays, disk, covers):
         work.run('qemu-img', 'check', '-f', 'qcow2', top, rc=(0, 3))
 
 
+def a_guest_below_a_named_overlay(work, freeze):
+    """Killed at each call from the first name on: the guest runs on the old image of each disk, and no overlay lacks that."""
+    machine(work, 2)
+    files, argv, seen = save(work), words(2, True) + ['--freeze'] * freeze, 0
+    for call in ('pwrite64', 'fdatasync', 'unlink'):
+        for n in range(1, 500):
+            restore(work, files)
+            if not run_killed(work, argv, call, n):
+                break
+            if not os.path.exists(work.path('vda-2.qcow2')) or not os.path.exists(work.path(JOURNAL)):
+                continue
+            what, seen = 'killed at %s %d' % (call, n), seen + 1
+            for d in DISKS[:2]:
+                work.io(d + '.qcow2', 'write -P 77 512k 64k')
+            run_killed(work, ['checkpoint', 'recover', JOURNAL], CALLS[n % 2], 1 + n % 7)
+            if os.path.exists(work.path(JOURNAL)):
+                told = json.loads(work.qcbm('checkpoint', 'recover', '--output=json', JOURNAL).out)
+                require_equal(told['supersets'], 2, what)
+            for d in DISKS[:2]:
+                enabled, in_use, dirty = bitmaps(work, d + '-2.qcow2')['C1']
+                require((enabled, in_use) == (True, False), what)
+                require(any(a <= 512 * KiB and b >= 576 * KiB for a, b in dirty), '%s: %s: %r' % (what, d, dirty))
+                work.run('qemu-img', 'check', '-f', 'qcow2', d + '-2.qcow2', rc=(0, 3))
+            old = [span for i in ('vda.qcow2', 'vda-2.qcow2') for span in bitmaps(work, i)['old'][2]]
+            require(any(a <= 512 * KiB and b >= 576 * KiB for a, b in old), '%s: the older one: %r' % (what, old))
+    require(seen >= 4, 'killed behind the first name: %d' % seen)
+
+
 def a_guest_that_only_reads(work):
     machine(work, 2)
     stop_when_decided(work, words(2))
@@ -241,6 +269,8 @@ def cases(full):
     yield a_guest_in_between, 'a guest in between, no other bitmap', {'overlays': False, 'disk': 'vdb', 'covers': None}
     yield a_guest_in_between, 'a guest in between, overlay', {'overlays': True, 'disk': 'vda', 'covers': 'old'}
     yield a_guest_in_between, 'a guest in between, overlay, no other bitmap', {'overlays': True, 'disk': 'vdb', 'covers': None}
+    for freeze in (False, True):
+        yield a_guest_below_a_named_overlay, 'a guest below a named overlay%s' % (', frozen' if freeze else ''), {'freeze': freeze}
     yield a_guest_that_only_reads, 'a guest that only reads', {}
     yield refused_while_open, 'refused while open', {}
     yield stale_is_no_bitmap, 'stale bitmaps', {}
