@@ -107,6 +107,14 @@ static void print_probes(const struct qcbm_apply_delta *d)
     printf("\n");
 }
 
+/* The first of a row names no parent; nor does one that was made without a word on it. */
+static void print_no_parent(const struct qcbm_apply_delta *d)
+{
+    if (d->parent[0] == 0 && !d->state_was_known)
+        printf(
+            "  it names no parent: if another delta belongs before it, that is not noticed (qcbm delta --parent-id)\n");
+}
+
 static void print_delta(const struct job *job, const struct told *t)
 {
     static const char *const words[] = { [QCBM_APPLY_APPLIED] = "applied",
@@ -121,10 +129,12 @@ static void print_delta(const struct job *job, const struct told *t)
     printf(": %s: %s of data, ", job->args->common.dry_run ? "would be applied" : words[t->d.what],
            size_text(t->d.data_bytes).text);
     printf("%s of zeros; state %s\n", size_text(t->d.zero_bytes).text, t->d.id);
-    if (is_compared(job, t))
+    if (is_compared(job, t)) {
+        print_no_parent(&t->d);
         print_probes(&t->d);
-    else
+    } else {
         printf("  read and whole; it is compared with the disk when the delta before it is there\n");
+    }
 }
 
 static void print_text(const struct job *job)
