@@ -284,21 +284,44 @@ static int fill_attach(void *out, size_t size)
     return attach(NULL, out, size);
 }
 
-/* An rbd diff without records, and with an id, which would be random else; into nothing. */
+static char folder[] = "/tmp/struct_sizes.XXXXXX", foreign[64], merged[64], sidecar[64];
+
+static void remove_deltas(void)
+{
+    unlink(foreign);
+    unlink(merged);
+    unlink(sidecar);
+    rmdir(folder);
+}
+
+/* A delta without records whose id, which is drawn, stays the same from call to call: that of another program, merged once. */
+static void make_delta(void)
+{
+    static const char diff[] = "rbd diff v1\nt\1\0\0\0ss\0\2\0\0\0\0\0\0e";
+    struct qcbm_delta_merge_result result;
+    const char *const names[] = { foreign };
+    int fd;
+
+    if (foreign[0])
+        return;
+    CHECK(mkdtemp(folder));
+    snprintf(foreign, sizeof(foreign), "%s/f", folder);
+    snprintf(merged, sizeof(merged), "%s/m", folder);
+    snprintf(sidecar, sizeof(sidecar), "%s/m.json", folder);
+    atexit(remove_deltas);
+    fd = open(foreign, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    CHECK(fd >= 0 && write(fd, diff, sizeof diff - 1) == sizeof diff - 1 && close(fd) == 0);
+    CHECK(qcbm_delta_merge(names, 1, merged, -1, NULL, &result, sizeof(result), &err) == 0);
+}
+
 static int merge_deltas(const void *options, void *out, size_t size)
 {
-    static const char diff[] = "rbd diff v1\nt\x20\0\0\0"
-                               "0123456789abcdef0123456789abcdef"
-                               "s\0\2\0\0\0\0\0\0e";
-    char name[] = "/tmp/qcbm-struct-sizes.XXXXXX";
-    const char *const names[] = { name };
-    int fd = mkstemp(name), nothing = open("/dev/null", O_WRONLY), ret;
+    const char *const names[] = { merged };
+    int nothing = open("/dev/null", O_WRONLY), ret;
 
-    CHECK(fd >= 0 && nothing >= 0 && write(fd, diff, sizeof diff - 1) == sizeof diff - 1);
+    make_delta();
     ret = qcbm_delta_merge(names, 1, NULL, nothing, options, out, size, &err);
-    close(fd);
     close(nothing);
-    unlink(name);
     return ret;
 }
 

@@ -101,6 +101,7 @@ copy_check: interop/manifest.py
 fingerprint: bitmap_transfer
 bitmap_commit: interop/bitmap_chain.py
 bitmap_collect: bitmap_setops interop/bitmap_chain.py
+bitmap_below: interop/bitmap_chain.py
 lost_tables: interop/lost_tables.py
 synth_result: synth
 synth_notes: synth
