@@ -57,8 +57,8 @@ static int give(struct qcbmi_delta_writer *w, const struct qcbmi_delta_record *r
     for (uint64_t at = 0; ret == 0 && at < r->length; at += KIB(64)) { /* in pieces */
         uint64_t n = r->length - at < KIB(64) ? r->length - at : KIB(64);
 
-        bytes = exact_copy("", 0);
-        bytes = realloc(bytes, n);
+        bytes = malloc(n);
+        assert_non_null(bytes);
         fill(bytes, r->offset + at, n);
         ret = qcbmi_delta_data(w, r->offset + at, n, bytes, err);
         free(bytes);

@@ -24,7 +24,7 @@ qcbm apply --dry-run new.raw -f raw d1 d4 | tail -1
 qemu-img create -q -f qcow2 other.qcow2 1M
 qemu-io -f qcow2 -c "write -q -P 1 0 512k" other.qcow2
 qcbm apply --dry-run other.qcow2 d1 d4
-for way in "-o new2.qcow2" "-o new2.raw -O raw"; do
-    qcbm apply --output=json $way other.qcow2 d1 d4 | grep -e parent-id -e state\"
+for way in qcow2 raw; do
+    qcbm apply --output=json -o "new2.$way" -O "$way" other.qcow2 d1 d4 | grep -e parent-id -e state\"
 done
 qcbm apply --base-id=22222222222222222222222222222222 --in-place copy.qcow2 d2
