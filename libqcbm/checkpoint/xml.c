@@ -374,6 +374,13 @@ static int take_cdata(struct reader *r)
     return 0;
 }
 
+static bool begins_with(const char *p, const char *end, const char *word)
+{
+    size_t n = strlen(word);
+
+    return p < end && (size_t)(end - p) >= n && strncasecmp(p, word, n) == 0;
+}
+
 /* Also "<?xml ...?>", which is nothing else where it is first. */
 static int take_instruction(struct reader *r)
 {
@@ -391,9 +398,9 @@ static int take_instruction(struct reader *r)
     encoding = memmem(at, (size_t)(r->p - at), "encoding", strlen("encoding"));
     if (!encoding)
         return 0;
-    for (encoding += strlen("encoding"); is_space(*encoding) || *encoding == '='; encoding++)
+    for (encoding += strlen("encoding"); encoding < r->p && (is_space(*encoding) || *encoding == '='); encoding++)
         ;
-    return strncasecmp(encoding + 1, "utf-8", 5) == 0 || strncasecmp(encoding + 1, "us-ascii", 8) == 0
+    return begins_with(encoding + 1, r->p, "utf-8") || begins_with(encoding + 1, r->p, "us-ascii")
                ? 0
                : refused(r, "an encoding other than UTF-8");
 }

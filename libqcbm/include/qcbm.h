@@ -1473,6 +1473,7 @@ struct qcbm_manifest_info {
     uint64_t size;      /* of the disk */
     uint64_t granularity;
     unsigned digest;   /* enum qcbm_digest */
+    unsigned reserved; /* 0 */
     uint64_t granules; /* in all, and of them those of zeros, which of an index is not known: QCBM_UNKNOWN */
     uint64_t zero_granules;
     uint8_t image_id[16]; /* of an index its UUID */
