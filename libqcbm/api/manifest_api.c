@@ -113,13 +113,15 @@ static int tell_range(void *opaque, uint64_t start, uint64_t end, bool unreadabl
 
 static void tell_result(const struct qcbmi_manifest_compare *c, struct qcbm_manifest_result *out, size_t size)
 {
-    const struct qcbm_manifest_result r = { .equal = c->out.different_bytes == 0,
-                                            .disk_size = qcbmi_manifest_disk_size(c->disk),
-                                            .different_bytes = c->out.different_bytes,
-                                            .unreadable_bytes = c->out.unreadable_bytes,
-                                            .compared_granules = c->out.compared,
-                                            .equal_granules = c->out.equal };
+    struct qcbm_manifest_result r;
 
+    memset(&r, 0, sizeof(r)); /* what lies between its members, too */
+    r.equal = c->out.different_bytes == 0;
+    r.disk_size = qcbmi_manifest_disk_size(c->disk);
+    r.different_bytes = c->out.different_bytes;
+    r.unreadable_bytes = c->out.unreadable_bytes;
+    r.compared_granules = c->out.compared;
+    r.equal_granules = c->out.equal;
     qcbmi_give(out, size, &r, sizeof(r));
 }
 
