@@ -11,7 +11,7 @@ meson=meson
 
 DESTDIR=$root "$meson" install -C "$BUILD_ROOT" --no-rebuild --quiet
 
-for name in qcbm.h qcbm-io.h libqcbm.a libqcbm.so libqcbm.pc qcbm; do
+for name in qcbm.h qcbm-check.h qcbm-manifest.h qcbm-delta.h qcbm-checkpoint.h qcbm-io.h libqcbm.a libqcbm.so libqcbm.pc qcbm; do
     [ -n "$(find "$root" -name "$name" ! -type d)" ] || {
         echo "not installed: $name"
         exit 1
@@ -35,7 +35,7 @@ for name in README.md docs/library.md docs/recipes.md examples/own_backend.c; do
     }
 done
 # Nothing internal goes out.
-extra=$(find "$root" -name '*.h' ! -name qcbm.h ! -name qcbm-io.h)
+extra=$(find "$root" -name '*.h' ! -path '*/include/qcbm.h' ! -path '*/include/qcbm-*.h')
 [ -z "$extra" ] || {
     echo "internal headers are installed: $extra"
     exit 1
