@@ -33,7 +33,8 @@ static const struct opt apply_opts[] = {
     OPT_ROW(struct apply_args, "base-id", 0, OPT_STRING, base_id, "ID",
             "the state that BASE has, where none is recorded with it"),
     OPT_ROW(struct apply_args, "state", 0, OPT_STRING, state, "PREFIX",
-            "keep PREFIX.qcbm-apply and PREFIX.qcbm-id, and not files\nbeside BASE; a block device needs it"),
+            "keep PREFIX.qcbm-apply and PREFIX.qcbm-id, and not files\nbeside BASE, which is a block device: that "
+            "needs it"),
     OPT_ROW(struct apply_args, "dry-run", 0, OPT_FLAG, common.dry_run, NULL,
             "check deltas and BASE, tell what would be applied, and\nwrite nothing"),
     OPT_COMMON_FORMAT_OR_RAW,

@@ -86,6 +86,15 @@ static bool take_id(const char *text, uint8_t id[16])
     return n == 32;
 }
 
+static void warn_of_disabled(struct qcbm_image *img, const char *name)
+{
+    struct qcbm_bitmap_info b;
+
+    for (uint32_t i = 0; qcbm_bitmap_get(img, i, &b, sizeof b) == 0; i++)
+        if (b.usable && !b.enabled && strcmp(b.name, name) == 0)
+            cmd_warning("bitmap '%s' is disabled: what was written since it was disabled is not in it", name);
+}
+
 static int write_manifest(struct job *job, struct manifest_disk *disk, struct qcbm_manifest *old)
 {
     const struct manifest_args *args = job->args;
@@ -109,6 +118,8 @@ static int write_manifest(struct job *job, struct manifest_disk *disk, struct qc
     progress_end(&progress, ret == 0);
     if (ret < 0 && !job->lost)
         return cmd_lib_error(&err, "Could not make a manifest of '%s'", args->common.path);
+    if (ret == 0 && old)
+        warn_of_disabled(disk->disk.img, args->bitmap);
     if (!job->lost && fflush(job->out.file) != 0)
         job->lost = errno;
     return job->lost ? cmd_error("could not write '%s': %s", job->out.name, strerror(job->lost)) : EXIT_DONE;

@@ -361,6 +361,11 @@ static int check_options(const struct qcbm_apply_options *o, size_t n, struct qc
 /* A name below /dev may lead to another disk tomorrow, and a file there is gone with the power. */
 static int find_prefix(struct qcbmi_apply_run *r, const struct qcbmi_io *io, struct qcbm_error *err)
 {
+    if (!io->traits.is_device && r->o->state_prefix) /* elsewhere nobody would see that the disk is half of one state */
+        return qcbmi_fail(
+            err, QCBM_E_ARG, QCBM_NO_OFFSET,
+            "the state of a disk that is a file is kept beside it, where other commands look for it: another "
+            "place (--state) is for block devices, leave it out");
     if (io->traits.is_device && !r->o->state_prefix && target_flags(r->o) & QCBM_OPEN_WRITE)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
                           "a block device has no folder for the state file: name a place that outlives a loss of power "

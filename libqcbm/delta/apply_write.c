@@ -28,10 +28,20 @@ struct raw {
     uint64_t since; /* bytes that are not durable */
 };
 
+/* A file may end within its last sector, of which the disk has all: what is missing of that reads as zeros, and the file gets longer
+ * only for other bytes. */
+static uint64_t without_missing_zeros(const struct raw *r, uint64_t off, uint64_t len)
+{
+    uint64_t there = off < r->io->size ? u64_min(len, r->io->size - off) : 0;
+
+    return bytes_are_zero(r->buf + there, len - there) ? there : len;
+}
+
 /* Zeros on a hole are there already. */
 static int write_piece(struct raw *r, uint64_t off, uint64_t len, struct qcbm_error *err)
 {
-    if (bytes_are_zero(r->buf, len) && qcbmi_io_is_hole(r->io, off, len))
+    len = without_missing_zeros(r, off, len);
+    if (len == 0 || (bytes_are_zero(r->buf, len) && qcbmi_io_is_hole(r->io, off, len)))
         return 0;
     r->since += len;
     return qcbmi_io_write(r->io, off, r->buf, len, err);
@@ -100,7 +110,7 @@ static int write_raw(struct qcbmi_apply_target *t, const struct qcbmi_target_wri
         if (ret <= 0)
             break;
         e.off = u64_max(e.off, w->from);
-        e.end = u64_min(e.end, r.io->size); /* a last sector that the file has a part of */
+        e.end = u64_min(e.end, qcbmi_target_size(t));
         if (e.off >= e.end)
             continue;
         ret = e.zero ? write_zeros(&r, e.off, e.end, err) : write_data(&r, e.off, e.end, err);

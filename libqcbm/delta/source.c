@@ -65,6 +65,14 @@ static int find_granularity(const struct qcbmi_delta_source *s, unsigned *gran_b
     return 0;
 }
 
+/* One that is frozen is what a delta of a frozen disk is made of; of a disk that was used on it lacks the rest. */
+static int note_disabled(const struct qcbmi_delta_source *s, struct synth *y, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap *b = qcbmi_bitmap_find(s->handle->bitmaps, s->o.bitmap);
+
+    return b && !(b->d.flags & Q2_BITMAP_AUTO) ? qcbmi_synth_note_disabled(y->result, s->o.bitmap, err) : 0;
+}
+
 static int load_bitmap(struct qcbmi_delta_source *s, struct qcbmi_dirtymap *map, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap *b;
@@ -129,6 +137,8 @@ static int find_dirty(struct qcbmi_delta_source *s, struct synth *y, struct qcbm
 
     if (s->o.bitmap) {
         ret = s->o.flags & QCBM_DELTA_CHAIN ? collect_bitmaps(s, &y->map, err) : load_bitmap(s, &y->map, err);
+        if (ret == 0)
+            ret = note_disabled(s, y, err);
         return ret == 0 ? qcbmi_synth_refine(y, err) : ret;
     }
     ret = find_granularity(s, &gran_bits, err);

@@ -47,7 +47,7 @@ struct qcbm_delta_options {
     const char *id;              /* 32 hex digits: the state behind the delta; NULL = a random one */
     const char *parent_id;       /* the state in front of it; NULL = that of the image of .since, if it says one */
     const char *note;            /* free text, 255 bytes at most, without control characters */
-    int64_t created;             /* seconds since 1970; 0 = now */
+    int64_t created;             /* seconds since 1970, not negative; 0 = now */
     qcbm_delta_note_fn *note_fn; /* may be NULL */
     void *opaque;
     const struct qcbm_progress *progress; /* in bytes of what is read and written; may be NULL */
@@ -182,8 +182,8 @@ struct qcbm_apply_options {
     const char *new_path;    /* the new file; NULL: in place */
     const char *new_format;  /* "raw" or "qcow2"; NULL: that of the base */
     const char *base_format; /* the same; NULL: by its first bytes, which a guest may choose */
-    const char *
-        state_prefix; /* of the names of the files beside the base; NULL: its path without links. A block device needs one */
+    /* Of the names of the files beside the base; NULL: its path without links. A block device needs one, a file has none. */
+    const char *state_prefix;
     unsigned flags;       /* enum qcbm_apply_flag */
     unsigned open_flags;  /* QCBM_OPEN_NO_LOCK, and with new_path QCBM_OPEN_FORCE_SHARE, of the base */
     qcbm_apply_fn *delta; /* may be NULL */
@@ -223,9 +223,9 @@ struct qcbm_apply_result {
  * Memory: the records of a batch, at most 24 bytes each, its L2 tables (16 MiB), and the maps of what is in use in the image.
  * @options NULL = in place with defaults. *@out (may be NULL) is filled on success.
  * Returns 0, QCBM_E_UNSAFE (also: applied in part by another call; damage of the image), QCBM_E_CORRUPT (a damaged delta),
- * QCBM_E_ARG (also: a device and no state_prefix), QCBM_E_UNSUPPORTED (encrypted, version 2 in place, bitmaps in an image whose
- * disk changes its size), QCBM_E_NOT_QCOW2 (a delta of no known form), QCBM_E_EXISTS, QCBM_E_LIMIT, QCBM_E_NOTFOUND,
- * QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+ * QCBM_E_ARG (also: a device and no state_prefix, or a file and one), QCBM_E_UNSUPPORTED (encrypted, version 2 in place, bitmaps
+ * in an image whose disk changes its size), QCBM_E_NOT_QCOW2 (a delta of no known form), QCBM_E_EXISTS, QCBM_E_LIMIT,
+ * QCBM_E_NOTFOUND, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_apply(const char *base, const char *const *deltas, size_t n, const struct qcbm_apply_options *options,
                         struct qcbm_apply_result *out, size_t size, struct qcbm_error *err);
 /* QCBM_E_UNSAFE, and words for people that name the file and the way out: a delta has been applied to the disk @path in part (PATH.qcbm-apply

@@ -23,13 +23,16 @@ static int check_size(const struct qcbmi_manifest_compare *c, struct qcbm_error 
 static int mark(struct qcbmi_manifest_compare *c, const char *path, bool force, struct qcbmi_dirtymap *map,
                 struct qcbm_error *err)
 {
-    int ret = qcbm_manifest_open(path, &c->manifest, err);
+    int ret = qcbmi_chain_check_finished(c->disk, err);
 
+    if (ret == 0)
+        ret = qcbm_manifest_open(path, &c->manifest, err);
     if (ret == 0)
         ret = check_size(c, err);
     if (ret == 0)
         ret = qcbmi_manifest_mark(c, map, err);
-    return ret < 0 || force ? ret : qcbmi_manifest_check_related(c, err);
+    /* of a part that is known to have changed nothing need be equal */
+    return ret < 0 || force || c->only ? ret : qcbmi_manifest_check_related(c, err);
 }
 
 int qcbmi_against(struct qcbmi_manifest_compare *c, const char *path, bool force, struct qcbmi_dirtymap *map,

@@ -174,6 +174,8 @@ static int compare(struct checking *s, const struct qcbm_progress *told, struct 
     s->c.fn = note_first;
     s->c.opaque = s;
     if (ret == 0)
+        ret = qcbmi_chain_check_finished(&chain, err);
+    if (ret == 0)
         ret = qcbmi_manifest_compare(&s->c, err);
     s->out.compared_bytes = s->c.out.compared_bytes;
     s->out.different_bytes = s->c.out.different_bytes;

@@ -63,6 +63,7 @@ int qcbmi_synth_note(struct qcbm_synth_result *r, struct qcbm_error *err, const 
 bool qcbmi_synth_is_live(const struct synth *s);
 int qcbmi_synth_note_sharing(struct synth *s, struct qcbm_error *err);
 int qcbmi_synth_note_replaced(struct synth *s, const char *name, struct qcbm_error *err);
+int qcbmi_synth_note_disabled(struct qcbm_synth_result *r, const char *name, struct qcbm_error *err);
 
 /* ---- synth_since.c: changes since an internal snapshot ---- */
 

@@ -27,7 +27,9 @@ static int load_within(struct synth *s, struct qcbmi_dirtymap *map, struct qcbm_
     const struct qcbmi_bitmap *b;
     int ret = qcbmi_bitmap_find_readable(s->handle, s->opt.within, &b, err);
 
-    return ret < 0 ? ret : qcbmi_bitmap_load(s->overlay, b, map, err);
+    if (ret == 0)
+        ret = qcbmi_bitmap_load(s->overlay, b, map, err);
+    return ret == 0 && !(b->d.flags & Q2_BITMAP_AUTO) ? qcbmi_synth_note_disabled(s->result, s->opt.within, err) : ret;
 }
 
 static int tell(struct synth *s, const struct qcbmi_manifest_compare *c, struct qcbm_error *err)

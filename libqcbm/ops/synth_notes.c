@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "ops/synth.h"
 
+#include <string.h>
+
 bool qcbmi_synth_is_live(const struct synth *s)
 {
     return (s->overlay->open_flags & QCBM_OPEN_FORCE_SHARE) || (s->opt.flags & QCBM_SYNTH_FORCE_SHARE);
@@ -23,6 +25,15 @@ int qcbmi_synth_note_sharing(struct synth *s, struct qcbm_error *err)
                 "bitmap '%s' is marked in use: the image was not closed cleanly, or another host has it open",
                 qcbmi_printable(text, sizeof(text), list->list[i].d.name, list->list[i].d.name_len));
     return 0;
+}
+
+/* Of a bitmap that others rely on for what was written. */
+int qcbmi_synth_note_disabled(struct qcbm_synth_result *r, const char *name, struct qcbm_error *err)
+{
+    char text[256];
+
+    return qcbmi_synth_note(r, err, "bitmap '%s' is disabled: what was written since it was disabled is not in it",
+                            qcbmi_printable(text, sizeof(text), name, strlen(name)));
 }
 
 /* A new bitmap records, whatever the old one did: too many dirty granules are better than too few. */

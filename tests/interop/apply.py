@@ -493,6 +493,36 @@ def case_probes(work):
     refused(work, 'not the one', '--in-place', 'base', 'd')
 
 
+def case_part_of_sector(work):
+    """A raw file that ends within a sector, of which QEMU's disk has all: written like any other, and no further."""
+    rng = random.Random(7)
+    disk = rng.randbytes(MiB - 300) + bytes(300)
+    tail = (MiB - 512, rng.randbytes(512), 512)
+    news = {'elsewhere': change(disk, [(4096, rng.randbytes(512), 512)]), 'tail': change(disk, [tail]),
+            'zeros': change(disk, [(MiB - 512, None, 512)]), 'grown': change(disk, [tail]) + rng.randbytes(1024),
+            'empty': change(disk, [(MiB - 4096, None, 4096)]) + bytes(512)}
+    for name, new in news.items():
+        delta(work, name, 'raw+map', disk, new, ident(0), '-', 512)
+        for at in None, 2, 4, 5:  # where a kill cuts it short
+            put(work, 'base', disk[:MiB - 300])
+            if at:
+                traced(work, ['apply', '--in-place', 'base', name],
+                       ['-o', '/dev/null', '-e', 'trace=fdatasync', '-e', 'inject=fdatasync:signal=KILL:when=%d' % at])
+            apply(work, '--in-place', 'base', name)
+            what = '%s, killed at %s' % (name, at)
+            require_disk(work, 'base', 'raw', new, what)
+            size = os.path.getsize(work.path('base'))
+            require_equal(size, len(new) if name in ('tail', 'grown', 'empty') else MiB - 300, what + ': the file')
+            require_equal(json.loads(apply(work, '--in-place', 'base', name).out)['already'], 1, what)
+        qtool.patch(work.path('base'), size - 1, bytes([new[size - 1] ^ 1]))
+        if name in ('tail', 'zeros', 'grown', 'empty'):
+            refused(work, 'does not hold|written to since', '--in-place', '--base-id', ident(0), 'base', name)
+        work.run('rm', '-f', 'base.qcbm-id', 'new')
+        put(work, 'base', disk[:MiB - 300])
+        apply(work, '-o', 'new', 'base', name)
+        require_disk(work, 'new', 'raw', new, name + ': into a new file')
+
+
 def case_damaged_half(work):
     """Neither apply nor check -r goes on; what is said to be the way is one."""
     b, disks, written = kill_base(work, 'snapshot', 3)
@@ -557,13 +587,20 @@ def case_half(work, kind):
         work.qcbm_refused('attach', '--data', 'link', 'meta.qcow2', says=says, file=None, unchanged=['base'])
         return
     work.create('over', MiB, '', 'link', 'qcow2')
+    work.create('lost', MiB, '', 'link', 'qcow2')
+    work.run('qemu-img', 'bitmap', '--add', 'lost', 'b')
+    qtool.patch(work.path('lost'), Qcow2(work.path('lost')).directory_offset + 12, (3).to_bytes(4, 'big'))
+    work.create('other', MiB)
+    work.qcbm('manifest', '-o', 'whole', 'other')
     require_equal(json.loads(work.qcbm('check', '--output=json', 'base', rc=None).out).get('delta-applied-in-part'), True, 'check: JSON')
     require('in part' in work.qcbm('check', 'base', rc=None).err, 'check')
     require('in part' in work.qcbm('extents', 'base', '--output=json', '--with=zero', '--layer').err, 'extents')
     for words in (['delta', '--layer', 'base', 'x'], ['delta', '--layer', '--dry-run', 'base', 'x'], ['delta', '--layer', '-O', 'rbd-diff', 'link', '-'],
                   ['delta', '--layer', 'over', 'x'], ['synth', '--dry-run', 'base', 'x'], ['synth', '--since', 'base', 'over', 'x'],
                   ['synth', '--refine=content', 'over', 'x'], ['bitmap', '--add', '--dry-run', 'base', 'x'], ['check', '-r', 'all', '--dry-run', 'base'],
-                  ['manifest', '-o', 'm', 'over'], ['apply', '-o', 'new', 'over', 'd0'], ['apply', '-o', 'new', 'base', 'd0']):
+                  ['manifest', '-o', 'm', 'over'], ['synth', '--against', 'whole', 'over', 'x'],
+                  ['bitmap', '--revive', '--against', 'whole', 'lost', 'b'],
+                  ['synth', '--refine', '--refine-against', 'whole', 'over', 'x'], ['apply', '-o', 'new', 'over', 'd0'], ['apply', '-o', 'new', 'base', 'd0']):
         work.qcbm_refused(*words, says=['in part'], file=None, unchanged=['base', 'over'])
     require(not os.path.exists(work.path('x')), 'a delta was made')
     apply(work, *argv[1:])
@@ -581,6 +618,7 @@ def main():
     cases += [(case_half, 'half: ' + kind, {'kind': kind}) for kind in ('raw', 'snapshot')]
     cases += [(case_restored, 'restored: ' + kind, {'kind': kind}) for kind in ('raw', 'grown', 'data file')]
     cases += [(case_probes, 'probes', {})]
+    cases += [(case_part_of_sector, 'part of a sector', {})]
     cases += [(case_damaged_half, 'damaged half', {})]
     cases += [(case_rolled_back, 'rolled back', {})]
     cases += [(case_kills_new, 'kills: new', {'count': count})]

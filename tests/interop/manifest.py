@@ -273,6 +273,30 @@ def case_raw_index(work):
     require_equal(verified(work, 'x.fidx', 'a.raw', '-f', 'raw'), [(9 * MiB, len(data))], 'the tail')
 
 
+def case_index_within(work):
+    """Of a bitmap all granules may have changed: that says nothing of the index."""
+    work.create('a.qcow2', 64 * MiB)
+    work.io('a.qcow2', 'write -q -P 1 0 64M')
+    write_index(work.path('x.fidx'), content(work, 'a.qcow2'))
+    work.run('qemu-img', 'bitmap', '--add', 'a.qcow2', 'c')
+    work.io('a.qcow2', 'write -q -P 2 0 40M')
+    work.qcbm('synth', '--against', 'x.fidx', '--within', 'c', 'a.qcow2', 'b')
+    require_equal(bits(work, 'a.qcow2', 'b'), [(0, 40 * MiB)], 'within')
+    work.qcbm('delta', '--bitmap', 'c', '--refine', '--refine-against', 'x.fidx', 'a.qcow2', 'd')
+    # and one that is frozen lacks what comes behind it
+    work.run('qemu-img', 'bitmap', '--disable', 'a.qcow2', 'c')
+    said = "bitmap 'c' is disabled: what was written since"
+    told = json.loads(work.qcbm('synth', '--against', 'x.fidx', '--within', 'c', '--output=json', 'a.qcow2', 'frozen').out)
+    require(any(said in note for note in told['notes']), 'notes: %r' % told['notes'])
+    told = json.loads(work.qcbm('delta', '--bitmap', 'c', '--output=json', 'a.qcow2', 'frozen.d').out)
+    require(any(said in note for note in told['notes']), 'notes of a delta: %r' % told['notes'])
+    work.qcbm('manifest', '-o', 'm', 'a.qcow2')
+    require(said in work.qcbm('manifest', '--update', 'm', '--bitmap', 'c', 'a.qcow2').err, 'manifest --update')
+    work.run('qemu-img', 'bitmap', '--enable', 'a.qcow2', 'c')
+    require_equal(json.loads(work.qcbm('delta', '--bitmap', 'c', '--output=json', 'a.qcow2', 'd2').out)['notes'], [], 'enabled')
+    require_equal(work.qcbm('manifest', '--update', 'm', '--bitmap', 'c', 'a.qcow2').err, '', 'enabled')
+
+
 # ---- refusals ---------------------------------------------------------------------------------------------------
 
 def refused(work, manifest, *says):
@@ -495,6 +519,7 @@ def cases(args):
     out = [(killed, 'killed sessions, part %d' % k, {'seed': args.seed + k, 'rounds': rounds // parts}) for k in range(parts)]
     return out + [(case_refused, 'refused', {}), (case_cut_off, 'cut off', {}), (case_index, 'index', {}),
                   (case_same_disk, 'one disk in many forms', {}), (case_raw_index, 'index of a raw file', {}),
+                  (case_index_within, 'index within a bitmap', {}),
                   (case_unreadable, 'unreadable', {}), (case_size, 'size', {}),
                   (case_sparse_data_file, 'sparse data file', {}), (case_luks, 'luks', {}), (case_refine, 'refine', {}),
                   (case_copy, 'copy', {}), (case_copy_sample, 'sample of a copy', {})]

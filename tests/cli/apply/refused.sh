@@ -18,6 +18,8 @@ fails qcbm apply --in-place d1 d1
 fails unchanged full.qcow2 qcbm apply -o d2 full.qcow2 d1
 fails unchanged full.qcow2 qcbm apply -O vmdk -o new full.qcow2 d1
 fails unchanged full.qcow2 qcbm apply -O raw --in-place full.qcow2 d1
-for left in new full.qcow2.qcbm-* new.*; do
+fails unchanged full.qcow2 qcbm apply --in-place --state=elsewhere full.qcow2 d1
+fails unchanged full.qcow2 qcbm apply -o new --state=elsewhere full.qcow2 d1
+for left in elsewhere.* new full.qcow2.qcbm-* new.*; do
     [ ! -e "$left" ] || complain "$left is there"
 done
