@@ -57,8 +57,8 @@ static int step_grow(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
 
     if (qcbmi_target_records(&r->t))
         ret = mark_bitmaps(r, r->items[i].path, err);
-    if (ret == 0 && !r->grown)
-        ret = qcbmi_target_grow(&r->t, f->size_before, f->size_after, err);
+    if (ret == 0) /* what is durable of the delta stays, also where it lies behind the old end */
+        ret = qcbmi_target_grow(&r->t, u64_max(f->size_before, r->durable), f->size_after, err);
     if (ret == 0)
         ret = qcbmi_disk_state_clear(&r->t, r->prefix, err);
     return ret < 0 ? ret : qcbmi_apply_state_step(&r->state, QCBMI_APPLY_DATA, r->durable, err);
@@ -94,7 +94,7 @@ static int step_data(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
 
 static int step_cut(struct qcbmi_apply_run *r, struct qcbm_error *err)
 {
-    int ret = qcbmi_target_cut(&r->t, r->state.file.size_after, err);
+    int ret = qcbmi_target_cut(&r->t, r->state.file.size_before, r->state.file.size_after, err);
 
     return ret < 0 ? ret : qcbmi_apply_state_step(&r->state, QCBMI_APPLY_NAME, 0, err);
 }
@@ -125,7 +125,7 @@ static void fill_file(struct qcbmi_apply_run *r, const struct qcbmi_apply_item *
     size_t len = strlen(item->path);
 
     *f = (struct qcbmi_apply_file){ .has_parent = item->meta.has_parent,
-                                    .size_before = qcbmi_target_size(&r->t),
+                                    .size_before = u64_min(qcbmi_target_size(&r->t), item->meta.size_before),
                                     .size_after = item->meta.size_after,
                                     .image = qcbmi_file_mark(qcbmi_target_io(&r->t)) };
     memcpy(f->id, item->meta.id, sizeof(f->id));
@@ -141,7 +141,7 @@ static int look_back(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
     const struct qcbmi_apply_file *f = &r->state.file;
     uint64_t size = qcbmi_target_size(&r->t), at;
     enum qcbmi_apply_phase phase = r->state.step.phase;
-    bool same = phase != QCBMI_APPLY_GROW && (size >= f->size_after || qcbmi_target_is_device(&r->t));
+    bool same = size >= f->size_after || qcbmi_target_is_device(&r->t);
     int ret = 0;
 
     if (size != f->size_before && size != f->size_after && !qcbmi_target_is_device(&r->t))
@@ -153,7 +153,6 @@ static int look_back(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
     r->durable = phase == QCBMI_APPLY_GROW ? 0 : phase == QCBMI_APPLY_DATA ? r->state.step.offset : f->size_after;
     if (same && r->durable)
         ret = qcbmi_apply_compare(r, i, r->durable, &same, &at, err);
-    r->grown = same;
     if (!same)
         r->durable = 0;
     r->state.step.phase = QCBMI_APPLY_GROW;
@@ -166,7 +165,7 @@ static int begin_or_resume(struct qcbmi_apply_run *r, size_t i, struct qcbm_erro
 
     if (ret < 0 || r->o->flags & QCBM_APPLY_DRY_RUN)
         return ret;
-    r->resumes = r->grown = false;
+    r->resumes = false;
     r->durable = 0;
     if (r->state.there) {
         ret = look_back(r, i, err);
@@ -180,7 +179,8 @@ static int begin_or_resume(struct qcbmi_apply_run *r, size_t i, struct qcbm_erro
 static bool is_untouched(const struct qcbmi_apply_run *r)
 {
     return !r->resumes && r->state.step.phase == QCBMI_APPLY_GROW &&
-           qcbmi_target_size(&r->t) == r->state.file.size_before && !(r->is_qcow2 && r->t.handle.image->failed);
+           (qcbmi_target_is_device(&r->t) || qcbmi_target_size(&r->t) == r->state.file.size_before) &&
+           !(r->is_qcow2 && r->t.handle.image->failed);
 }
 
 static int apply_in_place(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)

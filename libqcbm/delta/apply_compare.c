@@ -15,6 +15,7 @@
 
 struct comparing {
     struct qcbmi_apply_stream s;
+    uint64_t zero_from; /* what the delta does not have from here on is zeros: the disk was no larger before */
     struct qcbmi_data *disk;
     uint8_t *have, *want;
 };
@@ -49,21 +50,34 @@ static int compare_extent(struct comparing *c, const struct qcbmi_guest_extent *
     return ret;
 }
 
+/* Of @e what lies before @end. */
+static int compare_before(struct comparing *c, const struct qcbmi_guest_extent *e, uint64_t end, uint64_t size,
+                          bool *same, uint64_t *at, struct qcbm_error *err)
+{
+    uint64_t to = u64_min(e->end, end);
+
+    if (e->off >= to)
+        return 0;
+    *at = size;
+    *same = align_down(to, Q2_SECTOR) <= size;
+    return *same ? compare_extent(c, e, u64_min(to, size), same, at, err) : 0;
+}
+
 static int compare(struct comparing *c, uint64_t end, uint64_t size, bool *same, uint64_t *at, struct qcbm_error *err)
 {
-    struct qcbmi_guest_extent e;
-    int ret;
+    struct qcbmi_guest_extent e = { 0, 0, false };
+    int ret = 0, more = 1;
 
-    while (*same && (ret = c->s.stream.next(c->s.stream.opaque, &e, err)) > 0 && e.off < end) {
-        uint64_t to = u64_min(e.end, end);
+    while (ret == 0 && *same && more > 0 && e.end < end) {
+        struct qcbmi_guest_extent gap = { u64_max(e.end, c->zero_from), end, true };
 
-        *at = size;
-        *same = align_down(to, Q2_SECTOR) <= size;
-        ret = *same ? compare_extent(c, &e, u64_min(to, size), same, at, err) : 0;
-        if (ret < 0)
-            return ret;
+        more = c->s.stream.next(c->s.stream.opaque, &e, err);
+        gap.end = more > 0 ? e.off : gap.end;
+        ret = more < 0 ? more : compare_before(c, &gap, end, size, same, at, err);
+        if (ret == 0 && *same && more > 0)
+            ret = compare_before(c, &e, end, size, same, at, err);
     }
-    return *same ? (ret < 0 ? ret : 0) : 0;
+    return ret;
 }
 
 int qcbmi_apply_compare(struct qcbmi_apply_run *r, size_t i, uint64_t end, bool *same, uint64_t *at,
@@ -71,14 +85,16 @@ int qcbmi_apply_compare(struct qcbmi_apply_run *r, size_t i, uint64_t end, bool 
 {
     struct comparing c = { .have = qcbmi_alloc_array(2, PART, err) };
     int ret = c.have ? qcbmi_apply_stream_open(&c.s, r->items[i].path, err) : QCBM_E_NOMEM;
+    uint64_t size_after = r->items[i].meta.size_after;
 
     *same = true;
     *at = 0;
     c.want = c.have ? c.have + PART : NULL;
     if (ret == 0)
         ret = qcbmi_target_reader(&r->t, &c.disk, err);
+    c.zero_from = r->items[i].meta.size_before;
     if (ret == 0)
-        ret = compare(&c, end, align_down(qcbmi_target_size(&r->t), Q2_SECTOR), same, at, err);
+        ret = compare(&c, u64_min(end, size_after), align_down(qcbmi_target_size(&r->t), Q2_SECTOR), same, at, err);
     qcbmi_data_close(c.disk);
     qcbmi_apply_stream_close(&c.s);
     free(c.have);

@@ -166,7 +166,8 @@ static int into_new(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
     const struct qcbmi_delta_meta *m = &r->items[i].meta;
     struct qcbmi_apply_stream s = { 0 };
     struct qcbmi_target_write w = { .progress = &r->progress };
-    int ret = qcbmi_target_grow(&r->t, qcbmi_target_size(&r->t), m->size_after, err);
+    uint64_t was = u64_min(qcbmi_target_size(&r->t), m->size_before); /* a device may be longer than its disk */
+    int ret = qcbmi_target_grow(&r->t, was, m->size_after, err);
 
     if (ret == 0)
         ret = qcbmi_apply_stream_open(&s, r->items[i].path, err);
@@ -174,7 +175,7 @@ static int into_new(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
     if (ret == 0)
         ret = qcbmi_target_write(&r->t, &w, err);
     if (ret == 0)
-        ret = qcbmi_target_cut(&r->t, m->size_after, err);
+        ret = qcbmi_target_cut(&r->t, qcbmi_target_size(&r->t), m->size_after, err);
     qcbmi_apply_stream_close(&s);
     return ret;
 }

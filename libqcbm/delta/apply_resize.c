@@ -143,10 +143,11 @@ static int set_size(struct qcbmi_apply_target *t, uint64_t size, struct qcbm_err
 
 /* ---- grow and cut ---- */
 
-/* What was behind the end: the rest of its last cluster, and what the backing file has there. */
+/* What was behind the end: the rest of its last cluster, and what the backing file has there. Of a raw data file all: whoever
+ * reads it does not ask the image, and each of its clusters has an entry. */
 static int clear_tail(struct qcbmi_apply_target *t, uint64_t was, uint64_t size, struct qcbm_error *err)
 {
-    uint64_t end = align_up(was, t->handle.image->g.cluster_size);
+    uint64_t end = t->handle.image->g.raw_data_file ? size : align_up(was, t->handle.image->g.cluster_size);
 
     if (t->chain.n > 1)
         end = u64_max(end, t->chain.layers[1].size);
@@ -177,29 +178,42 @@ static int grow_raw(struct qcbmi_apply_target *t, uint64_t was, uint64_t size, s
 
 int qcbmi_target_grow(struct qcbmi_apply_target *t, uint64_t was, uint64_t size, struct qcbm_error *err)
 {
-    if (size <= was || qcbmi_target_is_device(t))
+    if (size <= was)
         return 0;
     return t->is_qcow2 ? grow_qcow2(t, was, size, err) : grow_raw(t, was, size, err);
 }
 
-static int cut_qcow2(struct qcbmi_apply_target *t, uint64_t size, struct qcbm_error *err)
+static int drop_behind(struct qcbmi_apply_target *t, uint64_t size, struct qcbm_error *err)
 {
-    uint64_t cs = t->handle.image->g.cluster_size;
-    int ret = write_one(t, align_up(size, cs), qcbmi_target_size(t), true, err);
+    int ret = write_one(t, align_up(size, t->handle.image->g.cluster_size), qcbmi_target_size(t), true, err);
 
-    if (ret == 0)
-        ret = set_size(t, size, err);
-    if (ret == 0 && t->data_file.ops && t->handle.image->g.raw_data_file && t->data_file.size > size)
-        ret = qcbmi_io_cut(&t->data_file, size, err);
-    return ret;
+    return ret < 0 ? ret : set_size(t, size, err);
 }
 
-int qcbmi_target_cut(struct qcbmi_apply_target *t, uint64_t size, struct qcbm_error *err)
+static int cut_data_file(struct qcbmi_apply_target *t, uint64_t size, struct qcbm_error *err)
+{
+    int ret;
+
+    if (!t->data_file.ops || !t->handle.image->g.raw_data_file || t->data_file.traits.is_device)
+        return 0;
+    ret = qcbmi_io_cut(&t->data_file, size, err);
+    return ret < 0 ? ret : qcbmi_io_flush(&t->data_file, err);
+}
+
+/* Either may have been done before a cut of power. */
+static int cut_qcow2(struct qcbmi_apply_target *t, uint64_t size, struct qcbm_error *err)
+{
+    int ret = size < qcbmi_target_size(t) ? drop_behind(t, size, err) : 0;
+
+    return ret < 0 ? ret : cut_data_file(t, size, err);
+}
+
+int qcbmi_target_cut(struct qcbmi_apply_target *t, uint64_t was, uint64_t size, struct qcbm_error *err)
 {
     struct qcbmi_layer *l = &t->chain.layers[0];
     int ret;
 
-    if (size >= qcbmi_target_size(t) || qcbmi_target_is_device(t))
+    if (size >= was || qcbmi_target_is_device(t))
         return 0;
     if (t->is_qcow2)
         return cut_qcow2(t, size, err);

@@ -27,7 +27,6 @@ struct qcbmi_apply_run {
     struct qcbmi_apply_state state;
     struct qcbmi_disk_state disk;
     bool resumes;     /* a state file says that the disk was written to */
-    bool grown;       /* it has been made larger, and holds what was written behind its old end */
     uint64_t durable; /* before this guest offset the disk was seen to hold what the delta has */
     struct qcbmi_progress progress;
     struct qcbm_apply_result result;
@@ -42,7 +41,7 @@ int qcbmi_apply_check_row(const struct qcbmi_apply_run *r, struct qcbm_error *er
 int qcbmi_apply_check_base(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err);
 int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err);
 
-/* apply_compare.c: does the disk hold, before @end, what item @i has? *@at: if not, where about. */
+/* apply_compare.c: does the disk hold, before @end, what item @i has, and zeros where that made it larger? *@at: if not, where about. */
 int qcbmi_apply_compare(struct qcbmi_apply_run *r, size_t i, uint64_t end, bool *same, uint64_t *at,
                         struct qcbm_error *err);
 

@@ -523,6 +523,80 @@ def case_part_of_sector(work):
         require_disk(work, 'new', 'raw', new, name + ': into a new file')
 
 
+def delta_of_bitmap(work, name, old, size, writes):
+    """Of a disk that QEMU resized: what it did not write behind the old end is not in its bitmap. Returns what the disk has then."""
+    put(work, 'old', old)
+    work.run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', 'old', 'grown')
+    work.run('qemu-img', 'bitmap', '--add', '-g', '512', 'grown', 'b')
+    work.run('qemu-img', 'resize', '-q', 'grown', size)
+    write_io(work, 'qcow2', 'grown', writes)
+    work.qcbm('delta', '-q', '-O', 'raw+map', '--bitmap', 'b', '--id', ident(0), 'grown', name)
+    told = json.loads(work.qcbm('delta', '--info', '--output=json', name).out)
+    require(told['data-bytes'] + told['zero-bytes'] < 64 * KiB, 'the delta has what nobody wrote: %r' % told)
+    return content(work, 'grown', 'qcow2')
+
+
+def raw_data_file(work, disk, behind):
+    """An image whose raw data file is longer than its disk."""
+    put(work, 'base.data', disk)
+    work.qcbm('attach', '--data', 'base.data', 'base')
+    with open(work.path('base.data'), 'ab') as f:
+        f.write(behind)
+
+
+def require_data_file(work, disk, what):
+    require_disk(work, 'base', 'qcow2', disk, what)
+    with open(work.path('base.data'), 'rb') as f:
+        require(f.read() == disk, what + ': raw data file')
+    work.qcbm('attach', '--verify', 'base')
+
+
+def case_raw_data_file(work):
+    """A larger disk is what the delta says also for who reads the data file; a smaller one has none of the rest."""
+    rng = random.Random(9)
+    disk = rng.randbytes(MiB)
+    large = delta_of_bitmap(work, 'large', disk, 2 * MiB, [(MiB + 300 * KiB, rng.randbytes(512), 512)])
+    small = change(disk[:300 * KiB], [(0, rng.randbytes(512), 512)])
+    for name, new, behind in ('large', large, rng.randbytes(MiB)), ('small', small, b''):
+        if name == 'small':
+            delta(work, name, 'raw+map', disk, new, ident(0), '-', 512)
+        argv = ['apply', '--in-place', 'base', name]
+        work.run('rm', '-f', 'base', 'base.data')
+        raw_data_file(work, disk, behind)
+        back = keep(work)
+        points = calls_of(work, argv)
+        require_data_file(work, new, name)
+        for call, n in [p for p in points if p[0] in ('fdatasync', 'ftruncate')]:
+            back()
+            put(work, 'base.data', disk + behind)
+            traced(work, argv, ['-o', '/dev/null', '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n)])
+            apply(work, *argv[1:])
+            require_data_file(work, new, '%s, killed at %s %d' % (name, call, n))
+
+
+def case_grown_already(work):
+    """What is behind the old end is not trusted because it is there when an apply goes on."""
+    rng = random.Random(11)
+    disk = rng.randbytes(MiB)
+    for i, records in enumerate([[], [(4096, rng.randbytes(512), 512)]]):
+        new = delta_of_bitmap(work, 'd%d' % i, disk, 2 * MiB, records + [(MiB + 600 * KiB, rng.randbytes(512), 512)])
+        argv = ['apply', '--in-place', 'base', 'd%d' % i]
+        for junk in MiB, MiB + 400 * KiB, 2 * MiB - 1:
+            seen = set()
+            for n in range(2, 40):
+                put(work, 'base', disk)
+                done = traced(work, argv, ['-o', '/dev/null', '-e', 'trace=fdatasync', '-e',
+                                           'inject=fdatasync:signal=KILL:when=%d' % n])
+                if done.returncode == 0:
+                    break
+                if not os.path.exists(work.path('base.qcbm-apply')):
+                    continue
+                put(work, 'base', change(change(disk + bytes(MiB), records), [(junk, b'x', 1)]))
+                seen.add(json.loads(apply(work, *argv[1:]).out)['resumed'])
+                require_disk(work, 'base', 'raw', new, 'killed at %d, junk at %d' % (n, junk))
+            require(True in seen, 'none was gone on with')
+
+
 def case_damaged_half(work):
     """Neither apply nor check -r goes on; what is said to be the way is one."""
     b, disks, written = kill_base(work, 'snapshot', 3)
@@ -618,7 +692,8 @@ def main():
     cases += [(case_half, 'half: ' + kind, {'kind': kind}) for kind in ('raw', 'snapshot')]
     cases += [(case_restored, 'restored: ' + kind, {'kind': kind}) for kind in ('raw', 'grown', 'data file')]
     cases += [(case_probes, 'probes', {})]
-    cases += [(case_part_of_sector, 'part of a sector', {})]
+    cases += [(case_part_of_sector, 'part of a sector', {}), (case_raw_data_file, 'raw data file', {}),
+              (case_grown_already, 'grown already', {})]
     cases += [(case_damaged_half, 'damaged half', {})]
     cases += [(case_rolled_back, 'rolled back', {})]
     cases += [(case_kills_new, 'kills: new', {'count': count})]
