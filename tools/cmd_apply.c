@@ -1,9 +1,11 @@
 /* cmd_apply.c - qcbm apply: deltas applied to a disk, in place or into a new file
  * SPDX-License-Identifier: MIT
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd_delta.h"
 #include "json_write.h"
@@ -273,6 +275,23 @@ static int apply(struct job *job)
     return EXIT_DONE;
 }
 
+/* What a dry run only reads, and the command behind it writes. */
+static bool may_write(const struct apply_args *args)
+{
+    const char *slash = args->new_path ? strrchr(args->new_path, '/') : NULL;
+    char *folder = args->new_path ? strdup(slash ? args->new_path : ".") : NULL;
+    const char *name = args->in_place ? args->common.path : folder;
+
+    if (folder && slash)
+        folder[slash == args->new_path ? 1 : slash - args->new_path] = '\0';
+    if (name && access(name, W_OK) < 0) {
+        cmd_error("Could not write to '%s': %s", name, strerror(errno));
+        name = "";
+    }
+    free(folder);
+    return !name || *name;
+}
+
 static int run_apply(const struct cmd *cmd, int argc, char **argv)
 {
     struct apply_args args = { 0 };
@@ -295,6 +314,8 @@ static int run_apply(const struct cmd *cmd, int argc, char **argv)
     if (args.new_path && strcmp(args.new_path, "-") == 0)
         return cmd_error(
             "a disk that is put together is written to a file, not to a pipe ('./-' is a file of that name)");
+    if (args.common.dry_run && !may_write(&args))
+        return EXIT_FAILED;
     if (args.common.dry_run)
         common_shut_in(&args.common, true, NULL);
     code = apply(&job);

@@ -187,11 +187,39 @@ static bool take_names(struct delta_args *args)
     return common_take_name(&args->common) && image_name_take(&args->since, NULL, false);
 }
 
-static void hint_at_way(const struct qcbm_error *err, const struct delta_args *args)
+/* Has a layer of the disk a delta in part? That force does not help. */
+static bool is_half(struct qcbm_image *img)
 {
-    if (err->code == QCBM_E_ARG && args->refine && !args->refine_against)
+    struct qcbm_chain_layer layer;
+    struct qcbm_chain *chain;
+    bool half = false;
+
+    if (qcbm_chain_open(img, &chain, NULL) < 0)
+        return false;
+    for (uint32_t i = 0; i < qcbm_chain_count(chain); i++)
+        half |= qcbm_chain_get(chain, i, &layer, sizeof layer, NULL) == 0 &&
+                qcbm_apply_check_finished(layer.filename, NULL) < 0;
+    qcbm_chain_close(chain);
+    return half;
+}
+
+/* It is for a disk whose data lies elsewhere, for tables that are lost, and for an index of another disk. */
+static bool helps_force(const struct qcbm_error *err, const struct delta_args *args, struct qcbm_image *img)
+{
+    struct qcbm_image_info info;
+
+    if (args->common.force)
+        return false;
+    if (err->code == QCBM_E_UNSUPPORTED)
+        return !args->bitmap && qcbm_image_get_info(img, &info, sizeof info) == 0 && info.full_data_file;
+    return err->code == QCBM_E_UNSAFE && (!args->bitmap || args->refine_against) && !is_half(img);
+}
+
+static void hint_at_way(const struct qcbm_error *err, const struct delta_args *args, struct qcbm_image *img)
+{
+    if (err->code == QCBM_E_ARG && args->refine && !args->refine_against && (args->bitmap || args->since_snapshot))
         cmd_hint("--refine-against=snapshot:S, or =IMAGE, names it");
-    else if ((err->code == QCBM_E_UNSAFE || err->code == QCBM_E_UNSUPPORTED) && !args->common.force && !args->bitmap)
+    else if (helps_force(err, args, img))
         cmd_hint("qcbm-synth(1) says what --force is about");
     else if (err->code == QCBM_E_INUSE)
         cmd_hint("'qcbm bitmap --revive' makes one of it that can be relied on");
@@ -212,7 +240,7 @@ static int make(struct delta_job *job, struct qcbm_image *img)
     progress_end(&progress, ret == 0);
     if (ret < 0) {
         cmd_lib_error(&err, "Could not make a delta of '%s'", job->args->common.path);
-        hint_at_way(&err, job->args);
+        hint_at_way(&err, job->args, img);
         return EXIT_FAILED;
     }
     if (job->out && !dry)

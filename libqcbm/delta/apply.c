@@ -20,6 +20,7 @@
 #include "bitmap/dirtymap.h"
 #include "delta/apply_run.h"
 #include "format/probe.h"
+#include "io/io_file.h"
 #include "io/open.h"
 #include "io/unfinished.h"
 
@@ -159,10 +160,25 @@ static int look_back(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
     return ret;
 }
 
+/* Other commands find the state file by the name that they are given. */
+static int check_names(const struct qcbmi_apply_run *r, struct qcbm_error *err)
+{
+    if (!r->o->state_prefix && qcbmi_file_has_other_names(r->base))
+        return qcbmi_fail(
+            err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+            "the disk has another name, too (a hard link), under which nobody would see that a delta is in it "
+            "in part: remove that name, or write a new file with -o");
+    return 0;
+}
+
 static int begin_or_resume(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
 {
-    int ret = qcbmi_target_check_resize(&r->t, r->items[i].meta.size_after, err);
+    int ret = qcbmi_target_check_writable(&r->t, err);
 
+    if (ret == 0)
+        ret = qcbmi_target_check_resize(&r->t, r->items[i].meta.size_after, err);
+    if (ret == 0 && !r->state.there)
+        ret = check_names(r, err);
     if (ret < 0 || r->o->flags & QCBM_APPLY_DRY_RUN)
         return ret;
     r->resumes = false;
@@ -302,6 +318,7 @@ static void set_total(struct qcbmi_apply_run *r, size_t first)
 
 static int run(struct qcbmi_apply_run *r, struct qcbm_error *err)
 {
+    bool dry = r->o->flags & QCBM_APPLY_DRY_RUN;
     size_t first = 0;
     int ret = qcbmi_apply_state_load(&r->state, r->prefix, err);
 
@@ -322,8 +339,10 @@ static int run(struct qcbmi_apply_run *r, struct qcbm_error *err)
     if (ret < 0)
         return ret;
     set_total(r, first);
-    ret = r->o->new_path && !(r->o->flags & QCBM_APPLY_DRY_RUN) ? qcbmi_apply_into_new(r, first, err)
-                                                                : qcbmi_apply_each(r, first, apply_in_place, err);
+    if (!r->o->new_path)
+        ret = qcbmi_apply_each(r, first, apply_in_place, err);
+    else
+        ret = dry ? qcbmi_apply_each(r, first, qcbmi_apply_foresee_new, err) : qcbmi_apply_into_new(r, first, err);
     if (!r->result.size)
         r->result.size = qcbmi_target_size(&r->t);
     if (r->disk.known == QCBMI_STATE_KNOWN)

@@ -19,6 +19,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "delta/apply_run.h"
+#include "io/open.h"
 
 static bool is_forced(const struct qcbmi_apply_run *r)
 {
@@ -66,6 +67,17 @@ static int in_delta(const char *path, int ret, struct qcbm_error *err)
     return ret < 0 ? qcbmi_prefix(err, ret, "'%s': ", qcbmi_printable(text, sizeof(text), path, strlen(path))) : 0;
 }
 
+/* Whatever its names are. */
+static int check_other(struct qcbmi_apply_run *r, const char *path, struct qcbm_error *err)
+{
+    struct qcbmi_file_id id;
+
+    if (qcbmi_identify(path, &id, NULL) < 0 ||
+        !(qcbmi_same_file(&id, &qcbmi_target_io(&r->t)->id) || qcbmi_same_file(&id, &r->t.data_file.id)))
+        return 0;
+    return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "it is the disk itself, and no delta for it");
+}
+
 int qcbmi_apply_read_items(struct qcbmi_apply_run *r, const char *const *paths, struct qcbm_error *err)
 {
     int ret = 0;
@@ -74,7 +86,9 @@ int qcbmi_apply_read_items(struct qcbmi_apply_run *r, const char *const *paths, 
         struct qcbmi_delta *d = NULL;
 
         r->items[i].path = paths[i];
-        ret = qcbmi_delta_open(paths[i], &d, err);
+        ret = check_other(r, paths[i], err);
+        if (ret == 0)
+            ret = qcbmi_delta_open(paths[i], &d, err);
         if (ret == 0)
             ret = read_item(d, &r->items[i], err);
         qcbmi_delta_close(d);

@@ -50,6 +50,8 @@ static int apply_one(struct qcbmi_apply_run *r, size_t i, qcbmi_apply_steps_fn *
     r->result.resumed |= resumes;
     r->result.data_bytes += r->items[i].data_bytes;
     r->result.zero_bytes += r->items[i].zero_bytes;
+    if (r->o->flags & QCBM_APPLY_DRY_RUN)
+        r->result.size = r->items[i].meta.size_after;
     ret = tell(r, i, resumes ? QCBM_APPLY_RESUMED : QCBM_APPLY_APPLIED, probes, known, err);
     r->disk.known = QCBMI_STATE_KNOWN; /* for the next one; whether there was room to record it is another matter */
     memcpy(r->disk.id, r->items[i].meta.id, sizeof(r->disk.id));

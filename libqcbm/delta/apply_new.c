@@ -140,22 +140,46 @@ static int write_empty(struct qcbmi_io *io, const struct q2_header *wanted, stru
     return ret;
 }
 
+static struct q2_header header_of(uint64_t size)
+{
+    return (struct q2_header){
+        .version = 3, .cluster_bits = CLUSTER_BITS, .size = size, .refcount_order = 4, .header_length = Q2_HEADER_BYTES
+    };
+}
+
+static int check_limit(uint64_t size, struct qcbm_error *err)
+{
+    const struct q2_header h = header_of(size);
+    struct q2_geometry g;
+
+    q2_geometry_derive(&h, &g);
+    return 8 * g.l1_used <= Q2_MAX_L1_BYTES ? 0
+                                            : qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET,
+                                                         "the disk is too large for an image with clusters of 64 KiB");
+}
+
 static int make_empty(struct qcbmi_apply_run *r, struct qcbmi_io *io, bool is_qcow2, struct qcbm_error *err)
 {
-    const struct q2_header h = { .version = 3,
-                                 .cluster_bits = CLUSTER_BITS,
-                                 .size = qcbmi_target_size(&r->t),
-                                 .refcount_order = 4,
-                                 .header_length = Q2_HEADER_BYTES };
-    struct q2_geometry g;
+    const struct q2_header h = header_of(qcbmi_target_size(&r->t));
+    int ret = 0;
 
     if (!is_qcow2)
         return qcbmi_io_grow(io, h.size, err);
-    q2_geometry_derive(&h, &g);
-    if (8 * g.l1_used > Q2_MAX_L1_BYTES)
-        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET,
-                          "the disk is too large for an image with clusters of 64 KiB");
-    return write_empty(io, &h, err);
+    ret = check_limit(h.size, err);
+    return ret < 0 ? ret : write_empty(io, &h, err);
+}
+
+static bool becomes_qcow2(const struct qcbmi_apply_run *r)
+{
+    return r->o->new_format ? strcmp(r->o->new_format, "qcow2") == 0 : r->is_qcow2;
+}
+
+int qcbmi_apply_foresee_new(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
+{
+    uint64_t most = u64_max(qcbmi_target_size(&r->t), r->items[i].meta.size_after);
+    int ret = qcbmi_new_file_check(r->o->new_path, err);
+
+    return ret == 0 && becomes_qcow2(r) ? check_limit(most, err) : ret;
 }
 
 /* ---- the new file ---- */
@@ -197,35 +221,19 @@ static int fill(struct qcbmi_apply_run *r, struct qcbmi_apply_target *to, size_t
     return ret;
 }
 
-/* One that a kill left: whoever is at work has it locked. */
-static void remove_leftover(const char *path)
-{
-    char *name = qcbmi_new_file_temporary(path, NULL);
-    struct qcbmi_io io;
-
-    if (name && qcbmi_open(&io, name, true, NULL) == 0) {
-        if (qcbmi_lock(&io, QCBM_OPEN_WRITE, NULL) == 0)
-            qcbmi_file_remove(name);
-        qcbmi_io_close(&io);
-    }
-    free(name);
-}
-
 int qcbmi_apply_into_new(struct qcbmi_apply_run *r, size_t first, struct qcbm_error *err)
 {
-    bool is_qcow2 = r->o->new_format ? strcmp(r->o->new_format, "qcow2") == 0 : r->is_qcow2;
+    bool is_qcow2 = becomes_qcow2(r);
     struct qcbmi_apply_target to = { 0 };
     struct qcbmi_new_file f;
     uint64_t size = 0;
     int ret;
 
-    remove_leftover(r->o->new_path);
+    qcbmi_new_file_remove_leftover(r->o->new_path);
     ret = qcbmi_new_file_begin(&f, r->o->new_path, err);
     if (ret < 0)
         return ret;
-    ret = qcbmi_lock(&f.io, QCBM_OPEN_WRITE | QCBM_OPEN_NO_LOCK, err);
-    if (ret == 0)
-        ret = make_empty(r, &f.io, is_qcow2, err);
+    ret = make_empty(r, &f.io, is_qcow2, err);
     if (ret == 0)
         ret = qcbmi_target_open(&to, &f.io, r->o->new_path, is_qcow2, QCBM_OPEN_WRITE | QCBM_OPEN_NO_LOCK, err);
     if (ret == 0)

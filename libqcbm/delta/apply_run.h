@@ -64,6 +64,8 @@ typedef int qcbmi_apply_steps_fn(struct qcbmi_apply_run *r, size_t i, struct qcb
 int qcbmi_apply_each(struct qcbmi_apply_run *r, size_t first, qcbmi_apply_steps_fn *steps, struct qcbm_error *err);
 
 /* apply_new.c: the base's disk into a new file, and then the deltas into that. */
+int qcbmi_apply_foresee_new(struct qcbmi_apply_run *r, size_t i,
+                            struct qcbm_error *err); /* what would keep it from that */
 int qcbmi_apply_into_new(struct qcbmi_apply_run *r, size_t first, struct qcbm_error *err);
 
 #endif

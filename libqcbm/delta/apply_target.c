@@ -61,6 +61,11 @@ static int check_writable(struct qcbmi_image *img, struct qcbm_error *err)
     return qcbmi_image_refuse(img, qcbmi_image_check_writable(img, err), err);
 }
 
+int qcbmi_target_check_writable(const struct qcbmi_apply_target *t, struct qcbm_error *err)
+{
+    return t->is_qcow2 ? check_writable(t->handle.image, err) : 0;
+}
+
 static int open_qcow2(struct qcbmi_apply_target *t, struct qcbmi_io *io, const char *path, struct qcbm_error *err)
 {
     struct qcbmi_chain_options options = { .force_share = t->flags & QCBM_OPEN_FORCE_SHARE };

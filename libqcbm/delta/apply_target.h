@@ -23,6 +23,8 @@ struct qcbmi_apply_target {
  * cannot be written to as it is. Close it on failure too. */
 int qcbmi_target_open(struct qcbmi_apply_target *t, struct qcbmi_io *io, const char *path, bool is_qcow2,
                       unsigned flags, struct qcbm_error *err);
+/* The same of one that is open for reading only. */
+int qcbmi_target_check_writable(const struct qcbmi_apply_target *t, struct qcbm_error *err);
 void qcbmi_target_close(struct qcbmi_apply_target *t); /* fine on a zeroed struct */
 /* The file, and back to who it was taken from. */
 struct qcbmi_io *qcbmi_target_io(struct qcbmi_apply_target *t);

@@ -88,6 +88,8 @@ static int compose_meta(struct making *m, struct qcbm_error *err)
     const struct qcbm_delta_options *o = &m->s.o;
     int ret = take_ids(m, err);
 
+    if (ret == 0 && o->created < 0)
+        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a time before 1970");
     m->meta.kind = QCBMI_IDENTITY_DELTA;
     m->meta.created = o->created ? o->created : (int64_t)time(NULL);
     m->meta.size_before = m->s.size_before;

@@ -209,12 +209,22 @@ static int load_metadata(struct qcbmi_delta *d, struct qcbm_error *err)
     }
 }
 
+/* A name is an id as qcbm writes one: a UUID, which a user or a platform may call a snapshot, is a name. */
+static bool is_id(const char *name, uint8_t id[QCBMI_IDENTITY_BYTES])
+{
+    char text[2 * QCBMI_IDENTITY_BYTES + 1];
+
+    if (!name || !qcbmi_identity_parse(name, id))
+        return false;
+    qcbmi_identity_text(id, text);
+    return strcmp(text, name) == 0;
+}
+
 /* Names that are ids say who it is; with a sidecar file they must not say something else. */
 static int take_identity(struct qcbmi_delta *d, const struct rbd_in *in, struct qcbm_error *err)
 {
     uint8_t id[QCBMI_IDENTITY_BYTES], parent[QCBMI_IDENTITY_BYTES];
-    bool has_id = in->to && qcbmi_identity_parse(in->to, id);
-    bool has_parent = in->from && qcbmi_identity_parse(in->from, parent);
+    bool has_id = is_id(in->to, id), has_parent = is_id(in->from, parent);
 
     if (d->has_meta && ((has_id && memcmp(id, d->meta.id, sizeof id) != 0) ||
                         (has_parent && d->meta.has_parent && memcmp(parent, d->meta.parent, sizeof parent) != 0)))

@@ -216,6 +216,13 @@ bool qcbmi_file_exists(const char *path)
     return lstat(path, &st) == 0;
 }
 
+bool qcbmi_file_has_other_names(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1;
+}
+
 static int sync_new_name(const char *path, struct qcbm_error *err)
 {
     int ret = qcbmi_file_sync_folder(path, err);

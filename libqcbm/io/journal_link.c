@@ -33,7 +33,7 @@ char *qcbmi_full_in_folder(const char *path, struct qcbm_error *err)
     bool found = folder && realpath(folder, full);
 
     if (folder && !found)
-        qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "the folder of '%.200s'", path);
+        qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "the folder of '%.400s'", path);
     free(folder);
     if (!found)
         return NULL;
@@ -50,7 +50,7 @@ char *qcbmi_full_path(const char *path, struct qcbm_error *err)
         return join(full, strlen(full), "", err);
     if (errno == ENOENT && !qcbmi_file_exists(path))
         return qcbmi_full_in_folder(path, err);
-    qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "%.200s", path);
+    qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "%.400s", path);
     return NULL;
 }
 
@@ -71,17 +71,39 @@ static int read_link(const char *image, char to[PATH_MAX])
     return n < 0 ? errno : 0;
 }
 
+/* A path that is cut short is none: where a message has no room for it, the link beside the image says which it is. */
+static int refuse_long(const char *image, bool there, struct qcbm_error *err)
+{
+    const char *slash = strrchr(image, '/'), *own = slash ? slash + 1 : image;
+    char text[256];
+
+    qcbmi_printable(text, sizeof(text), own, strlen(own));
+    if (there)
+        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                          "a change of several disks is under way or was cut short: 'qcbm checkpoint recover' of the "
+                          "journal to which '%s" SUFFIX "' leads completes it or takes it back",
+                          text);
+    return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                      "a change of several disks was cut short, and the journal to which '%s" SUFFIX "' leads is not "
+                      "there: put it back and run 'qcbm checkpoint recover' with it; only if it is lost, look at all "
+                      "of the disks and remove the link",
+                      text);
+}
+
 static int refuse(const char *image, const char *journal, struct qcbm_error *err)
 {
+    bool there = qcbmi_file_exists(journal);
     char text[200];
 
     qcbmi_printable(text, sizeof(text), journal, strlen(journal));
-    if (!qcbmi_file_exists(journal))
+    if (strlen(text) > 150 || strlen(journal) > 150 || (!there && strlen(image) > 100))
+        return refuse_long(image, there, err);
+    if (!there)
         return qcbmi_fail(
             err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
             "a change of several disks was cut short, and its journal '%s' is not there: put it back and run "
             "'qcbm checkpoint recover' with it; only if it is lost, look at all of the disks and remove the "
-            "link '%.100s" SUFFIX "'",
+            "link '%s" SUFFIX "'",
             text, image);
     return qcbmi_fail(
         err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
@@ -99,7 +121,7 @@ static int check_full(const char *full, struct qcbm_error *err)
         return refuse(full, to, err);
     if (sys_errno == EINVAL)
         return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
-                          "'%.200s" SUFFIX "' is in the way, and no link to a journal", full);
+                          "'%.400s" SUFFIX "' is in the way, and no link to a journal", full);
     return 0;
 }
 
@@ -120,7 +142,7 @@ int qcbmi_journal_link_make(const char *image, const char *journal, struct qcbm_
 
     if (ret == 0 && symlink(journal, name) < 0) {
         if (errno != EEXIST)
-            ret = qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "could not make the link '%.200s'", name);
+            ret = qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "could not make the link '%.400s'", name);
         else if (read_link(image, to) != 0 || strcmp(to, journal) != 0)
             ret = refuse(image, to, err);
     }
@@ -148,7 +170,7 @@ int qcbmi_journal_link_remove(const char *image, const char *journal, struct qcb
     if (!name)
         return QCBM_E_NOMEM;
     ret = unlink(name) < 0 && errno != ENOENT
-              ? qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "could not remove the link '%.200s'", name)
+              ? qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "could not remove the link '%.400s'", name)
               : qcbmi_file_sync_folder(name, err);
     free(name);
     return ret;

@@ -68,6 +68,8 @@ static int look(struct digesting *d, uint64_t at, struct qcbm_error *err)
     if (at >= p->start && at < p->end)
         return 0;
     ret = qcbmi_data_find(d->job->disk, at, d->job->size, p, &d->why);
+    if (ret == 0 && p->doubtful) /* whatever is read there, nobody can say that it is the disk's */
+        ret = qcbmi_fail(&d->why, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "the entry of guest 0x%" PRIx64 " breaks a rule", at);
     if (ret == QCBM_E_NOMEM) {
         if (err)
             *err = d->why;

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "manifest/disk_digests.h"
 #include "manifest/manifest_make.h"
@@ -98,8 +99,33 @@ static uint64_t common_size(const struct comparing *s, uint64_t disk, uint64_t w
     return disk < align_down(was, Q2_SECTOR) ? align_down(disk, UINT64_C(1) << s->gran_bits) : u64_min(disk, was);
 }
 
+static bool is_wanted(const struct comparing *s, uint64_t off, uint64_t end)
+{
+    uint64_t from, to;
+
+    return !s->c->only || (qcbmi_dirtymap_next(s->c->only, off, &from, &to) && from < end);
+}
+
+/* What is behind the end of the manifest's disk in its last sector: the manifest counts it as zeros. */
+static int compare_sector(struct comparing *s, struct qcbmi_data *data, uint64_t was, uint64_t disk,
+                          struct qcbm_error *err)
+{
+    uint8_t bytes[Q2_SECTOR];
+    struct qcbm_error why;
+    int ret;
+
+    if (!is_wanted(s, was, disk))
+        return 0;
+    ret = qcbmi_data_read(data, was, bytes, disk - was, &why);
+    if (ret == QCBM_E_NOMEM)
+        return qcbmi_fail_nomem(err);
+    if (ret < 0 && s->c->out.unreadable_bytes == 0 && !(s->unreadable && s->end > s->start))
+        s->c->out.why = why;
+    return ret < 0 || !bytes_are_zero(bytes, disk - was) ? differs(s, was, disk, ret < 0, err) : 0;
+}
+
 /* QEMU rounds the length of a file up to sectors; what it adds are zeros, and no growth. */
-static int take_rest(struct comparing *s, uint64_t disk, uint64_t was, struct qcbm_error *err)
+static int take_rest(struct comparing *s, struct qcbmi_data *data, uint64_t disk, uint64_t was, struct qcbm_error *err)
 {
     uint64_t end = align_up(was, Q2_SECTOR);
     int ret = 0;
@@ -107,6 +133,8 @@ static int take_rest(struct comparing *s, uint64_t disk, uint64_t was, struct qc
     if (disk > end) {
         s->c->out.grown_bytes = disk - end;
         ret = differs(s, was, disk, false, err);
+    } else if (disk > was) {
+        ret = compare_sector(s, data, was, disk, err);
     } else if (disk < was) {
         ret = differs(s, s->size, was, false, err);
     }
@@ -137,7 +165,7 @@ int qcbmi_manifest_compare(struct qcbmi_manifest_compare *c, struct qcbm_error *
     if (ret == 0)
         ret = qcbmi_disk_digests(&job, err);
     if (ret == 0)
-        ret = take_rest(&s, disk, was, err);
+        ret = take_rest(&s, job.disk, disk, was, err);
     qcbmi_data_close(job.disk);
     qcbmi_manifest_place_free(&s.place);
     return ret;

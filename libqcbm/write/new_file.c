@@ -24,11 +24,31 @@ char *qcbmi_new_file_temporary(const char *path, struct qcbm_error *err)
     return name;
 }
 
+/* Whoever finds the file of a command that was cut short removes it, and knows by the lock that it was. In between making and locking
+ * it may be taken for one. */
+static int hold(struct qcbmi_new_file *f, struct qcbm_error *why)
+{
+    struct qcbmi_file_id id;
+    int ret = qcbmi_lock(&f->io, QCBM_OPEN_WRITE | QCBM_OPEN_NO_LOCK, why);
+
+    if (ret == 0)
+        ret = qcbmi_identify(f->temporary, &id, why);
+    if (ret == QCBM_E_NOTFOUND || (ret == 0 && !qcbmi_same_file(&id, &f->io.id)))
+        ret = QCBM_E_LOCKED;
+    if (ret < 0 && ret != QCBM_E_LOCKED)
+        qcbmi_file_remove(f->temporary);
+    if (ret < 0)
+        qcbmi_io_close(&f->io);
+    return ret == QCBM_E_LOCKED ? QCBM_E_EXISTS : ret;
+}
+
 static int create(struct qcbmi_new_file *f, struct qcbm_error *err)
 {
     struct qcbm_error why;
     int ret = qcbmi_create(&f->io, f->temporary, &why);
 
+    if (ret == 0)
+        ret = hold(f, &why);
     if (ret == QCBM_E_EXISTS)
         return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET,
                           "'%s' is there, of a command that runs, or that was cut short: if none runs, it may be "
@@ -42,16 +62,23 @@ static int create(struct qcbmi_new_file *f, struct qcbm_error *err)
     return ret;
 }
 
-int qcbmi_new_file_begin(struct qcbmi_new_file *f, const char *path, struct qcbm_error *err)
+int qcbmi_new_file_check(const char *path, struct qcbm_error *err)
 {
-    int ret;
-
-    *f = (struct qcbmi_new_file){ .path = path };
     if (!*path)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the new file has no name");
     if (qcbmi_file_exists(path))
         return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the new file '%s' exists already and is not overwritten",
                           path);
+    return 0;
+}
+
+int qcbmi_new_file_begin(struct qcbmi_new_file *f, const char *path, struct qcbm_error *err)
+{
+    int ret = qcbmi_new_file_check(path, err);
+
+    *f = (struct qcbmi_new_file){ .path = path };
+    if (ret < 0)
+        return ret;
     f->temporary = qcbmi_new_file_temporary(path, err);
     if (!f->temporary)
         return QCBM_E_NOMEM;
@@ -61,6 +88,21 @@ int qcbmi_new_file_begin(struct qcbmi_new_file *f, const char *path, struct qcbm
         f->temporary = NULL;
     }
     return ret;
+}
+
+void qcbmi_new_file_remove_leftover(const char *path)
+{
+    char *name = qcbmi_new_file_temporary(path, NULL);
+    struct qcbmi_file_id id;
+    struct qcbmi_io io;
+
+    if (name && qcbmi_open(&io, name, true, NULL) == 0) {
+        if (qcbmi_lock(&io, QCBM_OPEN_WRITE, NULL) == 0 && qcbmi_identify(name, &id, NULL) == 0 &&
+            qcbmi_same_file(&id, &io.id))
+            qcbmi_file_remove(name);
+        qcbmi_io_close(&io);
+    }
+    free(name);
 }
 
 int qcbmi_new_file_end(struct qcbmi_new_file *f, int ret, struct qcbm_error *err)

@@ -127,7 +127,6 @@ repair_leaks: interop/repair_mutations.py
 repair_copied: interop/repair_mutations.py
 repair_header: interop/repair_mutations.py
 judge: rescue interop/rescue.py
-new_file: attach interop/rescue.py
 attach_write: attach interop/attach.py
 attach_measure: attach interop/attach.py
 raw_scan: interop/attach.py

@@ -523,6 +523,23 @@ def case_part_of_sector(work):
         require_disk(work, 'new', 'raw', new, name + ': into a new file')
 
 
+def case_dry_run(work):
+    """A dry run with -o answers for a new file: bitmaps of the base do not keep that from being larger."""
+    rng = random.Random(3)
+    disk = rng.randbytes(MiB)
+    new = disk + rng.randbytes(512)
+    delta(work, 'd', 'raw+map', disk, new, ident(0), '-', 512)
+    put(work, 'plain', disk)
+    work.run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', 'plain', 'base')
+    work.run('qemu-img', 'bitmap', '--add', 'base', 'b')
+    refused(work, 'bitmaps of the old size', '--in-place', '--dry-run', 'base', 'd')
+    told = json.loads(apply(work, '--dry-run', '-o', 'fresh', 'base', 'd').out)
+    require_equal((told['applied'], told['virtual-size']), (1, len(new)), 'dry run')
+    require(not os.path.exists(work.path('fresh')), 'a dry run made a file')
+    apply(work, '-o', 'fresh', 'base', 'd')
+    require_disk(work, 'fresh', 'qcow2', new, 'fresh')
+
+
 def delta_of_bitmap(work, name, old, size, writes):
     """Of a disk that QEMU resized: what it did not write behind the old end is not in its bitmap. Returns what the disk has then."""
     put(work, 'old', old)
@@ -692,6 +709,7 @@ def main():
     cases += [(case_half, 'half: ' + kind, {'kind': kind}) for kind in ('raw', 'snapshot')]
     cases += [(case_restored, 'restored: ' + kind, {'kind': kind}) for kind in ('raw', 'grown', 'data file')]
     cases += [(case_probes, 'probes', {})]
+    cases += [(case_dry_run, 'dry run', {})]
     cases += [(case_part_of_sector, 'part of a sector', {}), (case_raw_data_file, 'raw data file', {}),
               (case_grown_already, 'grown already', {})]
     cases += [(case_damaged_half, 'damaged half', {})]

@@ -271,6 +271,26 @@ def case_raw_index(work):
     require_equal(verified(work, 'x.fidx', 'a.raw', '-f', 'raw'), [], 'verify')
     qtool.patch(work.path('a.raw'), len(data) - 1, b'x')
     require_equal(verified(work, 'x.fidx', 'a.raw', '-f', 'raw'), [(9 * MiB, len(data))], 'the tail')
+    # it has grown within its last sector, of which the index counts the rest as zeros
+    for more, found in ((bytes(100), []), (bytes(99) + b'x', [(len(data), 9 * MiB + 512)]), (bytes(508), [])):
+        with open(work.path('a.raw'), 'wb') as f:
+            f.write(data + more)
+        require_equal(verified(work, 'x.fidx', 'a.raw', '-f', 'raw'), found, 'grown by %d bytes' % len(more))
+
+
+def case_doubtful(work):
+    """An entry that breaks a rule is not the word of the disk: no digest is made of it, and what is compared is dirty."""
+    work.create('a.qcow2', 4 * MiB)
+    work.io('a.qcow2', 'write -q -P 1 0 2M')
+    work.qcbm('manifest', '-o', 'm', 'a.qcow2')
+    image = Qcow2(work.path('a.qcow2'))
+    table = image.words(image.l1_offset, 1)[0] & ~(1 << 63)
+    entry = image.words(table + 8, 1)[0]
+    qtool.patch(work.path('a.qcow2'), table + 8, (entry | 2).to_bytes(8, 'big'))
+    work.qcbm_refused('manifest', '-o', 'n', 'a.qcow2', says=['guest 0x10000', 'breaks a rule'], unchanged=['a.qcow2'])
+    told = json.loads(work.qcbm('synth', '--dry-run', '--against', 'm', '--output=json', 'a.qcow2', 'b', rc=1).out)
+    require_equal(told['dirty-bytes'], 64 * KiB, 'dirty')
+    require(any('breaks a rule' in note for note in told['notes']), 'notes: %r' % told['notes'])
 
 
 def case_index_within(work):
@@ -519,6 +539,7 @@ def cases(args):
     out = [(killed, 'killed sessions, part %d' % k, {'seed': args.seed + k, 'rounds': rounds // parts}) for k in range(parts)]
     return out + [(case_refused, 'refused', {}), (case_cut_off, 'cut off', {}), (case_index, 'index', {}),
                   (case_same_disk, 'one disk in many forms', {}), (case_raw_index, 'index of a raw file', {}),
+                  (case_doubtful, 'doubtful entry', {}),
                   (case_index_within, 'index within a bitmap', {}),
                   (case_unreadable, 'unreadable', {}), (case_size, 'size', {}),
                   (case_sparse_data_file, 'sparse data file', {}), (case_luks, 'luks', {}), (case_refine, 'refine', {}),

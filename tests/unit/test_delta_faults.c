@@ -117,11 +117,32 @@ static void an_allocation_that_fails_reads_no_delta(void **state)
     build_free(&b);
 }
 
+static void a_time_before_1970_is_refused(void **state)
+{
+    struct qcbm_delta_options o = QCBM_DELTA_OPTIONS_INIT;
+    struct qcbm_image *img = NULL;
+    struct qcbm_error err = { 0 };
+    struct image_builder b;
+    struct qcbm_mem *mem;
+
+    (void)state;
+    build_layer(&b);
+    assert_int_equal(qcbm_mem_new(b.bytes, b.len, &mem, &err), 0);
+    assert_int_equal(qcbm_open_io(qcbm_mem_ops(), mem, 0, &img, &err), 0);
+    o.flags = QCBM_DELTA_LAYER | QCBM_DELTA_DRY_RUN;
+    assert_int_equal(qcbm_delta(img, NULL, -1, &o, NULL, 0, &err), 0);
+    o.created = -1;
+    assert_failure(qcbm_delta(img, NULL, -1, &o, NULL, 0, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "before 1970");
+    qcbm_close(img);
+    build_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_allocation_that_fails_makes_no_delta),
         cmocka_unit_test(an_allocation_that_fails_reads_no_delta),
+        cmocka_unit_test(a_time_before_1970_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,6 +42,25 @@ static void a_writer_is_refused_and_a_reader_is_not(void **state)
     free(full);
 }
 
+/* A path that is cut short leads a person nowhere. */
+static void a_long_path_is_whole_or_told_by_its_link(void **state)
+{
+    struct bench *b = *state;
+    const char *path = make_image(b);
+    char *full = qcbmi_full_path(path, NULL), journal[700] = "";
+    struct qcbm_image *img;
+    struct qcbm_error err = { 0 };
+
+    while (strlen(journal) < 600)
+        strcat(journal, "/a folder with a name");
+    assert_int_equal(qcbmi_journal_link_make(full, journal, &err), 0);
+    assert_failure(qcbm_open(path, QCBM_OPEN_WRITE, &img, &err), &err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                   "the journal to which 'image.qcbm-journal' leads is not there");
+    assert_non_null(strstr(err.message, "remove the link"));
+    assert_null(strstr(err.message, "/a folder"));
+    free(full);
+}
+
 static void what_is_no_link_is_in_the_way(void **state)
 {
     struct bench *b = *state;
@@ -80,6 +99,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         image_test(a_writer_is_refused_and_a_reader_is_not),
+        image_test(a_long_path_is_whole_or_told_by_its_link),
         image_test(what_is_no_link_is_in_the_way),
         image_test(full_paths_are_those_of_the_file),
     };

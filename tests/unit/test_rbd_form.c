@@ -102,6 +102,31 @@ static void names_that_are_ids_make_up_for_the_sidecar(void **state)
     qcbmi_delta_close(d);
 }
 
+/* Snapshots of others may be called by UUIDs, as some platforms call theirs: such a stream is not qcbm's. */
+static void a_uuid_is_a_name_and_no_id(void **state)
+{
+    static const char *const names[] = { "\x24\0\0\0"
+                                         "01234567-89ab-cdef-0123-456789abcdef",
+                                         "\x20\0\0\0"
+                                         "0123456789ABCDEF0123456789ABCDEF" };
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        size_t len = 4 + (i ? 32 : 36), at = 12;
+        struct qcbm_error err = { 0 };
+        struct qcbmi_delta *d;
+        char bytes[80] = "rbd diff v1\n";
+
+        bytes[at] = 't';
+        memcpy(bytes + at + 1, names[i], len);
+        at += 1 + len;
+        memcpy(bytes + at, "s\0\x30\0\0\0\0\0\0e", 10);
+        assert_int_equal(open_bytes(bytes, at + 10, NULL, &d, &err), 0);
+        assert_false(d->has_meta);
+        qcbmi_delta_close(d);
+    }
+}
+
 /* As a merge makes it of streams of others, whose snapshots may be called as they like. */
 static void a_sidecar_without_a_parent_has_nothing_against_the_name_of_one(void **state)
 {
@@ -241,6 +266,7 @@ int main(void)
         cmocka_unit_test(it_is_written_as_ceph_documents_it),
         cmocka_unit_test(names_and_data_can_be_told),
         cmocka_unit_test(names_that_are_ids_make_up_for_the_sidecar),
+        cmocka_unit_test(a_uuid_is_a_name_and_no_id),
         cmocka_unit_test(a_sidecar_without_a_parent_has_nothing_against_the_name_of_one),
         cmocka_unit_test(a_stream_that_is_cut_short_anywhere_is_refused),
         cmocka_unit_test(data_that_is_not_there_is_found_without_reading_it),

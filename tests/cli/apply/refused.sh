@@ -20,6 +20,17 @@ fails unchanged full.qcow2 qcbm apply -O vmdk -o new full.qcow2 d1
 fails unchanged full.qcow2 qcbm apply -O raw --in-place full.qcow2 d1
 fails unchanged full.qcow2 qcbm apply --in-place --state=elsewhere full.qcow2 d1
 fails unchanged full.qcow2 qcbm apply -o new --state=elsewhere full.qcow2 d1
+ln disk.qcow2 hard.qcow2
+fails unchanged disk.qcow2 qcbm apply --in-place disk.qcow2 d1
+fails unchanged disk.qcow2 qcbm apply --in-place --dry-run hard.qcow2 d1
+ln d1 hard.d1
+fails qcbm apply --in-place d1 hard.d1
+# a dry run answers for what would be done
+fails qcbm apply --dry-run -o d2 full.qcow2 d1
+fails unchanged full.qcow2 qcbm apply --dry-run -o elsewhere/new full.qcow2 d1
+qemu-img convert -O qcow2 -o compat=0.10 full.qcow2 old.qcow2
+fails unchanged old.qcow2 qcbm apply --in-place --dry-run --force-parent old.qcow2 d1
+qcbm apply -q -o new.old --dry-run --force-parent old.qcow2 d1
 for left in elsewhere.* new full.qcow2.qcbm-* new.*; do
     [ ! -e "$left" ] || complain "$left is there"
 done
