@@ -121,6 +121,15 @@ QCBM_API int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out
  * threads call nothing of the caller but read_at of a backend, and have ended when the call returns; answers are the same. */
 QCBM_API void qcbm_set_threads(struct qcbm_image *img, unsigned n);
 
+enum qcbm_manners_flag {
+    QCBM_MANNERS_NO_CACHE = 1u << 0 /* when a file is closed, the system forgets what it has of it in memory */
+};
+
+/* How this process reads files from now on, whoever opens them; for jobs beside which others have to work. All that is read
+ * from files and devices together is at most @max_read_bytes a second, 0 (as at first) for no bound: threads wait for their
+ * turn. Not of what is read by a backend of the caller. @flags: enum qcbm_manners_flag; others are without effect. */
+QCBM_API void qcbm_set_manners(unsigned flags, uint64_t max_read_bytes);
+
 /* Close @img and drop its locks. NULL is fine. */
 QCBM_API void qcbm_close(struct qcbm_image *img);
 

@@ -19,6 +19,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "io/io_lock.h"
+#include "io/manners.h"
 
 /* One system call moves at most about 2 GiB; stay below that on every system. */
 #define MAX_TRANSFER ((size_t)1 << 30)
@@ -281,6 +282,7 @@ static void file_close(void *self)
     struct qcbmi_file *f = self;
 
     /* What had to be durable was flushed; the locks go with the last reference to the open file description. */
+    qcbmi_manners_before_close(f->fd);
     close(f->fd);
     free(f);
 }
@@ -302,7 +304,7 @@ static int file_read_at(void *self, uint64_t off, void *buf, size_t len, struct 
 
     while (done < len) {
         size_t want = len - done < MAX_TRANSFER ? len - done : MAX_TRANSFER;
-        ssize_t n = pread(f->fd, to + done, want, (off_t)(off + done));
+        ssize_t n = pread(f->fd, to + done, qcbmi_manners_before_read(want), (off_t)(off + done));
 
         if (n < 0 && errno == EINTR)
             continue;
