@@ -10,6 +10,7 @@
 #include "cmd.h"
 #include "colour.h"
 #include "qemu_text.h"
+#include "run_note.h"
 #include "sandbox.h"
 
 /* The text may hold names from the image or the command line: it stays one line whatever they are. */
@@ -19,6 +20,8 @@ __attribute__((format(printf, 3, 0))) static void put_line(enum tone tone, const
     char *text = NULL;
     int len = vasprintf(&text, fmt, args);
 
+    if (len >= 0 && tone == TONE_ERROR)
+        run_note_error(text, (size_t)len);
     colour_word(stderr, kind[0] ? TONE_PLAIN : tone, "qcbm:");
     fputc(' ', stderr);
     if (kind[0]) {
@@ -46,6 +49,7 @@ void cmd_warning(const char *fmt, ...)
 {
     va_list args;
 
+    run_note_warning();
     va_start(args, fmt);
     put_line(TONE_WARNING, "warning:", fmt, args);
     va_end(args);
@@ -78,6 +82,7 @@ void cmd_name_image(const char *path)
 {
     several |= the_image && strcmp(the_image, path) != 0;
     the_image = path;
+    run_note_image(path);
 }
 
 static void hint_at_list(void)
@@ -102,6 +107,7 @@ const char *cmd_done(void)
 
 void cmd_name_help(const struct cmd *cmd)
 {
+    run_note_wrong_use();
     fprintf(stderr, "Try 'qcbm%s%s --help' for more information\n", cmd ? " " : "", cmd ? cmd->name : "");
 }
 
@@ -138,6 +144,7 @@ int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
     if (vasprintf(&prefix, fmt, args) < 0)
         prefix = NULL;
     va_end(args);
+    run_note_cause(err);
     if (err->offset == QCBM_NO_OFFSET)
         cmd_error("%s: %s", prefix ? prefix : "", err->message);
     else

@@ -29,7 +29,7 @@ extern const struct cmd cmd_manifest;
 extern const struct cmd cmd_attach;
 extern const struct cmd cmd_delta, cmd_dump, cmd_edit, cmd_map, cmd_measure, cmd_rescue, cmd_snapshot, cmd_undo;
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1 };
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_TEMPFAIL = 75 /* EX_TEMPFAIL of sysexits.h: with --tempfail */ };
 
 /* One line "qcbm: ..." on stderr, escaped. All return EXIT_FAILED, so that a caller can return them. */
 int cmd_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

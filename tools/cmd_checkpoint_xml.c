@@ -8,6 +8,8 @@
 #include <time.h>
 
 #include "cmd_checkpoint.h"
+#include "every_args.h"
+#include "json_write.h"
 #include "opt_parse.h"
 #include "output.h"
 #include "qemu_text.h"
@@ -104,16 +106,24 @@ static const char *domain_name(const struct disk_list *disks)
 /* libvirt knows a parent before its child. */
 static int write_all(const struct xml_args *args, const struct disk_list *disks)
 {
+    struct json_writer w = JSON_WRITER_INIT(stdout);
     const char *parent = args->parent;
     int code = EXIT_DONE;
 
+    if (every_args.record)
+        json_begin_array(&w, NULL);
     for (char **name = args->names; code == EXIT_DONE && *name; parent = *name++) {
         char *file = NULL;
 
         if (args->folder && asprintf(&file, "%s/%s.xml", args->folder, *name) < 0)
             return cmd_error("no memory");
         code = write_one(args, disks, parent, *name, file ? file : "-");
-        if (file && code == EXIT_DONE) {
+        if (file && code == EXIT_DONE && every_args.record) {
+            json_begin_object(&w, NULL);
+            json_string(&w, "checkpoint", *name);
+            json_string(&w, "file", file);
+            json_end_object(&w);
+        } else if (file && code == EXIT_DONE) {
             printf("virsh checkpoint-create ");
             print_shell_name(stdout, domain_name(disks));
             putchar(' ');
@@ -122,6 +132,8 @@ static int write_all(const struct xml_args *args, const struct disk_list *disks)
         }
         free(file);
     }
+    if (every_args.record)
+        json_end_array(&w);
     return code;
 }
 
@@ -129,6 +141,10 @@ static bool check_folder(const struct cmd *cmd, const struct xml_args *args)
 {
     struct stat st;
 
+    if (!args->folder && every_args.record) {
+        cmd_usage_error(cmd, "Expecting --folder with --record: without it the XML is printed");
+        return false;
+    }
     if (!args->folder && args->names[1]) {
         cmd_usage_error(cmd, "Expecting --folder where there are several checkpoints");
         return false;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cmd_delta.h"
+#include "every_args.h"
 #include "image_name.h"
 #include "progress.h"
 #include "qemu_text.h"
@@ -265,6 +266,8 @@ int delta_make(const struct cmd *cmd, struct delta_args *args)
     if (check_usage(cmd, args) != EXIT_DONE || !take_names(args))
         return EXIT_FAILED;
     job.out = strcmp(args->names[1], "-") == 0 ? NULL : args->names[1];
+    if (!job.out && !args->common.dry_run && every_refuses_stdout())
+        return EXIT_FAILED;
     if (!job.out && !args->common.dry_run && isatty(STDOUT_FILENO))
         return cmd_error("a delta does not go to a terminal");
     if (!job.out || args->common.dry_run)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cmd_delta.h"
+#include "every_args.h"
 #include "progress.h"
 #include "qemu_text.h"
 #include "rows.h"
@@ -114,6 +115,8 @@ int delta_merge(const struct cmd *cmd, struct delta_args *args)
         if (strcmp(args->names[i], "-") == 0)
             return cmd_error(DELTA_NO_PIPE);
     to_pipe = strcmp(args->names[n], "-") == 0;
+    if (to_pipe && every_refuses_stdout())
+        return EXIT_FAILED;
     if (to_pipe && isatty(STDOUT_FILENO))
         return cmd_error("a delta does not go to a terminal");
     allow_open_files(n);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common_args.h"
+#include "every_args.h"
 #include "extents_write.h"
 #include "image_name.h"
 #include "opt_parse.h"
@@ -112,6 +113,8 @@ static int check_usage(const struct cmd *cmd, const struct extents_args *args, e
         return cmd_usage_error(cmd, "--with knows 'zero' only, not '%s'", args->with);
     if (args->limit == 0)
         return cmd_usage_error(cmd, "--limit is at least 1");
+    if (every_args.record && form != EXTENTS_JSON)
+        return cmd_usage_error(cmd, "--record has the extents in it, as JSON: without --output=%s", args->form);
     if (form >= EXTENTS_THIN_DELTA)
         return cmd_usage_error(cmd, "--output knows %s, not '%s'", EXTENTS_WRITTEN, args->form);
     if (!extents_form_has_pages(form) && (args->offset || args->limit != UINT64_MAX))
@@ -121,12 +124,14 @@ static int check_usage(const struct cmd *cmd, const struct extents_args *args, e
 
 static int run_extents(const struct cmd *cmd, int argc, char **argv)
 {
-    struct extents_args args = { .form = "human", .limit = UINT64_MAX };
+    struct extents_args args = { .limit = UINT64_MAX };
     enum extents_form form;
     int code = opt_parse(cmd, argc, argv, &args);
 
     if (code != OPT_GO_ON)
         return code;
+    if (!args.form)
+        args.form = every_args.record ? "json" : "human";
     form = extents_form_of(args.form);
     if (check_usage(cmd, &args, form) != EXIT_DONE || !common_take_name(&args.common) ||
         !image_name_take(&args.since, NULL, false))

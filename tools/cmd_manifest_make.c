@@ -14,6 +14,7 @@
 
 #include "apart.h"
 #include "cmd_manifest.h"
+#include "every_args.h"
 #include "output.h"
 #include "progress.h"
 #include "qemu_text.h"
@@ -188,6 +189,8 @@ static int check_names(const struct manifest_args *args, const char *name)
 
     if (to_std && isatty(STDOUT_FILENO))
         return cmd_error("a manifest is not printed to a terminal: -o OUT names a file");
+    if (to_std && every_refuses_stdout())
+        return EXIT_FAILED;
     if (to_std && args->common.output == OUTPUT_JSON)
         return cmd_error("--output=json cannot be combined with -o -: both print to stdout");
     if (!to_std && stat(name, &st) == 0 && S_ISBLK(st.st_mode))

@@ -33,6 +33,7 @@ static const struct opt synth_opts[] = {
     FLAG("disabled", disabled, "a frozen bitmap, which records no further writes"),
     FLAG("replace", replace, "NAME may exist: put the new bitmap in its place"),
     FLAG("merge", merge, "NAME may exist: add the dirty parts to it"),
+    FLAG("if-missing", if_missing, "NAME may exist: then nothing is done, if it can be relied on"),
     FLAG("dirty-tail", dirty_tail, "also mark what lies past the end of the backing file"),
     COMMON_FLAG("force", 0, force,
                 "go on with a lost table, with saved bits that cannot be\nread, or a raw external data file"),
@@ -63,10 +64,14 @@ static void print_json(const struct synth_job *job, const struct synth_like *lik
     json_begin_object(&w, NULL);
     json_string(&w, "image", job->target_path);
     json_string(&w, "overlay", job->args->common.path);
-    json_string(&w, "claim", claimed);
+    json_bool(&w, "changed", !job->kept && !job->args->common.dry_run && !(like && synth_like_made(like) == 0));
+    if (claimed)
+        json_string(&w, "claim", claimed);
     json_bool(&w, "enabled", job->enabled);
     json_bool(&w, "dry-run", job->args->common.dry_run);
-    if (like)
+    if (job->kept)
+        synth_kept_write(job, &w);
+    else if (like)
         synth_like_write(job, like, &w);
     else
         synth_one_write(job, &w);
@@ -101,6 +106,15 @@ static int report(const struct synth_job *job, const struct synth_like *like)
                      job->summary.damaged_entries == 1 ? "it is" : "they are");
 }
 
+static int report_kept(const struct synth_job *job)
+{
+    if (job->args->common.output == OUTPUT_JSON)
+        print_json(job, NULL, NULL);
+    else if (!job->args->common.quiet)
+        synth_kept_print(job);
+    return EXIT_DONE;
+}
+
 /* ---- the command --------------------------------------------------------------------------------------- */
 
 static double now(void)
@@ -118,10 +132,12 @@ static int run_job(struct synth_job *job)
     int code = synth_open(job);
 
     if (code == EXIT_DONE)
+        code = synth_look(job);
+    if (code == EXIT_DONE && !job->kept)
         code = job->args->like ? synth_like_run(job, &like) : synth_one(job);
     job->seconds = now() - start;
     if (code == EXIT_DONE)
-        code = report(job, like);
+        code = job->kept ? report_kept(job) : report(job, like);
     synth_like_free(like);
     plan_clear(&job->plan);
     qcbm_synth_result_free(job->result);
@@ -148,6 +164,8 @@ static int check_usage(const struct cmd *cmd, const struct synth_args *args)
 {
     if (args->replace && args->merge)
         return cmd_usage_error(cmd, "--replace and --merge exclude each other");
+    if (args->if_missing && (args->replace || args->merge || args->like))
+        return cmd_usage_error(cmd, "--if-missing cannot be combined with --replace, --merge or --like");
     if (args->like && (args->since || args->into || args->merge || args->disabled || args->granularity))
         return cmd_usage_error(cmd, "--like cannot be combined with --since, --into, --merge, --disabled or -g");
     if (args->like && (args->since_snapshot || args->snapshot))

@@ -18,7 +18,7 @@ struct synth_args {
     const char *refine; /* as it was typed; "": without a value */
     const char *refine_against, *refine_format;
     const char *against, *within;
-    bool disabled, replace, merge, dirty_tail;
+    bool disabled, replace, merge, if_missing, dirty_tail;
 };
 COMMON_ARGS_FIRST(struct synth_args);
 
@@ -35,6 +35,7 @@ struct synth_job {
     double seconds;
     bool enabled;              /* the state of the bitmap afterwards */
     bool merged;               /* into one that was there */
+    bool kept;                 /* --if-missing, and it is there: nothing was done, there are no figures */
     struct qcbm_error refused; /* why a dry run found no way to write it; code 0: it did */
     struct qcbm_error unsafe;  /* a dry run: the run is refused for this, though there are figures; code 0: it is not */
     const char *unsafe_name;   /* the bitmap that this is said of */
@@ -52,6 +53,8 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
 int synth_tell_unsafe(const struct synth_job *job);
 /* Carry the edit out, or plan it in a dry run. Of an image that could not be written to there is no plan. */
 int synth_carry_out(struct synth_job *job);
+/* With --if-missing: is the bitmap there? If so job->kept, if it is one that can be relied on. Prints the error. */
+int synth_look(struct synth_job *job);
 /* The bitmap that was named, staged and carried out. */
 int synth_one(struct synth_job *job);
 
@@ -60,6 +63,9 @@ int synth_one(struct synth_job *job);
 /* What OVERLAY is said to differ from, from malloc(). */
 char *synth_claim(const struct synth_job *job);
 void synth_one_print(const struct synth_job *job, const char *claimed);
+/* The same of a bitmap that was left as it is. */
+void synth_kept_print(const struct synth_job *job);
+void synth_kept_write(const struct synth_job *job, struct json_writer *w);
 void synth_one_write(const struct synth_job *job, struct json_writer *w);
 /* "NAME: 1 MiB dirty ...", without an end of line. */
 void synth_print_figures(const char *name, const struct qcbm_synth_summary *s);

@@ -34,6 +34,8 @@ void synth_like_free(struct synth_like *like);
 
 /* ---- the answer (cmd_synth_like_out.c) ---- */
 
+/* How many of them are made or replaced. */
+size_t synth_like_made(const struct synth_like *like);
 void synth_like_print(const struct synth_job *job, const struct synth_like *like, const char *claimed);
 void synth_like_write(const struct synth_job *job, const struct synth_like *like, struct json_writer *w);
 

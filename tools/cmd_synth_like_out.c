@@ -18,6 +18,11 @@ static size_t count(const struct synth_like *like, bool made)
     return n;
 }
 
+size_t synth_like_made(const struct synth_like *like)
+{
+    return count(like, true);
+}
+
 static bool all_skipped(const struct synth_like *like)
 {
     for (size_t i = 0; i < like->n; i++)

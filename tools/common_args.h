@@ -38,7 +38,7 @@ struct common_args {
     COMMON_ROW("undo", 0, OPT_STRING, undo, "FILE", "save what is overwritten to this new file, for qcbm undo")
 #define OPT_COMMON_QUIET COMMON_FLAG("quiet", 'q', quiet, "print errors only")
 #define OPT_COMMON_PROGRESS COMMON_FLAG("progress", 'p', progress, "show progress on stderr")
-#define OPT_COMMON_OUTPUT COMMON_ROW("output", 0, OPT_OUTPUT, output, "human|json", "how to print (default: human)")
+#define OPT_COMMON_OUTPUT COMMON_ROW("output", 0, OPT_OUTPUT, output, "human|json|jsonl", "how to print (default: human)")
 #define OPT_COMMON_NO_LOCK COMMON_FLAG("no-lock", 0, no_lock, "go on where the file system cannot lock")
 #define OPT_COMMON_NO_SANDBOX \
     COMMON_FLAG("no-sandbox", 0, no_sandbox, "do not shut the process in before the image is read")

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "complete.h"
+#include "every_args.h"
 #include "help.h"
 #include "opt.h"
 #include "qemu_text.h"
@@ -46,8 +47,8 @@ static bool is_one_of(const char *value, const char *const *list)
 
 static bool is_file(const char *value)
 {
-    static const char *const names[] = { "FILE", "IMAGE",    "OVERLAY",   "BASE",     "OUT",
-                                         "IN",   "UNDOFILE", "REFERENCE", "MANIFEST", NULL };
+    static const char *const names[] = { "FILE",     "IMAGE",     "OVERLAY",  "BASE",   "OUT", "IN",
+                                         "UNDOFILE", "REFERENCE", "MANIFEST", "FOLDER", NULL };
 
     return is_one_of(value, names);
 }
@@ -59,15 +60,21 @@ static bool is_bitmap(const char *value)
     return is_one_of(value, names);
 }
 
-static const struct opt *find_long(const struct cmd *cmd, const char *word)
+static const struct opt *find_in(const struct opt *opt, const char *name, size_t len)
 {
-    size_t len = strcspn(word + 2, "=");
-
-    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
-        if (opt->name && strlen(opt->name) == len && strncmp(opt->name, word + 2, len) == 0)
+    for (; opt->kind != OPT_KIND_END; opt++) {
+        if (opt->name && strlen(opt->name) == len && strncmp(opt->name, name, len) == 0)
             return opt;
     }
     return NULL;
+}
+
+static const struct opt *find_long(const struct cmd *cmd, const char *word)
+{
+    size_t len = strcspn(word + 2, "=");
+    const struct opt *opt = find_in(cmd->opts, word + 2, len);
+
+    return opt ? opt : find_in(every_opts, word + 2, len);
 }
 
 /* The last letter of a bundle may want a value, or stand before it. */
@@ -110,20 +117,10 @@ static void take_option(struct line *line, const char *word)
         line->waiting = opt;
 }
 
-/* The command that @word names among those of @opt, or NULL. */
-static const struct cmd *find_command(const struct opt *opt, const char *word)
-{
-    for (const struct cmd *const *c = opt->detail; *c; c++) {
-        if (strcmp(strchr((*c)->name, ' ') + 1, word) == 0)
-            return *c;
-    }
-    return NULL;
-}
-
 /* "checkpoint create": what follows belongs to that. */
 static bool take_command(struct line *line, const char *word)
 {
-    const struct cmd *cmd = line->cmd->opts[0].kind == OPT_COMMANDS ? find_command(line->cmd->opts, word) : NULL;
+    const struct cmd *cmd = opt_command(line->cmd->opts, word);
 
     if (cmd)
         line->cmd = cmd;
@@ -254,10 +251,9 @@ static void give_values(const struct line *line, const char *value, const char *
         give_alternatives(value, current, before);
 }
 
-static void give_options(const struct cmd *cmd, const char *current)
+static void give_table(const struct opt *opt, const char *current)
 {
-    puts("words");
-    for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++) {
+    for (; opt->kind != OPT_KIND_END; opt++) {
         char form[64];
 
         if (opt_is_argument(opt) || opt->kind == OPT_REFUSED)
@@ -268,6 +264,14 @@ static void give_options(const struct cmd *cmd, const char *current)
             snprintf(form, sizeof form, "-%c", opt->letter);
         give(current, "", form, strlen(form), opt->help);
     }
+}
+
+static void give_options(const struct cmd *cmd, const char *current)
+{
+    puts("words");
+    give_table(cmd->opts, current);
+    if (cmd->opts[0].kind != OPT_COMMANDS)
+        give_table(every_opts, current);
     give(current, "", "--help", 6, opt_help.help);
 }
 

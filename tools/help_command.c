@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "every_args.h"
 #include "help_command.h"
 #include "opt.h"
 
@@ -76,6 +77,8 @@ void help_command(const struct cmd *cmd)
             show_commands(opt);
     }
     for (const struct opt *opt = cmd->opts; opt->kind != OPT_KIND_END; opt++)
+        show_option(opt);
+    for (const struct opt *opt = every_opts; cmd->opts[0].kind != OPT_COMMANDS && opt->kind != OPT_KIND_END; opt++)
         show_option(opt);
     show_option(&opt_help);
     printf("\nExit code: %s. See also: man qcbm-%.*s\n", cmd->exit_codes ? cmd->exit_codes : "0 done, 1 failed",

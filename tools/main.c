@@ -12,7 +12,11 @@
 #include "cmd.h"
 #include "colour.h"
 #include "complete.h"
+#include "every_args.h"
 #include "help.h"
+#include "opt_parse.h"
+#include "run_note.h"
+#include "run_recorded.h"
 #include "sandbox.h"
 
 /* A descriptor 0, 1 or 2 that was closed would be given to the next file opened: an image, which error messages would
@@ -38,6 +42,49 @@ static int show_version(void)
     return EXIT_DONE;
 }
 
+/* What is printed is out, or the command has failed. */
+static int end_output(int code)
+{
+    if (code == EXIT_FAILED) {
+        __fpurge(stdout); /* what is not out yet stays in: a command that fails prints nothing */
+        return code;
+    }
+    bool lost = ferror(stdout);
+    if (fclose(stdout) != 0 || lost)
+        return cmd_error("could not write the output: %s%s%s", strerror(errno), cmd_done() ? "; " : "",
+                         cmd_done() ? cmd_done() : "");
+    return code;
+}
+
+static int run_command(const struct cmd *cmd, int argc, char **argv)
+{
+    int code = end_output(cmd->run(cmd, argc, argv));
+    bool later = every_args.tempfail && code == EXIT_FAILED && run_note()->failed && run_note()->cause == QCBM_E_LOCKED;
+
+    return later ? EXIT_TEMPFAIL : code;
+}
+
+/* "checkpoint create" has options of its own. */
+static const struct cmd *innermost(const struct cmd *cmd, int *argc, char ***argv)
+{
+    const struct cmd *inner = *argc > 1 ? opt_command(cmd->opts, (*argv)[1]) : NULL;
+
+    if (!inner)
+        return cmd;
+    (*argc)--;
+    (*argv)++;
+    return inner;
+}
+
+static int start(const struct cmd *cmd, int argc, char **argv)
+{
+    cmd = innermost(cmd, &argc, &argv);
+    opt_look(cmd, argc, argv, &every_args);
+    if (every_args.help || !every_args.record)
+        return run_command(cmd, argc, argv);
+    return run_recorded(cmd, argc, argv, run_command);
+}
+
 static int run(int argc, char **argv)
 {
     const struct cmd *cmd;
@@ -49,15 +96,15 @@ static int run(int argc, char **argv)
         return EXIT_FAILED;
     }
     if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-        return help_about(argc > 2 ? argv[2] : NULL);
+        return end_output(help_about(argc > 2 ? argv[2] : NULL));
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
-        return show_version();
+        return end_output(show_version());
     if (strcmp(argv[1], "complete") == 0 && (code = complete_arguments(argc - 2, argv + 2)) >= 0)
-        return code;
+        return end_output(code);
     if (argv[1][0] == '-')
         return cmd_usage_error(NULL, "unrecognized option '%s'", argv[1]);
     cmd = help_find(argv[1]);
-    return cmd ? cmd->run(cmd, argc - 1, argv + 1) : help_unknown(argv[1]);
+    return cmd ? start(cmd, argc - 1, argv + 1) : help_unknown(argv[1]);
 }
 
 /* One job, and then the end: memory that was given back will be wanted again, and each time that the system has it in
@@ -78,14 +125,5 @@ int main(int argc, char **argv)
     hold_standard_descriptors();
     colour_begin();
     setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
-    int code = run(argc, argv);
-    if (code == EXIT_FAILED) {
-        __fpurge(stdout); /* what is not out yet stays in: a command that fails prints nothing */
-        return code;
-    }
-    bool lost = ferror(stdout);
-    if (fclose(stdout) != 0 || lost)
-        return cmd_error("could not write the output: %s%s%s", strerror(errno), cmd_done() ? "; " : "",
-                         cmd_done() ? cmd_done() : "");
-    return code;
+    return run(argc, argv);
 }

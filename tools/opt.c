@@ -3,7 +3,22 @@
  */
 #include "opt.h"
 
+#include <string.h>
+
+#include "cmd.h"
+
 const struct opt opt_help = { .name = "help", .letter = 'h', .kind = OPT_FLAG, .help = "show this help" };
+
+const struct cmd *opt_command(const struct opt *opts, const char *word)
+{
+    if (opts[0].kind != OPT_COMMANDS)
+        return NULL;
+    for (const struct cmd *const *c = opts[0].detail; *c; c++) {
+        if (strcmp(strchr((*c)->name, ' ') + 1, word) == 0)
+            return *c;
+    }
+    return NULL;
+}
 
 bool opt_is_argument(const struct opt *opt)
 {

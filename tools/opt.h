@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct cmd; /* cmd.h */
+
 enum opt_kind {
     OPT_KIND_END,
     OPT_FLAG,           /* bool */
@@ -55,6 +57,9 @@ struct opt {
 
 /* The row that all commands have. */
 extern const struct opt opt_help;
+
+/* The command that @word names, if the first of @opts is of OPT_COMMANDS and has it; else NULL. */
+const struct cmd *opt_command(const struct opt *opts, const char *word);
 
 /* An argument that is no option? */
 bool opt_is_argument(const struct opt *opt);

@@ -9,8 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common_args.h"
+#include "every_args.h"
 #include "help_command.h"
 #include "hint.h"
+#include "manners.h"
 #include "opt_parse.h"
 #include "qemu_text.h"
 
@@ -55,6 +58,8 @@ static void view_make(struct getopt_view *v, const struct opt *opts)
         if (!opt_is_argument(opts))
             view_add(v, &n_longs, &letter, opts);
     }
+    for (const struct opt *opt = every_opts; opt->kind != OPT_KIND_END && v->n_rows < MAX_OPTIONS; opt++)
+        view_add(v, &n_longs, &letter, opt);
 }
 
 static const struct opt *view_find(const struct getopt_view *v, int got)
@@ -97,8 +102,12 @@ static bool set_size(const struct opt *opt, const char *text, uint64_t *out)
 
 static bool set_output(const char *text, enum opt_output *out)
 {
-    if (strcmp(text, "human") != 0 && strcmp(text, "json") != 0) {
+    if (strcmp(text, "human") != 0 && strcmp(text, "json") != 0 && strcmp(text, "jsonl") != 0) {
         cmd_error("--output must be used with human or json as argument.");
+        return false;
+    }
+    if (text[0] == 'h' && every_args.record) {
+        cmd_error("--output=human cannot be combined with --record: the answer is in the record, as JSON");
         return false;
     }
     *out = text[0] == 'j' ? OUTPUT_JSON : OUTPUT_HUMAN;
@@ -125,6 +134,15 @@ static bool refuse(const struct opt *opt)
     else
         cmd_error("option '-%c' is not supported: %s", opt->letter, opt->help);
     return false;
+}
+
+static bool is_of_every(const struct opt *opt)
+{
+    const struct opt *row = every_opts;
+
+    while (row->kind != OPT_KIND_END && row != opt)
+        row++;
+    return row == opt;
 }
 
 static bool set_option(const struct opt *opt, const char *value, void *args)
@@ -162,6 +180,8 @@ static void hint_options(const struct cmd *cmd, const char *word)
         if (opt->name && opt->kind != OPT_REFUSED)
             hint_offer(&hint, opt->name);
     }
+    for (const struct opt *opt = every_opts; opt->kind != OPT_KIND_END; opt++)
+        hint_offer(&hint, opt->name);
     hint_offer(&hint, opt_help.name);
     hint_print(&hint, "--");
     free(name);
@@ -222,6 +242,15 @@ static bool set_arguments(const struct cmd *cmd, char **words, void *args)
     return missing || *words ? wrong_number(cmd) : true;
 }
 
+/* The record has the answer in it. */
+static void answer_in_json(const struct cmd *cmd, void *args)
+{
+    for (const struct opt *opt = cmd->opts; every_args.record && opt->kind != OPT_KIND_END; opt++) {
+        if (opt->kind == OPT_OUTPUT)
+            *(enum opt_output *)(void *)((char *)args + opt->offset) = OUTPUT_JSON;
+    }
+}
+
 int opt_parse(const struct cmd *cmd, int argc, char **argv, void *args)
 {
     struct getopt_view view = { 0 };
@@ -239,8 +268,68 @@ int opt_parse(const struct cmd *cmd, int argc, char **argv, void *args)
             help_command(cmd);
             return EXIT_DONE;
         }
-        if (!set_option(opt, optarg, args))
+        if (!set_option(opt, optarg, is_of_every(opt) ? &every_args : args))
             return EXIT_FAILED;
     }
-    return set_arguments(cmd, argv + optind, args) ? OPT_GO_ON : EXIT_FAILED;
+    if (!set_arguments(cmd, argv + optind, args))
+        return EXIT_FAILED;
+    if (every_args.record_dir && !every_args.record)
+        return cmd_usage_error(cmd, "--record-dir goes with --record");
+    answer_in_json(cmd, args);
+    manners_begin();
+    return OPT_GO_ON;
+}
+
+/* ---- before that: how the run is recorded --------------------------------------------------------------- */
+
+static void look_at(const struct opt *opt, const char *value, struct every_args *out, bool *jsonl)
+{
+    if (opt == &opt_help)
+        out->help = true;
+    else if (opt->kind == OPT_OUTPUT)
+        *jsonl = value && strcmp(value, "jsonl") == 0;
+    else if (is_of_every(opt) && opt->kind == OPT_STRING)
+        *(const char **)(void *)((char *)out + opt->offset) = value;
+}
+
+static bool is_image(const struct opt *opt)
+{
+    if (opt->kind == OPT_ARGS) /* of images and other files */
+        return strcmp(opt->value, "FILE") == 0;
+    return (opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS) && opt->offset == offsetof(struct common_args, path);
+}
+
+/* The word that stands for an image, by the rows of the arguments. */
+static const char *image_of(const struct cmd *cmd, char **words)
+{
+    for (const struct opt *opt = cmd->opts; *words && opt->kind != OPT_KIND_END; opt++) {
+        if (!opt_is_argument(opt))
+            continue;
+        if (is_image(opt))
+            return *words;
+        words++;
+    }
+    return NULL;
+}
+
+void opt_look(const struct cmd *cmd, int argc, char **argv, struct every_args *out)
+{
+    char **words = calloc((size_t)argc + 1, sizeof *words); /* getopt() changes their order */
+    struct getopt_view view = { 0 };
+    bool jsonl = false;
+    int got;
+
+    if (!words)
+        return;
+    memcpy(words, argv, (size_t)argc * sizeof *words);
+    view_make(&view, cmd->opts);
+    optind = 0;
+    while ((got = getopt_long(argc, words, view.letters, view.longs, NULL)) != -1) {
+        if (got != '?' && got != ':')
+            look_at(view_find(&view, got), optarg, out, &jsonl);
+    }
+    if (jsonl && !out->record)
+        out->record = "-";
+    out->image = image_of(cmd, words + optind);
+    free(words);
 }

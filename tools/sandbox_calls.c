@@ -53,6 +53,7 @@ const struct sandbox_call sandbox_calls[] = {
     { { "getrandom", NULL }, NULL }, /* the id of a delta */
     /* the clock, where the kernel does not answer without a call */
     { { "clock_gettime", "clock_gettime64", NULL }, NULL },
+    { { "clock_nanosleep", "clock_nanosleep_time64", NULL }, NULL }, /* --max-read */
     /* the end */
     { { "exit_group", NULL }, NULL },
     /* abort(); the signal itself is in sandbox_build.c */

@@ -32,6 +32,7 @@ READERS = {
     'info-usage': ['info', '--usage', 'o.qcow2'],
     'check': ['check', 'o.qcow2'],
     'check-progress': ['check', '-p', 'o.qcow2'],
+    'check-max-read': ['check', '--max-read=1G', 'o.qcow2'],
     'check-untrusted': ['check', '--untrusted', 'o.qcow2'],
     'map': ['map', 'o.qcow2'],
     'map-json': ['map', '--output=json', 'o.qcow2'],

@@ -1,0 +1,91 @@
+/* cmd_synth_kept.c - synth --if-missing: a bitmap that is there is left as it is, if it is what was asked for
+ * SPDX-License-Identifier: MIT
+ *
+ * Who asks goes on as if the bitmap had been made. So nothing passes that a new one would not have: an image that synth
+ * would refuse, bits that cannot be read, a bitmap that misses what is written from now on.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "cmd_synth.h"
+#include "qemu_text.h"
+
+static struct qcbm_image *target_of(const struct synth_job *job)
+{
+    return job->into ? job->into : job->overlay;
+}
+
+static bool find(const struct synth_job *job, uint32_t *index, struct qcbm_bitmap_info *bitmap)
+{
+    struct qcbm_image_info image;
+
+    qcbm_image_get_info(target_of(job), &image, sizeof image);
+    for (*index = 0; *index < image.bitmap_count; (*index)++) {
+        qcbm_bitmap_get(target_of(job), *index, bitmap, sizeof *bitmap);
+        if (strcmp(bitmap->name, job->args->name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int refuse(const struct synth_job *job, int code, const char *why)
+{
+    struct qcbm_error err = { .code = code, .offset = QCBM_NO_OFFSET };
+
+    snprintf(err.message, sizeof err.message, "%s", why);
+    cmd_lib_error(&err, "Bitmap '%s' of '%s' is there, but cannot be kept", job->args->name, job->target_path);
+    cmd_hint("--replace in place of --if-missing makes it anew");
+    return EXIT_FAILED;
+}
+
+static int judge(struct synth_job *job, uint32_t index, const struct qcbm_bitmap_info *bitmap)
+{
+    struct qcbm_bitmap_usage usage;
+    struct qcbm_image_info image;
+    struct qcbm_error err;
+    int ret;
+
+    qcbm_image_get_info(target_of(job), &image, sizeof image);
+    if (image.incompatible_features & (QCBM_INCOMPAT_DIRTY | QCBM_INCOMPAT_CORRUPT))
+        return refuse(job, QCBM_E_UNSAFE, "the image is marked as dirty or corrupt");
+    if (bitmap->in_use)
+        return refuse(job, QCBM_E_INUSE, "it is in use: its program was killed, and bits are missing");
+    if (bitmap->enabled == job->args->disabled)
+        return refuse(job, QCBM_E_EXISTS,
+                      bitmap->enabled ? "it records writes" : "it is disabled, and misses later writes");
+    ret = qcbm_bitmap_check_table(target_of(job), index, &err);
+    if (ret == 0)
+        ret = qcbm_bitmap_usage(target_of(job), index, &usage, sizeof usage, NULL, &err);
+    if (ret < 0)
+        return refuse(job, ret, err.message);
+    if (!bitmap->usable)
+        return refuse(job, QCBM_E_CORRUPT, "it is damaged");
+    job->kept = true;
+    job->enabled = bitmap->enabled;
+    job->summary.granularity = bitmap->granularity;
+    job->summary.virtual_size = image.virtual_size;
+    job->summary.granules = usage.granules;
+    job->summary.dirty_granules = usage.dirty_granules;
+    job->summary.dirty_bytes = usage.dirty_bytes;
+    return EXIT_DONE;
+}
+
+int synth_look(struct synth_job *job)
+{
+    struct qcbm_bitmap_info bitmap;
+    uint32_t index;
+
+    return job->args->if_missing && find(job, &index, &bitmap) ? judge(job, index, &bitmap) : EXIT_DONE;
+}
+
+void synth_kept_print(const struct synth_job *job)
+{
+    synth_print_figures(job->args->name, &job->summary);
+    puts("; is there already");
+}
+
+void synth_kept_write(const struct synth_job *job, struct json_writer *w)
+{
+    json_string(w, "bitmap", job->args->name);
+    synth_write_figures(&job->summary, w);
+}

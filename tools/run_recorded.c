@@ -1,0 +1,294 @@
+/* run_recorded.c - a run of which one line of JSON is left, whatever becomes of it
+ * SPDX-License-Identifier: MIT
+ *
+ * The run is a child, which may shut itself in; what it prints on stdout comes through a pipe, and its first error through
+ * shared memory. This process waits, passes on the signals that ask for an end, and writes the line when the child is gone,
+ * also where a signal has ended it. If this process is killed the child is, too, as one process would be: who asks again must
+ * not find the image in use by a run that nobody waits for.
+ */
+#include "run_recorded.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "every_args.h"
+#include "record_answer.h"
+#include "run_note.h"
+
+struct recorded {
+    struct record_facts facts;
+    struct record_answer answer;
+    char *folder;
+    int sink; /* where the line goes */
+    int from; /* what the child prints */
+};
+
+/* ---- where it goes ------------------------------------------------------------------------------------- */
+
+static bool open_sink(struct recorded *r)
+{
+    const char *name = every_args.record;
+
+    r->sink = strcmp(name, "-") == 0 ? STDOUT_FILENO : open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (r->sink < 0)
+        cmd_error("Could not open '%s' for the record: %s", name, strerror(errno));
+    return r->sink >= 0;
+}
+
+/* Of the file that the record goes to, or what was asked for. */
+static char *folder_name(void)
+{
+    char *copy = strdup(every_args.record_dir ? every_args.record_dir : every_args.record), *folder = NULL;
+
+    if (copy && every_args.record_dir)
+        folder = realpath(copy, NULL);
+    else if (copy)
+        folder = realpath(dirname(copy), NULL); /* of "-" it is "." */
+    free(copy);
+    return folder;
+}
+
+/* The line has to have room for the name of a file in it, whatever bytes that is made of. */
+static bool find_folder(struct recorded *r)
+{
+    char *shown;
+    bool ok;
+
+    r->folder = folder_name();
+    if (!r->folder || (every_args.record_dir && access(r->folder, W_OK | X_OK) != 0)) {
+        cmd_error("Could not use the folder of the record '%s': %s",
+                  every_args.record_dir ? every_args.record_dir : every_args.record, strerror(errno));
+        return false;
+    }
+    shown = record_string(r->folder);
+    ok = shown && strlen(shown) < RECORD_BRIEF / 2;
+    if (!ok)
+        cmd_error("the name of the folder '%s' is too long for a record: --record-dir names another one", r->folder);
+    free(shown);
+    return ok;
+}
+
+/* ---- the child ----------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t child;
+static const int passed_on[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+enum { N_PASSED_ON = sizeof passed_on / sizeof passed_on[0] };
+
+static void pass_on(int sig)
+{
+    int saved = errno;
+
+    if (child > 0)
+        kill((pid_t)child, sig);
+    errno = saved;
+}
+
+/* What was ignored when we were started (nohup) stays so, here and in the child. */
+static void catch_signals(void)
+{
+    struct sigaction old, new = { .sa_handler = pass_on };
+
+    for (unsigned i = 0; i < N_PASSED_ON; i++) {
+        if (sigaction(passed_on[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(passed_on[i], &new, NULL);
+    }
+}
+
+static void block(int how)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (unsigned i = 0; i < N_PASSED_ON; i++)
+        sigaddset(&set, passed_on[i]);
+    sigprocmask(how, &set, NULL);
+}
+
+static void be_child(const struct recorded *r, int to, pid_t parent)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) /* it was ended before that */
+        _exit(EXIT_FAILED);
+    if (dup2(to, STDOUT_FILENO) < 0)
+        _exit(EXIT_FAILED);
+    close(to);
+    close(r->from);
+    if (r->sink != STDOUT_FILENO)
+        close(r->sink);
+    block(SIG_UNBLOCK);
+}
+
+/* Returns as fork() does. */
+static pid_t start(struct recorded *r)
+{
+    pid_t parent = getpid(), pid;
+    int ends[2];
+
+    if (!run_note_share() || pipe2(ends, O_CLOEXEC) != 0)
+        return -1;
+    r->from = ends[0];
+    (void)signal(SIGCHLD, SIG_DFL); /* where it is ignored, nobody is told how a child ended */
+    block(SIG_BLOCK);               /* until it is known whom to pass them on to */
+    pid = fork();
+    if (pid == 0) {
+        be_child(r, ends[1], parent);
+        return 0;
+    }
+    child = pid;
+    if (pid > 0)
+        catch_signals();
+    block(SIG_UNBLOCK);
+    close(ends[1]);
+    return pid;
+}
+
+static void listen_to(struct recorded *r)
+{
+    char bytes[1 << 14];
+    ssize_t n;
+
+    while ((n = read(r->from, bytes, sizeof bytes)) != 0) {
+        if (n < 0 && errno != EINTR)
+            break;
+        if (n > 0)
+            record_answer_take(&r->answer, bytes, (size_t)n);
+    }
+    close(r->from);
+}
+
+static void wait_for(struct recorded *r)
+{
+    int status = 0;
+    pid_t got;
+
+    do
+        got = waitpid((pid_t)child, &status, 0);
+    while (got < 0 && errno == EINTR);
+    if (got > 0 && WIFSIGNALED(status)) {
+        r->facts.signal = WTERMSIG(status);
+        r->facts.code = 128 + r->facts.signal;
+    } else {
+        r->facts.code = got > 0 ? WEXITSTATUS(status) : EXIT_FAILED;
+    }
+}
+
+/* ---- the line ------------------------------------------------------------------------------------------ */
+
+/* From malloc(), or NULL. With @details the answer is there, and not in the line. */
+static char *make_line(const struct recorded *r, const char *details, bool brief)
+{
+    char *who = record_who(&r->facts, brief), *end = record_end(&r->facts, brief), *line = NULL;
+    char *shown = details ? record_string(details) : strdup("null");
+    bool has_result = !details && record_answer_is_whole(&r->answer) && !r->answer.lost;
+    int len = has_result ? (int)r->answer.len : 4;
+
+    if (who && end && shown &&
+        asprintf(&line, "%.*s,%.*s,\"details\":%s,\"result\":%.*s}\n", (int)strlen(who) - 1, who, (int)strlen(end) - 2,
+                 end + 1, shown, len, has_result ? r->answer.line : "null") < 0)
+        line = NULL;
+    free(who);
+    free(end);
+    free(shown);
+    return line;
+}
+
+/* One that fits, with a file beside it if there is more. */
+static char *make_record(struct recorded *r)
+{
+    char *line;
+
+    if (!r->answer.spilled) {
+        line = make_line(r, NULL, false);
+        if (!line || strlen(line) <= RECORD_LINE)
+            return line;
+        free(line);
+        if (!record_answer_is_whole(&r->answer)) /* nothing of it can be kept; the rest can */
+            record_answer_drop(&r->answer);
+        record_answer_spill(&r->answer);
+    }
+    bool there = record_answer_close(&r->answer);
+
+    if (r->answer.lost && r->facts.code == EXIT_DONE)
+        r->facts.code = EXIT_FAILED; /* what was answered is gone */
+    line = make_line(r, there ? r->answer.path : NULL, false);
+    if (line && strlen(line) > RECORD_LINE) {
+        free(line);
+        line = make_line(r, there ? r->answer.path : NULL, true);
+    }
+    return line;
+}
+
+/* One write: to a pipe, and at the end of a file, no other process gets between. What is left of it when a device is full
+ * cannot be taken back. */
+static bool put_line(const struct recorded *r, const char *line)
+{
+    size_t len = strlen(line);
+    ssize_t n;
+
+    do
+        n = write(r->sink, line, len);
+    while (n < 0 && errno == EINTR);
+    if (n == (ssize_t)len)
+        return true;
+    cmd_error("could not write the record of this run to '%s': %s; exit code without that: %d", every_args.record,
+              strerror(n < 0 ? errno : ENOSPC), r->facts.code);
+    return false;
+}
+
+static int finish(struct recorded *r)
+{
+    struct timespec now;
+    char *line;
+
+    wait_for(r);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    r->facts.seconds =
+        (double)(now.tv_sec - r->facts.begun.tv_sec) + (double)(now.tv_nsec - r->facts.begun.tv_nsec) / 1e9;
+    r->facts.wrong_answer = r->answer.json.wrong;
+    if (r->facts.wrong_answer && r->facts.code == EXIT_DONE)
+        r->facts.code = cmd_error("the answer is no JSON, and not recorded");
+    line = make_record(r);
+    if (!line)
+        return cmd_error("no memory for the record of this run");
+    if (!put_line(r, line) && r->facts.code == EXIT_DONE)
+        r->facts.code = EXIT_FAILED;
+    free(line);
+    return r->facts.code;
+}
+
+int run_recorded(const struct cmd *cmd, int argc, char **argv, int (*job)(const struct cmd *, int, char **))
+{
+    static struct recorded r;
+    int code = EXIT_FAILED;
+    pid_t pid;
+
+    r.facts.cmd = cmd;
+    clock_gettime(CLOCK_REALTIME, &r.facts.started);
+    clock_gettime(CLOCK_MONOTONIC, &r.facts.begun);
+    if (!open_sink(&r) || !find_folder(&r))
+        return EXIT_FAILED;
+    r.answer.facts = &r.facts;
+    r.answer.folder = r.folder;
+    pid = start(&r);
+    if (pid == 0)
+        exit(job(cmd, argc, argv));
+    if (pid < 0) {
+        cmd_error("Could not start a process: %s", strerror(errno));
+    } else {
+        listen_to(&r);
+        code = finish(&r);
+    }
+    record_answer_free(&r.answer);
+    free(r.folder);
+    if (r.sink != STDOUT_FILENO)
+        close(r.sink);
+    return code;
+}
