@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: MIT
 #
 # PURPOSE: cross-s390x, cross-i386, cross-armhf, cross-arm64 (scripts/cross.sh), build (library and tool), demo (scripts/demo.sh),
-# test (scripts/test.sh), quick (scripts/test.sh --quick), ci (.ci/run), fuzz (fuzz/README.md).
+# test (scripts/test.sh), bindings (docs/bindings.md), quick (scripts/test.sh --quick), ci (.ci/run), fuzz (fuzz/README.md).
 # Nothing is fetched, and no root is needed, when all is there. QCBM_NO_INSTALL=1 leaves the system alone.
 set -euo pipefail
 
@@ -16,6 +16,8 @@ packages_of() {
         # g++: the public headers must compile as C++.
         test) echo qemu-utils qemu-system-common libnbd-bin libcmocka-dev python3 strace g++ zsh fish virtnbdbackup \
             libvirt-clients thin-provisioning-tools ;;
+        # bindings: other languages, and their tests.
+        bindings) echo python3-cffi python3-pytest python3-pip python3-setuptools python3-wheel mypy ;;
         quick) echo libcmocka-dev python3 g++ ;;
         ci) echo clang lld clang-format libclang-rt-dev cppcheck shellcheck git ;;
         cross-s390x) echo gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static ;;
@@ -48,7 +50,7 @@ as_root() {
 }
 
 [ $# -gt 0 ] || {
-    echo "usage: install-deps.sh build|demo|test|ci|fuzz ..." >&2
+    echo "usage: install-deps.sh build|demo|test|bindings|ci|fuzz ..." >&2
     exit 1
 }
 

@@ -36,7 +36,7 @@ for document in *.md docs/*.md; do
         case "$word" in
             *[[:space:]]* | *'<'* | /*) ;;
             build*) ;;
-            libqcbm/* | tools/* | tests/* | docs/* | examples/* | scripts/* | .ci/* | fuzz/* | bench/*)
+            libqcbm/* | tools/* | tests/* | docs/* | examples/* | scripts/* | .ci/* | fuzz/* | bench/* | bindings/* | packaging/*)
                 check "$document" "$word"
                 ;;
             base/* | format/* | io/* | image/* | write/* | bitmap/* | check/* | dump/* | ops/* | api/* | include/*) check "$document" "$word" ;;

@@ -1,0 +1,22 @@
+"""qcow2 images and their dirty bitmaps, offline: libqcbm for Python
+
+SPDX-License-Identifier: MIT
+
+    with qcbm.Image('overlay.qcow2', qcbm.OpenFlag.WRITE) as image:
+        image.synth('b0')
+        for extent in image.extents('b0'):
+            ...
+
+The headers of the library say what each call does; the names here are theirs. Fields of options structs are keyword
+arguments, callbacks are functions that stop the call by raising, errors are exceptions. What has no method is reached
+by qcbm.call(), which knows all functions of the headers, or, bare, by qcbm.lib and qcbm.ffi.
+"""
+from ._abi import ffi
+from ._call import call, lib
+from ._error import *  # noqa: F401,F403
+from ._types import *  # noqa: F401,F403
+from .image import *  # noqa: F401,F403
+from .machine import *  # noqa: F401,F403
+from .storage import *  # noqa: F401,F403
+
+__version__ = version()  # noqa: F405
