@@ -24,6 +24,8 @@
 #include "io/open.h"
 #include "io/unfinished.h"
 
+#define LEAKS_MEMORY (UINT64_C(64) << 20)
+
 /* ---- a delta in place ---- */
 
 /* All that the delta writes, for the bitmaps. A disk too large for such a map is all of it. */
@@ -125,7 +127,8 @@ static void fill_file(struct qcbmi_apply_run *r, const struct qcbmi_apply_item *
     struct qcbmi_apply_file *f = &r->state.file;
     size_t len = strlen(item->path);
 
-    *f = (struct qcbmi_apply_file){ .has_parent = item->meta.has_parent,
+    *f = (struct qcbmi_apply_file){ .had_no_leaks = r->has_no_leaks,
+                                    .has_parent = item->meta.has_parent,
                                     .size_before = u64_min(qcbmi_target_size(&r->t), item->meta.size_before),
                                     .size_after = item->meta.size_after,
                                     .image = qcbmi_file_mark(qcbmi_target_io(&r->t)) };
@@ -160,6 +163,25 @@ static int look_back(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
     return ret;
 }
 
+/* Where there were none before these are clusters that a batch had taken and did not come to use, and those that it did not come to give
+ * up: nobody's data, though an L2 table among them looks like one that was lost. */
+static int free_leaks(struct qcbmi_apply_run *r, struct qcbm_error *err)
+{
+    struct qcbm_repair_options o = QCBM_REPAIR_OPTIONS_INIT;
+    struct qcbm_repair_result done;
+    int ret;
+
+    if (!r->is_qcow2 || r->has_no_leaks || !r->state.file.had_no_leaks)
+        return 0;
+    o.level = QCBM_REPAIR_LEAKS;
+    o.flags = QCBM_REPAIR_FORCE;
+    o.memory = LEAKS_MEMORY;
+    ret = qcbm_repair(&r->t.handle, &o, &done, sizeof(done), err);
+    qcbmi_target_forget(&r->t);
+    r->has_no_leaks = ret == 0 && done.leaks_fixed > 0;
+    return ret < 0 ? qcbmi_prefix(err, ret, "leaked clusters: ") : 0;
+}
+
 /* Other commands find the state file by the name that they are given. */
 static int check_names(const struct qcbmi_apply_run *r, struct qcbm_error *err)
 {
@@ -185,7 +207,9 @@ static int begin_or_resume(struct qcbmi_apply_run *r, size_t i, struct qcbm_erro
     r->durable = 0;
     if (r->state.there) {
         ret = look_back(r, i, err);
-        return ret < 0 ? ret : qcbmi_apply_state_resume(&r->state, err);
+        if (ret == 0)
+            ret = qcbmi_apply_state_resume(&r->state, err);
+        return ret < 0 ? ret : free_leaks(r, err);
     }
     fill_file(r, &r->items[i]);
     return qcbmi_apply_state_begin(&r->state, err);
@@ -224,6 +248,7 @@ static int check_image(struct qcbmi_apply_run *r, struct qcbm_error *err)
     if (!r->is_qcow2 || r->o->new_path)
         return 0;
     ret = qcbm_check(&r->t.handle, NULL, &c, sizeof(c), err);
+    r->has_no_leaks = ret == 0 && c.leaks == 0;
     if (ret == 0 && (c.corruptions || c.check_errors))
         ret = qcbmi_image_refuse(
             r->t.handle.image,

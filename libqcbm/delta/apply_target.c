@@ -171,35 +171,53 @@ static int own_bitmaps(const struct qcbm_image *handle, struct qcbmi_owners *own
     return ret < 0 ? qcbmi_fail(err, ret, handle->bitmaps->ext_offset, "the bitmaps of the image are damaged") : 0;
 }
 
-int qcbmi_target_plan_begin(struct qcbmi_apply_target *t, struct qcbmi_plan *plan, struct qcbmi_owners *owners,
-                            struct qcbm_error *err)
+static int begin_plan(struct qcbmi_image *img, struct qcbmi_plan *plan, struct qcbm_error *err)
 {
-    struct qcbmi_image *img = t->handle.image;
     int ret = qcbmi_image_check_sound(img, err);
 
     if (ret == 0)
         ret = qcbmi_plan_header_init(plan, img->cluster0, img->g.cluster_size, err);
+    if (ret == 0)
+        ret = qcbmi_plan_stage(plan, "prepare", false, err);
+    return ret == 0 ? qcbmi_ext_plan_clear_unknown(img, plan, err) : ret;
+}
+
+int qcbmi_target_plan_begin(struct qcbmi_apply_target *t, struct qcbmi_plan *plan, struct qcbmi_owners *owners,
+                            struct qcbm_error *err)
+{
+    struct qcbmi_image *img = t->handle.image;
+    int ret = begin_plan(img, plan, err);
+
     if (ret == 0)
         ret = qcbmi_owners_scan_metadata(img, owners, err);
     if (ret == 0)
         ret = own_bitmaps(&t->handle, owners, err);
     if (ret == 0)
         ret = qcbmi_owners_scan_data(owners, NULL, err);
-    if (ret == 0)
-        ret = qcbmi_plan_stage(plan, "prepare", false, err);
-    if (ret == 0)
-        ret = qcbmi_ext_plan_clear_unknown(img, plan, err);
     return qcbmi_image_refuse(img, ret, err);
 }
 
-int qcbmi_target_commit(struct qcbmi_apply_target *t, const struct qcbmi_plan *plan, struct qcbm_error *err)
+int qcbmi_target_plan_again(struct qcbmi_apply_target *t, struct qcbmi_plan *plan, struct qcbmi_owners *owners,
+                            struct qcbmi_bitset *busy, struct qcbm_error *err)
+{
+    qcbmi_owners_take_busy(owners, t->handle.image, busy);
+    return qcbmi_image_refuse(t->handle.image, begin_plan(t->handle.image, plan, err), err);
+}
+
+void qcbmi_target_forget(struct qcbmi_apply_target *t)
 {
     struct qcbmi_image *img = t->handle.image;
-    int ret = qcbmi_commit_and_reload(plan, &t->handle, err);
 
     free(img->l1);
     img->l1 = NULL;
     t->chain.layers[0].size = img->g.size;
+}
+
+int qcbmi_target_commit(struct qcbmi_apply_target *t, const struct qcbmi_plan *plan, struct qcbm_error *err)
+{
+    int ret = qcbmi_commit_and_reload(plan, &t->handle, err);
+
+    qcbmi_target_forget(t);
     return ret;
 }
 

@@ -67,8 +67,13 @@ int qcbmi_target_mark(struct qcbmi_apply_target *t, const struct qcbmi_dirtymap 
 /* A commit into the image of @t: header, bitmaps and tables are read anew. */
 struct qcbmi_plan;
 int qcbmi_target_commit(struct qcbmi_apply_target *t, const struct qcbmi_plan *plan, struct qcbm_error *err);
+/* What the target knows of the image besides, where somebody else has committed. */
+void qcbmi_target_forget(struct qcbmi_apply_target *t);
 /* @plan with the header as it is, in its first stage. All that refers to clusters in @owners. */
 int qcbmi_target_plan_begin(struct qcbmi_apply_target *t, struct qcbmi_plan *plan, struct qcbmi_owners *owners,
                             struct qcbm_error *err);
+/* The same behind a plan that is done, which gave @busy, and takes it back: nothing is read. */
+int qcbmi_target_plan_again(struct qcbmi_apply_target *t, struct qcbmi_plan *plan, struct qcbmi_owners *owners,
+                            struct qcbmi_bitset *busy, struct qcbm_error *err);
 
 #endif

@@ -133,23 +133,18 @@ static uint64_t bytes_of(const struct qcbmi_apply_queue *q, uint64_t from, uint6
     return sum;
 }
 
-/* Finding out what is free costs a reading of all tables: a batch is worth that. */
-static uint64_t clusters_of_batch(const struct q2_geometry *g, const struct qcbmi_owners *owners)
-{
-    uint64_t bytes = u64_max(BATCH, 8 * qcbmi_owners_data_cost(owners));
-
-    return u64_min(MAX_CLUSTERS, bytes >> g->cluster_bits);
-}
-
-/* All before batch->end is durable when it returns 0. */
-static int write_batch(struct qcbmi_apply_target *t, struct qcbmi_guest_batch *b, struct qcbm_error *err)
+/* All before batch->end is durable when it returns 0. Finding out what is free costs a reading of all tables, so @busy, which has no bits
+ * at first, goes from one batch to the next. */
+static int write_batch(struct qcbmi_apply_target *t, struct qcbmi_guest_batch *b, struct qcbmi_bitset *busy,
+                       struct qcbm_error *err)
 {
     struct qcbmi_owners owners = { 0 };
     struct qcbmi_plan plan = { 0 };
-    int ret = qcbmi_target_plan_begin(t, &plan, &owners, err);
+    int ret = busy->n_bits ? qcbmi_target_plan_again(t, &plan, &owners, busy, err)
+                           : qcbmi_target_plan_begin(t, &plan, &owners, err);
 
     if (!b->max_clusters)
-        b->max_clusters = clusters_of_batch(&t->handle.image->g, &owners);
+        b->max_clusters = u64_min(MAX_CLUSTERS, BATCH >> t->handle.image->g.cluster_bits);
     if (ret == 0)
         ret = qcbmi_guest_plan(b, &owners, &plan, err);
     qcbmi_owners_free(&owners);
@@ -160,11 +155,11 @@ static int write_batch(struct qcbmi_apply_target *t, struct qcbmi_guest_batch *b
     if (ret == 0)
         ret = qcbmi_target_commit(t, &plan, err);
     qcbmi_plan_free(&plan);
-    return ret;
+    return ret == 0 ? qcbmi_alloc_give_busy(&b->alloc, busy, err) : ret;
 }
 
 static int next_batch(struct qcbmi_apply_target *t, const struct qcbmi_target_write *w, struct qcbmi_apply_queue *q,
-                      uint64_t *from, struct qcbm_error *err)
+                      struct qcbmi_bitset *busy, uint64_t *from, struct qcbm_error *err)
 {
     struct qcbmi_guest_batch b = { .img = t->handle.image,
                                    .extents = q->at,
@@ -179,7 +174,7 @@ static int next_batch(struct qcbmi_apply_target *t, const struct qcbmi_target_wr
     int ret = qcbmi_target_reader(t, &b.old, err);
 
     if (ret == 0)
-        ret = write_batch(t, &b, err);
+        ret = write_batch(t, &b, busy, err);
     qcbmi_data_close(b.old);
     qcbmi_guest_batch_free(&b);
     if (ret < 0)
@@ -193,15 +188,17 @@ static int next_batch(struct qcbmi_apply_target *t, const struct qcbmi_target_wr
 static int write_qcow2(struct qcbmi_apply_target *t, const struct qcbmi_target_write *w, struct qcbm_error *err)
 {
     struct qcbmi_apply_queue q = { .stream = w->stream };
+    struct qcbmi_bitset busy = { 0 };
     uint64_t from = w->from, cs = t->handle.image->g.cluster_size;
     int ret = qcbmi_queue_fill(&q, from, cs, err);
 
     while (ret == 0 && q.n && from != UINT64_MAX) {
-        ret = next_batch(t, w, &q, &from, err);
+        ret = next_batch(t, w, &q, &busy, &from, err);
         if (ret == 0)
             ret = qcbmi_queue_fill(&q, from, cs, err);
     }
     qcbmi_queue_free(&q);
+    qcbmi_bitset_free(&busy);
     return ret;
 }
 

@@ -13,7 +13,7 @@
 #define HEADER_DIGEST (HEADER - DIGEST) /* where it stands */
 #define END_BYTES QCBMI_APPLY_END_BYTES
 
-enum { HAS_PARENT = 1 };
+enum { HAS_PARENT = 1, HAD_NO_LEAKS = 2 };
 enum { TIME_KNOWN = 1 };
 
 static const uint8_t header_magic[8] = "QCBMAPLY", end_magic[8] = "QCBMDONE", step_magic[8] = "QCBMSTEP",
@@ -57,7 +57,7 @@ static void store_header(uint8_t *to, const struct qcbmi_apply_file *f)
 {
     memcpy(to, header_magic, sizeof(header_magic));
     be32_store(to + 8, QCBMI_APPLY_VERSION);
-    be32_store(to + 12, f->has_parent ? HAS_PARENT : 0);
+    be32_store(to + 12, (f->has_parent ? HAS_PARENT : 0u) | (f->had_no_leaks ? HAD_NO_LEAKS : 0u));
     memcpy(to + 16, f->id, QCBMI_IDENTITY_BYTES);
     memcpy(to + 32, f->digest, DIGEST);
     memcpy(to + 48, f->parent, QCBMI_IDENTITY_BYTES);
@@ -122,6 +122,7 @@ static int parse_header(const uint8_t *from, struct qcbmi_apply_file *f, size_t 
     if (!qcbmi_digest_is(from, HEADER_DIGEST, from + HEADER_DIGEST))
         return fail_damaged(err, "header");
     *f = (struct qcbmi_apply_file){ .has_parent = flags & HAS_PARENT,
+                                    .had_no_leaks = flags & HAD_NO_LEAKS,
                                     .size_before = be64_load(from + 64),
                                     .size_after = be64_load(from + 72),
                                     .image = be32_load(from + 80) };
@@ -129,7 +130,7 @@ static int parse_header(const uint8_t *from, struct qcbmi_apply_file *f, size_t 
     memcpy(f->digest, from + 32, DIGEST);
     memcpy(f->parent, from + 48, QCBMI_IDENTITY_BYTES);
     *name_len = len;
-    if ((flags & ~(uint32_t)HAS_PARENT) || f->size_before > INT64_MAX || f->size_after > INT64_MAX ||
+    if ((flags & ~(uint32_t)(HAS_PARENT | HAD_NO_LEAKS)) || f->size_before > INT64_MAX || f->size_after > INT64_MAX ||
         len > QCBMI_APPLY_MAX_NAME || (!f->has_parent && !bytes_are_zero(f->parent, sizeof(f->parent))) ||
         !bytes_are_zero(from + 88, HEADER_DIGEST - 88))
         return fail_damaged(err, "impossible numbers in the header");

@@ -24,6 +24,7 @@ enum qcbmi_apply_phase {
 struct qcbmi_apply_file {
     uint8_t id[QCBMI_IDENTITY_BYTES]; /* of the delta; of one without identity the digest of its records */
     uint8_t digest[QCBMI_DIGEST_BYTES];
+    bool had_no_leaks; /* the image, before anything was written to it */
     bool has_parent;
     uint8_t parent[QCBMI_IDENTITY_BYTES];
     uint64_t size_before, size_after;    /* of the disk */

@@ -238,7 +238,9 @@ static int open_work(struct qcbmi_repair *r, struct qcbm_error *err)
     if (ret == 0)
         io.traits.is_device = img->io.traits.is_device;
     if (ret == 0)
-        ret = qcbmi_image_open(&io, img->path, QCBM_OPEN_WRITE | QCBM_OPEN_NO_LOCK, &r->work->image, err);
+        ret = qcbmi_image_open(&io, img->path,
+                               QCBM_OPEN_WRITE | QCBM_OPEN_NO_LOCK | (img->open_flags & QCBMI_OPEN_APPLIES),
+                               &r->work->image, err);
     return ret < 0 ? ret : qcbmi_bitmap_list_load(r->work, err);
 }
 

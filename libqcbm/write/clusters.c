@@ -15,7 +15,8 @@ void qcbmi_alloc_free(struct qcbmi_alloc *a)
     qcbmi_refcounts_free(&a->refs);
     qcbmi_bitset_free(&a->busy);
     free(a->taken);
-    a->taken = NULL;
+    free(a->freed);
+    a->taken = a->freed = NULL;
 }
 
 /* Clusters [@first, @end) have refcount 0: none of them may be in use. */
@@ -64,7 +65,7 @@ static int learn_free(struct qcbmi_alloc *a, struct qcbmi_owners *o, uint64_t n_
         a->busy = o->used;
         o->used = (struct qcbmi_bitset){ 0 };
         o->counted = false;
-        ret = qcbmi_bitset_extend(&a->busy, n_bits, err);
+        ret = qcbmi_bitset_extend(&a->busy, u64_max(n_bits, a->busy.n_bits), err);
     } else {
         ret = qcbmi_bitset_init(&a->busy, n_bits, err);
         if (ret == 0)
@@ -104,7 +105,7 @@ static int no_clusters(struct qcbm_error *err)
 
 int qcbmi_alloc_take(struct qcbmi_alloc *a, uint64_t n, uint64_t *offset, struct qcbm_error *err)
 {
-    uint64_t limit = u64_min(a->busy.n_bits, Q2_MAX_HOST_OFFSET >> a->img->g.cluster_bits), first = 0, end;
+    uint64_t limit = u64_min(a->busy.n_bits, Q2_MAX_HOST_OFFSET >> a->img->g.cluster_bits), first = a->lowest, end;
 
     for (;; first = end) {
         first = qcbmi_bitset_next_clear(&a->busy, first);
@@ -114,6 +115,8 @@ int qcbmi_alloc_take(struct qcbmi_alloc *a, uint64_t n, uint64_t *offset, struct
         if (end - first >= n)
             break;
     }
+    if (n == 1) /* it was the first that was free */
+        a->lowest = first + 1;
     *offset = first << a->img->g.cluster_bits;
     return take(a, first, n, err);
 }
@@ -121,11 +124,12 @@ int qcbmi_alloc_take(struct qcbmi_alloc *a, uint64_t n, uint64_t *offset, struct
 int qcbmi_alloc_take_some(struct qcbmi_alloc *a, uint64_t n, uint64_t *offset, uint64_t *got, struct qcbm_error *err)
 {
     uint64_t limit = u64_min(a->busy.n_bits, Q2_MAX_HOST_OFFSET >> a->img->g.cluster_bits);
-    uint64_t first = qcbmi_bitset_next_clear(&a->busy, 0);
+    uint64_t first = qcbmi_bitset_next_clear(&a->busy, a->lowest);
 
     if (first >= limit)
         return no_clusters(err);
     *got = u64_min(n, u64_min(qcbmi_bitset_next_set(&a->busy, first), limit) - first);
+    a->lowest = first + *got;
     *offset = first << a->img->g.cluster_bits;
     return take(a, first, *got, err);
 }
@@ -164,6 +168,7 @@ static int forget_new_table(struct qcbmi_alloc *a, struct qcbm_error *err)
         if (a->taken[i].first != old.first)
             continue;
         a->taken[i] = a->taken[--a->n_taken];
+        a->lowest = u64_min(a->lowest, old.first);
         return qcbmi_bitset_clear(&a->busy, old.first, old.first + old.n, err);
     }
     return 0;
@@ -303,6 +308,20 @@ int qcbmi_alloc_emit(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t prep
     return ret < 0 ? ret : emit_table_entries(a, plan, err);
 }
 
+static int note_freed(struct qcbmi_alloc *a, uint64_t cluster, struct qcbm_error *err)
+{
+    struct qcbmi_run *last = a->n_freed ? &a->freed[a->n_freed - 1] : NULL;
+
+    if (last && last->first + last->n == cluster) {
+        last->n++;
+        return 0;
+    }
+    if (qcbmi_grow_array(&a->freed, &a->freed_capacity, a->n_freed, sizeof(*a->freed), err) < 0)
+        return QCBM_E_NOMEM;
+    a->freed[a->n_freed++] = (struct qcbmi_run){ cluster, 1 };
+    return 0;
+}
+
 int qcbmi_alloc_release(struct qcbmi_alloc *a, struct qcbmi_plan *plan, uint64_t off, uint64_t len,
                         struct qcbm_error *err)
 {
@@ -319,7 +338,20 @@ int qcbmi_alloc_release(struct qcbmi_alloc *a, struct qcbmi_plan *plan, uint64_t
             ret = qcbmi_refcounts_set(&a->refs, c, value - 1, err);
             plan->clusters_freed += value == 1;
         }
+        if (ret == 0 && value == 1)
+            ret = note_freed(a, c, err);
     }
+    return ret;
+}
+
+int qcbmi_alloc_give_busy(struct qcbmi_alloc *a, struct qcbmi_bitset *busy, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < a->n_freed; i++)
+        ret = qcbmi_bitset_clear(&a->busy, a->freed[i].first, a->freed[i].first + a->freed[i].n, err);
+    *busy = a->busy;
+    a->busy = (struct qcbmi_bitset){ 0 };
     return ret;
 }
 

@@ -14,8 +14,11 @@ struct qcbmi_alloc {
     struct qcbmi_image *img;
     struct qcbmi_refcounts refs;
     struct qcbmi_bitset busy; /* clusters with a refcount, or taken by this plan */
+    uint64_t lowest;          /* all clusters before this are busy */
     struct qcbmi_run *taken;
     size_t n_taken, capacity;
+    struct qcbmi_run *freed; /* busy, and no longer when the plan is done */
+    size_t n_freed, freed_capacity;
     struct qcbmi_run new_table; /* n 0 = the refcount table does not grow */
 };
 
@@ -42,5 +45,9 @@ int qcbmi_alloc_release(struct qcbmi_alloc *a, struct qcbmi_plan *plan, uint64_t
                         struct qcbm_error *err);
 /* Write the lowered refcounts into the current stage; an old refcount table that was replaced goes with them. */
 int qcbmi_alloc_emit_released(struct qcbmi_alloc *a, struct qcbmi_plan *plan, struct qcbm_error *err);
+
+/* When the plan is done: the clusters that have a refcount then, into *@busy, for owners that are not scanned once more
+ * (qcbmi_owners_take_busy()), as long as nobody else writes to the image. */
+int qcbmi_alloc_give_busy(struct qcbmi_alloc *a, struct qcbmi_bitset *busy, struct qcbm_error *err);
 
 #endif

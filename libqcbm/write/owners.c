@@ -431,3 +431,10 @@ bool qcbmi_owners_know_data(struct qcbmi_owners *o, struct qcbmi_l2_named *named
     qcbmi_l2_named_free(named);
     return true;
 }
+
+void qcbmi_owners_take_busy(struct qcbmi_owners *o, struct qcbmi_image *img, struct qcbmi_bitset *busy)
+{
+    *o = (struct qcbmi_owners){ .img = img, .counted = true, .used = *busy };
+    o->n_clusters = qcbmi_image_end(img) >> img->g.cluster_bits;
+    *busy = (struct qcbmi_bitset){ 0 };
+}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # layers.sh - no include goes upward: base <- format <- io <- image <- write <- bitmap <- manifest <- check, dump, ops, rawdisk <- repair, rescue,
-# delta, checkpoint <- api; tools and examples see only the public headers and their own folder
+# checkpoint <- delta <- api; tools and examples see only the public headers and their own folder
 #
 # SPDX-License-Identifier: MIT
 #
@@ -9,7 +9,7 @@
 # An exception is a comment on the line: #include "room/x.h" /* layers: why */
 set -euo pipefail
 cd "$SOURCE_ROOT"
-declare -A rank=([base]=0 [format]=1 [io]=2 [image]=3 [write]=4 [bitmap]=5 [manifest]=6 [check]=7 [dump]=7 [ops]=7 [rawdisk]=7 [repair]=8 [rescue]=8 [delta]=8 [checkpoint]=8 [api]=9)
+declare -A rank=([base]=0 [format]=1 [io]=2 [image]=3 [write]=4 [bitmap]=5 [manifest]=6 [check]=7 [dump]=7 [ops]=7 [rawdisk]=7 [repair]=8 [rescue]=8 [checkpoint]=8 [delta]=9 [api]=10)
 
 bad=0
 seen=0

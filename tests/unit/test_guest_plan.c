@@ -199,6 +199,41 @@ static void batches_end_anywhere(void **state)
         one_life(batch + 100, batch % 2, batch % 2 ? 14 : 9, batch);
 }
 
+static void count_scans(void *opaque, const struct qcbm_trace_event *e)
+{
+    uint64_t *n = opaque;
+
+    if (e->kind == QCBM_TRACE_READ && e->what && strstr(e->what, "snapshot"))
+        ++*n;
+}
+
+/* What is free is found out once: in a large image that is a reading of all tables, too long for each batch. */
+static void tables_are_read_once_for_all_batches(void **state)
+{
+    static uint8_t now[SIZE];
+    static struct job j;
+    uint64_t scans[2] = { 0 };
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct qcbmi_trace trace = { count_scans, &scans[i] };
+        struct image_builder b;
+        struct ground g;
+        uint64_t seed = 5;
+
+        build(&b, false, 9);
+        open_ground(&g, b.bytes, b.len);
+        make_job(&j, &seed, now);
+        qcbmi_io_trace_as(&g.t.handle.image->io, &trace, "image");
+        assert_int_equal(write_job(&g, &j, i ? 1 : 0, NULL), 0);
+        g.t.handle.image->io.trace = NULL;
+        close_ground(&g);
+        build_free(&b);
+    }
+    assert_true(scans[0] > 0);
+    assert_int_equal(scans[1], scans[0]);
+}
+
 /* What is written twice is there, and takes no more room; what is given up is used again. */
 static void space_is_used_again(void **state)
 {
@@ -294,8 +329,11 @@ static void each_allocation_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(disks_are_what_is_written), cmocka_unit_test(batches_end_anywhere),
-        cmocka_unit_test(space_is_used_again),       cmocka_unit_test(damage_is_refused),
+        cmocka_unit_test(disks_are_what_is_written),
+        cmocka_unit_test(batches_end_anywhere),
+        cmocka_unit_test(tables_are_read_once_for_all_batches),
+        cmocka_unit_test(space_is_used_again),
+        cmocka_unit_test(damage_is_refused),
         cmocka_unit_test(each_allocation_may_fail),
     };
 
