@@ -8,6 +8,7 @@
 #include "base/sized.h"
 #include "bitmap/bitmap_list.h"
 #include "image/chain.h"
+#include "io/open.h"
 #include "ops/map.h"
 #include "ops/measure.h"
 
@@ -52,24 +53,47 @@ int qcbm_chain_open_partial(struct qcbm_image *img, struct qcbm_chain **out, str
     return open_chain(img, true, out, err);
 }
 
-int qcbm_chain_open_raw(const char *path, unsigned flags, struct qcbm_chain **out, struct qcbm_error *err)
+/* Takes @io over, on failure too. */
+static int open_raw(struct qcbmi_io *io, const char *name, unsigned flags, struct qcbm_chain **out,
+                    struct qcbm_error *err)
 {
-    struct qcbm_chain *chain;
-    int ret;
+    struct qcbm_chain *chain = NULL;
+    int ret = 0;
 
-    *out = NULL;
     if (flags & QCBM_OPEN_WRITE)
-        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a raw file is opened for reading only");
-    chain = qcbmi_alloc_array(1, sizeof(*chain), err);
-    if (!chain)
-        return QCBM_E_NOMEM;
-    ret = qcbmi_chain_open_raw(path, flags, &chain->chain, err);
+        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a raw file is opened for reading only");
+    else if ((chain = qcbmi_alloc_array(1, sizeof(*chain), err)) == NULL)
+        ret = QCBM_E_NOMEM;
+    if (ret < 0) {
+        qcbmi_io_close(io);
+        return ret;
+    }
+    ret = qcbmi_chain_take_raw(io, name, flags, &chain->chain, err);
     if (ret < 0) {
         qcbm_chain_close(chain);
         return ret;
     }
     *out = chain;
     return 0;
+}
+
+int qcbm_chain_open_raw(const char *path, unsigned flags, struct qcbm_chain **out, struct qcbm_error *err)
+{
+    struct qcbmi_io io;
+    int ret = qcbmi_open(&io, path, false, err);
+
+    *out = NULL;
+    return ret < 0 ? ret : open_raw(&io, path, flags, out, err);
+}
+
+int qcbm_chain_open_raw_io(const struct qcbm_io_ops *ops, void *self, const char *name, unsigned flags,
+                           struct qcbm_chain **out, struct qcbm_error *err)
+{
+    struct qcbmi_io io;
+    int ret = qcbmi_io_init(&io, ops, self, false, err);
+
+    *out = NULL;
+    return ret < 0 ? ret : open_raw(&io, name ? name : "", flags, out, err);
 }
 
 uint32_t qcbm_chain_count(const struct qcbm_chain *chain)

@@ -49,17 +49,35 @@ int qcbm_open_fd(int fd, unsigned flags, struct qcbm_image **out, struct qcbm_er
     return qcbmi_handle_open(&io, NULL, flags, out, err);
 }
 
-int qcbm_probe(const char *path, const char **format, struct qcbm_error *err)
+/* Closes @io. */
+static int probe(struct qcbmi_io *io, const char *name, const char **format, struct qcbm_error *err)
 {
     uint8_t head[QCBMI_PROBE_BYTES] = { 0 };
+    int ret = qcbmi_io_read(io, 0, head, u64_min(io->size, sizeof(head)), "first sector", err);
+
+    qcbmi_io_close(io);
+    *format = ret == 0 ? qcbmi_probe(head, name) : NULL;
+    return ret;
+}
+
+int qcbm_probe(const char *path, const char **format, struct qcbm_error *err)
+{
     struct qcbmi_io io;
     int ret = qcbmi_open(&io, path, false, err);
 
-    if (ret == 0)
-        ret = qcbmi_io_read(&io, 0, head, u64_min(io.size, sizeof(head)), "first sector", err);
-    qcbmi_io_close(&io);
-    *format = ret == 0 ? qcbmi_probe(head, path) : NULL;
-    return ret;
+    *format = NULL;
+    return ret < 0 ? ret : probe(&io, path, format, err);
+}
+
+int qcbm_probe_io(const struct qcbm_io_ops *ops, void *self, const char *name, const char **format,
+                  struct qcbm_error *err)
+{
+    struct qcbm_io_ops room;
+    struct qcbmi_io io;
+    int ret = qcbmi_io_borrow(&io, &room, ops, self, err);
+
+    *format = NULL;
+    return ret < 0 ? ret : probe(&io, name ? name : "", format, err);
 }
 
 bool qcbm_same_file(const char *a, const char *b)

@@ -150,7 +150,11 @@ static int next_layer(struct qcbmi_image *above, struct qcbmi_chain *chain, cons
 {
     struct qcbmi_layer l = { 0 };
     char text[256];
-    int ret = resolve(above->path, above->backing_file, &l.filename, err);
+    int ret = qcbmi_io_is_remote(&above->io)
+                  ? qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
+                               "the image comes from a server, so this is a name of another machine: no file is opened "
+                               "here for it")
+                  : resolve(above->path, above->backing_file, &l.filename, err);
 
     /* The loop is looked for before the open: our own locks must not be in the way. */
     if (ret == 0)
@@ -188,15 +192,21 @@ int qcbmi_chain_open(struct qcbmi_image *top, const struct qcbmi_chain_options *
     return ret;
 }
 
+int qcbmi_chain_take_raw(struct qcbmi_io *io, const char *name, unsigned flags, struct qcbmi_chain *chain,
+                         struct qcbm_error *err)
+{
+    struct qcbmi_layer l = { .raw = *io, .id = io->id, .filename = qcbmi_memdup_nul(name, strlen(name), err) };
+    int ret = l.filename ? lock_raw(&l, flags, err) : QCBM_E_NOMEM;
+
+    return ret == 0 ? take_layer(chain, &l, err) : drop_layer(&l, ret);
+}
+
 int qcbmi_chain_open_raw(const char *path, unsigned flags, struct qcbmi_chain *chain, struct qcbm_error *err)
 {
-    struct qcbmi_layer l = { .filename = qcbmi_memdup_nul(path, strlen(path), err) };
-    int ret = l.filename ? qcbmi_open(&l.raw, path, false, err) : QCBM_E_NOMEM;
+    struct qcbmi_io io;
+    int ret = qcbmi_open(&io, path, false, err);
 
-    l.id = l.raw.id;
-    if (ret == 0)
-        ret = lock_raw(&l, flags, err);
-    return ret == 0 ? take_layer(chain, &l, err) : drop_layer(&l, ret);
+    return ret < 0 ? ret : qcbmi_chain_take_raw(&io, path, flags, chain, err);
 }
 
 /* Ciphertext depends on where it lies. */

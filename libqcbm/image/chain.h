@@ -36,6 +36,9 @@ struct qcbmi_chain_options {
 int qcbmi_chain_open(struct qcbmi_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,
                      struct qcbm_error *err);
 /* A chain of one raw layer, locked as @flags (enum qcbm_open_flag) say. */
+/* As below, of a backend, which is taken over, on failure too; @name is for messages. */
+int qcbmi_chain_take_raw(struct qcbmi_io *io, const char *name, unsigned flags, struct qcbmi_chain *chain,
+                         struct qcbm_error *err);
 int qcbmi_chain_open_raw(const char *path, unsigned flags, struct qcbmi_chain *chain, struct qcbm_error *err);
 /* QCBM_E_UNSUPPORTED if a layer is encrypted: its content cannot be known, as the key is nowhere. */
 int qcbmi_chain_check_plain(const struct qcbmi_chain *chain, struct qcbm_error *err);

@@ -115,8 +115,13 @@ bool qcbmi_data_serves(const struct qcbmi_data *d, unsigned flags)
 static int open_data_file(const struct qcbmi_layer *l, unsigned lock_flags, struct qcbmi_io *io, struct qcbm_error *err)
 {
     const char *name = l->img->data_file ? l->img->data_file : "";
-    int ret = qcbmi_open(io, name, false, err);
     char text[256];
+    int ret;
+
+    *io = (struct qcbmi_io){ 0 };
+    ret = qcbmi_io_is_remote(&l->img->io) ? qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
+                                                       "a name of the server's machine: no file is opened here for it")
+                                          : qcbmi_open(io, name, false, err);
 
     if (ret == 0)
         ret = qcbmi_lock(io, lock_flags, err);

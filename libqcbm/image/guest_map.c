@@ -256,7 +256,7 @@ static int enter_table(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_
         return ret;
     if (l->table && qcbmi_window_is_zero(&l->l2, l->table, g->cluster_size))
         l->table = 0;
-    if (l->table && l->l2.n_slow >= QCBMI_SLOW_READS)
+    if (l->table && (l->l2.n_slow >= QCBMI_SLOW_READS || qcbmi_io_is_remote(&img->io)))
         ask_ahead(l, index, end);
     index += index == first;
     l->table_from = guest;

@@ -47,7 +47,7 @@ static const struct qcbmi_l2_ref *ref_at(const struct qcbmi_l2_job *job, size_t 
 static void choose(const struct reader *r, size_t first, struct piece *out)
 {
     uint64_t cs = r->img->g.cluster_size, start = ref_at(r->job, first)->offset, last = start;
-    uint64_t gap = r->job->exact ? 0 : READ_GAP;
+    uint64_t gap = r->job->exact || qcbmi_io_is_remote(&r->img->io) ? 0 : READ_GAP;
     size_t k = first + 1;
 
     for (; k < r->job->n && is_aligned(start, cs); k++) {
@@ -207,7 +207,9 @@ int qcbmi_l2_read(struct qcbmi_image *img, const struct qcbmi_l2_job *job, struc
         return 0;
     bytes = u64_min(u64_max(QCBMI_L2_PIECE, cs), ref_at(job, job->n - 1)->offset - ref_at(job, 0)->offset + cs);
     w.threads = count_threads(&r);
-    if (w.threads > 1) /* one is worked on while others wait for their turn, or for somebody to begin */
+    if (qcbmi_io_is_remote(&img->io))
+        r.n_slow = QCBMI_SLOW_READS; /* no need to find out */
+    if (w.threads > 1)               /* one is worked on while others wait for their turn, or for somebody to begin */
         w.n_slots = u64_min(u64_min(w.threads * (bytes > QCBMI_L2_PIECE ? 2 : 3), QCBMI_WORK_SLOTS),
                             u64_max(MEMORY / bytes, 2));
     if (w.n_slots <= w.threads && w.threads > 1)

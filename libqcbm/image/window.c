@@ -66,7 +66,7 @@ int qcbmi_window_at(struct qcbmi_window *w, struct qcbmi_io *io, uint64_t off, u
             *out = zeros;
             return 0;
         }
-        bool near = w->buf && off >= w->start && off - w->start <= w->end - w->start + NEAR;
+        bool near = w->buf && off >= w->start && off - w->start <= w->end - w->start + NEAR && !qcbmi_io_is_remote(io);
 
         ret = load(w, io, off, near ? QCBMI_WINDOW_BYTES : u64_min(rest, QCBMI_WINDOW_BYTES), err);
     }

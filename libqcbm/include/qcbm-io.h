@@ -26,6 +26,14 @@ struct qcbm_io_time {
     uint32_t nanoseconds;
 };
 
+/* What a backend is like. */
+enum qcbm_io_trait {
+    /* Its bytes are on another machine. Each read waits for them, so what will be read is told to ->will_read() at once, and
+     * nothing is read that is not needed. Names in an image, of its backing or data file, are names of that machine: no file is
+     * opened here for them, and calls that need one return QCBM_E_CHAIN. */
+    QCBM_IO_REMOTE = 1u << 0
+};
+
 /* Every call returns 0 or a negative enum qcbm_code, with @err filled as in qcbm.h. Transfers are whole or failed. */
 struct qcbm_io_ops {
     size_t struct_size;
@@ -61,6 +69,8 @@ struct qcbm_io_ops {
     /* Optional: [@off, @off + @len), inside the size, will be read soon, so slow storage may fetch it meanwhile. On the thread
      * of the call, maybe while ->read_at() runs on others. What it does is never told. */
     void (*will_read)(void *self, uint64_t off, uint64_t len);
+    /* Optional: enum qcbm_io_trait. */
+    unsigned traits;
 };
 
 /* An image in memory. @data is copied. The backend belongs to the caller until qcbm_open_io() takes it over. */

@@ -179,10 +179,14 @@ struct qcbm_synth_options {
      * is equal */
     const char *against;
     const char *within; /* a bitmap of the image that misses nothing: what it has clean is not read */
+    /* A backend of the caller that holds the reference, a raw disk; stays the caller's, and open. @refine_against is then what
+     * it is called in messages. NULL: none */
+    const struct qcbm_io_ops *refine_ops;
+    void *refine_self;
 };
 #define QCBM_SYNTH_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL                     \
+        sizeof(struct qcbm_synth_options), 0, NULL, 0, NULL, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL         \
     }
 
 struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() */
@@ -924,6 +928,9 @@ QCBM_API int qcbm_chain_open_partial(struct qcbm_image *img, struct qcbm_chain *
 /* A chain of one layer: @path as a raw file, whatever is in it. @flags: QCBM_OPEN_FORCE_SHARE, QCBM_OPEN_INFO,
  * QCBM_OPEN_NO_LOCK. Returns 0, QCBM_E_ARG, and what qcbm_open() returns. */
 QCBM_API int qcbm_chain_open_raw(const char *path, unsigned flags, struct qcbm_chain **out, struct qcbm_error *err);
+/* The same on a backend of the caller, as qcbm_open_io() takes it. @name (may be NULL) is what the layer is called. */
+QCBM_API int qcbm_chain_open_raw_io(const struct qcbm_io_ops *ops, void *self, const char *name, unsigned flags,
+                                    struct qcbm_chain **out, struct qcbm_error *err);
 QCBM_API uint32_t qcbm_chain_count(const struct qcbm_chain *chain);
 /* @index in 0 .. count - 1, from the top down. Returns 0, QCBM_E_ARG, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_chain_get(struct qcbm_chain *chain, uint32_t index, struct qcbm_chain_layer *out, size_t size,
@@ -1164,6 +1171,9 @@ QCBM_API int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned fl
  * its disk begins with, so what an image names must not be guessed.
  * Returns 0, QCBM_E_NOTFOUND, QCBM_E_IO, QCBM_E_UNSUPPORTED (not a regular file or block device), QCBM_E_NOMEM. */
 QCBM_API int qcbm_probe(const char *path, const char **format, struct qcbm_error *err);
+/* The same of a backend, which stays the caller's and open; @name (may be NULL) may tell by how it ends. */
+QCBM_API int qcbm_probe_io(const struct qcbm_io_ops *ops, void *self, const char *name, const char **format,
+                           struct qcbm_error *err);
 
 /* Do both names lead to the same file? False if one of them leads to none. */
 QCBM_API bool qcbm_same_file(const char *a, const char *b);

@@ -86,6 +86,23 @@ int qcbmi_io_init(struct qcbmi_io *io, const struct qcbm_io_ops *ops, void *self
     return 0;
 }
 
+static void leave_open(void *self)
+{
+    (void)self;
+}
+
+int qcbmi_io_borrow(struct qcbmi_io *io, struct qcbm_io_ops *room, const struct qcbm_io_ops *ops, void *self,
+                    struct qcbm_error *err)
+{
+    *room = (struct qcbm_io_ops){ .close = leave_open };
+    if (ops && ops->struct_size >= OPS_OF_FIRST_RELEASE) {
+        memcpy(room, ops, ops->struct_size < sizeof(*room) ? ops->struct_size : sizeof(*room));
+        room->struct_size = ops->struct_size < sizeof(*room) ? ops->struct_size : sizeof(*room);
+        room->close = leave_open;
+    }
+    return qcbmi_io_init(io, room, self, false, err);
+}
+
 int qcbmi_io_refresh_size(struct qcbmi_io *io, struct qcbm_error *err)
 {
     return ask_size(io->ops, io->self, &io->size, err);
@@ -274,6 +291,11 @@ void qcbmi_io_will_read(struct qcbmi_io *io, uint64_t off, uint64_t len)
 {
     if (off < io->size && HAS(io->ops, will_read))
         io->ops->will_read(io->self, off, u64_min(len, io->size - off));
+}
+
+bool qcbmi_io_is_remote(const struct qcbmi_io *io)
+{
+    return io->ops && HAS(io->ops, traits) && (io->ops->traits & QCBM_IO_REMOTE);
 }
 
 int qcbmi_io_extent(struct qcbmi_io *io, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err)

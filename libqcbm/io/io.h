@@ -43,6 +43,9 @@ void qcbmi_io_tell(const struct qcbmi_io *io, enum qcbm_trace_kind kind, const c
  * cannot be missing are there (struct_size first). */
 int qcbmi_io_init(struct qcbmi_io *io, const struct qcbm_io_ops *ops, void *self, bool writable,
                   struct qcbm_error *err);
+/* As qcbmi_io_init(), for reading, and (@ops, @self) stay the caller's: they are not closed. @room lives as long as @io. */
+int qcbmi_io_borrow(struct qcbmi_io *io, struct qcbm_io_ops *room, const struct qcbm_io_ops *ops, void *self,
+                    struct qcbm_error *err);
 /* Ask the backend for its size again, after a lock was taken. */
 int qcbmi_io_refresh_size(struct qcbmi_io *io, struct qcbm_error *err);
 /* Calls ->close; fine on a zeroed struct, and twice. */
@@ -72,6 +75,8 @@ bool qcbmi_io_is_hole(struct qcbmi_io *io, uint64_t off, uint64_t len);
 bool qcbmi_io_written(struct qcbmi_io *io, bool settled, struct qcbm_io_time *out, bool *told);
 /* Bytes that will be read soon, as far as they lie in the file. */
 void qcbmi_io_will_read(struct qcbmi_io *io, uint64_t off, uint64_t len);
+/* Does each read wait for another machine? */
+bool qcbmi_io_is_remote(const struct qcbmi_io *io);
 void qcbmi_io_set_written(struct qcbmi_io *io, const struct qcbm_io_time *time);          /* as well as that goes */
 int qcbmi_io_lock(struct qcbmi_io *io, enum qcbm_lock_mode mode, struct qcbm_error *err); /* 0 if not offered */
 

@@ -21,7 +21,8 @@ static const char of_snapshot[] = "snapshot:";
 struct sides {
     struct qcbmi_chain disk, reference; /* the second is empty if it is a part of the first */
     struct qcbmi_snapshot_view view;
-    struct qcbmi_image *image; /* a qcow2 image that is the reference; NULL if it is the caller's */
+    struct qcbmi_image *image;   /* a qcow2 image that is the reference; NULL if it is the caller's */
+    struct qcbm_io_ops borrowed; /* of the caller's backend */
     struct qcbmi_refine job;
 };
 
@@ -29,6 +30,8 @@ int qcbmi_synth_refine_check(const struct qcbm_synth_options *opt, struct qcbm_e
 {
     if (opt->refine > QCBM_REFINE_CONTENT)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "there is no such way to refine: %u", opt->refine);
+    if (opt->refine_ops && !opt->refine_against)
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a reference needs a name for messages");
     if (opt->refine_against && !opt->refine)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a reference is of use for refining only");
     if (opt->refine && (opt->flags & QCBM_SYNTH_DIRTY_TAIL))
@@ -102,6 +105,15 @@ static int open_file(struct synth *s, struct sides *o, const char *path, struct 
     return ret < 0 || !top ? ret : qcbmi_chain_open(top, &options, &o->reference, err);
 }
 
+static int open_backend(struct synth *s, struct sides *o, const char *name, struct qcbm_error *err)
+{
+    unsigned flags = s->overlay->open_flags & (QCBM_OPEN_NO_LOCK | QCBM_OPEN_FORCE_SHARE);
+    struct qcbmi_io io;
+    int ret = qcbmi_io_borrow(&io, &o->borrowed, s->opt.refine_ops, s->opt.refine_self, err);
+
+    return ret < 0 ? ret : qcbmi_chain_take_raw(&io, name, flags, &o->reference, err);
+}
+
 static int open_reference(struct synth *s, struct sides *o, struct qcbm_error *err)
 {
     const char *words = s->opt.refine_against;
@@ -110,8 +122,8 @@ static int open_reference(struct synth *s, struct sides *o, struct qcbm_error *e
     char text[256];
     int ret;
 
-    if (strncmp(words, of_snapshot, strlen(of_snapshot)) != 0) {
-        ret = open_file(s, o, words, err);
+    if (s->opt.refine_ops || strncmp(words, of_snapshot, strlen(of_snapshot)) != 0) {
+        ret = s->opt.refine_ops ? open_backend(s, o, words, err) : open_file(s, o, words, err);
         return ret == 0 || ret == QCBM_E_NOMEM
                    ? ret
                    : qcbmi_prefix(err, ret,
@@ -201,8 +213,8 @@ static bool is_manifest(const struct synth *s)
 {
     const char *words = s->opt.refine_against;
 
-    return words && !s->opt.refine_format && strncmp(words, of_snapshot, strlen(of_snapshot)) != 0 &&
-           qcbmi_manifest_is(words);
+    return words && !s->opt.refine_format && !s->opt.refine_ops &&
+           strncmp(words, of_snapshot, strlen(of_snapshot)) != 0 && qcbmi_manifest_is(words);
 }
 
 /* Its granules may be larger than those of the map: what is dirty and differs stays. */

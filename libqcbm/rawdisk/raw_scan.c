@@ -229,6 +229,9 @@ int qcbmi_raw_open(struct qcbmi_io *io, const struct qcbmi_image *img, const cha
     *io = (struct qcbmi_io){ 0 };
     if (!name && (!img->data_file || !*img->data_file))
         return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "the image names no data file");
+    if (!name && qcbmi_io_is_remote(&img->io))
+        return qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
+                          "its data file is a name of the server's machine: no file is opened here for it");
     ret = qcbmi_open(io, name ? name : img->full_data_file, false, err);
     if (ret == 0)
         ret = qcbmi_lock(io, flags, err);
