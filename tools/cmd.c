@@ -1,4 +1,4 @@
-/* cmd.c - what all commands share: errors and opening
+/* cmd.c - what all commands share: errors, and what they say
  * SPDX-License-Identifier: MIT
  */
 #include <inttypes.h>
@@ -11,7 +11,6 @@
 #include "colour.h"
 #include "qemu_text.h"
 #include "run_note.h"
-#include "sandbox.h"
 
 /* The text may hold names from the image or the command line: it stays one line whatever they are. */
 __attribute__((format(printf, 3, 0))) static void put_line(enum tone tone, const char *kind, const char *fmt,
@@ -163,12 +162,6 @@ void cmd_hint_at_sharing(const struct qcbm_error *err, unsigned flags)
         cmd_hint("commands that only read have -U for an image that another process writes to");
 }
 
-static void fail_open(const char *path, unsigned flags, const struct qcbm_error *err)
-{
-    cmd_lib_error(err, "Could not open '%s'", path);
-    cmd_hint_at_sharing(err, flags);
-}
-
 /* Who asked for a name that is only read must not find it written to. The names are compared by where they lie. */
 static const char *only_read[8];
 
@@ -188,81 +181,4 @@ bool cmd_may_write(const char *path)
             return false;
     }
     return true;
-}
-
-struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags)
-{
-    struct qcbm_image *img = NULL;
-    struct qcbm_error err;
-
-    cmd_name_image(path);
-    if (format && strcmp(format, "qcow2") != 0)
-        cmd_error("Could not open '%s': format '%s' is not supported here, only qcow2 is", path, format);
-    else if ((flags & QCBM_OPEN_WRITE) && !cmd_may_write(path))
-        cmd_error("Could not open '%s': Block node is read-only", path);
-    else if (qcbm_open(path, flags, &img, &err) < 0)
-        fail_open(path, flags, &err);
-    return img;
-}
-
-/* What @path is, if it is one of ours; NULL, and an error, else. */
-static const char *find_format(const char *path, unsigned flags)
-{
-    const char *format;
-    struct qcbm_error err;
-
-    if (qcbm_probe(path, &format, &err) < 0) {
-        fail_open(path, flags, &err);
-        return NULL;
-    }
-    if (strcmp(format, "qcow2") == 0 || strcmp(format, "raw") == 0)
-        return format;
-    cmd_error("Could not open '%s': format '%s' is not supported, qcow2 and raw are", path, format);
-    return NULL;
-}
-
-bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct cmd_disk *out)
-{
-    struct qcbm_error err;
-    int ret;
-
-    *out = (struct cmd_disk){ NULL, NULL };
-    cmd_name_image(path);
-    if (!format)
-        format = find_format(path, flags);
-    if (!format)
-        return false;
-    if (strcmp(format, "raw") == 0)
-        ret = qcbm_chain_open_raw(path, flags, &out->raw, &err);
-    else
-        ret = qcbm_open(path, flags, &out->img, &err);
-    if (ret < 0)
-        fail_open(path, flags, &err);
-    return ret == 0;
-}
-
-uint64_t cmd_disk_size(const struct cmd_disk *disk)
-{
-    struct qcbm_image_info info;
-    struct qcbm_chain_layer layer;
-
-    if (disk->img) {
-        qcbm_image_get_info(disk->img, &info, sizeof info);
-        return info.virtual_size & ~UINT64_C(511);
-    }
-    return qcbm_chain_get(disk->raw, 0, &layer, sizeof layer, NULL) < 0 ? 0 : layer.virtual_size;
-}
-
-void cmd_close_disk(struct cmd_disk *disk)
-{
-    qcbm_close(disk->img);
-    qcbm_chain_close(disk->raw);
-}
-
-void cmd_shut_in(bool off, bool chain, const char *path, const char *other)
-{
-    const char *const files[] = { path, other };
-
-    if (!off)
-        sandbox_enter(files, 2, chain);
 }

@@ -61,6 +61,12 @@ bool cmd_may_write(const char *path);
 /* Open @path; @format is what -f said, NULL for nothing. Prints the error. */
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags);
 
+/* The same of the format qcow2, without a word; and what the first bytes say, as qcbm_probe(). @path may be a URI here, as in
+ * all calls of this header that open an image. */
+int cmd_try_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
+int cmd_try_probe(const char *path, const char **format, struct qcbm_error *err);
+int cmd_try_dump(const char *path, unsigned flags, struct qcbm_dump **out, struct qcbm_error *err);
+
 /* A disk that is only read: one of the two. */
 struct cmd_disk {
     struct qcbm_image *img;
@@ -76,7 +82,7 @@ void cmd_close_disk(struct cmd_disk *disk);
 /* After an image that was opened with @flags: it is locked, and -U may be what is wanted. */
 void cmd_hint_at_sharing(const struct qcbm_error *err, unsigned flags);
 
-/* Before the first image is opened by a command that only reads: shut the process in, unless @off (--no-sandbox). Of all
+/* Before the first image is opened by a command that only reads: connect to the server if @path is a URI, and shut the process in, unless @off (--no-sandbox). Of all
  * files it can then read @path and @other (may be NULL), or any if it has to follow the backing @chain. */
 void cmd_shut_in(bool off, bool chain, const char *path, const char *other);
 

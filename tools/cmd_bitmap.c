@@ -56,7 +56,7 @@ static const struct opt bitmap_opts[] = {
          .edit = bitmap_unset, .valid = bitmap_range_valid, .takes = EDIT, .needs = ON_NAME,
          .told = BITMAP_TOLD_FIGURES),
     VERB("import", "IN", "create NAME from a file of --export, '-' for stdin",
-         .edit = bitmap_import, .takes = EDIT | BITMAP_GRANULARITY | BITMAP_FORMAT | BITMAP_BASE64 | BITMAP_GROWN | BITMAP_CHECK,
+         .edit = bitmap_import, .takes = EDIT | BITMAP_GRANULARITY | BITMAP_FORMAT | BITMAP_BASE64 | BITMAP_GROWN | BITMAP_CHECK | BITMAP_CONTEXT,
          .needs = ON_NAME | BITMAP_INPUT,
          .told = BITMAP_TOLD_FIGURES),
     VERB("export", "OUT", "write NAME to the file OUT, '-' for stdout",
@@ -67,6 +67,8 @@ static const struct opt bitmap_opts[] = {
            "of raw bits: the first bit is the lowest of a byte (default),\nor the highest"),
     OPTION("check", 0, OPT_STRING, check, "MANIFEST",
            "with --import: only if FILE has what this manifest, or fixed\nindex of Proxmox Backup Server, has of all that is dirty, and\nof a sample of the rest; reads the disk"),
+    OPTION("context", 0, OPT_STRING, context, "C",
+           "with --import: IN is the URI of an NBD server, of whose disk\nthis is taken: qemu:dirty-bitmap:NAME"),
     OPTION("base64", 0, OPT_FLAG, base64, NULL, "the bits of IN are in base64"),
     VERB("copy-to", "IMAGE", "put a copy of NAME into IMAGE, of the same virtual size",
          .alone = bitmap_copy, .takes = EDIT | BITMAP_AS | BITMAP_GROWN, .needs = ON_NAME | BITMAP_OTHER_IMAGE),
@@ -135,7 +137,7 @@ static int run_parsed(const struct cmd *cmd, struct bitmap_args *args)
 {
     struct opt_action *alone = bitmap_alone(args);
 
-    if (bitmap_check_usage(cmd, args) != EXIT_DONE || !common_take_name(&args->common) ||
+    if (bitmap_check_usage(cmd, args) != EXIT_DONE || !common_take_name_or_uri(&args->common) ||
         !image_name_take(&args->source, &args->source_format, false))
         return EXIT_FAILED;
     return alone ? run_alone(args, alone) : bitmap_edit(args);

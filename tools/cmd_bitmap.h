@@ -14,6 +14,7 @@ struct bitmap_args {
     uint64_t granularity, keep;
     const char *source, *source_format, *as, *against, *check;
     const char *file_format, *bit_order; /* of --export and --import */
+    const char *context;                 /* of an NBD server, which --import names */
     bool chain, trust, base64, grown;
 };
 COMMON_ARGS_FIRST(struct bitmap_args);
@@ -34,7 +35,8 @@ enum bitmap_option {
     BITMAP_BASE64 = 1u << 9,
     BITMAP_GROWN = 1u << 10,
     BITMAP_AGAINST = 1u << 11,
-    BITMAP_CHECK = 1u << 12
+    BITMAP_CHECK = 1u << 12,
+    BITMAP_CONTEXT = 1u << 13
 };
 
 enum bitmap_need {

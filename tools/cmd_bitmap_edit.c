@@ -7,6 +7,7 @@
 #include "cmd_bitmap_edit.h"
 #include "plan_out.h"
 #include "qemu_text.h"
+#include "remote.h"
 
 /* Of the image itself nothing has to be opened for SRC, and its own locks would refuse that. */
 static bool is_itself(const struct bitmap_args *args)
@@ -184,6 +185,13 @@ static void print_text(const struct bitmap_job *job, const struct plan *plan)
         plan_print(plan, stdout);
 }
 
+static int connect_to(const char *uri, const char *context)
+{
+    struct qcbm_error err;
+
+    return remote_connect(uri, context, &err) < 0 ? cmd_lib_error(&err, "Could not open '%s'", uri) : EXIT_DONE;
+}
+
 /* What --import reads, before an image is locked. */
 static int open_inputs(struct bitmap_job *job)
 {
@@ -195,7 +203,8 @@ static int open_inputs(struct bitmap_job *job)
         return cmd_error("no memory");
     for (size_t i = 0; code == EXIT_DONE && i < actions->count; i++) {
         if (bitmap_verb_of(&actions->list[i])->needs & BITMAP_INPUT)
-            code = input_open(&job->inputs[i], actions->list[i].value);
+            code = job->args->context ? connect_to(actions->list[i].value, job->args->context)
+                                      : input_open(&job->inputs[i], actions->list[i].value);
     }
     return code;
 }

@@ -8,6 +8,7 @@
 
 #include "base64_in.h"
 #include "cmd_bitmap_edit.h"
+#include "context.h"
 #include "extents_read.h"
 #include "progress.h"
 
@@ -116,10 +117,19 @@ static int check_copy(struct bitmap_job *job, struct bitmap_result *result, stru
     return ret;
 }
 
+static int import_context(struct bitmap_job *job, const char *uri, struct qcbm_error *err)
+{
+    int ret = qcbm_edit_add(job->edit, job->name, job->args->granularity, 0, err);
+
+    return ret < 0 ? ret : context_mark(uri, job->args->context, job->img, job->edit, job->name, err);
+}
+
 int bitmap_import(struct bitmap_job *job, struct bitmap_result *result, struct qcbm_error *err)
 {
     FILE *in = job->inputs[result->action - job->args->actions.list].file;
-    int ret = job->args->base64 ? import_base64(job, in, result, err) : import_from(job, in, result, err);
+    int ret = job->args->context  ? import_context(job, result->action->value, err)
+              : job->args->base64 ? import_base64(job, in, result, err)
+                                  : import_from(job, in, result, err);
 
     if (ret == 0 && job->args->check)
         return check_copy(job, result, err);

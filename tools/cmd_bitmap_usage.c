@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "cmd_bitmap.h"
+#include "context.h"
+#include "remote.h"
 
 /* Options of a verb or two, which say themselves where they belong, in the order in which that is told. */
 static const struct {
@@ -16,6 +18,7 @@ static const struct {
     { BITMAP_TRUST, "--trust goes with --revive or --revive-all" },
     { BITMAP_AGAINST, "--against goes with --revive" },
     { BITMAP_CHECK, "--check goes with --import" },
+    { BITMAP_CONTEXT, "--context goes with --import" },
     { BITMAP_FORMAT, "--format and --force go with --export or --import" },
     { BITMAP_GROWN, "--grown goes with --merge, --copy-to or --import" },
     { BITMAP_BASE64, "--base64 goes with --import" },
@@ -32,7 +35,8 @@ static unsigned given(const struct bitmap_args *args)
            (args->grown ? BITMAP_GROWN : 0) | (args->granularity ? BITMAP_GRANULARITY : 0) |
            (args->source || args->source_format ? BITMAP_SOURCE : 0) | (args->trust ? BITMAP_TRUST : 0) |
            (args->against ? BITMAP_AGAINST : 0) | (args->check ? BITMAP_CHECK : 0) |
-           (args->common.undo ? BITMAP_UNDO : 0) | (args->common.dry_run ? BITMAP_DRY_RUN : 0);
+           (args->context ? BITMAP_CONTEXT : 0) | (args->common.undo ? BITMAP_UNDO : 0) |
+           (args->common.dry_run ? BITMAP_DRY_RUN : 0);
 }
 
 /* What none of the verbs on the line takes. */
@@ -70,6 +74,30 @@ static int check_own_options(const struct cmd *cmd, const struct bitmap_args *ar
         return cmd_usage_error(cmd, "--bit-order goes with --format=raw");
     if (args->bit_order && !is_known(args->bit_order, orders))
         return cmd_usage_error(cmd, "--bit-order knows lsb and msb, not '%s'", args->bit_order);
+    return EXIT_DONE;
+}
+
+/* Does --import name a server, and is it told what of it is wanted? */
+static int check_context(const struct cmd *cmd, const struct bitmap_args *args)
+{
+    for (size_t i = 0; i < args->actions.count; i++) {
+        const struct opt_action *a = &args->actions.list[i];
+
+        if (!(bitmap_verb_of(a)->needs & BITMAP_INPUT))
+            continue;
+        if (remote_is_uri(a->value) && !args->context)
+            return cmd_usage_error(cmd, "a bitmap of an NBD server has a name: --context=qemu:dirty-bitmap:NAME");
+        if (!remote_is_uri(a->value) && args->context)
+            return cmd_usage_error(cmd, "--context goes with --import=URI: nbd://HOST/EXPORT, or "
+                                        "nbd+unix:///EXPORT?socket=PATH");
+    }
+    if (args->context && context_kind_of(args->context) != CONTEXT_BITMAP)
+        return cmd_usage_error(cmd,
+                               "--context knows qemu:dirty-bitmap:NAME here, not '%s'; 'qcbm synth --from' takes "
+                               "what is allocated",
+                               args->context);
+    if (args->context && (args->file_format || args->base64 || args->grown))
+        return cmd_usage_error(cmd, "--context cannot be combined with --format, --base64 or --grown");
     return EXIT_DONE;
 }
 
@@ -128,6 +156,8 @@ int bitmap_check_usage(const struct cmd *cmd, const struct bitmap_args *args)
     const struct opt_action *alone = bitmap_alone(args);
     int code = check_own_options(cmd, args);
 
+    if (code == EXIT_DONE)
+        code = check_context(cmd, args);
     if (code != EXIT_DONE)
         return code;
     return alone ? check_alone(cmd, args, alone) : check_operations(cmd, args);

@@ -152,7 +152,7 @@ static void hint_at_header(const struct check_args *args)
 {
     struct qcbm_image *img = NULL;
     struct qcbm_error why;
-    int ret = wants_a_way(args) ? qcbm_open(args->common.path, common_reading(&args->common), &img, &why) : 0;
+    int ret = wants_a_way(args) ? cmd_try_open(args->common.path, common_reading(&args->common), &img, &why) : 0;
 
     qcbm_close(img);
     if (ret == QCBM_E_CORRUPT || ret == QCBM_E_LIMIT || ret == QCBM_E_UNSUPPORTED)
@@ -166,7 +166,7 @@ static void hint_at_header(const struct check_args *args)
 static struct qcbm_image *open_image(const struct check_args *args, int *code)
 {
     const char *format = args->common.format;
-    bool probed = !format && qcbm_probe(args->common.path, &format, NULL) == 0;
+    bool probed = !format && cmd_try_probe(args->common.path, &format, NULL) == 0;
     bool writes = args->repair && (!format || strcmp(format, "raw") != 0); /* raw is not refused for being written */
     struct cmd_disk disk;
 
@@ -202,7 +202,7 @@ static int judge(const struct check_args *args)
 
     if (args->common.format && strcmp(args->common.format, "qcow2") != 0)
         return cmd_error("--untrusted judges qcow2 images only");
-    if (qcbm_open(args->common.path, common_reading(&args->common), &img, &why) == QCBM_E_NOT_QCOW2)
+    if (cmd_try_open(args->common.path, common_reading(&args->common), &img, &why) == QCBM_E_NOT_QCOW2)
         return no_checks();
     code = verdict_print(common_with_threads(&args->common, img), &why, &how);
     qcbm_close(img);
@@ -259,7 +259,7 @@ static int run_check(const struct cmd *cmd, int argc, char **argv)
         return cmd_error("Invalid source cache option: %s", args.cache);
     report.all = args.all;
     report.path = args.common.path; /* as it was typed, which is what qemu-img calls it */
-    if (!common_take_name(&args.common))
+    if (!common_take_name_or_uri(&args.common))
         return EXIT_FAILED;
     if (!args.repair || args.common.dry_run)
         common_shut_in(&args.common, false, NULL);

@@ -185,7 +185,7 @@ static bool take_names(struct delta_args *args)
     if (args->refine_against && strncmp(args->refine_against, "snapshot:", 9) != 0 &&
         !image_name_take(&args->refine_against, &args->refine_format, false))
         return false;
-    return common_take_name(&args->common) && image_name_take(&args->since, NULL, false);
+    return common_take_name_or_uri(&args->common) && image_name_take(&args->since, NULL, false);
 }
 
 /* Has a layer of the disk a delta in part? That force does not help. */

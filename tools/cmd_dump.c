@@ -199,10 +199,10 @@ static int run_dump(const struct cmd *cmd, int argc, char **argv)
             args.range);
     if (args.range && !parse_range(args.range, &begin, &last))
         return cmd_usage_error(cmd, "Invalid range '%s'", args.range);
-    if (!common_take_name(&args.common))
+    if (!common_take_name_or_uri(&args.common))
         return EXIT_FAILED;
     common_shut_in(&args.common, false, NULL);
-    if (qcbm_dump_open(args.common.path, common_reading(&args.common), &dump, &err) < 0)
+    if (cmd_try_dump(args.common.path, common_reading(&args.common), &dump, &err) < 0)
         return cmd_lib_error(&err, "Could not open '%s'", args.common.path);
     code = dump_part(dump, part, begin, last, &args.common);
     qcbm_dump_close(dump);

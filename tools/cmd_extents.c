@@ -133,7 +133,7 @@ static int run_extents(const struct cmd *cmd, int argc, char **argv)
     if (!args.form)
         args.form = every_args.record ? "json" : "human";
     form = extents_form_of(args.form);
-    if (check_usage(cmd, &args, form) != EXIT_DONE || !common_take_name(&args.common) ||
+    if (check_usage(cmd, &args, form) != EXIT_DONE || !common_take_name_or_uri(&args.common) ||
         !image_name_take(&args.since, NULL, false))
         return EXIT_FAILED;
     common_shut_in(&args.common, args.since || (args.with && !args.layer), NULL);

@@ -114,7 +114,7 @@ static int run_info(const struct cmd *cmd, int argc, char **argv)
 
     if (code != OPT_GO_ON)
         return code;
-    if (!common_take_name(&args.common))
+    if (!common_take_name_or_uri(&args.common))
         return EXIT_FAILED;
     common_shut_in(&args.common, args.backing_chain, NULL);
     if (!common_open_disk(&args.common, QCBM_OPEN_INFO | common_reading(&args.common), &disk))

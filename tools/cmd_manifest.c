@@ -64,7 +64,7 @@ static int run_manifest(const struct cmd *cmd, int argc, char **argv)
         return EXIT_FAILED;
     if (args.info)
         return manifest_info(&args);
-    if (!common_take_name(&args.common))
+    if (!common_take_name_or_uri(&args.common))
         return EXIT_FAILED;
     return args.verify ? manifest_verify(&args) : manifest_make(&args);
 }

@@ -214,7 +214,7 @@ static int run_map(const struct cmd *cmd, int argc, char **argv)
 
     if (code != OPT_GO_ON)
         return code;
-    if (!common_take_name(&args.common))
+    if (!common_take_name_or_uri(&args.common))
         return EXIT_FAILED;
     common_shut_in(&args.common, true, NULL);
     if (!common_open_disk(&args.common, common_reading(&args.common), &disk))

@@ -216,7 +216,7 @@ static int run_measure(const struct cmd *cmd, int argc, char **argv)
     if (code == OPT_GO_ON) {
         code = check_args(&args);
         if (code == EXIT_DONE)
-            code = common_take_name(&args.common) ? measure(&args) : EXIT_FAILED;
+            code = common_take_name_or_uri(&args.common) ? measure(&args) : EXIT_FAILED;
     }
     free(args.options.list);
     return code;

@@ -68,7 +68,7 @@ static int run_snapshot(const struct cmd *cmd, int argc, char **argv)
         return code;
     if (!args.list)
         return cmd_usage_error(cmd, "Expecting -l: %s", ONLY_LIST);
-    if (!common_take_name(&args.common))
+    if (!common_take_name_or_uri(&args.common))
         return EXIT_FAILED;
     common_shut_in(&args.common, false, NULL);
     struct cmd_disk disk;

@@ -7,7 +7,9 @@
 #include <time.h>
 
 #include "cmd_synth_like.h"
+#include "context.h"
 #include "image_name.h"
+#include "remote.h"
 
 #define FLAG(name, member, help) OPT_ROW(struct synth_args, name, 0, OPT_FLAG, member, NULL, help)
 
@@ -29,6 +31,10 @@ static const struct opt synth_opts[] = {
             "what differs from this manifest, or fixed index (.fidx) of\nProxmox Backup Server; reads the disk"),
     OPT_ROW(struct synth_args, "within", 0, OPT_STRING, within, "BITMAP",
             "of the disk only what this bitmap of OVERLAY has dirty"),
+    OPT_ROW(struct synth_args, "from", 0, OPT_STRING, from, "URI",
+            "instead of what OVERLAY has allocated: what an NBD server\nsays of the disk; with --context"),
+    OPT_ROW(struct synth_args, "context", 0, OPT_STRING, context, "C",
+            "of what: base:allocation, all but holes of zeros, or\nqemu:allocation-depth, what its topmost layer has"),
     OPT_ROW(struct synth_args, "into", 0, OPT_STRING, into, "IMAGE", "give the bitmap to this qcow2 image"),
     FLAG("disabled", disabled, "a frozen bitmap, which records no further writes"),
     FLAG("replace", replace, "NAME may exist: put the new bitmap in its place"),
@@ -82,7 +88,7 @@ static void print_json(const struct synth_job *job, const struct synth_like *lik
 
 static int report(const struct synth_job *job, const struct synth_like *like)
 {
-    char *claimed = synth_claim(job);
+    char *claimed = job->args->from ? synth_from_claim(job) : synth_claim(job);
 
     if (!claimed)
         return cmd_error("no memory");
@@ -134,7 +140,7 @@ static int run_job(struct synth_job *job)
     if (code == EXIT_DONE)
         code = synth_look(job);
     if (code == EXIT_DONE && !job->kept)
-        code = job->args->like ? synth_like_run(job, &like) : synth_one(job);
+        code = job->args->from ? synth_from(job) : job->args->like ? synth_like_run(job, &like) : synth_one(job);
     job->seconds = now() - start;
     if (code == EXIT_DONE)
         code = job->kept ? report_kept(job) : report(job, like);
@@ -160,8 +166,27 @@ static int check_against(const struct cmd *cmd, const struct synth_args *args)
     return EXIT_DONE;
 }
 
+static int check_from(const struct cmd *cmd, const struct synth_args *args)
+{
+    if ((args->from != NULL) != (args->context != NULL))
+        return cmd_usage_error(cmd, "--from and --context go together");
+    if (!args->from)
+        return EXIT_DONE;
+    if (!remote_is_uri(args->from))
+        return cmd_usage_error(cmd, "--from takes a URI: nbd://HOST/EXPORT, or nbd+unix:///EXPORT?socket=PATH");
+    if (context_kind_of(args->context) != CONTEXT_DEPTH && context_kind_of(args->context) != CONTEXT_ALLOCATION)
+        return cmd_usage_error(cmd, "--context knows base:allocation and qemu:allocation-depth here, not '%s'",
+                               args->context);
+    if (args->since || args->since_snapshot || args->snapshot || args->like || args->against || args->refine ||
+        args->refine_against || args->into || args->dirty_tail)
+        return cmd_usage_error(cmd, "--from can be combined with -g, --disabled, --replace and --merge only");
+    return EXIT_DONE;
+}
+
 static int check_usage(const struct cmd *cmd, const struct synth_args *args)
 {
+    if (check_from(cmd, args) != EXIT_DONE)
+        return EXIT_FAILED;
     if (args->replace && args->merge)
         return cmd_usage_error(cmd, "--replace and --merge exclude each other");
     if (args->if_missing && (args->replace || args->merge || args->like))
@@ -196,7 +221,20 @@ static bool take_reference(struct synth_args *args)
 {
     if (args->refine_against && strncmp(args->refine_against, "snapshot:", 9) == 0)
         return true;
-    return image_name_take(&args->refine_against, &args->refine_format, false);
+    return image_name_take_or_uri(&args->refine_against, &args->refine_format, false);
+}
+
+/* Servers are connected to before the process is shut in, and before an image is locked. */
+static int connect_servers(const struct synth_args *args)
+{
+    struct qcbm_error err;
+
+    if (args->from && remote_connect(args->from, args->context, &err) < 0)
+        return cmd_lib_error(&err, "Could not open '%s'", args->from);
+    if (args->refine_against && remote_is_uri(args->refine_against) &&
+        remote_connect(args->refine_against, NULL, &err) < 0)
+        return cmd_lib_error(&err, "Could not open '%s'", args->refine_against);
+    return EXIT_DONE;
 }
 
 static int run_synth(const struct cmd *cmd, int argc, char **argv)
@@ -208,13 +246,15 @@ static int run_synth(const struct cmd *cmd, int argc, char **argv)
         return code;
     if (check_usage(cmd, &args) != EXIT_DONE)
         return EXIT_FAILED;
-    if (!common_take_name(&args.common) || !image_name_take(&args.into, NULL, false) ||
+    if (!common_take_name_or_uri(&args.common) || !image_name_take(&args.into, NULL, false) ||
         !image_name_take(&args.since, NULL, false) || !image_name_take(&args.like, NULL, false) ||
         !take_reference(&args))
         return EXIT_FAILED;
     struct synth_job job = { .args = &args, .progress.wanted = args.common.progress && !args.common.quiet };
     if (args.against || args.refine_against)
         (void)qcbm_digest_load(QCBM_DIGEST_SHA256, NULL); /* cannot be loaded later */
+    if (connect_servers(&args) != EXIT_DONE)
+        return EXIT_FAILED;
     if (args.common.dry_run)
         common_shut_in(&args.common,
                        args.since || args.like || args.dirty_tail || args.against || synth_refine_mode(&args),

@@ -18,6 +18,7 @@ struct synth_args {
     const char *refine; /* as it was typed; "": without a value */
     const char *refine_against, *refine_format;
     const char *against, *within;
+    const char *from, *context; /* of an NBD server */
     bool disabled, replace, merge, if_missing, dirty_tail;
 };
 COMMON_ARGS_FIRST(struct synth_args);
@@ -57,6 +58,10 @@ int synth_carry_out(struct synth_job *job);
 int synth_look(struct synth_job *job);
 /* The bitmap that was named, staged and carried out. */
 int synth_one(struct synth_job *job);
+
+/* The same of --from (cmd_synth_from.c), and what is claimed of it, from malloc(). */
+int synth_from(struct synth_job *job);
+char *synth_from_claim(const struct synth_job *job);
 
 /* ---- the answer (cmd_synth_out.c) ---- */
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cmd_synth.h"
+#include "remote.h"
 
 static const char could_not[] = "Could not synthesise bitmap '%s' from '%s'";
 
@@ -149,6 +150,10 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
     options.refine = (unsigned)synth_refine_mode(job->args);
     options.refine_against = job->args->refine_against;
     options.refine_format = job->args->refine_format;
+    if (remote_is_uri(options.refine_against)) {
+        options.refine_ops = remote_ops();
+        options.refine_self = remote_self(options.refine_against);
+    }
     options.against = job->args->against;
     options.within = job->args->within;
     options.flags = synth_flags(job);
@@ -190,7 +195,7 @@ static bool may_mend(const struct synth_job *job, int ret)
     struct qcbm_image_info info;
 
     qcbm_image_get_info(target_of(job), &info, sizeof info);
-    return job->args->replace && !job->args->like && !job->mend.out && mend_may_help(ret) &&
+    return job->args->replace && !job->args->like && !job->args->from && !job->mend.out && mend_may_help(ret) &&
            !(info.incompatible_features & (QCBM_INCOMPAT_DIRTY | QCBM_INCOMPAT_CORRUPT));
 }
 

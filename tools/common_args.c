@@ -6,10 +6,16 @@
 #include <limits.h>
 
 #include "image_name.h"
+#include "remote.h"
 
 bool common_take_name(struct common_args *common)
 {
     return image_name_take(&common->path, &common->format, common->image_opts);
+}
+
+bool common_take_name_or_uri(struct common_args *common)
+{
+    return image_name_take_or_uri(&common->path, &common->format, common->image_opts);
 }
 
 unsigned common_reading(const struct common_args *common)
@@ -33,7 +39,8 @@ bool common_is_finished(const struct common_args *common, unsigned flags)
 {
     struct qcbm_error err;
 
-    if ((flags & QCBM_OPEN_WRITE) || qcbm_apply_check_finished(common->path, &err) != QCBM_E_UNSAFE)
+    if (remote_is_uri(common->path) || (flags & QCBM_OPEN_WRITE) ||
+        qcbm_apply_check_finished(common->path, &err) != QCBM_E_UNSAFE)
         return true;
     if (common->dry_run)
         cmd_lib_error(&err, "Could not open '%s'", common->path);

@@ -51,6 +51,8 @@ struct common_args {
 
 /* From the name as it was typed to that of a local file, and its format. Prints the error. */
 bool common_take_name(struct common_args *common);
+/* The same, and it may be the URI of an NBD server. */
+bool common_take_name_or_uri(struct common_args *common);
 
 /* Flags for an image that is only read; for one that is to be changed, but not in a dry run. */
 unsigned common_reading(const struct common_args *common);

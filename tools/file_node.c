@@ -7,6 +7,7 @@
 
 #include "file_node.h"
 #include "qemu_text.h"
+#include "remote.h"
 #include "rows.h"
 
 /* qemu counts whole sectors. */
@@ -17,6 +18,8 @@ static uint64_t length_of(const struct file_node *node)
 
 static const char *kind_of(const struct file_node *node)
 {
+    if (remote_is_uri(node->filename))
+        return "nbd";
     return node->is_device ? "host_device" : "file";
 }
 

@@ -14,6 +14,7 @@
 #include "cmd.h"
 #include "image_json.h"
 #include "image_options.h"
+#include "remote.h"
 
 enum { MAX_DEPTH = 8, MAX_KEY = 128, MAX_OPTIONS = 64 };
 
@@ -315,4 +316,11 @@ bool image_name_take(const char **name, const char **format, bool options)
     if (format && !*format)
         *format = r.driver;
     return true;
+}
+
+bool image_name_take_or_uri(const char **name, const char **format, bool options)
+{
+    if (options || !*name || !remote_is_uri(*name))
+        return image_name_take(name, format, options);
+    return check_format(*name, format ? *format : NULL);
 }

@@ -12,4 +12,7 @@
  * Only for what was typed: a name from an image must not choose a driver. The strings live until the program ends. */
 bool image_name_take(const char **name, const char **format, bool options);
 
+/* The same, and a URI of an NBD server stays as it is. */
+bool image_name_take_or_uri(const char **name, const char **format, bool options);
+
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cmd_manifest.h"
+#include "remote.h"
 #include "rows.h"
 
 static const char *const names[] = { [QCBM_DIGEST_XXH3] = "xxh3", [QCBM_DIGEST_SHA256] = "sha256" };
@@ -27,6 +28,22 @@ void manifest_prepare(void)
     (void)qcbm_digest_load(QCBM_DIGEST_SHA256, NULL);
 }
 
+/* Behind a server is a guest's disk, which may begin as a guest likes, or an image file: the bytes do not tell. */
+static bool check_server_disk(const struct manifest_args *args)
+{
+    const char *path = args->common.path, *format;
+    struct qcbm_error err;
+
+    if (args->common.format || !remote_is_uri(path) || cmd_try_probe(path, &format, &err) < 0 ||
+        strcmp(format, "raw") == 0)
+        return true;
+    cmd_error(
+        "Could not open '%s': it begins as an image of format %s does: -f raw takes it for the disk of a guest, -f "
+        "qcow2 for an image",
+        path, format);
+    return false;
+}
+
 bool manifest_open_disk(const struct manifest_args *args, struct manifest_disk *to)
 {
     const char *path = args->common.path;
@@ -35,6 +52,8 @@ bool manifest_open_disk(const struct manifest_args *args, struct manifest_disk *
     *to = (struct manifest_disk){ .chain = NULL };
     if (args->verify)
         common_is_finished(&args->common, common_reading(&args->common)); /* a new one is refused by the library */
+    if (!check_server_disk(args))
+        return false;
     if (!cmd_open_disk(path, args->common.format, common_reading(&args->common), &to->disk))
         return false;
     common_with_threads(&args->common, to->disk.img);

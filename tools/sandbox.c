@@ -115,15 +115,22 @@ bool sandbox_has_seccomp(void)
 }
 
 /* The filter was made when this was compiled. What it names is defined above; a signal may only go to this process. */
-static void restrict_calls(void)
+static void restrict_calls(bool connected)
 {
     const uint32_t pid = (uint32_t)getpid();
+#define SANDBOX_CONNECTED 0
     struct sock_filter code[] = {
 #include "sandbox_filter.inc" /* layers: made by sandbox_make.c */
     };
+#undef SANDBOX_CONNECTED
+#define SANDBOX_CONNECTED 1
+    struct sock_filter connected_code[] = {
+#include "sandbox_filter.inc" /* layers: made by sandbox_make.c */
+    };
     const struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
+    const struct sock_fprog connected_program = { sizeof(connected_code) / sizeof(connected_code[0]), connected_code };
 
-    (void)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+    (void)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, connected ? &connected_program : &program);
 }
 
 #else
@@ -133,8 +140,9 @@ bool sandbox_has_seccomp(void)
     return false;
 }
 
-static void restrict_calls(void)
+static void restrict_calls(bool connected)
 {
+    (void)connected;
 }
 
 #endif
@@ -145,7 +153,7 @@ static void restrict_calls(void)
 #define NO_SANDBOX 0
 #endif
 
-void sandbox_enter(const char *const *files, size_t n, bool read_all)
+static void enter(const char *const *files, size_t n, bool read_all, bool connected)
 {
     if (NO_SANDBOX)
         return;
@@ -153,5 +161,15 @@ void sandbox_enter(const char *const *files, size_t n, bool read_all)
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return;
     restrict_files(files, n, read_all);
-    restrict_calls();
+    restrict_calls(connected);
+}
+
+void sandbox_enter(const char *const *files, size_t n, bool read_all)
+{
+    enter(files, n, read_all, false);
+}
+
+void sandbox_enter_connected(const char *const *files, size_t n, bool read_all)
+{
+    enter(files, n, read_all, true);
 }

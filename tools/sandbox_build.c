@@ -45,6 +45,7 @@ static bool add_rules(scmp_filter_ctx filter, const struct sandbox_system *syste
     /* ENOSYS: as if they were unknown, so that the older call is tried. */
     return add_rule(filter, SCMP_ACT_ALLOW, "tgkill", &own) && add_rule(filter, SCMP_ACT_ALLOW, "clone", &thread) &&
            add_calls(filter, sandbox_calls) && (!system->sanitized || add_calls(filter, sandbox_sanitizer_calls)) &&
+           (!system->connected || add_calls(filter, sandbox_connected_calls)) &&
            add_rule(filter, SCMP_ACT_ERRNO(MARK_ENOSYS), "clone3", NULL) &&
            add_rule(filter, SCMP_ACT_ERRNO(MARK_ENOSYS), "openat2", NULL);
 }

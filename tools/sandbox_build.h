@@ -14,6 +14,7 @@ struct sandbox_system {
     uint32_t arch; /* SCMP_ARCH_... of libseccomp */
     bool big_endian;
     bool sanitized; /* a program with AddressSanitizer */
+    bool connected; /* one that reads through a socket that is open */
 };
 
 /* The filter's program for @system, with the marks of sandbox_calls.h in it. Refusals are EPERM; ENOSYS for newer calls whose

@@ -63,6 +63,16 @@ const struct sandbox_call sandbox_calls[] = {
     { { NULL }, NULL },
 };
 
+/* Only what has no address: that would be another one than the server's. TLS sends by sendmsg(). */
+static const struct sandbox_argument no_address = { 5, ALL_BITS, 0 };
+
+const struct sandbox_call sandbox_connected_calls[] = {
+    { { "recvfrom", "recv", NULL }, NULL }, { { "recvmsg", NULL }, NULL },
+    { { "sendto", NULL }, &no_address },    { { "send", NULL }, NULL },
+    { { "sendmsg", NULL }, NULL },          { { "poll", "ppoll", "ppoll_time64", NULL }, NULL },
+    { { "shutdown", NULL }, NULL },         { { NULL }, NULL },
+};
+
 const struct sandbox_call sandbox_sanitizer_calls[] = {
     { { "rt_sigaction", NULL }, NULL },
     { { "sigaltstack", NULL }, NULL },

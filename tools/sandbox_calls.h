@@ -31,6 +31,8 @@ struct sandbox_call {
 
 /* Ended by a row without names. */
 extern const struct sandbox_call sandbox_calls[];
+/* What reading through a socket that is open takes besides. */
+extern const struct sandbox_call sandbox_connected_calls[];
 /* What AddressSanitizer makes besides. */
 extern const struct sandbox_call sandbox_sanitizer_calls[];
 

@@ -4,7 +4,8 @@
  * usage: sandbox_make [ARCHITECTURE little|big]: the name that libseccomp has for it; without, of this machine.
  *
  * libseccomp takes longer to load and to make the filter than qcbm takes to show an image; and so the machine that qcbm
- * runs on needs no libseccomp. Where the text is included there is a variable pid. */
+ * runs on needs no libseccomp. Where the text is included there is a variable pid, and SANDBOX_CONNECTED is 1
+ * for the filter of a process that reads through a socket. */
 #include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,6 +66,22 @@ static bool print(const struct sandbox_system *system)
     return true;
 }
 
+/* Of both kinds of programs. Where the text is included SANDBOX_SANITIZED says which. */
+static bool print_both(struct sandbox_system system, bool connected)
+{
+    bool ok;
+
+    system.connected = connected;
+    system.sanitized = true;
+    printf("#if SANDBOX_SANITIZED\n");
+    ok = print(&system);
+    printf("#else\n");
+    system.sanitized = false;
+    ok = ok && print(&system);
+    printf("#endif\n");
+    return ok;
+}
+
 int main(int argc, char **argv)
 {
     struct sandbox_system system = { .big_endian = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ };
@@ -73,12 +90,10 @@ int main(int argc, char **argv)
     system.arch = argc > 2 ? seccomp_arch_resolve_name(argv[1]) : seccomp_arch_native();
     if (argc > 2)
         system.big_endian = strcmp(argv[2], "big") == 0;
-    printf("#if SANDBOX_SANITIZED\n");
-    system.sanitized = true;
-    ok = print(&system);
+    printf("#if SANDBOX_CONNECTED\n");
+    ok = print_both(system, true);
     printf("#else\n");
-    system.sanitized = false;
-    ok = ok && print(&system);
+    ok = ok && print_both(system, false);
     printf("#endif\n");
     if (!ok)
         fprintf(stderr, "sandbox_make: libseccomp makes no filter for %s\n", argc > 2 ? argv[1] : "this machine");

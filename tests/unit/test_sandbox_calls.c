@@ -60,16 +60,25 @@ static uint32_t number_for(uint32_t k)
     }
 }
 
-static void make(struct program *p, uint32_t arch, bool big_endian)
+static void make_of(struct program *p, const struct sandbox_system *system)
 {
-    const struct sandbox_system system = { arch, big_endian, SANDBOX_SANITIZED };
-
-    p->n = sandbox_program(&system, p->code, MAX_CODE);
-    p->arch = arch;
-    p->big_endian = big_endian;
+    p->n = sandbox_program(system, p->code, MAX_CODE);
+    p->arch = system->arch;
+    p->big_endian = system->big_endian;
     assert_true(p->n > 0);
     for (size_t i = 0; i < p->n; i++)
         p->code[i].k = number_for(p->code[i].k);
+}
+
+static void make(struct program *p, uint32_t arch, bool big_endian)
+{
+    make_of(p, &(struct sandbox_system){ arch, big_endian, SANDBOX_SANITIZED, false });
+}
+
+/* Of a process that reads through a socket. */
+static void make_connected(struct program *p, uint32_t arch, bool big_endian)
+{
+    make_of(p, &(struct sandbox_system){ arch, big_endian, SANDBOX_SANITIZED, true });
 }
 
 /* The words of struct seccomp_data, whose 64-bit numbers have their halves in the system's order. */
@@ -257,6 +266,40 @@ static void what_is_not_listed_is_refused_everywhere(void **state)
     }
 }
 
+/* A socket that is open serves; none is made, connected or waited on, and nothing is sent to an address. */
+static void an_open_socket_serves_and_no_other(void **state)
+{
+    static const char *const needed[][6] = {
+        { "recvfrom", "recv" }, { "sendmsg" }, { "poll", "ppoll" }, { "shutdown" }
+    };
+    static const char *const others[] = { "socket", "connect", "bind", "listen", "accept", "accept4", "socketpair" };
+    struct program p;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(systems) / sizeof(systems[0]); i++) {
+        const struct system *s = &systems[i];
+        int sendto = number(s, "sendto");
+
+        make_connected(&p, s->arch, s->big_endian);
+        for (size_t k = 0; k < sizeof(needed) / sizeof(needed[0]); k++)
+            expect_pass(&p, s, needed[k]);
+        for (size_t k = 0; k < sizeof(others) / sizeof(others[0]); k++)
+            expect(&p, s, others[k], 3, 0, 0, refused);
+        expect(&p, s, "openat", 0, 0, WRITE_ONLY, refused);
+        if (sendto >= 0) {
+            struct seccomp_data d = { .nr = sendto, .arch = p.arch, .args = { 3, 0, 1 } };
+
+            assert_int_equal(run(&p, &d), SECCOMP_RET_ALLOW);
+            d.args[5] = 16;
+            assert_int_equal(run(&p, &d), refused);
+        }
+        make(&p, s->arch, s->big_endian); /* and without a server none of it */
+        for (size_t k = 0; k < sizeof(needed) / sizeof(needed[0]); k++)
+            for (const char *const *name = needed[k]; *name; name++)
+                expect(&p, s, *name, 3, 0, 0, refused);
+    }
+}
+
 static void arguments_are_looked_at_everywhere(void **state)
 {
     const uint64_t junk = UINT64_C(0xffffffff00000000);
@@ -298,7 +341,13 @@ static void arguments_are_looked_at_everywhere(void **state)
 static void the_program_for_this_system_is_built_in(void **state)
 {
     const uint32_t pid = OWN_PID;
+#define SANDBOX_CONNECTED 0
     const struct sock_filter built_in[] = {
+#include "sandbox_filter.inc"
+    };
+#undef SANDBOX_CONNECTED
+#define SANDBOX_CONNECTED 1
+    const struct sock_filter connected[] = {
 #include "sandbox_filter.inc"
     };
     struct program p;
@@ -307,6 +356,9 @@ static void the_program_for_this_system_is_built_in(void **state)
     make(&p, seccomp_arch_native(), __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
     assert_int_equal(p.n, sizeof(built_in) / sizeof(built_in[0]));
     assert_memory_equal(p.code, built_in, sizeof(built_in));
+    make_connected(&p, seccomp_arch_native(), __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+    assert_int_equal(p.n, sizeof(connected) / sizeof(connected[0]));
+    assert_memory_equal(p.code, connected, sizeof(connected));
 }
 
 /* The kernel has its own use of them, lets them past every filter, and ends a process that makes them itself. */
@@ -361,6 +413,7 @@ int main(void)
         cmocka_unit_test(reading_passes),
         cmocka_unit_test(what_is_not_listed_is_refused_everywhere),
         cmocka_unit_test(arguments_are_looked_at_everywhere),
+        cmocka_unit_test(an_open_socket_serves_and_no_other),
         cmocka_unit_test(the_program_for_this_system_is_built_in),
         cmocka_unit_test(the_kernel_refuses_what_is_not_listed),
     };
