@@ -31,12 +31,21 @@ struct nbd_answer {
     bool nomem;
 };
 
+/* Which bytes of a read have come: chunks in any order, none of them twice. */
+struct nbd_pieces {
+    struct {
+        uint64_t from, to;
+    } list[16];
+    unsigned n;
+    bool broken; /* some came twice, or in more pieces than anybody sends */
+};
+
 struct nbd_request {
     enum nbd_request_kind kind;
     uint64_t off, len;
     void *buf;                 /* of NBD_READ */
     struct nbd_answer *answer; /* of NBD_STATUS */
-    uint64_t got;              /* bytes of a read that chunks have brought */
+    struct nbd_pieces pieces;  /* of NBD_READ */
     bool in_flight, done;
     int error; /* errno, when it is done */
     struct nbd_request *next;

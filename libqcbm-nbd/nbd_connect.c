@@ -79,8 +79,8 @@ static int step(struct qcbm_nbd *nbd, uint64_t until, struct qcbm_error *err)
                        (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0));
     ret = now < until ? poll(&p, 1, (int)(until - now)) : 0;
     if (ret == 0)
-        return qcbmi_nbd_fail(err, QCBM_E_IO, ETIMEDOUT, "the server has not answered for %u s",
-                              nbd->timeout_ms / 1000);
+        return qcbmi_nbd_fail(err, QCBM_E_IO, ETIMEDOUT, "the server has not answered for %g s",
+                              nbd->timeout_ms / 1000.0);
     if (ret < 0)
         return errno == EINTR ? 0 : qcbmi_nbd_fail(err, QCBM_E_IO, errno, "poll: %s", strerror(errno));
     if ((direction & LIBNBD_AIO_DIRECTION_READ) && (p.revents & ~POLLOUT))
@@ -139,15 +139,14 @@ static int take_context(struct qcbm_nbd *nbd, struct qcbm_error *err)
 
 static int take_export(struct qcbm_nbd *nbd, struct qcbm_error *err)
 {
-    int64_t size = nbd_get_size(nbd->handle);
+    int64_t size;
     int ret;
 
     nbd_set_debug(nbd->handle, false);
     nbd_clear_debug_callback(nbd->handle);
-    if (size < 0)
-        return nbd_get_errno() == EOVERFLOW
-                   ? qcbmi_nbd_fail(err, QCBM_E_LIMIT, EOVERFLOW, "the export is longer than 2^63 - 1 bytes")
-                   : fail_libnbd(err);
+    size = nbd_get_size(nbd->handle);
+    if (size < 0) /* it is told without an error */
+        return qcbmi_nbd_fail(err, QCBM_E_LIMIT, EOVERFLOW, "the export is longer than 2^63 - 1 bytes");
     nbd->size = (uint64_t)size;
     nbd->socket = fcntl(nbd_aio_get_fd(nbd->handle), F_DUPFD_CLOEXEC, 3);
     if (nbd->socket < 0)

@@ -17,16 +17,49 @@
 
 /* ---- answers: callbacks of libnbd, on the thread, without the lock -------------------------------------- */
 
-/* Chunks must be of what was asked for, and all of it; libnbd sees to it that none lies outside. */
+static void drop_piece(struct nbd_pieces *p, unsigned i)
+{
+    p->list[i] = p->list[--p->n];
+}
+
+/* Joined with those that it touches. */
+static void add_piece(struct nbd_pieces *p, uint64_t from, uint64_t to)
+{
+    for (unsigned i = 0; i < p->n;) {
+        if (from < p->list[i].to && to > p->list[i].from)
+            p->broken = true;
+        if (from != p->list[i].to && to != p->list[i].from) {
+            i++;
+            continue;
+        }
+        from = from == p->list[i].to ? p->list[i].from : from;
+        to = to == p->list[i].from ? p->list[i].to : to;
+        drop_piece(p, i);
+        i = 0;
+    }
+    p->broken |= p->n == sizeof(p->list) / sizeof(p->list[0]);
+    if (!p->broken) {
+        p->list[p->n].from = from;
+        p->list[p->n++].to = to;
+    }
+}
+
+static bool is_whole(const struct nbd_request *r)
+{
+    const struct nbd_pieces *p = &r->pieces;
+
+    return !p->broken && p->n == 1 && p->list[0].from == r->off && p->list[0].to == r->off + r->len;
+}
+
+/* libnbd sees to it that no chunk lies outside of what was asked for, and not that they are all of it. */
 static int take_chunk(void *opaque, const void *bytes, size_t count, uint64_t offset, unsigned status, int *error)
 {
     struct nbd_request *r = opaque;
 
     (void)bytes;
-    (void)offset;
     (void)error;
-    if (status != LIBNBD_READ_ERROR)
-        r->got += count;
+    if (status != LIBNBD_READ_ERROR && count > 0)
+        add_piece(&r->pieces, offset, offset + count);
     return 0;
 }
 
@@ -63,8 +96,8 @@ static int take_end(void *opaque, int *error)
     struct qcbm_nbd *nbd = r->nbd;
     int code = *error;
 
-    if (!code && r->kind == NBD_READ && r->got != r->len)
-        code = EPROTO; /* libnbd lets a reply pass that leaves bytes out */
+    if (!code && r->kind == NBD_READ && !is_whole(r))
+        code = EPROTO;
     pthread_mutex_lock(&nbd->lock);
     nbd->in_flight--;
     if (code == 0 && r->kind == NBD_READ)
@@ -285,7 +318,7 @@ void qcbmi_nbd_wait(struct qcbm_nbd *nbd, const struct nbd_request *request)
 
         if (!nbd->late && now - last >= nbd->timeout_ms) {
             nbd->late = true;
-            snprintf(nbd->why, sizeof(nbd->why), "the server has not answered for %u s", nbd->timeout_ms / 1000);
+            snprintf(nbd->why, sizeof(nbd->why), "the server has not answered for %g s", nbd->timeout_ms / 1000.0);
             nbd->dead = true;
             (void)shutdown(nbd->socket, SHUT_RDWR);
         }
