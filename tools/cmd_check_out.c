@@ -275,9 +275,29 @@ void check_print_json(const struct check_report *r)
     json_finish(&w);
 }
 
+/* What an apply that goes on would cure by itself: leaks, as a rule. */
+static void explain_half(const struct check_report *r, const char *path)
+{
+    bool damaged = r->result.corruptions || r->result.check_errors;
+
+    if (qcbm_apply_check_finished(path, NULL) != QCBM_E_UNSAFE)
+        return;
+    fputs("qcbm: delta-applied-in-part\n    consequence: the disk has neither its old state nor its new one, and a "
+          "repair "
+          "refuses it\n    cure: ",
+          stderr);
+    if (damaged)
+        fprintf(stderr,
+                "delete the .qcbm-apply file beside it, repair it with 'qcbm check -r all', and apply the same delta "
+                "again with --force-parent\n");
+    else
+        fprintf(stderr, "run the same 'qcbm apply --in-place' again, which goes on with it and frees what it leaked\n");
+}
+
 /* On stderr: stdout is that of qemu-img. */
 void check_explain(const struct check_report *r, const char *path)
 {
+    explain_half(r, path);
     for (size_t i = 0; i < r->n_kinds; i++) {
         const struct qcbm_problem *p = r->kinds[i].problem;
 

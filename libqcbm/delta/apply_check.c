@@ -185,8 +185,8 @@ static int check_parent(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *
 }
 
 /* @end: of the sectors that the disk has. What an apply makes behind them is zeros: other content there is what the delta misses. */
-static int check_probe(struct qcbmi_data *d, const struct qcbmi_delta_probe *p, uint64_t end, uint8_t *buf,
-                       struct qcbm_error *err)
+static int check_probe(struct qcbmi_apply_run *r, struct qcbmi_data *d, const struct qcbmi_delta_probe *p, uint64_t end,
+                       uint8_t *buf, struct qcbm_error *err)
 {
     uint64_t there = p->offset < end ? u64_min(p->length, end - p->offset) : 0;
     int ret = there ? qcbmi_data_read(d, p->offset, buf, there, err) : 0;
@@ -197,6 +197,7 @@ static int check_probe(struct qcbmi_data *d, const struct qcbmi_delta_probe *p, 
                          "the disk is not the one that it begins at: guest 0x%" PRIx64
                          ", which it does not change, has other content%s",
                          p->offset, there == p->length ? "" : ", and this disk ends before that");
+    r->data_probes += ret == 0 && !bytes_are_zero(buf, p->length);
     return ret;
 }
 
@@ -216,13 +217,13 @@ int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *prob
     struct qcbmi_data *d = NULL;
     int ret = m->n_probes && !buf ? QCBM_E_NOMEM : 0;
 
-    *probes = 0;
+    *probes = r->data_probes = 0;
     if (ret == 0 && m->n_probes)
         ret = qcbmi_target_reader(&r->t, &d, err);
     for (uint32_t p = 0; ret == 0 && p < m->n_probes; p++) {
         if (has_part_of_sector(&m->probes[p], size))
             continue;
-        ret = check_probe(d, &m->probes[p], align_down(size, Q2_SECTOR), buf, err);
+        ret = check_probe(r, d, &m->probes[p], align_down(size, Q2_SECTOR), buf, err);
         ++*probes;
     }
     qcbmi_data_close(d);
@@ -230,7 +231,7 @@ int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *prob
     return ret;
 }
 
-/* ---- a delta without probes ---- */
+/* ---- a delta without probes of data ---- */
 
 /* Does the disk read as zeros in [@off, @end)? */
 static int check_zeros(struct qcbmi_data *d, uint64_t off, uint64_t end, uint8_t *buf, struct qcbm_error *err)
@@ -243,11 +244,12 @@ static int check_zeros(struct qcbmi_data *d, uint64_t off, uint64_t end, uint8_t
         if (ret == 0 && !qcbmi_guest_piece_is_zero(&p))
             ret = qcbmi_data_read(d, off, buf, p.end - off, err);
         if (ret == 0 && !qcbmi_guest_piece_is_zero(&p) && !bytes_are_zero(buf, p.end - off))
-            ret = qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
-                             "it has no probes, the disk has no recorded state, and there is data at guest 0x%" PRIx64
-                             ", which it leaves alone: nothing says that they belong together (--force-parent takes "
-                             "your word for it)",
-                             off);
+            ret = qcbmi_fail(
+                err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                "it has no probes of data, the disk has no recorded state, and there is data at guest 0x%" PRIx64
+                ", which it leaves alone: nothing says that they belong together (--force-parent takes "
+                "your word for it)",
+                off);
         off = p.end;
     }
     return ret;
@@ -287,7 +289,7 @@ int qcbmi_apply_check_base(struct qcbmi_apply_run *r, size_t i, uint32_t *probes
         ret = check_parent(r, i, err);
     if (ret == 0)
         ret = qcbmi_apply_check_probes(r, i, probes, err);
-    if (ret == 0 && !is_forced(r) && r->disk.known != QCBMI_STATE_KNOWN && *probes == 0)
+    if (ret == 0 && !is_forced(r) && r->disk.known != QCBMI_STATE_KNOWN && r->data_probes == 0)
         ret = check_rest(r, item, err);
     return in_delta(item->path, ret, err);
 }

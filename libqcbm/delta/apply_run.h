@@ -27,8 +27,9 @@ struct qcbmi_apply_run {
     struct qcbmi_apply_state state;
     struct qcbmi_disk_state disk;
     bool has_no_leaks;
-    bool resumes;     /* a state file says that the disk was written to */
-    uint64_t durable; /* before this guest offset the disk was seen to hold what the delta has */
+    uint32_t data_probes; /* of those that were compared last: the others are of zeros */
+    bool resumes;         /* a state file says that the disk was written to */
+    uint64_t durable;     /* before this guest offset the disk was seen to hold what the delta has */
     struct qcbmi_progress progress;
     struct qcbm_apply_result result;
 };

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT
  *
  * A few thousand granules are drawn, and those taken that are data; only on a disk that has so little of it that this does not
- * give enough, all of its map is looked at. */
+ * give enough, all of its map is looked at. Some are of what reads as zeros: another disk may have data there. */
 #include "delta/probes.h"
 
 #include <stdlib.h>
@@ -16,14 +16,17 @@
 
 #define ROUNDS 16u
 #define DRAWN 256u /* in each */
+#define ZEROS (QCBMI_DELTA_MAX_PROBES / 4)
 
 struct drawing {
     struct qcbmi_delta_source *s;
     uint64_t unit, limit; /* limit: bytes that the disk has before and after */
     uint64_t random;
-    uint64_t seen; /* granules that fit, when all are looked at */
-    uint64_t found[QCBMI_DELTA_MAX_PROBES];
+    uint64_t seen;                          /* granules that fit, when all are looked at */
+    uint64_t found[QCBMI_DELTA_MAX_PROBES]; /* data */
     uint32_t n;
+    uint64_t zeros[ZEROS];
+    uint32_t n_zeros;
 };
 
 static unsigned gran_bits(const struct drawing *d)
@@ -116,22 +119,66 @@ static void look_at_all(struct drawing *d)
     }
 }
 
+/* Zeros by metadata, in all of what a probe has of the granule. */
+static bool has_zeros(struct drawing *d, uint64_t granule)
+{
+    uint64_t at = granule << gran_bits(d), end = u64_min(d->limit, at + (UINT64_C(1) << gran_bits(d)));
+    struct qcbmi_guest_piece p;
+
+    end = u64_min(end, at + QCBMI_DELTA_PROBE_MAX);
+    while (at < end && qcbmi_data_find(d->s->data, at, end, &p, NULL) == 0 && !p.doubtful &&
+           qcbmi_guest_piece_is_zero(&p))
+        at = p.end;
+    return at == end;
+}
+
+static void take_zeros(struct drawing *d, uint64_t n_granules)
+{
+    for (uint32_t i = 0; i < DRAWN && d->n_zeros < ZEROS; i++) {
+        uint64_t granule = qcbmi_draw(&d->random) % n_granules;
+        bool again = false;
+
+        for (uint32_t k = 0; k < d->n_zeros; k++)
+            again |= d->zeros[k] == granule;
+        if (!again && is_clean(d, granule) && has_zeros(d, granule))
+            d->zeros[d->n_zeros++] = granule;
+    }
+}
+
+/* Both in the order of the disk, at most as many as there is room for: some of the data gives way. */
+static uint32_t join(struct drawing *d, uint64_t all[QCBMI_DELTA_MAX_PROBES])
+{
+    uint32_t keep = d->n < QCBMI_DELTA_MAX_PROBES - d->n_zeros ? d->n : QCBMI_DELTA_MAX_PROBES - d->n_zeros;
+
+    qcbmi_sort(d->found, d->n, sizeof(d->found[0]), qcbmi_by_u64);
+    for (uint32_t i = 0; i < keep; i++)
+        all[i] = d->found[(uint64_t)i * d->n / keep] << 1;
+    for (uint32_t i = 0; i < d->n_zeros; i++)
+        all[keep + i] = d->zeros[i] << 1 | 1;
+    qcbmi_sort(all, keep + d->n_zeros, sizeof(all[0]), qcbmi_by_u64);
+    return keep + d->n_zeros;
+}
+
 static int digest_probes(struct drawing *d, struct qcbmi_delta_meta *m, struct qcbm_error *err)
 {
     uint64_t gran = UINT64_C(1) << gran_bits(d), max = u64_min(gran, QCBMI_DELTA_PROBE_MAX);
+    uint64_t all[QCBMI_DELTA_MAX_PROBES];
+    uint32_t n = join(d, all);
     uint8_t *bytes = qcbmi_alloc_array(max, 1, err);
 
     if (!bytes)
         return QCBM_E_NOMEM;
-    qcbmi_sort(d->found, d->n, sizeof(d->found[0]), qcbmi_by_u64);
-    for (uint32_t i = 0; i < d->n; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         struct qcbmi_delta_probe *p = &m->probes[m->n_probes];
+        uint64_t granule = all[i] >> 1;
+        bool zero = all[i] & 1;
 
-        p->offset = first_data(d, d->found[i]);
-        p->length = u64_min(max, u64_min(d->limit, (d->found[i] + 1) << gran_bits(d)) - p->offset);
+        p->offset = zero ? granule << gran_bits(d) : first_data(d, granule);
+        p->length = u64_min(max, u64_min(d->limit, (granule + 1) << gran_bits(d)) - p->offset);
         if (qcbmi_data_read(d->s->data, p->offset, bytes, p->length, NULL) < 0)
             continue;
-        if (bytes_are_zero(bytes, p->length)) /* which any disk may have there, and one that is shorter */
+        if (bytes_are_zero(bytes, p->length) !=
+            zero) /* data that is zeros tells no more than zeros do, of which there are enough */
             continue;
         qcbmi_digest(bytes, (size_t)p->length, p->digest);
         m->n_probes++;
@@ -152,5 +199,7 @@ int qcbmi_delta_draw_probes(struct qcbmi_delta_source *s, uint64_t unit, struct 
         take_round(&d, n_granules);
     if (n_granules && d.n < QCBMI_DELTA_MAX_PROBES)
         look_at_all(&d);
+    if (n_granules)
+        take_zeros(&d, n_granules);
     return digest_probes(&d, m, err);
 }

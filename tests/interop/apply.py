@@ -487,10 +487,13 @@ def case_probes(work):
     work.io('disk', 'write -q -P 1 2M 64k')
     work.qcbm('delta', '--bitmap', 'b', 'disk', 'd')
     told = json.loads(apply(work, '-o', 'new', 'base', 'd').out)['deltas'][0]
-    require_equal(told['probes'], 2, 'probes of data in the middle of granules')
+    require_equal(told['probes'], 2 + 5, 'probes: two of data in the middle of granules, and all that is zeros')
     work.run('qemu-img', 'compare', 'new', 'disk')
     work.io('base', 'write -q -P 9 4800k 4k')
     refused(work, 'not the one', '--in-place', 'base', 'd')
+    shutil.copy(work.path('disk'), work.path('other'))  # where this has zeros, another has data
+    work.io('other', 'write -q -P 9 3M 1M', 'write -q -P 9 6M 2M')
+    refused(work, 'not the one', '--in-place', 'other', 'd', unchanged=('other',))
     work.run('qemu-img', 'resize', '-q', '--shrink', 'base', '4M')
     refused(work, 'not the one', '--in-place', 'base', 'd')
 
@@ -633,6 +636,7 @@ def case_damaged_half(work):
         f.write((entry ^ 512).to_bytes(8, 'big'))
     work.qcbm_refused('check', '-r', 'all', 'base', says=['in part'], file=None, unchanged=['base'])
     refused(work, 'delete the .qcbm-apply file', *argv[1:])
+    require('delete the .qcbm-apply file' in work.qcbm('check', '--explain', 'base', rc=None).err, 'check --explain')
     os.unlink(work.path('base.qcbm-apply'))
     work.qcbm('check', '-r', 'all', '--force', 'base', rc=None)
     apply(work, '--in-place', '--force-parent', 'base', 'd0')
@@ -687,6 +691,7 @@ def case_half(work, kind):
     work.qcbm('manifest', '-o', 'whole', 'other')
     require_equal(json.loads(work.qcbm('check', '--output=json', 'base', rc=None).out).get('delta-applied-in-part'), True, 'check: JSON')
     require('in part' in work.qcbm('check', 'base', rc=None).err, 'check')
+    require("run the same 'qcbm apply --in-place' again" in work.qcbm('check', '--explain', 'base', rc=None).err, 'check --explain')
     require('in part' in work.qcbm('extents', 'base', '--output=json', '--with=zero', '--layer').err, 'extents')
     for words in (['delta', '--layer', 'base', 'x'], ['delta', '--layer', '--dry-run', 'base', 'x'], ['delta', '--layer', '-O', 'rbd-diff', 'link', '-'],
                   ['delta', '--layer', 'over', 'x'], ['synth', '--dry-run', 'base', 'x'], ['synth', '--since', 'base', 'over', 'x'],

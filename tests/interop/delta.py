@@ -62,8 +62,8 @@ def check_probes(work, name, before, truth):
     for p in probes:
         start, end = p['offset'], p['offset'] + p['length']
         require(before.ljust(end, b'\0')[start:end] == truth[start:end], 'a sample at %d is not the same before' % start)
-        require(any(truth[start:end]), 'a sample at %d is zeros' % start)
         require(not any(r['offset'] < end and start < r['offset'] + r['length'] for r in rows), 'a sample at %d is in the delta' % start)
+    require(sum(not any(truth[p['offset']:p['offset'] + p['length']]) for p in probes) <= 16, 'samples of zeros')
     return len(probes)
 
 
@@ -426,6 +426,75 @@ def case_faults(work, form, full):
                     require_nothing(work, 'new', what)
 
 
+KILL_CALLS = ('pwrite64', 'pread64', 'fdatasync', 'fsync', 'ftruncate', 'link', 'unlink', 'openat', 'lseek', 'write')
+WAYS = [['-O', 'qcow2'], ['-O', 'qcow2', '-c', 'zlib'], ['-O', 'raw+map'], ['-O', 'rbd-diff'], ['-O', 'vnb']]
+
+
+def scattered(work):
+    """So many pieces that a delta of them takes many calls. Returns what the disk is with them."""
+    rng = random.Random(17)
+    work.create('base', 8 * MiB, 'cluster_size=4k')
+    work.io('base', 'write -q -P 1 0 8M')
+    work.create('top', 8 * MiB, 'cluster_size=4k', 'base')
+    work.io('top', *['write -q %s %dk 4k' % (rng.choice(['-z', '-P 2', '-P 3', '-P 4']), 4 * at)
+                     for at in sorted(rng.sample(range(2048), 150))])
+    return raw_bytes(work, 'top')
+
+
+def is_whole(work, truth, what):
+    """There it is the disk; or it is not there, and what is left has another name."""
+    if not os.path.exists(work.path('new')):
+        return False
+    work.qcbm('delta', '--info', '--verify', '-q', 'new')
+    work.qcbm('apply', '-q', '-O', 'raw', '-o', 'put', 'base', 'new')
+    with open(work.path('put'), 'rb') as f:
+        require(f.read() == truth, what + ': it is there, and not the disk')
+    return True
+
+
+def strace_delta(work, argv, to_pipe, *what):
+    with open(work.path('new'), 'wb') if to_pipe else open(os.devnull, 'wb') as out:
+        words = ['strace', '-f', '-o', work.path('trace'), *what, qtool.QCBM, *argv]
+        work.note(' '.join(words))
+        env = dict(os.environ, ASAN_OPTIONS=os.environ.get('ASAN_OPTIONS', '') + ':detect_leaks=0')
+        cat = subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=out, cwd=work.dir) if to_pipe else None
+        done = subprocess.run(words, cwd=work.dir, env=env, stdin=subprocess.DEVNULL, stdout=cat.stdin if cat else out,
+                              stderr=subprocess.PIPE, timeout=qtool.COMMAND_TIMEOUT)
+        if cat:
+            cat.stdin.close()
+            cat.wait()
+    return done.returncode
+
+
+def case_kills(work, way, to_pipe, count):
+    """Killed at any call: whole, or not there; into a pipe what came out is refused."""
+    truth = scattered(work)
+    names = ['new' + end for end in ('', '.json', '.map', *LEFT)] + ['put', 'put.qcbm-id']
+    argv = ['delta', '--layer', '--threads=1', *way, 'top', '-' if to_pipe else 'new']
+    require_equal(strace_delta(work, argv, to_pipe, '-e', 'trace=' + ','.join(KILL_CALLS)), 0, 'not killed')
+    require(is_whole(work, truth, 'not killed'), 'it is not there')
+    with open(work.path('trace')) as f:
+        calls = [line.split('(')[0].split()[-1] for line in f if '(' in line and 'resumed' not in line]
+    points = [(call, n) for call in KILL_CALLS for n in range(1, calls.count(call) + 1)]
+    seen = set()
+    for call, n in points[::max(1, len(points) // count)] + points[-2:]:
+        for name in names:
+            if os.path.exists(work.path(name)):
+                os.unlink(work.path(name))
+        what = '%s, killed at %s %d' % (' '.join(argv), call, n)
+        code = strace_delta(work, argv, to_pipe, '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n))
+        require(code in (0, -9, 137), '%s: exit code %d' % (what, code))
+        if to_pipe:
+            whole = work.qcbm('delta', '--info', '--verify', '-q', 'new', rc=(0, 1)).code == 0 and is_whole(work, truth, what)
+        else:
+            whole = is_whole(work, truth, what)
+        seen.add(whole)
+        require(whole or code != 0, what + ': it says that it is done, and is not there')
+        left = [name for name in os.listdir(work.dir) if name.startswith('new') and name not in names]
+        require_equal(left, [], what + ': files that are left')
+    require(False in seen, 'all of them whole')
+
+
 def main():
     args = arguments('qcbm delta: full copy and deltas are the disk', seeds=3)
     need_tools('qemu-img', 'qemu-io', 'strace')
@@ -434,6 +503,9 @@ def main():
              (case_between_snapshots, 'between-snapshots', {}),
              (case_damage, 'damage', {}), (case_refused, 'refused', {})]
     cases += [(case_faults, 'faults-' + form, {'form': form, 'full': args.full}) for form in ('qcow2', 'raw+map')]
+    cases += [(case_kills, 'kills: %s%s' % (' '.join(way[1:]), ' into a pipe' if to_pipe else ''),
+               {'way': way, 'to_pipe': to_pipe, 'count': 150 if args.full else 4})
+              for way, to_pipe in [(way, False) for way in WAYS] + [(WAYS[0], True)]]
     for kind in Bitmaps, Overlays, Snapshots, Chain:
         cases += [(case_history, '%s-%d' % (kind.__name__.lower(), seed), {'seed': args.seed + seed, 'kind': kind})
                   for seed in range(seeds)]
