@@ -504,7 +504,7 @@ def main():
              (case_damage, 'damage', {}), (case_refused, 'refused', {})]
     cases += [(case_faults, 'faults-' + form, {'form': form, 'full': args.full}) for form in ('qcow2', 'raw+map')]
     cases += [(case_kills, 'kills: %s%s' % (' '.join(way[1:]), ' into a pipe' if to_pipe else ''),
-               {'way': way, 'to_pipe': to_pipe, 'count': 150 if args.full else 4})
+               {'way': way, 'to_pipe': to_pipe, 'count': 180 if args.full else 4})
               for way, to_pipe in [(way, False) for way in WAYS] + [(WAYS[0], True)]]
     for kind in Bitmaps, Overlays, Snapshots, Chain:
         cases += [(case_history, '%s-%d' % (kind.__name__.lower(), seed), {'seed': args.seed + seed, 'kind': kind})
