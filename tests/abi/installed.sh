@@ -34,6 +34,12 @@ for name in README.md docs/library.md docs/recipes.md examples/own_backend.c; do
         exit 1
     }
 done
+for name in job.sh load.sh views.sql questions/01-without-checkpoint.sql; do
+    [ -n "$(find "$root" -path "*/share/qcbm/fleet/$name")" ] || {
+        echo "not installed: $name of the fleet"
+        exit 1
+    }
+done
 # Nothing internal goes out.
 extra=$(find "$root" -name '*.h' ! -path '*/include/qcbm.h' ! -path '*/include/qcbm-*.h')
 [ -z "$extra" ] || {

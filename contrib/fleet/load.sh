@@ -1,0 +1,81 @@
+#!/bin/sh
+# load.sh ENGINE DATABASE LIST RECORDS... - the list of images and the lines of their runs into a database
+#
+# SPDX-License-Identifier: MIT
+#
+# ENGINE: sqlite (DATABASE: one file), postgresql (DATABASE: as psql -d has it), duckdb (one file; with the command duckdb).
+# What is there is kept, lines that were loaded before are passed over; the list takes the place of the last one. A line that is
+# not whole, because a disk was full, is left out and counted.
+set -eu
+[ $# -ge 4 ] || {
+    echo "usage: load.sh sqlite|postgresql|duckdb DATABASE LIST RECORDS..." >&2
+    exit 1
+}
+engine=$1 database=$2 list=$3
+shift 3
+home=$(cd "$(dirname "$0")" && pwd)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# One object a line; nothing in a record is a control character.
+cat -- "$@" >"$scratch/lines"
+grep -e '^{.*}$' "$scratch/lines" >"$scratch/records" || true
+bad=$(($(wc -l <"$scratch/lines") - $(wc -l <"$scratch/records")))
+[ -z "$(tail -c 1 "$scratch/lines")" ] || bad=$((bad + 1)) # the last one has no end
+[ "$bad" -le 0 ] || echo "load.sh: lines that are not whole, left out: $bad" >&2
+grep -v '^$' "$list" >"$scratch/images" || true
+
+load_sqlite() {
+    sqlite3 -bail "$database" <<SQL
+PRAGMA busy_timeout = 60000;
+.read '$home/sqlite.sql'
+CREATE TEMP TABLE incoming (text TEXT);
+.mode ascii
+.separator "\037" "\n"
+.import '$scratch/records' incoming
+BEGIN IMMEDIATE;
+INSERT OR IGNORE INTO record (line) SELECT text FROM incoming WHERE json_valid(text);
+DELETE FROM incoming;
+.import '$scratch/images' incoming
+DELETE FROM image;
+INSERT OR IGNORE INTO image SELECT text FROM incoming;
+$(sed 's/CREATE VIEW /CREATE VIEW IF NOT EXISTS /' "$home/views.sql")
+COMMIT;
+SQL
+}
+
+# A file is taken as one column, with separators that are in no record.
+load_postgresql() {
+    psql -q -X -v ON_ERROR_STOP=1 -d "$database" <<SQL
+SET client_min_messages = warning;
+BEGIN;
+\i '$home/postgresql.sql'
+CREATE TEMP TABLE incoming (text text);
+\copy incoming FROM '$scratch/records' WITH (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
+INSERT INTO record (line) SELECT text::jsonb FROM incoming ON CONFLICT DO NOTHING;
+TRUNCATE incoming;
+\copy incoming FROM '$scratch/images' WITH (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
+DELETE FROM image;
+INSERT INTO image SELECT text FROM incoming ON CONFLICT DO NOTHING;
+$(sed 's/CREATE VIEW /CREATE OR REPLACE VIEW /' "$home/views.sql")
+COMMIT;
+SQL
+}
+
+load_duckdb() {
+    duckdb -bail "$database" <<SQL
+.read '$home/duckdb.sql'
+INSERT OR IGNORE INTO record SELECT json, md5(json::VARCHAR) FROM read_ndjson_objects('$scratch/records');
+DELETE FROM image;
+INSERT OR IGNORE INTO image SELECT column0 FROM read_csv('$scratch/images', header = false, delim = chr(2), quote = chr(1), all_varchar = true);
+$(sed 's/CREATE VIEW /CREATE OR REPLACE VIEW /' "$home/views.sql")
+SQL
+}
+
+case $engine in
+    sqlite | postgresql | duckdb) "load_$engine" ;;
+    *)
+        echo "load.sh: no engine '$engine': sqlite, postgresql or duckdb" >&2
+        exit 1
+        ;;
+esac

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+# questions.py - two weeks of records that are known: each engine gives the answers that they were made for, and the same ones
+# when the lines are loaded again
+#
+# SPDX-License-Identifier: MIT
+#
+# --duckdb: that, too, by the command duckdb, which Debian does not have; not in CI.
+#
+# usage: questions.py [--duckdb]    environment: QCBM = path of the tool
+
+import datetime
+import json
+import sys
+
+import fleet
+from fleet import ask, load, require_equal
+
+NOW = datetime.datetime.now(datetime.timezone.utc)
+LINES = []
+
+
+def stamp(hours_ago):
+    return (NOW - datetime.timedelta(hours=hours_ago)).strftime('%Y-%m-%dT%H:%M:%S.%fZ')
+
+
+def record(image, hours_ago, rc=0, error=None, changed=False, dirty=0, seconds=1.0, host='one', image_id='file-1-1.0', version='0.1.0',
+           bitmap='nightly'):
+    result = None
+    if rc == 0:
+        result = {'image': image, 'overlay': image, 'changed': changed, 'enabled': True, 'dry-run': False, 'bitmap': bitmap,
+                  'granularity': 65536, 'virtual-size': 1 << 40, 'dirty-bytes': dirty}
+    LINES.append(json.dumps({
+        'schema': 'qcbm.synth/1', 'qcbm': version, 'host': host, 'image': image, 'image_id': image_id, 'started': stamp(hours_ago),
+        'seconds': seconds, 'rc': rc, 'error': error and {'code': error, 'message': 'why: ' + error, 'offset': None}, 'warnings': 0,
+        'details': None, 'result': result}))
+    return stamp(hours_ago)
+
+
+TIB = 1 << 40
+# good: made a week ago, kept since, growing
+record('good', 150, changed=True, dirty=TIB)
+record('good', 30, dirty=TIB + 65536)
+GOOD = record('good', 2, dirty=3 * TIB, seconds=7.5)
+# busy: good once, in use three nights
+BUSY = record('busy', 74, changed=True, dirty=65536)
+for night in 50, 26, 3:
+    record('busy', night, rc=75, error='QCBM_E_LOCKED')
+# was in use, then good
+record('patient', 26, rc=75, error='QCBM_E_LOCKED')
+PATIENT = record('patient', 2.5, changed=True, dirty=131072, host='two')
+# never good
+record('broken "\\ \u00e9', 4, rc=1, error='QCBM_E_CORRUPT', host='two', version='0.0.9')
+record('broken too', 4, rc=1, error='QCBM_E_CORRUPT', host='two')
+# killed last night, not run last night, never run
+KILLED = record('killed', 5, rc=137, error='KILLED', seconds=100.0)
+STALE = record('stale', 49, dirty=1)
+# another file; a checkpoint made twice; another checkpoint, which is no news
+record('swapped', 27, changed=True)
+SWAPPED = record('swapped', 3, changed=True, image_id='file-2-2.0')
+record('lost', 27, changed=True)
+LOST = record('lost', 3, changed=True)
+record('second', 27, changed=True)
+record('second', 3, changed=True, bitmap='other')
+# of another command, and of an image that is not on the list any more
+LINES.append(LINES[0].replace('qcbm.synth/1', 'qcbm.info/1').replace('"good"', '"never"').replace(stamp(150), stamp(120)))
+record('gone', 30, changed=True, dirty=TIB)
+LIST = ['good', 'busy', 'patient', 'broken "\\ \u00e9', 'broken too', 'killed', 'stale', 'swapped', 'lost', 'second', 'never',
+        "quote's"]
+
+EXPECTED = {
+    1: [('broken "\\ \u00e9', 'failed', '', 'QCBM_E_CORRUPT', 'why: QCBM_E_CORRUPT'),
+        ('broken too', 'failed', '', 'QCBM_E_CORRUPT', 'why: QCBM_E_CORRUPT'),
+        ('busy', 'in use', BUSY, 'QCBM_E_LOCKED', 'why: QCBM_E_LOCKED'),
+        ('killed', 'killed', '', 'KILLED', 'why: KILLED'),
+        ('never', 'never', '', '', ''), ("quote's", 'never', '', '', ''), ('stale', 'kept', STALE, '', '')],
+    2: [('never', stamp(120)), ("quote's", ''), ('stale', STALE)],
+    3: [('busy', 3, BUSY)],
+    4: [('QCBM_E_CORRUPT', 2, 2, 'why: QCBM_E_CORRUPT'), ('KILLED', 1, 1, 'why: KILLED')],
+    5: [('one', 'killed', KILLED, 9, 100)],
+    6: [('killed', 100, 100, 1), ('good', 7.5, round(9.5 / 3, 3), 3)] + [
+        (name, 1, 1, runs) for name, runs in (('broken "\\ \u00e9', 1), ('broken too', 1), ('busy', 4), ('gone', 1), ('lost', 2),
+                                              ('patient', 2), ('second', 2), ('stale', 1), ('swapped', 2))],
+    7: [('good', 2 * TIB, 3 * TIB)],
+    8: [(7, 3 * TIB + 65536 + 131072 + 1, 7 * TIB)],
+    9: [('lost', LOST, 'checkpoint was gone'), ('swapped', SWAPPED, 'another file')],
+    10: [('one', '0.1.0', 6, 4, 111.5, GOOD), ('two', '0.0.9', 1, 0, 1, stamp(4)), ('two', '0.1.0', 2, 1, 2, PATIENT)],
+}
+
+
+def check(engine, database):
+    load(engine, database, 'records')
+    for _ in 1, 2:
+        for number, expected in EXPECTED.items():
+            require_equal(ask(engine, database, number), expected, '%s, question %d' % (engine, number))
+        # again, with a line that was cut short and one that is empty
+        with open('cut', 'w', encoding='utf-8') as f:
+            f.write(LINES[0][:100] + '\n\n' + LINES[1] + '\n' + LINES[2][:50])
+        load(engine, database, 'records', 'cut')
+    print('%s: %d answers' % (engine, len(EXPECTED)))
+
+
+with fleet.scratch():
+    require_equal(len(fleet.question_files()), len(EXPECTED), 'questions')
+    with open('list', 'w', encoding='utf-8') as out:
+        out.writelines(name + '\n' for name in LIST)
+    with open('records', 'w', encoding='utf-8') as out:
+        out.writelines(line + '\n' for line in LINES)
+    check('sqlite', 'fleet.db')
+    with fleet.PostgreSQL() as server:
+        check('postgresql', server.database)
+    if '--duckdb' in sys.argv:
+        check('duckdb', 'fleet.duckdb')
