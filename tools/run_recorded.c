@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,11 +34,37 @@ struct recorded {
 
 /* ---- where it goes ------------------------------------------------------------------------------------- */
 
+/* A line at the end of an image would be harm to it, and it is soon done to mix up the two names. What is there already has to
+ * look like records; of a pipe or a terminal nothing is known. */
+static bool may_append(const char *name)
+{
+    struct stat st;
+    char first = '{';
+    int fd;
+
+    if (stat(name, &st) != 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+        return true;
+    fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (S_ISBLK(st.st_mode) || (st.st_size > 0 && (fd < 0 || pread(fd, &first, 1, 0) < 0)))
+        first = '\0';
+    if (fd >= 0)
+        close(fd);
+    if (first != '{')
+        cmd_error("'%s' has something else than records: none is appended to it", name);
+    return first == '{';
+}
+
 static bool open_sink(struct recorded *r)
 {
     const char *name = every_args.record;
 
-    r->sink = strcmp(name, "-") == 0 ? STDOUT_FILENO : open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (strcmp(name, "-") == 0) {
+        r->sink = STDOUT_FILENO;
+        return true;
+    }
+    if (!may_append(name))
+        return false;
+    r->sink = open(name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     if (r->sink < 0)
         cmd_error("Could not open '%s' for the record: %s", name, strerror(errno));
     return r->sink >= 0;
@@ -167,10 +194,14 @@ static void listen_to(struct recorded *r)
 static void wait_for(struct recorded *r)
 {
     int status = 0;
-    pid_t got;
+    siginfo_t ended;
+    pid_t got, pid = (pid_t)child;
 
+    while (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+        ;
+    child = 0; /* from here on its number may be that of another process */
     do
-        got = waitpid((pid_t)child, &status, 0);
+        got = waitpid(pid, &status, 0);
     while (got < 0 && errno == EINTR);
     if (got > 0 && WIFSIGNALED(status)) {
         r->facts.signal = WTERMSIG(status);

@@ -44,8 +44,9 @@ PYTHON
 # nowhere to put it: the work is done, the run has failed, and says so
 mkdir gone
 (cd gone && rmdir ../gone && ! qcbm bitmap --list --output=jsonl ../long.qcow2 2>/dev/null) || complain "no folder, and no failure"
-for way in '--record=log --record-dir=nosuch' --record=nosuch/log --record=folder; do
+echo raw >raw.img
+for way in '--record=log --record-dir=nosuch' --record=nosuch/log --record=folder --record=long.qcow2 --record=raw.img; do
     # shellcheck disable=SC2086
-    fails qcbm bitmap --add $way long.qcow2 new
+    unchanged long.qcow2 unchanged raw.img fails qcbm bitmap --add $way long.qcow2 new
 done
 json 'not any(b["name"] == "new" for b in v["bitmaps"])' qcbm bitmap --list --output=json long.qcow2
