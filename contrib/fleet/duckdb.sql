@@ -10,12 +10,14 @@ CREATE TABLE IF NOT EXISTS record (
 );
 
 CREATE OR REPLACE VIEW run AS
-SELECT line ->> '$.schema' AS schema, line ->> '$.qcbm' AS version, line ->> '$.host' AS host, line ->> '$.image' AS image,
-       line ->> '$.image_id' AS image_id, line ->> '$.started' AS started, (line ->> '$.seconds')::DOUBLE AS seconds,
-       (line ->> '$.rc')::INTEGER AS rc, line ->> '$.error.code' AS error_code, line ->> '$.error.message' AS error_message,
+SELECT line ->> '$.schema' AS schema, line ->> '$.qcbm' AS version, line ->> '$.host' AS host,
+       line ->> '$.image' AS image, line ->> '$.image_id' AS image_id, line ->> '$.started' AS started, (line ->> '$.seconds')::DOUBLE AS seconds,
+       (line ->> '$.rc')::INTEGER AS rc, line ->> '$.error.code' AS error_code,
+       line ->> '$.error.message' AS error_message,
        (line ->> '$.error.offset')::UBIGINT AS error_offset, (line ->> '$.warnings')::BIGINT AS warnings,
        line ->> '$.details' AS details, line ->> '$.result.bitmap' AS bitmap,
-       (line ->> '$.result.changed')::BOOLEAN::INTEGER AS changed, (line ->> '$.result."dirty-bytes"')::BIGINT AS dirty_bytes,
+       (line ->> '$.result.changed')::BOOLEAN::INTEGER AS changed,
+       (line ->> '$.result."dirty-bytes"')::BIGINT AS dirty_bytes,
        (line ->> '$.result."virtual-size"')::BIGINT AS virtual_size
 FROM record;
 

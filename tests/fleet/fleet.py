@@ -32,7 +32,8 @@ def require_equal(got, expected, about):
 
 def run(*argv, code=0, **options):
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, **options)
-    require(done.returncode == code, 'exit code %d, not %d: %r\n%s%s' % (done.returncode, code, argv, done.stdout, done.stderr))
+    require(done.returncode == code,
+            'exit code %d, not %d: %r\n%s%s' % (done.returncode, code, argv, done.stdout, done.stderr))
     return done.stdout
 
 
@@ -51,8 +52,9 @@ def scratch():
 def make_images(n):
     """n small overlays, and the list of them."""
     os.mkdir('images')
-    run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k', 'images/base.qcow2', '1M')
-    run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k', '-b', 'base.qcow2', '-F', 'qcow2', 'images/template')
+    create = ['qemu-img', 'create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k']
+    run(*create, 'images/base.qcow2', '1M')
+    run(*create, '-b', 'base.qcow2', '-F', 'qcow2', 'images/template')
     run('qemu-io', '-f', 'qcow2', '-c', 'write 64k 8k', 'images/template')
     names = [os.path.abspath('images/vm-%04d.qcow2' % i) for i in range(n)]
     for name in names:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-# questions.py - two weeks of records that are known: each engine gives the answers that they were made for, and the same ones
-# when the lines are loaded again
+# questions.py - two weeks of records that are known: each engine gives the answers that they were made for, and
+# the same ones when the lines are loaded again
 #
 # SPDX-License-Identifier: MIT
 #
@@ -23,15 +23,16 @@ def stamp(hours_ago):
     return (NOW - datetime.timedelta(hours=hours_ago)).strftime('%Y-%m-%dT%H:%M:%S.%fZ')
 
 
-def record(image, hours_ago, rc=0, error=None, changed=False, dirty=0, seconds=1.0, host='one', image_id='file-1-1.0', version='0.1.0',
-           bitmap='nightly'):
+def record(image, hours_ago, rc=0, error=None, changed=False, dirty=0, seconds=1.0, host='one', version='0.1.0',
+           image_id='file-1-1.0', bitmap='nightly'):
     result = None
     if rc == 0:
-        result = {'image': image, 'overlay': image, 'changed': changed, 'enabled': True, 'dry-run': False, 'bitmap': bitmap,
-                  'granularity': 65536, 'virtual-size': 1 << 40, 'dirty-bytes': dirty}
+        result = {'image': image, 'overlay': image, 'changed': changed, 'enabled': True, 'dry-run': False,
+                  'bitmap': bitmap, 'granularity': 65536, 'virtual-size': 1 << 40, 'dirty-bytes': dirty}
     LINES.append(json.dumps({
-        'schema': 'qcbm.synth/1', 'qcbm': version, 'host': host, 'image': image, 'image_id': image_id, 'started': stamp(hours_ago),
-        'seconds': seconds, 'rc': rc, 'error': error and {'code': error, 'message': 'why: ' + error, 'offset': None}, 'warnings': 0,
+        'schema': 'qcbm.synth/1', 'qcbm': version, 'host': host, 'image': image, 'image_id': image_id,
+        'started': stamp(hours_ago), 'seconds': seconds, 'rc': rc,
+        'error': error and {'code': error, 'message': 'why: ' + error, 'offset': None}, 'warnings': 0,
         'details': None, 'result': result}))
     return stamp(hours_ago)
 
@@ -62,10 +63,11 @@ LOST = record('lost', 3, changed=True)
 record('second', 27, changed=True)
 record('second', 3, changed=True, bitmap='other')
 # of another command, and of an image that is not on the list any more
-LINES.append(LINES[0].replace('qcbm.synth/1', 'qcbm.info/1').replace('"good"', '"never"').replace(stamp(150), stamp(120)))
+OTHER = LINES[0].replace('qcbm.synth/1', 'qcbm.info/1').replace('"good"', '"never"')
+LINES.append(OTHER.replace(stamp(150), stamp(120)))
 record('gone', 30, changed=True, dirty=TIB)
-LIST = ['good', 'busy', 'patient', 'broken "\\ \u00e9', 'broken too', 'killed', 'stale', 'swapped', 'lost', 'second', 'never',
-        "quote's"]
+LIST = ['good', 'busy', 'patient', 'broken "\\ \u00e9', 'broken too', 'killed', 'stale', 'swapped', 'lost', 'second',
+        'never', "quote's"]
 
 EXPECTED = {
     1: [('broken "\\ \u00e9', 'failed', '', 'QCBM_E_CORRUPT', 'why: QCBM_E_CORRUPT'),
@@ -78,8 +80,9 @@ EXPECTED = {
     4: [('QCBM_E_CORRUPT', 2, 2, 'why: QCBM_E_CORRUPT'), ('KILLED', 1, 1, 'why: KILLED')],
     5: [('one', 'killed', KILLED, 9, 100)],
     6: [('killed', 100, 100, 1), ('good', 7.5, round(9.5 / 3, 3), 3)] + [
-        (name, 1, 1, runs) for name, runs in (('broken "\\ \u00e9', 1), ('broken too', 1), ('busy', 4), ('gone', 1), ('lost', 2),
-                                              ('patient', 2), ('second', 2), ('stale', 1), ('swapped', 2))],
+        (name, 1, 1, runs) for name, runs in (
+            ('broken "\\ \u00e9', 1), ('broken too', 1), ('busy', 4), ('gone', 1), ('lost', 2), ('patient', 2),
+            ('second', 2), ('stale', 1), ('swapped', 2))],
     7: [('good', 2 * TIB, 3 * TIB)],
     8: [(7, 3 * TIB + 65536 + 131072 + 1, 7 * TIB)],
     9: [('lost', LOST, 'checkpoint was gone'), ('swapped', SWAPPED, 'another file')],

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-# resume.py - a night of GNU parallel that is killed: SQL names what was not run, --resume runs that and nothing else; slices
-# that are killed or find images in use
+# resume.py - a night of GNU parallel that is killed: SQL names what was not run, --resume runs that and nothing else;
+# slices that find images in use
 #
 # SPDX-License-Identifier: MIT
 #
@@ -44,9 +44,10 @@ def any_runs(word):
 
 def killed_night(names):
     # whoever comes to the image 30 kills parallel, and then itself
-    in_front_of('qcbm', 'case "$*" in *vm-0030*) [ -e killed ] || { touch killed; kill -KILL "$(cat pid)" $$; } ;; esac')
-    done = subprocess.run(['sh', '-c', 'echo $$ >pid; exec "$FLEET_HOME/parallel.sh" list --jobs 4'], stdin=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL, check=False)
+    once = '[ -e killed ] || { touch killed; kill -KILL "$(cat pid)" $$; }'
+    in_front_of('qcbm', 'case "$*" in *vm-0030*) %s ;; esac' % once)
+    done = subprocess.run(['sh', '-c', 'echo $$ >pid; exec "$FLEET_HOME/parallel.sh" list --jobs 4'],
+                          stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     require_equal(done.returncode, -9, 'the first night')
     # those that were under way beside it come to their end by themselves
     while any_runs(os.getcwd() + '/images/vm-'):
@@ -77,8 +78,9 @@ def slices(names):
     os.rename(names[3], 'away')
     guests = []
     for n in 1, 6:
-        guests.append(subprocess.Popen(['qemu-nbd', '-f', 'qcow2', '-t', '-k', os.path.abspath('%d.sock' % n), names[n]]))
-        while not os.path.exists('%d.sock' % n):
+        at = os.path.abspath('%d.sock' % n)
+        guests.append(subprocess.Popen(['qemu-nbd', '-f', 'qcow2', '-t', '-k', at, names[n]]))
+        while not os.path.exists(at):
             time.sleep(0.05)
     slice_sh = fleet.HOME + '/slice.sh'
     fleet.run(slice_sh, 'list', '0', '3', code=1)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-# slurm.py - the array of contrib/fleet on a Slurm of one node, started here: from sbatch to the answers in the databases; a task
-# that is killed with all it has started is found, and its slice run again
+# slurm.py - the array of contrib/fleet on a Slurm of one node, started here: from sbatch to the answers in databases;
+# a task that is killed with all it has started is found, and what it had left is run
 #
 # SPDX-License-Identifier: MIT
 #
 # usage: slurm.py [--full]    environment: QCBM = path of the tool
 
+import glob
 import os
 import pwd
 import shutil
@@ -62,15 +63,16 @@ class Slurm:
             f.write(os.urandom(1024))
         os.chmod(self.here + '/key', 0o400)
         with open(self.here + '/slurm.conf', 'w', encoding='utf-8') as f:
-            f.write(CONF.format(here=self.here, user=pwd.getpwuid(os.getuid()).pw_name, host=socket.gethostname().split('.')[0],
-                                ports=two_ports(), cpus=os.cpu_count()))
+            f.write(CONF.format(here=self.here, user=pwd.getpwuid(os.getuid()).pw_name, ports=two_ports(),
+                                host=socket.gethostname().split('.')[0], cpus=os.cpu_count()))
         os.environ['SLURM_CONF'] = self.here + '/slurm.conf'
         os.environ['PATH'] += ':/usr/sbin:/sbin'
         self.daemons = []
 
     def start(self, *argv):
         with open('%s/%s.out' % (self.here, argv[0]), 'wb') as out:
-            self.daemons.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True))
+            self.daemons.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                                 start_new_session=True))
 
     def wait(self, what, answer, *argv):
         for _ in range(1200):
@@ -82,13 +84,14 @@ class Slurm:
         require(False, what, 'is not there: ' + self.said())
 
     def said(self):
-        return ''.join(open(self.here + '/' + name, encoding='utf-8').read()[-2000:] for name in os.listdir(self.here) if name.endswith('.out'))
+        return ''.join(open(path, encoding='utf-8').read()[-2000:] for path in glob.glob(self.here + '/*.out'))
 
     def __enter__(self):
         # a folder of others above the socket is a warning, no more, with --force
-        self.start('munged', '--foreground', '--force', '--key-file=' + self.here + '/key', '--socket=' + self.here + '/munge.socket',
-                   '--pid-file=' + self.here + '/munge.pid', '--log-file=' + self.here + '/munge.log', '--seed-file=' + self.here + '/seed')
-        self.wait('munge', '', 'munge', '--no-input', '--socket=' + self.here + '/munge.socket')
+        files = {'key-file': 'key', 'socket': 'munge.socket', 'pid-file': 'pid', 'log-file': 'log', 'seed-file': 'seed'}
+        files = ['--%s=%s/%s' % (option, self.here, name) for option, name in files.items()]
+        self.start('munged', '--foreground', '--force', *files)
+        self.wait('munge', '', 'munge', '--no-input', files[1])
         self.start('slurmctld', '-D')
         self.wait('slurmctld', 'UP', 'scontrol', 'ping')
         self.start('slurmd', '-D')
@@ -106,11 +109,12 @@ class Slurm:
 
 
 def array(slices, code=0):
-    fleet.run('sbatch', '--wait', '--quiet', '--mem=0', '--array=' + slices, fleet.HOME + '/fleet.sbatch', os.path.abspath('list'), code=code)
+    fleet.run('sbatch', '--wait', '--quiet', '--mem=0', '--array=' + slices, fleet.HOME + '/fleet.sbatch',
+              os.path.abspath('list'), code=code)
 
 
 def stop_at(image):
-    """The task that comes to that image is ended, as a node that goes down ends it: the shell, and what it has started."""
+    """The task that comes to that image is ended, as by a node that goes down: the shell, and what it has started."""
     real = os.path.realpath('bin/qcbm')
     os.unlink('bin/qcbm')
     with open('bin/qcbm', 'w', encoding='utf-8') as f:
@@ -141,8 +145,9 @@ def night(names, databases):
     shutil.copy('all', 'list')
     for engine, database in databases:
         load(engine, database, lines)
-        require_equal((ask(engine, database, 1), ask(engine, database, 2), ask(engine, database, 5)), ([], [], []), engine + ': open questions')
-        require_equal(ask(engine, database, 8), [(len(names), 8192 * len(names), len(names) << 20)], engine + ': the next backup')
+        for number in 1, 2, 5:
+            require_equal(ask(engine, database, number), [], '%s: question %d' % (engine, number))
+        require_equal(ask(engine, database, 8), [(len(names), 8192 * len(names), len(names) << 20)], engine + ': sizes')
         require_equal(ask(engine, database, 10)[0][2:4], (len(names), len(names)), engine + ': runs')
     require_equal(sorted(r['image'] for r in fleet.records(lines)), names, 'records')
     print('%d were lost with a task, found and run' % len(lost))

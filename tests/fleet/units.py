@@ -14,26 +14,30 @@ import yaml
 import fleet
 from fleet import HOME, require, require_equal
 
-# Of the reference of the API, version 1.27: what an object may have here, and of what kind that is. '*' has to be there.
+# Of the reference of the API, version 1.27: what an object may have here, and of what kind that is. '*': has to.
 TEXT, NUMBER, FLAG = str, int, bool
 META = {'*name': TEXT, 'labels': dict, 'annotations': dict}
 MOUNT = {'*name': TEXT, '*mountPath': TEXT, 'readOnly': FLAG, 'subPath': TEXT}
 CONTAINER = {
     '*name': TEXT, '*image': TEXT, 'command': [TEXT], 'args': [TEXT], 'env': [{'*name': TEXT, 'value': TEXT}],
     'resources': {'requests': dict, 'limits': dict}, 'volumeMounts': [MOUNT],
-    'securityContext': {'allowPrivilegeEscalation': FLAG, 'capabilities': {'drop': [TEXT], 'add': [TEXT]}, 'runAsUser': NUMBER}}
+    'securityContext': {'allowPrivilegeEscalation': FLAG, 'runAsUser': NUMBER,
+                        'capabilities': {'drop': [TEXT], 'add': [TEXT]}}}
 VOLUME = {'*name': TEXT, 'configMap': {'*name': TEXT}, 'persistentVolumeClaim': {'*claimName': TEXT, 'readOnly': FLAG}}
 POD = {'*restartPolicy': TEXT, '*containers': [CONTAINER], 'volumes': [VOLUME], 'nodeSelector': dict}
 RULE = {'*action': TEXT, 'onExitCodes': {'containerName': TEXT, '*operator': TEXT, '*values': [NUMBER]},
         'onPodConditions': [{'*type': TEXT, 'status': TEXT}]}
-JOB = {'completionMode': TEXT, 'completions': NUMBER, 'parallelism': NUMBER, 'backoffLimit': NUMBER, 'activeDeadlineSeconds': NUMBER,
-       'ttlSecondsAfterFinished': NUMBER, 'podFailurePolicy': {'*rules': [RULE]}, '*template': {'metadata': META, '*spec': POD}}
+JOB = {'completionMode': TEXT, 'completions': NUMBER, 'parallelism': NUMBER, 'backoffLimit': NUMBER,
+       'activeDeadlineSeconds': NUMBER, 'ttlSecondsAfterFinished': NUMBER, 'podFailurePolicy': {'*rules': [RULE]},
+       '*template': {'metadata': META, '*spec': POD}}
 KINDS = {
     ('v1', 'ConfigMap'): {'*apiVersion': TEXT, '*kind': TEXT, '*metadata': META, 'data': dict},
     ('batch/v1', 'CronJob'): {
         '*apiVersion': TEXT, '*kind': TEXT, '*metadata': META,
-        '*spec': {'*schedule': TEXT, 'concurrencyPolicy': TEXT, 'successfulJobsHistoryLimit': NUMBER, 'failedJobsHistoryLimit': NUMBER,
-                  'startingDeadlineSeconds': NUMBER, 'suspend': FLAG, 'timeZone': TEXT, '*jobTemplate': {'metadata': META, '*spec': JOB}}},
+        '*spec': {'*schedule': TEXT, 'concurrencyPolicy': TEXT, 'successfulJobsHistoryLimit': NUMBER,
+                  'failedJobsHistoryLimit': NUMBER, 'startingDeadlineSeconds': NUMBER, 'suspend': FLAG,
+                  'timeZone': TEXT,
+                  '*jobTemplate': {'metadata': META, '*spec': JOB}}},
 }
 
 
@@ -49,9 +53,10 @@ def faults(value, kind, where):
     if not isinstance(value, dict):
         return [where + ': no object']
     known = {name.lstrip('*'): k for name, k in kind.items()}
-    found = [where + '.' + name + ' is missing' for name in (k[1:] for k in kind if k.startswith('*')) if name not in value]
+    found = ['%s.%s is missing' % (where, k[1:]) for k in kind if k.startswith('*') and k[1:] not in value]
     for name, member in value.items():
-        found += faults(member, known[name], where + '.' + name) if name in known else [where + '.' + name + ' is unknown']
+        at = where + '.' + name
+        found += faults(member, known[name], at) if name in known else [at + ' is unknown']
     return found
 
 
@@ -77,7 +82,8 @@ def check_manifest(documents):
     mounted = {m['name'] for c in pod['containers'] for m in c['volumeMounts']}
     if mounted != {v['name'] for v in pod['volumes']}:
         found.append('mounts are not the volumes')
-    if any('configMap' in v and v['configMap']['name'] != by_kind['ConfigMap']['metadata']['name'] for v in pod['volumes']):
+    there = by_kind['ConfigMap']['metadata']['name']
+    if any('configMap' in v and v['configMap']['name'] != there for v in pod['volumes']):
         found.append('no such ConfigMap')
     return found
 
@@ -87,26 +93,30 @@ def kubernetes():
         text = f.read()
     require_equal(check_manifest(list(yaml.safe_load_all(text))), [], 'kubernetes.yaml')
     # the check finds what is wrong
-    for right, wrong in (('completions: 16', 'completion: 16'), ('value: "16"', 'value: 16'), ('restartPolicy: Never', 'restartPolicy: Always'),
-                         ('value: "16"', 'value: "15"'), ('readOnly: true', 'readOnly: "yes"'), ('  name: qcbm-fleet\ndata', '  nam: qcbm-fleet\ndata'),
-                         ('image: registry.example/qcbm:0.1.0', 'imagePullPolicy: Never'), ('kind: ConfigMap', 'kind: Secret'),
+    for right, wrong in (('completions: 16', 'completion: 16'), ('value: "16"', 'value: 16'),
+                         ('restartPolicy: Never', 'restartPolicy: Always'), ('value: "16"', 'value: "15"'),
+                         ('readOnly: true', 'readOnly: "yes"'), ('  name: qcbm-fleet\ndata', '  nam: qcbm-fleet\ndata'),
+                         ('image: registry.example/qcbm:0.1.0', 'imagePullPolicy: Never'),
+                         ('kind: ConfigMap', 'kind: Secret'),
                          ('name: config, mountPath', 'name: other, mountPath')):
         require(right in text, 'nothing to break:', right)
         require(check_manifest(list(yaml.safe_load_all(text.replace(right, wrong, 1)))), 'not found:', wrong)
 
 
 def pod():
-    """The command of the pods, as the kubelet runs it, with the folders in other places: each of the pods, and then all is done."""
+    """The command of the pods, as the kubelet runs it, with the folders in other places: all is done after them."""
     with open(HOME + '/kubernetes.yaml', encoding='utf-8') as f:
         container = list(yaml.safe_load_all(f))[1]['spec']['jobTemplate']['spec']['template']['spec']['containers'][0]
     names = fleet.make_images(20)
     os.rename(names[7], 'away')
-    script = container['args'][0].replace('/usr/share/qcbm/fleet', HOME).replace('/config/images', os.path.abspath('list'))
+    script = container['args'][0].replace('/usr/share/qcbm/fleet', HOME)
+    script = script.replace('/config/images', os.path.abspath('list'))
     env = dict(os.environ, **{e['name']: e['value'] for e in container['env']})
     env['FLEET_RECORDS'] = os.getcwd()
     for index in range(16):
         fleet.run(*container['command'], script, env=dict(env, JOB_COMPLETION_INDEX=str(index)))
-    require_equal(sorted(r['image'] for r in fleet.records(os.uname().nodename + '.jsonl')), names, 'records of the pods')
+    lines = fleet.records(os.uname().nodename + '.jsonl')
+    require_equal(sorted(r['image'] for r in lines), names, 'records of the pods')
     fleet.run(*container['command'], script.replace('slice.sh', 'nosuch.sh'), env=env, code=127)
 
 
@@ -120,13 +130,15 @@ def systemd():
         """What is said of the units, beside those of the system."""
         with open('units/qcbm-fleet@.service', 'w', encoding='utf-8') as f:
             f.write(text)
-        done = subprocess.run(['systemd-analyze', 'verify', '--man=no', 'qcbm-fleet@night.service', 'qcbm-fleet@night.timer'],
+        names = ['qcbm-fleet@night.service', 'qcbm-fleet@night.timer']
+        done = subprocess.run(['systemd-analyze', 'verify', '--man=no', *names],
                               env=dict(os.environ, SYSTEMD_UNIT_PATH=os.path.abspath('units') + ':'),
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         return done.returncode, [line for line in done.stderr.splitlines() if 'qcbm-fleet' in line]
 
     require_equal(verify(service), (0, []), 'systemd-analyze verify')
-    for right, wrong in (('IOSchedulingClass=idle', 'IOSchedulingClass=lazy'), ('/slice.sh', '/nosuch.sh'), ('Nice=', 'Nicely=')):
+    for right, wrong in (('IOSchedulingClass=idle', 'IOSchedulingClass=lazy'), ('/slice.sh', '/nosuch.sh'),
+                         ('Nice=', 'Nicely=')):
         code, said = verify(service.replace(right, wrong, 1))
         require(code != 0 or said, 'not found:', wrong)
 

@@ -20,7 +20,8 @@ with fleet.scratch():
     written = fleet.records(os.uname().nodename + '.jsonl')
     for found, schema in ((written, 'qcbm.synth/1'), (fleet.records('piped'), 'qcbm.info/1')):
         require_equal(sorted(r['image'] for r in found), names, 'images of ' + schema)
-        require_equal(collections.Counter((r['schema'], r['rc'], r['error']) for r in found), {(schema, 0, None): len(names)}, 'ends')
+        ends = collections.Counter((r['schema'], r['rc'], r['error']) for r in found)
+        require_equal(ends, {(schema, 0, None): len(names)}, 'ends')
     require_equal({(r['result']['changed'], r['result']['dirty-bytes']) for r in written}, {(True, 8192)}, 'answers')
     require_equal(len({r['image_id'] for r in written}), len(names), 'ids')
     print('%d lines by 16 writers, in a file and in a pipe' % len(names))
