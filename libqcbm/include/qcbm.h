@@ -991,6 +991,36 @@ QCBM_API int qcbm_chain_map(struct qcbm_chain *chain, uint64_t start, uint64_t l
 QCBM_API int qcbm_chain_map_fill(struct qcbm_chain *chain, uint64_t from, struct qcbm_map_entry *array,
                                  size_t elem_size, size_t n, size_t *got, uint64_t *next, struct qcbm_error *err);
 
+/* ---- the image file ---------------------------------------------------------------------------------------------- */
+
+enum qcbm_host_kind {
+    QCBM_HOST_FREE,      /* no refcount, and nothing refers to it */
+    QCBM_HOST_LEAKED,    /* a refcount, and nothing refers to it */
+    QCBM_HOST_UNCOUNTED, /* something refers to it, and it has no refcount: the next write may take it */
+    QCBM_HOST_HEADER,    /* header, snapshot table, LUKS header */
+    QCBM_HOST_TABLES,    /* L1 and L2 tables, of snapshots as well */
+    QCBM_HOST_REFCOUNTS, /* refcount table and blocks */
+    QCBM_HOST_BITMAPS,   /* their directory, tables and bits; not of stale ones, which are leaked */
+    QCBM_HOST_DATA,      /* what the guest reads */
+    QCBM_HOST_COMPRESSED,
+    QCBM_HOST_SNAPSHOTS /* data that only snapshots have */
+};
+struct qcbm_host_extent {
+    uint64_t offset, length;  /* bytes of the file */
+    enum qcbm_host_kind kind; /* of several the first in the order HEADER, TABLES ... SNAPSHOTS */
+};
+/* A non-zero return stops the walk with QCBM_E_ABORTED. */
+typedef int qcbm_host_map_fn(void *opaque, const struct qcbm_host_extent *extent);
+
+/* Call @fn for each run of clusters that are used for the same, in the order of the file, without gaps, from 0 to its end.
+ * Data is a run as long as what comes next on the disk, and lies in the file, lies next there: so where data is in pieces, so
+ * are its runs. A check says what is wrong with an image; this leaves out what leads nowhere, and does not tell too low refcounts
+ * from right ones. Of a data file nothing is told. Opens no other file. Memory: some bits a cluster of the file, where these are
+ * not all alike. @progress in bytes of the file, roughly; may be NULL.
+ * Returns 0, QCBM_E_LIMIT (too many clusters), QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+QCBM_API int qcbm_host_map(struct qcbm_image *img, qcbm_host_map_fn *fn, void *opaque,
+                           const struct qcbm_progress *progress, struct qcbm_error *err);
+
 /* ---- measure ----------------------------------------------------------------------------------------------------- */
 
 enum qcbm_measure_flag {

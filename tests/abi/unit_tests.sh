@@ -22,6 +22,8 @@ apply_queue: guest_plan
 apply_target: guest_plan
 apply_write: guest_plan
 page: fill
+host_map: interop/picture.py
+host_uses: interop/picture.py
 fence: checkpoint
 switches: checkpoint
 overlay_image: checkpoint
