@@ -26,6 +26,7 @@ extern const struct cmd cmd_bitmap, cmd_check, cmd_extents, cmd_info, cmd_synth;
 extern const struct cmd cmd_checkpoint; /* has commands of its own, see OPT_COMMANDS */
 extern const struct cmd cmd_apply;
 extern const struct cmd cmd_manifest;
+extern const struct cmd cmd_picture;
 extern const struct cmd cmd_attach;
 extern const struct cmd cmd_delta, cmd_dump, cmd_edit, cmd_map, cmd_measure, cmd_rescue, cmd_snapshot, cmd_undo;
 

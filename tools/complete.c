@@ -47,8 +47,8 @@ static bool is_one_of(const char *value, const char *const *list)
 
 static bool is_file(const char *value)
 {
-    static const char *const names[] = { "FILE",     "IMAGE",     "OVERLAY",  "BASE",   "OUT", "IN",
-                                         "UNDOFILE", "REFERENCE", "MANIFEST", "FOLDER", NULL };
+    static const char *const names[] = { "FILE",     "IMAGE",     "OVERLAY",  "BASE",   "OUT",   "IN",
+                                         "UNDOFILE", "REFERENCE", "MANIFEST", "FOLDER", "OTHER", NULL };
 
     return is_one_of(value, names);
 }

@@ -50,6 +50,8 @@ LINES = [
     ('qcbm synth --refine-against=ima', 'qcbm synth --refine-against=image.qcow2 '),
     ('qcbm manifest --verify=ima', 'qcbm manifest --verify=image.qcow2 '),
     ('qcbm manifest image.qcow2 --bitmap=mon', 'qcbm manifest image.qcow2 --bitmap=monday:2 '),
+    ('qcbm picture --layout=h', 'qcbm picture --layout=hilbert '),
+    ('qcbm picture image.qcow2 --bitmap=mon', 'qcbm picture image.qcow2 --bitmap=monday:2 '),
     ('qcbm checkpoint cre', 'qcbm checkpoint create '),
     ('qcbm checkpoint create --over', 'qcbm checkpoint create --overlay='),
     ('qcbm checkpoint recover chan', 'qcbm checkpoint recover change.undo '),
