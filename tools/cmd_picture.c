@@ -392,7 +392,7 @@ static int take_args(const struct cmd *cmd, struct picture_args *args, struct jo
     job->terminal = terminal_look();
     if (take_layout(cmd, job) != EXIT_DONE || take_theme(cmd, job) != EXIT_DONE)
         return EXIT_FAILED;
-    if (!common_take_name(&args->common))
+    if (!common_take_name_or_uri(&args->common))
         return EXIT_FAILED;
     return !args->against || image_name_take(&args->against, &job->other_format, false) ? EXIT_DONE : EXIT_FAILED;
 }
