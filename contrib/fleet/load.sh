@@ -17,17 +17,15 @@ home=$(cd "$(dirname "$0")" && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# One object a line; nothing in a record is a control character.
-cat -- "$@" >"$scratch/lines"
-grep -e '^{.*}$' "$scratch/lines" >"$scratch/records" || true
-bad=$(($(wc -l <"$scratch/lines") - $(wc -l <"$scratch/records")))
-[ -z "$(tail -c 1 "$scratch/lines")" ] || bad=$((bad + 1)) # the last one has no end
-[ "$bad" -le 0 ] || echo "load.sh: lines that are not whole, left out: $bad" >&2
+# A line each, also of a file whose last one has no end; nothing in a record is a control character.
+awk 1 "$@" | grep -v '^$' >"$scratch/records" || true
 grep -v '^$' "$list" >"$scratch/images" || true
+
+# Each prints how many lines are no JSON: one that was cut short, and the next one behind it in the same line.
 
 load_sqlite() {
     sqlite3 -bail "$database" <<SQL
-PRAGMA busy_timeout = 60000;
+.timeout 60000
 .read '$home/sqlite.sql'
 CREATE TEMP TABLE incoming (text TEXT);
 .mode ascii
@@ -35,6 +33,10 @@ CREATE TEMP TABLE incoming (text TEXT);
 .import '$scratch/records' incoming
 BEGIN IMMEDIATE;
 INSERT OR IGNORE INTO record (line) SELECT text FROM incoming WHERE json_valid(text);
+.mode list
+SELECT 'left out: ' || count(*) FROM incoming WHERE NOT json_valid(text);
+.mode ascii
+.separator "\037" "\n"
 DELETE FROM incoming;
 .import '$scratch/images' incoming
 DELETE FROM image;
@@ -46,13 +48,21 @@ SQL
 
 # A file is taken as one column, with separators that are in no record.
 load_postgresql() {
-    psql -q -X -v ON_ERROR_STOP=1 -d "$database" <<SQL
+    psql -q -X -t -A -v ON_ERROR_STOP=1 -d "$database" <<SQL
 SET client_min_messages = warning;
 BEGIN;
 \i '$home/postgresql.sql'
 CREATE TEMP TABLE incoming (text text);
 \copy incoming FROM '$scratch/records' WITH (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
-INSERT INTO record (line) SELECT text::jsonb FROM incoming ON CONFLICT DO NOTHING;
+CREATE FUNCTION pg_temp.is_json(line text) RETURNS boolean LANGUAGE plpgsql AS '
+BEGIN
+    PERFORM line::jsonb;
+    RETURN true;
+EXCEPTION WHEN invalid_text_representation OR untranslatable_character THEN
+    RETURN false;
+END';
+INSERT INTO record (line) SELECT text::jsonb FROM incoming WHERE pg_temp.is_json(text) ON CONFLICT DO NOTHING;
+SELECT 'left out: ' || count(*) FROM incoming WHERE NOT pg_temp.is_json(text);
 TRUNCATE incoming;
 \copy incoming FROM '$scratch/images' WITH (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
 DELETE FROM image;
@@ -63,19 +73,27 @@ SQL
 }
 
 load_duckdb() {
-    duckdb -bail "$database" <<SQL
+    duckdb -bail -csv -noheader "$database" <<SQL
 .read '$home/duckdb.sql'
-INSERT OR IGNORE INTO record SELECT json, md5(json::VARCHAR) FROM read_ndjson_objects('$scratch/records');
+CREATE TEMP TABLE incoming AS
+SELECT column0 AS text FROM read_csv('$scratch/records', header = false, delim = chr(2), quote = chr(1), all_varchar = true,
+                                     columns = {'column0': 'VARCHAR'});
+INSERT OR IGNORE INTO record SELECT text::JSON, md5(text) FROM incoming WHERE json_valid(text);
+SELECT 'left out: ' || count(*) FROM incoming WHERE NOT json_valid(text);
 DELETE FROM image;
-INSERT OR IGNORE INTO image SELECT column0 FROM read_csv('$scratch/images', header = false, delim = chr(2), quote = chr(1), all_varchar = true);
+INSERT OR IGNORE INTO image
+SELECT column0 FROM read_csv('$scratch/images', header = false, delim = chr(2), quote = chr(1), all_varchar = true,
+                             columns = {'column0': 'VARCHAR'});
 $(sed 's/CREATE VIEW /CREATE OR REPLACE VIEW /' "$home/views.sql")
 SQL
 }
 
 case $engine in
-    sqlite | postgresql | duckdb) "load_$engine" ;;
+    sqlite | postgresql | duckdb) "load_$engine" >"$scratch/said" ;;
     *)
         echo "load.sh: no engine '$engine': sqlite, postgresql or duckdb" >&2
         exit 1
         ;;
 esac
+bad=$(sed -n 's/.*left out: \([0-9]*\).*/\1/p' "$scratch/said")
+[ "$bad" -eq 0 ] || echo "load.sh: lines that are no record, left out: $bad" >&2

@@ -10,10 +10,11 @@
 
 import datetime
 import json
+import subprocess
 import sys
 
 import fleet
-from fleet import ask, load, require_equal
+from fleet import HOME, ask, load, require_equal
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
 LINES = []
@@ -97,8 +98,10 @@ def check(engine, database):
             require_equal(ask(engine, database, number), expected, '%s, question %d' % (engine, number))
         # again, with a line that was cut short and one that is empty
         with open('cut', 'w', encoding='utf-8') as f:
-            f.write(LINES[0][:100] + '\n\n' + LINES[1] + '\n' + LINES[2][:50])
-        load(engine, database, 'records', 'cut')
+            f.write(LINES[0][:100] + '\n\n' + LINES[1] + '\n' + LINES[3][:70] + LINES[2] + '\n' + LINES[2][:50])
+        said = subprocess.run([HOME + '/load.sh', engine, database, 'list', 'cut', 'records'], stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True, check=True).stderr
+        require_equal(said, 'load.sh: lines that are no record, left out: 3\n', engine)
     print('%s: %d answers' % (engine, len(EXPECTED)))
 
 
