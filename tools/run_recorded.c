@@ -238,7 +238,7 @@ static char *make_record(struct recorded *r)
 
     if (!r->answer.spilled) {
         line = make_line(r, NULL, false);
-        if (!line || strlen(line) <= RECORD_LINE)
+        if (!line || strlen(line) < RECORD_LINE) /* and an end of line that may come before it */
             return line;
         free(line);
         if (!record_answer_is_whole(&r->answer)) /* nothing of it can be kept; the rest can */
@@ -250,24 +250,46 @@ static char *make_record(struct recorded *r)
     if (r->answer.lost && r->facts.code == EXIT_DONE)
         r->facts.code = EXIT_FAILED; /* what was answered is gone */
     line = make_line(r, there ? r->answer.path : NULL, false);
-    if (line && strlen(line) > RECORD_LINE) {
+    if (line && strlen(line) >= RECORD_LINE) {
         free(line);
-        line = make_line(r, there ? r->answer.path : NULL, true);
+        line = make_line(r, there ? r->answer.path : NULL, true); /* fits: RECORD_BRIEF */
     }
     return line;
+}
+
+/* A device that was full may have left the beginning of a line. The next one is not to share its line with that. */
+static bool ends_within_a_line(const char *name)
+{
+    struct stat st;
+    char last = '\n';
+    int fd;
+
+    if (stat(name, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+        return false;
+    fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    if (pread(fd, &last, 1, st.st_size - 1) < 0)
+        last = '\n';
+    close(fd);
+    return last != '\n';
 }
 
 /* One write: to a pipe, and at the end of a file, no other process gets between. What is left of it when a device is full
  * cannot be taken back. */
 static bool put_line(const struct recorded *r, const char *line)
 {
-    size_t len = strlen(line);
+    bool end_first = r->sink != STDOUT_FILENO && ends_within_a_line(every_args.record);
+    char text[RECORD_LINE + 1];
+    int len = snprintf(text, sizeof text, "%s%s", end_first ? "\n" : "", line);
     ssize_t n;
 
+    if (len >= (int)sizeof text)
+        len = (int)sizeof text - 1;
     do
-        n = write(r->sink, line, len);
+        n = write(r->sink, text, (size_t)len);
     while (n < 0 && errno == EINTR);
-    if (n == (ssize_t)len)
+    if (n == len)
         return true;
     cmd_error("could not write the record of this run to '%s': %s; exit code without that: %d", every_args.record,
               strerror(n < 0 ? errno : ENOSPC), r->facts.code);
