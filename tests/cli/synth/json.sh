@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 fixture ten-overlay
 keys='{"image", "overlay", "bitmap", "granularity", "virtual-size", "granules", "dirty-granules", "dirty-bytes",
-    "enabled", "dry-run", "claim", "damaged-entries", "layers", "plan", "notes", "elapsed-seconds"}'
+    "changed", "enabled", "dry-run", "claim", "damaged-entries", "layers", "plan", "notes",
+    "elapsed-seconds"}'
 figures='v["image"] == v["overlay"] == "overlay.qcow2" and v["granularity"] == 65536 and v["virtual-size"] == 10485760
     and v["granules"] == 160 and v["dirty-granules"] == 17 and v["dirty-bytes"] == 1114112
     and v["claim"] == "differs from the current backing file" and v["damaged-entries"] == 0
