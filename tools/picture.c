@@ -55,8 +55,7 @@ uint32_t picture_colour(const struct picture *p, struct picture_look look, enum 
 
 char *picture_scale_text(const struct picture *p)
 {
-    static const char *const ways[] = { "in rows from left to right",
-                                        "along a Hilbert curve from the left upper corner" };
+    static const char *const ways[] = { "in rows from left to right", "along a Hilbert curve" };
     char *text = NULL;
     size_t len;
     FILE *out = open_memstream(&text, &len);
@@ -84,7 +83,7 @@ static uint32_t alike_from(const struct picture *p, uint32_t i, uint32_t end)
     return j - i;
 }
 
-/* 4, 16, 64 ... cells that begin at a multiple of their number are a square of the curve, wherever it enters and leaves. */
+/* 4, 16, 64 ... cells that begin at a multiple of their number are a square, wherever the curve enters and leaves. */
 static struct picture_block square_at(const struct picture *p, uint32_t i)
 {
     struct picture_block b = { i, 1, picture_place_of(&p->layout, i), 1, 1 };

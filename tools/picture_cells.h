@@ -1,7 +1,7 @@
 /* picture_cells.h - a disk or file cut into cells of one length, and how many bytes of each kind every cell has
  * SPDX-License-Identifier: MIT
  *
- * Exact: each byte is in one cell and of one kind, so the sums over all cells are the sums over all ranges that were added. */
+ * Exact: each byte is in one cell and of one kind, so sums over all cells are those over all ranges that were added. */
 #ifndef QCBM_TOOL_PICTURE_CELLS_H
 #define QCBM_TOOL_PICTURE_CELLS_H
 

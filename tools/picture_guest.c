@@ -1,7 +1,7 @@
-/* picture_guest.c - pictures of a disk: what is allocated, what is dirty, in which layer it lies, how two of them differ
+/* picture_guest.c - pictures of a disk: what is allocated or dirty, in which layer it lies, how two of them differ
  * SPDX-License-Identifier: MIT
  *
- * The map of the disk comes run by run; what bitmaps and a second disk say of the same bytes is pulled along with it. */
+ * The map of the disk comes run by run; what bitmaps and a second disk say of the same bytes is pulled along. */
 #include "picture_guest.h"
 
 #include <string.h>
@@ -94,7 +94,7 @@ struct bits {
     uint64_t next; /* of the disk: where the next page begins */
 };
 
-/* What the bitmap says at @pos, which never falls; *@end becomes less where that ends. Behind the end of its disk all is clean. */
+/* What the bitmap says at @pos, which never falls; *@end becomes less where that ends. Behind its disk all is clean. */
 static int bits_at(struct bits *b, uint64_t pos, uint64_t *end, bool *dirty, struct qcbm_error *err)
 {
     int ret = 0;

@@ -1,4 +1,4 @@
-/* picture_guest.h - pictures of a disk: what is allocated, what is dirty, in which layer it lies, how two of them differ
+/* picture_guest.h - pictures of a disk: what is allocated or dirty, in which layer it lies, how two of them differ
  * SPDX-License-Identifier: MIT
  */
 #ifndef QCBM_TOOL_PICTURE_GUEST_H
@@ -27,8 +27,8 @@ struct picture_guest {
 struct picture_plan picture_guest_plan(const struct picture_guest *g);
 /* Bytes of the disk, of the larger one of two. */
 uint64_t picture_guest_size(const struct picture_guest *g);
-/* Count all of it. Returns what qcbm_chain_map(), qcbm_extents_open() and their _fill return; *@of says whose bitmap @err is
- * about, or NULL. */
+/* Count all of it. Returns what qcbm_chain_map(), qcbm_extents_open() and their _fill return; *@of says whose bitmap
+ * @err is about, or NULL. */
 int picture_guest_count(const struct picture_guest *g, struct picture_cells *cells, const char **of,
                         struct qcbm_error *err);
 

@@ -21,8 +21,8 @@ struct picture_layout picture_layout_of(bool hilbert, uint32_t width, uint32_t n
     return l;
 }
 
-/* The curve through a square: four squares of half the side, one behind the other, of which the first and the last are turned
- * so that each ends beside where the next begins. From the smallest square up. */
+/* The curve through a square: four squares of half the side, one behind the other, of which the first and the last are
+ * turned so that each ends beside where the next begins. From the smallest square up. */
 static struct picture_place on_curve(uint32_t side, uint32_t i)
 {
     struct picture_place p = { 0, 0 };

@@ -36,6 +36,7 @@ static void draw_letter(struct raster *r, uint32_t x, uint32_t y, char c)
 {
     const uint8_t *rows = picture_font_glyph(c);
 
+    y += strchr("gpqy", c) ? ZOOM : 0; /* what goes below the line */
     for (uint32_t row = 0; row < FONT_HEIGHT; row++)
         for (uint32_t dot = 0; dot < FONT_WIDTH; dot++)
             if (rows[row] >> (FONT_WIDTH - 1 - dot) & 1)

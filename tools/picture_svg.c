@@ -1,4 +1,4 @@
-/* picture_svg.c - a picture as SVG: a rectangle for each block of cells, with a title that tells its range and its bytes
+/* picture_svg.c - a picture as SVG: a rectangle for each block of cells, whose title tells its range and its bytes
  * SPDX-License-Identifier: MIT
  *
  * No scripts, nothing that is fetched. Names come from images: they are escaped for a terminal first, then for XML. */

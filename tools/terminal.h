@@ -13,8 +13,8 @@ struct terminal {
     uint32_t columns;
 };
 
-/* By COLORTERM, TERM, NO_COLOR, the locale and the terminal itself: before the process is shut in. Colours are drawn in half
- * blocks, so a terminal without UTF-8 gets letters, as a file or pipe does. */
+/* By COLORTERM, TERM, NO_COLOR, the locale and the terminal itself: before the process is shut in. Colours are drawn in
+ * half blocks, so a terminal without UTF-8 gets letters, as a file or pipe does. */
 struct terminal terminal_look(void);
 
 /* The number among the 256 that comes nearest to 0xRRGGBB. */

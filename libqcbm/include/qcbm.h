@@ -1012,12 +1012,12 @@ struct qcbm_host_extent {
 /* A non-zero return stops the walk with QCBM_E_ABORTED. */
 typedef int qcbm_host_map_fn(void *opaque, const struct qcbm_host_extent *extent);
 
-/* Call @fn for each run of clusters that are used for the same, in the order of the file, without gaps, from 0 to its end.
- * Data is a run as long as what comes next on the disk, and lies in the file, lies next there: so where data is in pieces, so
- * are its runs. A check says what is wrong with an image; this leaves out what leads nowhere, and does not tell too low refcounts
- * from right ones. Of a data file nothing is told. Opens no other file. Memory: some bits a cluster of the file, where these are
- * not all alike. @progress in bytes of the file, roughly; may be NULL.
- * Returns 0, QCBM_E_LIMIT (too many clusters), QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+/* Call @fn for each run of clusters that are used for the same, in the order of the file, without gaps, from 0 to its
+ * end. Data is a run as long as what comes next on the disk, and lies in the file, lies next there: so where data is in
+ * pieces, so are its runs. A check says what is wrong with an image; this leaves out what leads nowhere, and does not
+ * tell too low refcounts from right ones. Of a data file nothing is told. Opens no other file. Memory: some bits a
+ * cluster of the file, where these are not all alike. @progress in bytes of the file, roughly; may be NULL.
+ * Returns 0, QCBM_E_LIMIT (too many clusters), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_host_map(struct qcbm_image *img, qcbm_host_map_fn *fn, void *opaque,
                            const struct qcbm_progress *progress, struct qcbm_error *err);
 

@@ -1,8 +1,8 @@
 /* host_uses.c - what each cluster of the file is used for, as sets
  * SPDX-License-Identifier: MIT
  *
- * Of the one list of references (image/refs.h), tables of all states in file order. Damage is no obstacle: who looks at a
- * file wants to see it most when something is wrong with it. */
+ * Of the one list of references (image/refs.h), tables of all states in file order. Damage is no obstacle: a file is
+ * looked at most when something is wrong with it. */
 #include "ops/host_uses.h"
 
 #include <stdlib.h>

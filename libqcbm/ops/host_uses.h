@@ -27,7 +27,7 @@ struct qcbmi_host_uses {
 };
 
 /* Free it on failure too. As tolerant as a check: what leads nowhere is left out.
- * Returns 0, QCBM_E_LIMIT (too many clusters), QCBM_E_CORRUPT (hostile tables), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+ * Returns 0, QCBM_E_LIMIT (too many clusters), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 int qcbmi_host_uses_read(struct qcbmi_host_uses *u, const struct qcbm_image *handle, struct qcbmi_progress *progress,
                          struct qcbm_error *err);
 void qcbmi_host_uses_free(struct qcbmi_host_uses *u); /* fine on a zeroed struct */

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-# picture.py - qcbm picture: each cell, to the byte, beside qemu-img map, nbdinfo and the metadata itself; decoders of SVG and PNG
+# picture.py - qcbm picture: each cell, to the byte, beside qemu-img map, nbdinfo and the metadata itself, read back
+# from SVG and PNG
 #
 # SPDX-License-Identifier: MIT
 
@@ -410,7 +411,8 @@ def host_case(work, seed, cluster, extended, size):
     check_picture(work, ['--host', 'i.qcow2'], runs, q.file_size)
 
 
-HOSTILE = ['<script>alert(1)</script>', '"&\'>]]>', 'esc\x1b[31mred', 'turn\u202etxt.exe', 'nul\u0085c1', 'tab\tnew\nline']
+HOSTILE = ['<script>alert(1)</script>', '"&\'>]]>', 'esc\x1b[31mred', 'turn\u202etxt.exe', 'nul\u0085c1',
+           'tab\tnew\nline']
 
 
 def hostile_case(work):
@@ -451,9 +453,12 @@ def checkerboard_case(work):
 
 # Machado, Oliveira and Fernandes 2009, severity 1: what is seen without one kind of cones, of linear light
 SIGHT = {'all': ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
-         'protanopia': ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
-         'deuteranopia': ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
-         'tritanopia': ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900))}
+         'protanopia': ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216),
+                          (-0.003882, -0.048116, 1.051998)),
+         'deuteranopia': ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413),
+                          (-0.011820, 0.042940, 0.968881)),
+         'tritanopia': ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602),
+                          (0.004733, 0.691367, 0.303900))}
 
 
 def seen(colour, matrix):
@@ -509,15 +514,18 @@ def sizes_case(work):
 def main():
     args = arguments('qcbm picture beside qemu-img map, nbdinfo, and the metadata itself')
     need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo')
-    both = (('hilbert', None), ('rows', 37), ('hilbert', 16), ('rows', None))
+    both = (('hilbert', 32), ('rows', 37))
+    more = (('hilbert', None), ('rows', None), *both)
     cases = [(hostile_case, 'hostile', {}), (colours_case, 'colours', {}), (sizes_case, 'sizes', {}),
              (checkerboard_case, 'checkerboard', {})]
     for number, (cluster, extended, sizes) in enumerate((
             (64 * KiB, False, [16 * MiB] * 3), (512, False, [MiB, MiB + 1536]),
             (64 * KiB, True, [8 * MiB, 5 * MiB, 8 * MiB]))):
         cases.append((map_case, 'map-%d%s' % (cluster, '-extended' if extended else ''),
-                      {'seed': args.seed + number, 'sizes': sizes, 'cluster': cluster, 'extended': extended, 'widths': both}))
-    cases += [(bitmap_case, 'bitmap-%d' % cluster, {'seed': args.seed, 'size': size, 'cluster': cluster, 'widths': both})
+                      {'seed': args.seed + number, 'sizes': sizes, 'cluster': cluster, 'extended': extended,
+                       'widths': both if number else more}))
+    cases += [(bitmap_case, 'bitmap-%d' % cluster,
+               {'seed': args.seed, 'size': size, 'cluster': cluster, 'widths': both})
               for cluster, size in ((64 * KiB, 16 * MiB), (4 * KiB, 3 * MiB + 512))]
     cases += [(against_case, 'against-' + name, {'seed': args.seed, 'size': 8 * MiB, 'other_size': other})
               for name, other in (('equal', 8 * MiB), ('larger', 12 * MiB), ('smaller', 4 * MiB))]
