@@ -108,7 +108,7 @@ void qcbmi_nbd_stop(struct qcbm_nbd *nbd);                         /* and libnbd
 void qcbmi_nbd_queue(struct qcbm_nbd *nbd, struct nbd_request *request);
 void qcbmi_nbd_wake(struct qcbm_nbd *nbd);
 void qcbmi_nbd_wait(struct qcbm_nbd *nbd, const struct nbd_request *request); /* until it is done */
-int qcbmi_nbd_blame(const struct qcbm_nbd *nbd, const struct nbd_request *request, struct qcbm_error *err);
+int qcbmi_nbd_blame(struct qcbm_nbd *nbd, const struct nbd_request *request, struct qcbm_error *err);
 
 /* nbd_ahead.c. With the lock held. */
 struct nbd_block *qcbmi_nbd_block_next(

@@ -125,6 +125,7 @@ static void die(struct qcbm_nbd *nbd, const char *why)
     for (struct nbd_block *b = nbd->blocks; b; b = b->next)
         if (!b->request.done && !b->request.in_flight)
             end_request(nbd, &b->request, ENOTCONN);
+    pthread_cond_broadcast(&nbd->done);
 }
 
 /* ---- requests -------------------------------------------------------------------------------------------- */
@@ -326,10 +327,18 @@ void qcbmi_nbd_wait(struct qcbm_nbd *nbd, const struct nbd_request *request)
     }
 }
 
-int qcbmi_nbd_blame(const struct qcbm_nbd *nbd, const struct nbd_request *r, struct qcbm_error *err)
+/* libnbd gives requests back before the thread has learnt why the connection ended, which it does next. */
+static void wait_for_reason(struct qcbm_nbd *nbd, const struct nbd_request *r)
+{
+    while (r->error == ENOTCONN && !nbd->dead)
+        pthread_cond_wait(&nbd->done, &nbd->lock);
+}
+
+int qcbmi_nbd_blame(struct qcbm_nbd *nbd, const struct nbd_request *r, struct qcbm_error *err)
 {
     const char *what = r->kind == NBD_READ ? "read" : "question for extents";
 
+    wait_for_reason(nbd, r);
     if (nbd->dead)
         return qcbmi_nbd_fail(err, QCBM_E_IO, nbd->late ? ETIMEDOUT : r->error, "NBD server: %s", nbd->why);
     if (r->error == EPROTO)

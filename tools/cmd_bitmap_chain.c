@@ -64,6 +64,8 @@ static int list_layers(struct qcbm_chain *chain, const char *path, struct progre
         struct qcbm_error err;
 
         if (qcbm_chain_get(chain, i, &layer, sizeof layer, &err) == 0) {
+            if (!*layer.filename) /* the first, behind a server */
+                layer.filename = path;
             code |= list_layer(&layer, i, progress, w);
             continue;
         }

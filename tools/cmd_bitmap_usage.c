@@ -85,9 +85,9 @@ static int check_context(const struct cmd *cmd, const struct bitmap_args *args)
 
         if (!(bitmap_verb_of(a)->needs & BITMAP_INPUT))
             continue;
-        if (remote_is_uri(a->value) && !args->context)
+        if (uri_is_server(a->value) && !args->context)
             return cmd_usage_error(cmd, "a bitmap of an NBD server has a name: --context=qemu:dirty-bitmap:NAME");
-        if (!remote_is_uri(a->value) && args->context)
+        if (!uri_is_server(a->value) && args->context)
             return cmd_usage_error(cmd, "--context goes with --import=URI: nbd://HOST/EXPORT, or "
                                         "nbd+unix:///EXPORT?socket=PATH");
     }

@@ -55,6 +55,8 @@ static int show_layers(struct qcbm_chain *chain, const char *path, const struct 
 
         if (qcbm_chain_get(chain, i, &layer, sizeof layer, &err) < 0)
             return cmd_lib_error(&err, "Could not read '%s'", path);
+        if (!*layer.filename) /* the first, behind a server */
+            layer.filename = path;
         if (i > 0 && !w)
             putchar('\n');
         if (layer.image)

@@ -11,6 +11,7 @@
 #include "qemu_text.h"
 #include "rows.h"
 #include "snapshots_out.h"
+#include "uri.h"
 
 static const char *encryption_name(uint32_t method)
 {
@@ -153,15 +154,21 @@ static void rows_usage(struct rows *r, const struct info *info)
 }
 
 /* Of an apply that is not over; else qemu-img's words and no others. */
+/* Beside what is behind a server nothing is looked for. */
+static bool is_unfinished(const char *path)
+{
+    return !uri_is_server(path) && qcbm_apply_check_finished(path, NULL) == QCBM_E_UNSAFE;
+}
+
 static void print_unfinished(const char *path)
 {
-    if (qcbm_apply_check_finished(path, NULL) == QCBM_E_UNSAFE)
+    if (is_unfinished(path))
         print_field("delta applied in part", "yes");
 }
 
 static void write_unfinished(const char *path, struct json_writer *w)
 {
-    if (qcbm_apply_check_finished(path, NULL) == QCBM_E_UNSAFE)
+    if (is_unfinished(path))
         json_bool(w, "delta-applied-in-part", true);
 }
 

@@ -16,41 +16,49 @@ static void fail_open(const char *path, unsigned flags, const struct qcbm_error 
 /* Opening without a word. */
 int cmd_try_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err)
 {
-    if (!remote_is_uri(path))
+    int ret;
+
+    if (!uri_is_server(path))
         return qcbm_open(path, flags, out, err);
     *out = NULL;
-    return remote_connect(path, NULL, err) < 0 ? err->code
-                                               : qcbm_open_io(remote_ops(), remote_self(path), flags, out, err);
+    ret = remote_connect(path, NULL, err);
+    return ret < 0 ? ret : qcbm_open_io(remote_ops(), remote_self(path), flags, out, err);
 }
 
 int cmd_try_probe(const char *path, const char **format, struct qcbm_error *err)
 {
-    if (!remote_is_uri(path))
+    int ret;
+
+    if (!uri_is_server(path))
         return qcbm_probe(path, format, err);
     *format = NULL;
-    return remote_connect(path, NULL, err) < 0 ? err->code
-                                               : qcbm_probe_io(remote_ops(), remote_self(path), path, format, err);
+    ret = remote_connect(path, NULL, err);
+    return ret < 0 ? ret : qcbm_probe_io(remote_ops(), remote_self(path), path, format, err);
 }
 
 int cmd_try_dump(const char *path, unsigned flags, struct qcbm_dump **out, struct qcbm_error *err)
 {
-    if (!remote_is_uri(path))
+    int ret;
+
+    if (!uri_is_server(path))
         return qcbm_dump_open(path, flags, out, err);
     *out = NULL;
-    if (remote_connect(path, NULL, err) < 0)
-        return err->code;
+    ret = remote_connect(path, NULL, err);
+    if (ret < 0)
+        return ret;
     remote_warn_of_locks(path);
     return qcbm_dump_open_io(remote_ops(), remote_self(path), flags, out, err);
 }
 
 static int open_raw(const char *path, unsigned flags, struct qcbm_chain **out, struct qcbm_error *err)
 {
-    if (!remote_is_uri(path))
+    int ret;
+
+    if (!uri_is_server(path))
         return qcbm_chain_open_raw(path, flags, out, err);
     *out = NULL;
-    return remote_connect(path, NULL, err) < 0
-               ? err->code
-               : qcbm_chain_open_raw_io(remote_ops(), remote_self(path), path, flags, out, err);
+    ret = remote_connect(path, NULL, err);
+    return ret < 0 ? ret : qcbm_chain_open_raw_io(remote_ops(), remote_self(path), path, flags, out, err);
 }
 
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags)
@@ -63,7 +71,7 @@ struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags
         cmd_error("Could not open '%s': format '%s' is not supported here, only qcow2 is", path, format);
     else if ((flags & QCBM_OPEN_WRITE) && !cmd_may_write(path))
         cmd_error("Could not open '%s': Block node is read-only", path);
-    else if ((flags & QCBM_OPEN_WRITE) && remote_is_uri(path))
+    else if ((flags & QCBM_OPEN_WRITE) && uri_is_server(path))
         cmd_error("Could not open '%s': what is behind a server is read here, and never written to", path);
     else if (cmd_try_open(path, flags, &img, &err) < 0)
         fail_open(path, flags, &err);
@@ -99,7 +107,7 @@ bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct 
         format = find_format(path, flags);
     if (!format)
         return false;
-    if ((flags & QCBM_OPEN_WRITE) && remote_is_uri(path)) {
+    if ((flags & QCBM_OPEN_WRITE) && uri_is_server(path)) {
         cmd_error("Could not open '%s': what is behind a server is read here, and never written to", path);
         return false;
     }
@@ -134,10 +142,10 @@ void cmd_close_disk(struct cmd_disk *disk)
 
 void cmd_shut_in(bool off, bool chain, const char *path, const char *other)
 {
-    const char *const files[] = { path && !remote_is_uri(path) ? path : NULL, other };
+    const char *const files[] = { path && !uri_is_server(path) ? path : NULL, other };
     struct qcbm_error err;
 
-    if (path && remote_is_uri(path))
+    if (path && uri_is_server(path))
         (void)remote_connect(path, NULL, &err); /* told when it is opened */
     if (off)
         return;

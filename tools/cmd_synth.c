@@ -172,7 +172,7 @@ static int check_from(const struct cmd *cmd, const struct synth_args *args)
         return cmd_usage_error(cmd, "--from and --context go together");
     if (!args->from)
         return EXIT_DONE;
-    if (!remote_is_uri(args->from))
+    if (!uri_is_server(args->from))
         return cmd_usage_error(cmd, "--from takes a URI: nbd://HOST/EXPORT, or nbd+unix:///EXPORT?socket=PATH");
     if (context_kind_of(args->context) != CONTEXT_DEPTH && context_kind_of(args->context) != CONTEXT_ALLOCATION)
         return cmd_usage_error(cmd, "--context knows base:allocation and qemu:allocation-depth here, not '%s'",
@@ -231,7 +231,7 @@ static int connect_servers(const struct synth_args *args)
 
     if (args->from && remote_connect(args->from, args->context, &err) < 0)
         return cmd_lib_error(&err, "Could not open '%s'", args->from);
-    if (args->refine_against && remote_is_uri(args->refine_against) &&
+    if (args->refine_against && uri_is_server(args->refine_against) &&
         remote_connect(args->refine_against, NULL, &err) < 0)
         return cmd_lib_error(&err, "Could not open '%s'", args->refine_against);
     return EXIT_DONE;

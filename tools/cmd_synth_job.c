@@ -150,7 +150,7 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
     options.refine = (unsigned)synth_refine_mode(job->args);
     options.refine_against = job->args->refine_against;
     options.refine_format = job->args->refine_format;
-    if (remote_is_uri(options.refine_against)) {
+    if (uri_is_server(options.refine_against)) {
         options.refine_ops = remote_ops();
         options.refine_self = remote_self(options.refine_against);
     }

@@ -126,7 +126,8 @@ static void write_layers(const struct synth_job *job, struct json_writer *w)
     for (uint32_t i = 0; i < job->summary.layers; i++) {
         qcbm_synth_result_layer(job->result, i, &layer, sizeof layer);
         json_begin_object(w, NULL);
-        json_string(w, "filename", layer.filename);
+        json_string(w, "filename",
+                    *layer.filename ? layer.filename : job->args->common.path); /* behind a server: none */
         json_string(w, "format", layer.format);
         json_u64(w, "virtual-size", layer.virtual_size);
         json_u64(w, "cluster-size", layer.cluster_size);

@@ -39,7 +39,7 @@ bool common_is_finished(const struct common_args *common, unsigned flags)
 {
     struct qcbm_error err;
 
-    if (remote_is_uri(common->path) || (flags & QCBM_OPEN_WRITE) ||
+    if (uri_is_server(common->path) || (flags & QCBM_OPEN_WRITE) ||
         qcbm_apply_check_finished(common->path, &err) != QCBM_E_UNSAFE)
         return true;
     if (common->dry_run)

@@ -18,7 +18,7 @@ static uint64_t length_of(const struct file_node *node)
 
 static const char *kind_of(const struct file_node *node)
 {
-    if (remote_is_uri(node->filename))
+    if (uri_is_server(node->filename))
         return "nbd";
     return node->is_device ? "host_device" : "file";
 }

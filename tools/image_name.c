@@ -320,7 +320,7 @@ bool image_name_take(const char **name, const char **format, bool options)
 
 bool image_name_take_or_uri(const char **name, const char **format, bool options)
 {
-    if (options || !*name || !remote_is_uri(*name))
+    if (options || !*name || !uri_is_server(*name))
         return image_name_take(name, format, options);
     return check_format(*name, format ? *format : NULL);
 }

@@ -34,7 +34,7 @@ static bool check_server_disk(const struct manifest_args *args)
     const char *path = args->common.path, *format;
     struct qcbm_error err;
 
-    if (args->common.format || !remote_is_uri(path) || cmd_try_probe(path, &format, &err) < 0 ||
+    if (args->common.format || !uri_is_server(path) || cmd_try_probe(path, &format, &err) < 0 ||
         strcmp(format, "raw") == 0)
         return true;
     cmd_error(

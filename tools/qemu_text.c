@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "qemu_text.h"
+#include "uri.h"
 #include "utf8.h"
 
 struct size_text size_text(uint64_t bytes)
@@ -112,7 +113,7 @@ void print_shell_name(FILE *out, const char *name)
         fputs("FILE", out);
         return;
     }
-    if (needs_folder(name))
+    if (needs_folder(name) && !uri_is_server(name))
         fputs("./", out);
     for (; *name; name++) {
         if ((unsigned char)*name < 0x80 && !isalnum((unsigned char)*name) && !strchr(plain, *name))

@@ -15,17 +15,6 @@
 #include "qcbm-nbd.h" /* layers: types and constants; what it declares is called through pointers */
 #endif
 
-bool remote_is_uri(const char *name)
-{
-    static const char *const schemes[] = { "nbd://", "nbds://", "nbd+unix://", "nbds+unix://" };
-
-    for (size_t i = 0; name && i < sizeof schemes / sizeof schemes[0]; i++) {
-        if (strncmp(name, schemes[i], strlen(schemes[i])) == 0)
-            return true;
-    }
-    return false;
-}
-
 static int fail(struct qcbm_error *err, int code, const char *text, const char *detail)
 {
     *err = (struct qcbm_error){ .code = code, .offset = QCBM_NO_OFFSET };
@@ -102,6 +91,9 @@ int remote_connect(const char *uri, const char *context, struct qcbm_error *err)
     struct connection *c = connection_to(uri);
     struct qcbm_nbd_options options = QCBM_NBD_OPTIONS_INIT;
 
+    struct qcbm_error ignored;
+
+    err = err ? err : &ignored;
     if (!c)
         return fail(err, QCBM_E_LIMIT, "these are too many servers", "");
     if (!c->uri) {
@@ -146,9 +138,11 @@ int remote_extents(const char *uri, const char *context, remote_extent_fn *fn, v
 
 int remote_connect(const char *uri, const char *context, struct qcbm_error *err)
 {
+    struct qcbm_error ignored;
+
     (void)uri;
     (void)context;
-    return fail(err, QCBM_E_UNSUPPORTED, "this qcbm was built without libnbd", "");
+    return fail(err ? err : &ignored, QCBM_E_UNSUPPORTED, "this qcbm was built without libnbd", "");
 }
 
 bool remote_is_connected(void)
@@ -186,10 +180,10 @@ void remote_warn_of_locks(const char *path)
 {
     static bool told;
 
-    if (remote_is_uri(path) && !told)
+    if (uri_is_server(path) && !told)
         cmd_warning(
             "%s: no lock reaches a server: a guest may write to it while it is read here, and what comes out may "
             "then be of no one moment",
             path);
-    told |= remote_is_uri(path);
+    told |= uri_is_server(path);
 }

@@ -10,12 +10,10 @@
 #include <stdint.h>
 
 #include "qcbm-io.h"
-
-/* "nbd://...", "nbds://...", "nbd+unix://...", "nbds+unix://..."? */
-bool remote_is_uri(const char *name);
+#include "uri.h"
 
 /* Connect to @uri, unless that was done: before the process is shut in. @context of the guest's disk may be NULL. One that
- * failed fails in the same way again. Returns 0 or a code of qcbm_nbd_open(). Connections last until the program ends. */
+ * failed fails in the same way again. @err may be NULL. Returns 0 or a code of qcbm_nbd_open(). Connections last until the program ends. */
 int remote_connect(const char *uri, const char *context, struct qcbm_error *err);
 /* Is there any? */
 bool remote_is_connected(void);

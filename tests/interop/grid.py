@@ -324,12 +324,11 @@ def make_backing(work, rng, levels, size):
     return name, fmt
 
 
-def grid_case(work, levels, seed):
-    rng = random.Random(seed)
+def make_image(work, levels, rng):
+    """The image of a combination: its name, options of LUKS, model, size of a cluster, and names of its bitmaps."""
     shape = levels['shape']
     cluster, extended = CLUSTER[shape], shape.endswith('-ext')
     size = virtual_size(levels, cluster)
-    granularity = pick_granularity(levels['granularity'], cluster, size)
     image = 'overlay.qcow2'
     luks = levels['store'] == 'luks'
     opts = luks_opts(image) if luks else None
@@ -365,7 +364,14 @@ def grid_case(work, levels, seed):
     if 'off' in others:
         work.run('qemu-img', 'bitmap', '--disable', *target, 'off')
     inject_foreign(work, image, levels['foreign'], rng)
+    return image, opts, model, cluster, others
 
+
+def grid_case(work, levels, seed):
+    rng = random.Random(seed)
+    image, opts, model, cluster, others = make_image(work, levels, rng)
+    size = model.size
+    granularity = pick_granularity(levels['granularity'], cluster, size)
     verify_synth(work, image, model.allocated, size, cluster, rng=rng, opts=opts, others=others,
                  granularity=None if levels['granularity'] == 'default' else granularity,
                  disabled=levels['state'] == 'disabled')
