@@ -32,7 +32,7 @@ struct qcbm_nbd_options {
 };
 #define QCBM_NBD_OPTIONS_INIT                                                                                          \
     {                                                                                                                  \
-        .struct_size = sizeof(struct qcbm_nbd_options)                                                                 \
+        sizeof(struct qcbm_nbd_options), NULL, 0, 0, 0                                                                 \
     }
 
 struct qcbm_nbd; /* a connection; may be used by several threads at once, but for opening and closing */

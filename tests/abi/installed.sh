@@ -17,6 +17,12 @@ for name in qcbm.h qcbm-check.h qcbm-manifest.h qcbm-delta.h qcbm-checkpoint.h q
         exit 1
     }
 done
+for name in qcbm-nbd.h libqcbm-nbd.so libqcbm-nbd.pc; do
+    [ -z "${HAVE_NBD:-}" ] || [ -n "$(find "$root" -name "$name")" ] || {
+        echo "not installed: $name"
+        exit 1
+    }
+done
 # Where the shells look, with the prefix /usr or with what $XDG_DATA_DIRS and $fpath have of the prefix.
 for name in bash-completion/completions/qcbm zsh/site-functions/_qcbm fish/vendor_completions.d/qcbm.fish; do
     [ -n "$(find "$root" -path "*/share/$name")" ] || {

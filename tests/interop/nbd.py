@@ -132,7 +132,8 @@ def contexts_say_the_same(work, levels, seed):
         data = [(r['offset'], r['offset'] + r['length']) for r in rows if r['type'] != 3]
         require_equal(dirty(work, target, 'base'), qtool.ranges_outward(data, 65536, size), 'base:allocation')
         for name in bitmaps:
-            work.qcbm('bitmap', '--import', server.uri(), '--context=qemu:dirty-bitmap:' + name, '-g', unit, target, name)
+            work.qcbm('bitmap', '--import', server.uri(), '--context=qemu:dirty-bitmap:' + name, '-g', unit, target,
+                      name)
             want = qtool.ranges_outward(server.dirty(name), unit, size)
             require_equal(dirty(work, target, name), want, name)
     work.check(target)
