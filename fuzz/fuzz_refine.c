@@ -1,8 +1,9 @@
 /* fuzz_refine.c - what refining by content drops, against a comparison of the bytes, granule by granule
  * SPDX-License-Identifier: MIT
  *
- * States of one image are refined against one another, and against nothing. A granule that is dropped holds the same bytes on both
- * sides, and all of them can be read. Without damage one that stays holds others. By metadata alone nothing else is dropped. */
+ * States of one image are refined against one another, and against nothing. A granule that is dropped holds the same
+ * bytes on both sides, and all of them can be read. Without damage one that stays holds others. By metadata alone
+ * nothing else is dropped. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +46,8 @@ static void close_state(struct state *s)
     qcbmi_snapshot_view_free(&s->view);
 }
 
-/* @len bytes from @off on; behind the end zeros. False if they cannot be read, or nobody can say that they are the disk's. */
+/* @len bytes from @off on; behind the end zeros. False if they cannot be read, or nobody can say that they are the
+ * disk's. */
 static bool read_part(const struct state *s, uint64_t off, uint8_t *to, uint64_t len)
 {
     uint64_t end = s ? s->size : 0;

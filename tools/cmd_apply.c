@@ -105,8 +105,10 @@ static void print_probes(const struct qcbm_apply_delta *d)
         return;
     printf("  %s of what it leaves alone agree%s", count_text(d->probes, "probe").text, d->probes == 1 ? "s" : "");
     if (!d->state_was_known)
-        printf("; a wrong disk of which 10 %% of the ranges differ would pass with %.3g %%, one of which 1 %% differ with %.3g %%",
-               passes(0.1, d->probes), passes(0.01, d->probes));
+        printf(
+            "; a wrong disk of which 10 %% of the ranges differ would pass with %.3g %%, one of which 1 %% differ with "
+            "%.3g %%",
+            passes(0.1, d->probes), passes(0.01, d->probes));
     printf("\n");
 }
 

@@ -163,9 +163,9 @@ static int look_back(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
     return ret;
 }
 
-/* Where there were none before these are clusters that a batch had taken and did not come to use, and those that it did not come to give
- * up: nobody's data, though an L2 table among them looks like one that was lost. A file that has come in place of the image may have
- * others. */
+/* Where there were none before these are clusters that a batch had taken and did not come to use, and those that it did
+ * not come to give up: nobody's data, though an L2 table among them looks like one that was lost. A file that has come
+ * in place of the image may have others. */
 static int free_leaks(struct qcbmi_apply_run *r, struct qcbm_error *err)
 {
     struct qcbm_repair_options o = QCBM_REPAIR_OPTIONS_INIT;

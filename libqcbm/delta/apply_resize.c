@@ -143,8 +143,8 @@ static int set_size(struct qcbmi_apply_target *t, uint64_t size, struct qcbm_err
 
 /* ---- grow and cut ---- */
 
-/* What was behind the end: the rest of its last cluster, and what the backing file has there. Of a raw data file all: whoever
- * reads it does not ask the image, and each of its clusters has an entry. */
+/* What was behind the end: the rest of its last cluster, and what the backing file has there. Of a raw data file all:
+ * whoever reads it does not ask the image, and each of its clusters has an entry. */
 static int clear_tail(struct qcbmi_apply_target *t, uint64_t was, uint64_t size, struct qcbm_error *err)
 {
     uint64_t end = t->handle.image->g.raw_data_file ? size : align_up(was, t->handle.image->g.cluster_size);

@@ -43,7 +43,8 @@ int qcbmi_apply_check_row(const struct qcbmi_apply_run *r, struct qcbm_error *er
 int qcbmi_apply_check_base(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err);
 int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err);
 
-/* apply_compare.c: does the disk hold, before @end, what item @i has, and zeros where that made it larger? *@at: if not, where about. */
+/* apply_compare.c: does the disk hold, before @end, what item @i has, and zeros where that made it larger? *@at: if
+ * not, where about. */
 int qcbmi_apply_compare(struct qcbmi_apply_run *r, size_t i, uint64_t end, bool *same, uint64_t *at,
                         struct qcbm_error *err);
 

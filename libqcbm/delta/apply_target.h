@@ -49,9 +49,9 @@ struct qcbmi_target_write {
 /* Write what the stream has, in batches. */
 int qcbmi_target_write(struct qcbmi_apply_target *t, const struct qcbmi_target_write *w, struct qcbm_error *err);
 
-/* Make the disk larger: what is new reads as zeros, once this has returned 0, also on a device, which has its length. @was is what
- * the disk was before anything was done, so that what was cut short is done again. QCBM_E_UNSUPPORTED: an image whose bitmaps would
- * not fit any more. */
+/* Make the disk larger: what is new reads as zeros, once this has returned 0, also on a device, which has its length.
+ * @was is what the disk was before anything was done, so that what was cut short is done again. QCBM_E_UNSUPPORTED: an
+ * image whose bitmaps would not fit any more. */
 int qcbmi_target_grow(struct qcbmi_apply_target *t, uint64_t was, uint64_t size, struct qcbm_error *err);
 /* Make it smaller, a raw data file with it; devices stay as they are. */
 int qcbmi_target_cut(struct qcbmi_apply_target *t, uint64_t was, uint64_t size, struct qcbm_error *err);

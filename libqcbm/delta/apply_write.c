@@ -28,8 +28,8 @@ struct raw {
     uint64_t since; /* bytes that are not durable */
 };
 
-/* A file may end within its last sector, of which the disk has all: what is missing of that reads as zeros, and the file gets longer
- * only for other bytes. */
+/* A file may end within its last sector, of which the disk has all: what is missing of that reads as zeros, and the
+ * file gets longer only for other bytes. */
 static uint64_t without_missing_zeros(const struct raw *r, uint64_t off, uint64_t len)
 {
     uint64_t there = off < r->io->size ? u64_min(len, r->io->size - off) : 0;
@@ -133,8 +133,8 @@ static uint64_t bytes_of(const struct qcbmi_apply_queue *q, uint64_t from, uint6
     return sum;
 }
 
-/* All before batch->end is durable when it returns 0. Finding out what is free costs a reading of all tables, so @busy, which has no bits
- * at first, goes from one batch to the next. */
+/* All before batch->end is durable when it returns 0. Finding out what is free costs a reading of all tables, so @busy,
+ * which has no bits at first, goes from one batch to the next. */
 static int write_batch(struct qcbmi_apply_target *t, struct qcbmi_guest_batch *b, struct qcbmi_bitset *busy,
                        struct qcbm_error *err)
 {

@@ -24,8 +24,8 @@ char *qcbmi_new_file_temporary(const char *path, struct qcbm_error *err)
     return name;
 }
 
-/* Whoever finds the file of a command that was cut short removes it, and knows by the lock that it was. In between making and locking
- * it may be taken for one. */
+/* Whoever finds the file of a command that was cut short removes it, and knows by the lock that it was. In between
+ * making and locking it may be taken for one. */
 static int hold(struct qcbmi_new_file *f, struct qcbm_error *why)
 {
     struct qcbmi_file_id id;

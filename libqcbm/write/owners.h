@@ -47,8 +47,8 @@ int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbmi_progress *progre
  * and nothing has changed, where it does not, or where one of its clusters is metadata, too: then the scan must tell. */
 bool qcbmi_owners_know_data(struct qcbmi_owners *o, struct qcbmi_l2_named *named);
 
-/* The same without any reading: @busy, which is given up, is known from the last plan to have all that has a refcount, and nobody
- * else has written since. In place of the scans. */
+/* The same without any reading: @busy, which is given up, is known from the last plan to have all that has a refcount,
+ * and nobody else has written since. In place of the scans. */
 void qcbmi_owners_take_busy(struct qcbmi_owners *o, struct qcbmi_image *img, struct qcbmi_bitset *busy);
 
 void qcbmi_owners_free(struct qcbmi_owners *o); /* fine on a zeroed struct */

@@ -546,7 +546,7 @@ def case_dry_run(work):
 
 
 def delta_of_bitmap(work, name, old, size, writes):
-    """Of a disk that QEMU resized: what it did not write behind the old end is not in its bitmap. Returns what the disk has then."""
+    """Of a disk that QEMU resized: what it did not write behind the old end is not in its bitmap. Returns the disk."""
     put(work, 'old', old)
     work.run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', 'old', 'grown')
     work.run('qemu-img', 'bitmap', '--add', '-g', '512', 'grown', 'b')
@@ -591,7 +591,8 @@ def case_raw_data_file(work):
         for call, n in [p for p in points if p[0] in ('fdatasync', 'ftruncate')]:
             back()
             put(work, 'base.data', disk + behind)
-            traced(work, argv, ['-o', '/dev/null', '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n)])
+            traced(work, argv, ['-o', '/dev/null', '-e', 'trace=' + call, '-e',
+                                'inject=%s:signal=KILL:when=%d' % (call, n)])
             apply(work, *argv[1:])
             require_data_file(work, new, '%s, killed at %s %d' % (name, call, n))
 
@@ -691,14 +692,16 @@ def case_half(work, kind):
     work.qcbm('manifest', '-o', 'whole', 'other')
     require_equal(json.loads(work.qcbm('check', '--output=json', 'base', rc=None).out).get('delta-applied-in-part'), True, 'check: JSON')
     require('in part' in work.qcbm('check', 'base', rc=None).err, 'check')
-    require("run the same 'qcbm apply --in-place' again" in work.qcbm('check', '--explain', 'base', rc=None).err, 'check --explain')
+    told = work.qcbm('check', '--explain', 'base', rc=None).err
+    require("run the same 'qcbm apply --in-place' again" in told, 'check --explain')
     require('in part' in work.qcbm('extents', 'base', '--output=json', '--with=zero', '--layer').err, 'extents')
     for words in (['delta', '--layer', 'base', 'x'], ['delta', '--layer', '--dry-run', 'base', 'x'], ['delta', '--layer', '-O', 'rbd-diff', 'link', '-'],
                   ['delta', '--layer', 'over', 'x'], ['synth', '--dry-run', 'base', 'x'], ['synth', '--since', 'base', 'over', 'x'],
                   ['synth', '--refine=content', 'over', 'x'], ['bitmap', '--add', '--dry-run', 'base', 'x'], ['check', '-r', 'all', '--dry-run', 'base'],
                   ['manifest', '-o', 'm', 'over'], ['synth', '--against', 'whole', 'over', 'x'],
                   ['bitmap', '--revive', '--against', 'whole', 'lost', 'b'],
-                  ['synth', '--refine', '--refine-against', 'whole', 'over', 'x'], ['apply', '-o', 'new', 'over', 'd0'], ['apply', '-o', 'new', 'base', 'd0']):
+                  ['synth', '--refine', '--refine-against', 'whole', 'over', 'x'],
+                  ['apply', '-o', 'new', 'over', 'd0'], ['apply', '-o', 'new', 'base', 'd0']):
         work.qcbm_refused(*words, says=['in part'], file=None, unchanged=['base', 'over'])
     require(not os.path.exists(work.path('x')), 'a delta was made')
     apply(work, *argv[1:])

@@ -482,10 +482,12 @@ def case_kills(work, way, to_pipe, count):
             if os.path.exists(work.path(name)):
                 os.unlink(work.path(name))
         what = '%s, killed at %s %d' % (' '.join(argv), call, n)
-        code = strace_delta(work, argv, to_pipe, '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n))
+        code = strace_delta(work, argv, to_pipe, '-e', 'trace=' + call, '-e',
+                            'inject=%s:signal=KILL:when=%d' % (call, n))
         require(code in (0, -9, 137), '%s: exit code %d' % (what, code))
         if to_pipe:
-            whole = work.qcbm('delta', '--info', '--verify', '-q', 'new', rc=(0, 1)).code == 0 and is_whole(work, truth, what)
+            whole = work.qcbm('delta', '--info', '--verify', '-q', 'new', rc=(0, 1)).code == 0
+            whole = whole and is_whole(work, truth, what)
         else:
             whole = is_whole(work, truth, what)
         seen.add(whole)

@@ -279,7 +279,7 @@ def case_raw_index(work):
 
 
 def case_doubtful(work):
-    """An entry that breaks a rule is not the word of the disk: no digest is made of it, and what is compared is dirty."""
+    """An entry that breaks a rule is not the word of the disk: it has no digest, and what is compared is dirty."""
     work.create('a.qcow2', 4 * MiB)
     work.io('a.qcow2', 'write -q -P 1 0 2M')
     work.qcbm('manifest', '-o', 'm', 'a.qcow2')
@@ -306,14 +306,16 @@ def case_index_within(work):
     # and one that is frozen lacks what comes behind it
     work.run('qemu-img', 'bitmap', '--disable', 'a.qcow2', 'c')
     said = "bitmap 'c' is disabled: what was written since"
-    told = json.loads(work.qcbm('synth', '--against', 'x.fidx', '--within', 'c', '--output=json', 'a.qcow2', 'frozen').out)
+    told = json.loads(work.qcbm('synth', '--against', 'x.fidx', '--within', 'c', '--output=json', 'a.qcow2',
+                                'frozen').out)
     require(any(said in note for note in told['notes']), 'notes: %r' % told['notes'])
     told = json.loads(work.qcbm('delta', '--bitmap', 'c', '--output=json', 'a.qcow2', 'frozen.d').out)
     require(any(said in note for note in told['notes']), 'notes of a delta: %r' % told['notes'])
     work.qcbm('manifest', '-o', 'm', 'a.qcow2')
     require(said in work.qcbm('manifest', '--update', 'm', '--bitmap', 'c', 'a.qcow2').err, 'manifest --update')
     work.run('qemu-img', 'bitmap', '--enable', 'a.qcow2', 'c')
-    require_equal(json.loads(work.qcbm('delta', '--bitmap', 'c', '--output=json', 'a.qcow2', 'd2').out)['notes'], [], 'enabled')
+    told = json.loads(work.qcbm('delta', '--bitmap', 'c', '--output=json', 'a.qcow2', 'd2').out)
+    require_equal(told['notes'], [], 'enabled')
     require_equal(work.qcbm('manifest', '--update', 'm', '--bitmap', 'c', 'a.qcow2').err, '', 'enabled')
 
 

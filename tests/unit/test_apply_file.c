@@ -7,6 +7,7 @@
 
 static const struct qcbmi_apply_file sound = { .id = { 1, 2 },
                                                .digest = { 3, 4 },
+                                               .had_no_leaks = true,
                                                .has_parent = true,
                                                .parent = { 5 },
                                                .size_before = 1 << 20,
@@ -52,7 +53,7 @@ static void a_file_comes_back(void **state)
     assert_int_equal(len % 512, 0);
     assert_true(len <= QCBMI_APPLY_FILE_MAX);
     assert_int_equal(qcbmi_apply_step_offset(&sound) % 512, 0);
-    assert_memory_equal(bytes, "QCBMAPLY\0\0\0\1\0\0\0\1", 16);
+    assert_memory_equal(bytes, "QCBMAPLY\0\0\0\1\0\0\0\3", 16);
     assert_memory_equal(bytes + qcbmi_apply_end_offset(&sound), "QCBMDONE", 8);
     assert_int_equal(qcbmi_apply_file_parse(bytes, len, &f, &s, NULL), 0);
     assert_memory_equal(&f, &sound, sizeof(f));
@@ -126,8 +127,8 @@ static void numbers_have_bounds(void **state)
     } cases[] = {
         { 64, UINT64_C(1) << 63 },         /* no size of a disk */
         { 72, UINT64_C(1) << 63 },         /* nor this */
-        { 8, UINT64_C(0x100000003) },      /* a flag that is not known */
-        { 8, UINT64_C(0x100000000) },      /* no parent, and its id */
+        { 8, UINT64_C(0x100000007) },      /* a flag that is not known */
+        { 8, UINT64_C(0x100000002) },      /* no parent, and its id */
         { 80, UINT64_C(77) << 32 | 4097 }, /* too long a name */
         { 88, 1 },                         /* reserved */
     };
