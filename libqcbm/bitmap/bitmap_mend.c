@@ -303,3 +303,9 @@ int qcbm_edit_begin_mending(struct qcbm_image *img, qcbm_repair_fn *fn, void *op
     *out = NULL;
     return ret < 0 ? ret : qcbmi_mend_begin(img, img->image, NULL, fn, opaque, out, err);
 }
+
+int qcbmi_edit_begin_keeping(struct qcbm_image *handle, struct qcbm_edit **out, struct qcbm_error *err)
+{
+    return handle->bitmaps->stale ? qcbm_edit_begin_mending(handle, NULL, NULL, out, err)
+                                  : qcbm_edit_begin(handle, out, err);
+}

@@ -25,6 +25,10 @@ struct qcbmi_mend {
 int qcbmi_mend_begin(struct qcbm_image *handle, struct qcbmi_image *was, const struct qcbmi_bitset *were_shared,
                      qcbm_repair_fn *tell, void *opaque, struct qcbm_edit **out, struct qcbm_error *err);
 
+/* qcbm_edit_begin() for a change that is about some of the bitmaps only. Where they are stale that would drop all of them, and who
+ * made the others relies on them: so they are in the edit, recording, with all of them dirty, which is all that is known. */
+int qcbmi_edit_begin_keeping(struct qcbm_image *handle, struct qcbm_edit **out, struct qcbm_error *err);
+
 /* ---- bitmap_shield.c ---- */
 
 void qcbmi_mend_free(struct qcbmi_mend *mend); /* NULL is fine */

@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: MIT
  *
  * All images are locked in the order of (device, inode), and nobody waits for a lock: of two runs on overlapping disks the
- * one that is first at the first of them that both want has it, and the other ends before it has changed anything. */
+ * one that is first at the first of them that both want has it, and the other ends before it has changed anything. Of any number
+ * of runs one goes on: who gives way does so for one that holds a file further on than all that he holds himself, and so does
+ * that one in turn. */
 #ifndef QCBMI_DISKS_H
 #define QCBMI_DISKS_H
 

@@ -9,6 +9,8 @@
 #include "base/checked.h"
 #include "base/sort.h"
 #include "bitmap/bitmap_load.h"
+#include "bitmap/bitmap_mend.h"
+#include "io/journal_link.h"
 #include "io/open.h"
 
 #define NO_IMAGE SIZE_MAX
@@ -120,6 +122,7 @@ struct place {
 static int open_image(struct qcbmi_machine_image *image, unsigned flags, struct qcbm_error *err)
 {
     struct qcbmi_io io;
+    bool writes = flags & QCBM_OPEN_WRITE;
     int ret;
 
     if (!image->changes)
@@ -132,6 +135,8 @@ static int open_image(struct qcbmi_machine_image *image, unsigned flags, struct 
         return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "another file has just come into this place");
     }
     ret = qcbmi_handle_open(&io, image->path, flags, &image->img, err);
+    if (ret == 0 && writes && !image->changes) /* the open change may give the layer other bitmaps yet */
+        ret = qcbmi_journal_link_check(image->path, err);
     return ret < 0 ? ret : qcbmi_bitmap_find_shared_data(image->img, err);
 }
 
@@ -208,7 +213,7 @@ int qcbmi_machine_open(struct qcbmi_machine *m, const struct qcbm_checkpoint_dis
     int ret;
 
     *m = (struct qcbmi_machine){ 0 };
-    ret = qcbmi_disks_open(&disks, named, elem_size, n, flags & ~(unsigned)QCBM_OPEN_WRITE, err);
+    ret = qcbmi_disks_open(&disks, named, elem_size, n, (flags & ~(unsigned)QCBM_OPEN_WRITE) | QCBMI_OPEN_LOOKS, err);
     if (ret == 0)
         ret = look(m, &disks, changes, opaque, err);
     qcbmi_disks_close(&disks);
@@ -242,6 +247,15 @@ void qcbmi_machine_close(struct qcbmi_machine *m)
 
 /* ---- edits ---- */
 
+uint64_t qcbmi_machine_layers(const struct qcbmi_machine *m)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < m->n_disks; i++)
+        n += m->disks[i].c.n;
+    return n;
+}
+
 struct qcbm_edit *qcbmi_machine_edit_of(const struct qcbmi_machine *m, const struct qcbmi_machine_disk *disk, size_t at)
 {
     return disk->images[at] == NO_IMAGE ? NULL : m->images[disk->images[at]].edit;
@@ -257,7 +271,7 @@ int qcbmi_machine_edit(struct qcbmi_machine *m, const struct qcbmi_machine_disk 
         ret = qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                          "its bitmaps have changed while the chain was opened; repeat the command");
     else if (!image->edit)
-        ret = qcbm_edit_begin(image->img, &image->edit, err);
+        ret = qcbmi_edit_begin_keeping(image->img, &image->edit, err);
     *out = image->edit;
     return qcbmi_machine_blame(disk, at, ret, err);
 }

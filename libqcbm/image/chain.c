@@ -56,13 +56,13 @@ static unsigned layer_flags(const struct qcbmi_chain *chain, const struct qcbmi_
 {
     unsigned top = chain->layers[0].img->open_flags;
 
-    return (top & (QCBM_OPEN_INFO | QCBM_OPEN_NO_LOCK)) | (options->force_share ? QCBM_OPEN_FORCE_SHARE : 0);
+    return (top & (QCBM_OPEN_INFO | QCBM_OPEN_NO_LOCK | QCBMI_OPEN_LOOKS)) | (options->force_share ? QCBM_OPEN_FORCE_SHARE : 0);
 }
 
 /* The size may have changed before the lock was there. */
 static int lock_raw(struct qcbmi_layer *l, unsigned flags, struct qcbm_error *err)
 {
-    int ret = qcbmi_lock(&l->raw, flags, err);
+    int ret = flags & QCBMI_OPEN_LOOKS ? 0 : qcbmi_lock(&l->raw, flags, err);
 
     return ret < 0 ? ret : qcbmi_io_refresh_size(&l->raw, err);
 }

@@ -197,7 +197,7 @@ static int open_by(struct qcbmi_io *io, const char *path, unsigned flags,
         ret = img->path ? 0 : QCBM_E_NOMEM;
     }
     /* Never act on bytes that were read before the lock. Who has a journal open made its link while it had the lock. */
-    if (ret == 0)
+    if (ret == 0 && !(flags & QCBMI_OPEN_LOOKS))
         ret = qcbmi_lock(&img->io, flags, err);
     if (ret == 0 && path && (flags & QCBM_OPEN_WRITE) && !(flags & QCBMI_OPEN_RECOVERS))
         ret = qcbmi_journal_link_check(path, err);

@@ -14,6 +14,9 @@
 #define QCBMI_OPEN_RECOVERS (1u << 30)
 /* The same for an apply that goes on with what it has done in part (io/unfinished.h). */
 #define QCBMI_OPEN_APPLIES (1u << 29)
+/* For who only looks what there is to be locked, in an order that he does not know yet: it takes no lock, and nothing is done on
+ * the word of what it reads. Layers below are opened likewise. */
+#define QCBMI_OPEN_LOOKS (1u << 28)
 
 struct qcbmi_image {
     struct qcbmi_io io;

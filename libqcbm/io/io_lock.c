@@ -4,7 +4,10 @@
  * Each permission has two bytes: 100 + i says "I use it", 200 + i says "others must not". Every party takes only shared
  * locks, so taking them never fails for a conflict and any number of parties may say the same; a conflict is found by
  * asking whether an exclusive lock could be had on the opposite byte. Both parties take first and look afterwards: of
- * two that start at once at least one sees the other. Locks of one's own open file description never conflict. */
+ * two that start at once at least one sees the other, and perhaps both do and give way. So parties of this library first
+ * settle it between themselves on a byte that QEMU does not know, exclusive for a writer and shared for a reader that no
+ * writer may disturb: the kernel gives that to one of them. Who locks several files in one order never loses to somebody
+ * who loses, too (checkpoint/disks.h). Locks of one's own open file description never conflict. */
 #include "io/io_lock.h"
 
 #include <errno.h>
@@ -18,6 +21,7 @@ enum { PERM_CONSISTENT_READ = 1u << 0, PERM_WRITE = 1u << 1, PERM_WRITE_UNCHANGE
 #define N_PERMS 4
 #define BYTE_USES 100
 #define BYTE_DENIES 200
+#define BYTE_TURN 300
 
 static const char *const perm_names[N_PERMS] = { "consistent read", "write", "write unchanged", "resize" };
 
@@ -102,6 +106,18 @@ static int look(int fd, off_t base, unsigned mask, struct qcbm_error *err)
     return 0;
 }
 
+/* In the words of the conflict that the bytes of QEMU would show. */
+static int take_turn(int fd, enum qcbm_lock_mode mode, struct qcbm_error *err)
+{
+    bool writes = mode == QCBM_LOCK_WRITE;
+    short type = writes ? F_WRLCK : F_RDLCK;
+    int sys_errno = writes || mode == QCBM_LOCK_READ ? ofd_lock(fd, F_OFD_SETLK, &type, BYTE_TURN, 1) : 0;
+
+    if (sys_errno == EAGAIN || sys_errno == EACCES)
+        return fail_conflict(writes ? 1 : 0, false, err);
+    return sys_errno ? fail_system(sys_errno, err) : 0;
+}
+
 int qcbmi_lock_fd(int fd, enum qcbm_lock_mode mode, struct qcbm_error *err)
 {
     const struct lock_set *set;
@@ -111,7 +127,9 @@ int qcbmi_lock_fd(int fd, enum qcbm_lock_mode mode, struct qcbm_error *err)
     if ((unsigned)mode >= sizeof(lock_sets) / sizeof(lock_sets[0]))
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "lock mode %d is unknown", (int)mode);
     set = &lock_sets[mode];
-    ret = take(fd, BYTE_USES, set->uses, err);
+    ret = take_turn(fd, mode, err);
+    if (ret == 0)
+        ret = take(fd, BYTE_USES, set->uses, err);
     if (ret == 0)
         ret = take(fd, BYTE_DENIES, set->denies, err);
     if (ret == 0)
@@ -119,6 +137,6 @@ int qcbmi_lock_fd(int fd, enum qcbm_lock_mode mode, struct qcbm_error *err)
     if (ret == 0)
         ret = look(fd, BYTE_USES, set->denies, err);
     if (ret < 0) /* what we said must not keep others out */
-        ofd_lock(fd, F_OFD_SETLK, &type, BYTE_USES, BYTE_DENIES + N_PERMS - BYTE_USES);
+        ofd_lock(fd, F_OFD_SETLK, &type, BYTE_USES, BYTE_TURN + 1 - BYTE_USES);
     return ret;
 }

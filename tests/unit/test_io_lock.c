@@ -43,7 +43,7 @@ static int faulty_fcntl(int fd, int cmd, struct flock *fl)
 #undef fcntl
 
 #define N_MODES 5
-#define PROBE_END 300 /* bytes 0 .. 299 are looked at */
+#define PROBE_END 300 /* bytes 0 .. 299 are looked at: those that QEMU may know */
 
 static char path[64];
 
@@ -130,6 +130,37 @@ static void each_mode_locks_the_bytes_of_the_table(void **state)
         close(fd);
         assert_string_equal(held_bytes(text, sizeof(text)), "");
     }
+}
+
+/* Readers share the turn, a writer has it alone; who loses it holds nothing, whatever QEMU's bytes say. */
+static void the_turn_is_given_to_one(void **state)
+{
+    static const enum qcbm_lock_mode without[] = { QCBM_LOCK_READ_SHARED, QCBM_LOCK_INFO, QCBM_LOCK_INFO_SHARED };
+    int other = open_image(O_RDWR), fd = open_image(O_RDWR);
+    struct qcbm_error err = { 0 };
+    char text[2000];
+
+    (void)state;
+    lock_byte(other, F_WRLCK, 300);
+    assert_int_equal(qcbmi_lock_fd(fd, QCBM_LOCK_WRITE, &err), QCBM_E_LOCKED);
+    assert_non_null(strstr(err.message, "get \"write\" lock"));
+    assert_int_equal(qcbmi_lock_fd(fd, QCBM_LOCK_READ, &err), QCBM_E_LOCKED);
+    assert_non_null(strstr(err.message, "get \"consistent read\" lock"));
+    for (size_t i = 0; i < sizeof(without) / sizeof(without[0]); i++)
+        assert_int_equal(qcbmi_lock_fd(fd, without[i], NULL), 0);
+    close(fd);
+    assert_string_equal(held_bytes(text, sizeof(text)), "");
+    lock_byte(other, F_RDLCK, 300);
+    fd = open_image(O_RDWR);
+    assert_int_equal(qcbmi_lock_fd(fd, QCBM_LOCK_WRITE, &err), QCBM_E_LOCKED);
+    assert_int_equal(qcbmi_lock_fd(fd, QCBM_LOCK_READ, &err), 0);
+    close(other);
+    assert_int_equal(qcbmi_lock_fd(fd, QCBM_LOCK_WRITE, &err), 0);
+    other = open_image(O_RDWR);
+    assert_int_equal(qcbmi_lock_fd(other, QCBM_LOCK_WRITE, &err), QCBM_E_LOCKED);
+    close(fd);
+    assert_int_equal(qcbmi_lock_fd(other, QCBM_LOCK_WRITE, &err), 0); /* what was refused left no turn behind */
+    close(other);
 }
 
 static void locks_stay_while_another_descriptor_is_closed(void **state)
@@ -302,6 +333,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FILE(each_mode_locks_the_bytes_of_the_table),
+        WITH_FILE(the_turn_is_given_to_one),
         WITH_FILE(locks_stay_while_another_descriptor_is_closed),
         WITH_FILE(modes_meet_each_other_as_in_the_table),
         WITH_FILE(parties_of_qemu_are_met_with_their_wording),
