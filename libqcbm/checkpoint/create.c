@@ -249,7 +249,7 @@ static int run(struct create *c, struct qcbm_error *err)
     int ret = check_options(c, err);
 
     if (ret == 0)
-        ret = qcbmi_together_begin(&c->t, &c->disks, c->name, c->o.journal, err);
+        ret = qcbmi_together_begin(&c->t, &c->disks, QCBMI_JOURNAL_CREATES, c->name, c->o.journal, err);
     if (ret == 0 && !(c->told = qcbmi_alloc_array(c->disks.n, sizeof(*c->told), err)))
         ret = QCBM_E_NOMEM;
     for (size_t i = 0; ret == 0 && i < c->t.n; i++)

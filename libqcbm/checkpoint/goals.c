@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_load.h"
+#include "bitmap/bitmap_mend.h"
 #include "checkpoint/disks.h"
 
 /* ---- who may stand in ---------------------------------------------------------------------------------- */
@@ -65,18 +66,20 @@ static int have(struct qcbm_edit *edit, const struct qcbmi_journal_goal *g, stru
     return ret < 0 ? ret : qcbm_edit_add(edit, g->name, UINT64_C(1) << g->gran_bits, 0, err);
 }
 
+/* @from NULL: the image that is edited itself. */
 static int fill(const struct qcbmi_journal_disk *d, struct qcbm_edit *edit, const struct qcbmi_journal_goal *g,
                 struct qcbm_image *from, struct qcbmi_superset *out, struct qcbm_error *err)
 {
-    bool same = edit->handle == from;
+    struct qcbm_image *older = from ? from : edit->handle;
     struct qcbmi_edit_bitmap *b;
     const char *stand_in = NULL;
     int ret = have(edit, g, err);
 
-    if (ret == 0 && edit->img->g.size == from->image->g.size)
-        ret = find_stand_in(d, from, &stand_in, err);
+    /* Of stale bitmaps none recorded all the time, though the edit keeps them. */
+    if (ret == 0 && !older->bitmaps->stale && edit->img->g.size == older->image->g.size)
+        ret = find_stand_in(d, older, &stand_in, err);
     if (ret == 0 && stand_in)
-        ret = qcbm_edit_merge(edit, g->name, same ? NULL : from, stand_in, err);
+        ret = qcbm_edit_merge(edit, g->name, from, stand_in, err);
     else if (ret == 0)
         ret = qcbm_edit_set_range(edit, g->name, 0, edit->img->g.size, err);
     if (ret == 0)
@@ -119,7 +122,7 @@ static int of_image(struct qcbm_edit *edit, const struct qcbmi_journal_goal *g, 
 static int reach(const struct qcbmi_journal_disk *d, struct qcbm_edit *edit, struct qcbm_image *from, bool base,
                  struct qcbmi_superset *out, struct qcbm_error *err)
 {
-    bool of_overlay = !base && edit->handle != from;
+    bool of_overlay = from != NULL;
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < d->n_goals; i++) {
@@ -139,11 +142,11 @@ static int with_edit(const struct qcbmi_journal_disk *d, struct qcbm_image *to, 
                      struct qcbmi_superset *out, struct qcbm_error *err)
 {
     struct qcbm_edit *edit;
-    int ret = qcbm_edit_begin(to, &edit, err);
+    int ret = qcbmi_edit_begin_keeping(to, &edit, err);
 
     if (ret < 0)
         return ret;
-    ret = reach(d, edit, from, base, out, err);
+    ret = reach(d, edit, from == to ? NULL : from, base, out, err);
     qcbm_edit_free(edit);
     return ret;
 }

@@ -19,6 +19,27 @@ static int blame(int ret, const char *path, struct qcbm_error *err)
                     : qcbmi_prefix(err, ret, "journal '%s': ", qcbmi_printable(text, sizeof(text), path, strlen(path)));
 }
 
+/* ---- held ---- */
+
+/* Locked, and still the file of that name: who ends with a journal removes it while the lock is his. */
+static int hold(struct qcbmi_io *file, const char *path, unsigned lock_flags, struct qcbm_error *err)
+{
+    struct qcbm_error why;
+    struct qcbmi_file_id now;
+    int ret = qcbmi_lock(file, lock_flags, &why);
+
+    if (ret == QCBM_E_LOCKED)
+        return qcbmi_fail(err, ret, QCBM_NO_OFFSET, "another command is at work with it");
+    if (ret < 0) {
+        if (err)
+            *err = why;
+        return ret;
+    }
+    if (qcbmi_identify(path, &now, NULL) == 0 && qcbmi_same_file(&now, &file->id))
+        return 0;
+    return qcbmi_fail(err, QCBM_E_NOTFOUND, QCBM_NO_OFFSET, "another command has just come to its end with it");
+}
+
 /* ---- made ---- */
 
 static int write_whole(struct qcbmi_io *file, const struct qcbmi_journal *j, const uint8_t *bytes,
@@ -35,15 +56,40 @@ static int write_whole(struct qcbmi_io *file, const struct qcbmi_journal *j, con
     return ret < 0 ? ret : qcbmi_io_flush(file, err);
 }
 
-static int create_as(struct qcbmi_io *file, const char *temporary, const char *path, const struct qcbmi_journal *j,
-                     const uint8_t *bytes, struct qcbm_error *err)
+/* If a cut left one, nothing was decided by it, and nobody looks at it. One that is being written is locked. */
+static int clear_the_way(const char *temporary, unsigned lock_flags, struct qcbm_error *err)
 {
+    struct qcbmi_io left;
     int ret;
 
-    qcbmi_file_remove(temporary); /* a cut left it: nothing was decided by it, and nobody looks at it */
-    ret = qcbmi_create(file, temporary, err);
+    if (!qcbmi_file_exists(temporary))
+        return 0;
+    ret = qcbmi_open(&left, temporary, true, err);
+    if (ret == 0)
+        ret = hold(&left, temporary, lock_flags, err);
+    if (ret == 0)
+        qcbmi_file_remove(temporary);
+    qcbmi_io_close(&left);
+    return ret < 0 ? qcbmi_prefix(err, ret, "'%.200s' is in the way: ", temporary) : 0;
+}
+
+static int create_as(struct qcbmi_io *file, const char *temporary, const char *path, const struct qcbmi_journal *j,
+                     const uint8_t *bytes, unsigned lock_flags, struct qcbm_error *err)
+{
+    int ret = clear_the_way(temporary, lock_flags, err);
+
+    if (ret == 0)
+        ret = qcbmi_create(file, temporary, err);
     if (ret < 0)
         return ret;
+    ret = hold(file, temporary, lock_flags, err);
+    if (ret < 0) {
+        qcbmi_io_close(file);
+        if (ret != QCBM_E_LOCKED &&
+            ret != QCBM_E_NOTFOUND) /* who took it for one that a cut had left removes it himself */
+            qcbmi_file_remove(temporary);
+        return ret;
+    }
     ret = write_whole(file, j, bytes, err);
     if (ret == 0)
         ret = qcbmi_file_publish(temporary, path, err);
@@ -55,7 +101,7 @@ static int create_as(struct qcbmi_io *file, const char *temporary, const char *p
 }
 
 int qcbmi_journal_create(struct qcbmi_io *file, const char *path, const struct qcbmi_journal *j, const uint8_t *bytes,
-                         struct qcbm_error *err)
+                         unsigned lock_flags, struct qcbm_error *err)
 {
     size_t len = strlen(path);
     char *temporary = qcbmi_alloc_array(len + sizeof(QCBMI_JOURNAL_TEMPORARY), 1, err);
@@ -65,7 +111,7 @@ int qcbmi_journal_create(struct qcbmi_io *file, const char *path, const struct q
         return QCBM_E_NOMEM;
     memcpy(temporary, path, len);
     memcpy(temporary + len, QCBMI_JOURNAL_TEMPORARY, sizeof(QCBMI_JOURNAL_TEMPORARY));
-    ret = create_as(file, temporary, path, j, bytes, err);
+    ret = create_as(file, temporary, path, j, bytes, lock_flags, err);
     free(temporary);
     return blame(ret, path, err);
 }
@@ -87,7 +133,8 @@ static int read_whole(struct qcbmi_io *file, struct qcbmi_journal *j, struct qcb
     return ret;
 }
 
-int qcbmi_journal_open(struct qcbmi_io *file, const char *path, struct qcbmi_journal *j, struct qcbm_error *err)
+int qcbmi_journal_open(struct qcbmi_io *file, const char *path, struct qcbmi_journal *j, unsigned lock_flags,
+                       struct qcbm_error *err)
 {
     int ret = qcbmi_open(file, path, true, err);
 
@@ -95,6 +142,10 @@ int qcbmi_journal_open(struct qcbmi_io *file, const char *path, struct qcbmi_jou
     if (ret == 0 && !qcbmi_file_is_own(path))
         ret = qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                          "it belongs to another user, or others may write to it: what it says is not done");
+    if (ret == 0)
+        ret = hold(file, path, lock_flags, err);
+    if (ret == 0)
+        ret = qcbmi_io_refresh_size(file, err);
     if (ret == 0)
         ret = read_whole(file, j, err);
     return blame(ret, path, err);

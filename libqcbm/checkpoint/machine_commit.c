@@ -101,7 +101,7 @@ int qcbmi_machine_commit(struct qcbmi_machine *m, const struct qcbmi_machine_com
     int ret = find_changed(m, &c, err);
 
     if (ret == 0 && c.disks.n > 0) {
-        ret = qcbmi_together_begin(&t, &c.disks, how->name, how->journal, err);
+        ret = qcbmi_together_begin(&t, &c.disks, how->change, how->name, how->journal, err);
         for (size_t i = 0; ret == 0 && i < t.n; i++)
             ret = qcbmi_disk_blame(t.members[i].disk, take_edit(&m->images[c.images[i]], &t.members[i], how, err), err);
         if (ret == 0)

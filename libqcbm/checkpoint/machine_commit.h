@@ -7,7 +7,8 @@
 #include "format/journal_file.h"
 
 struct qcbmi_machine_commit {
-    const char *name;    /* of the change, for the journal */
+    enum qcbmi_journal_change change;
+    const char *name;    /* of it, for the journal */
     const char *journal; /* NULL: beside the first image that is a file */
     const char *undo;    /* the folder for undo files: TARGET.undo of a top, TARGET.N.undo of the layer N; NULL: none */
     /* What shall be true of the image where a guest ran between a cut and the recovery: goals into @part. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/progress.h"
 #include "base/sized.h"
 #include "bitmap/bitmap_load.h"
 #include "checkpoint/machine.h"
@@ -29,6 +30,7 @@ struct mend {
     const char *name;
     char shown[160]; /* @name, printable */
     struct qcbm_checkpoint_mend_options opt;
+    struct qcbmi_progress way; /* in layers */
 };
 
 /* One disk, and what is known of its chain. */
@@ -137,15 +139,25 @@ static int put_all(const struct disk *d, size_t at, struct qcbm_edit *edit, stru
     return ret < 0 ? ret : qcbm_edit_set_range(edit, d->m->name, 0, d->d->c.layers[at].size, err);
 }
 
+/* The program that made bitmaps stale may have given up clusters as well; without a backing file these leave no trace. */
+static bool hides_what_was_written(const struct disk *d, size_t at, enum qcbmi_layer_state state)
+{
+    return state == QCBMI_LAYER_STALE && at + 1 == d->d->c.n;
+}
+
 /* A layer that has no bitmap of use. */
-static int make_bitmap(const struct disk *d, size_t at, struct qcbm_edit *edit, enum qcbm_mended_way *way,
-                       struct qcbm_error *err)
+static int make_bitmap(const struct disk *d, size_t at, enum qcbmi_layer_state state, struct qcbm_edit *edit,
+                       enum qcbm_mended_way *way, struct qcbm_error *err)
 {
     struct qcbm_synth_options opt = QCBM_SYNTH_OPTIONS_INIT;
 
     if (edit->img->g.raw_data_file) {
         *way = QCBM_MENDED_ALL;
         return d->m->opt.how & QCBM_MEND_FORCE ? put_all(d, at, edit, err) : refuse_raw(d, err);
+    }
+    if (hides_what_was_written(d, at, state)) {
+        *way = QCBM_MENDED_ALL;
+        return put_all(d, at, edit, err);
     }
     *way = QCBM_MENDED_ALLOCATED;
     opt.granularity = d->gran_bits ? UINT64_C(1) << d->gran_bits : 0;
@@ -245,9 +257,10 @@ static int choose(const struct disk *d, size_t at, enum qcbmi_layer_state state,
         return mend_disabled(d, edit, way, err);
     if (state == QCBMI_LAYER_IN_USE)
         return mend_in_use(d, at, edit, way, err);
-    if (state == QCBMI_LAYER_DAMAGED)
+    /* Of stale ones the edit has the checkpoint's as well, with all of it dirty: more than is known. */
+    if (state == QCBMI_LAYER_DAMAGED || qcbmi_edit_list_find(&edit->list, d->m->name))
         ret = qcbm_edit_remove(edit, d->m->name, err);
-    return ret < 0 ? ret : make_bitmap(d, at, edit, way, err);
+    return ret < 0 ? ret : make_bitmap(d, at, state, edit, way, err);
 }
 
 static enum qcbm_checkpoint_reason was(enum qcbmi_layer_state state)
@@ -260,17 +273,19 @@ static enum qcbm_checkpoint_reason was(enum qcbmi_layer_state state)
                                           : QCBM_CHECKPOINT_MISSING;
 }
 
-static int tell(struct disk *d, size_t at, enum qcbmi_layer_state state, struct qcbm_edit *edit,
-                enum qcbm_mended_way way, struct qcbm_error *err)
+static int tell(const struct disk *d, size_t at, const char *bitmap, enum qcbmi_layer_state state,
+                struct qcbm_edit *edit, enum qcbm_mended_way way, struct qcbm_error *err)
 {
-    struct qcbm_mended_layer told = {
-        .disk = d->d->target, .layer = d->d->c.layers[at].filename, .depth = (uint32_t)at, .was = was(state), .way = way
-    };
+    struct qcbm_mended_layer told = { .disk = d->d->target,
+                                      .layer = d->d->c.layers[at].filename,
+                                      .depth = (uint32_t)at,
+                                      .was = was(state),
+                                      .way = way,
+                                      .bitmap = bitmap };
     struct qcbmi_dirtymap map = { 0 };
     struct qcbmi_edit_bitmap *b;
-    int ret = qcbmi_edit_find_consistent(edit, d->m->name, &b, err);
+    int ret = qcbmi_edit_find_consistent(edit, bitmap, &b, err);
 
-    d->mended++;
     if (ret == 0)
         ret = qcbmi_edit_copy_bits(edit, b, &map, err);
     if (ret == 0) {
@@ -281,6 +296,20 @@ static int tell(struct disk *d, size_t at, enum qcbmi_layer_state state, struct 
     if (ret < 0)
         return ret;
     return d->m->opt.layer && d->m->opt.layer(d->m->opt.opaque, &told) ? qcbmi_fail_stopped(err) : 0;
+}
+
+/* Others of a layer whose bitmaps were stale: they are in the edit because they would be lost. */
+static int tell_kept(const struct disk *d, size_t at, struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < edit->list.n; i++) {
+        const char *name = edit->list.at[i]->name;
+
+        if (strcmp(name, d->m->name) != 0)
+            ret = tell(d, at, name, QCBMI_LAYER_STALE, edit, QCBM_MENDED_ALL, err);
+    }
+    return ret;
 }
 
 static int mend_layer(struct disk *d, size_t at, struct qcbm_error *err)
@@ -296,8 +325,11 @@ static int mend_layer(struct disk *d, size_t at, struct qcbm_error *err)
     if (ret < 0)
         return ret;
     ret = choose(d, at, state, edit, &way, err);
+    d->mended++;
     if (ret == 0)
-        ret = tell(d, at, state, edit, way, err);
+        ret = tell(d, at, d->m->name, state, edit, way, err);
+    if (ret == 0 && d->d->c.layers[at].img->bitmaps->stale)
+        ret = tell_kept(d, at, edit, err);
     return qcbmi_machine_blame(d->d, at, ret, err);
 }
 
@@ -324,8 +356,9 @@ static int mend_tail(struct disk *d, struct qcbm_error *err)
     if (ret < 0 || dirty)
         return qcbmi_machine_blame(d->d, 0, ret, err);
     ret = qcbm_edit_set_range(edit, d->m->name, shortest, top->size - shortest, err);
+    d->mended++;
     if (ret == 0)
-        ret = tell(d, 0, QCBMI_LAYER_VALID, edit, QCBM_MENDED_TAIL, err);
+        ret = tell(d, 0, d->m->name, QCBMI_LAYER_VALID, edit, QCBM_MENDED_TAIL, err);
     return qcbmi_machine_blame(d->d, 0, ret, err);
 }
 
@@ -418,8 +451,11 @@ static int mend_disk(struct mend *m, struct qcbmi_machine_disk *disk, struct qcb
     int ret = d.bottom == SIZE_MAX ? refuse_unknown(&d, err) : check_from(&d, err);
 
     d.gran_bits = granularity_of(&d);
-    for (size_t i = 0; ret == 0 && i <= d.bottom; i++)
+    for (size_t i = 0; ret == 0 && i <= d.bottom; i++) {
         ret = mend_layer(&d, i, err);
+        if (ret == 0)
+            ret = qcbmi_progress_add(&m->way, 1, err);
+    }
     if (ret == 0)
         ret = mend_tail(&d, err);
     if (ret == 0)
@@ -466,13 +502,17 @@ int qcbm_checkpoint_mend(const struct qcbm_checkpoint_disk *disks, size_t elem_s
         ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a checkpoint cannot stand in for itself");
     if (ret < 0)
         return ret;
-    how = (struct qcbmi_machine_commit){ name, m.opt.journal, m.opt.undo, note_goals, &m };
+    how = (struct qcbmi_machine_commit){ QCBMI_JOURNAL_MENDS, name, m.opt.journal, m.opt.undo, note_goals, &m };
     qcbmi_printable(m.shown, sizeof m.shown, name, strlen(name));
     ret = qcbmi_machine_open(&m.machine, disks, elem_size, n, m.opt.flags, will_change, &m, err);
+    m.way.to = m.opt.progress;
+    m.way.total = ret == 0 ? qcbmi_machine_layers(&m.machine) : 0;
     for (size_t i = 0; ret == 0 && i < m.machine.n_disks; i++)
         ret = mend_disk(&m, &m.machine.disks[i], err);
     if (ret == 0)
         ret = qcbmi_machine_commit(&m.machine, &how, m.opt.flags, err);
+    if (ret == 0)
+        (void)qcbmi_progress_at(&m.way, m.way.total, NULL);
     qcbmi_machine_close(&m.machine);
     return ret;
 }

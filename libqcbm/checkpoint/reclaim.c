@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/progress.h"
 #include "base/sized.h"
 #include "checkpoint/machine.h"
 #include "checkpoint/machine_commit.h"
@@ -13,7 +14,8 @@
 struct reclaim {
     struct qcbmi_machine machine;
     struct qcbm_checkpoint_reclaim_options opt;
-    bool *seen; /* of those that stay: some layer has it */
+    bool *seen;                /* of those that stay: some layer has it */
+    struct qcbmi_progress way; /* in layers */
 };
 
 static size_t find_kept(const struct reclaim *r, const char *name)
@@ -89,6 +91,12 @@ static int reclaim_layer(struct reclaim *r, struct qcbmi_machine_disk *d, size_t
     return ret;
 }
 
+/* QEMU opens no image that has a bitmap of another name, so no guest can run before that is gone. */
+static bool has_possible_name(const struct qcbmi_bitmap *b)
+{
+    return b->d.name_len > 0 && b->d.name_len <= Q2_MAX_BITMAP_NAME;
+}
+
 /* The journal takes none that a bitmap could not have; that of one that goes matters to nobody. */
 static uint32_t granularity_of(const struct qcbmi_bitmap *b)
 {
@@ -105,7 +113,8 @@ static int note_goals(void *opaque, const struct qcbmi_machine_image *image, str
     int ret = 0;
 
     for (uint32_t i = 0; ret == 0 && i < list->n; i++)
-        if (has_name(&list->list[i]) && find_kept(r, list->list[i].name) == r->opt.n_keep)
+        if (has_name(&list->list[i]) && has_possible_name(&list->list[i]) &&
+            find_kept(r, list->list[i].name) == r->opt.n_keep)
             ret = qcbmi_journal_add_goal(part, QCBMI_GOAL_GONE, list->list[i].name, granularity_of(&list->list[i]), 0,
                                          err);
     return ret;
@@ -113,12 +122,17 @@ static int note_goals(void *opaque, const struct qcbmi_machine_image *image, str
 
 static int run(struct reclaim *r, struct qcbm_error *err)
 {
-    const struct qcbmi_machine_commit how = { "reclaim", r->opt.journal, r->opt.undo, note_goals, r };
+    const struct qcbmi_machine_commit how = { QCBMI_JOURNAL_REMOVES, "reclaim",  r->opt.journal,
+                                              r->opt.undo,           note_goals, r };
     int ret = check_kept(r, err);
 
+    r->way = (struct qcbmi_progress){ .to = r->opt.progress, .total = qcbmi_machine_layers(&r->machine) };
     for (size_t i = 0; ret == 0 && i < r->machine.n_disks; i++)
-        for (size_t k = 0; ret == 0 && k < r->machine.disks[i].c.n; k++)
+        for (size_t k = 0; ret == 0 && k < r->machine.disks[i].c.n; k++) {
             ret = reclaim_layer(r, &r->machine.disks[i], k, err);
+            if (ret == 0)
+                ret = qcbmi_progress_add(&r->way, 1, err);
+        }
     return ret < 0 ? ret : qcbmi_machine_commit(&r->machine, &how, r->opt.flags, err);
 }
 

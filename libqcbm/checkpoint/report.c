@@ -139,11 +139,22 @@ static int compare_rows(const void *a, const void *b)
     return (x->disk > y->disk) - (x->disk < y->disk);
 }
 
-static const struct qcbmi_report_row *row_of(const struct qcbm_checkpoint_report *r, uint32_t checkpoint, uint32_t disk)
+static struct qcbmi_report_row *row_of(const struct qcbm_checkpoint_report *r, uint32_t checkpoint, uint32_t disk)
 {
     const struct qcbmi_report_row key = { .checkpoint = checkpoint, .disk = disk };
 
     return r->sum.rows ? bsearch(&key, r->rows, r->sum.rows, sizeof(r->rows[0]), compare_rows) : NULL;
+}
+
+/* What it says it says of the layers that have it. */
+static void make_late(struct qcbm_checkpoint_report *r, struct qcbmi_report_row *row, const char *where)
+{
+    if (!row->row.valid)
+        return;
+    row->row.valid = false;
+    row->row.reason = QCBM_CHECKPOINT_LATE;
+    row->row.where = where;
+    r->sum.valid_rows--;
 }
 
 /* A younger checkpoint was made when the older one was there, so the older one began in the same layer or further down. */
@@ -153,7 +164,8 @@ static int compare_with_parent(struct qcbm_checkpoint_report *r, const struct qc
     int ret = 0;
 
     for (uint32_t i = 0; ret == 0 && parent && i < r->n_targets; i++) {
-        const struct qcbmi_report_row *younger = row_of(r, w->index, i), *older = row_of(r, parent->index, i);
+        const struct qcbmi_report_row *younger = row_of(r, w->index, i);
+        struct qcbmi_report_row *older = row_of(r, parent->index, i);
         struct qcbm_checkpoint_remark m = { .kind = QCBM_CHECKPOINT_BEGINS_LATE,
                                             .name = parent->name,
                                             .other = w->name };
@@ -163,6 +175,7 @@ static int compare_with_parent(struct qcbm_checkpoint_report *r, const struct qc
         m.disk = r->targets[i];
         m.layer = younger->row.begins;
         ret = qcbmi_report_add_remark(r, &m, err);
+        make_late(r, older, m.layer);
     }
     return ret;
 }

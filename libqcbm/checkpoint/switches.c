@@ -241,6 +241,15 @@ static int read_now(const struct qcbmi_journal_disk *d, struct qcbmi_io *io, uin
     return ret;
 }
 
+/* The first half of the change has made the file as long as its second half needs it. */
+static bool are_inside(const struct qcbmi_journal_disk *d, uint64_t size)
+{
+    for (size_t i = 0; i < d->n_sectors; i++)
+        if (!d->sectors[i].of_overlay && d->sectors[i].off >= size)
+            return false;
+    return true;
+}
+
 int qcbmi_switches_look(const struct qcbmi_journal_disk *d, struct qcbmi_io *io, uint32_t *stage, bool *known,
                         struct qcbm_error *err)
 {
@@ -249,7 +258,7 @@ int qcbmi_switches_look(const struct qcbmi_journal_disk *d, struct qcbmi_io *io,
     int ret = now ? read_now(d, io, now, err) : QCBM_E_NOMEM;
 
     *known = false;
-    for (*stage = 0; ret == 0 && !*known && *stage <= last;) {
+    for (*stage = 0; ret == 0 && !*known && *stage <= last && are_inside(d, io->size);) {
         *known = fits(d, now, *stage);
         *stage += !*known;
     }

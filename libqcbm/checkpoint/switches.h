@@ -15,8 +15,8 @@
 int qcbmi_switches_collect(struct qcbmi_journal_disk *d, const struct qcbmi_plan *plan, struct qcbm_image *handle,
                            struct qcbm_error *err);
 
-/* Which state are the sectors in: *@stage is the last that is complete, 0 for none; *@known false: in none of them. The fence
- * is not looked at. */
+/* Which state are the sectors in: *@stage is the last that is complete, 0 for none; *@known false: in none of them, or
+ * one lies behind the end of the file, which would grow by it. The fence is not looked at. */
 int qcbmi_switches_look(const struct qcbmi_journal_disk *d, struct qcbmi_io *io, uint32_t *stage, bool *known,
                         struct qcbm_error *err);
 /* The last stage there is. */

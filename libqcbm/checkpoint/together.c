@@ -31,10 +31,10 @@
 #include "io/journal_link.h"
 #include "write/undo_save.h"
 
-int qcbmi_together_begin(struct qcbmi_together *t, struct qcbmi_disks *disks, const char *name, const char *journal,
-                         struct qcbm_error *err)
+int qcbmi_together_begin(struct qcbmi_together *t, struct qcbmi_disks *disks, enum qcbmi_journal_change change,
+                         const char *name, const char *journal, struct qcbm_error *err)
 {
-    *t = (struct qcbmi_together){ .name = name, .journal = journal };
+    *t = (struct qcbmi_together){ .name = name, .change = change, .journal = journal };
     t->members = qcbmi_alloc_array(disks->n, sizeof(*t->members), err);
     if (!t->members)
         return QCBM_E_NOMEM;
@@ -106,6 +106,23 @@ static int describe_overlay(struct qcbmi_member *m, struct qcbm_error *err)
     return ret < 0 ? ret : qcbmi_journal_add_sector(d, &s, err);
 }
 
+/* One that is there is somebody's; one that is made is void if the change is taken back, and is found by the journal then. */
+static int describe_undo(struct qcbmi_member *m, struct qcbm_error *err)
+{
+    const char *path = m->edit->undo_path;
+    char text[200];
+
+    if (!path || !(m->disk->img->image->open_flags & QCBM_OPEN_WRITE))
+        return 0;
+    m->part.undo = qcbmi_full_in_folder(path, err);
+    if (!m->part.undo)
+        return err ? err->code : QCBM_E_IO;
+    if (qcbmi_file_exists(m->part.undo))
+        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the undo file '%s' is there already",
+                          qcbmi_printable(text, sizeof(text), path, strlen(path)));
+    return 0;
+}
+
 static int plan_one(struct qcbmi_member *m, struct qcbm_error *err)
 {
     struct qcbm_plan_summary summary = { 0 };
@@ -119,8 +136,10 @@ static int plan_one(struct qcbmi_member *m, struct qcbm_error *err)
         return 0;
     if (m->commits) {
         m->part.flags |= QCBMI_JOURNAL_SWITCHED;
-        ret = qcbmi_switches_collect(&m->part, &m->edit->plan, m->disk->img, err);
+        ret = describe_undo(m, err);
     }
+    if (ret == 0 && m->commits)
+        ret = qcbmi_switches_collect(&m->part, &m->edit->plan, m->disk->img, err);
     if (ret == 0)
         ret = describe_image(m, err);
     return ret < 0 ? ret : describe_overlay(m, err);
@@ -158,9 +177,10 @@ static int find_journal(struct qcbmi_together *t, struct qcbm_error *err)
     if (!t->journal_path)
         return err ? err->code : QCBM_E_NOMEM;
     if (qcbmi_file_exists(t->journal_path))
-        return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET,
-                          "the journal '%.200s' is there already: 'qcbm checkpoint recover' tells what it is about",
-                          t->journal_path);
+        return qcbmi_fail(
+            err, QCBM_E_EXISTS, QCBM_NO_OFFSET,
+            "the journal '%.200s' is there already: 'qcbm checkpoint recover --dry-run %.200s' tells what it is about",
+            t->journal_path, t->journal_path);
     return 0;
 }
 
@@ -171,6 +191,7 @@ static int put_together(struct qcbmi_together *t, struct qcbm_error *err)
 
     for (size_t i = 0; i < t->n; i++)
         n += t->members[i].takes_part;
+    t->whole.change = t->change;
     t->whole.name = qcbmi_memdup_nul(t->name, strlen(t->name), err);
     t->whole.disks = qcbmi_alloc_array(n, sizeof(*t->whole.disks), err);
     if (!t->whole.name || !t->whole.disks)
@@ -241,7 +262,6 @@ static int prepare_one(struct qcbmi_member *m, struct qcbm_error *err)
         ret = qcbmi_edit_make_ready(m->edit, err);
         if (ret == 0)
             ret = qcbmi_commit_prepare(&m->commit, &m->edit->plan, image_of(m), err);
-        m->prepared = ret == 0;
     }
     if (ret < 0 || !qcbmi_fence_is_possible(image_of(m)))
         return ret;
@@ -270,7 +290,7 @@ static int take_back_one(struct qcbmi_member *m)
         if (ret == 0)
             ret = qcbmi_file_sync_folder(m->overlay->temporary, NULL);
     }
-    if (m->prepared && m->edit->undo_path)
+    if (m->commit.undo_made)
         qcbmi_file_remove(m->edit->undo_path);
     return ret;
 }
@@ -363,7 +383,8 @@ int qcbmi_together_commit(struct qcbmi_together *t, struct qcbm_error *err)
         return 0;
     ret = take_room(t, err);
     if (ret == 0)
-        ret = qcbmi_journal_create(&t->file, t->journal_path, &t->whole, t->bytes, err);
+        ret = qcbmi_journal_create(&t->file, t->journal_path, &t->whole, t->bytes,
+                                   QCBM_OPEN_WRITE | (image_of(&t->members[0])->open_flags & QCBM_OPEN_NO_LOCK), err);
     if (ret < 0) /* it may be of somebody else: it is not to be removed */
         return qcbmi_prefix(err, ret, "all disks are as they were: ");
     ret = qcbmi_journal_link_all(&t->whole, t->journal_path, err);

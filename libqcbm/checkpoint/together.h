@@ -24,11 +24,12 @@ struct qcbmi_member {
     bool takes_part, commits;
     uint32_t index; /* in the journal */
     struct qcbmi_commit commit;
-    bool prepared, fenced;
+    bool fenced;
 };
 
 struct qcbmi_together {
-    const char *name;             /* of the change, for the journal */
+    const char *name; /* of the change, for the journal */
+    enum qcbmi_journal_change change;
     const char *journal;          /* as it was typed, or NULL: beside the first image that is a file */
     struct qcbmi_member *members; /* in the order of the disks */
     size_t n;
@@ -40,8 +41,8 @@ struct qcbmi_together {
 };
 
 /* A member for each of @disks. Free it on failure, too. */
-int qcbmi_together_begin(struct qcbmi_together *t, struct qcbmi_disks *disks, const char *name, const char *journal,
-                         struct qcbm_error *err);
+int qcbmi_together_begin(struct qcbmi_together *t, struct qcbmi_disks *disks, enum qcbmi_journal_change change,
+                         const char *name, const char *journal, struct qcbm_error *err);
 void qcbmi_together_free(struct qcbmi_together *t); /* fine on a zeroed struct */
 
 /* Plan all edits, and find out all that may refuse them while nothing has been written. */

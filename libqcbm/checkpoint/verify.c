@@ -9,16 +9,22 @@
 #include "base/checked.h"
 #include "base/sized.h"
 #include "checkpoint/report.h"
+#include "io/journal_link.h"
 
 /* ---- reasons ---- */
 
 const char *qcbm_checkpoint_reason_name(enum qcbm_checkpoint_reason reason)
 {
     static const char *const names[] = {
-        [QCBM_CHECKPOINT_VALID] = "valid",           [QCBM_CHECKPOINT_MISSING] = "missing",
-        [QCBM_CHECKPOINT_NOT_ON_TOP] = "not-on-top", [QCBM_CHECKPOINT_GAP] = "gap",
-        [QCBM_CHECKPOINT_DISABLED] = "disabled",     [QCBM_CHECKPOINT_IN_USE] = "in-use",
-        [QCBM_CHECKPOINT_DAMAGED] = "damaged",       [QCBM_CHECKPOINT_STALE] = "stale",
+        [QCBM_CHECKPOINT_VALID] = "valid",
+        [QCBM_CHECKPOINT_MISSING] = "missing",
+        [QCBM_CHECKPOINT_NOT_ON_TOP] = "not-on-top",
+        [QCBM_CHECKPOINT_GAP] = "gap",
+        [QCBM_CHECKPOINT_DISABLED] = "disabled",
+        [QCBM_CHECKPOINT_IN_USE] = "in-use",
+        [QCBM_CHECKPOINT_DAMAGED] = "damaged",
+        [QCBM_CHECKPOINT_STALE] = "stale",
+        [QCBM_CHECKPOINT_LATE] = "late",
     };
 
     return (size_t)reason < sizeof names / sizeof names[0] ? names[reason] : "?";
@@ -108,6 +114,21 @@ static int look_at_names(struct qcbm_checkpoint_report *r, const struct disk *d,
     return ret;
 }
 
+/* Its bitmaps may become others yet, or go. */
+static int look_at_journal(struct qcbm_checkpoint_report *r, const struct disk *d, size_t at, struct qcbm_error *err)
+{
+    struct qcbm_checkpoint_remark m = { .disk = r->targets[d->index], .layer = d->files[at] };
+    char *journal;
+    int ret = qcbmi_journal_link_find(d->files[at], &journal, err);
+
+    if (ret < 0 || !journal)
+        return ret;
+    m.kind = QCBM_CHECKPOINT_OPEN_JOURNAL;
+    m.name = qcbmi_report_keep(r, journal, err);
+    free(journal);
+    return m.name ? qcbmi_report_add_remark(r, &m, err) : QCBM_E_NOMEM;
+}
+
 static int look_at_layer(struct qcbm_checkpoint_report *r, const struct disk *d, size_t at, struct qcbm_error *err)
 {
     uint64_t top = d->c.layers[0].size, size = d->c.layers[at].size;
@@ -118,6 +139,8 @@ static int look_at_layer(struct qcbm_checkpoint_report *r, const struct disk *d,
     m.bytes = size < top ? top - size : size - top;
     if (size != top)
         ret = qcbmi_report_add_remark(r, &m, err);
+    if (ret == 0)
+        ret = look_at_journal(r, d, at, err);
     return ret < 0 ? ret : look_at_names(r, d, at, err);
 }
 

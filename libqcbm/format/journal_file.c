@@ -23,7 +23,7 @@ static const uint8_t end_magic[8] = "QCBMDONE";
 static const uint8_t state_magic[8] = "QCBMDCDE";
 static const uint8_t mark_magic[8] = "QCBMSWCH";
 
-enum record_kind { RECORD_NAME = 1, RECORD_DISK, RECORD_SECTOR, RECORD_GOAL };
+enum record_kind { RECORD_NAME = 1, RECORD_DISK, RECORD_SECTOR, RECORD_GOAL, RECORD_UNDO };
 
 void qcbmi_journal_disk_free(struct qcbmi_journal_disk *d)
 {
@@ -35,6 +35,7 @@ void qcbmi_journal_disk_free(struct qcbmi_journal_disk *d)
     free(d->image);
     free(d->overlay);
     free(d->temporary);
+    free(d->undo);
     *d = (struct qcbmi_journal_disk){ 0 };
 }
 
@@ -74,6 +75,9 @@ static int add_goal(struct qcbmi_journal_disk *d, const struct qcbmi_journal_goa
 int qcbmi_journal_add_goal(struct qcbmi_journal_disk *d, enum qcbmi_journal_goal_kind kind, const char *name,
                            uint32_t gran_bits, uint64_t dirty, struct qcbm_error *err)
 {
+    if (!name[0] || strlen(name) > Q2_MAX_BITMAP_NAME)
+        return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "a name of a bitmap has 1 to %u bytes",
+                          (unsigned)Q2_MAX_BITMAP_NAME);
     return add_goal(d, &(struct qcbmi_journal_goal){ kind, gran_bits, dirty, NULL }, name, strlen(name), err);
 }
 
@@ -156,6 +160,11 @@ static void put_disk(struct put *p, const struct qcbmi_journal_disk *d, uint32_t
     put_text(p, d->overlay);
     put_text(p, d->temporary);
     end_record(p);
+    if (d->undo) {
+        begin_record(p, RECORD_UNDO, index);
+        put_text(p, d->undo);
+        end_record(p);
+    }
     for (size_t i = 0; i < d->n_sectors; i++) {
         const struct qcbmi_journal_sector *s = &d->sectors[i];
 
@@ -194,6 +203,7 @@ static void put_header(uint8_t *to, const struct qcbmi_journal *j, uint64_t reco
     be64_store(to + 16, n_records);
     be64_store(to + 24, records_end);
     be64_store(to + 32, j->len);
+    be32_store(to + 56, j->change);
     qcbmi_digest(to + QCBMI_JOURNAL_HEADER_BYTES, (size_t)(records_end - QCBMI_JOURNAL_HEADER_BYTES), to + 40);
     qcbmi_digest(to, HEADER_DIGEST, to + HEADER_DIGEST);
 }
@@ -205,11 +215,33 @@ static void set_places(struct qcbmi_journal *j, uint64_t records_end)
     j->len = j->state_at + SECTOR + align_up((uint64_t)j->n_disks * QCBMI_JOURNAL_MARK_BYTES, SECTOR);
 }
 
+/* One that nobody could read is no journal: whoever wrote by it would find no way back. */
+static int check_texts(const struct qcbmi_journal *j, struct qcbm_error *err)
+{
+    bool fit = strlen(j->name) <= Q2_MAX_BITMAP_NAME;
+
+    for (uint32_t i = 0; fit && i < j->n_disks; i++) {
+        const struct qcbmi_journal_disk *d = &j->disks[i];
+
+        fit = d->target[0] && strlen(d->target) <= Q2_MAX_BITMAP_NAME && strlen(d->image) <= MAX_PATH &&
+              strlen(d->overlay) <= MAX_PATH && strlen(d->temporary) <= MAX_PATH &&
+              (!d->undo || strlen(d->undo) <= MAX_PATH);
+    }
+    return fit ? 0
+               : qcbmi_fail(
+                     err, QCBM_E_LIMIT, QCBM_NO_OFFSET,
+                     "a name of a disk has 1 to %u bytes, a path at most %u: the journal cannot have a longer one",
+                     (unsigned)Q2_MAX_BITMAP_NAME, MAX_PATH);
+}
+
 int qcbmi_journal_store(struct qcbmi_journal *j, uint8_t **bytes, struct qcbm_error *err)
 {
     struct put p = { .at = QCBMI_JOURNAL_HEADER_BYTES };
+    int ret = check_texts(j, err);
 
     *bytes = NULL;
+    if (ret < 0)
+        return ret;
     put_records(&p, j);
     set_places(j, p.at);
     if (j->len > QCBMI_JOURNAL_MAX_BYTES)
@@ -335,7 +367,8 @@ static int parse_sector(struct q2_cursor *c, struct qcbmi_journal_disk *d, struc
     s.of_overlay = of_overlay;
     if (!after || of_overlay > 1 || s.off % SECTOR || s.off >> 56 || s.stage > QCBMI_JOURNAL_MAX_DISKS ||
         (d->n_sectors && s.stage < d->sectors[d->n_sectors - 1].stage) ||
-        (s.of_overlay && !(d->flags & QCBMI_JOURNAL_DEVICE)) || (s.stage == 0 && memcmp(before, after, SECTOR) != 0)) {
+        (s.of_overlay && (!(d->flags & QCBMI_JOURNAL_DEVICE) || s.off != 0)) ||
+        (s.stage == 0 && memcmp(before, after, SECTOR) != 0)) {
         c->overrun = true;
         return 0;
     }
@@ -363,11 +396,22 @@ static int parse_goal(struct q2_cursor *c, struct qcbmi_journal_disk *d, struct 
     return add_goal(d, &g, name, len, err);
 }
 
+static int parse_undo(struct q2_cursor *c, struct qcbmi_journal_disk *d, struct qcbm_error *err)
+{
+    if (d->undo) {
+        c->overrun = true;
+        return 0;
+    }
+    d->undo = take_text(c, MAX_PATH, err);
+    c->overrun |= d->undo && d->undo[0] != '/';
+    return d->undo || c->overrun ? 0 : QCBM_E_NOMEM;
+}
+
 /* The name comes first, then each disk with what belongs to it. */
 static int parse_body(struct q2_cursor *c, enum record_kind kind, uint32_t disk, uint32_t *n_seen,
                       struct qcbmi_journal *j, struct qcbm_error *err)
 {
-    if ((kind == RECORD_NAME) != (j->name == NULL) || kind > RECORD_GOAL || kind < RECORD_NAME) {
+    if ((kind == RECORD_NAME) != (j->name == NULL) || kind > RECORD_UNDO || kind < RECORD_NAME) {
         c->overrun = true;
         return 0;
     }
@@ -381,7 +425,9 @@ static int parse_body(struct q2_cursor *c, enum record_kind kind, uint32_t disk,
         c->overrun = true;
         return 0;
     }
-    return kind == RECORD_SECTOR ? parse_sector(c, &j->disks[disk], err) : parse_goal(c, &j->disks[disk], err);
+    return kind == RECORD_SECTOR ? parse_sector(c, &j->disks[disk], err)
+           : kind == RECORD_UNDO ? parse_undo(c, &j->disks[disk], err)
+                                 : parse_goal(c, &j->disks[disk], err);
 }
 
 /* @c stands at the beginning of record @index. */
@@ -460,9 +506,10 @@ static int parse_header(const uint8_t *bytes, uint64_t len, uint64_t *records_en
     if (!qcbmi_digest_is(bytes, HEADER_DIGEST, bytes + HEADER_DIGEST))
         return fail_damaged(err, "header", 0);
     j->n_disks = be32_load(bytes + 12);
+    j->change = (enum qcbmi_journal_change)be32_load(bytes + 56);
     *records_end = be64_load(bytes + 24);
     if (j->n_disks == 0 || j->n_disks > QCBMI_JOURNAL_MAX_DISKS || *records_end < QCBMI_JOURNAL_HEADER_BYTES ||
-        *records_end > QCBMI_JOURNAL_MAX_BYTES)
+        *records_end > QCBMI_JOURNAL_MAX_BYTES || be32_load(bytes + 56) > QCBMI_JOURNAL_REMOVES)
         return fail_damaged(err, "header", 0);
     set_places(j, *records_end);
     if (j->len != be64_load(bytes + 32) || j->len != len)

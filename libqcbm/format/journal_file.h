@@ -43,6 +43,13 @@ struct qcbmi_journal_goal {
     char *name;
 };
 
+/* What is done to the disks: for the words of a recovery, and for nothing else. */
+enum qcbmi_journal_change {
+    QCBMI_JOURNAL_CREATES, /* a checkpoint, */
+    QCBMI_JOURNAL_MENDS,   /* mends one, */
+    QCBMI_JOURNAL_REMOVES  /* bitmaps */
+};
+
 struct qcbmi_journal_disk {
     uint32_t flags;                       /* enum qcbmi_journal_disk_flag */
     uint64_t dev, ino, size;              /* of the image file */
@@ -50,6 +57,7 @@ struct qcbmi_journal_disk {
     uint8_t first[QCBMI_DIGEST_BYTES];    /* of its first sector before the change */
     char *target, *image;                 /* full path */
     char *overlay, *temporary;            /* full paths; "" if there are none */
+    char *undo;                           /* full path of the undo file that is made; NULL: none is */
     uint64_t overlay_len;
     uint8_t overlay_digest[QCBMI_DIGEST_BYTES]; /* of all of it */
     struct qcbmi_journal_sector *sectors;       /* by stage */
@@ -66,6 +74,7 @@ enum qcbmi_journal_state {
 };
 
 struct qcbmi_journal {
+    enum qcbmi_journal_change change;
     char *name; /* of the checkpoint, or what the change is called */
     struct qcbmi_journal_disk *disks;
     uint32_t n_disks;
@@ -80,11 +89,12 @@ void qcbmi_journal_disk_free(struct qcbmi_journal_disk *d); /* the same for one 
 
 int qcbmi_journal_add_sector(struct qcbmi_journal_disk *d, const struct qcbmi_journal_sector *s,
                              struct qcbm_error *err);
-/* @name is copied. */
+/* @name is copied. QCBM_E_LIMIT: no bitmap that QEMU takes has it, so none can be asked for. */
 int qcbmi_journal_add_goal(struct qcbmi_journal_disk *d, enum qcbmi_journal_goal_kind kind, const char *name,
                            uint32_t gran_bits, uint64_t dirty, struct qcbm_error *err);
 
-/* All of the file but for its end mark, open: *@bytes is the caller's, of j->len bytes. QCBM_E_NOMEM, QCBM_E_LIMIT. */
+/* All of the file but for its end mark, open: *@bytes is the caller's, of j->len bytes. QCBM_E_NOMEM, QCBM_E_LIMIT (also: what
+ * could not be parsed again). */
 int qcbmi_journal_store(struct qcbmi_journal *j, uint8_t **bytes, struct qcbm_error *err);
 /* The end mark, one sector; where it goes: qcbmi_journal_end_at(). */
 void qcbmi_journal_end_store(const struct qcbmi_journal *j, uint8_t to[QCBMI_JOURNAL_SECTOR]);

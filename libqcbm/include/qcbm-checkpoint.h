@@ -35,7 +35,8 @@ enum qcbm_checkpoint_outcome {
     QCBM_CHECKPOINT_TAKEN_BACK, /* it is as it was */
     QCBM_CHECKPOINT_COMPLETED,  /* it has its new state now */
     QCBM_CHECKPOINT_COMPLETE,   /* it had it already */
-    QCBM_CHECKPOINT_SUPERSET    /* another program wrote to it in between: the bitmap has more than what changed */
+    QCBM_CHECKPOINT_SUPERSET,   /* another program wrote to it in between: the bitmap has more than what changed */
+    QCBM_CHECKPOINT_GONE        /* taken back, but its image is not there any more: nothing was done to it */
 };
 
 /* What becomes of a disk. */
@@ -93,10 +94,18 @@ QCBM_API int qcbm_checkpoint_create(const char *name, const struct qcbm_checkpoi
                                     size_t n, const struct qcbm_checkpoint_options *options,
                                     struct qcbm_checkpoint_result *out, size_t size, struct qcbm_error *err);
 
+/* What was cut short. */
+enum qcbm_checkpoint_change {
+    QCBM_CHECKPOINT_CREATES, /* qcbm_checkpoint_create() */
+    QCBM_CHECKPOINT_MENDS,   /* qcbm_checkpoint_mend() */
+    QCBM_CHECKPOINT_REMOVES  /* qcbm_checkpoint_reclaim() */
+};
+
 struct qcbm_recover_result {
     bool forward; /* all disks have the new state; else all are as they were */
     uint32_t disks;
     uint32_t supersets; /* disks that another program wrote to in between: QCBM_CHECKPOINT_SUPERSET */
+    enum qcbm_checkpoint_change change;
 };
 
 /* What was cut short is taken back if it had not been decided, else completed. Of @options QCBM_CHECKPOINT_DRY_RUN,
@@ -105,8 +114,9 @@ struct qcbm_recover_result {
  * again; when it returns 0 the journal is gone, and all that it left. The journal must belong to the user, and the images must
  * have their links to it: what a stranger's file says is not done.
  * Returns 0; QCBM_E_NOTFOUND, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED, QCBM_E_ARG (the journal), QCBM_E_UNSAFE (an image is not the
- * one that it was, or not linked to it), QCBM_E_LOCKED, QCBM_E_EXISTS (there is another file by the name of an overlay) and
- * what qcbm_open() returns: nothing was changed then. QCBM_E_IO and others where the message says that it is to be repeated. */
+ * one that it was, or not linked to it: the message says where the journal belongs, or which one goes first), QCBM_E_LOCKED (also:
+ * another command is at work with the journal), QCBM_E_EXISTS (there is another file by the name of an overlay) and what qcbm_open()
+ * returns: nothing was changed then. QCBM_E_IO and others where the message says that it is to be repeated. */
 QCBM_API int qcbm_checkpoint_recover(const char *journal, const struct qcbm_checkpoint_options *options,
                                      struct qcbm_recover_result *out, size_t size, struct qcbm_error *err);
 
@@ -124,9 +134,12 @@ enum qcbm_checkpoint_reason {
     QCBM_CHECKPOINT_DAMAGED,    /* it, or a directory that may have it, cannot be read */
     /* A program that does not know bitmaps wrote to a layer that had it. libvirt sees none in that layer, and may take the
      * rest for all there is */
-    QCBM_CHECKPOINT_STALE
+    QCBM_CHECKPOINT_STALE,
+    /* By the XML a younger checkpoint begins in a layer further down, so there its own bitmaps are lost, which no rule of libvirt
+     * sees: it covers the layers down to row->begins only */
+    QCBM_CHECKPOINT_LATE
 };
-/* "valid", "missing", "not-on-top", "gap", "disabled", "in-use", "damaged", "stale"; "?" for a value that is none. */
+/* "valid", "missing", "not-on-top", "gap", "disabled", "in-use", "damaged", "stale", "late"; "?" for a value that is none. */
 QCBM_API const char *qcbm_checkpoint_reason_name(enum qcbm_checkpoint_reason reason);
 
 struct qcbm_checkpoint_xml; /* see qcbm_checkpoint_xml_read() */
@@ -172,8 +185,9 @@ struct qcbm_checkpoint_row {
     const char *begins;   /* that of the lowest layer that has it; NULL: none has */
     uint32_t layers;      /* that have it, in whatever state */
     uint64_t granularity; /* of the first of them, bytes; 0 if that cannot be known */
-    uint64_t
-        dirty_bytes;     /* over all layers, as libvirt's <size>: changed since then; QCBM_UNKNOWN if it is not valid */
+    /* Over all layers, as libvirt's <size>: changed since then. QCBM_UNKNOWN if it is not valid; of a late one what those layers
+     * say that have it. */
+    uint64_t dirty_bytes;
     uint64_t tail_bytes; /* of these: behind the end of a layer that is shorter than the top, of which nobody knows */
 };
 /* @index in 0 .. rows - 1, checkpoint by checkpoint, in each disk by disk. Returns 0, QCBM_E_ARG. */
@@ -186,13 +200,14 @@ enum qcbm_checkpoint_remark_kind {
     QCBM_CHECKPOINT_DEBRIS,       /* a bitmap that libvirt makes for a moment, left behind: libvirt-tmp-... */
     QCBM_CHECKPOINT_GROWN_TAIL,   /* a layer that is shorter than the top: @bytes of that lie behind its end */
     QCBM_CHECKPOINT_SIZES_DIFFER, /* a layer that is longer than the top, by @bytes */
-    /* By the XML it is older than @other, whose bitmaps begin in a layer further down: there its own are lost, which no rule of
-     * libvirt sees */
-    QCBM_CHECKPOINT_BEGINS_LATE
+    QCBM_CHECKPOINT_BEGINS_LATE,  /* by the XML it is older than @other, which begins in @layer: QCBM_CHECKPOINT_LATE */
+    /* A change of several disks was cut short, or is under way, and @layer is part of it: its bitmaps are not final. @name is the
+     * path of the journal: qcbm_checkpoint_recover() */
+    QCBM_CHECKPOINT_OPEN_JOURNAL
 };
 struct qcbm_checkpoint_remark {
     enum qcbm_checkpoint_remark_kind kind;
-    const char *name;  /* of bitmap or checkpoint, or NULL */
+    const char *name;  /* of bitmap or checkpoint, the path of a journal, or NULL */
     const char *disk;  /* the target; NULL of a zombie */
     const char *layer; /* the file name; NULL of a zombie */
     uint64_t bytes;
@@ -303,6 +318,9 @@ struct qcbm_mended_layer {           /* its strings live until the callback retu
     enum qcbm_checkpoint_reason was; /* what was wrong there, MISSING for no bitmap; VALID for a tail */
     enum qcbm_mended_way way;
     uint64_t granularity, dirty_bytes; /* of the layer's bitmap as it is now */
+    /* Its name: that of the checkpoint; or of another bitmap of a layer whose bitmaps were stale, which would be lost or be taken
+     * for whole, so it is kept, and all of it is dirty. */
+    const char *bitmap;
 };
 /* A non-zero return of either ends the call with QCBM_E_ABORTED and nothing changed. */
 typedef int qcbm_mended_layer_fn(void *opaque, const struct qcbm_mended_layer *layer);
@@ -327,11 +345,12 @@ struct qcbm_checkpoint_mend_options {
     void *opaque;                /* of both */
     const char
         *undo; /* a folder: for qcbm_undo() it gets TARGET.undo, and TARGET.N.undo of the layer N below; NULL: none */
-    const char *journal; /* as of qcbm_checkpoint_create() */
+    const char *journal;                  /* as of qcbm_checkpoint_create() */
+    const struct qcbm_progress *progress; /* in layers that were looked at; may be NULL */
 };
 #define QCBM_CHECKPOINT_MEND_OPTIONS_INIT                                                                              \
     {                                                                                                                  \
-        sizeof(struct qcbm_checkpoint_mend_options), 0, 0, NULL, NULL, NULL, NULL, NULL, NULL                          \
+        sizeof(struct qcbm_checkpoint_mend_options), 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL                    \
     }
 
 /* Make checkpoint @name valid on all @disks, or change none: in each layer down to the one in which it begins a bitmap that
@@ -363,11 +382,12 @@ struct qcbm_checkpoint_reclaim_options {
     size_t n_keep;              /* 1 at least */
     qcbm_reclaimed_fn *removed; /* called for each bitmap that goes; may be NULL */
     void *opaque;
-    const char *undo, *journal; /* as above */
+    const char *undo, *journal;           /* as above */
+    const struct qcbm_progress *progress; /* as above */
 };
 #define QCBM_CHECKPOINT_RECLAIM_OPTIONS_INIT                                                                           \
     {                                                                                                                  \
-        sizeof(struct qcbm_checkpoint_reclaim_options), 0, 0, NULL, 0, NULL, NULL, NULL, NULL                          \
+        sizeof(struct qcbm_checkpoint_reclaim_options), 0, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL                    \
     }
 
 /* Remove all bitmaps but those that are named, in all layers of all @disks, or in none: no checkpoint needs another one. What

@@ -125,6 +125,19 @@ static int check_full(const char *full, struct qcbm_error *err)
     return 0;
 }
 
+int qcbmi_journal_link_find(const char *image, char **to, struct qcbm_error *err)
+{
+    char full[PATH_MAX], link[PATH_MAX];
+
+    *to = NULL;
+    if (!realpath(image, full))
+        return errno == ENOMEM ? qcbmi_fail_nomem(err) : 0;
+    if (read_link(full, link) != 0)
+        return 0;
+    *to = join(link, strlen(link), "", err);
+    return *to ? 0 : QCBM_E_NOMEM;
+}
+
 /* What has no full path, as a file that was removed meanwhile, has no name beside which a link could be. */
 int qcbmi_journal_link_check(const char *image, struct qcbm_error *err)
 {
@@ -150,6 +163,24 @@ int qcbmi_journal_link_make(const char *image, const char *journal, struct qcbm_
         ret = qcbmi_file_sync_folder(name, err);
     free(name);
     return ret;
+}
+
+/* One that leads to nothing most likely leads to where @journal was: a recovery by another name would leave the links behind. */
+int qcbmi_journal_link_check_own(const char *image, const char *journal, struct qcbm_error *err)
+{
+    char to[PATH_MAX], text[200], here[200];
+
+    if (read_link(image, to) != 0 || strcmp(to, journal) == 0)
+        return 0;
+    qcbmi_printable(text, sizeof(text), to, strlen(to));
+    if (qcbmi_file_exists(to))
+        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                          "it is part of the change of another journal: 'qcbm checkpoint recover %s' first", text);
+    return qcbmi_fail(
+        err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+        "its journal belongs at '%s', where there is none: move '%s' back there, and run 'qcbm checkpoint "
+        "recover %s'",
+        text, qcbmi_printable(here, sizeof(here), journal, strlen(journal)), text);
 }
 
 bool qcbmi_journal_link_is(const char *image, const char *journal)

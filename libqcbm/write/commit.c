@@ -167,6 +167,7 @@ static int begin(struct qcbmi_commit *c, struct qcbm_error *err)
     if (ret < 0 || !plan->undo_path)
         return ret;
     ret = qcbmi_undo_save(plan, c->img, err);
+    c->undo_made = ret == 0;
     return ret < 0 ? qcbmi_prefix(err, ret, "nothing was written: ") : 0;
 }
 
@@ -240,6 +241,7 @@ int qcbmi_commit_prepare(struct qcbmi_commit *c, const struct qcbmi_plan *plan, 
     if (ret < 0) {
         if (plan->undo_path)
             qcbmi_file_remove(plan->undo_path);
+        c->undo_made = false;
         return ret;
     }
     ret = run_stages(c, first_switch(plan), err);

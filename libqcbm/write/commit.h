@@ -23,6 +23,7 @@ struct qcbmi_commit {
     uint8_t *buf;                   /* a piece of a payload that is not in memory */
     bool may_stop;                  /* the old state stands, or an undo can be repeated */
     struct qcbmi_progress progress; /* in bytes written */
+    bool undo_made;                 /* plan->undo_path is there, and is this commit's */
 };
 
 /* The first half: all stages up to the switch, each with a flush. The first cluster must still be as it was read. With

@@ -32,6 +32,8 @@ together: checkpoint
 create: checkpoint
 goals: checkpoint
 recover: checkpoint
+recover_look: checkpoint interop/checkpoint.py
+overlay_look: interop/checkpoint.py
 slow: l2_read guest_map_cost
 since: extents_held synth_chain
 extents_states: interop/extents_forms.py
