@@ -45,6 +45,7 @@ static const struct opt create_opts[] = {
     OPT_COMMON_QUIET,
     OPT_COMMON_OUTPUT,
     OPT_COMMON_NO_LOCK,
+    OPT_COMMON_NO_SANDBOX,
     OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
@@ -243,6 +244,8 @@ static int create(const struct create_args *args, const struct disk_list *disks,
         code = output_open(&out, args->xml, false, common->dry_run);
     if (code != EXIT_DONE)
         return code;
+    if (common->dry_run)
+        cmd_shut_in(common->no_sandbox, true, NULL, NULL);
     code = create_images(args, disks, all);
     if (code == EXIT_DONE && args->xml)
         code = write_xml(args, disks, out.file);
@@ -266,6 +269,8 @@ static int run_create(const struct cmd *cmd, int argc, char **argv)
         code = disk_list_make(&disks, cmd, &args.disks) ? EXIT_DONE : EXIT_FAILED;
     if (code == EXIT_DONE && disks.n && args.parent && !args.xml)
         code = cmd_usage_error(cmd, "--parent goes with --xml: it is for libvirt, the images do not know of it");
+    if (code == EXIT_DONE && disks.n && args.xml && strcmp(args.xml, "-") == 0)
+        code = cmd_usage_error(cmd, "--xml expects a file: standard output is for what was done");
     if (code == EXIT_DONE && disks.n) {
         all = (struct told_list){ calloc(disks.n, sizeof *all.list), 0, disks.n };
         code = all.list ? create(&args, &disks, &all) : cmd_error("no memory");

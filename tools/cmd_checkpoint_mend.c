@@ -8,6 +8,7 @@
 #include "cmd_checkpoint.h"
 #include "json_write.h"
 #include "opt_parse.h"
+#include "progress.h"
 #include "qemu_text.h"
 
 struct mend_args {
@@ -30,7 +31,9 @@ static const struct opt mend_opts[] = {
     OPT_CHECKPOINT_JOURNAL(struct mend_args),
     OPT_COMMON_OUTPUT,
     OPT_COMMON_QUIET,
+    OPT_COMMON_PROGRESS,
     OPT_COMMON_NO_LOCK,
+    OPT_COMMON_NO_SANDBOX,
     OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
@@ -74,6 +77,7 @@ static int tell_layer(void *opaque, const struct qcbm_mended_layer *l)
         json_begin_object(t->w, NULL);
         json_string(t->w, "image", l->layer);
         json_u64(t->w, "depth", l->depth);
+        json_string(t->w, "bitmap", l->bitmap);
         json_string(t->w, "was", qcbm_checkpoint_reason_name(l->was));
         json_string(t->w, "took", qcbm_mended_way_name(l->way));
         json_u64(t->w, "granularity", l->granularity);
@@ -84,6 +88,11 @@ static int tell_layer(void *opaque, const struct qcbm_mended_layer *l)
     print_escaped(t->out, l->disk, strlen(l->disk));
     fprintf(t->out, ", ");
     print_escaped(t->out, l->layer, strlen(l->layer));
+    if (strcmp(l->bitmap, t->args->name) != 0) {
+        fprintf(t->out, ", bitmap '");
+        print_escaped(t->out, l->bitmap, strlen(l->bitmap));
+        fprintf(t->out, "' of that layer");
+    }
     fprintf(t->out, ": %s; %s %s: %s dirty\n", qcbm_checkpoint_reason_name(l->was),
             t->args->disks.common.dry_run ? "would take" : "took", ways[l->way], size_text(l->dirty_bytes).text);
     return 0;
@@ -140,8 +149,12 @@ static int mend(struct told *t, const struct disk_list *disks)
 {
     const struct mend_args *args = t->args;
     struct qcbm_checkpoint_mend_options opt = QCBM_CHECKPOINT_MEND_OPTIONS_INIT;
+    struct progress progress = { .wanted = args->disks.common.progress && !args->disks.common.quiet };
+    const struct qcbm_progress way = progress_of(&progress);
     struct qcbm_error err;
+    int ret;
 
+    opt.progress = &way;
     opt.flags = common_writing(&args->disks.common);
     opt.how = (args->trust ? QCBM_MEND_TRUST : 0u) | (args->disks.common.force ? QCBM_MEND_FORCE : 0u);
     opt.from = args->from;
@@ -151,7 +164,9 @@ static int mend(struct told *t, const struct disk_list *disks)
     opt.undo = args->disks.common.undo;
     opt.journal = args->journal;
     begin_report(t);
-    if (qcbm_checkpoint_mend(disks->list, sizeof disks->list[0], disks->n, args->name, &opt, &err) < 0)
+    ret = qcbm_checkpoint_mend(disks->list, sizeof disks->list[0], disks->n, args->name, &opt, &err);
+    progress_end(&progress, ret == 0);
+    if (ret < 0)
         return cmd_lib_error(&err, "Could not mend '%s', and nothing was changed", args->name);
     end_report(t);
     return EXIT_DONE;
@@ -164,13 +179,17 @@ static int run(const struct mend_args *args, const struct disk_list *disks)
     FILE *out = open_memstream(&text, &len);
     struct json_writer w = JSON_WRITER_INIT(out);
     struct told told = { .args = args, .w = args->disks.common.output == OUTPUT_JSON ? &w : NULL, .out = out };
-    int code = out ? mend(&told, disks) : cmd_error("no memory");
+    int code;
+
+    if (args->disks.common.dry_run)
+        cmd_shut_in(args->disks.common.no_sandbox, true, NULL, NULL);
+    code = out ? mend(&told, disks) : cmd_error("no memory");
 
     if (out && fclose(out) != 0 && code == EXIT_DONE)
         code = cmd_error("no memory for the answer");
     if (code == EXIT_DONE && told.any && !args->disks.common.dry_run)
         cmd_note_done("the images have been changed all the same");
-    if (code == EXIT_DONE && !args->disks.common.quiet)
+    if (code == EXIT_DONE && (!args->disks.common.quiet || told.w))
         fwrite(text, 1, len, stdout);
     free(text);
     return code;

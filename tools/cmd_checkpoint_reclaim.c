@@ -9,6 +9,7 @@
 #include "cmd_checkpoint_files.h"
 #include "json_write.h"
 #include "opt_parse.h"
+#include "progress.h"
 #include "qemu_text.h"
 
 struct reclaim_args {
@@ -29,7 +30,9 @@ static const struct opt reclaim_opts[] = {
     OPT_CHECKPOINT_JOURNAL(struct reclaim_args),
     OPT_COMMON_OUTPUT,
     OPT_COMMON_QUIET,
+    OPT_COMMON_PROGRESS,
     OPT_COMMON_NO_LOCK,
+    OPT_COMMON_NO_SANDBOX,
     OPT_COMMON_IMAGE_OPTS,
     OPT_END,
 };
@@ -70,8 +73,12 @@ static int reclaim(struct told *t, const struct disk_list *disks, const struct n
 {
     const struct common_args *common = &t->args->disks.common;
     struct qcbm_checkpoint_reclaim_options opt = QCBM_CHECKPOINT_RECLAIM_OPTIONS_INIT;
+    struct progress progress = { .wanted = common->progress && !common->quiet };
+    const struct qcbm_progress way = progress_of(&progress);
     struct qcbm_error err;
+    int ret;
 
+    opt.progress = &way;
     opt.flags = common_writing(common);
     opt.how = common->force ? QCBM_RECLAIM_FORCE : 0;
     opt.keep = keep->list;
@@ -84,7 +91,9 @@ static int reclaim(struct told *t, const struct disk_list *disks, const struct n
         json_begin_object(t->w, NULL);
         json_begin_array(t->w, "removed");
     }
-    if (qcbm_checkpoint_reclaim(disks->list, sizeof disks->list[0], disks->n, &opt, &err) < 0)
+    ret = qcbm_checkpoint_reclaim(disks->list, sizeof disks->list[0], disks->n, &opt, &err);
+    progress_end(&progress, ret == 0);
+    if (ret < 0)
         return cmd_lib_error(&err, "Could not reclaim, and nothing was changed");
     if (t->w) {
         json_end_array(t->w);
@@ -104,13 +113,17 @@ static int run(const struct reclaim_args *args, const struct disk_list *disks, c
     FILE *out = open_memstream(&text, &len);
     struct json_writer w = JSON_WRITER_INIT(out);
     struct told told = { .args = args, .w = args->disks.common.output == OUTPUT_JSON ? &w : NULL, .out = out };
-    int code = out ? reclaim(&told, disks, keep) : cmd_error("no memory");
+    int code;
+
+    if (args->disks.common.dry_run)
+        cmd_shut_in(args->disks.common.no_sandbox, true, NULL, NULL);
+    code = out ? reclaim(&told, disks, keep) : cmd_error("no memory");
 
     if (out && fclose(out) != 0 && code == EXIT_DONE)
         code = cmd_error("no memory for the answer");
     if (code == EXIT_DONE && told.n > 0 && !args->disks.common.dry_run)
         cmd_note_done("the images have been changed all the same");
-    if (code == EXIT_DONE && !args->disks.common.quiet)
+    if (code == EXIT_DONE && (!args->disks.common.quiet || told.w))
         fwrite(text, 1, len, stdout);
     free(text);
     return code;

@@ -39,9 +39,13 @@ static const struct opt verify_opts[] = {
 /* ---- text ---------------------------------------------------------------------------------------------- */
 
 static const char *const remark_texts[] = {
-    [QCBM_CHECKPOINT_ORPHAN] = "orphan",       [QCBM_CHECKPOINT_ZOMBIE] = "zombie",
-    [QCBM_CHECKPOINT_DEBRIS] = "debris",       [QCBM_CHECKPOINT_GROWN_TAIL] = "grown tail",
-    [QCBM_CHECKPOINT_SIZES_DIFFER] = "longer", [QCBM_CHECKPOINT_BEGINS_LATE] = "begins late",
+    [QCBM_CHECKPOINT_ORPHAN] = "orphan",
+    [QCBM_CHECKPOINT_ZOMBIE] = "zombie",
+    [QCBM_CHECKPOINT_DEBRIS] = "debris",
+    [QCBM_CHECKPOINT_GROWN_TAIL] = "grown tail",
+    [QCBM_CHECKPOINT_SIZES_DIFFER] = "longer",
+    [QCBM_CHECKPOINT_BEGINS_LATE] = "begins late",
+    [QCBM_CHECKPOINT_OPEN_JOURNAL] = "open journal",
 };
 
 static void print_padded(const char *text, size_t width)
@@ -99,7 +103,12 @@ static void print_remark(const struct qcbm_checkpoint_remark *m)
     if (m->kind == QCBM_CHECKPOINT_BEGINS_LATE) {
         printf(": the younger '");
         print_escaped(stdout, m->other, strlen(m->other));
-        printf("' begins there, so this one has lost its bitmaps in it");
+        printf("' begins there, so this one has lost its bitmaps in it, and covers the layers above it only");
+    } else if (m->kind == QCBM_CHECKPOINT_OPEN_JOURNAL) {
+        printf(": a change of several disks is under way or was cut short, so its bitmaps may become others yet; "
+               "'qcbm checkpoint recover --dry-run ");
+        print_shell_name(stdout, m->name);
+        printf("' tells what it is about");
     }
     putchar('\n');
 }
@@ -185,7 +194,7 @@ static void write_remark(struct json_writer *w, const struct qcbm_checkpoint_rem
     }
     json_begin_object(w, NULL);
     if (m->name)
-        json_string(w, "name", m->name);
+        json_string(w, m->kind == QCBM_CHECKPOINT_OPEN_JOURNAL ? "journal" : "name", m->name);
     if (m->other)
         json_string(w, "younger", m->other);
     json_string(w, "disk", m->disk);
@@ -221,19 +230,20 @@ static void write_report(const struct qcbm_checkpoint_report *report, bool valid
     write_remarks(&w, report, "grown-tails", QCBM_CHECKPOINT_GROWN_TAIL);
     write_remarks(&w, report, "longer-layers", QCBM_CHECKPOINT_SIZES_DIFFER);
     write_remarks(&w, report, "begins-late", QCBM_CHECKPOINT_BEGINS_LATE);
+    write_remarks(&w, report, "open-journals", QCBM_CHECKPOINT_OPEN_JOURNAL);
     json_end_object(&w);
     json_finish(&w);
 }
 
 /* ---- the work ------------------------------------------------------------------------------------------ */
 
-/* A checkpoint of other disks than these has no row, and is not valid either: a zombie. */
-static bool has_zombie(const struct qcbm_checkpoint_report *report)
+/* A checkpoint of other disks than these has no row, and is not valid either: a zombie. Nothing is while a journal is open. */
+static bool has_more_to_say(const struct qcbm_checkpoint_report *report)
 {
     struct qcbm_checkpoint_remark m;
 
     for (uint32_t i = 0; qcbm_checkpoint_report_remark(report, i, &m, sizeof m) == 0; i++) {
-        if (m.kind == QCBM_CHECKPOINT_ZOMBIE)
+        if (m.kind == QCBM_CHECKPOINT_ZOMBIE || m.kind == QCBM_CHECKPOINT_OPEN_JOURNAL)
             return true;
     }
     return false;
@@ -245,7 +255,7 @@ static int show(const struct verify_args *args, const struct qcbm_checkpoint_rep
     bool valid;
 
     qcbm_checkpoint_report_summary(report, &sum, sizeof sum);
-    valid = sum.valid_rows == sum.rows && !has_zombie(report);
+    valid = sum.valid_rows == sum.rows && !has_more_to_say(report);
     if (args->disks.common.output == OUTPUT_JSON)
         write_report(report, valid);
     else if (!args->disks.common.quiet)

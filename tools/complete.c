@@ -22,6 +22,7 @@ struct line {
     unsigned n_words;          /* that are no options */
     bool only_words;           /* "--" was there */
     const char *image, *source;
+    const char *disk; /* the image of the first --disk, or NULL */
 };
 
 static void give(const char *current, const char *before, const char *word, size_t len, const char *about)
@@ -55,7 +56,7 @@ static bool is_file(const char *value)
 
 static bool is_bitmap(const char *value)
 {
-    static const char *const names[] = { "NAME", "SRC", "PATTERN", "BITMAP", NULL };
+    static const char *const names[] = { "NAME", "NAME,...", "SRC", "PATTERN", "BITMAP", "CHECKPOINT", NULL };
 
     return is_one_of(value, names);
 }
@@ -97,6 +98,8 @@ static void take_value(struct line *line, const struct opt *opt, const char *val
 {
     if (opt->letter == 'b' && opt->name && strcmp(opt->name, "source-file") == 0)
         line->source = value;
+    if (opt->name && strcmp(opt->name, "disk") == 0 && strchr(value, '=') && !line->disk)
+        line->disk = strchr(value, '=') + 1;
 }
 
 static void take_option(struct line *line, const char *word)
@@ -154,6 +157,7 @@ static void look_behind(struct line *line, const char *current, int n, char **wo
         take_word(&whole, words[i]);
     line->image = whole.image;
     line->source = whole.source;
+    line->disk = whole.disk;
 }
 
 /* ---- what can come now --------------------------------------------------------------------------------- */
@@ -231,6 +235,21 @@ static bool give_snapshot_reference(const struct line *line, const char *current
     return true;
 }
 
+/* A checkpoint is a bitmap of each disk: those of the first that is named. Of a list the last name is typed. */
+static void give_names(const struct line *line, const char *value, const char *current, const char *before)
+{
+    const char *image = line->disk ? line->disk : line->image, *comma = strrchr(current, ',');
+    char longer[256];
+
+    if (strcmp(value, "SRC") == 0 && line->source)
+        image = line->source;
+    if (strcmp(value, "NAME,...") == 0 && comma && (size_t)(comma + 2 - current) <= sizeof longer) {
+        snprintf(longer, sizeof longer, "%.*s", (int)(comma + 1 - current), current);
+        before = longer;
+    }
+    give_bitmaps(image, current, before);
+}
+
 /* @before: what stands in the same word, "--output=". */
 static void give_values(const struct line *line, const char *value, const char *current, const char *before)
 {
@@ -242,7 +261,7 @@ static void give_values(const struct line *line, const char *value, const char *
     }
     puts("words");
     if (is_bitmap(value))
-        give_bitmaps(line->source && strcmp(value, "SRC") == 0 ? line->source : line->image, current, before);
+        give_names(line, value, current, before);
     else if (strcmp(value, "S") == 0)
         give_snapshots(line->image, current, before);
     else if (strcmp(value, "FMT") == 0)
@@ -277,16 +296,18 @@ static void give_options(const struct cmd *cmd, const char *current)
 
 static void give_argument(const struct line *line, const char *current)
 {
+    bool is_new = strcmp(line->cmd->name, "checkpoint create") == 0; /* of what is there no name will do */
     unsigned n = 0;
 
     for (const struct opt *opt = line->cmd->opts; opt->kind != OPT_KIND_END; opt++) {
         if ((opt->kind == OPT_ARG || opt->kind == OPT_ARG_PERHAPS || opt->kind == OPT_COMMANDS) &&
-            n++ == line->n_words) {
+            n++ == line->n_words && !is_new) {
             give_values(line, opt->value, current, "");
             return;
         }
-        if (opt->kind == OPT_ARGS && is_file(opt->value)) {
-            puts("files");
+        if ((opt->kind == OPT_ARGS || opt->kind == OPT_ARGS_PERHAPS) &&
+            (is_file(opt->value) || is_bitmap(opt->value))) {
+            give_values(line, opt->value, current, "");
             return;
         }
     }
@@ -325,9 +346,22 @@ static void give_next(const struct line *line, const char *current)
     }
 }
 
+/* "help checkpoint ..." */
+static void give_actions(const char *name, const char *current)
+{
+    const struct cmd *cmd = help_find(name);
+
+    puts("words");
+    if (cmd && cmd->opts[0].kind == OPT_COMMANDS)
+        give_alternatives(cmd->opts[0].value, current, "");
+}
+
 int complete_words(int n, int n_behind, char **words)
 {
     struct line line = { .cmd = n > 1 ? help_find(words[0]) : NULL };
+
+    if (n == 3 && strcmp(words[0], "help") == 0)
+        give_actions(words[1], words[2]);
 
     if (n == 1 || (n == 2 && strcmp(words[0], "help") == 0))
         give_commands(words[n - 1], n == 1);

@@ -10,8 +10,8 @@
 
 /* All commands. */
 void help_overview(FILE *out);
-/* "qcbm help [COMMAND]"; @name may be NULL. Returns the exit code. */
-int help_about(const char *name);
+/* "qcbm help [COMMAND [ACTION]]"; either may be NULL. Returns the exit code. */
+int help_about(const char *name, const char *action);
 /* The command of that name, or NULL. */
 const struct cmd *help_find(const char *name);
 /* Say that @name is no command, and what may have been meant. Returns EXIT_FAILED. */

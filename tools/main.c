@@ -96,7 +96,7 @@ static int run(int argc, char **argv)
         return EXIT_FAILED;
     }
     if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
-        return end_output(help_about(argc > 2 ? argv[2] : NULL));
+        return end_output(help_about(argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : NULL));
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
         return end_output(show_version());
     if (strcmp(argv[1], "complete") == 0 && (code = complete_arguments(argc - 2, argv + 2)) >= 0)

@@ -32,6 +32,7 @@ const struct sandbox_call sandbox_calls[] = {
     { { "fstatfs", "fstatfs64", NULL }, NULL },
     { { "readlinkat", "readlink", NULL }, NULL }, /* where a link leads to, beside which the state of an apply lies */
     { { "getcwd", NULL }, NULL },
+    { { "geteuid", "geteuid32", NULL }, NULL }, /* is a journal the user's own? */
     { { "ioctl", NULL }, &terminal },
     { { "ioctl", NULL }, &extent_size },
     /* memory */

@@ -136,7 +136,7 @@ static int read_whole(struct qcbmi_io *file, struct qcbmi_journal *j, struct qcb
 int qcbmi_journal_open(struct qcbmi_io *file, const char *path, struct qcbmi_journal *j, unsigned lock_flags,
                        struct qcbm_error *err)
 {
-    int ret = qcbmi_open(file, path, true, err);
+    int ret = qcbmi_open(file, path, lock_flags & QCBM_OPEN_WRITE, err);
 
     *j = (struct qcbmi_journal){ 0 };
     if (ret == 0 && !qcbmi_file_is_own(path))

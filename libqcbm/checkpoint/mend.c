@@ -304,10 +304,10 @@ static int tell_kept(const struct disk *d, size_t at, struct qcbm_edit *edit, st
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < edit->list.n; i++) {
-        const char *name = edit->list.at[i]->name;
+        const struct qcbmi_edit_bitmap *b = edit->list.at[i]; /* NULL: removed */
 
-        if (strcmp(name, d->m->name) != 0)
-            ret = tell(d, at, name, QCBMI_LAYER_STALE, edit, QCBM_MENDED_ALL, err);
+        if (b && strcmp(b->name, d->m->name) != 0)
+            ret = tell(d, at, b->name, QCBMI_LAYER_STALE, edit, QCBM_MENDED_ALL, err);
     }
     return ret;
 }

@@ -158,24 +158,39 @@ static void make_late(struct qcbm_checkpoint_report *r, struct qcbmi_report_row 
 }
 
 /* A younger checkpoint was made when the older one was there, so the older one began in the same layer or further down. */
-static int compare_with_parent(struct qcbm_checkpoint_report *r, const struct qcbmi_wanted *w, struct qcbm_error *err)
+static int compare_with_older(struct qcbm_checkpoint_report *r, const struct qcbmi_wanted *w,
+                              const struct qcbmi_wanted *parent, struct qcbm_error *err)
 {
-    const struct qcbmi_wanted *parent = w->parent ? find(r, w->parent) : NULL;
     int ret = 0;
 
-    for (uint32_t i = 0; ret == 0 && parent && i < r->n_targets; i++) {
+    for (uint32_t i = 0; ret == 0 && i < r->n_targets; i++) {
         const struct qcbmi_report_row *younger = row_of(r, w->index, i);
         struct qcbmi_report_row *older = row_of(r, parent->index, i);
         struct qcbm_checkpoint_remark m = { .kind = QCBM_CHECKPOINT_BEGINS_LATE,
                                             .name = parent->name,
                                             .other = w->name };
 
-        if (!younger || !older || !younger->row.layers || !older->row.layers || older->last >= younger->last)
+        if (!younger || !older || !younger->row.layers || !older->row.layers || older->last >= younger->last ||
+            older->row.reason == QCBM_CHECKPOINT_LATE)
             continue;
         m.disk = r->targets[i];
         m.layer = younger->row.begins;
         ret = qcbmi_report_add_remark(r, &m, err);
         make_late(r, older, m.layer);
+    }
+    return ret;
+}
+
+/* With all that came before it: one between them may have lost its bitmaps, too. Parents in a circle end. */
+static int compare_with_ancestors(struct qcbm_checkpoint_report *r, const struct qcbmi_wanted *w,
+                                  struct qcbm_error *err)
+{
+    const struct qcbmi_wanted *older = w->parent ? find(r, w->parent) : NULL;
+    int ret = 0;
+
+    for (uint32_t steps = 0; ret == 0 && older && older != w && steps < r->sum.checkpoints; steps++) {
+        ret = compare_with_older(r, w, older, err);
+        older = older->parent ? find(r, older->parent) : NULL;
     }
     return ret;
 }
@@ -193,7 +208,7 @@ int qcbmi_report_finish(struct qcbm_checkpoint_report *r, struct qcbm_error *err
         if (w->asked_for && !w->found)
             ret = qcbmi_report_add_remark(r, &zombie, err);
         if (ret == 0)
-            ret = compare_with_parent(r, w, err);
+            ret = compare_with_ancestors(r, w, err);
     }
     return ret;
 }

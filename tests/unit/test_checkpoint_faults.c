@@ -8,8 +8,18 @@
 #define N 2u
 
 static const char *const names[N] = { "vda", "vdb" };
-static const enum fail_call calls[] = { FAIL_ALLOC, FAIL_OPEN, FAIL_LOCK,    FAIL_READ, FAIL_WRITE,
-                                        FAIL_FLUSH, FAIL_GROW, FAIL_RESERVE, FAIL_SEEK };
+/* One call fails; or the disk is full from there on, until somebody makes room and recovers. */
+static const struct {
+    enum fail_call call;
+    enum fail_how how;
+    int sys_errno;
+} faults[] = {
+    { FAIL_ALLOC, FAIL_ERROR, ENOMEM }, { FAIL_OPEN, FAIL_ERROR, EIO },    { FAIL_LOCK, FAIL_ERROR, EIO },
+    { FAIL_READ, FAIL_ERROR, EIO },     { FAIL_WRITE, FAIL_ERROR, EIO },   { FAIL_FLUSH, FAIL_ERROR, EIO },
+    { FAIL_GROW, FAIL_ERROR, EIO },     { FAIL_RESERVE, FAIL_ERROR, EIO }, { FAIL_SEEK, FAIL_ERROR, EIO },
+    { FAIL_WRITE, FAIL_ALL, ENOSPC },   { FAIL_GROW, FAIL_ALL, ENOSPC },   { FAIL_RESERVE, FAIL_ALL, ENOSPC },
+    { FAIL_FLUSH, FAIL_ALL, ENOSPC },
+};
 
 struct machine {
     const struct temp_dir *dir;
@@ -98,7 +108,7 @@ static void whichever_call_of_a_create_fails(void **state)
     unsigned fired = 0, open_journals = 0;
 
     machine_make(&m, state);
-    for (size_t k = 0; k < ARRAY_LEN(calls); k++)
+    for (size_t k = 0; k < ARRAY_LEN(faults); k++)
         for (uint64_t at = 1; at < 5000; at++) {
             struct qcbm_error err = { 0 };
             struct fail_report report;
@@ -106,7 +116,7 @@ static void whichever_call_of_a_create_fails(void **state)
             int ret;
 
             machine_reset(&m);
-            fail_arm(&(struct fail_plan){ calls[k], at, FAIL_ERROR, calls[k] == FAIL_ALLOC ? ENOMEM : EIO });
+            fail_arm(&(struct fail_plan){ faults[k].call, at, faults[k].how, faults[k].sys_errno });
             ret = create(&m, &err);
             report = fail_disarm();
             assert_int_equal(report.live_blocks, 0);
@@ -121,7 +131,7 @@ static void whichever_call_of_a_create_fails(void **state)
                 bool there = judge(&m);
 
                 if (there != (ret == 0))
-                    print_error("kind %d, call %llu: %d, %s\n", (int)calls[k], (unsigned long long)at, ret,
+                    print_error("fault %d, call %llu: %d, %s\n", (int)calls[k], (unsigned long long)at, ret,
                                 err.message);
                 assert_true(there == (ret == 0));
             }
@@ -158,7 +168,7 @@ static void whichever_call_of_a_recovery_fails(void **state)
         flush++;
     assert_true(flush < 100);
     flush += 1; /* behind the decision */
-    for (size_t k = 0; k < ARRAY_LEN(calls); k++)
+    for (size_t k = 0; k < ARRAY_LEN(faults); k++)
         for (uint64_t at = 1; at < 5000; at++) {
             struct qcbm_error err = { 0 };
             struct fail_report report;
@@ -166,7 +176,7 @@ static void whichever_call_of_a_recovery_fails(void **state)
 
             if (!leave_journal(&m, flush))
                 break;
-            fail_arm(&(struct fail_plan){ calls[k], at, FAIL_ERROR, calls[k] == FAIL_ALLOC ? ENOMEM : EIO });
+            fail_arm(&(struct fail_plan){ faults[k].call, at, faults[k].how, faults[k].sys_errno });
             ret = qcbm_checkpoint_recover(m.journal, NULL, NULL, 0, &err);
             report = fail_disarm();
             assert_int_equal(report.live_blocks, 0);

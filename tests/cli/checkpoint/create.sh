@@ -8,3 +8,4 @@ grep -c '<name>C[01]</name>' C1.xml
 qcbm checkpoint create C2 -q --disk vda=image.qcow2
 qcbm checkpoint create C3 --output=json --disk vda=image.qcow2 --undo undo
 ls undo
+qcbm checkpoint mend C3 -q --output=json --disk vda=image.qcow2

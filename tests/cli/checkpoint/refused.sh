@@ -11,6 +11,7 @@ fails unchanged image.qcow2 qcbm checkpoint create 'C 1' --disk vda=image.qcow2
 fails unchanged image.qcow2 qcbm checkpoint create C1 --disk vda=image.qcow2 --disk vdb=./image.qcow2
 fails unchanged image.qcow2 qcbm checkpoint create C1 --disk vda=image.qcow2 --disk vdb=missing
 fails unchanged image.qcow2 qcbm checkpoint create C1 --disk vda=image.qcow2 --freeze
+if qcbm checkpoint create C1 --disk vda=image.qcow2 --xml -; then complain "XML between other output"; fi
 echo x >new
 fails unchanged image.qcow2 qcbm checkpoint create C1 --disk vda=image.qcow2 --overlay vda=new
 fails qcbm checkpoint recover missing
