@@ -30,16 +30,6 @@ const struct cmd *help_find(const char *name)
     return NULL;
 }
 
-/* "checkpoint", "create" */
-static const struct cmd *find_action(const struct cmd *cmd, const char *action)
-{
-    const struct cmd *const *c = cmd->opts[0].kind == OPT_COMMANDS ? cmd->opts[0].detail : NULL;
-
-    while (c && *c && strcmp(strchr((*c)->name, ' ') + 1, action) != 0)
-        c++;
-    return c ? *c : NULL;
-}
-
 int help_about(const char *name, const char *action)
 {
     const struct cmd *cmd = name ? help_find(name) : NULL;
@@ -48,13 +38,13 @@ int help_about(const char *name, const char *action)
         name = NULL;
     if (name && !cmd && strcmp(name, "help") != 0)
         return help_unknown(name);
-    if (cmd && action && !find_action(cmd, action)) {
+    if (cmd && action && !opt_command(cmd->opts, action)) {
         cmd_error("qcbm %s does not know '%s'", name, action);
         cmd_name_help(cmd);
         return EXIT_FAILED;
     }
     if (cmd)
-        help_command(action ? find_action(cmd, action) : cmd);
+        help_command(action ? opt_command(cmd->opts, action) : cmd);
     else
         help_overview(stdout);
     return EXIT_DONE;

@@ -133,31 +133,6 @@ static int make_overlay(const struct create *c, struct qcbmi_member *m, struct q
     return ret < 0 ? qcbmi_prefix(err, ret, "overlay '%.150s': ", m->disk->overlay) : 0;
 }
 
-/* Beside those of the other disks. */
-static int set_undo(const struct create *c, const struct qcbmi_member *m, struct qcbm_error *err)
-{
-    static const char end[] = ".undo";
-    const char *folder = c->o.undo_folder, *target = m->disk->target;
-    size_t n = folder ? strlen(folder) : 0, len = strlen(target);
-    char *path;
-    int ret;
-
-    if (!folder)
-        return 0;
-    if (strchr(target, '/'))
-        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a disk called '%s' cannot have an undo file", target);
-    path = qcbmi_alloc_array(n + 1 + len + sizeof(end), 1, err);
-    if (!path)
-        return QCBM_E_NOMEM;
-    memcpy(path, folder, n);
-    path[n] = '/';
-    memcpy(path + n + 1, target, len);
-    memcpy(path + n + 1 + len, end, sizeof(end));
-    ret = qcbm_edit_set_undo(m->edit, path, err);
-    free(path);
-    return ret;
-}
-
 static int stage(struct create *c, struct qcbmi_member *m, struct qcbm_error *err)
 {
     bool freeze = m->disk->overlay && (c->o.flags & QCBM_CHECKPOINT_FREEZE);
@@ -167,7 +142,7 @@ static int stage(struct create *c, struct qcbmi_member *m, struct qcbm_error *er
     if (!m->disk->overlay || freeze) {
         ret = qcbm_edit_begin(m->disk->img, &m->edit, err);
         if (ret == 0)
-            ret = set_undo(c, m, err);
+            ret = qcbmi_together_set_undo(m, c->o.undo_folder, err);
     }
     if (ret == 0)
         ret = qcbmi_edit_granularity(&(struct qcbm_edit){ .img = m->disk->img->image }, c->o.granularity, &gran_bits,

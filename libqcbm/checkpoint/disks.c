@@ -54,12 +54,27 @@ int qcbmi_bitmap_records(struct qcbm_image *img, const struct qcbmi_bitmap *b, b
 
 /* ---- in the order of files ---- */
 
-struct place {
-    uint64_t dev, ino;
-    size_t disk;
-};
+void qcbmi_file_places_sort(struct qcbmi_file_place *places, size_t n)
+{
+    qcbmi_sort(places, n, sizeof(*places), qcbmi_by_two_u64);
+}
 
-static int find_places(const struct qcbmi_disks *disks, struct place *places, struct qcbm_error *err)
+int qcbmi_file_place_open(const struct qcbmi_file_place *place, const char *path, unsigned flags,
+                          struct qcbm_image **out, struct qcbm_error *err)
+{
+    struct qcbmi_io io;
+    int ret = qcbmi_open(&io, path, flags & QCBM_OPEN_WRITE, err);
+
+    *out = NULL;
+    if (ret < 0)
+        return ret;
+    if (io.id.dev == place->dev && io.id.ino == place->ino)
+        return qcbmi_handle_open(&io, path, flags, out, err);
+    qcbmi_io_close(&io);
+    return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "another file has just come into this place");
+}
+
+static int find_places(const struct qcbmi_disks *disks, struct qcbmi_file_place *places, struct qcbm_error *err)
 {
     int ret = 0;
 
@@ -67,15 +82,15 @@ static int find_places(const struct qcbmi_disks *disks, struct place *places, st
         struct qcbmi_file_id id;
 
         ret = qcbmi_disk_blame(&disks->list[i], qcbmi_identify(disks->list[i].path, &id, err), err);
-        places[i] = (struct place){ id.dev, id.ino, i };
+        places[i] = (struct qcbmi_file_place){ id.dev, id.ino, i };
     }
     return ret;
 }
 
-static int refuse_twins(const struct qcbmi_disks *disks, const struct place *places, struct qcbm_error *err)
+static int refuse_twins(const struct qcbmi_disks *disks, const struct qcbmi_file_place *places, struct qcbm_error *err)
 {
     for (size_t i = 1; i < disks->n; i++) {
-        const struct qcbmi_disk *a = &disks->list[places[i - 1].disk], *b = &disks->list[places[i].disk];
+        const struct qcbmi_disk *a = &disks->list[places[i - 1].index], *b = &disks->list[places[i].index];
 
         if (qcbmi_by_two_u64(&places[i - 1], &places[i]) == 0)
             return qcbmi_disk_blame(b,
@@ -96,34 +111,19 @@ static int refuse_namesakes(const struct qcbmi_disks *disks, struct qcbm_error *
     return 0;
 }
 
-/* What is locked must be what the order was made of. */
-static int open_one(struct qcbmi_disk *disk, const struct place *place, unsigned flags, struct qcbm_error *err)
-{
-    struct qcbmi_io io;
-    int ret = qcbmi_open(&io, disk->path, flags & QCBM_OPEN_WRITE, err);
-
-    if (ret < 0)
-        return ret;
-    if (io.id.dev != place->dev || io.id.ino != place->ino) {
-        qcbmi_io_close(&io);
-        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "another file has just come into this place");
-    }
-    return qcbmi_handle_open(&io, disk->path, flags, &disk->img, err);
-}
-
 static int open_all(struct qcbmi_disks *disks, unsigned flags, struct qcbm_error *err)
 {
-    struct place *places = qcbmi_alloc_array(disks->n, sizeof(*places), err);
+    struct qcbmi_file_place *places = qcbmi_alloc_array(disks->n, sizeof(*places), err);
     int ret = places ? find_places(disks, places, err) : QCBM_E_NOMEM;
 
     if (ret == 0) {
-        qcbmi_sort(places, disks->n, sizeof(*places), qcbmi_by_two_u64);
+        qcbmi_file_places_sort(places, disks->n);
         ret = refuse_twins(disks, places, err);
     }
     for (size_t i = 0; ret == 0 && i < disks->n; i++) {
-        struct qcbmi_disk *disk = &disks->list[places[i].disk];
+        struct qcbmi_disk *disk = &disks->list[places[i].index];
 
-        ret = qcbmi_disk_blame(disk, open_one(disk, &places[i], flags, err), err);
+        ret = qcbmi_disk_blame(disk, qcbmi_file_place_open(&places[i], disk->path, flags, &disk->img, err), err);
     }
     free(places);
     return ret;

@@ -37,6 +37,16 @@ int qcbmi_disks_open(struct qcbmi_disks *disks, const struct qcbm_checkpoint_dis
                      unsigned flags, struct qcbm_error *err);
 void qcbmi_disks_close(struct qcbmi_disks *disks); /* fine on a zeroed struct */
 
+/* A file in the order in which all are locked. */
+struct qcbmi_file_place {
+    uint64_t dev, ino;
+    size_t index; /* of whatever it is about */
+};
+void qcbmi_file_places_sort(struct qcbmi_file_place *places, size_t n);
+/* Open @path for @flags. QCBM_E_UNSAFE: it is not the file at @place, and what is locked must be what the order was made of. */
+int qcbmi_file_place_open(const struct qcbmi_file_place *place, const char *path, unsigned flags,
+                          struct qcbm_image **out, struct qcbm_error *err);
+
 /* @ret as it is, and in front of the message the disk that it is about. */
 int qcbmi_disk_blame(const struct qcbmi_disk *disk, int ret, struct qcbm_error *err);
 

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "io/io_file.h"
 #include "io/journal_link.h"
 #include "io/open.h"
@@ -103,14 +104,11 @@ static int create_as(struct qcbmi_io *file, const char *temporary, const char *p
 int qcbmi_journal_create(struct qcbmi_io *file, const char *path, const struct qcbmi_journal *j, const uint8_t *bytes,
                          unsigned lock_flags, struct qcbm_error *err)
 {
-    size_t len = strlen(path);
-    char *temporary = qcbmi_alloc_array(len + sizeof(QCBMI_JOURNAL_TEMPORARY), 1, err);
+    char *temporary = qcbmi_concat(path, QCBMI_JOURNAL_TEMPORARY, "", err);
     int ret;
 
     if (!temporary)
         return QCBM_E_NOMEM;
-    memcpy(temporary, path, len);
-    memcpy(temporary + len, QCBMI_JOURNAL_TEMPORARY, sizeof(QCBMI_JOURNAL_TEMPORARY));
     ret = create_as(file, temporary, path, j, bytes, lock_flags, err);
     free(temporary);
     return blame(ret, path, err);

@@ -7,7 +7,6 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
-#include "base/sort.h"
 #include "bitmap/bitmap_load.h"
 #include "bitmap/bitmap_mend.h"
 #include "io/journal_link.h"
@@ -114,27 +113,15 @@ static int look(struct qcbmi_machine *m, const struct qcbmi_disks *disks, qcbmi_
 
 /* ---- open ---- */
 
-struct place {
-    uint64_t dev, ino;
-    size_t image;
-};
-
-static int open_image(struct qcbmi_machine_image *image, unsigned flags, struct qcbm_error *err)
+static int open_image(struct qcbmi_machine_image *image, const struct qcbmi_file_place *place, unsigned flags,
+                      struct qcbm_error *err)
 {
-    struct qcbmi_io io;
     bool writes = flags & QCBM_OPEN_WRITE;
     int ret;
 
     if (!image->changes)
         flags &= ~(unsigned)QCBM_OPEN_WRITE;
-    ret = qcbmi_open(&io, image->path, flags & QCBM_OPEN_WRITE, err);
-    if (ret < 0)
-        return ret;
-    if (!qcbmi_same_file(&io.id, &image->id)) {
-        qcbmi_io_close(&io);
-        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "another file has just come into this place");
-    }
-    ret = qcbmi_handle_open(&io, image->path, flags, &image->img, err);
+    ret = qcbmi_file_place_open(place, image->path, flags, &image->img, err);
     if (ret == 0 && writes && !image->changes) /* the open change may give the layer other bitmaps yet */
         ret = qcbmi_journal_link_check(image->path, err);
     return ret < 0 ? ret : qcbmi_bitmap_find_shared_data(image->img, err);
@@ -142,17 +129,17 @@ static int open_image(struct qcbmi_machine_image *image, unsigned flags, struct 
 
 static int open_images(struct qcbmi_machine *m, unsigned flags, struct qcbm_error *err)
 {
-    struct place *places = qcbmi_alloc_array(m->n_images, sizeof(*places), err);
+    struct qcbmi_file_place *places = qcbmi_alloc_array(m->n_images, sizeof(*places), err);
     int ret = places ? 0 : QCBM_E_NOMEM;
 
     for (size_t i = 0; ret == 0 && i < m->n_images; i++)
-        places[i] = (struct place){ m->images[i].id.dev, m->images[i].id.ino, i };
+        places[i] = (struct qcbmi_file_place){ m->images[i].id.dev, m->images[i].id.ino, i };
     if (ret == 0)
-        qcbmi_sort(places, m->n_images, sizeof(*places), qcbmi_by_two_u64);
+        qcbmi_file_places_sort(places, m->n_images);
     for (size_t i = 0; ret == 0 && i < m->n_images; i++) {
-        struct qcbmi_machine_image *image = &m->images[places[i].image];
+        struct qcbmi_machine_image *image = &m->images[places[i].index];
 
-        ret = open_image(image, flags, err);
+        ret = open_image(image, &places[i], flags, err);
         ret = qcbmi_machine_blame(&m->disks[image->disk], image->depth, ret, err);
     }
     free(places);

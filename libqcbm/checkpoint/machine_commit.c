@@ -61,36 +61,15 @@ static void free_changed(struct changed *c)
     free(c->images);
 }
 
-static int set_undo(const struct qcbmi_machine_commit *how, const char *name, struct qcbm_edit *edit,
-                    struct qcbm_error *err)
-{
-    char *path;
-    int ret;
-
-    if (!how->undo)
-        return 0;
-    if (strchr(name, '/'))
-        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a disk called '%.100s' cannot have an undo file", name);
-    path = qcbmi_alloc_array(strlen(how->undo) + strlen(name) + sizeof "/.undo", 1, err);
-    if (!path)
-        return QCBM_E_NOMEM;
-    sprintf(path, "%s/%s.undo", how->undo, name);
-    ret = qcbm_edit_set_undo(edit, path, err);
-    free(path);
-    return ret;
-}
-
 /* The edit goes over to the change. */
 static int take_edit(struct qcbmi_machine_image *image, struct qcbmi_member *member,
                      const struct qcbmi_machine_commit *how, struct qcbm_error *err)
 {
-    int ret = set_undo(how, member->disk->target, image->edit, err);
+    int ret = how->goals(how->opaque, image, &member->part, err);
 
-    if (ret == 0)
-        ret = how->goals(how->opaque, image, &member->part, err);
     member->edit = image->edit;
     image->edit = NULL;
-    return ret;
+    return ret < 0 ? ret : qcbmi_together_set_undo(member, how->undo, err);
 }
 
 int qcbmi_machine_commit(struct qcbmi_machine *m, const struct qcbmi_machine_commit *how, unsigned flags,

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "base/text.h"
 #include "bitmap/bitmap_edit.h"
 #include "checkpoint/disks.h"
 #include "format/journal_file.h"
@@ -20,18 +21,6 @@
 #define SECTOR QCBMI_JOURNAL_SECTOR
 
 /* ---- the place ---- */
-
-static char *with_suffix(const char *path, struct qcbm_error *err)
-{
-    size_t len = strlen(path);
-    char *text = qcbmi_alloc_array(len + sizeof(QCBMI_JOURNAL_TEMPORARY), 1, err);
-
-    if (text) {
-        memcpy(text, path, len);
-        memcpy(text + len, QCBMI_JOURNAL_TEMPORARY, sizeof(QCBMI_JOURNAL_TEMPORARY));
-    }
-    return text;
-}
 
 /* Old content would be lost while it is not yet decided that it shall be. */
 static int check_device(struct qcbmi_overlay_image *o, bool force, struct qcbm_error *err)
@@ -72,7 +61,8 @@ static int find_place(struct qcbmi_overlay_image *o, const struct qcbmi_overlay_
     if (ret < 0)
         return ret;
     o->is_device = qcbmi_file_exists(o->full);
-    o->temporary = o->is_device ? qcbmi_memdup_nul("", 0, err) : with_suffix(o->full, err);
+    o->temporary =
+        o->is_device ? qcbmi_memdup_nul("", 0, err) : qcbmi_concat(o->full, QCBMI_JOURNAL_TEMPORARY, "", err);
     if (!o->temporary)
         return QCBM_E_NOMEM;
     if (o->is_device)

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "bitmap/bitmap_list.h"
 #include "bitmap/session.h"
 #include "checkpoint/fence.h"
@@ -62,6 +63,24 @@ void qcbmi_together_free(struct qcbmi_together *t)
     free(t->journal_path);
     qcbmi_io_close(&t->file);
     *t = (struct qcbmi_together){ 0 };
+}
+
+int qcbmi_together_set_undo(struct qcbmi_member *m, const char *folder, struct qcbm_error *err)
+{
+    const char *target = m->disk->target;
+    char *beside, *path;
+    int ret;
+
+    if (!folder)
+        return 0;
+    if (strchr(target, '/'))
+        return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a disk called '%.100s' cannot have an undo file", target);
+    beside = qcbmi_concat(folder, "/", target, err);
+    path = beside ? qcbmi_concat(beside, ".undo", "", err) : NULL;
+    free(beside);
+    ret = path ? qcbm_edit_set_undo(m->edit, path, err) : QCBM_E_NOMEM;
+    free(path);
+    return ret;
 }
 
 /* ---- planned ------------------------------------------------------------------------------------------- */
@@ -148,22 +167,16 @@ static int plan_one(struct qcbmi_member *m, struct qcbm_error *err)
 /* Beside the first image that is a file. */
 static char *default_journal(const struct qcbmi_together *t, struct qcbm_error *err)
 {
-    static const char end[] = ".qcbm-checkpoint";
-
     for (size_t i = 0; i < t->n; i++) {
         const struct qcbmi_member *m = &t->members[i];
-        size_t folder, len = strlen(t->name);
-        char *path;
+        const char *image = m->part.image;
+        char *folder, *path;
 
         if (!m->takes_part || m->disk->img->image->io.traits.is_device)
             continue;
-        folder = (size_t)(strrchr(m->part.image, '/') - m->part.image) + 1;
-        path = qcbmi_alloc_array(folder + len + sizeof(end), 1, err);
-        if (!path)
-            return NULL;
-        memcpy(path, m->part.image, folder);
-        memcpy(path + folder, t->name, len);
-        memcpy(path + folder + len, end, sizeof(end));
+        folder = qcbmi_memdup_nul(image, (size_t)(strrchr(image, '/') - image) + 1, err);
+        path = folder ? qcbmi_concat(folder, t->name, ".qcbm-checkpoint", err) : NULL;
+        free(folder);
         return path;
     }
     qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,

@@ -45,6 +45,9 @@ int qcbmi_together_begin(struct qcbmi_together *t, struct qcbmi_disks *disks, en
                          const char *name, const char *journal, struct qcbm_error *err);
 void qcbmi_together_free(struct qcbmi_together *t); /* fine on a zeroed struct */
 
+/* The undo file of m->edit is to be TARGET.undo in @folder; NULL: there is to be none. */
+int qcbmi_together_set_undo(struct qcbmi_member *m, const char *folder, struct qcbm_error *err);
+
 /* Plan all edits, and find out all that may refuse them while nothing has been written. */
 int qcbmi_together_plan(struct qcbmi_together *t, struct qcbm_error *err);
 /* Carry it out. Nothing to do: 0. On failure the message says which of the states all of them are in, or that the journal

@@ -3,14 +3,13 @@
  *
  * What counts is found, and gone over twice: once by metadata alone, which tells the writer what is to come, and once with
  * the bytes. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/random.h"
 #include "base/sized.h"
 #include "bitmap/handle.h"
 #include "delta/probes.h"
@@ -34,24 +33,10 @@ static int take_id(const char *what, const char *text, uint8_t id[QCBMI_IDENTITY
                             "%s has 32 hex digits, or those of a UUID: '%.60s' has not", what, text);
 }
 
-static int draw_id(uint8_t id[QCBMI_IDENTITY_BYTES], struct qcbm_error *err)
-{
-    size_t n = 0;
-
-    while (n < QCBMI_IDENTITY_BYTES) {
-        ssize_t got = getrandom(id + n, QCBMI_IDENTITY_BYTES - n, 0);
-
-        if (got < 0 && errno != EINTR)
-            return qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "no random number for an id");
-        n += got > 0 ? (size_t)got : 0;
-    }
-    return 0;
-}
-
 static int take_ids(struct making *m, struct qcbm_error *err)
 {
     const struct qcbm_delta_options *o = &m->s.o;
-    int ret = o->id ? take_id("an id", o->id, m->meta.id, err) : draw_id(m->meta.id, err);
+    int ret = o->id ? take_id("an id", o->id, m->meta.id, err) : qcbmi_random(m->meta.id, sizeof m->meta.id, err);
 
     m->meta.has_parent = o->parent_id || m->s.has_parent;
     if (ret == 0 && o->parent_id)

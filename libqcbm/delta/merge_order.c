@@ -4,9 +4,9 @@
  * Ids decide where both deltas have them. Of streams of other programs the names of the states do, which are those of snapshots
  * or checkpoints. Where neither is there nothing speaks for the order, so it has to be forced. */
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "delta/merge.h"
 
 static int fail_form(const struct qcbmi_merge *m, size_t i, struct qcbm_error *err)
@@ -91,8 +91,8 @@ int qcbmi_merge_identity(const struct qcbmi_merge *m, struct qcbmi_delta_meta *o
 
     *out = last->meta;
     out->kind = QCBMI_IDENTITY_DELTA;
-    if (!last->has_meta && getrandom(out->id, sizeof out->id, 0) != sizeof out->id)
-        return qcbmi_fail(err, QCBM_E_IO, QCBM_NO_OFFSET, "no random numbers for an id");
+    if (!last->has_meta && qcbmi_random(out->id, sizeof out->id, err) < 0)
+        return QCBM_E_IO;
     out->has_parent = first->has_meta && first->meta.has_parent;
     memcpy(out->parent, first->meta.parent, sizeof out->parent);
     out->size_before = first->meta.size_before;

@@ -10,26 +10,16 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "io/io_file.h"
 
 #define SUFFIX ".qcbm-journal"
 
-static char *join(const char *a, size_t a_len, const char *b, struct qcbm_error *err)
-{
-    char *text = qcbmi_alloc_array(a_len + strlen(b) + 1, 1, err);
-
-    if (text) {
-        memcpy(text, a, a_len);
-        memcpy(text + a_len, b, strlen(b) + 1);
-    }
-    return text;
-}
-
 char *qcbmi_full_in_folder(const char *path, struct qcbm_error *err)
 {
     const char *slash = strrchr(path, '/'), *own = slash ? slash + 1 : path;
-    char *folder = join(slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1, "", err);
-    char full[PATH_MAX + 1];
+    char *folder = slash ? qcbmi_memdup_nul(path, (size_t)(slash - path) + 1, err) : qcbmi_memdup_nul(".", 1, err);
+    char full[PATH_MAX];
     bool found = folder && realpath(folder, full);
 
     if (folder && !found)
@@ -37,9 +27,7 @@ char *qcbmi_full_in_folder(const char *path, struct qcbm_error *err)
     free(folder);
     if (!found)
         return NULL;
-    if (strcmp(full, "/") != 0)
-        strcat(full, "/");
-    return join(full, strlen(full), own, err);
+    return qcbmi_concat(full, strcmp(full, "/") == 0 ? "" : "/", own, err);
 }
 
 char *qcbmi_full_path(const char *path, struct qcbm_error *err)
@@ -47,7 +35,7 @@ char *qcbmi_full_path(const char *path, struct qcbm_error *err)
     char full[PATH_MAX];
 
     if (realpath(path, full))
-        return join(full, strlen(full), "", err);
+        return qcbmi_concat(full, "", "", err);
     if (errno == ENOENT && !qcbmi_file_exists(path))
         return qcbmi_full_in_folder(path, err);
     qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "%.400s", path);
@@ -134,7 +122,7 @@ int qcbmi_journal_link_find(const char *image, char **to, struct qcbm_error *err
         return errno == ENOMEM ? qcbmi_fail_nomem(err) : 0;
     if (read_link(full, link) != 0)
         return 0;
-    *to = join(link, strlen(link), "", err);
+    *to = qcbmi_concat(link, "", "", err);
     return *to ? 0 : QCBM_E_NOMEM;
 }
 
@@ -150,7 +138,7 @@ int qcbmi_journal_link_check(const char *image, struct qcbm_error *err)
 
 int qcbmi_journal_link_make(const char *image, const char *journal, struct qcbm_error *err)
 {
-    char *name = join(image, strlen(image), SUFFIX, err), to[PATH_MAX];
+    char *name = qcbmi_concat(image, SUFFIX, "", err), to[PATH_MAX];
     int ret = name ? 0 : QCBM_E_NOMEM;
 
     if (ret == 0 && symlink(journal, name) < 0) {
@@ -197,7 +185,7 @@ int qcbmi_journal_link_remove(const char *image, const char *journal, struct qcb
 
     if (!qcbmi_journal_link_is(image, journal))
         return 0;
-    name = join(image, strlen(image), SUFFIX, err);
+    name = qcbmi_concat(image, SUFFIX, "", err);
     if (!name)
         return QCBM_E_NOMEM;
     ret = unlink(name) < 0 && errno != ENOENT

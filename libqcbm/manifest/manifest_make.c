@@ -5,11 +5,10 @@
  * in it. So a manifest that was brought up to date is, but for seed and claim, the file that a new one is. */
 #include "manifest/manifest_make.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "manifest/disk_digests.h"
 #include "manifest/manifest_out.h"
 
@@ -88,17 +87,6 @@ static int put_granules(void *opaque, const struct qcbmi_digests *d, struct qcbm
 
 /* ---- what it is to be ---- */
 
-/* The seed is what a guest does not know. */
-static int choose_seed(uint64_t *seed, struct qcbm_error *err)
-{
-    ssize_t n;
-
-    do {
-        n = getrandom(seed, sizeof(*seed), 0);
-    } while (n < 0 && errno == EINTR);
-    return n == sizeof(*seed) ? 0 : qcbmi_fail_errno(err, errno, QCBM_NO_OFFSET, "no random numbers");
-}
-
 static int choose(const struct qcbm_manifest_options *o, const struct qcbm_manifest *old, struct mnf_header *h,
                   struct qcbm_error *err)
 {
@@ -118,7 +106,9 @@ static int choose(const struct qcbm_manifest_options *o, const struct qcbm_manif
     if (h->kind != QCBM_DIGEST_XXH3 && o->has_seed)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a seed goes with XXH3 alone");
     h->seed = o->has_seed ? o->seed : 0;
-    return o->has_seed || h->kind != QCBM_DIGEST_XXH3 ? 0 : choose_seed(&h->seed, err);
+    return o->has_seed || h->kind != QCBM_DIGEST_XXH3
+               ? 0
+               : qcbmi_random(&h->seed, sizeof(h->seed), err); /* what a guest does not know */
 }
 
 static int check_old(const struct qcbm_manifest_options *o, const struct qcbm_manifest *old, struct qcbm_error *err)

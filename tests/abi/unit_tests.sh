@@ -24,6 +24,8 @@ apply_write: guest_plan
 page: fill
 host_map: interop/picture.py
 host_uses: interop/picture.py
+text: journal_link checkpoint
+random: delta
 fence: checkpoint
 switches: checkpoint
 overlay_image: checkpoint

@@ -426,9 +426,13 @@ def case_xml(work):
     one = work.qcbm('checkpoint', 'xml', 'C2', '--parent', 'C1', '--domain', domain, '--time', '1700000000').out
     with open(work.path('xml/C2.xml')) as f:
         require_equal(one, f.read(), 'the same on stdout')
+    words = sum((['--disk', '%s=%s' % one] for one in disks.items()), [])
+    work.qcbm('checkpoint', 'create', 'C3', *words, '--xml', 'C3.xml', '--parent', 'C2')
     out = virsh(work, 'define dom.xml', 'start dom', *(line[len('virsh '):] for line in lines),
-                'checkpoint-list dom --tree', 'checkpoint-dumpxml dom C2 --no-domain').out
-    require_equal([word for word in out.split() if word in ('C1', 'C2')][:2], ['C1', 'C2'], 'the tree')
+                'checkpoint-create dom C3.xml --redefine', 'checkpoint-list dom --tree',
+                'checkpoint-dumpxml dom C2 --no-domain', 'checkpoint-dumpxml dom C3 --no-domain').out
+    require_equal([word for word in out.split() if word in ('C1', 'C2', 'C3')][:3], ['C1', 'C2', 'C3'], 'the tree')
+    require("<disk name='vda' checkpoint='bitmap' bitmap='C3'/>" in out, out)
     require("<disk name='vdb' checkpoint='bitmap' bitmap='C2'/>" in out, out)
     work.qcbm_refused('checkpoint', 'xml', 'C1', '--domain', domain, '--folder', 'xml', says=['xml/C1.xml'])
     require('--folder' in work.qcbm('checkpoint', 'xml', 'C1', 'C2', '--domain', domain, rc=1).err, 'wrong use')
