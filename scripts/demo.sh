@@ -3,7 +3,7 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# Builds in build-demo/ and works in a temporary folder, which is removed at the end (DEMO_KEEP=1 keeps it).
+# DEMO_INSTALLED=1 takes the qcbm that is installed. Else it builds in build-demo/. It works in a temporary folder, which is removed at the end (DEMO_KEEP=1 keeps it).
 # Stops with a message and a non-zero exit if anything is not as it is said to be.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -44,16 +44,24 @@ guest() {
     ! grep -qiE 'failed|error' <<<"$out" || fail "qemu-io: $out"
 }
 
-title "1. What it takes, and the build (in build-demo/)"
-scripts/install-deps.sh build demo
-meson=meson
-[ ! -x /usr/bin/meson ] || meson=/usr/bin/meson
-if [ ! -f build-demo/build.ninja ]; then
-    log=$("$meson" setup -Dtests=disabled -Dman=false build-demo 2>&1) || fail "meson setup: $log"
+build_it() {
+    local log meson=meson
+    scripts/install-deps.sh build demo
+    [ ! -x /usr/bin/meson ] || meson=/usr/bin/meson
+    if [ ! -f build-demo/build.ninja ]; then
+        log=$("$meson" setup -Dtests=disabled -Dman=false build-demo 2>&1) || fail "meson setup: $log"
+    fi
+    echo "building ..."
+    log=$("$meson" compile -C build-demo 2>&1) || fail "meson compile: $log"
+    PATH=$top/build-demo/tools:$PATH
+}
+
+if [ "${DEMO_INSTALLED:-0}" = 0 ]; then
+    title "1. What it takes, and the build (in build-demo/)"
+    build_it
+else
+    title "1. $(command -v qcbm), which is installed"
 fi
-echo "building ..."
-log=$("$meson" compile -C build-demo 2>&1) || fail "meson compile: $log"
-PATH=$top/build-demo/tools:$PATH
 qcbm --version >/dev/null || fail "the command qcbm does not start"
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/qcbm-demo.XXXXXX")
@@ -122,11 +130,13 @@ cat <<REMARKS
   Recipes with QEMU's and libvirt's own backup jobs are in docs/recipes.md.
 REMARKS
 
-title "To keep it"
+if [ "${DEMO_INSTALLED:-0}" = 0 ]; then
+    title "To keep it"
 cat <<KEEP
 The command is build-demo/tools/qcbm. To install it with library, manual pages and completion (below /usr/local):
 
   meson setup build && meson compile -C build && sudo meson install -C build && sudo ldconfig
 KEEP
+fi
 echo
 echo "demo: all as it should be"

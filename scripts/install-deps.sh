@@ -4,7 +4,8 @@
 # SPDX-License-Identifier: MIT
 #
 # PURPOSE: cross-s390x, cross-i386, cross-armhf, cross-arm64 (scripts/cross.sh), build (library and tool), demo (scripts/demo.sh),
-# test (scripts/test.sh), bindings (docs/bindings.md), quick (scripts/test.sh --quick), ci (.ci/run), fuzz (fuzz/README.md).
+# test (scripts/test.sh), bindings (docs/bindings.md), packages (docs/packaging.md),
+# quick (scripts/test.sh --quick), ci (.ci/run), fuzz (fuzz/README.md).
 # Nothing is fetched, and no root is needed, when all is there. QCBM_NO_INSTALL=1 leaves the system alone.
 set -euo pipefail
 
@@ -18,7 +19,10 @@ packages_of() {
             libvirt-clients thin-provisioning-tools nbdkit slurmctld slurmd slurm-client munge postgresql sqlite3 parallel systemd \
             python3-yaml ;;
         # bindings: other languages, and their tests.
-        bindings) echo python3-cffi python3-pytest python3-pip python3-setuptools python3-wheel mypy ;;
+        bindings) echo python3-cffi python3-pytest python3-pip python3-setuptools python3-wheel mypy golang-go rustc cargo bindgen \
+            qemu-utils ;;
+        # packages: tarball, Debian packages and RPM, and a bare Debian to try them in.
+        packages) echo debhelper dh-python python3-all python3-cffi python3-setuptools xz-utils git lintian rpm mmdebstrap ;;
         quick) echo libcmocka-dev python3 g++ ;;
         ci) echo clang lld clang-format libclang-rt-dev cppcheck shellcheck git ;;
         cross-s390x) echo gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static ;;
@@ -51,7 +55,7 @@ as_root() {
 }
 
 [ $# -gt 0 ] || {
-    echo "usage: install-deps.sh build|demo|test|bindings|ci|fuzz ..." >&2
+    echo "usage: install-deps.sh build|demo|test|bindings|packages|ci|fuzz ..." >&2
     exit 1
 }
 
