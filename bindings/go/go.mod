@@ -1,0 +1,3 @@
+module github.com/qcbm/qcbm/bindings/go
+
+go 1.19

@@ -1,0 +1,93 @@
+// What is not in the steps: nothing is left behind, and errors compare.
+//
+// SPDX-License-Identifier: MIT
+
+package qcbm
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func image(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "image.qcow2")
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", path, "4M").CombinedOutput(); err != nil {
+		t.Fatal(string(out))
+	}
+	if out, err := exec.Command("qemu-io", "-f", "qcow2", "-c", "write 64k 4k", path).CombinedOutput(); err != nil {
+		t.Fatal(string(out))
+	}
+	return path
+}
+
+func round(t *testing.T, path string) {
+	img, err := Open(path, OpenWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	if _, err := Open(path, OpenWrite); !errors.Is(err, Locked) {
+		t.Fatalf("not locked: %v", err)
+	}
+	done, err := img.Synth("b0", SynthOptions{Flags: SynthReplace})
+	if err != nil || done.DirtyBytes != 65536 {
+		t.Fatal(done, err)
+	}
+	extents, err := img.Extents("b0", ExtentsZero)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer extents.Close()
+	page := make([]Extent, 16)
+	if n, err := extents.Read(page); n != 3 || err != nil || page[1] != (Extent{65536, 65536, true, false}) {
+		t.Fatal(n, err, page[:n])
+	}
+	extents.Seek(65536 + 512)
+	if n, err := extents.Read(page[:1]); n != 1 || err != nil || page[0].Length != 65536-512 {
+		t.Fatal(n, err, page[0])
+	}
+	_, err = img.Change(func(e *Edit) error { return e.Remove("nobody") })
+	var e *Error
+	if !errors.Is(err, NotFound) || !errors.As(err, &e) || e.Offset != NoOffset || e.Message == "" {
+		t.Fatal(err)
+	}
+}
+
+func resident(t *testing.T) int {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, _ := strconv.Atoi(strings.Fields(string(text))[1])
+	return pages * os.Getpagesize()
+}
+
+func descriptors(t *testing.T) int {
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(names)
+}
+
+func TestNothingIsLeftBehind(t *testing.T) {
+	path := image(t)
+	for i := 0; i < 100; i++ {
+		round(t, path)
+	}
+	open, memory := descriptors(t), resident(t)
+	for i := 0; i < 400; i++ {
+		round(t, path)
+	}
+	if now := descriptors(t); now != open {
+		t.Fatalf("%d descriptors, and %d before", now, open)
+	}
+	if more := resident(t) - memory; more > 4<<20 { // 10 KiB a round would be seen
+		t.Fatalf("%d bytes more", more)
+	}
+}

@@ -1,0 +1,6 @@
+/* all.h - what bindgen reads
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <qcbm-io.h>
+#include <qcbm.h>
