@@ -51,7 +51,7 @@ done
 quietly sh -c 'cd /demo && cc -o synth examples/synth_minimal.c $(pkg-config --cflags --libs libqcbm)'
 [ "$(in_it python3 -c 'import qcbm; print(qcbm.__version__)')" = "$version" ] || die "Python has another version"
 in_it env DEMO_INSTALLED=1 QCBM_NO_INSTALL=1 bash /demo/scripts/demo.sh
-quietly apt-get -q -y purge libqcbm0 libqcbm-dev qcbm python3-qcbm
+quietly apt-get -q -y purge libqcbm0 libqcbm-nbd0 libqcbm-dev qcbm python3-qcbm
 left=$(find "$chroot/usr" -iname '*qcbm*')
 [ -z "$left" ] || die "left behind by the purge: $left"
 echo "chroot.sh: installed, tried and removed"

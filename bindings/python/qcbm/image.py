@@ -248,6 +248,10 @@ class Image(Handle):
         """The same by a callback; damage that is met becomes a finding."""
         call('qcbm_map', self, start, length, flags, fn)
 
+    def host_map(self, fn: Callable[[Any], Any], **options: Any) -> None:
+        """What the bytes of the image file are used for."""
+        call('qcbm_host_map', self, fn, **options)
+
     def measure(self, **options: Any) -> t.Measure:
         result: t.Measure = call('qcbm_measure', self, 0, **options)
         return result
