@@ -15,6 +15,7 @@ check image.qcow2
 map --no-sandbox overlay.qcow2
 snapshot -l image.qcow2
 measure --size=1M
+picture overlay.qcow2
 dump image.qcow2 header
 delta --layer overlay.qcow2 d.qcow2
 delta --info d.qcow2
