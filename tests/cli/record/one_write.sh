@@ -14,10 +14,10 @@ qcbm bitmap --add --record=/dev/full image.qcow2 new 2>err || code=$?
 [ "$code" = 1 ] || complain "exit code $code"
 grep -o 'could not write the record of this run .*: .*; exit code without that: 0' err
 # the beginning of a line that a full device has left does not take the next one with it
-printf '%s' '{"schema":' >cut
-qcbm info --record=cut image.qcow2
-qcbm info --record=cut image.qcow2
-[ "$(wc -l <cut)" = 3 ] || complain "$(cat cut)"
-tail -n 2 cut | python3 -c 'import json, sys
+printf '%s' '{"schema":' >torn
+qcbm info --record=torn image.qcow2
+qcbm info --record=torn image.qcow2
+[ "$(wc -l <torn)" = 3 ] || complain "$(cat torn)"
+tail -n 2 torn | python3 -c 'import json, sys
 for line in sys.stdin:
     json.loads(line)'
