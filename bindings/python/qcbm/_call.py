@@ -2,9 +2,11 @@
 
 SPDX-License-Identifier: MIT
 """
+import contextlib
 import os
+import threading
 import weakref
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from . import _types
 from ._abi import ffi
@@ -24,6 +26,9 @@ def _load() -> Any:
 
 lib = _load()
 
+# What an object that is storage has raised below the call of this thread.
+in_storage = threading.local()
+
 # Which field says how many bytes there are.
 _LENGTH_OF = {'extra_data': 'extra_data_size', 'bytes': 'n_bytes', 'old_bytes': 'length', 'new_bytes': 'length'}
 
@@ -38,6 +43,18 @@ def encode(text: Any) -> bytes:
 
 def decode(pointer: Any) -> Optional[str]:
     return None if pointer == ffi.NULL else os.fsdecode(ffi.string(pointer))
+
+
+class _Nothing:
+    """What a wrapper hands on where a function takes NULL. None by itself is an argument that somebody forgot."""
+
+
+_NOTHING = _Nothing()
+
+
+def maybe(value: Any) -> Any:
+    """Of a parameter that may be NULL: None is that."""
+    return _NOTHING if value is None else value
 
 
 def _struct_name(ctype: Any) -> str:
@@ -77,11 +94,13 @@ def record(struct: Any, ctype: Any = None) -> Any:
 class Handle:
     """Something of the library that is open; closed at the end of a "with", and when nobody has it any more."""
     _close = ''
+    _lost = False  # closed with what it is of
 
     def __init__(self, pointer: Any, parent: 'Optional[Handle]' = None, owned: bool = True) -> None:
         self._pointer, self._parent, self._owned = pointer, parent, owned
         self._children: 'weakref.WeakSet[Handle]' = weakref.WeakSet()
-        self._keep: List[Any] = []
+        self._keep: Dict[str, List[Any]] = {}  # what the library points to, by what it is for
+        self._calls: List[None] = []  # one for each call that is under way; a list, as its changes are atomic
         if parent is not None:
             parent._children.add(self)
 
@@ -92,9 +111,24 @@ class Handle:
             raise ValueError('it is closed')
         return self._pointer
 
+    @contextlib.contextmanager
+    def used(self) -> Iterator[Any]:
+        """Its pointer for one call: meanwhile close() raises, whoever calls it, a callback or another thread."""
+        self._calls.append(None)
+        try:
+            yield self.pointer
+        finally:
+            self._calls.pop()
+
+    def _in_use(self) -> bool:
+        return bool(self._calls) or any(child._in_use() for child in list(self._children))
+
     def close(self) -> None:
-        """What was opened by it is closed first. Twice is fine."""
+        """What was opened by it is closed first. Twice is fine. ValueError while a call with any of it is under way."""
+        if self._pointer is not None and self._in_use():
+            raise ValueError('it is in use by a call that has not returned')
         for child in list(self._children):
+            child._lost = child._lost or child._pointer is not None
             child.close()
         pointer, self._pointer = self._pointer, None
         if pointer is not None and self._owned:
@@ -117,23 +151,32 @@ class Call:
     def __init__(self, name: str) -> None:
         self.name = name
         self.keep: List[Any] = []
+        self.handles = contextlib.ExitStack()
         self.raised: Optional[BaseException] = None
 
     def new(self, ctype: Any, *init: Any) -> Any:
         self.keep.append(ffi.new(ctype, *init))
         return self.keep[-1]
 
+    def use(self, handle: Handle) -> Any:
+        """The pointer of something open, which cannot be closed until the call returns."""
+        return self.handles.enter_context(handle.used())
+
     def text(self, value: Any) -> Any:
-        return ffi.NULL if value is None else self.new('char[]', encode(value))
+        return ffi.NULL if value is _NOTHING else self.new('char[]', encode(value))
 
     def texts(self, values: Iterable[Any]) -> Tuple[Any, int]:
+        if isinstance(values, (str, bytes)):  # which would be a name for each letter
+            raise TypeError(f'{self.name}() takes several names there')
         items = [self.text(v) for v in values]
         return self.new('char *[]', items), len(items)
 
-    def callback(self, ctype: Any, fn: Optional[Callable[..., Any]]) -> Any:
+    def callback(self, ctype: Any, fn: Any) -> Any:
         """A callback stops its call by raising; what it raised comes out of the call."""
-        if fn is None:
+        if fn is _NOTHING:
             return ffi.NULL
+        if not callable(fn):
+            raise TypeError(f'{self.name}() takes a function there, and got {type(fn).__name__}')
         given, result = fn, ctype.result.cname
 
         def run(_opaque: Any, *args: Any) -> Any:
@@ -212,17 +255,20 @@ class Call:
             if ctype.item.cname == 'char *':
                 pointers, n = self.texts(value)
             else:
-                pointers, n = self.new(ffi.getctype(ctype.item, '[]'), [v.pointer for v in value]), len(value)
+                pointers, n = self.new(ffi.getctype(ctype.item, '[]'), [self.use(v) for v in value]), len(value)
             setattr(struct, field, pointers)
             setattr(struct, 'n_' + field, n)
         else:
             setattr(struct, field, value)
 
     def finish(self, code: int, err: Any) -> None:
+        below, in_storage.raised = getattr(in_storage, 'raised', None), None
         if self.raised is not None:
             raise self.raised
+        if below is not None and not isinstance(below, Exception):  # KeyboardInterrupt and the like
+            raise below
         if code < 0:
-            raise error_of(self.name, code, err)
+            raise error_of(self.name, code, err) from below
 
 
 class _Arguments:
@@ -266,8 +312,8 @@ class _Arguments:
         if ctype.cname == 'char * *' and self.follows(at, 'size_t'):
             return self.put(*self.call.texts(self.next()))
         if ctype.cname == 'void *' and self.follows(at, 'size_t'):
-            data = self.next()
-            return self.put(self.call.new('char[]', bytes(data)), len(data))
+            data = bytes(memoryview(self.next()))  # bytes(), of a number, would be so many zeros
+            return self.put(self.call.new('char[]', data), len(data))
         return self.put(self._single(ctype))
 
     def _single(self, ctype: Any) -> Any:
@@ -280,8 +326,8 @@ class _Arguments:
             return out
         value = self.next()
         if isinstance(value, Handle):
-            return value.pointer
-        return ffi.NULL if value is None and ctype.kind == 'pointer' else value
+            return self.call.use(value)
+        return ffi.NULL if value is _NOTHING else value
 
     def put(self, *values: Any) -> int:
         self.c.extend(values)
@@ -296,12 +342,17 @@ def call(name: str, /, *given: Any, **options: Any) -> Any:
     ctype = ffi.typeof(function)
     frame = Call(name)
     arguments = _Arguments(frame, ctype.args, given, options)
-    at = 0
-    while at < len(ctype.args):
-        at += arguments.take(at)
-    if arguments.given or arguments.options:
-        raise TypeError(f'{name}() does not take {list(arguments.options) or "so many arguments"}')
-    result = function(*arguments.c)
+    with frame.handles:
+        at = 0
+        while at < len(ctype.args):
+            at += arguments.take(at)
+        if arguments.given or arguments.options:
+            raise TypeError(f'{name}() does not take {list(arguments.options) or "so many arguments"}')
+        result = function(*arguments.c)
+        return _answer(frame, arguments, ctype, result)
+
+
+def _answer(frame: Call, arguments: _Arguments, ctype: Any, result: Any) -> Any:
     if ctype.result.cname == 'int':
         frame.finish(result, arguments.err)
         outputs = [output() for output in arguments.outputs]

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, List, Optional, Tuple, Union
 
 from . import _types as t
 from ._abi import ffi
-from ._call import Call, Handle, call, lib, record
+from ._call import Call, Handle, call, lib, maybe, record
 from ._error import Error, error_of
 
 Path = Union[str, bytes, 'os.PathLike[str]']
@@ -16,21 +16,27 @@ _EXTENT = struct.Struct('=QQ??6x')  # struct qcbm_extent
 assert _EXTENT.size == ffi.sizeof('struct qcbm_extent')
 
 
-def _fill(name: str, handle: Handle, start: int, array: Any) -> Tuple[int, int]:
-    """A page into @array: how many elements it got, and where the next page goes on."""
+def _fill(name: str, handle: Handle, start: int, array: Any,
+          take: Callable[[int], Any] = lambda got: None) -> Tuple[int, int]:
+    """A page into @array: how many elements it got, and where the next page goes on. @take gets the number while what
+    they point to is there."""
     frame, err = Call(name), ffi.new('struct qcbm_error *')
     got, after = ffi.new('size_t *'), ffi.new('uint64_t *')
     size = ffi.sizeof(ffi.typeof(array).item)
-    frame.finish(getattr(lib, name)(handle.pointer, start, array, size, len(array), got, after, err), err)
+    with handle.used() as pointer:
+        code = getattr(lib, name)(pointer, start, array, size, len(array), got, after, err)
+        frame.finish(code, err)
+        take(got[0])
     return got[0], after[0]
 
 
 def _records(name: str, handle: Handle, ctype: str, start: int = 0, n: int = 256) -> Iterator[Any]:
     array = ffi.new(f'struct {ctype}[]', n)
+    page: List[Any] = []
     while True:
-        got, start = _fill(name, handle, start, array)
-        for i in range(got):
-            yield record(array[i])
+        got, start = _fill(name, handle, start, array, lambda n: page.extend(record(array[i]) for i in range(n)))
+        yield from page
+        page.clear()
         if got == 0:
             return
 
@@ -190,8 +196,8 @@ class Image(Handle):
     def set_trace(self, fn: Optional[Callable[[t.TraceEvent], Any]]) -> None:
         """Have @fn told what is done with the files. What it raises changes nothing."""
         frame = Call('qcbm_set_trace')
-        lib.qcbm_set_trace(self.pointer, frame.callback(ffi.typeof(lib.qcbm_set_trace).args[1], fn), ffi.NULL)
-        self._keep = frame.keep
+        lib.qcbm_set_trace(self.pointer, frame.callback(ffi.typeof(lib.qcbm_set_trace).args[1], maybe(fn)), ffi.NULL)
+        self._keep['trace'] = frame.keep
 
     # What is dirty.
 
@@ -199,10 +205,10 @@ class Image(Handle):
         return Extents(call('qcbm_extents_open', self, bitmap, **options), self)
 
     def extents_of_layers(self, since: Optional[Path] = None, **options: Any) -> Extents:
-        return Extents(call('qcbm_extents_open_layers', self, since, **options), self)
+        return Extents(call('qcbm_extents_open_layers', self, maybe(since), **options), self)
 
     def extents_of_snapshots(self, start: str, end: Optional[str] = None, **options: Any) -> Extents:
-        return Extents(call('qcbm_extents_open_snapshots', self, start, end, **options), self)
+        return Extents(call('qcbm_extents_open_snapshots', self, start, maybe(end), **options), self)
 
     def extents_into(self, bitmap: str, fn: Callable[[t.Extent], Any], **options: Any) -> None:
         """Each extent to @fn. Slow: extents() does not call back."""
@@ -222,7 +228,8 @@ class Image(Handle):
         if not partial:
             return Chain(call('qcbm_chain_open', self), self)
         out, err = ffi.new('struct qcbm_chain **'), ffi.new('struct qcbm_error *')
-        code = lib.qcbm_chain_open_partial(self.pointer, out, err)
+        with self.used() as pointer:
+            code = lib.qcbm_chain_open_partial(pointer, out, err)
         Call('qcbm_chain_open_partial').finish(code, err)
         chain = Chain(out[0], self)
         chain.broken = error_of('qcbm_chain_open_partial', err.code, err) if code == 1 else None
@@ -236,7 +243,9 @@ class Image(Handle):
 
     def read_into(self, offset: int, buffer: Any, flags: int = 0) -> None:
         err, data = ffi.new('struct qcbm_error *'), ffi.from_buffer(buffer, require_writable=True)
-        Call('qcbm_read').finish(lib.qcbm_read(self.pointer, offset, data, len(data), flags, err), err)
+        with self.used() as pointer:
+            code = lib.qcbm_read(pointer, offset, data, len(data), flags, err)
+        Call('qcbm_read').finish(code, err)
 
     def map(self, start: int = 0) -> Iterator[t.MapEntry]:
         """As qemu-img map; opens the chain."""
@@ -285,7 +294,7 @@ class Image(Handle):
 
     def delta(self, path: Optional[Path], fd: int = -1, **options: Any) -> t.DeltaResult:
         """Write what changed to the new file @path, or to @fd; see struct qcbm_delta_options."""
-        result: t.DeltaResult = call('qcbm_delta', self, path, fd, **options)
+        result: t.DeltaResult = call('qcbm_delta', self, maybe(path), fd, **options)
         return result
 
     def export(self, bitmap: str, fn: Callable[[bytes], Any], format: int = t.TransferFormat.QCBM) -> None:
@@ -301,7 +310,7 @@ class Image(Handle):
 
     def mend(self, fn: Optional[Callable[[t.RepairRow], Any]] = None) -> 'Edit':
         """An edit of an image whose bitmaps are damaged."""
-        return Edit(call('qcbm_edit_begin_mending', self, fn), self)
+        return Edit(call('qcbm_edit_begin_mending', self, maybe(fn)), self)
 
 
 class Synthesis:
@@ -324,6 +333,8 @@ class Edit(Handle):
 
     def __exit__(self, kind: Any, *what: Any) -> None:
         try:
+            if kind is None and self._lost and self.committed is None:
+                raise ValueError('the image was closed before the edit was committed: nothing is changed')
             if kind is None and self._pointer is not None and self.committed is None:
                 self.commit()
         finally:
@@ -336,7 +347,7 @@ class Edit(Handle):
 
     def plan(self, fn: Optional[Callable[[t.PlanStep], Any]] = None) -> t.PlanSummary:
         """What a commit would write. Afterwards it can only be committed or closed."""
-        result: t.PlanSummary = call('qcbm_edit_plan', self, fn)
+        result: t.PlanSummary = call('qcbm_edit_plan', self, maybe(fn))
         return result
 
     def add(self, name: str, granularity: int = 0, flags: int = 0) -> None:
@@ -356,22 +367,22 @@ class Edit(Handle):
 
     def merge(self, name: str, source: str, image: Optional[Image] = None) -> None:
         """@source is of @image, or of the edited one."""
-        call('qcbm_edit_merge', self, name, image, source)
+        call('qcbm_edit_merge', self, name, maybe(image), source)
 
     def intersect(self, name: str, source: str, image: Optional[Image] = None) -> None:
-        call('qcbm_edit_intersect', self, name, image, source)
+        call('qcbm_edit_intersect', self, name, maybe(image), source)
 
     def subtract(self, name: str, source: str, image: Optional[Image] = None) -> None:
-        call('qcbm_edit_subtract', self, name, image, source)
+        call('qcbm_edit_subtract', self, name, maybe(image), source)
 
     def copy(self, name: str, source: str, image: Optional[Image] = None) -> None:
-        call('qcbm_edit_copy', self, name, image, source)
+        call('qcbm_edit_copy', self, name, maybe(image), source)
 
     def merge_grown(self, name: str, source: str, image: Optional[Image] = None) -> None:
-        call('qcbm_edit_merge_grown', self, name, image, source)
+        call('qcbm_edit_merge_grown', self, name, maybe(image), source)
 
     def copy_grown(self, name: str, source: str, image: Optional[Image] = None) -> None:
-        call('qcbm_edit_copy_grown', self, name, image, source)
+        call('qcbm_edit_copy_grown', self, name, maybe(image), source)
 
     def rename(self, name: str, new_name: str) -> None:
         call('qcbm_edit_rename', self, name, new_name)
@@ -397,17 +408,17 @@ class Edit(Handle):
 
     def revive(self, name: Optional[str] = None, flags: int = 0,
                fn: Optional[Callable[[t.Revived], Any]] = None) -> None:
-        call('qcbm_edit_revive', self, name, flags, fn)
+        call('qcbm_edit_revive', self, maybe(name), flags, maybe(fn))
 
     def revive_against(self, name: str, against: Path, fn: Optional[Callable[[t.Revived], Any]] = None,
                        **options: Any) -> None:
-        call('qcbm_edit_revive_against', self, name, against, fn, **options)
+        call('qcbm_edit_revive_against', self, name, against, maybe(fn), **options)
 
     def collect(self, name: str, new_name: str, fn: Optional[Callable[[t.Collected], Any]] = None) -> None:
-        call('qcbm_edit_collect', self, name, new_name, fn)
+        call('qcbm_edit_collect', self, name, new_name, maybe(fn))
 
     def commit_bitmaps(self, top: Image, fn: Optional[Callable[[t.CommittedBitmap], Any]] = None) -> None:
-        call('qcbm_edit_commit_bitmaps', self, top, fn)
+        call('qcbm_edit_commit_bitmaps', self, top, maybe(fn))
 
     def import_(self, name: str, fn: Callable[[int], bytes], **options: Any) -> t.ImportResult:
         """@fn gives up to so many bytes, none at the end: .read of a file."""
@@ -419,7 +430,7 @@ class Edit(Handle):
         return result
 
     def reset_attached(self, data: Optional[Path] = None) -> t.AttachReset:
-        result: t.AttachReset = call('qcbm_edit_attach_reset', self, data)
+        result: t.AttachReset = call('qcbm_edit_attach_reset', self, maybe(data))
         return result
 
     def set_undo(self, path: Path) -> None:
@@ -430,7 +441,7 @@ class Edit(Handle):
         """What it raises stops the call that it is about, with qcbm.Aborted."""
         frame = Call('qcbm_edit_set_progress')
         lib.qcbm_edit_set_progress(self.pointer, frame.progress(fn))
-        self._keep = frame.keep
+        self._keep['progress'] = frame.keep
 
 
 class Manifest(Handle):
@@ -447,7 +458,7 @@ class Manifest(Handle):
 
     def verify(self, disk: Chain, fn: Optional[Callable[[t.ManifestRange], Any]] = None,
                **options: Any) -> t.ManifestResult:
-        result: t.ManifestResult = call('qcbm_manifest_verify', self, disk, fn, **options)
+        result: t.ManifestResult = call('qcbm_manifest_verify', self, disk, maybe(fn), **options)
         return result
 
     def update(self, disk: Chain, image: Image, bitmap: str, fn: Callable[[bytes], Any],

@@ -5,7 +5,7 @@ SPDX-License-Identifier: MIT
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, Union
 
 from . import _types as t
-from ._call import Call, Handle, call
+from ._call import Call, Handle, call, maybe
 from ._abi import ffi
 from ._call import lib, record
 from ._error import Error
@@ -95,7 +95,7 @@ def delta_info(path: Path, flags: int = 0, **options: Any) -> t.DeltaInfo:
 
 
 def merge_deltas(deltas: Sequence[Path], path: Optional[Path], fd: int = -1, **options: Any) -> t.DeltaMergeResult:
-    result: t.DeltaMergeResult = call('qcbm_delta_merge', deltas, path, fd, **options)
+    result: t.DeltaMergeResult = call('qcbm_delta_merge', deltas, maybe(path), fd, **options)
     return result
 
 
@@ -131,7 +131,7 @@ def measure_bitmap(size: int, cluster_size: int, granularity: int) -> t.BitmapMe
 
 def measure_new(size: int, **options: Any) -> t.Measure:
     """How large a new image for a disk of @size bytes would be."""
-    result: t.Measure = call('qcbm_measure', None, size, **options)
+    result: t.Measure = call('qcbm_measure', maybe(None), size, **options)
     return result
 
 
@@ -142,7 +142,7 @@ def undo(image: Path, path: Path, flags: int = t.OpenFlag.WRITE, **options: Any)
 
 
 def rescue(path: Path, new_path: Optional[Path], **options: Any) -> t.RescueResult:
-    result: t.RescueResult = call('qcbm_rescue', path, new_path, **options)
+    result: t.RescueResult = call('qcbm_rescue', path, maybe(new_path), **options)
     return result
 
 

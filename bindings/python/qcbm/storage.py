@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Protocol
 
 from . import _types as t
 from ._abi import ffi
-from ._call import call, lib
+from ._call import call, in_storage, lib
 from ._error import Error
 from .image import Dump, Image, Manifest
 
@@ -21,7 +21,7 @@ class Storage(Protocol):
 
 
 class _Backend:
-    """A Python object as struct qcbm_io_ops. What it raises comes out as the message of an error."""
+    """A Python object as struct qcbm_io_ops. What it raises is the message and the cause of an error."""
     _living: Dict[int, '_Backend'] = {}  # until the library calls ->close()
 
     def __init__(self, storage: Any) -> None:
@@ -44,7 +44,8 @@ class _Backend:
             try:
                 run(*args)
                 return 0
-            except BaseException as e:
+            except BaseException as e:  # the cause of the error, see Call.finish()
+                in_storage.raised = e
                 return self._fail(e, args[-1])
 
         if name == 'close':
@@ -96,21 +97,21 @@ def open_storage(storage: Storage, flags: int = 0) -> Image:
     """An image behind @storage, which is closed with it."""
     backend = _Backend(storage)
     image = Image._of(call('qcbm_open_io', backend.ops, ffi.NULL, flags))
-    image._keep = [backend]
+    image._keep['storage'] = [backend]
     return image
 
 
 def dump_storage(storage: Storage, flags: int = 0) -> Dump:
     backend = _Backend(storage)
     dump = Dump(call('qcbm_dump_open_io', backend.ops, ffi.NULL, flags))
-    dump._keep = [backend]
+    dump._keep['storage'] = [backend]
     return dump
 
 
 def manifest_in_storage(storage: Storage) -> Manifest:
     backend = _Backend(storage)
     manifest = Manifest(call('qcbm_manifest_open_io', backend.ops, ffi.NULL))
-    manifest._keep = [backend]
+    manifest._keep['storage'] = [backend]
     return manifest
 
 
@@ -130,7 +131,7 @@ class Memory:
 
     def open(self, flags: int = 0) -> Image:
         image = Image._of(call('qcbm_open_io', lib.qcbm_mem_ops(), self._pointer, flags))
-        image._keep = [self]
+        image._keep['storage'] = [self]
         return image
 
     @property

@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: MIT
 """
+import array
 import errno
 import gc
 import glob
@@ -422,6 +423,102 @@ def test_example_csi_lister(marked):
     assert ranges == EXPECTED and {line['volume_capacity_bytes'] for line in lines} == {4194304}
     rest = json.loads(example('csi_lister.py', 'allocated', marked, '--starting-offset', '1114112'))
     assert [(r['byte_offset'], r['size_bytes']) for r in rest['block_metadata']] == [(1114112, 65536), (2097152, 65536)]
+
+
+def test_what_is_in_use_is_not_closed(marked):
+    with qcbm.Image(marked) as image, image.chain() as chain, image.extents('b0') as extents:
+        for call in (lambda: image.check(progress=lambda done, total: image.close()),
+                     lambda: image.export('b0', lambda piece: image.close()),
+                     lambda: image.extents_into('b0', lambda extent: image.close()),
+                     lambda: chain.write_manifest(lambda piece: image.close()),
+                     lambda: chain.map_into(lambda entry: chain.close())):
+            with pytest.raises(ValueError, match='in use'):
+                call()
+        assert len(list(extents)) == 7 and image.check().corruptions == 0
+
+
+def test_nothing_is_not_a_name(marked, tmp_path):
+    with qcbm.Image(marked, qcbm.OpenFlag.WRITE) as image, image.edit() as edit:
+        for call in (lambda: qcbm.Image(None), lambda: image.extents(None), lambda: image.map_into(None),
+                     lambda: image.export('b0', None), lambda: edit.add(None), lambda: edit.synth(None, 'x'),
+                     lambda: qcbm.apply(None, []), lambda: qcbm.apply(marked, [None]), lambda: qcbm.apply(marked, 'ab'),
+                     lambda: image.export('b0', 3)):
+            with pytest.raises(TypeError):
+                call()
+        edit.close()
+
+
+def test_what_the_library_points_to_stays(marked):
+    data = open(marked, 'rb').read()
+    image = qcbm.Memory(data).open()
+    image.set_trace(lambda event: None)
+    image.set_trace(None)
+    del data
+    gc.collect()
+    assert image.check().corruptions == 0
+    image.close()
+    numbers = array.array('I', [1] * 1000)
+    assert qcbm.Memory(numbers).data == numbers.tobytes()
+
+
+def test_a_page_stays_when_the_image_is_closed(marked):
+    image = qcbm.Image(marked)
+    expected = list(image.map())
+    entries = image.map()
+    first = next(entries)
+    image.close()
+    with pytest.raises(ValueError):  # the chain of the iterator is closed with the image
+        list(entries)
+    image, chain = qcbm.Image(marked), None
+    chain = image.chain()
+    entries = chain.map()
+    first = next(entries)
+    chain.close()
+    image.close()
+    page = []
+    with pytest.raises(ValueError):
+        page.extend(entries)
+        page.append(None)
+    assert first == expected[0]
+
+
+def test_an_edit_that_is_lost_is_told(marked):
+    image = qcbm.Image(marked, qcbm.OpenFlag.WRITE)
+    with pytest.raises(ValueError, match='nothing is changed'):
+        with image.edit() as edit:
+            edit.add('x')
+            image.close()
+    with qcbm.Image(marked, qcbm.OpenFlag.WRITE) as image, image.edit() as edit:
+        edit.add('x')
+        edit.close()  # given up
+    assert [b.name for b in qcbm.Image(marked).bitmaps] == ['b0']
+
+
+class Raising:
+    def __init__(self, path, what):
+        self.data, self.what, self.calm = open(path, 'rb').read(), what, True
+
+    def size(self):
+        return len(self.data)
+
+    def read_at(self, offset, length):
+        if not self.calm:
+            raise self.what
+        return self.data[offset:offset + length]
+
+
+@pytest.mark.parametrize('what', [KeyboardInterrupt(), SystemExit(3), ZeroDivisionError('x')])
+def test_what_storage_raises_is_the_cause(marked, what):
+    storage = Raising(marked, what)
+    image = qcbm.open_storage(storage)
+    storage.calm = False
+    with pytest.raises(BaseException) as caught:
+        image.extents('b0', flags=0)
+        image.edit()
+        image.read(0, 4096)
+    raised = caught.value if not isinstance(what, Exception) else caught.value.__cause__
+    assert raised is what
+    assert not isinstance(what, Exception) or isinstance(caught.value, qcbm.IOFailed)
 
 
 def one_round(path):
