@@ -15,7 +15,7 @@ static int count(struct qcbm_extents *extents, struct qcbm_error *err)
     struct qcbm_extent *page = calloc(PAGE, sizeof *page);
     uint64_t n = 0, bytes = 0, next = 0;
     size_t got = 0;
-    int ret;
+    int ret = 0;
 
     if (!page)
         return QCBM_E_NOMEM;

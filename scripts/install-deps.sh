@@ -20,7 +20,7 @@ packages_of() {
             python3-yaml ;;
         # bindings: other languages, and their tests.
         bindings) echo python3-cffi python3-pytest python3-pip python3-setuptools python3-wheel mypy golang-go rustc cargo bindgen \
-            qemu-utils ;;
+            valgrind qemu-utils ;;
         # packages: tarball, Debian packages and RPM, and a bare Debian to try them in.
         packages) echo debhelper dh-python python3-all python3-cffi python3-setuptools xz-utils git lintian rpm mmdebstrap ;;
         quick) echo libcmocka-dev python3 g++ ;;
