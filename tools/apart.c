@@ -12,12 +12,15 @@
 
 #include "apart.h"
 #include "cmd.h"
+#include "run_note.h"
 
 int run_apart(int (*job)(void *arg), void *arg)
 {
     pid_t parent = getpid(), pid, got;
     int status;
 
+    if (!run_note_share()) /* what it fails of decides on the exit code here */
+        return cmd_error("no memory");
     fflush(NULL); /* what is buffered here is not to come out twice */
     pid = fork();
     if (pid < 0)

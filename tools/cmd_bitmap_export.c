@@ -10,6 +10,7 @@
 
 #include "apart.h"
 #include "cmd_bitmap.h"
+#include "disk_files.h"
 #include "every_args.h"
 #include "extents_write.h"
 #include "json_write.h"
@@ -37,27 +38,6 @@ static int write_out(void *opaque, const void *bytes, size_t len)
         return 0;
     job->lost = errno ? errno : EIO;
     return 1;
-}
-
-/* @named: by an image, or NULL. */
-static bool is_named(const char *named, const char *name)
-{
-    const char *local = named ? qcbm_local_name(named) : NULL;
-
-    return local && qcbm_same_file(local, name);
-}
-
-/* Somebody's disk, which --force does not mean; qcow2 images have been refused already. */
-static int check_disk(const struct job *job, struct qcbm_image *img)
-{
-    const char *name = job->out.name, *what;
-    struct qcbm_image_info info;
-
-    qcbm_image_get_info(img, &info, sizeof info);
-    what = is_named(info.full_data_file, name) ? "the image's data file"
-           : is_named(info.full_backing, name) ? "the image's backing file"
-                                               : NULL;
-    return what ? cmd_error("'%s' is %s: it is not replaced", name, what) : EXIT_DONE;
 }
 
 static int write_extents(struct job *job, struct qcbm_image *img, struct qcbm_error *err)
@@ -112,7 +92,7 @@ static int write_bitmap(struct job *job, struct qcbm_image *img, struct qcbm_err
 static int export_image(struct job *job, struct qcbm_image *img)
 {
     struct qcbm_error err;
-    int code = check_disk(job, img);
+    int code = output_replaces(&job->out) ? disk_files_keep(job->out.name, img, NULL) : EXIT_DONE;
 
     if (code != EXIT_DONE)
         return code;
@@ -129,7 +109,7 @@ static int export_shut_in(void *arg)
     struct qcbm_image *img;
     int code;
 
-    common_shut_in(&job->args->common, false, NULL);
+    common_shut_in(&job->args->common, output_replaces(&job->out), NULL); /* what lies below is not to be lost */
     img = common_open(&job->args->common, common_reading(&job->args->common));
     code = img ? export_image(job, img) : EXIT_FAILED;
     if (code != EXIT_DONE)

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cmd_checkpoint.h"
+#include "disk_files.h"
 #include "every_args.h"
 #include "json_write.h"
 #include "opt_parse.h"
@@ -71,6 +72,22 @@ static int give(void *opaque, const void *bytes, size_t len)
     return fwrite(bytes, 1, len, opaque) != len;
 }
 
+/* Images that cannot be read are not opened for it: with --force nobody has asked for that. */
+static int keep_disks(const struct xml_args *args, const struct disk_list *disks, const char *file)
+{
+    int code = EXIT_DONE;
+
+    for (size_t i = 0; code == EXIT_DONE && i < disks->n; i++) {
+        struct qcbm_image *img = NULL;
+        struct qcbm_error err;
+
+        if (cmd_try_open(disks->list[i].image, common_reading(&args->disks.common), &img, &err) == 0)
+            code = disk_files_keep(file, img, NULL);
+        qcbm_close(img);
+    }
+    return code;
+}
+
 static int write_one(const struct xml_args *args, const struct disk_list *disks, const char *parent, const char *name,
                      const char *file)
 {
@@ -79,8 +96,10 @@ static int write_one(const struct xml_args *args, const struct disk_list *disks,
     struct qcbm_error err;
     int code = output_open(&out, file, args->disks.common.force, false);
 
+    if (code == EXIT_DONE && output_replaces(&out))
+        code = keep_disks(args, disks, file);
     if (code != EXIT_DONE)
-        return code;
+        return output_close(&out, code);
     content.name = name;
     content.parent = parent;
     content.description = args->description;

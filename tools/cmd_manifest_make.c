@@ -14,6 +14,7 @@
 
 #include "apart.h"
 #include "cmd_manifest.h"
+#include "disk_files.h"
 #include "every_args.h"
 #include "output.h"
 #include "progress.h"
@@ -37,28 +38,6 @@ static int write_out(void *opaque, const void *bytes, size_t len)
         return 0;
     job->lost = errno ? errno : EIO;
     return 1;
-}
-
-/* Somebody's disk, which neither --force nor --update means. */
-static int check_disk(const struct job *job, struct qcbm_chain *chain)
-{
-    const char *name = job->out.name;
-    struct qcbm_chain_layer layer;
-    struct qcbm_image_info info;
-
-    for (uint32_t i = 0; i < qcbm_chain_count(chain); i++) {
-        if (qcbm_chain_get(chain, i, &layer, sizeof layer, NULL) < 0)
-            continue;
-        if (qcbm_same_file(layer.filename, name))
-            return cmd_error("'%s' is an image of the disk itself: it is not replaced", name);
-        if (!layer.image)
-            continue;
-        qcbm_image_get_info(layer.image, &info, sizeof info);
-        if (info.full_data_file && qcbm_local_name(info.full_data_file) &&
-            qcbm_same_file(qcbm_local_name(info.full_data_file), name))
-            return cmd_error("'%s' is a data file of the disk: it is not replaced", name);
-    }
-    return EXIT_DONE;
 }
 
 static int hex_digit(char c)
@@ -131,7 +110,7 @@ static int make_from(struct job *job, struct manifest_disk *disk)
     const struct manifest_args *args = job->args;
     struct qcbm_manifest *old = NULL;
     struct qcbm_error err;
-    int code = check_disk(job, disk->chain);
+    int code = disk_files_keep(job->out.name, disk->disk.img, disk->chain);
 
     if (code == EXIT_DONE && args->update && !disk->disk.img)
         code = cmd_error("'%s' is raw and has no bitmaps: name the qcow2 image that has them", args->common.path);

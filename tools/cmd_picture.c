@@ -9,6 +9,7 @@
 
 #include "apart.h"
 #include "common_args.h"
+#include "disk_files.h"
 #include "image_name.h"
 #include "opt_parse.h"
 #include "output.h"
@@ -74,6 +75,12 @@ struct job {
 };
 
 /* ---- what it is of ---------------------------------------------------------------------------------------- */
+
+/* Before anything is drawn: what is drawn is not to be lost for its picture. */
+static int keep_disk(const struct job *job, const struct picture_disk *disk)
+{
+    return output_replaces(&job->out) ? disk_files_keep(job->out.name, disk->img, disk->chain) : EXIT_DONE;
+}
 
 static bool open_chain(struct cmd_disk *disk, struct picture_disk *out, const char *path)
 {
@@ -164,6 +171,8 @@ static int count_host(struct job *job, struct qcbm_image *img)
 
     if (!img)
         return cmd_error("'%s' is a raw disk: --host is about qcow2 files", path);
+    if (keep_disk(job, &(struct picture_disk){ .img = img }) != EXIT_DONE)
+        return EXIT_FAILED;
     if (!begin_picture(job, picture_host_plan(), picture_host_size(img)))
         return cmd_error("out of memory");
     if (picture_host_count(img, &job->picture.cells, &job->calls, &err) < 0)
@@ -181,7 +190,7 @@ static int open_other(struct job *job, struct cmd_disk *disk, struct picture_gue
         return EXIT_FAILED;
     if (a->bitmaps.count && !disk->img)
         return cmd_error("'%s' is a raw disk: it has no bitmaps", a->against);
-    return open_chain(disk, &g->other, a->against) ? EXIT_DONE : EXIT_FAILED;
+    return open_chain(disk, &g->other, a->against) ? keep_disk(job, &g->other) : EXIT_FAILED;
 }
 
 static int count_disks(struct job *job, struct cmd_disk *disk)
@@ -192,7 +201,7 @@ static int count_disks(struct job *job, struct cmd_disk *disk)
 
     if (job->args->bitmaps.count && !disk->img)
         return cmd_error("'%s' is a raw disk: it has no bitmaps", job->args->common.path);
-    code = open_chain(disk, &g.disk, job->args->common.path) ? EXIT_DONE : EXIT_FAILED;
+    code = open_chain(disk, &g.disk, job->args->common.path) ? keep_disk(job, &g.disk) : EXIT_FAILED;
     if (code == EXIT_DONE)
         code = open_other(job, &other, &g);
     if (code == EXIT_DONE)
@@ -262,7 +271,7 @@ static int draw(void *arg)
     struct cmd_disk disk;
     int code;
 
-    common_shut_in(common, !job->args->host, NULL);
+    common_shut_in(common, !job->args->host || output_replaces(&job->out), NULL);
     if (!common_open_disk(common, common_reading(common), &disk))
         return EXIT_FAILED;
     job->progress.wanted = common->progress;

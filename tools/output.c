@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd.h"
+#include "every_args.h"
 #include "output.h"
 
 static mode_t mode_of_new_files(void)
@@ -27,7 +28,6 @@ static int create(struct output *out, const struct stat *old)
     size_t len = target ? strlen(target) : 0;
     int fd = -1;
 
-    out->replaces = old != NULL;
     out->temporary = target ? malloc(len + sizeof ".XXXXXX") : NULL;
     if (out->temporary) {
         memcpy(out->temporary, target, len);
@@ -52,17 +52,33 @@ static bool is_qcow2(const char *name)
     return is;
 }
 
+/* By locks, as QEMU and qcbm have them for each image that is open. Where none can be asked for nothing is known. */
+static bool is_in_use(const char *name)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    bool held = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+
+    if (fd >= 0)
+        close(fd);
+    return held;
+}
+
 /* What may be lost. */
 static int check_old(const struct output *out, const struct stat *old, bool force)
 {
     if (!S_ISREG(old->st_mode) && !S_ISBLK(old->st_mode))
         return EXIT_DONE;
+    if (every_args.record && qcbm_same_file(every_args.record, out->name))
+        return cmd_error("'%s' is the file of the record: nothing else is written to it", out->name);
     if (is_qcow2(out->name))
         return cmd_error("'%s' is a qcow2 image: it is not replaced", out->name);
     if (!force && S_ISBLK(old->st_mode))
         return cmd_error("'%s' is a block device; --force overwrites what is on it", out->name);
     if (!force)
         return cmd_error("'%s' is there already; --force replaces it", out->name);
+    if (is_in_use(out->name))
+        return cmd_error("'%s' is locked by another program: it is not replaced", out->name);
     return EXIT_DONE;
 }
 
@@ -70,6 +86,7 @@ static int check_old(const struct output *out, const struct stat *old, bool forc
 static int open_fd(struct output *out, const struct stat *old, bool dry_run)
 {
     out->device = old && S_ISBLK(old->st_mode);
+    out->replaces = old && S_ISREG(old->st_mode);
     if (dry_run)
         return open("/dev/null", O_WRONLY | O_CLOEXEC);
     if (!old || S_ISREG(old->st_mode))
@@ -99,6 +116,11 @@ int output_open(struct output *out, const char *name, bool force, bool dry_run)
     if (fd >= 0)
         close(fd);
     return EXIT_FAILED;
+}
+
+bool output_replaces(const struct output *out)
+{
+    return out->replaces || out->device;
 }
 
 /* The entry of a file in its folder. EINVAL: nothing to be synced on this file system. */

@@ -18,9 +18,12 @@ struct output {
 };
 
 /* Open @name, "-" for stdout, or /dev/null in its place if @dry_run; what would be refused is refused there as well. A
- * file or a block device, which hold something already, are replaced only with @force, and never a qcow2 image or a
- * device that is in use. Prints the error. Returns the exit code. */
+ * file or a block device, which hold something already, are replaced only with @force, and never a qcow2 image, what
+ * another program uses, or the file of the record. Prints the error. Returns the exit code. */
 int output_open(struct output *out, const char *name, bool force, bool dry_run);
+
+/* Is something lost when it is written? Then disk_files_keep() is asked before. */
+bool output_replaces(const struct output *out);
 
 /* With @code EXIT_DONE make all of it durable, else leave nothing that could be taken for it. Returns the exit code. */
 int output_close(struct output *out, int code);

@@ -16,6 +16,9 @@ code_of qcbm info --tempfail -U overlay.qcow2
 code_of qcbm checkpoint create --tempfail --disk vda=overlay.qcow2 c
 code_of qcbm bitmap --tempfail --list --chain overlay.qcow2
 code_of qcbm bitmap --tempfail --list base.qcow2
+code_of qcbm manifest --tempfail -o m overlay.qcow2
+code_of qcbm bitmap --tempfail --export out overlay.qcow2 b
+code_of qcbm picture --tempfail -o p.png overlay.qcow2
 code_of qcbm info --tempfail nosuch
 code_of qcbm synth --tempfail --nosuch overlay.qcow2
 json 'v["rc"] == 75 and v["error"]["code"] == "QCBM_E_LOCKED"' cat log
