@@ -56,7 +56,8 @@ static unsigned layer_flags(const struct qcbmi_chain *chain, const struct qcbmi_
 {
     unsigned top = chain->layers[0].img->open_flags;
 
-    return (top & (QCBM_OPEN_INFO | QCBM_OPEN_NO_LOCK | QCBMI_OPEN_LOOKS)) | (options->force_share ? QCBM_OPEN_FORCE_SHARE : 0);
+    return (top & (QCBM_OPEN_INFO | QCBM_OPEN_NO_LOCK | QCBMI_OPEN_LOOKS)) |
+           (options->force_share ? QCBM_OPEN_FORCE_SHARE : 0);
 }
 
 /* The size may have changed before the lock was there. */

@@ -131,8 +131,7 @@ static void whichever_call_of_a_create_fails(void **state)
                 bool there = judge(&m);
 
                 if (there != (ret == 0))
-                    print_error("fault %d, call %llu: %d, %s\n", (int)k, (unsigned long long)at, ret,
-                                err.message);
+                    print_error("fault %d, call %llu: %d, %s\n", (int)k, (unsigned long long)at, ret, err.message);
                 assert_true(there == (ret == 0));
             }
             if (!report.fired)

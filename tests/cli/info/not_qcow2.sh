@@ -5,7 +5,7 @@ mkfifo pipe
 qemu-img create -q -f vmdk disk.vmdk 1M
 mkdir folder
 for option in -U --no-sandbox; do
-    for file in pipe folder missing disk.vmdk '' file:missing file: nbd://host/x http://host/x nosuch:x; do
+    for file in pipe folder missing disk.vmdk '' file:missing file: ssh://host/x http://host/x nosuch:x; do
         fails qcbm info "$option" "$file"
     done
     fails qcbm info "$option" -f qcow2 empty
