@@ -4,11 +4,14 @@
  * Who asks goes on as if the bitmap had been made. So nothing passes that a new one would not have: an image that synth
  * would refuse, bits that cannot be read, a bitmap that misses what is written from now on.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cmd_synth.h"
 #include "qemu_text.h"
+#include "uri.h"
 
 static struct qcbm_image *target_of(const struct synth_job *job)
 {
@@ -38,6 +41,75 @@ static int refuse(const struct synth_job *job, int code, const char *why)
     return EXIT_FAILED;
 }
 
+/* Files that would be read beside the image, though not what is in them: that takes as long as making the bitmap anew. */
+static int look_at_files(const struct synth_args *args)
+{
+    const char *const names[] = { args->since, args->against, args->within, args->refine_against };
+    struct stat st;
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *name = names[i];
+
+        if (name && !uri_is_server(name) && strncmp(name, "snapshot:", 9) != 0 && stat(name, &st) != 0)
+            return cmd_error("Could not open '%s': %s", name, strerror(errno));
+    }
+    return EXIT_DONE;
+}
+
+/* The bitmap in place of the old one, as far as metadata alone tell it. */
+static int stage_again(struct synth_job *job, struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    const struct synth_args *args = job->args;
+    struct qcbm_synth_options options = QCBM_SYNTH_OPTIONS_INIT;
+    struct qcbm_synth_result *result = NULL;
+    int ret;
+
+    if (args->from || args->against) { /* which do not ask the metadata */
+        ret = qcbm_edit_remove(edit, args->name, err);
+        return ret < 0 ? ret : qcbm_edit_add(edit, args->name, args->granularity, 0, err);
+    }
+    options.granularity = args->granularity;
+    options.since = args->since;
+    options.since_snapshot = args->since_snapshot;
+    options.snapshot = args->snapshot;
+    options.flags = QCBM_SYNTH_REPLACE | (args->disabled ? QCBM_SYNTH_DISABLED : 0) |
+                    (args->common.force ? QCBM_SYNTH_FORCE : 0) | (args->dirty_tail ? QCBM_SYNTH_DIRTY_TAIL : 0) |
+                    (args->common.force_share ? QCBM_SYNTH_FORCE_SHARE : 0);
+    ret = qcbm_edit_synth(edit, job->overlay, args->name, &options, &result, err);
+    qcbm_synth_result_free(result);
+    return ret;
+}
+
+/* Would it be made if it were not there? */
+static int try_again(struct synth_job *job)
+{
+    struct qcbm_edit *edit = NULL;
+    struct qcbm_error err;
+    int ret = qcbm_edit_begin(target_of(job), &edit, &err);
+
+    if (ret == 0)
+        ret = stage_again(job, edit, &err);
+    if (ret == 0)
+        ret = qcbm_edit_plan(edit, NULL, 0, NULL, NULL, &err);
+    qcbm_edit_free(edit);
+    return ret < 0 ? cmd_lib_error(&err, "Bitmap '%s' of '%s' is there, but could not be made now", job->args->name,
+                                   job->target_path)
+                   : EXIT_DONE;
+}
+
+/* Who names a file for undo finds it, with nothing to take back. */
+static int leave_undo(struct synth_job *job)
+{
+    struct qcbm_error err;
+
+    if (!job->args->common.undo)
+        return EXIT_DONE;
+    if (qcbm_edit_begin(target_of(job), &job->edit, &err) < 0 ||
+        plan_run(&job->plan, target_of(job), job->edit, &job->args->common, &err) < 0)
+        return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
+    return EXIT_DONE;
+}
+
 static int judge(struct synth_job *job, uint32_t index, const struct qcbm_bitmap_info *bitmap)
 {
     struct qcbm_bitmap_usage usage;
@@ -60,6 +132,8 @@ static int judge(struct synth_job *job, uint32_t index, const struct qcbm_bitmap
         return refuse(job, ret, err.message);
     if (!bitmap->usable)
         return refuse(job, QCBM_E_CORRUPT, "it is damaged");
+    if (look_at_files(job->args) != EXIT_DONE || try_again(job) != EXIT_DONE || leave_undo(job) != EXIT_DONE)
+        return EXIT_FAILED;
     job->kept = true;
     job->enabled = bitmap->enabled;
     job->summary.granularity = bitmap->granularity;

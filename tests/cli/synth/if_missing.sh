@@ -36,3 +36,16 @@ unchanged image.qcow2 fails qcbm synth --if-missing image.qcow2 "$name"
 for other in --replace --merge --like=base.qcow2; do
     ! qcbm synth --if-missing "$other" overlay.qcow2 b 2>/dev/null || complain "accepted: $other"
 done
+# nothing passes that a new one would not have
+cp overlay.qcow2 counts.qcow2
+block=$(peek counts.qcow2 "$(peek counts.qcow2 48 8)" 8)
+poke counts.qcow2 "$block" 000000000000
+unchanged counts.qcow2 fails qcbm synth counts.qcow2 new
+unchanged counts.qcow2 fails qcbm synth --if-missing counts.qcow2 b
+unchanged overlay.qcow2 fails qcbm synth --if-missing --since=nosuch.qcow2 overlay.qcow2 b
+unchanged overlay.qcow2 fails qcbm synth --if-missing --refine-against=nosuch.qcow2 overlay.qcow2 b
+unchanged overlay.qcow2 qcbm synth -q --if-missing --since=base.qcow2 overlay.qcow2 b
+# a file for undo is there whenever the command succeeded
+unchanged overlay.qcow2 qcbm synth -q --if-missing --undo=kept.undo overlay.qcow2 b
+unchanged overlay.qcow2 qcbm undo overlay.qcow2 kept.undo | grep -q 'nothing to undo' || complain "no undo file"
+unchanged overlay.qcow2 fails qcbm synth --if-missing --dry-run --undo=kept.undo overlay.qcow2 b
