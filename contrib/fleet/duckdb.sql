@@ -3,6 +3,10 @@
 CREATE TABLE IF NOT EXISTS image (
     image VARCHAR PRIMARY KEY -- as the list has it, which is what the jobs say
 );
+-- The bitmap that the jobs make, one row: FLEET_CHECKPOINT of the environment.
+CREATE TABLE IF NOT EXISTS fleet (
+    checkpoint VARCHAR NOT NULL
+);
 -- Loading a line again is without effect.
 CREATE TABLE IF NOT EXISTS record (
     line JSON NOT NULL,
@@ -17,6 +21,9 @@ SELECT line ->> '$.schema' AS schema, line ->> '$.qcbm' AS version, line ->> '$.
        (line ->> '$.error.offset')::UBIGINT AS error_offset, (line ->> '$.warnings')::BIGINT AS warnings,
        line ->> '$.details' AS details, line ->> '$.result.bitmap' AS bitmap,
        (line ->> '$.result.changed')::BOOLEAN::INTEGER AS changed,
+       (line ->> '$.result."dry-run"')::BOOLEAN::INTEGER AS dry_run,
+       (line ->> '$.result.enabled')::BOOLEAN::INTEGER AS enabled,
+       line ->> '$.result.image' AS target, line ->> '$.result.overlay' AS overlay,
        (line ->> '$.result."dirty-bytes"')::BIGINT AS dirty_bytes,
        (line ->> '$.result."virtual-size"')::BIGINT AS virtual_size
 FROM record;

@@ -5,7 +5,7 @@
 #
 # ENGINE: sqlite (DATABASE: one file), postgresql (DATABASE: as psql -d has it), duckdb (one file; with the command duckdb).
 # What is there is kept, lines that were loaded before are passed over; the list takes the place of the last one. A line that is
-# not whole, because a disk was full, is left out and counted.
+# not whole, because a disk was full, is left out and counted. FLEET_CHECKPOINT: as for job.sh.
 set -eu
 [ $# -ge 4 ] || {
     echo "usage: load.sh sqlite|postgresql|duckdb DATABASE LIST RECORDS..." >&2
@@ -13,6 +13,7 @@ set -eu
 }
 engine=$1 database=$2 list=$3
 shift 3
+checkpoint=$(printf '%s' "${FLEET_CHECKPOINT:-nightly}" | sed "s/'/''/g")
 home=$(cd "$(dirname "$0")" && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -39,6 +40,8 @@ SELECT 'left out: ' || count(*) FROM incoming WHERE NOT json_valid(text);
 .separator "\037" "\n"
 DELETE FROM incoming;
 .import '$scratch/images' incoming
+DELETE FROM fleet;
+INSERT INTO fleet VALUES ('$checkpoint');
 DELETE FROM image;
 INSERT OR IGNORE INTO image SELECT text FROM incoming;
 $(sed 's/CREATE VIEW /CREATE VIEW IF NOT EXISTS /' "$home/views.sql")
@@ -65,6 +68,8 @@ INSERT INTO record (line) SELECT text::jsonb FROM incoming WHERE pg_temp.is_json
 SELECT 'left out: ' || count(*) FROM incoming WHERE NOT pg_temp.is_json(text);
 TRUNCATE incoming;
 \copy incoming FROM '$scratch/images' WITH (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
+DELETE FROM fleet;
+INSERT INTO fleet VALUES ('$checkpoint');
 DELETE FROM image;
 INSERT INTO image SELECT text FROM incoming ON CONFLICT DO NOTHING;
 $(sed 's/CREATE VIEW /CREATE OR REPLACE VIEW /' "$home/views.sql")
@@ -80,6 +85,8 @@ SELECT column0 AS text FROM read_csv('$scratch/records', header = false, delim =
                                      columns = {'column0': 'VARCHAR'});
 INSERT OR IGNORE INTO record SELECT text::JSON, md5(text) FROM incoming WHERE json_valid(text);
 SELECT 'left out: ' || count(*) FROM incoming WHERE NOT json_valid(text);
+DELETE FROM fleet;
+INSERT INTO fleet VALUES ('$checkpoint');
 DELETE FROM image;
 INSERT OR IGNORE INTO image
 SELECT column0 FROM read_csv('$scratch/images', header = false, delim = chr(2), quote = chr(1), all_varchar = true,

@@ -3,6 +3,10 @@
 CREATE TABLE IF NOT EXISTS image (
     image text PRIMARY KEY -- as the list has it, which is what the jobs say
 );
+-- The bitmap that the jobs make, one row: FLEET_CHECKPOINT of the environment.
+CREATE TABLE IF NOT EXISTS fleet (
+    checkpoint text NOT NULL
+);
 -- Loading a line again is without effect.
 CREATE TABLE IF NOT EXISTS record (
     line jsonb NOT NULL,
@@ -19,7 +23,10 @@ SELECT line ->> 'schema' AS schema, line ->> 'qcbm' AS version, line ->> 'host' 
        line #>> '{error,code}' AS error_code, line #>> '{error,message}' AS error_message,
        (line #>> '{error,offset}')::numeric AS error_offset, (line ->> 'warnings')::bigint AS warnings,
        line ->> 'details' AS details, line #>> '{result,bitmap}' AS bitmap,
-       (line #>> '{result,changed}')::boolean::int AS changed, (line #>> '{result,dirty-bytes}')::bigint AS dirty_bytes,
+       (line #>> '{result,changed}')::boolean::int AS changed,
+       (line #>> '{result,dry-run}')::boolean::int AS dry_run, (line #>> '{result,enabled}')::boolean::int AS enabled,
+       line #>> '{result,image}' AS target, line #>> '{result,overlay}' AS overlay,
+       (line #>> '{result,dirty-bytes}')::bigint AS dirty_bytes,
        (line #>> '{result,virtual-size}')::bigint AS virtual_size
 FROM record;
 

@@ -3,6 +3,10 @@
 CREATE TABLE IF NOT EXISTS image (
     image TEXT PRIMARY KEY NOT NULL -- as the list has it, which is what the jobs say
 );
+-- The bitmap that the jobs make, one row: FLEET_CHECKPOINT of the environment.
+CREATE TABLE IF NOT EXISTS fleet (
+    checkpoint TEXT NOT NULL
+);
 -- Loading a line again is without effect.
 CREATE TABLE IF NOT EXISTS record (
     line TEXT NOT NULL UNIQUE CHECK (json_valid(line)),
@@ -18,6 +22,8 @@ SELECT line ->> '$.schema' AS schema, line ->> '$.qcbm' AS version, line ->> '$.
        line ->> '$.error.code' AS error_code, line ->> '$.error.message' AS error_message,
        line ->> '$.error.offset' AS error_offset, line ->> '$.warnings' AS warnings, line ->> '$.details' AS details,
        line ->> '$.result.bitmap' AS bitmap, line ->> '$.result.changed' AS changed,
+       line ->> '$.result.dry-run' AS dry_run, line ->> '$.result.enabled' AS enabled,
+       line ->> '$.result.image' AS target, line ->> '$.result.overlay' AS overlay,
        line ->> '$.result.dirty-bytes' AS dirty_bytes, line ->> '$.result.virtual-size' AS virtual_size
 FROM record;
 

@@ -1,14 +1,17 @@
 -- views.sql - what is known of each image, in the SQL that SQLite, PostgreSQL and DuckDB share; after the file of the engine
 -- SPDX-License-Identifier: MIT
 
--- Runs that make a checkpoint or find one, by image and from the last to the first. A run is good if there is a checkpoint
--- after it that can be relied on.
+-- Runs that make the checkpoint or find it, by image and from the last to the first. A run is good if it is there after it and can
+-- be relied on. One that has succeeded in something else is none of them: a dry run, another bitmap or one that is disabled, or
+-- in another image. Of what failed it is not known, and it counts.
 CREATE VIEW checkpoint_run AS
 SELECT run.*, CASE WHEN rc = 0 THEN 1 ELSE 0 END AS good,
        CASE WHEN rc = 0 AND changed = 1 THEN 'made' WHEN rc = 0 THEN 'kept' WHEN rc = 75 THEN 'in use'
             WHEN rc > 128 THEN 'killed' ELSE 'failed' END AS state,
        row_number() OVER (PARTITION BY image ORDER BY started DESC) AS age
-FROM run WHERE schema = 'qcbm.synth/1';
+FROM run
+WHERE schema = 'qcbm.synth/1' AND
+      (rc <> 0 OR (dry_run = 0 AND enabled = 1 AND target = overlay AND bitmap IN (SELECT checkpoint FROM fleet)));
 
 -- Each image of the list with its last run; 'never' if there is none.
 CREATE VIEW last_state AS

@@ -24,14 +24,14 @@ def stamp(hours_ago):
     return (NOW - datetime.timedelta(hours=hours_ago)).strftime('%Y-%m-%dT%H:%M:%S.%fZ')
 
 
-def record(image, hours_ago, rc=0, error=None, changed=False, dirty=0, seconds=1.0, host='one', version='0.1.0',
-           image_id='file-1-1.0', bitmap='nightly'):
+def record(of, hours_ago, rc=0, error=None, changed=False, dirty=0, seconds=1.0, host='one', version='0.1.0',
+           image_id='file-1-1.0', bitmap='nightly', **more):
     result = None
     if rc == 0:
-        result = {'image': image, 'overlay': image, 'changed': changed, 'enabled': True, 'dry-run': False,
-                  'bitmap': bitmap, 'granularity': 65536, 'virtual-size': 1 << 40, 'dirty-bytes': dirty}
+        result = {'image': of, 'overlay': of, 'changed': changed, 'enabled': True, 'dry-run': False,
+                  'bitmap': bitmap, 'granularity': 65536, 'virtual-size': 1 << 40, 'dirty-bytes': dirty, **more}
     LINES.append(json.dumps({
-        'schema': 'qcbm.synth/1', 'qcbm': version, 'host': host, 'image': image, 'image_id': image_id,
+        'schema': 'qcbm.synth/1', 'qcbm': version, 'host': host, 'image': of, 'image_id': image_id,
         'started': stamp(hours_ago), 'seconds': seconds, 'rc': rc,
         'error': error and {'code': error, 'message': 'why: ' + error, 'offset': None}, 'warnings': 0,
         'details': None, 'result': result}))
@@ -63,31 +63,37 @@ record('lost', 27, changed=True)
 LOST = record('lost', 3, changed=True)
 record('second', 27, changed=True)
 record('second', 3, changed=True, bitmap='other')
+SECOND = stamp(27)
+# successes that made no checkpoint: a trial, one that misses writes, one in another image
+record('trial', 3, changed=False, **{'dry-run': True})
+record('trial', 4, changed=True, enabled=False)
+record('trial', 5, changed=True, image='elsewhere')
 # of another command, and of an image that is not on the list any more
 OTHER = LINES[0].replace('qcbm.synth/1', 'qcbm.info/1').replace('"good"', '"never"')
 LINES.append(OTHER.replace(stamp(150), stamp(120)))
 record('gone', 30, changed=True, dirty=TIB)
 LIST = ['good', 'busy', 'patient', 'broken "\\ \u00e9', 'broken too', 'killed', 'stale', 'swapped', 'lost', 'second',
-        'never', "quote's"]
+        'never', 'trial', "quote's"]
 
 EXPECTED = {
     1: [('broken "\\ \u00e9', 'failed', '', 'QCBM_E_CORRUPT', 'why: QCBM_E_CORRUPT'),
         ('broken too', 'failed', '', 'QCBM_E_CORRUPT', 'why: QCBM_E_CORRUPT'),
         ('busy', 'in use', BUSY, 'QCBM_E_LOCKED', 'why: QCBM_E_LOCKED'),
         ('killed', 'killed', '', 'KILLED', 'why: KILLED'),
-        ('never', 'never', '', '', ''), ("quote's", 'never', '', '', ''), ('stale', 'kept', STALE, '', '')],
-    2: [('never', stamp(120)), ("quote's", ''), ('stale', STALE)],
+        ('never', 'never', '', '', ''), ("quote's", 'never', '', '', ''), ('second', 'made', SECOND, '', ''),
+        ('stale', 'kept', STALE, '', ''), ('trial', 'never', '', '', '')],
+    2: [('never', ''), ("quote's", ''), ('second', SECOND), ('stale', STALE), ('trial', '')],
     3: [('busy', 3, BUSY)],
     4: [('QCBM_E_CORRUPT', 2, 2, 'why: QCBM_E_CORRUPT'), ('KILLED', 1, 1, 'why: KILLED')],
     5: [('one', 'killed', KILLED, 9, 100)],
     6: [('killed', 100, 100, 1), ('good', 7.5, round(9.5 / 3, 3), 3)] + [
         (name, 1, 1, runs) for name, runs in (
             ('broken "\\ \u00e9', 1), ('broken too', 1), ('busy', 4), ('gone', 1), ('lost', 2), ('patient', 2),
-            ('second', 2), ('stale', 1), ('swapped', 2))],
+            ('second', 1), ('stale', 1), ('swapped', 2))],
     7: [('good', 2 * TIB, 3 * TIB)],
     8: [(7, 3 * TIB + 65536 + 131072 + 1, 7 * TIB)],
     9: [('lost', LOST, 'checkpoint was gone'), ('swapped', SWAPPED, 'another file')],
-    10: [('one', '0.1.0', 6, 4, 111.5, GOOD), ('two', '0.0.9', 1, 0, 1, stamp(4)), ('two', '0.1.0', 2, 1, 2, PATIENT)],
+    10: [('one', '0.1.0', 9, 7, 114.5, GOOD), ('two', '0.0.9', 1, 0, 1, stamp(4)), ('two', '0.1.0', 2, 1, 2, PATIENT)],
 }
 
 

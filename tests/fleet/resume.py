@@ -70,9 +70,28 @@ def killed_night(names):
     print('killed after %d of %d, then resumed' % (logged, len(names)))
 
 
+def failing_night(names):
+    """The exit code is that of the night, also when it is started again; what failed is repeated."""
+    some = names[:4]
+    with open('some', 'w', encoding='utf-8') as f:
+        f.writelines(name + '\n' for name in some)
+    os.environ.update(FLEET_JOBLOG='some.joblog', FLEET_RECORDS='some.records')
+    night = [fleet.HOME + '/parallel.sh', 'some', '--jobs', '2']
+    fleet.run(*night, code=4)  # no such folder
+    os.mkdir('some.records')
+    os.rename(some[1], 'away')
+    fleet.run(*night, code=1)
+    fleet.run(*night, code=1)
+    os.rename('away', some[1])
+    fleet.run(*night)
+    fleet.run(*night)
+    # three were done once, and one three times
+    require_equal(len(fleet.records('some.records/' + LINES)), 6, 'runs of a night that failed')
+
+
 def slices(names):
     """Two of three, one image in use in each, one missing in one: exit codes, and what SQL says."""
-    os.environ['FLEET_RECORDS'] = 'slices'
+    os.environ.update(FLEET_RECORDS='slices', FLEET_CHECKPOINT='other')
     os.mkdir('slices')
     lines = 'slices/' + LINES
     os.rename(names[3], 'away')
@@ -85,7 +104,7 @@ def slices(names):
     slice_sh = fleet.HOME + '/slice.sh'
     fleet.run(slice_sh, 'list', '0', '3', code=1)
     fleet.run(slice_sh, 'list', '1', '3', code=75)
-    fleet.run(slice_sh, 'list', '2', '3', env=dict(os.environ, FLEET_CHECKPOINT='other'))
+    fleet.run(slice_sh, 'list', '2', '3')
     for guest in guests:
         guest.terminate()
         guest.wait()
@@ -104,4 +123,5 @@ def slices(names):
 with fleet.scratch():
     images = fleet.make_images(60)
     killed_night(images)
+    failing_night(images)
     slices(images)
