@@ -418,8 +418,6 @@ static int find_prefix(struct qcbmi_apply_run *r, const struct qcbmi_io *io, str
                           "(--state)");
     if (r->o->state_prefix)
         r->prefix = qcbmi_memdup_nul(r->o->state_prefix, strlen(r->o->state_prefix), err);
-    else if (r->o->flags & QCBM_APPLY_DRY_RUN) /* which may be shut in, and must not ask where it is */
-        r->prefix = qcbmi_memdup_nul(r->base, strlen(r->base), err);
     else
         r->prefix = qcbmi_unfinished_prefix(r->base, err);
     return r->prefix ? 0 : QCBM_E_NOMEM;

@@ -681,6 +681,8 @@ def case_half(work, kind):
         require('delta applied in part: yes' in work.qcbm('info', '-f', fmt, name).out, 'info')
         require_equal(json.loads(work.qcbm('info', '-f', fmt, '--output=json', name).out).get('delta-applied-in-part'), True, 'info: JSON')
         work.qcbm_refused('manifest', '-f', fmt, '-o', 'm', name, says=says, file=None, unchanged=['base'])
+        for way in ['-o', 'new', '--dry-run'], ['-o', 'new']:
+            work.qcbm_refused('apply', *way, '--force-parent', '-f', fmt, name, 'd1', says=['in part'], file=None, unchanged=['base'])
     if fmt == 'raw':
         work.qcbm_refused('attach', '--data', 'link', 'meta.qcow2', says=says, file=None, unchanged=['base'])
         return
