@@ -49,8 +49,10 @@ static void put(struct rows *r, const char *path, bool verify, const struct qcbm
     put_text(r, "id", i->id);
     if (*i->parent_id)
         rows_string(r, "parent-id", i->parent_id);
-    else
+    else if (r->json)
         rows_unknown(r, "parent-id");
+    else
+        rows_string(r, "parent-id", "not known");
     put_time(r, i->created);
     put_text(r, "bitmap", i->bitmap);
     put_text(r, "note", i->note);

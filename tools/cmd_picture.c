@@ -25,7 +25,7 @@ struct picture_args {
     struct common_args common;
     struct opt_actions bitmaps;
     const char *against, *layout, *theme, *out, *as;
-    uint64_t width;
+    uint64_t width; /* UINT64_MAX: not given */
     bool chain, host;
 };
 COMMON_ARGS_FIRST(struct picture_args);
@@ -180,6 +180,43 @@ static int count_host(struct job *job, struct qcbm_image *img)
     return EXIT_DONE;
 }
 
+static bool has_bitmap(struct qcbm_image *img, const char *name)
+{
+    struct qcbm_bitmap_info bitmap;
+    bool has = false;
+
+    for (uint32_t i = 0; !has && qcbm_bitmap_get(img, i, &bitmap, sizeof bitmap) == 0; i++)
+        has = strcmp(bitmap.name, name) == 0;
+    return has;
+}
+
+/* A checkpoint goes on in a new overlay with an empty bitmap of its name: what is drawn is not all that changed since. */
+static void warn_of_bitmap_below(const struct picture_disk *disk, const char *path, const char *name)
+{
+    struct qcbm_chain_layer layer;
+
+    for (uint32_t i = 1; i < qcbm_chain_count(disk->chain); i++) {
+        if (qcbm_chain_get(disk->chain, i, &layer, sizeof layer, NULL) < 0 || !layer.image ||
+            !has_bitmap(layer.image, name))
+            continue;
+        cmd_warning("'%s' below it has a bitmap '%s', too: what is drawn is that of '%s' alone", layer.filename, name,
+                    path);
+        cmd_hint("'qcbm bitmap --collect %s --as NEW FILE' makes one bitmap of them; remove NEW when it is drawn",
+                 name);
+        return;
+    }
+}
+
+static void warn_of_bitmaps_below(const struct job *job, const struct picture_guest *g)
+{
+    const struct picture_args *a = job->args;
+
+    for (size_t i = 0; i < a->bitmaps.count; i++)
+        warn_of_bitmap_below(&g->disk, a->common.path, a->bitmaps.list[i].value);
+    if (a->bitmaps.count && a->against)
+        warn_of_bitmap_below(&g->other, a->against, a->bitmaps.list[0].value);
+}
+
 static int open_other(struct job *job, struct cmd_disk *disk, struct picture_guest *g)
 {
     const struct picture_args *a = job->args;
@@ -207,6 +244,8 @@ static int count_disks(struct job *job, struct cmd_disk *disk)
     if (code == EXIT_DONE)
         code = count_guest(job, &g);
     progress_end(&job->progress, code == EXIT_DONE);
+    if (code == EXIT_DONE)
+        warn_of_bitmaps_below(job, &g);
     if (code == EXIT_DONE && disk->img)
         cmd_warn_of_lost_tables(disk->img, job->args->common.path);
     close_disk(&other, &g.other);
@@ -346,11 +385,13 @@ static int take_layout(const struct cmd *cmd, struct job *job)
     job->hilbert = most == MAX_CURVE;
     if (!job->hilbert && strcmp(layout, "rows") != 0)
         return cmd_usage_error(cmd, "--layout takes rows or hilbert, not '%s'", layout);
-    if (a->width > most)
+    if (a->width == 0)
+        return cmd_usage_error(cmd, "--width is at least 1");
+    if (a->width != UINT64_MAX && a->width > most)
         return cmd_usage_error(cmd, "--width is at most %u in this layout", (unsigned)most);
-    job->width = a->width ? (uint32_t)a->width : default_width(job);
+    job->width = a->width != UINT64_MAX ? (uint32_t)a->width : default_width(job);
     job->height = job->form == N_PICTURE_FORMS ? TEXT_ROWS : FILE_ROWS;
-    if (job->hilbert && !a->width && job->form == N_PICTURE_FORMS)
+    if (job->hilbert && a->width == UINT64_MAX && job->form == N_PICTURE_FORMS)
         job->width = TEXT_ROWS; /* a square that is as high as rows are */
     if (job->hilbert && power_of_two_to(job->width) != job->width)
         return cmd_usage_error(cmd, "--width is a power of two along Hilbert's curve");
@@ -408,7 +449,7 @@ static int take_args(const struct cmd *cmd, struct picture_args *args, struct jo
 
 static int run_picture(const struct cmd *cmd, int argc, char **argv)
 {
-    struct picture_args args = { .width = 0 };
+    struct picture_args args = { .width = UINT64_MAX };
     struct job job = { .args = &args };
     int code = opt_parse(cmd, argc, argv, &args);
 
