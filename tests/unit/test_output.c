@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "cmd.h"
+#include "every_args.h"
 #include "output.h"
 
 static char folder[] = "/tmp/qcbm-output-XXXXXX";
@@ -23,6 +24,8 @@ static char name[64];
 static char said[256];   /* the last error */
 static bool as_device;   /* stat() says that a file is a block device: nobody but root can have one */
 static int opened_flags; /* of the last open() for writing */
+
+struct every_args every_args;
 
 int cmd_error(const char *fmt, ...)
 {
@@ -152,6 +155,34 @@ static void a_block_device_is_overwritten_with_force_alone(void **state)
     assert_content("new and long");
 }
 
+static void what_is_locked_is_not_replaced(void **state)
+{
+    struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 1 };
+    int fd;
+
+    (void)state;
+    put_file("a disk");
+    fd = open(name, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    assert_int_equal(write_it(true, false, EXIT_DONE), EXIT_FAILED);
+    assert_non_null(strstr(said, "is locked by another program"));
+    assert_content("a disk");
+    close(fd);
+    assert_int_equal(write_it(true, false, EXIT_DONE), EXIT_DONE);
+}
+
+static void the_record_is_not_replaced(void **state)
+{
+    (void)state;
+    put_file("{}");
+    every_args.record = name;
+    assert_int_equal(write_it(true, false, EXIT_DONE), EXIT_FAILED);
+    assert_non_null(strstr(said, "is the file of the record"));
+    assert_content("{}");
+    every_args.record = NULL;
+}
+
 static void a_qcow2_image_is_never_replaced(void **state)
 {
     (void)state;
@@ -195,6 +226,8 @@ int main(void)
         cmocka_unit_test_teardown(a_new_file_is_made_or_not_there, remove_file),
         cmocka_unit_test_teardown(a_file_is_replaced_with_force_once_it_is_whole, remove_file),
         cmocka_unit_test_teardown(a_block_device_is_overwritten_with_force_alone, remove_file),
+        cmocka_unit_test_teardown(what_is_locked_is_not_replaced, remove_file),
+        cmocka_unit_test_teardown(the_record_is_not_replaced, remove_file),
         cmocka_unit_test_teardown(a_qcow2_image_is_never_replaced, remove_file),
     };
 
