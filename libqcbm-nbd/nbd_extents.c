@@ -48,9 +48,11 @@ static bool is_data(uint32_t flags)
     return !(flags & QCBM_NBD_STATE_ZERO);
 }
 
+/* The question begins with the block that @off lies in; an answer that does not reach @off is of no use, and is not walked. */
 static int ask_for_holes(struct qcbm_nbd *nbd, uint64_t off, struct qcbm_error *err)
 {
     struct nbd_holes *h = &nbd->holes;
+    uint64_t asked = off;
     int ret;
 
     free(h->answer.pairs);
@@ -62,6 +64,9 @@ static int ask_for_holes(struct qcbm_nbd *nbd, uint64_t off, struct qcbm_error *
         h->end += h->answer.pairs[2 * i];
     if (h->end > nbd->size)
         h->end = nbd->size;
+    if (ret == 0 && h->end <= asked)
+        ret = qcbmi_nbd_fail(err, QCBM_E_IO, EPROTO, "NBD server: an extent ends inside a block, at 0x%llx",
+                             (unsigned long long)h->end);
     return ret;
 }
 

@@ -179,8 +179,8 @@ struct qcbm_synth_options {
      * is equal */
     const char *against;
     const char *within; /* a bitmap of the image that misses nothing: what it has clean is not read */
-    /* A backend of the caller that holds the reference, a raw disk; stays the caller's, and open. @refine_against is then what
-     * it is called in messages. NULL: none */
+    /* A backend of the caller with the reference, called @refine_against in messages; stays the caller's, and open. As large as the
+     * disk; of refine_format, and what begins as another than raw without one is refused (QCBM_E_UNSUPPORTED). NULL: none */
     const struct qcbm_io_ops *refine_ops;
     void *refine_self;
 };

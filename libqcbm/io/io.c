@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "io/manners.h"
 
 /* Offsets reach the system as off_t. */
 #define IO_MAX_END ((uint64_t)INT64_MAX)
@@ -115,6 +116,13 @@ void qcbmi_io_close(struct qcbmi_io *io)
     *io = (struct qcbmi_io){ 0 };
 }
 
+/* Files take their pieces as they read; what comes from a server is a single request. */
+static void wait_for_turn(const struct qcbmi_io *io, size_t len)
+{
+    while (qcbmi_io_is_remote(io) && len > 0)
+        len -= qcbmi_manners_before_read(len);
+}
+
 /* @off and @len are known to lie in the file. */
 static int read_inside(struct qcbmi_io *io, uint64_t off, void *buf, size_t len, const char *what,
                        struct qcbm_error *err)
@@ -124,6 +132,7 @@ static int read_inside(struct qcbmi_io *io, uint64_t off, void *buf, size_t len,
 
     if (len == 0)
         return 0;
+    wait_for_turn(io, len);
     ret = finish(io->ops->read_at(io->self, off, buf, len, &local), "read_at", &local, err);
     qcbmi_io_tell(io, QCBM_TRACE_READ, what, off, len, ret);
     return ret < 0 ? qcbmi_prefix(err, ret, "%s: ", what) : 0;

@@ -4,6 +4,7 @@
  * The reference must be the disk as it was when the bitmap began. For what an overlay has allocated that is the chain below
  * it, or below the layers that count. For changes since a snapshot, or for a bitmap that was there, it is not: there the
  * caller has to say where the old content is. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -105,13 +106,33 @@ static int open_file(struct synth *s, struct sides *o, const char *path, struct 
     return ret < 0 || !top ? ret : qcbmi_chain_open(top, &options, &o->reference, err);
 }
 
+/* What a server has may be a disk, or the file of an image, whose bytes compare with nothing: that is told by the caller, and
+ * not guessed, because a guest may write at the beginning of its disk what it likes. */
 static int open_backend(struct synth *s, struct sides *o, const char *name, struct qcbm_error *err)
 {
     unsigned flags = s->overlay->open_flags & (QCBM_OPEN_NO_LOCK | QCBM_OPEN_FORCE_SHARE);
+    struct qcbmi_chain_options options = chain_options(s);
+    uint8_t head[QCBMI_PROBE_BYTES] = { 0 };
+    const char *format = s->opt.refine_format;
     struct qcbmi_io io;
     int ret = qcbmi_io_borrow(&io, &o->borrowed, s->opt.refine_ops, s->opt.refine_self, err);
 
-    return ret < 0 ? ret : qcbmi_chain_take_raw(&io, name, flags, &o->reference, err);
+    if (ret < 0)
+        return ret;
+    if (format && strcmp(format, "qcow2") == 0) {
+        ret = qcbmi_image_open(&io, NULL, flags, &o->image, err);
+        return ret < 0 ? ret : qcbmi_chain_open(o->image, &options, &o->reference, err);
+    }
+    if (!format)
+        ret = qcbmi_io_read(&io, 0, head, u64_min(io.size, sizeof(head)), "first bytes", err);
+    format = ret == 0 && !format ? qcbmi_probe(head, "") : format;
+    if (ret == 0 && strcmp(format, "raw") != 0)
+        ret = qcbmi_fail(err, QCBM_E_UNSUPPORTED, QCBM_NO_OFFSET,
+                         "it begins as an image of format %s does, and not as a disk", format);
+    if (ret == 0)
+        return qcbmi_chain_take_raw(&io, name, flags, &o->reference, err);
+    qcbmi_io_close(&io);
+    return ret;
 }
 
 static int open_reference(struct synth *s, struct sides *o, struct qcbm_error *err)
@@ -152,6 +173,16 @@ static uint64_t size_of(const struct qcbmi_chain *chain, size_t layer)
     return layer < chain->n ? align_down(chain->layers[layer].size, Q2_SECTOR) : 0;
 }
 
+/* Nothing else tells that a server has the disk in question. */
+static int check_size(const struct synth *s, const struct qcbmi_refine *r, struct qcbm_error *err)
+{
+    if (!s->opt.refine_ops || r->size == r->reference_size)
+        return 0;
+    return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                      "the reference has %" PRIu64 " bytes, the disk %" PRIu64 ": they are not one disk",
+                      r->reference_size, r->size);
+}
+
 static int open_sides(struct synth *s, struct sides *o, struct qcbm_error *err)
 {
     unsigned flags = QCBMI_DATA_FILES | (s->opt.flags & QCBM_SYNTH_FORCE_SHARE ? QCBMI_DATA_FORCE_SHARE : 0);
@@ -177,7 +208,9 @@ static int open_sides(struct synth *s, struct sides *o, struct qcbm_error *err)
     }
     r->size = size_of(&o->disk, 0);
     r->reference_size = size_of(reference, r->shared);
-    ret = qcbmi_data_of_chain(&o->disk, 0, flags, &r->disk, err);
+    ret = check_size(s, r, err);
+    if (ret == 0)
+        ret = qcbmi_data_of_chain(&o->disk, 0, flags, &r->disk, err);
     if (ret == 0 && r->shared < reference->n)
         ret = qcbmi_data_of_chain(reference, r->shared, flags, &r->reference, err);
     return ret;
