@@ -185,13 +185,6 @@ static void print_text(const struct bitmap_job *job, const struct plan *plan)
         plan_print(plan, stdout);
 }
 
-static int connect_to(const char *uri, const char *context)
-{
-    struct qcbm_error err;
-
-    return remote_connect(uri, context, &err) < 0 ? cmd_lib_error(&err, "Could not open '%s'", uri) : EXIT_DONE;
-}
-
 /* What --import reads, before an image is locked. */
 static int open_inputs(struct bitmap_job *job)
 {
@@ -203,8 +196,9 @@ static int open_inputs(struct bitmap_job *job)
         return cmd_error("no memory");
     for (size_t i = 0; code == EXIT_DONE && i < actions->count; i++) {
         if (bitmap_verb_of(&actions->list[i])->needs & BITMAP_INPUT)
-            code = job->args->context ? connect_to(actions->list[i].value, job->args->context)
-                                      : input_open(&job->inputs[i], actions->list[i].value);
+            code = job->args->context
+                       ? remote_connect_to_disk(actions->list[i].value, job->args->context, job->args->common.no_lock)
+                       : input_open(&job->inputs[i], actions->list[i].value);
     }
     return code;
 }

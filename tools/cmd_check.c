@@ -13,6 +13,7 @@
 #include "opt_parse.h"
 #include "progress.h"
 #include "qemu_text.h"
+#include "uri.h"
 #include "verdict_out.h"
 
 enum { EXIT_CORRUPT = 2, EXIT_LEAKS = 3, EXIT_NO_CHECK = 63 };
@@ -61,8 +62,13 @@ static void point_to_explain(const struct check_report *r, bool strict, const ch
 
     if (t->corruptions + t->leaks + t->check_errors + t->damages == 0 && !strict)
         return;
-    fprintf(stderr, "qcbm: %s: 'qcbm check --explain ", r->repaired ? "what is left" : "before you repair anything");
-    print_shell_name(stderr, path);
+    fprintf(stderr, "qcbm: %s: ", r->repaired ? "what is left" : "before you repair anything");
+    check_print_copying(stderr, path);
+    fputs("'qcbm check --explain ", stderr);
+    if (uri_is_server(path))
+        fputs("COPY", stderr);
+    else
+        print_shell_name(stderr, path);
     fprintf(stderr, "' tells %s\n", r->repaired ? "what to do about it" : "the way that loses nothing");
 }
 

@@ -4,6 +4,8 @@
 #ifndef QCBM_TOOL_CMD_CHECK_H
 #define QCBM_TOOL_CMD_CHECK_H
 
+#include <stdio.h>
+
 #include "common_args.h"
 #include "plan_out.h"
 #include "qcbm.h"
@@ -90,6 +92,8 @@ void check_print_text(const struct qcbm_check_result *r);
 void check_print_repairs(const struct check_repairs *repairs); /* in front of them */
 void check_print_json(const struct check_report *r);
 void check_explain(const struct check_report *r, const char *path);
+/* Of an image behind a server: how to make COPY, which is what cures then are for. Nothing for a file. */
+void check_print_copying(FILE *out, const char *path);
 /* A hint with the name of the image where FILE stands, as cures have it. */
 void check_hint(const char *text, const char *path);
 

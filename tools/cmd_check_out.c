@@ -9,6 +9,7 @@
 #include "cmd_check.h"
 #include "json_write.h"
 #include "qemu_text.h"
+#include "uri.h"
 
 static const char *severity_name(enum qcbm_check_severity s)
 {
@@ -95,11 +96,22 @@ static void put_cure(FILE *out, const char *cure, const char *path)
         bool word = (found == cure || found[-1] == ' ') && strchr(" '", found[4]);
 
         fwrite(at, 1, (size_t)(found - at) + (word ? 0 : 4), out);
-        if (word)
+        if (word && uri_is_server(path))
+            fputs("COPY", out); /* nothing behind a server is written to */
+        else if (word)
             print_shell_name(out, path);
         at = found + 4;
     }
     fputs(at, out);
+}
+
+void check_print_copying(FILE *out, const char *path)
+{
+    if (!uri_is_server(path))
+        return;
+    fputs("'nbdcopy ", out);
+    print_shell_name(out, path);
+    fputs(" COPY' makes a copy here, for what is behind a server is not written to; ", out);
 }
 
 static void write_cure(struct json_writer *w, const char *cure, const char *path)
@@ -120,8 +132,10 @@ void check_hint(const char *text, const char *path)
     size_t len;
     FILE *out = open_memstream(&named, &len);
 
-    if (out)
+    if (out) {
+        check_print_copying(out, path);
         put_cure(out, text, path);
+    }
     cmd_hint("%s", out && fclose(out) == 0 ? named : text);
     free(named);
 }
@@ -298,6 +312,11 @@ static void explain_half(const struct check_report *r, const char *path)
 void check_explain(const struct check_report *r, const char *path)
 {
     explain_half(r, path);
+    if (r->n_kinds && uri_is_server(path)) {
+        fputs("qcbm: ", stderr);
+        check_print_copying(stderr, path);
+        fputs("cures are for that\n", stderr);
+    }
     for (size_t i = 0; i < r->n_kinds; i++) {
         const struct qcbm_problem *p = r->kinds[i].problem;
 

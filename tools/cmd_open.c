@@ -44,10 +44,11 @@ int cmd_try_dump(const char *path, unsigned flags, struct qcbm_dump **out, struc
         return qcbm_dump_open(path, flags, out, err);
     *out = NULL;
     ret = remote_connect(path, NULL, err);
-    if (ret < 0)
-        return ret;
-    remote_warn_of_locks(path);
-    return qcbm_dump_open_io(remote_ops(), remote_self(path), flags, out, err);
+    if (ret == 0)
+        ret = qcbm_dump_open_io(remote_ops(), remote_self(path), flags, out, err);
+    if (ret == 0)
+        remote_warn_of_locks(path);
+    return ret;
 }
 
 static int open_raw(const char *path, unsigned flags, struct qcbm_chain **out, struct qcbm_error *err)

@@ -227,14 +227,11 @@ static bool take_reference(struct synth_args *args)
 /* Servers are connected to before the process is shut in, and before an image is locked. */
 static int connect_servers(const struct synth_args *args)
 {
-    struct qcbm_error err;
+    int code = args->from ? remote_connect_to_disk(args->from, args->context, args->common.no_lock) : EXIT_DONE;
 
-    if (args->from && remote_connect(args->from, args->context, &err) < 0)
-        return cmd_lib_error(&err, "Could not open '%s'", args->from);
-    if (args->refine_against && uri_is_server(args->refine_against) &&
-        remote_connect(args->refine_against, NULL, &err) < 0)
-        return cmd_lib_error(&err, "Could not open '%s'", args->refine_against);
-    return EXIT_DONE;
+    if (code == EXIT_DONE && uri_is_server(args->refine_against))
+        code = remote_connect_to_disk(args->refine_against, NULL, args->common.no_lock);
+    return code;
 }
 
 static int run_synth(const struct cmd *cmd, int argc, char **argv)

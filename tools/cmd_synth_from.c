@@ -54,11 +54,29 @@ char *synth_from_claim(const struct synth_job *job)
     return text;
 }
 
+/* What an overlay has zeroed or discarded over data of its base is a hole of zeros, and has changed: an incremental backup
+ * without it would bring the old bytes back. */
+static bool may_miss_zeros(const struct synth_job *job)
+{
+    struct qcbm_image_info image;
+
+    qcbm_image_get_info(job->overlay, &image, sizeof image);
+    return context_kind_of(job->args->context) == CONTEXT_ALLOCATION && image.backing_file;
+}
+
 int synth_from(struct synth_job *job)
 {
     const struct synth_args *args = job->args;
     struct qcbm_error err;
 
+    if (may_miss_zeros(job)) {
+        cmd_error("Could not make bitmap '%s' from '%s': '%s' has a backing file, and base:allocation tells nothing of "
+                  "what was zeroed or discarded over data of it, which would be missing in the bitmap",
+                  args->name, args->from, args->common.path);
+        cmd_hint(
+            "--context=qemu:allocation-depth has that too; so has 'qcbm synth OVERLAY NAME', which asks no server");
+        return EXIT_FAILED;
+    }
     if (qcbm_edit_begin(job->overlay, &job->edit, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
     if (stage(job, &err) < 0 || take_figures(job, &err) < 0) {

@@ -187,3 +187,18 @@ void remote_warn_of_locks(const char *path)
             path);
     told |= uri_is_server(path);
 }
+
+int remote_connect_to_disk(const char *uri, const char *context, bool no_lock)
+{
+    struct qcbm_error err;
+
+    if (remote_connect(uri, context, &err) < 0)
+        return cmd_lib_error(&err, "Could not open '%s'", uri);
+    if (!no_lock)
+        return cmd_error(
+            "Could not open '%s': no lock reaches an NBD server, so a guest may write to the disk meanwhile, and "
+            "what it writes would be missing in the bitmap: --no-lock goes on all the same",
+            uri);
+    remote_warn_of_locks(uri);
+    return EXIT_DONE;
+}

@@ -30,4 +30,8 @@ int remote_extents(const char *uri, const char *context, remote_extent_fn *fn, v
 /* After an image at @path was opened: if that is a URI, say once what is missing there. */
 void remote_warn_of_locks(const char *path);
 
+/* Connect to a disk of which a bitmap is made, not to an image: refused without --no-lock as the library refuses an image, and
+ * warned of. Tells what fails; returns an exit code. */
+int remote_connect_to_disk(const char *uri, const char *context, bool no_lock);
+
 #endif

@@ -26,7 +26,7 @@ struct qcbm_nbd_options {
     /* A context besides QCBM_NBD_ALLOCATION, for qcbm_nbd_extents(); NULL: none. One that the server does not have fails
      * the opening. */
     const char *context;
-    uint32_t timeout_ms; /* the server may be silent for so long while it is waited for; 0: 60 s */
+    uint32_t timeout_ms; /* within it a request must end, however much of it has come; 0: 60 s */
     uint32_t in_flight;  /* requests at once; 0: 64, which is the most */
     uint64_t memory;     /* bytes for what is read ahead; 0: 32 MiB */
 };

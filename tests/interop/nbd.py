@@ -81,6 +81,8 @@ def pruned(value):
 def without_names(text, uri, path):
     """What may differ: the name of the image, the warning of locks, times, and what UNLIKE has."""
     text = re.sub(r'(?m)^qcbm: warning: .*: no lock reaches a server: .*\n', '', text)
+    text = re.sub(r"'nbdcopy [^']* COPY' makes a copy here, [^;]*; (cures are for that\n)?", '', text)
+    text = re.sub(r'\bCOPY\b', 'IMAGE', text)
     text = text.replace(uri, 'IMAGE').replace(uri.replace('?', '\\?'), 'IMAGE').replace(path, 'IMAGE')
     if text[:1] in '[{' and text[:1]:
         return json.dumps(pruned(json.loads(text)), indent=1, sort_keys=True)
@@ -124,16 +126,17 @@ def contexts_say_the_same(work, levels, seed):
     work.create(target, size)
     unit = 512 if size < 1 << 34 else MiB
     with work.serve(image, bitmaps, depth=True, opts=opts) as server:
-        work.qcbm('synth', '--from', server.uri(), '--context=qemu:allocation-depth', '-g', unit, target, 'depth')
+        work.qcbm('synth', '--no-lock', '--from', server.uri(), '--context=qemu:allocation-depth', '-g', unit, target,
+                  'depth')
         want = qtool.ranges_outward(server.allocated(), unit, size)
         require_equal(dirty(work, target, 'depth'), want, 'qemu:allocation-depth')
-        work.qcbm('synth', '--from', server.uri(), '--context=base:allocation', target, 'base')
+        work.qcbm('synth', '--no-lock', '--from', server.uri(), '--context=base:allocation', target, 'base')
         rows = json.loads(server.nbdinfo('base:allocation', '--json'))
         data = [(r['offset'], r['offset'] + r['length']) for r in rows if r['type'] != 3]
         require_equal(dirty(work, target, 'base'), qtool.ranges_outward(data, 65536, size), 'base:allocation')
         for name in bitmaps:
-            work.qcbm('bitmap', '--import', server.uri(), '--context=qemu:dirty-bitmap:' + name, '-g', unit, target,
-                      name)
+            work.qcbm('bitmap', '--no-lock', '--import', server.uri(), '--context=qemu:dirty-bitmap:' + name,
+                      '-g', unit, target, name)
             want = qtool.ranges_outward(server.dirty(name), unit, size)
             require_equal(dirty(work, target, name), want, name)
     work.check(target)
@@ -173,6 +176,86 @@ def guest_disk_from_its_server(work):
     with work.serve('o.qcow2') as server:
         result = work.qcbm('manifest', '--verify=want', '--no-lock', server.uri())
         require_equal(result.code, 0, 'verified against the server')
+
+
+def no_container_is_taken_for_a_disk(work):
+    """--refine-against a server which has the file of the image, or another disk: nothing may be left out for that."""
+    work.create('before.qcow2', '8M')
+    work.io('before.qcow2', 'write -P 7 1M 1M')
+    work.create('o.qcow2', '8M', backing='before.qcow2')
+    work.io('o.qcow2', 'write -P 7 384k 64k')
+    work.create('half.qcow2', '4M')
+    work.create('more.qcow2', '16M')
+    work.run('qemu-img', 'convert', '-O', 'raw', 'before.qcow2', 'before.raw')
+    with Nbdkit(work, 'file', work.path('before.qcow2')) as server:
+        result = work.qcbm('synth', '--refine-against', server.uri(), '--no-lock', 'o.qcow2', 'n', rc=1)
+        require('begins as an image of format qcow2' in result.err, result.err)
+    for other in ('half.qcow2', 'more.qcow2'):
+        with work.serve(other) as server:
+            result = work.qcbm('synth', '--refine-against', server.uri(), '--no-lock', 'o.qcow2', 'n', rc=1)
+            require('not one disk' in result.err, result.err)
+    require_equal(work.info('o.qcow2')['format-specific']['data'].get('bitmaps', []), [], 'bitmaps after refusals')
+    with Nbdkit(work, 'file', work.path('before.raw')) as server:
+        work.qcbm('synth', '--refine-against', server.uri(), '--no-lock', 'o.qcow2', 'n')
+    require_equal(dirty(work, 'o.qcow2', 'n'), [(384 * KiB, 448 * KiB)], 'what has changed')
+
+
+def zeros_over_the_base_are_not_missed(work):
+    work.create('base.qcow2', '16M')
+    work.io('base.qcow2', 'write -P 1 0 16M')
+    work.create('o.qcow2', '16M', backing='base.qcow2')
+    work.io('o.qcow2', 'write -z 2M 1M', 'discard 9M 1M', 'write -P 5 12M 1M')
+    work.qcbm('synth', '--into=base.qcow2', '--disabled', 'o.qcow2', 'want')
+    shutil.copyfile(work.path('o.qcow2'), work.path('same.qcow2'))
+    with work.serve('same.qcow2', depth=True) as server:
+        before = qtool.digest(work.path('o.qcow2'))
+        for more in ([], ['--disabled'], ['--dry-run']):
+            result = work.qcbm('synth', '--no-lock', *more, '--from', server.uri(), '--context=base:allocation',
+                               'o.qcow2', 'b', rc=1)
+            require('zeroed or discarded' in result.err and 'allocation-depth' in result.err, result.err)
+        require_equal(qtool.digest(work.path('o.qcow2')), before, 'the image after a refusal')
+        work.qcbm('synth', '--no-lock', '--from', server.uri(), '--context=qemu:allocation-depth', 'o.qcow2', 'b')
+    require_equal(dirty(work, 'o.qcow2', 'b'), dirty(work, 'base.qcow2', 'want'), 'what has changed')
+
+
+def disks_are_not_locked_either(work):
+    """A bitmap made of what a server says lacks what a guest writes meanwhile."""
+    work.create('a.qcow2', '1M')
+    work.run('qemu-img', 'bitmap', '--add', 'a.qcow2', 'd')
+    work.create('t.qcow2', '1M')
+    with work.serve('a.qcow2', ['d'], depth=True) as server:
+        uri = server.uri()
+        for way in (['synth', '--from', uri, '--context=qemu:allocation-depth', 't.qcow2', 'b'],
+                    ['synth', '--from', uri, '--context=base:allocation', 't.qcow2', 'c'],
+                    ['bitmap', '--import', uri, '--context=qemu:dirty-bitmap:d', 't.qcow2', 'd'],
+                    ['synth', '--refine-against', uri, 't.qcow2', 'r']):
+            work.qcbm_refused(*way, says=['no lock reaches an NBD server', '--no-lock'], unchanged=['t.qcow2'])
+            result = work.qcbm(*way, '--no-lock')
+            require(LOCKS.fullmatch(result.err), 'no warning of %r: %r' % (way, result.err))
+
+
+def reading_is_bounded(work):
+    """--max-read: the turns that are waited for."""
+    with nbd_server.Server(work.path('h'), random.Random(1).randbytes(4 * MiB)) as server:
+        trace = work.run('strace', '-f', '-e', 'trace=clock_nanosleep', qtool.qcbm_path(), 'manifest', '-q', '-f',
+                         'raw', '--max-read=400M', '--no-lock', '--no-sandbox', '-o', 'm', server.uri())
+    require(trace.err.count('clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME') >= 16, 'turns: ' + trace.err)
+
+
+def damage_is_mended_in_a_copy(work):
+    """Cures of what is behind a server are for a copy of it."""
+    work.create('a.qcow2', '8M')
+    work.io('a.qcow2', 'write -P 1 0 4M')
+    os.truncate(work.path('a.qcow2'), 500 * KiB)
+    with Nbdkit(work, 'file', work.path('a.qcow2')) as server:
+        for more in ([], ['--explain']):
+            result = work.qcbm('check', '--no-lock', *more, server.uri(), rc=None)
+            text = result.out + LOCKS.sub('', result.err)
+            copy = re.search("'(nbdcopy [^']* )COPY'", text)
+            require(copy is not None, 'no word of a copy: ' + text)
+            require(not re.search(r'(check|rescue|repair)[^\n\']* nbd\+unix', text), 'a command for a server: ' + text)
+        work.run('sh', '-c', copy.group(1) + 'copy.qcow2')
+    require_equal(qtool.digest(work.path('copy.qcow2')), qtool.digest(work.path('a.qcow2')), 'the copy')
 
 
 # ---- cost -------------------------------------------------------------------------------------------------------
@@ -370,6 +453,17 @@ def hostile_server(work, mode, context):
         require('sum %d,' % sum(data[:64 * KiB]) in result.out, '%s: %s' % (mode, result.out))
 
 
+def hole_before_the_question(work):
+    """Questions begin with a block; an answer that ends before what was asked for is not walked."""
+    data = bytes(MiB)
+    extents = {'base:allocation': [(at, at + 512, 0) for at in range(0, MiB, 512)]}
+    with nbd_server.Server(work.path('h'), data, 'large-blocks', extents=extents) as server:
+        result = work.qcbm('manifest', '-q', '--threads=1', '-g', '4k', '-f', 'raw', '--no-lock', '-o', 'm',
+                           server.uri(), rc=1)
+        require('an extent ends inside a block' in result.err, result.err)
+    require(not os.path.exists(work.path('m')), 'a manifest of what was not told')
+
+
 def command_meets_hostile_server(work, mode):
     data = small_image(work)
     work.create('t.qcow2', '4G')
@@ -377,7 +471,9 @@ def command_meets_hostile_server(work, mode):
     with nbd_server.Server(work.path('h'), data, mode, 3) as server:
         result = work.qcbm('check', '--no-lock', server.uri(), rc=1)
         require(result.out == '' and LOCKS.sub('', result.err).count('\n') >= 1, result.err)
-        work.qcbm('synth', '--from', server.uri(), '--context=base:allocation', 't.qcow2', 'b', rc=1)
+        result = work.qcbm('synth', '--no-lock', '--from', server.uri(), '--context=base:allocation', 't.qcow2', 'b',
+                           rc=1)
+        require('Could not make bitmap' in result.err or 'Could not open' in result.err, result.err)
     require_equal(qtool.digest(work.path('t.qcow2')), before, 'the image after a failure')
 
 
@@ -410,8 +506,12 @@ def only_reading(work):
             result = work.qcbm(*words, rc=1)
             require(says in result.err and result.out == '', '%r: %s' % (words, result.err))
         work.create('larger.qcow2', '8M')
-        refused('synth', '--from', uri, '--context=base:allocation', 'larger.qcow2', 'x', says=['not one disk'])
-    refused('info', '--no-lock', 'nbd+unix:///?socket=' + work.path('nobody'), file='nobody')
+        result = work.qcbm('synth', '--no-lock', '--from', uri, '--context=base:allocation', 'larger.qcow2', 'x', rc=1)
+        require('not one disk' in result.err, result.err)
+    nobody = 'nbd+unix:///?socket=' + work.path('nobody')
+    for way in (['info'], ['check'], ['check', '--explain'], ['check', '--strict'], ['check', '--untrusted'], ['map'],
+                ['measure', '-O', 'qcow2'], ['manifest', '-o', 'new'], ['bitmap', '--list'], ['extents', '--layer']):
+        refused(*way, '--no-lock', nobody, file='nobody')
     refused('info', '--no-lock', 'nbds+unix://x@/?socket=/none&tls-psk-file=' + work.path('a.qcow2'))
 
 
@@ -472,6 +572,9 @@ def all_cases(args):
     cases = [case(f, name) for f, name in (
         (nothing_is_read_in_vain, 'nothing-in-vain'), (many_reads_are_in_flight, 'in-flight'),
         (nothing_else_is_loaded, 'start-up'), (guest_disk_from_its_server, 'guest-disk'),
+        (no_container_is_taken_for_a_disk, 'no-container'), (zeros_over_the_base_are_not_missed, 'zeros-over-base'),
+        (disks_are_not_locked_either, 'no-lock'), (reading_is_bounded, 'max-read'),
+        (damage_is_mended_in_a_copy, 'damage'), (hole_before_the_question, 'hole-before'),
         (nbdkit_reports_errors, 'nbdkit-errors'), (only_reading, 'only-reading'),
         (images_choose_no_server, 'no-name-of-an-image'), (shut_in_with_its_connection, 'shut-in'))]
     for number, levels in enumerate(combinations(args)):

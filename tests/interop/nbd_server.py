@@ -120,6 +120,8 @@ class Server:
             reply(REP_INFO, struct.pack('>HQH', 0, 2 * self.size(), 1 | 2))
         if self.mode == 'blocks':
             reply(REP_INFO, struct.pack('>HIII', 3, 512, 4096, 64 << 10))
+        if self.mode == 'large-blocks':
+            reply(REP_INFO, struct.pack('>HIII', 3, 65536, 65536, 1 << 20))
         if self.mode == 'odd-blocks':
             reply(REP_INFO, struct.pack('>HIII', 3, 3, 5, 7))
         reply(REP_ACK)
@@ -253,7 +255,7 @@ class Server:
                      'status-crumbs': [(1, i & 1) for i in range(100000)]}.get(mode)
             if pairs is None:
                 pairs = self.extents_of(name, offset, length)
-            pairs = pairs[:1] if mode == 'status-one' else pairs
+            pairs = pairs[:1] if mode in ('status-one', 'large-blocks') else pairs
             number = 77 if mode == 'status-wrong-id' else number + 1
             self.chunk(s, cookie, BLOCK_STATUS, struct.pack('>I', number) +
                        b''.join(struct.pack('>II', *p) for p in pairs))
