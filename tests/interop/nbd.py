@@ -508,6 +508,8 @@ def only_reading(work):
         work.create('larger.qcow2', '8M')
         result = work.qcbm('synth', '--no-lock', '--from', uri, '--context=base:allocation', 'larger.qcow2', 'x', rc=1)
         require('not one disk' in result.err, result.err)
+    with Nbdkit(work, 'memory', '1M') as server:
+        work.qcbm_refused('check', '-r', 'all', '--no-lock', server.uri(), says=['never written to'])
     nobody = 'nbd+unix:///?socket=' + work.path('nobody')
     for way in (['info'], ['check'], ['check', '--explain'], ['check', '--strict'], ['check', '--untrusted'], ['map'],
                 ['measure', '-O', 'qcow2'], ['manifest', '-o', 'new'], ['bitmap', '--list'], ['extents', '--layer']):
