@@ -283,15 +283,15 @@ static bool may_write(const struct apply_args *args)
     const char *slash = args->new_path ? strrchr(args->new_path, '/') : NULL;
     char *folder = args->new_path ? strdup(slash ? args->new_path : ".") : NULL;
     const char *name = args->in_place ? args->common.path : folder;
+    bool may;
 
     if (folder && slash)
         folder[slash == args->new_path ? 1 : slash - args->new_path] = '\0';
-    if (name && access(name, W_OK) < 0) {
+    may = !name || access(name, W_OK) == 0;
+    if (!may)
         cmd_error("Could not write to '%s': %s", name, strerror(errno));
-        name = "";
-    }
     free(folder);
-    return !name || *name;
+    return may;
 }
 
 static int run_apply(const struct cmd *cmd, int argc, char **argv)

@@ -90,8 +90,7 @@ int remote_connect(const char *uri, const char *context, struct qcbm_error *err)
 {
     struct connection *c = connection_to(uri);
     struct qcbm_nbd_options options = QCBM_NBD_OPTIONS_INIT;
-
-    struct qcbm_error ignored;
+    struct qcbm_error ignored = { 0 };
 
     err = err ? err : &ignored;
     if (!c)

@@ -246,7 +246,7 @@ class Work:
         self.log.append(line)
         try:
             done = subprocess.run(argv, cwd=self.dir, stdin=subprocess.DEVNULL, capture_output=True,
-                                  timeout=COMMAND_TIMEOUT)
+                                  env=strace_environment() if argv[0] == 'strace' else None, timeout=COMMAND_TIMEOUT)
         except subprocess.TimeoutExpired:
             raise Failure('no end after %d s: %s' % (COMMAND_TIMEOUT, line))
         result = Result(done.returncode, done.stdout.decode('utf-8', 'replace'),
