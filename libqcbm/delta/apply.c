@@ -157,6 +157,7 @@ static int look_back(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
     r->durable = phase == QCBMI_APPLY_GROW ? 0 : phase == QCBMI_APPLY_DATA ? r->state.step.offset : f->size_after;
     if (same && r->durable)
         ret = qcbmi_apply_compare(r, i, r->durable, &same, &at, err);
+    r->is_replaced = r->durable && !same;
     if (!same)
         r->durable = 0;
     r->state.step.phase = QCBMI_APPLY_GROW;
@@ -165,14 +166,14 @@ static int look_back(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
 
 /* Where there were none before these are clusters that a batch had taken and did not come to use, and those that it did
  * not come to give up: nobody's data, though an L2 table among them looks like one that was lost. A file that has come
- * in place of the image may have others. */
+ * in place of the image, or was copied over it, may have others. */
 static int free_leaks(struct qcbmi_apply_run *r, struct qcbm_error *err)
 {
     struct qcbm_repair_options o = QCBM_REPAIR_OPTIONS_INIT;
     struct qcbm_repair_result done;
     int ret;
 
-    if (!r->is_qcow2 || r->has_no_leaks || !r->state.file.had_no_leaks ||
+    if (!r->is_qcow2 || r->has_no_leaks || r->is_replaced || !r->state.file.had_no_leaks ||
         r->state.file.image != qcbmi_file_mark(qcbmi_target_io(&r->t)))
         return 0;
     o.level = QCBM_REPAIR_LEAKS;

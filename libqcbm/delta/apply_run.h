@@ -30,6 +30,7 @@ struct qcbmi_apply_run {
     uint32_t data_probes; /* of those that were compared last: the others are of zeros */
     bool resumes;         /* a state file says that the disk was written to */
     uint64_t durable;     /* before this guest offset the disk was seen to hold what the delta has */
+    bool is_replaced;     /* it does not hold what the state file says that it has durably: it is another one */
     struct qcbmi_progress progress;
     struct qcbm_apply_result result;
 };

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import shutil
+import struct
 import subprocess
 
 import qtool
@@ -462,6 +463,41 @@ def case_restored(work, kind):
     require(True in seen, 'none was gone on with')
 
 
+def leak_cluster(work, name):
+    """The cluster behind the end counted once, and used by nothing: perhaps what a lost table had."""
+    with open(work.path(name), 'r+b') as f:
+        header = f.read(104)
+        bits, table = struct.unpack('>I', header[20:24])[0], struct.unpack('>Q', header[48:56])[0]
+        f.seek(table)
+        block = struct.unpack('>Q', f.read(8))[0]
+        end = f.seek(0, os.SEEK_END)
+        cluster = (end + (1 << bits) - 1) >> bits
+        f.truncate((cluster + 1) << bits)
+        f.seek(block + 2 * cluster)
+        f.write(struct.pack('>H', 1))
+
+
+def case_restored_with_leaks(work):
+    """Leaks that a backup has are not those that the kill left: they are kept, it may have lost a table."""
+    _, disks, _ = kill_base(work, 'grown', 3)
+    argv = ['apply', '--in-place', 'base', 'd0']
+    back = keep(work)
+    points = calls_of(work, argv)
+    back()
+    shutil.copy(work.path('base'), work.path('backup'))
+    leak_cluster(work, 'backup')
+    for call, n in reversed(points):
+        back()
+        traced(work, argv, ['-o', '/dev/null', '-e', 'trace=' + call, '-e', 'inject=%s:signal=KILL:when=%d' % (call, n)])
+        if os.path.exists(work.path('base.qcbm-apply')):
+            break
+    shutil.copyfile(work.path('backup'), work.path('base'))
+    require(json.loads(apply(work, *argv[1:]).out)['resumed'], 'not gone on with')
+    require(content(work, 'base', 'qcow2') == disks[1], 'the disk is another one')
+    found = json.loads(work.run('qemu-img', 'check', '-f', 'qcow2', '--output=json', 'base', rc=3).out)
+    require_equal(found['leaks'], 1, 'the leak of the backup')
+
+
 def case_rolled_back(work):
     """The id stays in the header when the disk is taken back to a snapshot, and when a guest writes."""
     rng = random.Random(5)
@@ -725,7 +761,7 @@ def main():
     cases += [(case_part_of_sector, 'part of a sector', {}), (case_raw_data_file, 'raw data file', {}),
               (case_grown_already, 'grown already', {})]
     cases += [(case_damaged_half, 'damaged half', {})]
-    cases += [(case_rolled_back, 'rolled back', {})]
+    cases += [(case_restored_with_leaks, 'restored: leaks', {}), (case_rolled_back, 'rolled back', {})]
     cases += [(case_kills_new, 'kills: new', {'count': count})]
     cases += [(case_seed, 'seed %d' % n, {'seed': args.seed + n}) for n in range(args.first, args.first + args.seeds)]
     run_cases(args, cases)
