@@ -76,7 +76,7 @@ static int name_all(struct qcbmi_judge *j, struct qcbm_error *err)
             continue;
         ret = name(j, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, &again, err);
         if (ret == 0 && !again)
-            ret = qcbmi_bitmap_clusters(j->img, b, name_data, j, &n_bad, err);
+            ret = qcbmi_bitmap_clusters(j->img, &j->holes, b, name_data, j, &n_bad, err);
     }
     return ret;
 }

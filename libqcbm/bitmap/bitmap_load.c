@@ -211,25 +211,21 @@ static int give_cluster(void *opaque, uint64_t raw, uint64_t index)
     return kind == Q2_BME_DATA ? w->fn(w->opaque, off, w->err) : 0;
 }
 
-int qcbmi_bitmap_clusters(struct qcbmi_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
-                          void *opaque, uint64_t *n_bad, struct qcbm_error *err)
+int qcbmi_bitmap_clusters(struct qcbmi_image *img, struct qcbmi_holes *holes, const struct qcbmi_bitmap *b,
+                          qcbmi_bitmap_cluster_fn *fn, void *opaque, uint64_t *n_bad, struct qcbm_error *err)
 {
     struct cluster_walk w = { img->g.cluster_size, fn, opaque, n_bad, err };
-    struct qcbmi_holes holes;
-    struct qcbmi_table_walk walk = { img, &holes, "bitmap table", &w, NULL, give_cluster };
-    int ret;
+    struct qcbmi_table_walk walk = { img, holes, "bitmap table", &w, NULL, give_cluster };
 
     *n_bad = 0;
     if (!qcbmi_bitmap_table_in_file(img, b))
         return 0;
-    qcbmi_holes_init(&holes, &img->io);
-    ret = qcbmi_table_walk(&walk, b->d.table_offset, b->d.table_entries, err);
-    qcbmi_holes_free(&holes);
-    return ret;
+    return qcbmi_table_walk(&walk, b->d.table_offset, b->d.table_entries, err);
 }
 
 /* Clusters of data that are named by the tables of all bitmaps: once, and more than once. */
 struct sharing {
+    struct qcbmi_holes holes;
     struct qcbmi_bitset seen, twice;
     unsigned cluster_bits;
     uint64_t hit; /* offset of a cluster that was named before, 0 = none */
@@ -270,7 +266,7 @@ static int look_at_data(struct qcbm_image *handle, const struct qcbmi_bitmap *b,
 
     s->hit = 0;
     if (!b->bad && !b->shared && !b->doubted)
-        ret = qcbmi_bitmap_clusters(handle->image, b, fn, s, &n_bad, err);
+        ret = qcbmi_bitmap_clusters(handle->image, &s->holes, b, fn, s, &n_bad, err);
     return ret == QCBM_E_IO ? 0 : ret;
 }
 
@@ -314,6 +310,7 @@ int qcbmi_bitmap_find_shared_data(struct qcbm_image *handle, struct qcbm_error *
 
     if (list->data_checked)
         return 0;
+    qcbmi_holes_init(&s.holes, &img->io);
     ret = qcbmi_bitset_init(&s.seen, n_clusters, err);
     if (ret == 0)
         ret = qcbmi_bitset_init(&s.twice, n_clusters, err);
@@ -327,6 +324,7 @@ int qcbmi_bitmap_find_shared_data(struct qcbm_image *handle, struct qcbm_error *
         ret = doubt_first(handle, &s, err);
     qcbmi_bitset_free(&s.seen);
     qcbmi_bitset_free(&s.twice);
+    qcbmi_holes_free(&s.holes);
     list->data_checked = ret == 0;
     return ret;
 }

@@ -5,6 +5,7 @@
 
 #include "bitmap/bitmap_list.h"
 #include "bitmap/dirtymap.h"
+#include "io/holes.h"
 
 /* @n_bytes bytes of the payload from @first_byte on: all zeros, all ones, or @bytes (Q2_BME_DATA). Non-zero stops. */
 typedef int qcbmi_bitmap_walk_fn(void *opaque, enum q2_bitmap_entry_kind kind, uint64_t first_byte, uint64_t n_bytes,
@@ -32,10 +33,12 @@ int qcbmi_bitmap_load(struct qcbmi_image *img, const struct qcbmi_bitmap *b, str
 
 /* Call @fn for each cluster of bitmap data that the table of @b names, in or past the end of the file, whatever the
  * state of the bitmap; *@n_bad counts entries that are malformed. Reads the table only, and nothing if the table itself
- * does not lie in the file. */
+ * does not lie in the file. @holes: of the image's file, one for all bitmaps that are walked: a hostile image has 65,535 of
+ * them, each with a table in the hole at its end. */
 typedef int qcbmi_bitmap_cluster_fn(void *opaque, uint64_t offset, struct qcbm_error *err);
-int qcbmi_bitmap_clusters(struct qcbmi_image *img, const struct qcbmi_bitmap *b, qcbmi_bitmap_cluster_fn *fn,
-                          void *opaque, uint64_t *n_bad, struct qcbm_error *err);
+int qcbmi_bitmap_clusters(struct qcbmi_image *img, struct qcbmi_holes *holes, const struct qcbmi_bitmap *b,
+                          qcbmi_bitmap_cluster_fn *fn, void *opaque, uint64_t *n_bad, struct qcbm_error *err);
+
 /* Once for the list: bitmaps whose tables name the same cluster of data, or one that names a cluster twice, are marked as
  * shared, with a finding, or as doubted. Without this, reading all bitmaps could cost the file's length for each of them,
  * and the bits of one be given out as those of another. */

@@ -303,12 +303,32 @@ static int release_cluster(void *opaque, uint64_t offset, struct qcbm_error *err
     return qcbmi_alloc_release(r->alloc, r->plan, offset, r->alloc->img->g.cluster_size, err);
 }
 
+static int release_bitmaps(struct qcbm_edit *edit, struct qcbmi_alloc *alloc, struct qcbm_error *err)
+{
+    const struct qcbmi_bitmap_list *list = edit->handle->bitmaps;
+    struct release r = { alloc, &edit->plan };
+    struct qcbmi_holes holes;
+    uint64_t n_bad;
+    int ret = 0;
+
+    qcbmi_holes_init(&holes, &edit->img->io);
+    for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
+        const struct qcbmi_bitmap *b = &list->list[i];
+
+        if (is_kept(edit, b) || !qcbmi_bitmap_table_in_file(edit->img, b))
+            continue;
+        ret = qcbmi_bitmap_clusters(edit->img, &holes, b, release_cluster, &r, &n_bad, err);
+        if (ret == 0)
+            ret = qcbmi_alloc_release(alloc, &edit->plan, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, err);
+    }
+    qcbmi_holes_free(&holes);
+    return ret;
+}
+
 static int release_old(struct qcbm_edit *edit, const struct qcbmi_owners *owners, struct qcbmi_alloc *alloc,
                        const struct qcbmi_stale *stale, struct qcbm_error *err)
 {
     const struct qcbmi_bitmap_list *list = edit->handle->bitmaps;
-    struct release r = { alloc, &edit->plan };
-    uint64_t n_bad;
     int ret = qcbmi_stale_release(stale, alloc, &edit->plan, err);
 
     if (ret == 0 && edit->mend) {
@@ -317,15 +337,8 @@ static int release_old(struct qcbm_edit *edit, const struct qcbmi_owners *owners
     }
     if (ret == 0 && list->has_ext && !list->stale)
         ret = qcbmi_alloc_release(alloc, &edit->plan, list->ext.directory_offset, list->ext.directory_size, err);
-    for (uint32_t i = 0; ret == 0 && i < list->n; i++) {
-        const struct qcbmi_bitmap *b = &list->list[i];
-
-        if (is_kept(edit, b) || !qcbmi_bitmap_table_in_file(edit->img, b))
-            continue;
-        ret = qcbmi_bitmap_clusters(edit->img, b, release_cluster, &r, &n_bad, err);
-        if (ret == 0)
-            ret = qcbmi_alloc_release(alloc, &edit->plan, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, err);
-    }
+    if (ret == 0)
+        ret = release_bitmaps(edit, alloc, err);
     return ret < 0 ? ret : qcbmi_alloc_emit_released(alloc, &edit->plan, err);
 }
 
@@ -340,9 +353,11 @@ static int rely_on_cluster(void *opaque, uint64_t offset, struct qcbm_error *err
 
 int qcbmi_edit_rely_on_bits(struct qcbm_edit *edit, struct qcbm_error *err)
 {
+    struct qcbmi_holes holes;
     uint64_t n_bad;
     int ret = 0;
 
+    qcbmi_holes_init(&holes, &edit->img->io);
     for (size_t i = 0; ret == 0 && i < edit->list.n; i++) {
         const struct qcbmi_bitmap *b = edit->list.at[i]->stored;
 
@@ -350,8 +365,9 @@ int qcbmi_edit_rely_on_bits(struct qcbm_edit *edit, struct qcbm_error *err)
             continue;
         ret = qcbmi_plan_relies(&edit->plan, b->d.table_offset, 8 * (uint64_t)b->d.table_entries, err);
         if (ret == 0)
-            ret = qcbmi_bitmap_clusters(edit->img, b, rely_on_cluster, edit, &n_bad, err);
+            ret = qcbmi_bitmap_clusters(edit->img, &holes, b, rely_on_cluster, edit, &n_bad, err);
     }
+    qcbmi_holes_free(&holes);
     return ret;
 }
 

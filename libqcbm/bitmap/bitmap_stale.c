@@ -12,6 +12,7 @@ struct search {
     struct qcbmi_alloc *alloc;
     const struct qcbmi_owners *owners;
     const struct qcbmi_bitmap_list *was;
+    struct qcbmi_holes holes;
     struct qcbm_error *err;
     bool directory; /* is theirs */
     uint64_t kept;  /* clusters that they name, and that are not theirs */
@@ -78,7 +79,7 @@ static int claim_table(void *opaque, const struct qcbmi_ref *table)
 
     if (!x->directory || b->bad || b->shared || !qcbmi_bitmap_table_in_file(img, b))
         return 0;
-    ret = qcbmi_bitmap_clusters(img, b, look_on, NULL, &n_bad, x->err);
+    ret = qcbmi_bitmap_clusters(img, &x->holes, b, look_on, NULL, &n_bad, x->err);
     if (ret == 0 && n_bad == 0)
         ret = claim(x, table->offset, table->len, &all);
     return ret < 0 ? ret : all;
@@ -88,13 +89,12 @@ static int claim_all(struct search *x)
 {
     struct qcbmi_image *img = x->alloc->img;
     struct qcbmi_ref_sink sink = { x, claim_ref, NULL, NULL };
-    struct qcbmi_holes holes;
-    struct qcbmi_bitmap_refs refs = { img, x->was, &holes, "bitmap table", &sink, claim_table, NULL };
+    struct qcbmi_bitmap_refs refs = { img, x->was, &x->holes, "bitmap table", &sink, claim_table, NULL };
     int ret;
 
-    qcbmi_holes_init(&holes, &img->io);
+    qcbmi_holes_init(&x->holes, &img->io);
     ret = qcbmi_bitmap_refs_walk(&refs, x->err);
-    qcbmi_holes_free(&holes);
+    qcbmi_holes_free(&x->holes);
     return ret;
 }
 

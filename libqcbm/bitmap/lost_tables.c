@@ -269,7 +269,7 @@ static int count_stale_bitmap(struct search *s, const struct qcbmi_bitmap *b, ui
 
     if (bytes <= s->budget && qcbmi_bitmap_table_in_file(s->img, b)) {
         s->budget -= bytes;
-        ret = qcbmi_bitmap_clusters(s->img, b, count_stale_data, &d, &bad, s->err);
+        ret = qcbmi_bitmap_clusters(s->img, s->clues->holes, b, count_stale_data, &d, &bad, s->err);
     }
     *n += d.n;
     return ret;

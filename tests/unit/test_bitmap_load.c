@@ -339,6 +339,16 @@ static int sum_offsets(void *opaque, uint64_t offset, struct qcbm_error *err)
     return 0;
 }
 
+static void sum_clusters(struct loaded *l, uint64_t *sum, uint64_t *n_bad)
+{
+    struct qcbmi_image *img = l->img->image;
+    struct qcbmi_holes holes;
+
+    qcbmi_holes_init(&holes, &img->io);
+    assert_int_equal(qcbmi_bitmap_clusters(img, &holes, &l->img->bitmaps->list[0], sum_offsets, sum, n_bad, NULL), 0);
+    qcbmi_holes_free(&holes);
+}
+
 static void clusters_are_named_whatever_the_state_of_the_bitmap(void **state)
 {
     const uint64_t far = UINT64_C(1) << 40;
@@ -349,9 +359,66 @@ static void clusters_are_named_whatever_the_state_of_the_bitmap(void **state)
     (void)state;
     finish(&l, 9, Q2_BITMAP_IN_USE, entries, 7); /* in use: any number of entries */
     l.img = build_open(&l.b, 0);
-    assert_int_equal(qcbmi_bitmap_clusters(l.img->image, &l.img->bitmaps->list[0], sum_offsets, &sum, &n_bad, NULL), 0);
+    sum_clusters(&l, &sum, &n_bad);
     assert_int_equal(sum, 2 * data + 512 + far);
     assert_int_equal(n_bad, 2);
+    teardown(&l);
+}
+
+static unsigned n_hole_reads;
+
+static int read_hole(void *self, uint64_t off, void *buf, size_t len, struct qcbm_error *err)
+{
+    (void)self;
+    (void)off;
+    (void)err;
+    n_hole_reads++;
+    memset(buf, 0, len);
+    return 0;
+}
+
+static int find_hole(void *self, uint64_t off, bool *is_data, uint64_t *end, struct qcbm_error *err)
+{
+    (void)self;
+    (void)off;
+    (void)err;
+    *is_data = false;
+    *end = UINT64_MAX;
+    return 0;
+}
+
+static void tables_in_one_hole_are_read_once_for_all_bitmaps(void **state)
+{
+    static const uint64_t entry = 0;
+    struct loaded l;
+    struct qcbm_io_ops sparse;
+    const struct qcbm_io_ops *was;
+    struct qcbmi_holes holes;
+    struct qcbmi_bitmap b;
+    uint64_t n_bad, sum = 0;
+
+    (void)state;
+    start(&l, 16, MIB(1), 1);
+    finish(&l, 16, 0, &entry, 1);
+    l.img = build_open(&l.b, 0);
+    b = l.img->bitmaps->list[0];
+    was = l.img->image->io.ops;
+    sparse = *was;
+    sparse.read_at = read_hole;
+    sparse.extent = find_hole;
+    l.img->image->io.ops = &sparse;
+    l.img->image->io.size = GIB(1);
+    qcbmi_holes_init(&holes, &l.img->image->io);
+    n_hole_reads = 0;
+    for (unsigned i = 1; i < 1000; i++) {
+        b.d.table_offset = MIB(i);
+        b.d.table_entries = 1 << 16;
+        assert_int_equal(qcbmi_bitmap_clusters(l.img->image, &holes, &b, sum_offsets, &sum, &n_bad, NULL), 0);
+    }
+    assert_int_equal(sum, 0);
+    assert_int_equal(n_hole_reads, 1);
+    qcbmi_holes_free(&holes);
+    l.img->image->io.ops = was;
     teardown(&l);
 }
 
@@ -366,7 +433,7 @@ static void no_clusters_are_named_if_the_table_is_not_in_the_file(void **state)
     assert_true(qcbmi_bitmap_table_in_file(l.img->image, &l.img->bitmaps->list[0]));
     l.img->bitmaps->list[0].d.table_offset = l.b.len;
     assert_false(qcbmi_bitmap_table_in_file(l.img->image, &l.img->bitmaps->list[0]));
-    assert_int_equal(qcbmi_bitmap_clusters(l.img->image, &l.img->bitmaps->list[0], sum_offsets, &sum, &n_bad, NULL), 0);
+    sum_clusters(&l, &sum, &n_bad);
     assert_int_equal(sum, 0);
     assert_int_equal(n_bad, 0);
     l.img->bitmaps->list[0].d.table_offset = data + 8;
@@ -392,6 +459,7 @@ int main(void)
         cmocka_unit_test(a_callback_stops_the_walk),
         cmocka_unit_test(a_table_that_names_one_cluster_over_and_over_is_refused),
         cmocka_unit_test(clusters_are_named_whatever_the_state_of_the_bitmap),
+        cmocka_unit_test(tables_in_one_hole_are_read_once_for_all_bitmaps),
         cmocka_unit_test(no_clusters_are_named_if_the_table_is_not_in_the_file),
     };
 
