@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS record (
     digest VARCHAR PRIMARY KEY
 );
 
-CREATE OR REPLACE VIEW run AS
+CREATE VIEW run AS
 SELECT line ->> '$.schema' AS schema, line ->> '$.qcbm' AS version, line ->> '$.host' AS host,
        line ->> '$.image' AS image, line ->> '$.image_id' AS image_id, line ->> '$.started' AS started, (line ->> '$.seconds')::DOUBLE AS seconds,
        (line ->> '$.rc')::INTEGER AS rc, line ->> '$.error.code' AS error_code,
@@ -29,6 +29,6 @@ SELECT line ->> '$.schema' AS schema, line ->> '$.qcbm' AS version, line ->> '$.
 FROM record;
 
 -- As the times in the records are written, so that they can be compared as text.
-CREATE OR REPLACE VIEW clock AS
+CREATE VIEW clock AS
 SELECT strftime(now() AT TIME ZONE 'UTC' - INTERVAL 1 DAY, '%Y-%m-%dT%H:%M:%S.%fZ') AS yesterday,
        strftime(now() AT TIME ZONE 'UTC' - INTERVAL 7 DAY, '%Y-%m-%dT%H:%M:%S.%fZ') AS week_ago;

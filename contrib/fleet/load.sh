@@ -5,7 +5,8 @@
 #
 # ENGINE: sqlite (DATABASE: one file), postgresql (DATABASE: as psql -d has it), duckdb (one file; with the command duckdb).
 # What is there is kept, lines that were loaded before are passed over; the list takes the place of the last one. A line that is
-# not whole, because a disk was full, is left out and counted. FLEET_CHECKPOINT: as for job.sh.
+# not whole, because a disk was full, is left out and counted. An answer that did not fit into its line is taken from its file, beside
+# RECORDS or where the line says. FLEET_CHECKPOINT: as for job.sh.
 set -eu
 [ $# -ge 4 ] || {
     echo "usage: load.sh sqlite|postgresql|duckdb DATABASE LIST RECORDS..." >&2
@@ -18,8 +19,28 @@ home=$(cd "$(dirname "$0")" && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# A line each, also of a file whose last one has no end; nothing in a record is a control character.
-awk 1 "$@" | grep -v '^$' >"$scratch/records" || true
+# A line each, also of a file whose last one has no end; nothing in a record is a control character. What is in a file of a job is a
+# record as well, with all in it: it takes the place of the line, and "whole" tells the two apart.
+awk -v missing="$scratch/missing" '
+    /^{"schema":"qcbm.synth\// && match($0, /"details":".*","result":null}$/) {
+        details = substr($0, RSTART, RLENGTH - 15)
+        path = substr(details, 12, length(details) - 12)
+        name = path
+        sub(/.*\//, "", name)
+        beside = FILENAME
+        sub(/[^\/]*$/, "", beside)
+        answer = ""
+        if ((getline answer < (beside name)) <= 0 && path ~ /^\//)
+            getline answer < path
+        close(beside name)
+        close(path)
+        match($0, /"started":"[^"]*"/)
+        if (answer ~ /^{"schema":"qcbm.synth\/.*}$/ && index(answer, substr($0, RSTART, RLENGTH)))
+            $0 = substr(answer, 1, length(answer) - 1) "," details ",\"whole\":true}"
+        else
+            print path > missing
+    }
+    { print }' "$@" | grep -v '^$' >"$scratch/records" || true
 grep -v '^$' "$list" >"$scratch/images" || true
 
 # Each prints how many lines are no JSON: one that was cut short, and the next one behind it in the same line.
@@ -27,13 +48,19 @@ grep -v '^$' "$list" >"$scratch/images" || true
 load_sqlite() {
     sqlite3 -bail "$database" <<SQL
 .timeout 60000
-.read '$home/sqlite.sql'
 CREATE TEMP TABLE incoming (text TEXT);
 .mode ascii
 .separator "\037" "\n"
 .import '$scratch/records' incoming
 BEGIN IMMEDIATE;
+.read '$home/drop.sql'
+.read '$home/sqlite.sql'
 INSERT OR IGNORE INTO record (line) SELECT text FROM incoming WHERE json_valid(text);
+DELETE FROM record
+WHERE line ->> '$.whole' IS NULL AND
+      started IN (SELECT text ->> '$.started' FROM incoming WHERE json_valid(text) AND instr(text, '"details":"')) AND
+      EXISTS (SELECT 1 FROM record whole WHERE whole.started = record.started AND whole.line ->> '$.whole' AND
+                                               whole.line ->> '$.details' = record.line ->> '$.details');
 .mode list
 SELECT 'left out: ' || count(*) FROM incoming WHERE NOT json_valid(text);
 .mode ascii
@@ -44,7 +71,7 @@ DELETE FROM fleet;
 INSERT INTO fleet VALUES ('$checkpoint');
 DELETE FROM image;
 INSERT OR IGNORE INTO image SELECT text FROM incoming;
-$(sed 's/CREATE VIEW /CREATE VIEW IF NOT EXISTS /' "$home/views.sql")
+.read '$home/views.sql'
 COMMIT;
 SQL
 }
@@ -54,6 +81,7 @@ load_postgresql() {
     psql -q -X -t -A -v ON_ERROR_STOP=1 -d "$database" <<SQL
 SET client_min_messages = warning;
 BEGIN;
+\i '$home/drop.sql'
 \i '$home/postgresql.sql'
 CREATE TEMP TABLE incoming (text text);
 \copy incoming FROM '$scratch/records' WITH (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
@@ -65,6 +93,11 @@ EXCEPTION WHEN invalid_text_representation OR untranslatable_character THEN
     RETURN false;
 END';
 INSERT INTO record (line) SELECT text::jsonb FROM incoming WHERE pg_temp.is_json(text) ON CONFLICT DO NOTHING;
+DELETE FROM record
+WHERE line ->> 'whole' IS NULL AND
+      started IN (SELECT text::jsonb ->> 'started' FROM incoming WHERE text LIKE '%"details":"%' AND pg_temp.is_json(text)) AND
+      EXISTS (SELECT 1 FROM record w WHERE w.started = record.started AND w.line ->> 'whole' IS NOT NULL AND
+                                           w.line ->> 'details' = record.line ->> 'details');
 SELECT 'left out: ' || count(*) FROM incoming WHERE NOT pg_temp.is_json(text);
 TRUNCATE incoming;
 \copy incoming FROM '$scratch/images' WITH (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
@@ -72,18 +105,22 @@ DELETE FROM fleet;
 INSERT INTO fleet VALUES ('$checkpoint');
 DELETE FROM image;
 INSERT INTO image SELECT text FROM incoming ON CONFLICT DO NOTHING;
-$(sed 's/CREATE VIEW /CREATE OR REPLACE VIEW /' "$home/views.sql")
+\i '$home/views.sql'
 COMMIT;
 SQL
 }
 
 load_duckdb() {
     duckdb -bail -csv -noheader "$database" <<SQL
+.read '$home/drop.sql'
 .read '$home/duckdb.sql'
 CREATE TEMP TABLE incoming AS
 SELECT column0 AS text FROM read_csv('$scratch/records', header = false, delim = chr(2), quote = chr(1), all_varchar = true,
                                      columns = {'column0': 'VARCHAR'});
 INSERT OR IGNORE INTO record SELECT text::JSON, md5(text) FROM incoming WHERE json_valid(text);
+DELETE FROM record
+WHERE line ->> '$.whole' IS NULL AND line ->> '$.details' IN
+      (SELECT line ->> '$.details' FROM record WHERE line ->> '$.whole' IS NOT NULL);
 SELECT 'left out: ' || count(*) FROM incoming WHERE NOT json_valid(text);
 DELETE FROM fleet;
 INSERT INTO fleet VALUES ('$checkpoint');
@@ -91,7 +128,7 @@ DELETE FROM image;
 INSERT OR IGNORE INTO image
 SELECT column0 FROM read_csv('$scratch/images', header = false, delim = chr(2), quote = chr(1), all_varchar = true,
                              columns = {'column0': 'VARCHAR'});
-$(sed 's/CREATE VIEW /CREATE OR REPLACE VIEW /' "$home/views.sql")
+.read '$home/views.sql'
 SQL
 }
 
@@ -103,4 +140,6 @@ case $engine in
         ;;
 esac
 bad=$(sed -n 's/.*left out: \([0-9]*\).*/\1/p' "$scratch/said")
+[ ! -s "$scratch/missing" ] ||
+    echo "load.sh: answers whose file is not there, beside the records or where it was: $(wc -l <"$scratch/missing")" >&2
 [ "$bad" -eq 0 ] || echo "load.sh: lines that are no record, left out: $bad" >&2

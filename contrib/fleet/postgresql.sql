@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS record (
 CREATE INDEX IF NOT EXISTS record_of_image ON record (image, started);
 CREATE INDEX IF NOT EXISTS record_of_time ON record (started);
 
-CREATE OR REPLACE VIEW run AS
+CREATE VIEW run AS
 SELECT line ->> 'schema' AS schema, line ->> 'qcbm' AS version, line ->> 'host' AS host, image,
        line ->> 'image_id' AS image_id, started, (line ->> 'seconds')::float8 AS seconds, (line ->> 'rc')::int AS rc,
        line #>> '{error,code}' AS error_code, line #>> '{error,message}' AS error_message,
@@ -31,6 +31,6 @@ SELECT line ->> 'schema' AS schema, line ->> 'qcbm' AS version, line ->> 'host' 
 FROM record;
 
 -- As the times in the records are written, so that they can be compared as text.
-CREATE OR REPLACE VIEW clock AS
+CREATE VIEW clock AS
 SELECT to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS yesterday,
        to_char(now() AT TIME ZONE 'UTC' - interval '7 days', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS week_ago;

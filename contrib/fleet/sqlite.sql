@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS record (
 CREATE INDEX IF NOT EXISTS record_of_image ON record (image, started);
 CREATE INDEX IF NOT EXISTS record_of_time ON record (started);
 
-CREATE VIEW IF NOT EXISTS run AS
+CREATE VIEW run AS
 SELECT line ->> '$.schema' AS schema, line ->> '$.qcbm' AS version, line ->> '$.host' AS host, image,
        line ->> '$.image_id' AS image_id, started, line ->> '$.seconds' AS seconds, line ->> '$.rc' AS rc,
        line ->> '$.error.code' AS error_code, line ->> '$.error.message' AS error_message,
@@ -28,6 +28,6 @@ SELECT line ->> '$.schema' AS schema, line ->> '$.qcbm' AS version, line ->> '$.
 FROM record;
 
 -- As the times in the records are written, so that they can be compared as text.
-CREATE VIEW IF NOT EXISTS clock AS
+CREATE VIEW clock AS
 SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 day') AS yesterday,
        strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-7 days') AS week_ago;

@@ -102,6 +102,16 @@ def ask(engine, database, number):
     return [tuple(value(v) for v in row) for row in csv.reader(io.StringIO(out))]
 
 
+def statement(engine, database, text):
+    """SQL that has no answer."""
+    if engine == 'duckdb':
+        run('duckdb', '-bail', database, text)
+    elif engine == 'sqlite':
+        run('sqlite3', '-bail', database, text)
+    else:
+        run('psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', database, '-c', text)
+
+
 class PostgreSQL:
     """A server of its own in a folder, over a socket there, by a user who is not root, which it would refuse."""
 

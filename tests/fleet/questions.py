@@ -10,31 +10,39 @@
 
 import datetime
 import json
+import os
 import subprocess
 import sys
 
 import fleet
-from fleet import HOME, ask, load, require_equal
+from fleet import HOME, ask, load, require_equal, statement
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
-LINES = []
+LINES, FILES = [], {}
 
 
 def stamp(hours_ago):
     return (NOW - datetime.timedelta(hours=hours_ago)).strftime('%Y-%m-%dT%H:%M:%S.%fZ')
 
 
+def dump(value):
+    return json.dumps(value, separators=(',', ':'))
+
+
 def record(of, hours_ago, rc=0, error=None, changed=False, dirty=0, seconds=1.0, host='one', version='0.1.0',
-           image_id='file-1-1.0', bitmap='nightly', **more):
+           image_id='file-1-1.0', bitmap='nightly', details=None, **more):
     result = None
     if rc == 0:
         result = {'image': of, 'overlay': of, 'changed': changed, 'enabled': True, 'dry-run': False,
                   'bitmap': bitmap, 'granularity': 65536, 'virtual-size': 1 << 40, 'dirty-bytes': dirty, **more}
-    LINES.append(json.dumps({
+    line = {
         'schema': 'qcbm.synth/1', 'qcbm': version, 'host': host, 'image': of, 'image_id': image_id,
         'started': stamp(hours_ago), 'seconds': seconds, 'rc': rc,
-        'error': error and {'code': error, 'message': 'why: ' + error, 'offset': None}, 'warnings': 0,
-        'details': None, 'result': result}))
+        'error': error and {'code': error, 'message': 'why: ' + error, 'offset': None}, 'warnings': 0}
+    if details:  # as the command has it: the answer in that file, whole, and not in the line
+        FILES[details] = dump({**line, 'result': result})
+        result, line['image'] = None, None
+    LINES.append(dump({**line, 'details': details and '/where/it/was/' + details, 'result': result}))
     return stamp(hours_ago)
 
 
@@ -68,12 +76,16 @@ SECOND = stamp(27)
 record('trial', 3, changed=False, **{'dry-run': True})
 record('trial', 4, changed=True, enabled=False)
 record('trial', 5, changed=True, image='elsewhere')
+# answers that did not fit into their lines
+record('long', 30, changed=True, dirty=8192, details='qcbm-1.json')
+record('long', 4, dirty=16384, details='qcbm-2.json')
+record('long', 3, rc=1, error='QCBM_E_IO', details='qcbm-3.json')
 # of another command, and of an image that is not on the list any more
 OTHER = LINES[0].replace('qcbm.synth/1', 'qcbm.info/1').replace('"good"', '"never"')
 LINES.append(OTHER.replace(stamp(150), stamp(120)))
 record('gone', 30, changed=True, dirty=TIB)
 LIST = ['good', 'busy', 'patient', 'broken "\\ \u00e9', 'broken too', 'killed', 'stale', 'swapped', 'lost', 'second',
-        'never', 'trial', "quote's"]
+        'never', 'trial', "quote's", 'long']
 
 EXPECTED = {
     1: [('broken "\\ \u00e9', 'failed', '', 'QCBM_E_CORRUPT', 'why: QCBM_E_CORRUPT'),
@@ -84,30 +96,54 @@ EXPECTED = {
         ('stale', 'kept', STALE, '', ''), ('trial', 'never', '', '', '')],
     2: [('never', ''), ("quote's", ''), ('second', SECOND), ('stale', STALE), ('trial', '')],
     3: [('busy', 3, BUSY)],
-    4: [('QCBM_E_CORRUPT', 2, 2, 'why: QCBM_E_CORRUPT'), ('KILLED', 1, 1, 'why: KILLED')],
+    4: [('QCBM_E_CORRUPT', 2, 2, 'why: QCBM_E_CORRUPT'), ('KILLED', 1, 1, 'why: KILLED'),
+        ('QCBM_E_IO', 1, 1, 'why: QCBM_E_IO')],
     5: [('one', 'killed', KILLED, 9, 100)],
     6: [('killed', 100, 100, 1), ('good', 7.5, round(9.5 / 3, 3), 3)] + [
         (name, 1, 1, runs) for name, runs in (
-            ('broken "\\ \u00e9', 1), ('broken too', 1), ('busy', 4), ('gone', 1), ('lost', 2), ('patient', 2),
+            ('broken "\\ \u00e9', 1), ('broken too', 1), ('busy', 4), ('gone', 1), ('long', 3), ('lost', 2), ('patient', 2),
             ('second', 1), ('stale', 1), ('swapped', 2))],
-    7: [('good', 2 * TIB, 3 * TIB)],
-    8: [(7, 3 * TIB + 65536 + 131072 + 1, 7 * TIB)],
+    7: [('good', 2 * TIB, 3 * TIB), ('long', 8192, 16384)],
+    8: [(8, 3 * TIB + 65536 + 131072 + 16384 + 1, 8 * TIB)],
     9: [('lost', LOST, 'checkpoint was gone'), ('swapped', SWAPPED, 'another file')],
-    10: [('one', '0.1.0', 9, 7, 114.5, GOOD), ('two', '0.0.9', 1, 0, 1, stamp(4)), ('two', '0.1.0', 2, 1, 2, PATIENT)],
+    10: [('one', '0.1.0', 11, 8, 116.5, GOOD), ('two', '0.0.9', 1, 0, 1, stamp(4)), ('two', '0.1.0', 2, 1, 2, PATIENT)],
 }
 
 
+OLD = 'CREATE VIEW clock AS SELECT 1 AS a; CREATE VIEW run AS SELECT 2 AS b; CREATE VIEW growth AS SELECT b FROM run;'
+
+
+def load_told(engine, database, *files):
+    return subprocess.run([HOME + '/load.sh', engine, database, 'list', *files], stdin=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True, check=True).stderr
+
+
+def put_files(there):
+    for name, text in FILES.items():
+        if there:
+            with open(name, 'w', encoding='utf-8') as f:
+                f.write(text + '\n')
+        else:
+            os.unlink(name)
+
+
 def check(engine, database):
+    statement(engine, database, OLD)  # the views of another version
+    said = load_told(engine, database, 'records')
+    require_equal(said, 'load.sh: answers whose file is not there, beside the records or where it was: 3\n', engine)
+    require_equal([row for row in ask(engine, database, 1) if row[0] == 'long'], [('long', 'never', '', '', '')], engine)
+    put_files(True)
     load(engine, database, 'records')
+    put_files(False)
     for _ in 1, 2:
         for number, expected in EXPECTED.items():
             require_equal(ask(engine, database, number), expected, '%s, question %d' % (engine, number))
         # again, with a line that was cut short and one that is empty
         with open('cut', 'w', encoding='utf-8') as f:
             f.write(LINES[0][:100] + '\n\n' + LINES[1] + '\n' + LINES[3][:70] + LINES[2] + '\n' + LINES[2][:50])
-        said = subprocess.run([HOME + '/load.sh', engine, database, 'list', 'cut', 'records'], stdin=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, text=True, check=True).stderr
-        require_equal(said, 'load.sh: lines that are no record, left out: 3\n', engine)
+        said = load_told(engine, database, 'cut', 'records')
+        require_equal(said, 'load.sh: answers whose file is not there, beside the records or where it was: 3\n'
+                      'load.sh: lines that are no record, left out: 3\n', engine)
     print('%s: %d answers' % (engine, len(EXPECTED)))
 
 
