@@ -104,7 +104,7 @@ static int step_cut(struct qcbmi_apply_run *r, struct qcbm_error *err)
 
 static int step_name(struct qcbmi_apply_run *r, struct qcbm_error *err)
 {
-    int ret = qcbmi_apply_record_id(r, r->prefix, r->state.file.id, err);
+    int ret = qcbmi_apply_record_id(r, r->prefix, r->state.file.id, r->state.file.size_after, err);
 
     return ret < 0 ? ret : qcbmi_apply_state_end(&r->state, err);
 }
@@ -122,20 +122,21 @@ static int in_place(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
     return ret < 0 ? ret : step_name(r, err);
 }
 
-static void fill_file(struct qcbmi_apply_run *r, const struct qcbmi_apply_item *item)
+static int fill_file(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
 {
+    const struct qcbmi_apply_item *item = &r->items[i];
     struct qcbmi_apply_file *f = &r->state.file;
     size_t len = strlen(item->path);
 
     *f = (struct qcbmi_apply_file){ .had_no_leaks = r->has_no_leaks,
                                     .has_parent = item->meta.has_parent,
-                                    .size_before = u64_min(qcbmi_target_size(&r->t), item->meta.size_before),
                                     .size_after = item->meta.size_after,
                                     .image = qcbmi_file_mark(qcbmi_target_io(&r->t)) };
     memcpy(f->id, item->meta.id, sizeof(f->id));
     memcpy(f->digest, item->digest, sizeof(f->digest));
     memcpy(f->parent, item->meta.parent, sizeof(f->parent));
     memcpy(f->name, item->path, u64_min(len, QCBMI_APPLY_MAX_NAME));
+    return qcbmi_apply_size_before(r, i, &f->size_before, err);
 }
 
 /* The state file may lie beside another disk than the one that it was written of: a backup that was copied over it, under its name. So what
@@ -214,8 +215,8 @@ static int begin_or_resume(struct qcbmi_apply_run *r, size_t i, struct qcbm_erro
             ret = qcbmi_apply_state_resume(&r->state, err);
         return ret < 0 ? ret : free_leaks(r, err);
     }
-    fill_file(r, &r->items[i]);
-    return qcbmi_apply_state_begin(&r->state, err);
+    ret = fill_file(r, i, err);
+    return ret < 0 ? ret : qcbmi_apply_state_begin(&r->state, err);
 }
 
 /* A disk that could not be made larger, for one, is the one that it was: nothing has to be gone on with. */

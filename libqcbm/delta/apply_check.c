@@ -53,6 +53,7 @@ static int read_item(struct qcbmi_delta *d, struct qcbmi_apply_item *item, struc
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "this is an image, and no delta");
     if (!d->has_meta) {
         item->meta.size_before = UINT64_MAX;
+        item->meta.has_zeros_from = false;
         item->meta.n_probes = 0;
         item->meta.has_parent = false;
         memcpy(item->meta.id, item->digest, sizeof(item->meta.id));
@@ -130,13 +131,45 @@ int qcbmi_apply_check_row(const struct qcbmi_apply_run *r, struct qcbm_error *er
 
 /* ---- the disk ---- */
 
-static int check_size(const struct qcbmi_apply_run *r, const struct qcbmi_delta_meta *m, struct qcbm_error *err)
+/* A device may be longer than its disk, and have anything behind that. */
+int qcbmi_apply_size_before(const struct qcbmi_apply_run *r, size_t i, uint64_t *size, struct qcbm_error *err)
 {
+    const struct qcbmi_delta_meta *m = &r->items[i].meta;
+    bool is_recorded = r->disk.known == QCBMI_STATE_KNOWN && r->disk.has_size && !is_forced(r);
+    bool is_device = qcbmi_target_is_device(&r->t);
+    uint64_t told = m->size_before != UINT64_MAX ? m->size_before : is_recorded ? r->disk.size : m->zeros_from;
+
+    *size = qcbmi_target_size(&r->t);
+    if (is_device && m->size_before == UINT64_MAX && !is_recorded && !m->has_zeros_from)
+        return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                          "it does not say how large the disk was before, and a device has more behind its disk than "
+                          "zeros: copy the disk into a file of that size, and apply it to the file");
+    *size = is_device ? u64_min(*size, told) : *size;
+    return !m->has_zeros_from || m->zeros_from <= *size
+               ? 0
+               : qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
+                            "it leaves alone what is at guest 0x%" PRIx64 ", and the disk has %" PRIu64 " bytes",
+                            m->zeros_from - 1, *size);
+}
+
+/* The end of what was the disk before anything was done. */
+static uint64_t old_end(const struct qcbmi_apply_run *r, size_t i)
+{
+    uint64_t size = qcbmi_target_size(&r->t), before = size;
+
+    if (qcbmi_target_is_device(&r->t) && r->state.there)
+        return u64_min(size, r->state.file.size_before);
+    return qcbmi_apply_size_before(r, i, &before, NULL) == 0 ? before : size;
+}
+
+static int check_size(const struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
+{
+    const struct qcbmi_delta_meta *m = &r->items[i].meta;
     uint64_t size = qcbmi_target_size(&r->t);
     bool fits = qcbmi_target_is_device(&r->t) ? size >= m->size_before : size == m->size_before;
 
     if (m->size_before == UINT64_MAX || fits)
-        return 0;
+        return qcbmi_apply_size_before(r, i, &size, err);
     return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET,
                       "it begins at a disk of %" PRIu64 " bytes, and this one has %" PRIu64, m->size_before, size);
 }
@@ -212,7 +245,7 @@ static bool has_part_of_sector(const struct qcbmi_delta_probe *p, uint64_t size)
 int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err)
 {
     const struct qcbmi_delta_meta *m = &r->items[i].meta;
-    uint64_t size = qcbmi_target_size(&r->t);
+    uint64_t size = old_end(r, i);
     uint8_t *buf = m->n_probes ? qcbmi_alloc_array(QCBMI_DELTA_PROBE_MAX, 1, err) : NULL;
     struct qcbmi_data *d = NULL;
     int ret = m->n_probes && !buf ? QCBM_E_NOMEM : 0;
@@ -256,9 +289,10 @@ static int check_zeros(struct qcbmi_data *d, uint64_t off, uint64_t end, uint8_t
 }
 
 /* Nothing can be compared: then what the delta leaves alone, and does not cut off, must be empty. */
-static int check_rest(struct qcbmi_apply_run *r, const struct qcbmi_apply_item *item, struct qcbm_error *err)
+static int check_rest(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
 {
-    uint64_t end = align_down(u64_min(qcbmi_target_size(&r->t), item->meta.size_after), Q2_SECTOR), at = 0;
+    const struct qcbmi_apply_item *item = &r->items[i];
+    uint64_t end = align_down(u64_min(old_end(r, i), item->meta.size_after), Q2_SECTOR), at = 0;
     uint8_t *buf = qcbmi_alloc_array(QCBMI_DELTA_PROBE_MAX, 1, err);
     struct qcbmi_apply_stream s = { 0 };
     struct qcbmi_data *d = NULL;
@@ -283,13 +317,13 @@ static int check_rest(struct qcbmi_apply_run *r, const struct qcbmi_apply_item *
 int qcbmi_apply_check_base(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err)
 {
     const struct qcbmi_apply_item *item = &r->items[i];
-    int ret = check_size(r, &item->meta, err);
+    int ret = check_size(r, i, err);
 
     if (ret == 0 && !is_forced(r))
         ret = check_parent(r, i, err);
     if (ret == 0)
         ret = qcbmi_apply_check_probes(r, i, probes, err);
     if (ret == 0 && !is_forced(r) && r->disk.known != QCBMI_STATE_KNOWN && r->data_probes == 0)
-        ret = check_rest(r, item, err);
+        ret = check_rest(r, i, err);
     return in_delta(item->path, ret, err);
 }

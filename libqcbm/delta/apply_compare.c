@@ -80,6 +80,14 @@ static int compare(struct comparing *c, uint64_t end, uint64_t size, bool *same,
     return ret;
 }
 
+static uint64_t zero_from(const struct qcbmi_apply_run *r, size_t i)
+{
+    const struct qcbmi_delta_meta *m = &r->items[i].meta;
+    uint64_t from = m->has_zeros_from ? m->zeros_from : m->size_before;
+
+    return r->state.there ? u64_min(from, r->state.file.size_before) : from;
+}
+
 int qcbmi_apply_compare(struct qcbmi_apply_run *r, size_t i, uint64_t end, bool *same, uint64_t *at,
                         struct qcbm_error *err)
 {
@@ -92,7 +100,7 @@ int qcbmi_apply_compare(struct qcbmi_apply_run *r, size_t i, uint64_t end, bool 
     c.want = c.have ? c.have + PART : NULL;
     if (ret == 0)
         ret = qcbmi_target_reader(&r->t, &c.disk, err);
-    c.zero_from = r->items[i].meta.size_before;
+    c.zero_from = zero_from(r, i);
     if (ret == 0)
         ret = compare(&c, u64_min(end, size_after), align_down(qcbmi_target_size(&r->t), Q2_SECTOR), same, at, err);
     qcbmi_data_close(c.disk);

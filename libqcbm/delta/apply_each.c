@@ -6,9 +6,9 @@
 #include "delta/apply_run.h"
 
 int qcbmi_apply_record_id(struct qcbmi_apply_run *r, const char *prefix, const uint8_t id[QCBMI_IDENTITY_BYTES],
-                          struct qcbm_error *err)
+                          uint64_t size, struct qcbm_error *err)
 {
-    int ret = qcbmi_disk_state_set(&r->t, prefix, id, &r->disk, err);
+    int ret = qcbmi_disk_state_set(&r->t, prefix, id, size, &r->disk, err);
 
     r->result.id_recorded = ret == 0 && r->disk.known == QCBMI_STATE_KNOWN;
     r->result.id_in_header = r->disk.in_header;
@@ -54,6 +54,8 @@ static int apply_one(struct qcbmi_apply_run *r, size_t i, qcbmi_apply_steps_fn *
         r->result.size = r->items[i].meta.size_after;
     ret = tell(r, i, resumes ? QCBM_APPLY_RESUMED : QCBM_APPLY_APPLIED, probes, known, err);
     r->disk.known = QCBMI_STATE_KNOWN; /* for the next one; whether there was room to record it is another matter */
+    r->disk.has_size = true;
+    r->disk.size = r->items[i].meta.size_after;
     memcpy(r->disk.id, r->items[i].meta.id, sizeof(r->disk.id));
     return ret;
 }

@@ -96,10 +96,11 @@ static int read_bytes(void *opaque, uint64_t off, void *buf, uint64_t len, struc
     return qcbmi_data_read(b->data, off, buf, len, err);
 }
 
+/* @to has the size of the disk, which on a device may be less than that of the base. */
 static int copy_disk(struct qcbmi_apply_run *r, struct qcbmi_apply_target *to, struct qcbm_error *err)
 {
     uint64_t size = qcbmi_target_size(&r->t);
-    struct base b = { .end = align_down(size, Q2_SECTOR), .progress = &r->progress };
+    struct base b = { .end = align_down(u64_min(size, qcbmi_target_size(to)), Q2_SECTOR), .progress = &r->progress };
     const struct qcbmi_guest_stream stream = { next, read_bytes, &b };
     const struct qcbmi_target_write w = { .stream = &stream };
     int ret = qcbmi_target_reader(&r->t, &b.data, err);
@@ -158,9 +159,9 @@ static int check_limit(uint64_t size, struct qcbm_error *err)
                                                          "the disk is too large for an image with clusters of 64 KiB");
 }
 
-static int make_empty(struct qcbmi_apply_run *r, struct qcbmi_io *io, bool is_qcow2, struct qcbm_error *err)
+static int make_empty(struct qcbmi_io *io, uint64_t size, bool is_qcow2, struct qcbm_error *err)
 {
-    const struct q2_header h = header_of(qcbmi_target_size(&r->t));
+    const struct q2_header h = header_of(size);
     int ret = 0;
 
     if (!is_qcow2)
@@ -190,8 +191,7 @@ static int into_new(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
     const struct qcbmi_delta_meta *m = &r->items[i].meta;
     struct qcbmi_apply_stream s = { 0 };
     struct qcbmi_target_write w = { .progress = &r->progress };
-    uint64_t was = u64_min(qcbmi_target_size(&r->t), m->size_before); /* a device may be longer than its disk */
-    int ret = qcbmi_target_grow(&r->t, was, m->size_after, err);
+    int ret = qcbmi_target_grow(&r->t, qcbmi_target_size(&r->t), m->size_after, err);
 
     if (ret == 0)
         ret = qcbmi_apply_stream_open(&s, r->items[i].path, err);
@@ -215,10 +215,19 @@ static int fill(struct qcbmi_apply_run *r, struct qcbmi_apply_target *to, size_t
     r->t = *to;
     ret = qcbmi_apply_each(r, first, into_new, err);
     if (ret == 0 && r->disk.known == QCBMI_STATE_KNOWN)
-        ret = qcbmi_apply_record_id(r, r->o->new_path, r->disk.id, err);
+        ret = qcbmi_apply_record_id(r, r->o->new_path, r->disk.id, qcbmi_target_size(&r->t), err);
     *to = r->t;
     r->t = base;
     return ret;
+}
+
+/* Of the base, before any delta of those that are to be applied. */
+static int size_of_disk(struct qcbmi_apply_run *r, size_t first, uint64_t *size, struct qcbm_error *err)
+{
+    if (first < r->n)
+        return qcbmi_apply_size_before(r, first, size, err);
+    *size = r->disk.has_size ? u64_min(r->disk.size, qcbmi_target_size(&r->t)) : qcbmi_target_size(&r->t);
+    return 0;
 }
 
 int qcbmi_apply_into_new(struct qcbmi_apply_run *r, size_t first, struct qcbm_error *err)
@@ -227,13 +236,15 @@ int qcbmi_apply_into_new(struct qcbmi_apply_run *r, size_t first, struct qcbm_er
     struct qcbmi_apply_target to = { 0 };
     struct qcbmi_new_file f;
     uint64_t size = 0;
-    int ret;
+    int ret = size_of_disk(r, first, &size, err);
 
+    if (ret < 0)
+        return ret;
     qcbmi_new_file_remove_leftover(r->o->new_path);
     ret = qcbmi_new_file_begin(&f, r->o->new_path, err);
     if (ret < 0)
         return ret;
-    ret = make_empty(r, &f.io, is_qcow2, err);
+    ret = make_empty(&f.io, size, is_qcow2, err);
     if (ret == 0)
         ret = qcbmi_target_open(&to, &f.io, r->o->new_path, is_qcow2, QCBM_OPEN_WRITE | QCBM_OPEN_NO_LOCK, err);
     if (ret == 0)
@@ -243,6 +254,6 @@ int qcbmi_apply_into_new(struct qcbmi_apply_run *r, size_t first, struct qcbm_er
     qcbmi_target_give_back(&to, &f.io);
     qcbmi_target_close(&to);
     ret = qcbmi_new_file_end(&f, ret, err);
-    r->result.size = size;
+    r->result.size = ret == 0 ? size : 0;
     return ret;
 }

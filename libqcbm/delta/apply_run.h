@@ -43,6 +43,9 @@ int qcbmi_apply_check_row(const struct qcbmi_apply_run *r, struct qcbm_error *er
 /* Does item @i begin at the state that the disk has? Sizes, ids, and probes of the disk. *@probes: how many were compared. */
 int qcbmi_apply_check_base(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err);
 int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err);
+/* How large the disk is that item @i meets, or how much of it at least is what it was: what the delta does not have behind that is
+ * to become zeros. QCBM_E_UNSAFE: it is on a device, and nothing tells. */
+int qcbmi_apply_size_before(const struct qcbmi_apply_run *r, size_t i, uint64_t *size, struct qcbm_error *err);
 
 /* apply_compare.c: does the disk hold, before @end, what item @i has, and zeros where that made it larger? *@at: if
  * not, where about. */
@@ -60,9 +63,9 @@ int qcbmi_apply_stream_open(struct qcbmi_apply_stream *s, const char *path, stru
 void qcbmi_apply_stream_close(struct qcbmi_apply_stream *s);
 
 /* apply_each.c: */
-/* The id of the disk's new state, and in the result whether there was a place for it. */
+/* The id of the disk's new state and its size, and in the result whether there was a place for it. */
 int qcbmi_apply_record_id(struct qcbmi_apply_run *r, const char *prefix, const uint8_t id[QCBMI_IDENTITY_BYTES],
-                          struct qcbm_error *err);
+                          uint64_t size, struct qcbm_error *err);
 typedef int qcbmi_apply_steps_fn(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err);
 /* Items from @first on, those before have been applied already; @steps does it. */
 int qcbmi_apply_each(struct qcbmi_apply_run *r, size_t first, qcbmi_apply_steps_fn *steps, struct qcbm_error *err);

@@ -40,14 +40,17 @@ struct qcbmi_disk_state {
     enum qcbmi_state_known known;
     uint8_t id[QCBMI_IDENTITY_BYTES];
     bool in_header; /* of the image; else in PREFIX.qcbm-id */
+    bool has_size;  /* the size of the disk was recorded, too: */
+    uint64_t size;
 };
 /* From the header of a qcow2 image, or else from PREFIX.qcbm-id. QCBM_E_ARG: the image is a delta. */
 int qcbmi_disk_state_load(struct qcbmi_apply_target *t, const char *prefix, struct qcbmi_disk_state *out,
                           struct qcbm_error *err);
 /* No id, durably, before the first write; the id of the new state behind the last one. */
 int qcbmi_disk_state_clear(struct qcbmi_apply_target *t, const char *prefix, struct qcbm_error *err);
-/* @prefix NULL: in the header or nowhere. *@where: as above, UNKNOWN if there is no place for it. */
+/* @size: of the disk, of which a device may be more. @prefix NULL: in the header or nowhere. *@where: as above, UNKNOWN if there is no
+ * place for it. */
 int qcbmi_disk_state_set(struct qcbmi_apply_target *t, const char *prefix, const uint8_t id[QCBMI_IDENTITY_BYTES],
-                         struct qcbmi_disk_state *where, struct qcbm_error *err);
+                         uint64_t size, struct qcbmi_disk_state *where, struct qcbm_error *err);
 
 #endif

@@ -24,8 +24,8 @@ static int tell(const struct qcbmi_target_write *w, uint64_t done, struct qcbm_e
 struct raw {
     const struct qcbmi_target_write *w;
     struct qcbmi_io *io;
-    uint8_t *buf;
-    uint64_t since; /* bytes that are not durable */
+    uint8_t *buf, *old; /* a PIECE each */
+    uint64_t since;     /* bytes that are not durable */
 };
 
 /* A file may end within its last sector, of which the disk has all: what is missing of that reads as zeros, and the
@@ -37,12 +37,28 @@ static uint64_t without_missing_zeros(const struct raw *r, uint64_t off, uint64_
     return bytes_are_zero(r->buf + there, len - there) ? there : len;
 }
 
-/* Zeros on a hole are there already. */
+/* Zeros on a hole are there already. A device does not tell its holes, and one that is thin would get room for what is written. */
+static int are_there(struct raw *r, uint64_t off, uint64_t len, bool *there, struct qcbm_error *err)
+{
+    int ret = 0;
+
+    *there = bytes_are_zero(r->buf, len) && qcbmi_io_is_hole(r->io, off, len);
+    if (*there || !r->io->traits.is_device || !bytes_are_zero(r->buf, len))
+        return 0;
+    ret = qcbmi_io_read(r->io, off, r->old, len, "disk", err);
+    *there = ret == 0 && bytes_are_zero(r->old, len);
+    return ret;
+}
+
 static int write_piece(struct raw *r, uint64_t off, uint64_t len, struct qcbm_error *err)
 {
+    bool there = false;
+    int ret;
+
     len = without_missing_zeros(r, off, len);
-    if (len == 0 || (bytes_are_zero(r->buf, len) && qcbmi_io_is_hole(r->io, off, len)))
-        return 0;
+    ret = len ? are_there(r, off, len, &there, err) : 0;
+    if (ret < 0 || len == 0 || there)
+        return ret;
     r->since += len;
     return qcbmi_io_write(r->io, off, r->buf, len, err);
 }
@@ -101,9 +117,11 @@ static int write_data(struct raw *r, uint64_t off, uint64_t end, struct qcbm_err
 
 static int write_raw(struct qcbmi_apply_target *t, const struct qcbmi_target_write *w, struct qcbm_error *err)
 {
-    struct raw r = { .w = w, .io = qcbmi_target_io(t), .buf = qcbmi_alloc_array(PIECE, 1, err) };
+    struct raw r = { .w = w, .io = qcbmi_target_io(t), .buf = qcbmi_alloc_array(PIECE, 2, err) };
     struct qcbmi_guest_extent e;
     int ret = r.buf ? 1 : QCBM_E_NOMEM;
+
+    r.old = r.buf ? r.buf + PIECE : NULL;
 
     while (ret > 0) {
         ret = w->stream->next(w->stream->opaque, &e, err);

@@ -219,14 +219,16 @@ static int load_file(struct qcbmi_apply_target *t, const char *name, struct qcbm
         return qcbmi_prefix(err, ret, "'%s': ", name);
     memcpy(out->id, s.id, sizeof(out->id));
     out->known = QCBMI_STATE_KNOWN;
+    out->size = s.disk_size;
     if (s.size != qcbmi_target_size(t) ||
         (s.time_known && (!time_of(own, false, &now) || now.seconds != s.seconds || now.nanoseconds != s.nanoseconds)))
         out->known = QCBMI_STATE_STALE;
+    out->has_size = out->known == QCBMI_STATE_KNOWN;
     return 0;
 }
 
 static int write_file(struct qcbmi_apply_target *t, const char *name, const uint8_t id[QCBMI_IDENTITY_BYTES],
-                      struct qcbm_error *err)
+                      uint64_t disk_size, struct qcbm_error *err)
 {
     struct qcbmi_state_file s = { .size = qcbmi_target_size(t), .image = qcbmi_file_mark(qcbmi_target_io(t)) };
     uint8_t bytes[QCBMI_STATE_BYTES];
@@ -234,6 +236,7 @@ static int write_file(struct qcbmi_apply_target *t, const char *name, const uint
     int ret;
 
     time_of(qcbmi_target_io(t), true, &s);
+    s.disk_size = u64_min(disk_size, s.size);
     memcpy(s.id, id, sizeof(s.id));
     qcbmi_state_file_store(bytes, &s);
     if (qcbmi_file_exists(name))
@@ -283,9 +286,9 @@ int qcbmi_disk_state_clear(struct qcbmi_apply_target *t, const char *prefix, str
 }
 
 int qcbmi_disk_state_set(struct qcbmi_apply_target *t, const char *prefix, const uint8_t id[QCBMI_IDENTITY_BYTES],
-                         struct qcbmi_disk_state *where, struct qcbm_error *err)
+                         uint64_t size, struct qcbmi_disk_state *where, struct qcbm_error *err)
 {
-    struct qcbmi_disk_state set = { .known = QCBMI_STATE_UNKNOWN };
+    struct qcbmi_disk_state set = { .known = QCBMI_STATE_UNKNOWN, .has_size = true, .size = size };
     bool room = false;
     char *name;
     int ret = t->is_qcow2 ? set_in_image(t, id, &room, err) : 0;
@@ -297,7 +300,7 @@ int qcbmi_disk_state_set(struct qcbmi_apply_target *t, const char *prefix, const
     if (ret < 0 || room || !prefix)
         return ret;
     name = name_of(prefix, err);
-    ret = name ? write_file(t, name, set.id, err) : QCBM_E_NOMEM;
+    ret = name ? write_file(t, name, set.id, size, err) : QCBM_E_NOMEM;
     free(name);
     where->known = ret == 0 ? QCBMI_STATE_KNOWN : QCBMI_STATE_UNKNOWN;
     return ret;

@@ -79,6 +79,8 @@ static int compose_meta(struct making *m, struct qcbm_error *err)
     m->meta.created = o->created ? o->created : (int64_t)time(NULL);
     m->meta.size_before = m->s.size_before;
     m->meta.size_after = m->s.size;
+    m->meta.has_zeros_from = m->s.has_zeros_from;
+    m->meta.zeros_from = m->s.zeros_from;
     m->meta.granularity = (uint32_t)1 << m->s.map.gran_bits;
     take_name(m->meta.bitmap, o->bitmap);
     return ret == 0 && o->note ? take_text(m->meta.note, sizeof(m->meta.note), o->note, err) : ret;

@@ -5,6 +5,7 @@
  * or checkpoints. Where neither is there nothing speaks for the order, so it has to be forced. */
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "delta/merge.h"
@@ -96,6 +97,8 @@ int qcbmi_merge_identity(const struct qcbmi_merge *m, struct qcbmi_delta_meta *o
     out->has_parent = first->has_meta && first->meta.has_parent;
     memcpy(out->parent, first->meta.parent, sizeof out->parent);
     out->size_before = first->meta.size_before;
+    out->has_zeros_from = first->meta.has_zeros_from; /* what later ones made zeros of are records: overlay.c */
+    out->zeros_from = u64_min(first->meta.zeros_from, out->size_after);
     out->granularity = least_granularity(m);
     memcpy(out->bitmap, first->meta.bitmap, sizeof out->bitmap);
     out->n_probes = 0;

@@ -83,6 +83,8 @@ static void compose(struct text *t, const struct qcbmi_delta_meta *m, const char
         add_string(t, "note", m->note);
     if (m->size_before != UINT64_MAX)
         add(t, "  \"size-before\": %" PRIu64 ",\n", m->size_before);
+    if (m->has_zeros_from)
+        add(t, "  \"zeros-from\": %" PRIu64 ",\n", m->zeros_from);
     add(t, "  \"size-after\": %" PRIu64 ",\n  \"granularity\": %u,\n", m->size_after, m->granularity);
     if (m->has_digest) {
         add(t, "  ");
@@ -231,6 +233,7 @@ enum {
     IN_DIGEST = 1 << 10,
     IN_PROBES = 1 << 11,
     IN_CHECK = 1 << 12,
+    IN_ZEROS_FROM = 1 << 13,
     IN_NEEDED = IN_FORMAT | IN_FORM | IN_ID | IN_CREATED | IN_AFTER | IN_GRANULARITY | IN_DIGEST | IN_PROBES | IN_CHECK
 };
 
@@ -246,6 +249,7 @@ static const struct member {
     { "bitmap", IN_BITMAP },
     { "note", IN_NOTE },
     { "size-before", IN_BEFORE },
+    { "zeros-from", IN_ZEROS_FROM },
     { "size-after", IN_AFTER },
     { "granularity", IN_GRANULARITY },
     { "digest", IN_DIGEST },
@@ -276,6 +280,7 @@ static int take_member(struct qcbmi_json *j, unsigned which, struct side *s)
 
     m->has_parent |= which == IN_PARENT;
     m->has_digest |= which == IN_DIGEST;
+    m->has_zeros_from |= which == IN_ZEROS_FROM;
     switch (which) {
     case IN_FORMAT:
         return take_u64(j, &s->format);
@@ -293,6 +298,8 @@ static int take_member(struct qcbmi_json *j, unsigned which, struct side *s)
         return take_text(j, m->note, sizeof(m->note));
     case IN_BEFORE:
         return take_u64(j, &m->size_before);
+    case IN_ZEROS_FROM:
+        return take_u64(j, &m->zeros_from);
     case IN_AFTER:
         return take_u64(j, &m->size_after);
     case IN_GRANULARITY:

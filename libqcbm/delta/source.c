@@ -161,7 +161,7 @@ static int take_dirty(struct qcbmi_delta_source *s, struct synth *y, struct qcbm
     y->map = (struct qcbmi_dirtymap){ .size = 0 };
     s->refined_bytes = y->result->sum.refined_zero_bytes + y->result->sum.refined_equal_bytes;
     s->unreadable_bytes = y->result->sum.unreadable_bytes;
-    return 0;
+    return s->size_before == UINT64_MAX ? qcbmi_delta_find_zeros_from(s, err) : 0;
 }
 
 /* ---- the disk ---- */

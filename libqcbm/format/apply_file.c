@@ -198,6 +198,7 @@ void qcbmi_state_file_store(uint8_t *to, const struct qcbmi_state_file *s)
     be64_store(to + 40, s->time_known ? (uint64_t)s->seconds : 0);
     be32_store(to + 48, s->time_known ? s->nanoseconds : 0);
     be32_store(to + 52, s->image);
+    be64_store(to + 56, s->disk_size);
     qcbmi_digest(to, QCBMI_STATE_BYTES - DIGEST, to + QCBMI_STATE_BYTES - DIGEST);
 }
 
@@ -216,9 +217,10 @@ int qcbmi_state_file_parse(const uint8_t *from, uint64_t len, struct qcbmi_state
     flags = be32_load(from + 12);
     if (!qcbmi_digest_is(from, QCBMI_STATE_BYTES - DIGEST, from + QCBMI_STATE_BYTES - DIGEST) ||
         (flags & ~(uint32_t)TIME_KNOWN) || be32_load(from + 48) >= 1000000000 ||
-        !bytes_are_zero(from + 56, QCBMI_STATE_BYTES - DIGEST - 56))
+        be64_load(from + 56) > be64_load(from + 32) || !bytes_are_zero(from + 64, QCBMI_STATE_BYTES - DIGEST - 64))
         return fail_damaged(err, "digest or numbers");
     *out = (struct qcbmi_state_file){ .size = be64_load(from + 32),
+                                      .disk_size = be64_load(from + 56),
                                       .image = be32_load(from + 52),
                                       .time_known = flags & TIME_KNOWN,
                                       .seconds = (int64_t)be64_load(from + 40),

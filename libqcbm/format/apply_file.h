@@ -61,8 +61,9 @@ int qcbmi_apply_file_parse(const uint8_t *from, uint64_t len, struct qcbmi_apply
 
 struct qcbmi_state_file {
     uint8_t id[QCBMI_IDENTITY_BYTES];
-    uint64_t size;  /* of the disk */
-    uint32_t image; /* as above, for people: a copy of both files is as good */
+    uint64_t size;      /* of the file or device */
+    uint64_t disk_size; /* at most as much: a device may be longer */
+    uint32_t image;     /* as above, for people: a copy of both files is as good */
     bool time_known;
     int64_t seconds; /* when the image was written last */
     uint32_t nanoseconds;

@@ -11,6 +11,7 @@
 #define VERSION 1u
 #define HAS_PARENT 1u
 #define HAS_DIGEST 2u
+#define HAS_ZEROS_FROM 4u
 
 /* ---- ids as text ---- */
 
@@ -89,6 +90,11 @@ int qcbmi_delta_meta_check(const struct qcbmi_delta_meta *m, struct qcbm_error *
         return qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "identity: there is no kind %u", m->kind);
     if (m->size_after > INT64_MAX || (m->size_before > INT64_MAX && m->size_before != UINT64_MAX))
         return qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "identity: a disk of more than 2^63 - 1 bytes");
+    if (m->has_zeros_from ? m->zeros_from > m->size_after || m->size_before != UINT64_MAX : m->zeros_from != 0)
+        return qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET,
+                          "identity: zeros from 0x%" PRIx64 " on, where the size of the disk before is known or that "
+                          "afterwards is less",
+                          m->zeros_from);
     if (!is_granularity(m->granularity))
         return qcbmi_fail(err, QCBM_E_CORRUPT, QCBM_NO_OFFSET, "identity: granularity %u", m->granularity);
     if (m->n_probes > QCBMI_DELTA_MAX_PROBES)
@@ -125,7 +131,8 @@ void qcbmi_delta_meta_store(uint8_t *to, const struct qcbmi_delta_meta *m)
     memset(to, 0, QCBMI_DELTA_META_FIXED);
     be32_store(to, VERSION);
     to[4] = (uint8_t)m->kind;
-    be16_store(to + 6, (uint16_t)((m->has_parent ? HAS_PARENT : 0) | (m->has_digest ? HAS_DIGEST : 0)));
+    be16_store(to + 6, (uint16_t)((m->has_parent ? HAS_PARENT : 0) | (m->has_digest ? HAS_DIGEST : 0) |
+                                  (m->has_zeros_from ? HAS_ZEROS_FROM : 0)));
     memcpy(to + 8, m->id, QCBMI_IDENTITY_BYTES);
     if (m->has_parent)
         memcpy(to + 24, m->parent, QCBMI_IDENTITY_BYTES);
@@ -139,6 +146,7 @@ void qcbmi_delta_meta_store(uint8_t *to, const struct qcbmi_delta_meta *m)
     if (m->has_digest)
         memcpy(to + 80, m->digest, QCBMI_DIGEST_BYTES);
     be64_store(to + 96, m->digest_at);
+    be64_store(to + 104, m->zeros_from);
     for (uint32_t i = 0; i < m->n_probes; i++, at += QCBMI_DELTA_PROBE_BYTES) {
         be64_store(to + at, m->probes[i].offset);
         be64_store(to + at + 8, m->probes[i].length);
@@ -191,6 +199,7 @@ int qcbmi_delta_meta_parse(const uint8_t *from, size_t len, struct qcbmi_delta_m
     m.kind = from[4];
     m.has_parent = be16_load(from + 6) & HAS_PARENT;
     m.has_digest = be16_load(from + 6) & HAS_DIGEST;
+    m.has_zeros_from = be16_load(from + 6) & HAS_ZEROS_FROM;
     memcpy(m.id, from + 8, QCBMI_IDENTITY_BYTES);
     if (m.has_parent)
         memcpy(m.parent, from + 24, QCBMI_IDENTITY_BYTES);
@@ -202,6 +211,7 @@ int qcbmi_delta_meta_parse(const uint8_t *from, size_t len, struct qcbmi_delta_m
     if (m.has_digest)
         memcpy(m.digest, from + 80, QCBMI_DIGEST_BYTES);
     m.digest_at = be64_load(from + 96);
+    m.zeros_from = be64_load(from + 104);
     for (uint32_t i = 0; i < m.n_probes; i++, at += QCBMI_DELTA_PROBE_BYTES) {
         m.probes[i].offset = be64_load(from + at);
         m.probes[i].length = be64_load(from + at + 8);

@@ -39,6 +39,8 @@ struct qcbmi_delta_meta {
     int64_t created;                      /* seconds since 1970, UTC; 0: not known */
     uint64_t size_before;                 /* of the disk; UINT64_MAX: not known */
     uint64_t size_after;
+    bool has_zeros_from;                /* at most where .size_before is not known: */
+    uint64_t zeros_from;                /* what the delta does not have from here on is zeros afterwards */
     uint32_t granularity;               /* of the dirty map that it was made from; 0: not known */
     bool has_digest;                    /* false in a form without identity, and while the writer is at work */
     uint8_t digest[QCBMI_DIGEST_BYTES]; /* of the records, see delta/content.h */

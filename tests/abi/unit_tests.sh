@@ -10,6 +10,7 @@ elsewhere() {
 bitmap_mark: repair_changed interop/apply.py
 apply: interop/apply.py
 apply_check: interop/apply.py
+zeros_from: interop/apply.py
 apply_compare: interop/apply.py
 apply_each: interop/apply.py
 apply_new: interop/apply.py

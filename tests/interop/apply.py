@@ -531,7 +531,7 @@ def case_probes(work):
     work.io('other', 'write -q -P 9 3M 1M', 'write -q -P 9 6M 2M')
     refused(work, 'not the one', '--in-place', 'other', 'd', unchanged=('other',))
     work.run('qemu-img', 'resize', '-q', '--shrink', 'base', '4M')
-    refused(work, 'not the one', '--in-place', 'base', 'd')
+    refused(work, 'leaves alone what is at guest 0x4bffff', '--in-place', 'base', 'd')
 
 
 def case_part_of_sector(work):
@@ -581,14 +581,15 @@ def case_dry_run(work):
     require_disk(work, 'fresh', 'qcow2', new, 'fresh')
 
 
-def delta_of_bitmap(work, name, old, size, writes):
+def delta_of_bitmap(work, name, old, size, writes, own=ident(0), parent=None):
     """Of a disk that QEMU resized: what it did not write behind the old end is not in its bitmap. Returns the disk."""
     put(work, 'old', old)
     work.run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', 'old', 'grown')
     work.run('qemu-img', 'bitmap', '--add', '-g', '512', 'grown', 'b')
     work.run('qemu-img', 'resize', '-q', 'grown', size)
     write_io(work, 'qcow2', 'grown', writes)
-    work.qcbm('delta', '-q', '-O', 'raw+map', '--bitmap', 'b', '--id', ident(0), 'grown', name)
+    work.qcbm('delta', '-q', '-O', 'raw+map', '--bitmap', 'b', '--id', own, *(['--parent-id', parent] if parent else []), 'grown',
+              name)
     told = json.loads(work.qcbm('delta', '--info', '--output=json', name).out)
     require(told['data-bytes'] + told['zero-bytes'] < 64 * KiB, 'the delta has what nobody wrote: %r' % told)
     return content(work, 'grown', 'qcow2')
@@ -654,6 +655,90 @@ def case_grown_already(work):
                 seen.add(json.loads(apply(work, *argv[1:]).out)['resumed'])
                 require_disk(work, 'base', 'raw', new, 'killed at %d, junk at %d' % (n, junk))
             require(True in seen, 'none was gone on with')
+
+
+def case_zeros_from(work):
+    """From where on a delta by a bitmap says that what it does not have is zeros: behind the last byte that is left alone."""
+    rng = random.Random(17)
+    one = rng.randbytes(512)
+    for i, (old, size, writes) in enumerate([
+            (rng.randbytes(MiB), MiB, []), (rng.randbytes(MiB) + bytes(2 * MiB), 3 * MiB, []), (bytes(MiB), MiB, [(0, one, 512)]),
+            (rng.randbytes(4096) + bytes(5 * MiB), 9 * MiB, [(512, one, 512), (8 * MiB, one, 512)]),
+            (rng.randbytes(3 * MiB), 3 * MiB, [(3 * MiB - 512, one, 512), (2 * MiB - 512, one, 512)]),
+            (bytes(2 * MiB) + one[:100] + bytes(MiB - 100), 64 * MiB, [(40 * MiB, one, 512)]),
+            (one + bytes(MiB - 512), MiB, [(0, one, 512)])]):
+        new = delta_of_bitmap(work, 'z%d' % i, old, size, writes)
+        left = change(new, [(start, None, length) for start, _, length in writes]).rstrip(b'\0')
+        with open(work.path('z%d.json' % i)) as f:
+            told = json.load(f)
+        require_equal((told.get('zeros-from'), told.get('size-before')), (-(-len(left) // 512) * 512, None), 'z%d' % i)
+
+
+def foreign_diff(work, name, size, writes):
+    """A stream of rbd that says nothing of the disk before."""
+    with open(work.path(name), 'wb') as f:
+        f.write(b'rbd diff v1\nt' + struct.pack('<I', 5) + b'after' + b's' + struct.pack('<Q', size))
+        for start, data, length in writes:
+            f.write(b'w' + struct.pack('<QQ', start, length) + data)
+        f.write(b'e')
+
+
+def case_device(work):
+    """A device that is longer than its disk: what lies behind the old end is no part of the new disk, whether the delta knows the old
+    size or not, and what lies behind the new end is left alone."""
+    rng = random.Random(13)
+    disk, junk = rng.randbytes(MiB), rng.randbytes(2 * MiB)
+    grown = delta_of_bitmap(work, 'd0', disk, 2 * MiB, [(MiB + 300 * KiB, rng.randbytes(512), 512)])
+    more = delta_of_bitmap(work, 'd1', grown, 5 * MiB // 2, [(0, rng.randbytes(512), 512)], ident(1), ident(0))
+    known = change(disk, [(4096, rng.randbytes(512), 512)])
+    delta(work, 'known', 'raw+map', disk, known, ident(2), '-', 512)
+    foreign_diff(work, 'foreign', MiB, [(4096, known[4096:4608], 512)])
+    put(work, 'room', disk + junk)
+
+    def holds(device, new, what):
+        with open(device, 'rb') as f:
+            got = f.read()
+        require_equal(len(got), 3 * MiB, what)
+        require(got[:len(new)] == new, '%s: the disk' % what)
+        require(got[len(new):] == (disk + junk)[len(new):], '%s: what is behind it' % what)
+
+    def begin(device):
+        work.run('rm', '-f', 'st.qcbm-id', 'st.qcbm-apply', 'new', 'new.qcbm-id')
+        with open(device, 'wb') as f:
+            f.write(disk + junk)
+
+    with qtool.loop_device(work, 'room') as device:
+        if not device:
+            return
+        in_place = ['apply', '--in-place', '--state', 'st', '-f', 'raw', device]
+        for names, new in (['d0'], grown), (['d0', 'd1'], more), (['known'], known):
+            begin(device)
+            apply(work, *in_place[1:], *names)
+            holds(device, new, '%s' % names)
+            require_equal(json.loads(apply(work, *in_place[1:], *names).out)['already'], len(names), 'again')
+            begin(device)
+            apply(work, '-f', 'raw', '-o', 'new', device, *names)
+            require_disk(work, 'new', 'raw', new, '%s, into a new file' % names)
+        begin(device)
+        apply(work, *in_place[1:], 'd0')
+        apply(work, *in_place[1:], 'd1')
+        holds(device, more, 'one by one')
+        for n in range(2, 60):
+            begin(device)
+            done = traced(work, in_place + ['d0', 'd1'], ['-o', '/dev/null', '-e', 'trace=fdatasync', '-e',
+                                                          'inject=fdatasync:signal=KILL:when=%d' % n])
+            apply(work, *in_place[1:], 'd0', 'd1')
+            holds(device, more, 'killed at %d' % n)
+            if done.returncode == 0:
+                break
+        begin(device)
+        for words in in_place, ['apply', '-f', 'raw', '-o', 'new', device]:
+            refused(work, 'how large the disk was', *words[1:], '--force-parent', 'foreign', unchanged=[device])
+    put(work, 'base', disk[:MiB // 2])  # of which the delta leaves alone what is not there
+    refused(work, 'leaves alone what is at guest 0xfffff', '--in-place', '--force-parent', 'base', 'd0')
+    put(work, 'base', disk)
+    apply(work, '--in-place', '--force-parent', 'base', 'foreign')
+    require_disk(work, 'base', 'raw', known, 'a file has the size of its disk')
 
 
 def case_damaged_half(work):
@@ -759,7 +844,8 @@ def main():
     cases += [(case_probes, 'probes', {})]
     cases += [(case_dry_run, 'dry run', {})]
     cases += [(case_part_of_sector, 'part of a sector', {}), (case_raw_data_file, 'raw data file', {}),
-              (case_grown_already, 'grown already', {})]
+              (case_grown_already, 'grown already', {}), (case_device, 'device', {}),
+              (case_zeros_from, 'zeros from', {})]
     cases += [(case_damaged_half, 'damaged half', {})]
     cases += [(case_restored_with_leaks, 'restored: leaks', {}), (case_rolled_back, 'rolled back', {})]
     cases += [(case_kills_new, 'kills: new', {'count': count})]

@@ -175,17 +175,21 @@ static void a_bad_step_is_the_first(void **state)
 
 static void the_id_of_a_state_comes_back(void **state)
 {
-    const struct qcbmi_state_file in = {
-        .id = { 9 }, .size = 4096, .image = 3, .time_known = true, .seconds = -5, .nanoseconds = 999999999
-    };
-    struct qcbmi_state_file out;
+    const struct qcbmi_state_file in = { .id = { 9 },
+                                         .size = 4096,
+                                         .disk_size = 3584,
+                                         .image = 3,
+                                         .time_known = true,
+                                         .seconds = -5,
+                                         .nanoseconds = 999999999 };
+    struct qcbmi_state_file out, longer = in;
     uint8_t bytes[QCBMI_STATE_BYTES];
 
     (void)state;
     qcbmi_state_file_store(bytes, &in);
     assert_int_equal(qcbmi_state_file_parse(bytes, sizeof(bytes), &out, NULL), 0);
     assert_memory_equal(out.id, in.id, sizeof(in.id));
-    assert_true(out.size == 4096 && out.image == 3 && out.time_known && out.seconds == -5 &&
+    assert_true(out.size == 4096 && out.disk_size == 3584 && out.image == 3 && out.time_known && out.seconds == -5 &&
                 out.nanoseconds == 999999999);
     for (size_t i = 0; i < sizeof(bytes); i++) {
         bytes[i] ^= 8;
@@ -194,6 +198,9 @@ static void the_id_of_a_state_comes_back(void **state)
     }
     for (size_t n = 0; n < sizeof(bytes); n++)
         assert_true(qcbmi_state_file_parse(bytes, n, &out, NULL) < 0);
+    longer.disk_size = 4608; /* than the device */
+    qcbmi_state_file_store(bytes, &longer);
+    assert_int_equal(qcbmi_state_file_parse(bytes, sizeof(bytes), &out, NULL), QCBM_E_CORRUPT);
 }
 
 int main(void)

@@ -161,6 +161,30 @@ static void what_is_written_is_read(void **state)
     round_trip("raw+map", QCBMI_DELTA_PLAIN);
 }
 
+/* As bytes; where the size before is known it says nothing. */
+static void where_zeros_begin_comes_back(void **state)
+{
+    static uint8_t bytes[QCBMI_DELTA_META_MAX];
+    struct qcbmi_delta_meta m = some_meta(), out = { 0 };
+
+    (void)state;
+    m.size_before = UINT64_MAX;
+    m.has_zeros_from = true;
+    for (m.zeros_from = 0; m.zeros_from <= DISK; m.zeros_from += DISK / 2) {
+        qcbmi_delta_meta_store(bytes, &m);
+        assert_int_equal(qcbmi_delta_meta_parse(bytes, qcbmi_delta_meta_len(&m), &out, NULL), 0);
+        assert_true(out.has_zeros_from);
+        assert_int_equal(out.zeros_from, m.zeros_from);
+    }
+    assert_int_equal(qcbmi_delta_meta_check(&m, NULL), QCBM_E_CORRUPT); /* behind the end of the disk */
+    m.zeros_from = KIB(512);
+    m.size_before = KIB(512);
+    assert_int_equal(qcbmi_delta_meta_check(&m, NULL), QCBM_E_CORRUPT);
+    m.size_before = UINT64_MAX;
+    m.has_zeros_from = false;
+    assert_int_equal(qcbmi_delta_meta_check(&m, NULL), QCBM_E_CORRUPT);
+}
+
 static void a_stream_ends_with_its_mark(void **state)
 {
     struct qcbmi_delta_wish wish = { .form = qcbmi_delta_form_named("qcow2") };
@@ -313,6 +337,7 @@ static void a_changed_byte_is_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(where_zeros_begin_comes_back),
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(a_stream_ends_with_its_mark),
         cmocka_unit_test(no_pipe_takes_what_is_two_files_or_compressed),
