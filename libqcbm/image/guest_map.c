@@ -239,6 +239,7 @@ static int enter_table(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_
     uint64_t first = guest / g->l2_span, index = first;
     uint64_t end = u64_min(div_up(l->end, g->l2_span), g->l1_used); /* that of a snapshot may be too short: no tables */
     struct q2_l1_entry e = { 0 };
+    bool has_table;
     int ret = find_table(l, &index, end, &e, err);
 
     l->table_end = 0;
@@ -258,9 +259,10 @@ static int enter_table(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_
         l->table = 0;
     if (l->table && (l->l2.n_slow >= QCBMI_SLOW_READS || qcbmi_io_is_remote(&img->io)))
         ask_ahead(l, index, end);
-    index += index == first;
+    has_table = index == first && first < end;
+    index += has_table;
     l->table_from = guest;
-    l->table_end = index < end ? index * g->l2_span : l->end;
+    l->table_end = has_table || index < end ? u64_min(index * g->l2_span, l->end) : l->end;
     return 0;
 }
 

@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: MIT */
 #include "guest_map_unit.h"
 
+#include "image/snapshot_view.h"
+#include "image/snapshots.h"
+
 /* One layer of 8 clusters of 4 KiB, a character each: n data, z zero, Z zero with a cluster kept, c compressed,
  * . unallocated, x damaged. Fewer characters make a shorter layer. */
 static void write_layer(const struct temp_dir *d, const char *name, const char *pattern, const char *backing)
@@ -274,6 +277,41 @@ static void an_l1_table_past_the_end_is_no_empty_disk_where_it_matters(void **st
     stack_close(&s);
 }
 
+/* A snapshot without its disk's size has that of the image, which may have grown since: its L1 table is too short then, and
+ * its last L2 table maps no more than others do. */
+static void a_short_l1_table_maps_nothing_behind_it(void **state)
+{
+    const struct qcbmi_chain_options options = { .max_layers = 1 };
+    struct image_builder *b = bench_builder(state);
+    struct build_options opt = { .size = KIB(96), .cluster_bits = 9 };
+    struct qcbmi_snapshot_view view = { 0 };
+    struct qcbmi_guest_map m = { 0 };
+    struct qcbmi_chain chain;
+    struct qcbm_image *img;
+
+    build_start(b, &opt);
+    build_data(b, 0);
+    build_data(b, KIB(32) - 512);
+    build_data(b, KIB(64));
+    build_snapshot(b, "1", "s");
+    build_finish(b);
+    be32_store(b->bytes + b->snapshots[0].entry + 8, 1);
+    img = build_open(b, 0);
+    assert_int_equal(qcbmi_snapshots_load(img->image, NULL), 0);
+    assert_int_equal(qcbmi_snapshot_view_init(&view, img->image, 0, NULL), 0);
+    assert_int_equal(qcbmi_chain_open(&view.img, &options, &chain, NULL), 0);
+    assert_int_equal(qcbmi_guest_map_init(&m, &chain, QCBMI_GUEST_ALL, NULL), 0);
+    assert_int_equal(piece_at(&m, 0).kind, Q2_NORMAL);
+    assert_int_equal(piece_at(&m, KIB(32) - 512).kind, Q2_NORMAL);
+    assert_int_equal(piece_at(&m, KIB(32) - 512).end, KIB(32));
+    assert_int_equal(piece_at(&m, KIB(32)).kind, Q2_UNALLOCATED);
+    assert_int_equal(piece_at(&m, KIB(32)).end, KIB(96));
+    qcbmi_guest_map_free(&m);
+    qcbmi_chain_close(&chain);
+    qcbmi_snapshot_view_free(&view);
+    qcbm_close(img);
+}
+
 static void free_takes_a_zeroed_struct(void **state)
 {
     struct qcbmi_guest_map m = { 0 };
@@ -293,6 +331,7 @@ int main(void)
         image_test(a_damaged_l1_entry_is_an_error_not_zeros),
         image_test(a_table_past_the_end_is_counted_once),
         image_test(an_l1_table_past_the_end_is_no_empty_disk_where_it_matters),
+        image_test(a_short_l1_table_maps_nothing_behind_it),
         cmocka_unit_test(free_takes_a_zeroed_struct),
     };
 
