@@ -4,18 +4,10 @@
  * References are counted and compared as the check does it, and nothing is said of what is wrong with them. */
 #include "bitmap/leak_count.h"
 
-#include <stdlib.h>
-
-#include "base/alloc.h"
-#include "base/bytes.h"
 #include "base/checked.h"
 #include "base/counts.h"
-#include "bitmap/bitmap_refs.h"
+#include "bitmap/all_refs.h"
 #include "format/q2_refcount.h"
-#include "image/refs.h"
-#include "image/snapshots.h"
-#include "image/stored_counts.h"
-#include "image/table_sweep.h"
 
 /* Tables that honest programs write are read once; hostile ones refer to each other at will. */
 #define BUDGET_BASE (UINT64_C(64) << 20)
@@ -78,155 +70,41 @@ static int refer(struct count *c, uint64_t off, uint64_t len, uint64_t weight)
     return ret;
 }
 
-static int refer_to_l1(void *opaque, uint64_t start, uint64_t end, uint64_t depth)
+static int take_ref(void *opaque, enum qcbmi_ref_kind kind, uint64_t off, uint64_t len, uint64_t weight)
+{
+    (void)kind;
+    return refer(opaque, off, len, weight);
+}
+
+static int take_entries(void *opaque, const struct qcbmi_swept_l2 *l2, const struct qcbmi_entry_refs *refs)
 {
     struct count *c = opaque;
 
-    return refer(c, start, end - start - c->g->cluster_size + 1, depth);
+    c->n_mapped += c->lo ? 0 : refs->n * l2->active;
+    return refer(c, refs->offset, refs->len, l2->weight);
 }
 
-static int look_at_l1(void *opaque, const struct qcbmi_l1_table *l1)
-{
-    const struct count *c = opaque;
-
-    return l1->entries && qcbmi_leads_nowhere(l1->offset, 8 * (uint64_t)l1->entries, c->file_len, c->g->cluster_size);
-}
-
-static int refer_to_l2(void *opaque, const struct qcbmi_swept_l2 *l2)
+static int take_blank(void *opaque, const struct qcbmi_swept_l2 *l2)
 {
     struct count *c = opaque;
 
-    return refer(c, l2->table.offset, c->g->cluster_size, l2->weight);
-}
-
-static int refer_to_odd(struct count *c, const struct qcbmi_swept_l2 *l2, uint64_t raw, uint64_t word)
-{
-    bool compressed = raw & Q2_L2_COMPRESSED;
-    struct q2_l2_entry e;
-
-    if (compressed && (c->g->data_file || word))
+    if (l2->active != 1 || c->lo)
         return 0;
-    q2_l2_entry_parse(raw, word, 0, c->g, &e);
-    if (!compressed && e.kind != Q2_NORMAL && e.kind != Q2_ZERO_ALLOC)
-        return 0;
-    c->n_mapped += c->lo ? 0 : l2->active;
-    if (compressed)
-        return refer(c, e.host_offset, e.host_len, l2->weight);
-    return c->g->data_file ? 0 : refer(c, raw & Q2_ENTRY_OFFSET_MASK, c->g->cluster_size, l2->weight);
-}
-
-static int refer_to_note(struct count *c, const struct qcbmi_swept_l2 *l2, const uint8_t *bytes,
-                         const struct qcbmi_l2_note *note)
-{
-    if (note->n == 0)
-        return refer_to_odd(c, l2, note->raw, c->g->extended_l2 ? be64_load(bytes + 16 * (size_t)note->index + 8) : 0);
-    c->n_mapped += c->lo ? 0 : note->n * l2->active;
-    /* each of them starts in the file, which is what counts */
-    return refer(c, note->raw & Q2_ENTRY_OFFSET_MASK, (note->n - 1) * (uint64_t)c->g->cluster_size + 1, l2->weight);
-}
-
-static int look_at_l2(void *opaque, const struct qcbmi_swept_l2 *l2, const struct qcbmi_l2_content *content)
-{
-    struct count *c = opaque;
-    int ret = 0;
-
-    if (content->n == 0 && l2->active == 1 && c->lo == 0)
-        return qcbmi_leaks_note_blank(c->clues->leaks, l2->table.l1_index, c->err);
-    for (size_t i = 0; ret == 0 && i < content->n; i++)
-        ret = refer_to_note(c, l2, content->bytes, &content->notes[i]);
-    return ret;
-}
-
-static struct qcbmi_l1_table snapshot_at(const void *from, uint32_t i)
-{
-    const struct count *c = from;
-    const struct q2_snapshot *s = &c->snapshots.list[i];
-
-    return (struct qcbmi_l1_table){ s->l1_offset, s->l1_entries, c->img->h.snapshots_offset };
-}
-
-static int sweep(struct count *c)
-{
-    struct qcbmi_sweep sweep = { .img = c->img, .holes = c->clues->holes, .what = "metadata", .progress = c->progress };
-    struct qcbmi_l1_table *l1 = qcbmi_alloc_array((uint64_t)c->snapshots.n + 1, sizeof(l1[0]), c->err);
-    int ret;
-
-    if (!l1)
-        return QCBM_E_NOMEM;
-    l1[sweep.n_l1++] = (struct qcbmi_l1_table){ c->img->h.l1_offset, c->img->h.l1_entries, Q2_OFF_L1_OFFSET };
-    for (uint32_t i = 0; i < c->snapshots.n; i++)
-        if (qcbmi_snapshot_l1_is_sound(c->img, &c->snapshots.list[i]))
-            l1[sweep.n_l1++] = snapshot_at(c, i);
-    sweep.l1 = l1;
-    sweep.opaque = c;
-    sweep.l1_table = look_at_l1;
-    sweep.l1_clusters = refer_to_l1;
-    sweep.l2_table = refer_to_l2;
-    sweep.l2_content = look_at_l2;
-    sweep.afford = afford;
-    ret = qcbmi_table_sweep(&sweep, c->err);
-    free(l1);
-    return ret;
-}
-
-static int take_ref(void *opaque, const struct qcbmi_ref *ref)
-{
-    struct count *c = opaque;
-
-    if (ref->owner.kind == QCBMI_REF_LUKS && c->img->h.crypt_method != 2)
-        return 0;
-    return refer(c, ref->offset, ref->len, 1);
-}
-
-/* All tables at once, instead of the first. */
-static int take_state(void *opaque, const struct qcbmi_ref *l1)
-{
-    return l1->owner.state == 0 ? sweep(opaque) : 0;
-}
-
-static int take_bitmap_table(void *opaque, const struct qcbmi_ref *table)
-{
-    struct count *c = opaque;
-    const struct qcbmi_bitmap *b = &c->clues->bitmaps->list[table->owner.index];
-    int ret;
-
-    if (!qcbmi_bitmap_table_is_plausible(c->g, b))
-        return 0;
-    ret = take_ref(c, table);
-    return ret < 0 ? ret : (!b->bad && !b->shared) || afford(c, table->len);
-}
-
-static int take_bitmaps(void *opaque)
-{
-    struct count *c = opaque;
-    const struct qcbmi_bitmap_list *list = c->clues->bitmaps;
-    struct qcbmi_ref_sink sink = { c, take_ref, NULL, NULL };
-    struct qcbmi_bitmap_refs refs = { c->img, list, c->clues->holes, "metadata", &sink, take_bitmap_table, NULL };
-
-    return list->has_ext && !list->stale ? qcbmi_bitmap_refs_walk(&refs, c->err) : 0;
-}
-
-static int take_refblocks(struct count *c)
-{
-    int ret = 0;
-
-    for (uint64_t i = 0; ret == 0 && i < c->disk.n_table; i++) {
-        uint64_t raw = c->disk.table[i], off = raw & Q2_REFTABLE_OFFSET_MASK;
-
-        if (off && !(raw & Q2_REFTABLE_RESERVED) && is_aligned(off, c->g->cluster_size) &&
-            off >> c->g->cluster_bits < c->n_clusters)
-            ret = refer(c, off, c->g->cluster_size, 1);
-    }
-    return ret;
+    return qcbmi_leaks_note_blank(c->clues->leaks, l2->table.l1_index, c->err);
 }
 
 static int take_all(struct count *c)
 {
-    struct qcbmi_refs refs = { c->img, c->snapshots.n, snapshot_at, c, c->snapshots.len };
-    struct qcbmi_ref_sink sink = { c, take_ref, take_state, take_bitmaps };
-    int ret = qcbmi_refs_walk(&refs, &sink);
+    struct qcbmi_all_refs refs = { .img = c->img, .holes = c->clues->holes, .progress = c->progress, .opaque = c };
 
-    return ret < 0 ? ret : take_refblocks(c);
+    refs.bitmaps = c->clues->bitmaps;
+    refs.snapshots = &c->snapshots;
+    refs.stored = &c->disk;
+    refs.ref = take_ref;
+    refs.entries = take_entries;
+    refs.blank = take_blank;
+    refs.afford = afford;
+    return qcbmi_all_refs_walk(&refs, c->err);
 }
 
 /* ---- beside the refcounts ---- */

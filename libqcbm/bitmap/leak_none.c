@@ -73,7 +73,7 @@ static int note_bitmaps(void *opaque)
 
 static int note_all(struct look *l, const uint64_t *table, uint64_t n_table)
 {
-    struct qcbmi_refs refs = { l->clues->img, 0, NULL, NULL, 0 };
+    struct qcbmi_refs refs = { .img = l->clues->img };
     struct qcbmi_ref_sink sink = { l, note_ref, note_state, note_bitmaps };
     int ret = qcbmi_bitset_init(&l->referred, l->named->data.n_bits, l->err);
 

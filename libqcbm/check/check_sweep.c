@@ -1,8 +1,5 @@
 /* check_sweep.c - what the sweep over the tables of all states meets, into the sink of a pass
  * SPDX-License-Identifier: MIT */
-#include <stdlib.h>
-
-#include "base/alloc.h"
 #include "base/checked.h"
 #include "check/check.h"
 #include "image/table_sweep.h"
@@ -134,27 +131,11 @@ static int look_at_l1(void *opaque, const struct qcbmi_l1_table *l1)
     return ret < 0 ? ret : past;
 }
 
-static struct qcbmi_l1_table *list_l1(const struct check *c, size_t *n)
-{
-    struct qcbmi_l1_table *list = qcbmi_alloc_array((uint64_t)c->snapshots.n + 1, sizeof(list[0]), c->err);
-
-    *n = 1;
-    if (list)
-        list[0] = (struct qcbmi_l1_table){ c->img->h.l1_offset, c->img->h.l1_entries, Q2_OFF_L1_OFFSET };
-    for (uint32_t i = 0; list && i < c->snapshots.n; i++)
-        if (qcbmi_snapshot_l1_is_sound(c->img, &c->snapshots.list[i]))
-            list[(*n)++] = (struct qcbmi_l1_table){ c->snapshots.list[i].l1_offset, c->snapshots.list[i].l1_entries,
-                                                    c->img->h.snapshots_offset };
-    return list;
-}
-
 int qcbmi_check_sweep(struct check *c)
 {
     struct qcbmi_sweep sweep = { .img = c->img, .holes = &c->holes, .what = "metadata", .progress = &c->progress };
-    struct qcbmi_l1_table *list = list_l1(c, &sweep.n_l1);
-    int ret;
 
-    sweep.l1 = list;
+    sweep.snapshots = &c->snapshots;
     sweep.opaque = c;
     sweep.l1_table = look_at_l1;
     sweep.l1_clusters = refer_to_l1;
@@ -162,7 +143,5 @@ int qcbmi_check_sweep(struct check *c)
     sweep.l2_table = refer_to_l2;
     sweep.l2_content = look_at_l2;
     sweep.afford = afford;
-    ret = list ? qcbmi_table_sweep(&sweep, c->err) : QCBM_E_NOMEM;
-    free(list);
-    return ret;
+    return qcbmi_table_sweep(&sweep, c->err);
 }

@@ -59,17 +59,9 @@ static int take_bitmaps(void *opaque)
     return qcbmi_check_bitmap_references(opaque);
 }
 
-static struct qcbmi_l1_table snapshot_at(const void *from, uint32_t i)
-{
-    const struct check *c = from;
-
-    return (struct qcbmi_l1_table){ c->snapshots.list[i].l1_offset, c->snapshots.list[i].l1_entries,
-                                    c->img->h.snapshots_offset };
-}
-
 int qcbmi_check_walk(struct check *c)
 {
-    struct qcbmi_refs refs = { c->img, c->snapshots.n, snapshot_at, c, c->snapshots.len };
+    struct qcbmi_refs refs = qcbmi_loose_refs(c->img, &c->snapshots);
     struct qcbmi_ref_sink sink = { c, take_ref, take_state, take_bitmaps };
 
     return qcbmi_refs_walk(&refs, &sink);

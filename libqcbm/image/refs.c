@@ -81,17 +81,36 @@ static int give_luks(const struct qcbmi_image *img, const struct qcbmi_ref_sink 
     return give(sink, ref);
 }
 
+struct qcbmi_l1_table qcbmi_active_l1(const struct qcbmi_image *img)
+{
+    return (struct qcbmi_l1_table){ img->h.l1_offset, img->h.l1_entries, Q2_OFF_L1_OFFSET };
+}
+
+/* An entry begins with the offset of the table. */
+struct qcbmi_l1_table qcbmi_snapshot_l1(const struct qcbmi_image *img, const uint8_t *table,
+                                        const struct q2_snapshot *s)
+{
+    uint64_t entry = (uint64_t)(s->extra - Q2_SNAPSHOT_FIXED - table);
+
+    return (struct qcbmi_l1_table){ s->l1_offset, s->l1_entries, img->h.snapshots_offset + entry };
+}
+
+struct qcbmi_refs qcbmi_loose_refs(struct qcbmi_image *img, const struct qcbmi_loose_snapshots *snapshots)
+{
+    return (struct qcbmi_refs){ img, snapshots->list, snapshots->n, snapshots->bytes, snapshots->len };
+}
+
 int qcbmi_refs_walk(const struct qcbmi_refs *refs, const struct qcbmi_ref_sink *sink)
 {
     const struct q2_header *h = &refs->img->h;
-    struct qcbmi_l1_table active = { h->l1_offset, h->l1_entries, Q2_OFF_L1_OFFSET };
+    struct qcbmi_l1_table active = qcbmi_active_l1(refs->img);
     uint64_t reftable_len = (uint64_t)h->reftable_clusters << refs->img->g.cluster_bits;
     int ret = give(sink, one(QCBMI_REF_HEADER, 0, refs->img->g.cluster_size, 0));
 
     if (ret == 0)
         ret = give_state(sink, 0, &active);
     for (uint32_t i = 0; ret == 0 && i < refs->n_snapshots; i++) {
-        struct qcbmi_l1_table t = refs->snapshot(refs->from, i);
+        struct qcbmi_l1_table t = qcbmi_snapshot_l1(refs->img, refs->snapshot_table, &refs->snapshots[i]);
 
         ret = give_state(sink, i + 1, &t);
     }

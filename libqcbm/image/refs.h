@@ -8,6 +8,7 @@
 #define QCBMI_REFS_H
 
 #include "image/image.h"
+#include "image/snapshots.h"
 
 enum qcbmi_ref_kind {
     QCBMI_REF_HEADER,
@@ -72,13 +73,19 @@ struct qcbmi_l1_table {
     uint64_t pointer; /* where @offset is stored */
 };
 
+struct qcbmi_l1_table qcbmi_active_l1(const struct qcbmi_image *img);
+/* @table: the bytes of the snapshot table that @s was parsed from. */
+struct qcbmi_l1_table qcbmi_snapshot_l1(const struct qcbmi_image *img, const uint8_t *table,
+                                        const struct q2_snapshot *s);
+
 struct qcbmi_refs {
     struct qcbmi_image *img;
+    const struct q2_snapshot *snapshots; /* those whose tables are to be listed */
     uint32_t n_snapshots;
-    struct qcbmi_l1_table (*snapshot)(const void *from, uint32_t i);
-    const void *from; /* of @snapshot */
+    const uint8_t *snapshot_table; /* the bytes that they were parsed from */
     uint64_t snapshot_table_len;
 };
+struct qcbmi_refs qcbmi_loose_refs(struct qcbmi_image *img, const struct qcbmi_loose_snapshots *snapshots);
 
 /* All but the refcount blocks, in the order in which QEMU looks at them. Anything but 0 from the sink stops. */
 int qcbmi_refs_walk(const struct qcbmi_refs *refs, const struct qcbmi_ref_sink *sink);

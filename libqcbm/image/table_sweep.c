@@ -16,6 +16,8 @@
 struct job {
     const struct qcbmi_sweep *s;
     struct q2_l2_scan scan;
+    struct qcbmi_l1_table *l1; /* the active one first */
+    size_t n_l1;
     uint64_t *starts, *ends; /* of the L1 tables, sorted on their own */
     size_t n;
     uint8_t *words; /* L1_PIECE bytes of them */
@@ -109,8 +111,8 @@ static int give_batch(struct job *j)
 static int give_l1_word(struct job *j, uint64_t raw, uint64_t off, uint64_t depth)
 {
     const struct qcbmi_sweep *s = j->s;
-    bool active = off >= s->l1[0].offset && off < s->l1[0].offset + 8 * s->l1[0].entries;
-    uint64_t index = active ? (off - s->l1[0].offset) / 8 : UINT64_MAX;
+    bool active = off >= j->l1[0].offset && off < j->l1[0].offset + 8 * j->l1[0].entries;
+    uint64_t index = active ? (off - j->l1[0].offset) / 8 : UINT64_MAX;
     int ret = s->l1_entry ? s->l1_entry(s->opaque, raw, off, index, depth) : 0;
 
     if (ret == 0 && j->n_refs == BATCH)
@@ -186,10 +188,10 @@ static int sweep_clusters(struct job *j)
 {
     int ret = 0;
 
-    for (size_t i = 0; ret >= 0 && i < j->s->n_l1; i++) {
-        ret = j->s->l1_table(j->s->opaque, &j->s->l1[i]);
+    for (size_t i = 0; ret >= 0 && i < j->n_l1; i++) {
+        ret = j->s->l1_table(j->s->opaque, &j->l1[i]);
         if (ret == 0)
-            add_range(j, &j->s->l1[i], true);
+            add_range(j, &j->l1[i], true);
     }
     return ret < 0 ? ret : sweep_over(j, give_l1_clusters);
 }
@@ -199,24 +201,41 @@ static int sweep_words(struct job *j)
     int ret;
 
     j->n = 0;
-    for (size_t i = 0; i < j->s->n_l1; i++)
-        add_range(j, &j->s->l1[i], false);
+    for (size_t i = 0; i < j->n_l1; i++)
+        add_range(j, &j->l1[i], false);
     ret = sweep_over(j, give_l1_words);
     return ret < 0 ? ret : give_batch(j);
+}
+
+static int list_tables(struct job *j)
+{
+    const struct qcbmi_loose_snapshots *snapshots = j->s->snapshots;
+    uint64_t most = (uint64_t)snapshots->n + 1;
+
+    j->l1 = qcbmi_alloc_array(most, sizeof(j->l1[0]), j->err);
+    j->starts = qcbmi_alloc_array(most, sizeof(j->starts[0]), j->err);
+    j->ends = qcbmi_alloc_array(most, sizeof(j->ends[0]), j->err);
+    if (!j->l1 || !j->starts || !j->ends)
+        return QCBM_E_NOMEM;
+    j->l1[j->n_l1++] = qcbmi_active_l1(j->s->img);
+    for (uint32_t i = 0; i < snapshots->n; i++)
+        if (qcbmi_snapshot_l1_is_sound(j->s->img, &snapshots->list[i]))
+            j->l1[j->n_l1++] = qcbmi_snapshot_l1(j->s->img, snapshots->bytes, &snapshots->list[i]);
+    return 0;
 }
 
 int qcbmi_table_sweep(const struct qcbmi_sweep *sweep, struct qcbm_error *err)
 {
     struct job j = { .s = sweep, .err = err };
-    int ret;
+    int ret = list_tables(&j);
 
     q2_l2_scan_init(&j.scan, &sweep->img->g, qcbmi_image_end(sweep->img));
-    j.starts = qcbmi_alloc_array(sweep->n_l1, sizeof(j.starts[0]), err);
-    j.ends = qcbmi_alloc_array(sweep->n_l1, sizeof(j.ends[0]), err);
     j.words = qcbmi_alloc_array(L1_PIECE, 1, err);
-    ret = j.starts && j.ends && j.words ? sweep_clusters(&j) : QCBM_E_NOMEM;
+    if (ret == 0)
+        ret = j.words ? sweep_clusters(&j) : QCBM_E_NOMEM;
     if (ret == 0)
         ret = sweep_words(&j);
+    free(j.l1);
     free(j.starts);
     free(j.ends);
     free(j.words);

@@ -19,9 +19,8 @@ struct qcbmi_swept_l2 {
 struct qcbmi_sweep {
     struct qcbmi_image *img;
     struct qcbmi_holes *holes;
-    const struct qcbmi_l1_table *l1; /* the active one first, then those of snapshots that can be walked */
-    size_t n_l1;
-    const char *what; /* is read, for errors */
+    const struct qcbmi_loose_snapshots *snapshots; /* beside the active state; those whose L1 table can be walked */
+    const char *what;                              /* is read, for errors */
     struct qcbmi_progress *progress;
 
     /* In this order, each for all before the next one: anything below 0 stops. */

@@ -33,9 +33,8 @@ struct move {
 static struct qcbmi_l1_table table_of(const struct check *c, uint32_t state)
 {
     if (state == 0)
-        return (struct qcbmi_l1_table){ c->img->h.l1_offset, c->img->h.l1_entries, 0 };
-    return (struct qcbmi_l1_table){ c->snapshots.list[state - 1].l1_offset, c->snapshots.list[state - 1].l1_entries,
-                                    0 };
+        return qcbmi_active_l1(c->img);
+    return qcbmi_snapshot_l1(c->img, c->snapshots.bytes, &c->snapshots.list[state - 1]);
 }
 
 static bool is_shared(const struct move *m, uint64_t cluster)

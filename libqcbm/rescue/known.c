@@ -103,13 +103,6 @@ static int bitmap_refs(struct sink *s)
     return refs.list->stale ? 0 : qcbmi_bitmap_refs_walk(&refs, s->err);
 }
 
-static struct qcbmi_l1_table l1_of(const void *from, uint32_t i)
-{
-    const struct qcbmi_loose_snapshots *l = from;
-
-    return (struct qcbmi_l1_table){ l->list[i].l1_offset, l->list[i].l1_entries, 0 };
-}
-
 /* ---- below snapshots ---- */
 
 struct snap_table {
@@ -248,7 +241,7 @@ int qcbmi_rescue_known(struct qcbmi_rescue *r, struct qcbm_error *err)
     if (ret == 0)
         ret = qcbmi_snapshots_read_loosely(r->img, &r->holes, &snapshots, err);
     if (ret == 0) {
-        struct qcbmi_refs refs = { r->img, snapshots.n, l1_of, &snapshots, snapshots.len };
+        struct qcbmi_refs refs = qcbmi_loose_refs(r->img, &snapshots);
 
         r->snap_damaged = snapshots.why.code || snapshots.n < r->img->h.n_snapshots;
         ret = qcbmi_refs_walk(&refs, &sink);

@@ -152,15 +152,6 @@ static int add_l1(struct qcbmi_owners *o, const struct qcbmi_l1_table *l1, const
     return ret;
 }
 
-static struct qcbmi_l1_table snapshot_at(const void *from, uint32_t i)
-{
-    const struct qcbmi_image *img = from;
-    const struct q2_snapshot *s = &img->snapshots[i];
-    uint64_t entry = (uint64_t)(s->extra - Q2_SNAPSHOT_FIXED - img->snapshot_table);
-
-    return (struct qcbmi_l1_table){ s->l1_offset, s->l1_entries, img->h.snapshots_offset + entry };
-}
-
 struct metadata_scan {
     struct qcbmi_owners *o;
     struct qcbm_error *err;
@@ -229,8 +220,8 @@ int qcbmi_owners_scan_metadata(struct qcbmi_image *img, struct qcbmi_owners *o, 
 {
     struct metadata_scan s = { o, err };
     struct qcbmi_ref_sink sink = { &s, note_ref, note_state, NULL };
-    struct qcbmi_l1_table active = { img->h.l1_offset, img->h.l1_entries, Q2_OFF_L1_OFFSET };
-    struct qcbmi_refs refs = { img, img->h.n_snapshots, snapshot_at, img, 0 };
+    struct qcbmi_l1_table active = qcbmi_active_l1(img);
+    struct qcbmi_refs refs = { .img = img };
     int ret;
 
     o->img = img;
@@ -238,13 +229,16 @@ int qcbmi_owners_scan_metadata(struct qcbmi_image *img, struct qcbmi_owners *o, 
     ret = init_sets(o, err);
     if (ret == 0)
         ret = load_snapshots(img, err);
+    refs.snapshots = img->snapshots;
+    refs.n_snapshots = img->h.n_snapshots;
+    refs.snapshot_table = img->snapshot_table;
     refs.snapshot_table_len = img->snapshot_table_bytes;
     if (ret == 0)
         ret = qcbmi_refs_walk(&refs, &sink);
     if (ret == 0)
         ret = note_refblocks(&s);
     for (uint32_t i = 0; ret == 0 && i < img->h.n_snapshots; i++) {
-        struct qcbmi_l1_table l1 = snapshot_at(img, i);
+        struct qcbmi_l1_table l1 = qcbmi_snapshot_l1(img, img->snapshot_table, &img->snapshots[i]);
 
         ret = add_l1(o, &l1, "snapshot L1 table", err);
     }

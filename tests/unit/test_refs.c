@@ -33,10 +33,16 @@ static int see_above(void *opaque)
     return 0;
 }
 
-static struct qcbmi_l1_table second_l1(const void *from, uint32_t i)
+/* Two snapshots, parsed from a table of 100 bytes; the second begins at byte 48 of it. */
+static struct qcbmi_refs two_snapshots(void)
 {
-    (void)from;
-    return (struct qcbmi_l1_table){ 5120 + 512 * (uint64_t)i, 3 + i, 7000 + i };
+    static uint8_t table[100];
+    static const struct q2_snapshot list[] = {
+        { .l1_offset = 5120, .l1_entries = 3, .extra = table + Q2_SNAPSHOT_FIXED },
+        { .l1_offset = 5632, .l1_entries = 4, .extra = table + 48 + Q2_SNAPSHOT_FIXED },
+    };
+
+    return (struct qcbmi_refs){ NULL, list, ARRAY_LEN(list), table, sizeof(table) };
 }
 
 static void build_small(struct image_builder *b)
@@ -58,25 +64,26 @@ static void all_is_listed_in_the_order_of_qemu(void **state)
     struct image_builder *b = bench_builder(state);
     struct seen seen = { .left = 0 };
     struct qcbmi_ref_sink sink = { &seen, see, see, see_above };
-    struct qcbmi_refs refs = { NULL, 2, second_l1, NULL, 100 };
+    struct qcbmi_refs refs = two_snapshots();
     char want[512];
 
     build_small(b);
+    b->bytes[70] = 8; /* the snapshot table: at 2048 */
     refs.img = bench_image(state, 0)->image;
     assert_int_equal(qcbmi_refs_walk(&refs, &sink), 0);
-    snprintf(
-        want, sizeof(want),
-        "the header 0+512 by 0; the active L1 table %llu+16 by 40; the L1 table of snapshot 5120+24 by 7000; "
-        "the L1 table of snapshot 5632+32 by 7001; the snapshot table 0+100 by 64; the refcount table %llu+512 by 48; "
-        "the LUKS header 8192+600 by %llu; above; ",
-        (unsigned long long)b->l1, (unsigned long long)b->reftable, (unsigned long long)b->exts[0].offset + 8);
+    snprintf(want, sizeof(want),
+             "the header 0+512 by 0; the active L1 table %llu+16 by 40; the L1 table of snapshot 5120+24 by 2048; "
+             "the L1 table of snapshot 5632+32 by 2096; the snapshot table 2048+100 by 64; the refcount table %llu+512 "
+             "by 48; "
+             "the LUKS header 8192+600 by %llu; above; ",
+             (unsigned long long)b->l1, (unsigned long long)b->reftable, (unsigned long long)b->exts[0].offset + 8);
     assert_string_equal(seen.text, want);
 }
 
 static void a_sink_that_stops_is_asked_no_more(void **state)
 {
     struct image_builder *b = bench_builder(state);
-    struct qcbmi_refs refs = { NULL, 2, second_l1, NULL, 100 };
+    struct qcbmi_refs refs = two_snapshots();
 
     build_small(b);
     refs.img = bench_image(state, 0)->image;
