@@ -97,10 +97,10 @@ static int open_images(struct qcbmi_recover *r, struct qcbm_error *err)
     ret = qcbmi_disks_open(&r->disks, r->named, sizeof(r->named[0]), n, flags, err);
     if (ret < 0)
         return ret;
-    for (uint32_t i = 0; i < r->j.n_disks; i++)
-        for (size_t k = 0; k < n; k++)
-            if (r->disks.list[k].path == r->j.disks[i].image)
-                r->recs[i].disk = &r->disks.list[k];
+    /* In the order in which they were named. */
+    for (size_t i = 0, k = 0; k < n; i++)
+        if (r->disks.list[k].path == r->recs[i].d->image)
+            r->recs[i].disk = &r->disks.list[k++];
     return 0;
 }
 
