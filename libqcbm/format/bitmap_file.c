@@ -8,7 +8,6 @@
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/error.h"
-#include "format/q2_limits.h"
 
 enum { /* where the fields of the header lie */
        OFF_MAGIC = 0,
@@ -69,12 +68,9 @@ int qcbmi_bmf_header_parse(const uint8_t *bytes, struct bmf_header *out, struct 
 
 int qcbmi_bmf_name_check(const uint8_t *bytes, const struct bmf_header *h, struct qcbm_error *err)
 {
-    if (memchr(bytes, 0, h->name_len))
-        return qcbmi_fail(err, QCBM_E_CORRUPT, BMF_FIXED, "bitmap file: a NUL in the name");
-    if (!bytes_are_zero(bytes + h->name_len, h->length - BMF_FIXED - h->name_len))
-        return qcbmi_fail(err, QCBM_E_CORRUPT, BMF_FIXED + (uint64_t)h->name_len,
-                          "bitmap file: the padding behind the name is not zero");
-    return 0;
+    const struct granule_text name = { "bitmap file", "name", BMF_FIXED, h->name_len, h->length - BMF_FIXED };
+
+    return qcbmi_granule_text_check(bytes, &name, err);
 }
 
 size_t qcbmi_bmf_header_store(uint8_t *to, const struct bmf_header *h, const char *name)
@@ -94,36 +90,18 @@ size_t qcbmi_bmf_header_store(uint8_t *to, const struct bmf_header *h, const cha
     return length;
 }
 
-int qcbmi_bmf_record_parse(const uint8_t *bytes, uint64_t left, uint64_t offset, struct bmf_record *out,
+int qcbmi_bmf_record_parse(const uint8_t *bytes, uint64_t left, uint64_t offset, struct granule_record *out,
                            struct qcbm_error *err)
 {
-    uint32_t kind = be32_load(bytes);
-    uint64_t n = be64_load(bytes + 8);
+    int ret = qcbmi_granule_record_parse(bytes, "bitmap file", BMF_BITS, left, offset, out, err);
+    uint64_t n = out->granules;
 
-    out->granules = n;
-    out->kind = kind <= BMF_BITS ? (enum bmf_kind)kind : BMF_END;
-    if (kind > BMF_BITS || be32_load(bytes + 4))
-        return qcbmi_fail(err, QCBM_E_CORRUPT, offset, "bitmap file: 0x%016" PRIx64 " begins no record",
-                          be64_load(bytes));
-    if (kind == BMF_END && (n || left))
-        return qcbmi_fail(err, QCBM_E_CORRUPT, offset, "bitmap file: it ends %" PRIu64 " granules before the disk",
-                          left);
-    if (kind != BMF_END && (n == 0 || n > left))
-        return qcbmi_fail(err, QCBM_E_CORRUPT, offset,
-                          "bitmap file: a record of %" PRIu64 " granules where %" PRIu64 " are left", n, left);
-    if (n % 8 && n != left)
+    if (ret == 0 && n % 8 && n != left)
         return qcbmi_fail(
             err, QCBM_E_CORRUPT, offset,
             "bitmap file: a record of %" PRIu64 " granules that is not the last; it must be a multiple of 8", n);
-    if (kind == BMF_BITS && n > BMF_MAX_BITS)
+    if (ret == 0 && out->kind == BMF_BITS && n > BMF_MAX_BITS)
         return qcbmi_fail(err, QCBM_E_CORRUPT, offset,
                           "bitmap file: a record of %" PRIu64 " bits, allowed: up to %" PRIu32, n, BMF_MAX_BITS);
-    return 0;
-}
-
-void qcbmi_bmf_record_store(uint8_t *to, const struct bmf_record *r)
-{
-    be32_store(to, r->kind);
-    be32_store(to + 4, 0);
-    be64_store(to + 8, r->granules);
+    return ret;
 }

@@ -5,8 +5,7 @@
 
 #include <stddef.h>
 
-#include "format/q2_limits.h"
-#include "qcbm.h"
+#include "format/granule_file.h"
 
 #define BMF_VERSION 1u
 #define BMF_FIXED 64u /* bytes of the header in front of the name */
@@ -31,20 +30,12 @@ int qcbmi_bmf_name_check(const uint8_t *bytes, const struct bmf_header *h, struc
 /* @to has room for BMF_MAX_HEADER bytes; h->length is not looked at. Returns the length. */
 size_t qcbmi_bmf_header_store(uint8_t *to, const struct bmf_header *h, const char *name);
 
-enum bmf_kind { BMF_END, BMF_CLEAN, BMF_DIRTY, BMF_BITS };
-#define BMF_RECORD 16u
+enum bmf_kind { BMF_END = GRANULE_END, BMF_CLEAN, BMF_DIRTY, BMF_BITS };
 #define BMF_MAX_BITS (UINT32_C(1) << 20) /* of one record of bits: a reader needs room for 128 KiB */
 
-struct bmf_record {
-    enum bmf_kind kind;
-    uint64_t granules;
-};
-
-/* A record may not go past @left granules, and the end not leave any; a count is a multiple of 8 but for the last, so
- * that records begin at whole bytes. Returns 0 or QCBM_E_CORRUPT, with @offset, where the
- * record lies in the file, as the place. */
-int qcbmi_bmf_record_parse(const uint8_t *bytes, uint64_t left, uint64_t offset, struct bmf_record *out,
+/* A count is a multiple of 8 but for the last, so that records begin at whole bytes; all else as qcbmi_granule_record_parse()
+ * has it. */
+int qcbmi_bmf_record_parse(const uint8_t *bytes, uint64_t left, uint64_t offset, struct granule_record *out,
                            struct qcbm_error *err);
-void qcbmi_bmf_record_store(uint8_t *to, const struct bmf_record *r);
 
 #endif

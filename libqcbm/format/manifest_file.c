@@ -87,12 +87,9 @@ int qcbmi_mnf_header_parse(const uint8_t *bytes, struct mnf_header *out, struct 
 
 int qcbmi_mnf_text_check(const uint8_t *bytes, const struct mnf_header *h, struct qcbm_error *err)
 {
-    if (memchr(bytes, 0, h->text_len))
-        return qcbmi_fail(err, QCBM_E_CORRUPT, MNF_FIXED, "manifest: a NUL in the text");
-    if (!bytes_are_zero(bytes + h->text_len, h->length - MNF_FIXED - h->text_len))
-        return qcbmi_fail(err, QCBM_E_CORRUPT, MNF_FIXED + (uint64_t)h->text_len,
-                          "manifest: the padding behind the text is not zero");
-    return 0;
+    const struct granule_text text = { "manifest", "text", MNF_FIXED, h->text_len, h->length - MNF_FIXED };
+
+    return qcbmi_granule_text_check(bytes, &text, err);
 }
 
 size_t qcbmi_mnf_header_store(uint8_t *to, const struct mnf_header *h, const char *text)
@@ -115,32 +112,18 @@ size_t qcbmi_mnf_header_store(uint8_t *to, const struct mnf_header *h, const cha
     return length;
 }
 
-int qcbmi_mnf_record_parse(const uint8_t *bytes, uint64_t left, const struct mnf_record *before, uint64_t offset,
-                           struct mnf_record *out, struct qcbm_error *err)
+int qcbmi_mnf_record_parse(const uint8_t *bytes, uint64_t left, const struct granule_record *before, uint64_t offset,
+                           struct granule_record *out, struct qcbm_error *err)
 {
-    uint32_t kind = be32_load(bytes);
-    uint64_t n = be64_load(bytes + 8);
+    int ret = qcbmi_granule_record_parse(bytes, "manifest", MNF_DIGESTS, left, offset, out, err);
 
-    out->granules = n;
-    out->kind = kind <= MNF_DIGESTS ? (enum mnf_kind)kind : MNF_END;
-    if (kind > MNF_DIGESTS || be32_load(bytes + 4))
-        return qcbmi_fail(err, QCBM_E_CORRUPT, offset, "manifest: 0x%016" PRIx64 " begins no record", be64_load(bytes));
-    if (kind == MNF_END && (n || left))
-        return qcbmi_fail(err, QCBM_E_CORRUPT, offset, "manifest: it ends %" PRIu64 " granules before the disk", left);
-    if (kind != MNF_END && (n == 0 || n > left))
+    if (ret < 0 || out->kind == MNF_END)
+        return ret;
+    if (out->kind == MNF_DIGESTS && out->granules > MNF_MAX_DIGESTS)
         return qcbmi_fail(err, QCBM_E_CORRUPT, offset,
-                          "manifest: a record of %" PRIu64 " granules where %" PRIu64 " are left", n, left);
-    if (kind == MNF_DIGESTS && n > MNF_MAX_DIGESTS)
-        return qcbmi_fail(err, QCBM_E_CORRUPT, offset,
-                          "manifest: a record of %" PRIu64 " digests, allowed: up to %" PRIu64, n, MNF_MAX_DIGESTS);
-    if (kind != MNF_END && before->kind == out->kind && (kind == MNF_ZEROS || before->granules != MNF_MAX_DIGESTS))
+                          "manifest: a record of %" PRIu64 " digests, allowed: up to %" PRIu64, out->granules,
+                          MNF_MAX_DIGESTS);
+    if (before->kind == out->kind && (out->kind == MNF_ZEROS || before->granules != MNF_MAX_DIGESTS))
         return qcbmi_fail(err, QCBM_E_CORRUPT, offset, "manifest: a record that belongs to the one in front of it");
     return 0;
-}
-
-void qcbmi_mnf_record_store(uint8_t *to, const struct mnf_record *r)
-{
-    be32_store(to, r->kind);
-    be32_store(to + 4, 0);
-    be64_store(to + 8, r->granules);
 }

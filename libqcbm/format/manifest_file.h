@@ -5,8 +5,7 @@
 
 #include <stddef.h>
 
-#include "format/q2_limits.h"
-#include "qcbm.h"
+#include "format/granule_file.h"
 
 #define MNF_VERSION 1u
 #define MNF_MAGIC_BYTES 8u
@@ -41,20 +40,13 @@ int qcbmi_mnf_text_check(const uint8_t *bytes, const struct mnf_header *h, struc
 /* @to has room for MNF_MAX_HEADER bytes; h->length is not looked at. Returns the length. */
 size_t qcbmi_mnf_header_store(uint8_t *to, const struct mnf_header *h, const char *text);
 
-enum mnf_kind { MNF_END, MNF_ZEROS, MNF_DIGESTS };
-#define MNF_RECORD 16u
+enum mnf_kind { MNF_END = GRANULE_END, MNF_ZEROS, MNF_DIGESTS };
 #define MNF_MAX_DIGESTS (UINT64_C(1) << 16) /* of one record: a writer has room for 2 MiB */
 
-struct mnf_record {
-    enum mnf_kind kind;
-    uint64_t granules;
-};
-
-/* A record may not go past @left granules, and the end not leave any. What is there can be written in one way alone: zeros
- * are not followed by zeros, nor digests by digests unless those are as many as fit; @before is the record in front of it,
- * MNF_END where there is none. Returns 0 or QCBM_E_CORRUPT, with @offset, where it lies, as the place. */
-int qcbmi_mnf_record_parse(const uint8_t *bytes, uint64_t left, const struct mnf_record *before, uint64_t offset,
-                           struct mnf_record *out, struct qcbm_error *err);
-void qcbmi_mnf_record_store(uint8_t *to, const struct mnf_record *r);
+/* What is there can be written in one way alone: zeros are not followed by zeros, nor digests by digests unless those are as
+ * many as fit; @before is the record in front of it, MNF_END where there is none. All else as qcbmi_granule_record_parse() has
+ * it. */
+int qcbmi_mnf_record_parse(const uint8_t *bytes, uint64_t left, const struct granule_record *before, uint64_t offset,
+                           struct granule_record *out, struct qcbm_error *err);
 
 #endif

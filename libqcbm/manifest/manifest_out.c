@@ -18,10 +18,9 @@ static int put(struct qcbmi_manifest_out *o, const void *bytes, size_t len, stru
 
 static int put_record(struct qcbmi_manifest_out *o, enum mnf_kind kind, uint64_t granules, struct qcbm_error *err)
 {
-    const struct mnf_record r = { kind, granules };
-    uint8_t bytes[MNF_RECORD];
+    uint8_t bytes[GRANULE_RECORD];
 
-    qcbmi_mnf_record_store(bytes, &r);
+    qcbmi_granule_record_store(bytes, kind, granules);
     return put(o, bytes, sizeof(bytes), err);
 }
 

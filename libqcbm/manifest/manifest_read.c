@@ -64,16 +64,16 @@ static int window_at(struct qcbmi_manifest_place *p, uint64_t off, uint64_t need
 /* The record at p->next_record. */
 static int read_record(struct qcbmi_manifest_place *p, struct qcbm_error *err)
 {
-    struct mnf_record before = p->record;
+    struct granule_record before = p->record;
     const uint8_t *bytes;
     uint64_t off = p->next_record ? p->next_record : p->m->h.length;
-    int ret = window_at(p, off, MNF_RECORD, &bytes, err);
+    int ret = window_at(p, off, GRANULE_RECORD, &bytes, err);
 
     if (ret == 0)
         ret = qcbmi_mnf_record_parse(bytes, p->m->granules - p->end, &before, off, &p->record, err);
     if (ret < 0)
         return ret;
-    p->digests = off + MNF_RECORD;
+    p->digests = off + GRANULE_RECORD;
     p->next_record = p->digests + (p->record.kind == MNF_DIGESTS ? p->record.granules * p->m->hasher.bytes : 0);
     p->first = p->end;
     p->end += p->record.granules;
@@ -104,7 +104,7 @@ int qcbmi_manifest_at(struct qcbmi_manifest_place *p, uint64_t granule, const ui
     while (ret == 0 && granule >= p->end) {
         ret = read_record(p, err);
         if (ret == 0 && p->record.kind == MNF_END)
-            ret = qcbmi_fail(err, QCBM_E_CORRUPT, p->digests - MNF_RECORD, "manifest: it has changed meanwhile");
+            ret = qcbmi_fail(err, QCBM_E_CORRUPT, p->digests - GRANULE_RECORD, "manifest: it has changed meanwhile");
     }
     if (ret < 0)
         return ret;

@@ -35,12 +35,12 @@ int qcbmi_manifest_open(struct qcbmi_io *io, struct qcbm_manifest **out, struct 
 /* A place in it, which moves forward. Zeroed at the start but for @m. */
 struct qcbmi_manifest_place {
     struct qcbm_manifest *m;
-    uint64_t next_record;     /* where it lies in the file; 0: none was read yet */
-    uint64_t first, end;      /* granules of the record that was read last */
-    struct mnf_record record; /* that one */
-    uint64_t digests;         /* where its digests lie */
-    uint64_t from, to;        /* bytes of the file that are in the window */
-    uint8_t *window;          /* QCBMI_MANIFEST_WINDOW bytes */
+    uint64_t next_record;         /* where it lies in the file; 0: none was read yet */
+    uint64_t first, end;          /* granules of the record that was read last */
+    struct granule_record record; /* that one */
+    uint64_t digests;             /* where its digests lie */
+    uint64_t from, to;            /* bytes of the file that are in the window */
+    uint8_t *window;              /* QCBMI_MANIFEST_WINDOW bytes */
 };
 void qcbmi_manifest_place_free(struct qcbmi_manifest_place *p); /* fine on a zeroed struct */
 

@@ -17,7 +17,7 @@ struct out {
     void *opaque;
     bool raw, msb; /* bits alone; the highest one of a byte first */
     uint64_t n_bits;
-    struct bmf_record run; /* clean or dirty, not yet written; granules 0 = none */
+    struct granule_record run; /* clean or dirty, not yet written; granules 0 = none */
     struct qcbmi_digest_state digest;
     uint8_t piece[PIECE], turned[PIECE];
 };
@@ -45,12 +45,11 @@ static int put(struct out *o, const void *bytes, size_t len, struct qcbm_error *
     return 0;
 }
 
-static int put_record(struct out *o, enum bmf_kind kind, uint64_t granules, struct qcbm_error *err)
+static int put_record(struct out *o, uint32_t kind, uint64_t granules, struct qcbm_error *err)
 {
-    const struct bmf_record r = { kind, granules };
-    uint8_t bytes[BMF_RECORD];
+    uint8_t bytes[GRANULE_RECORD];
 
-    qcbmi_bmf_record_store(bytes, &r);
+    qcbmi_granule_record_store(bytes, kind, granules);
     return put(o, bytes, sizeof(bytes), err);
 }
 
@@ -64,7 +63,7 @@ static int end_run(struct out *o, struct qcbm_error *err)
 
 static int put_run(struct out *o, bool dirty, uint64_t granules, struct qcbm_error *err)
 {
-    enum bmf_kind kind = dirty ? BMF_DIRTY : BMF_CLEAN;
+    uint32_t kind = dirty ? BMF_DIRTY : BMF_CLEAN;
     int ret = 0;
 
     if (o->run.kind != kind)

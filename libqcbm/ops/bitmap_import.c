@@ -152,8 +152,8 @@ static int read_raw(struct in *in, struct qcbm_error *err)
 static int read_records(struct in *in, struct qcbm_error *err)
 {
     uint64_t at = 0, n_bits = in->map.bits.n_bits;
-    struct bmf_record r = { BMF_CLEAN, 0 };
-    uint8_t bytes[BMF_RECORD];
+    struct granule_record r = { BMF_CLEAN, 0 };
+    uint8_t bytes[GRANULE_RECORD];
     int ret = 0;
 
     while (ret == 0 && r.kind != BMF_END) {

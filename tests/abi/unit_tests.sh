@@ -37,6 +37,7 @@ goals: checkpoint
 recover: checkpoint
 recover_look: checkpoint interop/checkpoint.py
 overlay_look: interop/checkpoint.py
+granule_file: bitmap_file manifest_file
 slow: l2_read guest_map_cost
 since: extents_held synth_chain
 extents_states: interop/extents_forms.py

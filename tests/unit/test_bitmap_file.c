@@ -93,7 +93,7 @@ static void names_have_no_nul_and_zero_padding(void **state)
 static void every_rule_of_records_is_kept(void **state)
 {
     static const struct {
-        uint8_t bytes[BMF_RECORD];
+        uint8_t bytes[GRANULE_RECORD];
         uint64_t left;
         const char *text; /* NULL: fine */
     } cases[] = {
@@ -116,16 +116,16 @@ static void every_rule_of_records_is_kept(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        uint8_t *exact = exact_copy(cases[i].bytes, BMF_RECORD), again[BMF_RECORD];
+        uint8_t *exact = exact_copy(cases[i].bytes, GRANULE_RECORD), again[GRANULE_RECORD];
         struct qcbm_error err = { 0 };
-        struct bmf_record r;
+        struct granule_record r;
         int ret = qcbmi_bmf_record_parse(exact, cases[i].left, 4711, &r, &err);
 
         if (cases[i].text) {
             assert_failure(ret, &err, QCBM_E_CORRUPT, 4711, cases[i].text);
         } else {
             assert_int_equal(ret, 0);
-            qcbmi_bmf_record_store(again, &r);
+            qcbmi_granule_record_store(again, r.kind, r.granules);
             assert_memory_equal(again, exact, sizeof(again));
         }
         free(exact);

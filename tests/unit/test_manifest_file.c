@@ -96,10 +96,11 @@ static void the_text_has_no_nul_and_its_padding_is_zeros(void **state)
     assert_failure(qcbmi_mnf_text_check(text, &h, &err), &err, QCBM_E_CORRUPT, 84, "padding");
 }
 
-static int parse(uint64_t kind, uint64_t n, uint64_t left, struct mnf_record before, struct qcbm_error *err)
+static int parse(uint64_t kind, uint64_t n, uint64_t left, struct granule_record before, struct qcbm_error *err)
 {
-    struct mnf_record r;
-    uint8_t bytes[MNF_RECORD] = { (uint8_t)(kind >> 24), (uint8_t)(kind >> 16), (uint8_t)(kind >> 8), (uint8_t)kind };
+    struct granule_record r;
+    uint8_t bytes[GRANULE_RECORD] = { (uint8_t)(kind >> 24), (uint8_t)(kind >> 16), (uint8_t)(kind >> 8),
+                                      (uint8_t)kind };
     uint8_t *exact;
     int ret;
 
@@ -111,7 +112,7 @@ static int parse(uint64_t kind, uint64_t n, uint64_t left, struct mnf_record bef
     if (ret == 0) {
         assert_int_equal(r.kind, kind);
         assert_int_equal(r.granules, n);
-        qcbmi_mnf_record_store(bytes, &r);
+        qcbmi_granule_record_store(bytes, r.kind, r.granules);
         assert_int_equal(bytes[3], kind);
     }
     return ret;
@@ -119,8 +120,8 @@ static int parse(uint64_t kind, uint64_t n, uint64_t left, struct mnf_record bef
 
 static void every_rule_of_records_is_kept(void **state)
 {
-    const struct mnf_record none = { MNF_END, 0 }, zeros = { MNF_ZEROS, 3 }, some = { MNF_DIGESTS, 3 },
-                            full = { MNF_DIGESTS, MNF_MAX_DIGESTS };
+    const struct granule_record none = { MNF_END, 0 }, zeros = { MNF_ZEROS, 3 }, some = { MNF_DIGESTS, 3 },
+                                full = { MNF_DIGESTS, MNF_MAX_DIGESTS };
     struct qcbm_error err = { 0 };
 
     (void)state;
