@@ -9,70 +9,43 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/error.h"
-#include "delta/pending.h"
+#include "delta/stream_out.h"
 #include "format/rbd_stream.h"
 
 /* ---- writer -------------------------------------------------------------------------------------------- */
 
-struct rbd_out {
-    struct qcbmi_io *io;
-    uint64_t at;
-    struct qcbmi_pending pending;
-};
-
-static int put_record(void *opaque, const struct qcbmi_pending *p, struct qcbm_error *err)
+static int put_record(struct qcbmi_stream_out *o, struct qcbm_error *err)
 {
-    struct rbd_out *o = opaque;
-    bool data = p->r.type == QCBMI_DELTA_DATA;
+    bool data = o->r.type == QCBMI_DELTA_DATA;
     const struct qcbmi_rbd_record r = { .kind = data ? QCBMI_RBD_DATA : QCBMI_RBD_ZERO,
-                                        .offset = p->r.offset,
-                                        .length = p->r.length,
-                                        .payload = data ? p->r.length : 0 };
+                                        .offset = o->r.offset,
+                                        .length = o->r.length,
+                                        .payload = data ? o->r.length : 0 };
     uint8_t head[QCBMI_RBD_MAX_HEAD];
     size_t len = qcbmi_rbd_store(head, &r);
-    int ret;
 
-    memcpy(p->data - len, head, len); /* head and data in one write */
-    ret = qcbmi_io_write(o->io, o->at, p->data - len, len + r.payload, err);
-    o->at += len + r.payload;
-    return ret;
+    memcpy(o->data - len, head, len); /* head and data in one write */
+    return qcbmi_stream_out_bytes(o, o->data - len, len + r.payload, err);
 }
 
 static int open_writer(struct qcbmi_delta_writer *w, struct qcbm_error *err)
 {
-    struct rbd_out *o;
-
     if ((w->wish.from && strlen(w->wish.from) > QCBMI_RBD_MAX_NAME) ||
         (w->wish.to && strlen(w->wish.to) > QCBMI_RBD_MAX_NAME))
         return qcbmi_fail(err, QCBM_E_LIMIT, QCBM_NO_OFFSET, "the name of a snapshot is longer than %u bytes",
                           QCBMI_RBD_MAX_NAME);
-    o = qcbmi_alloc_array(1, sizeof(*o), err);
-    if (!o)
-        return QCBM_E_NOMEM;
-    w->self = o;
-    o->io = w->io;
-    o->pending.put = put_record;
-    o->pending.opaque = o;
-    return qcbmi_pending_init(&o->pending, err);
+    return qcbmi_stream_out_open(w, put_record, err);
 }
 
-static int put_bytes(struct rbd_out *o, const void *bytes, size_t len, struct qcbm_error *err)
-{
-    int ret = qcbmi_io_write(o->io, o->at, bytes, len, err);
-
-    o->at += len;
-    return ret;
-}
-
-static int put_head(struct rbd_out *o, const struct qcbmi_rbd_record *r, struct qcbm_error *err)
+static int put_head(struct qcbmi_stream_out *o, const struct qcbmi_rbd_record *r, struct qcbm_error *err)
 {
     uint8_t head[QCBMI_RBD_MAX_HEAD];
 
-    return put_bytes(o, head, qcbmi_rbd_store(head, r), err);
+    return qcbmi_stream_out_bytes(o, head, qcbmi_rbd_store(head, r), err);
 }
 
 /* @name, or @id in its place. */
-static int put_name(struct rbd_out *o, enum qcbmi_rbd_kind kind, const char *name, const uint8_t *id,
+static int put_name(struct qcbmi_stream_out *o, enum qcbmi_rbd_kind kind, const char *name, const uint8_t *id,
                     struct qcbm_error *err)
 {
     struct qcbmi_rbd_record r = { .kind = kind };
@@ -85,15 +58,15 @@ static int put_name(struct rbd_out *o, enum qcbmi_rbd_kind kind, const char *nam
     }
     r.payload = strlen(name);
     ret = put_head(o, &r, err);
-    return ret < 0 ? ret : put_bytes(o, name, strlen(name), err);
+    return ret < 0 ? ret : qcbmi_stream_out_bytes(o, name, strlen(name), err);
 }
 
 static int begin(struct qcbmi_delta_writer *w, struct qcbm_error *err)
 {
     const struct qcbmi_rbd_record size = { .kind = QCBMI_RBD_SIZE, .length = w->meta.size_after };
-    struct rbd_out *o = w->self;
+    struct qcbmi_stream_out *o = w->self;
     uint8_t banner[QCBMI_RBD_BANNER];
-    int ret = put_bytes(o, banner, qcbmi_rbd_banner_store(banner), err);
+    int ret = qcbmi_stream_out_bytes(o, banner, qcbmi_rbd_banner_store(banner), err);
 
     if (ret == 0 && (w->wish.from || w->meta.has_parent))
         ret = put_name(o, QCBMI_RBD_FROM, w->wish.from, w->meta.parent, err);
@@ -102,38 +75,13 @@ static int begin(struct qcbmi_delta_writer *w, struct qcbm_error *err)
     return ret < 0 ? ret : put_head(o, &size, err);
 }
 
-static int zero(struct qcbmi_delta_writer *w, uint64_t offset, uint64_t length, struct qcbm_error *err)
-{
-    struct rbd_out *o = w->self;
-
-    return qcbmi_pending_zero(&o->pending, offset, length, err);
-}
-
-static int data(struct qcbmi_delta_writer *w, uint64_t offset, uint64_t length, const uint8_t *bytes,
-                struct qcbm_error *err)
-{
-    struct rbd_out *o = w->self;
-
-    return qcbmi_pending_data(&o->pending, offset, length, bytes, err);
-}
-
 static int end(struct qcbmi_delta_writer *w, struct qcbm_error *err)
 {
     static const struct qcbmi_rbd_record last = { .kind = QCBMI_RBD_END };
-    struct rbd_out *o = w->self;
-    int ret = qcbmi_pending_flush(&o->pending, err);
+    struct qcbmi_stream_out *o = w->self;
+    int ret = qcbmi_stream_out_flush(o, err);
 
     return ret < 0 ? ret : put_head(o, &last, err);
-}
-
-static void free_writer(struct qcbmi_delta_writer *w)
-{
-    struct rbd_out *o = w->self;
-
-    if (o)
-        qcbmi_pending_free(&o->pending);
-    free(o);
-    w->self = NULL;
 }
 
 /* ---- reader -------------------------------------------------------------------------------------------- */
@@ -325,10 +273,10 @@ const struct qcbmi_delta_form qcbmi_delta_rbd = {
     .takes_pipe = true,
     .open = open_writer,
     .begin = begin,
-    .zero = zero,
-    .data = data,
+    .zero = qcbmi_stream_out_zero,
+    .data = qcbmi_stream_out_data,
     .end = end,
-    .free = free_writer,
+    .free = qcbmi_stream_out_free,
     .detect = detect,
     .load = load,
     .next = next,

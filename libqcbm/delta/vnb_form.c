@@ -9,7 +9,7 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/error.h"
-#include "delta/pending.h"
+#include "delta/stream_out.h"
 #include "format/vnb_frame.h"
 #include "format/vnb_meta.h"
 
@@ -17,69 +17,44 @@
 
 /* ---- writer -------------------------------------------------------------------------------------------- */
 
-struct vnb_out {
-    struct qcbmi_io *io;
-    bool seekable;
-    uint64_t at;
-    struct qcbmi_pending pending;
-};
-
-static int put_bytes(struct vnb_out *o, const void *bytes, uint64_t len, struct qcbm_error *err)
-{
-    int ret = qcbmi_io_write(o->io, o->at, bytes, len, err);
-
-    o->at += len;
-    return ret;
-}
-
-static int put_zeros(struct vnb_out *o, const struct qcbmi_pending *p, struct qcbm_error *err)
+static int put_zeros(struct qcbmi_stream_out *o, struct qcbm_error *err)
 {
     int ret = 0;
 
     if (o->seekable) {
-        o->at += p->r.length; /* a hole: the end of the line comes behind it */
+        o->at += o->r.length; /* a hole: the end of the line comes behind it */
         return 0;
     }
-    memset(p->data, 0, QCBMI_PENDING_MAX);
-    for (uint64_t done = 0, n; ret == 0 && done < p->r.length; done += n) {
-        n = u64_min(p->r.length - done, QCBMI_PENDING_MAX);
-        ret = put_bytes(o, p->data, n, err);
+    memset(o->data, 0, QCBMI_STREAM_MAX);
+    for (uint64_t done = 0, n; ret == 0 && done < o->r.length; done += n) {
+        n = u64_min(o->r.length - done, QCBMI_STREAM_MAX);
+        ret = qcbmi_stream_out_bytes(o, o->data, n, err);
     }
     return ret;
 }
 
-static int put_frame(void *opaque, const struct qcbmi_pending *p, struct qcbm_error *err)
+static int put_frame(struct qcbmi_stream_out *o, struct qcbm_error *err)
 {
-    const struct qcbmi_vnb_frame f = { QCBMI_VNB_DATA, p->r.offset, p->r.length };
-    struct vnb_out *o = opaque;
+    const struct qcbmi_vnb_frame f = { QCBMI_VNB_DATA, o->r.offset, o->r.length };
     uint8_t line_end[QCBMI_VNB_LINE_END], head[QCBMI_VNB_HEAD];
     int ret;
 
     qcbmi_vnb_frame_store(head, &f);
     qcbmi_vnb_line_end_store(line_end);
-    if (p->r.type == QCBMI_DELTA_DATA) { /* all in one write */
-        memcpy(p->data - sizeof head, head, sizeof head);
-        memcpy(p->data + p->r.length, line_end, sizeof line_end);
-        return put_bytes(o, p->data - sizeof head, sizeof head + p->r.length + sizeof line_end, err);
+    if (o->r.type == QCBMI_DELTA_DATA) { /* all in one write */
+        memcpy(o->data - sizeof head, head, sizeof head);
+        memcpy(o->data + o->r.length, line_end, sizeof line_end);
+        return qcbmi_stream_out_bytes(o, o->data - sizeof head, sizeof head + o->r.length + sizeof line_end, err);
     }
-    ret = put_bytes(o, head, sizeof head, err);
+    ret = qcbmi_stream_out_bytes(o, head, sizeof head, err);
     if (ret == 0)
-        ret = put_zeros(o, p, err);
-    return ret < 0 ? ret : put_bytes(o, line_end, sizeof line_end, err);
+        ret = put_zeros(o, err);
+    return ret < 0 ? ret : qcbmi_stream_out_bytes(o, line_end, sizeof line_end, err);
 }
 
 static int open_writer(struct qcbmi_delta_writer *w, struct qcbm_error *err)
 {
-    struct vnb_out *o = qcbmi_alloc_array(1, sizeof(*o), err);
-
-    if (!o)
-        return QCBM_E_NOMEM;
-    w->self = o;
-    o->io = w->io;
-    o->seekable = w->seekable;
-    o->pending.put = put_frame;
-    o->pending.opaque = o;
-    return qcbmi_pending_init(&o->pending, err);
+    return qcbmi_stream_out_open(w, put_frame, err);
 }
 
 static void take_part(char to[QCBMI_VNB_MAX_NAME + 1], const char *from, size_t len)
@@ -129,7 +104,7 @@ static void describe(const struct qcbmi_delta_writer *w, struct qcbmi_vnb_meta *
 static int begin(struct qcbmi_delta_writer *w, struct qcbm_error *err)
 {
     struct qcbmi_vnb_frame f = { QCBMI_VNB_META, 0, 0 };
-    struct vnb_out *o = w->self;
+    struct qcbmi_stream_out *o = w->self;
     struct qcbmi_vnb_meta m;
     uint8_t head[QCBMI_VNB_HEAD];
     char *text;
@@ -141,49 +116,24 @@ static int begin(struct qcbmi_delta_writer *w, struct qcbm_error *err)
         return QCBM_E_NOMEM;
     f.length = strlen(text);
     qcbmi_vnb_frame_store(head, &f);
-    ret = put_bytes(o, head, sizeof head, err);
+    ret = qcbmi_stream_out_bytes(o, head, sizeof head, err);
     if (ret == 0)
-        ret = put_bytes(o, text, f.length, err);
+        ret = qcbmi_stream_out_bytes(o, text, f.length, err);
     if (ret == 0)
-        ret = put_bytes(o, "\r\n", QCBMI_VNB_LINE_END, err);
+        ret = qcbmi_stream_out_bytes(o, "\r\n", QCBMI_VNB_LINE_END, err);
     free(text);
     return ret;
-}
-
-static int zero(struct qcbmi_delta_writer *w, uint64_t offset, uint64_t length, struct qcbm_error *err)
-{
-    struct vnb_out *o = w->self;
-
-    return qcbmi_pending_zero(&o->pending, offset, length, err);
-}
-
-static int data(struct qcbmi_delta_writer *w, uint64_t offset, uint64_t length, const uint8_t *bytes,
-                struct qcbm_error *err)
-{
-    struct vnb_out *o = w->self;
-
-    return qcbmi_pending_data(&o->pending, offset, length, bytes, err);
 }
 
 static int end(struct qcbmi_delta_writer *w, struct qcbm_error *err)
 {
     static const struct qcbmi_vnb_frame stop = { QCBMI_VNB_STOP, 0, 0 };
-    struct vnb_out *o = w->self;
+    struct qcbmi_stream_out *o = w->self;
     uint8_t head[QCBMI_VNB_HEAD];
-    int ret = qcbmi_pending_flush(&o->pending, err);
+    int ret = qcbmi_stream_out_flush(o, err);
 
     qcbmi_vnb_frame_store(head, &stop);
-    return ret < 0 ? ret : put_bytes(o, head, sizeof head, err);
-}
-
-static void free_writer(struct qcbmi_delta_writer *w)
-{
-    struct vnb_out *o = w->self;
-
-    if (o)
-        qcbmi_pending_free(&o->pending);
-    free(o);
-    w->self = NULL;
+    return ret < 0 ? ret : qcbmi_stream_out_bytes(o, head, sizeof head, err);
 }
 
 /* ---- reader -------------------------------------------------------------------------------------------- */
@@ -371,10 +321,10 @@ const struct qcbmi_delta_form qcbmi_delta_vnb = {
     .takes_pipe = true,
     .open = open_writer,
     .begin = begin,
-    .zero = zero,
-    .data = data,
+    .zero = qcbmi_stream_out_zero,
+    .data = qcbmi_stream_out_data,
     .end = end,
-    .free = free_writer,
+    .free = qcbmi_stream_out_free,
     .detect = detect,
     .load = load,
     .next = next,

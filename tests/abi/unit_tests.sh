@@ -84,8 +84,8 @@ check_cure: interop/cures.py
 check_refused: repair_guard interop/cures.py
 check_overwritten: interop/check.py
 leaks: interop/lost_tables.py
-leak_count: interop/lost_tables.py
 all_refs: interop/lost_tables.py interop/picture.py
+leak_count: interop/lost_tables.py
 leak_none: l2_named interop/lost_tables.py
 used_clusters: l2_named clusters
 table_sweep: check interop/check.py
@@ -180,7 +180,7 @@ qcow2_form: delta
 forms: delta
 writer: delta
 reader: delta
-pending: rbd_form vnb_form
+stream_out: rbd_form vnb_form
 merge_files: merge
 merge_order: merge
 merge_probes: merge
