@@ -224,8 +224,9 @@ def bitmaps_of(work, images):
             for image in images}
 
 
-def case_killed(work, action, calls):
-    """Killed at each call of a kind: after a recovery all images are as before, or all are changed."""
+def case_killed(work, action, call, fault='signal=KILL:when=%d', step=1):
+    """Killed at each call of a kind, or the disk is full from there on: after a recovery all images are as before, or all are
+    changed. Without a journal the exit code says which."""
     disks = machine(work, 'vda', 'vdb')
     for image in disks.values():
         work.run('qemu-img', 'bitmap', '--disable', image, 'C1')
@@ -237,28 +238,36 @@ def case_killed(work, action, calls):
     words = [qtool.QCBM, 'checkpoint', *action, '--journal', 'journal']
     words += [word for target, image in disks.items() for word in ('--disk', '%s=%s' % (target, image))]
     work.run(*words)
-    after, seen, n = bitmaps_of(work, images), set(), 0
+    after, seen, n, journals = bitmaps_of(work, images), set(), 1, 0
     require(after != before, 'nothing was changed')
     while True:
-        n += 1
         for name in os.listdir(work.dir):
             if '.qcow2' in name or name.startswith('journal'):
                 os.unlink(work.path(name))
         for image in images:
             shutil.copyfile(work.path('was/' + image), work.path(image))
-        done = subprocess.run(['strace', '-f', '-qq', '-e', 'trace=' + calls, '-o', work.path('trace'), '-e',
-                               'inject=%s:signal=KILL:when=%d' % (calls, n), *words], cwd=work.dir, capture_output=True,
+        done = subprocess.run(['strace', '-f', '-qq', '-e', 'trace=' + call, '-o', work.path('trace'), '-e',
+                               'inject=%s:' % call + fault % n, *words], cwd=work.dir, capture_output=True,
                               env=strace_environment(), check=False)
-        if os.path.exists(work.path('journal')):
+        what = '%s %d: %s' % (call, n, fault)
+        has_journal = os.path.exists(work.path('journal'))
+        if has_journal:
+            require(done.returncode != 0, what + ': it says that all is done')
             work.qcbm('checkpoint', 'recover', 'journal')
         now = bitmaps_of(work, images)
-        require(now in (before, after), 'killed at call %d of %s: neither before nor after: %r' % (n, calls, now))
+        require(now in (before, after), '%s: neither before nor after: %r' % (what, now))
+        require(has_journal or 'KILL' in fault or (now == after) == (done.returncode == 0),
+                '%s: exit code %d: %r' % (what, done.returncode, done.stderr))
+        left = {name for name in os.listdir(work.dir) if 'qcbm' in name}
+        require(left <= ({'journal.qcbm-new'} if 'KILL' in fault else set()), '%s: left: %r' % (what, left))
+        journals += has_journal
         seen.add(now == after)
         for image in images:
             work.run('qemu-img', 'check', '-q', image, rc=(0, 3))
         if done.returncode == 0:
             break
-    require(n > 4 and seen == {True, False}, 'killed %d times, results %r' % (n - 1, seen))
+        n += step
+    require(n > 4 and seen == {True, False} and journals > 1, '%d, results %r, %d journals' % (n - 1, seen, journals))
 
 
 def case_undo(work):
@@ -554,8 +563,8 @@ CASES = [
     (case_xml_files, 'xml-files', {}),
     (case_mend, 'mend', {}),
     (case_mend_from_deeper, 'mend-from-deeper', {}),
-    (case_killed, 'mend-killed', {'action': ['mend', 'C1'], 'calls': 'fdatasync'}),
-    (case_killed, 'reclaim-killed', {'action': ['reclaim', '--keep', 'C2'], 'calls': 'fdatasync'}),
+    (case_killed, 'mend-killed', {'action': ['mend', 'C1'], 'call': 'fdatasync'}),
+    (case_killed, 'reclaim-killed', {'action': ['reclaim', '--keep', 'C2'], 'call': 'fdatasync'}),
     (case_undo, 'undo', {}),
     (case_mend_refused, 'mend-refused', {}),
     (case_mend_states, 'mend-disabled', {'state': 'disabled', 'options': [], 'took': 'union'}),
@@ -577,6 +586,11 @@ def main():
     need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo', 'strace', 'virsh')
     cases = CASES + [(case_random_verify, 'random-verify-%d' % k, {'seed': args.seed * 1013 + k})
                      for k in range(200 if args.full else 4)]
+    full = 'error=ENOSPC:when=%d+'
+    cases += [(case_killed, '%s-%s-%s' % (action[0], call, 'full' if fault == full else 'killed'),
+               {'action': action, 'call': call, 'fault': fault, 'step': 1 if args.full else 6})
+              for action in (['mend', 'C1'], ['reclaim', '--keep', 'C2'])
+              for call, fault in [('pwrite64', 'signal=KILL:when=%d'), ('pwrite64', full), ('fdatasync', full)][:3 if args.full else 2]]
     cases += [(case_random_mend, 'random-mend-%d' % k, {'seed': args.seed * 2027 + k})
               for k in range(500 if args.full else 6)]
     run_cases(args, cases)

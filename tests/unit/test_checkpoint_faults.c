@@ -1,9 +1,12 @@
-/* test_checkpoint_faults.c - a checkpoint of several disks, and its recovery, in which one call fails, whichever it is
+/* test_checkpoint_faults.c - a checkpoint of several disks made, mended or reclaimed, and its recovery, in which one call fails, whichever
+ * it is
  * SPDX-License-Identifier: MIT */
 #include "fail_calls.h"
 #include <errno.h>
 
 #include "image_unit.h"
+
+#include "format/q2_bitmap_dir.h"
 
 #define N 2u
 
@@ -21,25 +24,37 @@ static const struct {
     { FAIL_FLUSH, FAIL_ALL, ENOSPC },
 };
 
+struct machine;
+struct action {
+    int (*run)(struct machine *m, struct qcbm_error *err);
+    bool has_overlay, has_checkpoint;
+    uint32_t flags; /* of that */
+};
+
 struct machine {
+    const struct action *action;
     const struct temp_dir *dir;
     struct image_builder b[N];
     struct qcbm_checkpoint_disk disks[N];
     char image[N][128], overlay[128], journal[128];
 };
 
-static void machine_make(struct machine *m, void **state)
+static void machine_make(struct machine *m, const struct action *action, void **state)
 {
     memset(m, 0, sizeof(*m));
+    m->action = action;
     m->dir = bench_dir(state);
     snprintf(m->overlay, sizeof(m->overlay), "%s/new.qcow2", m->dir->path);
     snprintf(m->journal, sizeof(m->journal), "%s/C1.qcbm-checkpoint", m->dir->path);
     for (unsigned i = 0; i < N; i++) {
         snprintf(m->image[i], sizeof(m->image[i]), "%s/%u.qcow2", m->dir->path, i);
-        m->disks[i] = (struct qcbm_checkpoint_disk){ names[i], m->image[i], i ? m->overlay : NULL };
+        m->disks[i] =
+            (struct qcbm_checkpoint_disk){ names[i], m->image[i], i && action->has_overlay ? m->overlay : NULL };
         build_start(&m->b[i], &(struct build_options){ .size = KIB(64), .cluster_bits = 9 });
         build_data(&m->b[i], 4096);
-        build_bitmap(&m->b[i], "old", 12, 2, NULL, 0);
+        build_bitmap(&m->b[i], "old", 12, Q2_BITMAP_AUTO, NULL, 0);
+        if (action->has_checkpoint)
+            build_bitmap(&m->b[i], "C1", 12, action->flags, NULL, 0);
         build_finish(&m->b[i]);
     }
 }
@@ -64,16 +79,52 @@ static void machine_reset(struct machine *m)
     unlink(path);
 }
 
+static void machine_free(struct machine *m)
+{
+    for (unsigned i = 0; i < N; i++)
+        build_free(&m->b[i]);
+}
+
+/* ---- what is done, and how it shows --------------------------------------------------------------------- */
+
 static int create(struct machine *m, struct qcbm_error *err)
 {
     return qcbm_checkpoint_create("C1", m->disks, sizeof(m->disks[0]), N, NULL, NULL, 0, err);
 }
 
-static bool has(const char *path)
+static int mend(struct machine *m, struct qcbm_error *err)
+{
+    struct qcbm_checkpoint_mend_options o = QCBM_CHECKPOINT_MEND_OPTIONS_INIT;
+
+    o.flags = QCBM_OPEN_WRITE;
+    o.journal = m->journal;
+    return qcbm_checkpoint_mend(m->disks, sizeof(m->disks[0]), N, "C1", &o, err);
+}
+
+static int reclaim(struct machine *m, struct qcbm_error *err)
+{
+    static const char *const keep[] = { "C1" };
+    struct qcbm_checkpoint_reclaim_options o = QCBM_CHECKPOINT_RECLAIM_OPTIONS_INIT;
+
+    o.flags = QCBM_OPEN_WRITE;
+    o.journal = m->journal;
+    o.keep = keep;
+    o.n_keep = 1;
+    return qcbm_checkpoint_reclaim(m->disks, sizeof(m->disks[0]), N, &o, err);
+}
+
+static const struct action actions[] = {
+    { create, true, false, 0 },
+    { mend, false, true, 0 }, /* one that is disabled becomes one that records */
+    { reclaim, false, true, Q2_BITMAP_AUTO },
+};
+
+/* Has the image what it was done for? What it was not done for it has in any case. */
+static bool has(const struct machine *m, const char *path)
 {
     struct qcbm_image *img;
     struct qcbm_error err = { 0 };
-    bool found = false, old = false;
+    bool found = false, old = false, records = true;
 
     if (access(path, F_OK) != 0)
         return false;
@@ -82,32 +133,35 @@ static bool has(const char *path)
         struct qcbm_bitmap_info b;
 
         qcbm_bitmap_get(img, i, &b, sizeof(b));
-        assert_true(b.enabled && !b.in_use && b.usable);
+        assert_true(!b.in_use && b.usable);
+        records &= b.enabled;
         found |= strcmp(b.name, "C1") == 0;
         old |= strcmp(b.name, "old") == 0;
     }
-    assert_true(old);
     qcbm_close(img);
-    return found;
+    assert_true(old || m->action->run == reclaim);
+    assert_true(found || m->action->run == create);
+    assert_true(records || m->action->run == mend);
+    return m->action->run == create ? found : m->action->run == mend ? records : !old;
 }
 
 /* All have it, or none. */
 static bool judge(const struct machine *m)
 {
-    bool a = has(m->image[0]), b = has(m->overlay);
+    bool a = has(m, m->image[0]), b = has(m, m->action->has_overlay ? m->overlay : m->image[1]);
 
-    assert_false(has(m->image[1]));
+    assert_false(m->action->has_overlay && has(m, m->image[1]));
     assert_true(a == b);
     assert_int_not_equal(access(m->journal, F_OK), 0);
     return a;
 }
 
-static void whichever_call_of_a_create_fails(void **state)
+static void fail_each_call(const struct action *action, void **state)
 {
     struct machine m;
     unsigned fired = 0, open_journals = 0;
 
-    machine_make(&m, state);
+    machine_make(&m, action, state);
     for (size_t k = 0; k < ARRAY_LEN(faults); k++)
         for (uint64_t at = 1; at < 5000; at++) {
             struct qcbm_error err = { 0 };
@@ -117,7 +171,7 @@ static void whichever_call_of_a_create_fails(void **state)
 
             machine_reset(&m);
             fail_arm(&(struct fail_plan){ faults[k].call, at, faults[k].how, faults[k].sys_errno });
-            ret = create(&m, &err);
+            ret = action->run(&m, &err);
             report = fail_disarm();
             assert_int_equal(report.live_blocks, 0);
             journal = access(m.journal, F_OK) == 0;
@@ -140,8 +194,22 @@ static void whichever_call_of_a_create_fails(void **state)
         }
     assert_true(fired > 200);
     assert_true(open_journals > 3);
-    for (unsigned i = 0; i < N; i++)
-        build_free(&m.b[i]);
+    machine_free(&m);
+}
+
+static void whichever_call_of_a_create_fails(void **state)
+{
+    fail_each_call(&actions[0], state);
+}
+
+static void whichever_call_of_a_mend_fails(void **state)
+{
+    fail_each_call(&actions[1], state);
+}
+
+static void whichever_call_of_a_reclaim_fails(void **state)
+{
+    fail_each_call(&actions[2], state);
 }
 
 /* A journal that is decided: a flush of a switch had failed. */
@@ -151,18 +219,18 @@ static bool leave_journal(struct machine *m, uint64_t at)
 
     machine_reset(m);
     fail_arm(&(struct fail_plan){ FAIL_FLUSH, at, FAIL_ALL, EIO });
-    (void)create(m, &err);
+    (void)m->action->run(m, &err);
     fail_disarm();
     return access(m->journal, F_OK) == 0;
 }
 
-static void whichever_call_of_a_recovery_fails(void **state)
+static void fail_each_call_of_a_recovery(const struct action *action, void **state)
 {
     struct machine m;
     uint64_t flush = 1;
     unsigned fired = 0;
 
-    machine_make(&m, state);
+    machine_make(&m, action, state);
     while (flush < 100 && !leave_journal(&m, flush))
         flush++;
     assert_true(flush < 100);
@@ -189,14 +257,21 @@ static void whichever_call_of_a_recovery_fails(void **state)
             fired++;
         }
     assert_true(fired > 50);
-    for (unsigned i = 0; i < N; i++)
-        build_free(&m.b[i]);
+    machine_free(&m);
+}
+
+static void whichever_call_of_a_recovery_fails(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(actions); i++)
+        fail_each_call_of_a_recovery(&actions[i], state);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         image_test(whichever_call_of_a_create_fails),
+        image_test(whichever_call_of_a_mend_fails),
+        image_test(whichever_call_of_a_reclaim_fails),
         image_test(whichever_call_of_a_recovery_fails),
     };
 
