@@ -139,10 +139,12 @@ static int put_all(const struct disk *d, size_t at, struct qcbm_edit *edit, stru
     return ret < 0 ? ret : qcbm_edit_set_range(edit, d->m->name, 0, d->d->c.layers[at].size, err);
 }
 
-/* The program that made bitmaps stale may have given up clusters as well; without a backing file these leave no trace. */
+/* The program that made bitmaps stale may have given up clusters as well: emptied the layer by a commit, taken it back to a snapshot.
+ * Further up than the checkpoint begins what is then read comes from the layers below, whose bitmaps tell of it. Where it begins
+ * these clusters were part of its state, and leave no trace. */
 static bool hides_what_was_written(const struct disk *d, size_t at, enum qcbmi_layer_state state)
 {
-    return state == QCBMI_LAYER_STALE && at + 1 == d->d->c.n;
+    return state == QCBMI_LAYER_STALE && at == d->bottom;
 }
 
 /* A layer that has no bitmap of use. */

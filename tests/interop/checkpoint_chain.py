@@ -207,6 +207,33 @@ def case_mend_states(work, state, options, took):
     verify(work, disks, '--names=C1', rc=0)
 
 
+def case_mend_stale(work, begins):
+    """A program that knows no bitmaps has committed the top, and so emptied it: what it has allocated tells nothing. Where the
+    checkpoint began in a layer below, that one's bitmap has it; else all may have changed."""
+    work.create('base.qcow2', 2 * MiB)
+    work.io('base.qcow2', 'write -P 1 0 256k')
+    if begins == 'base.qcow2':
+        work.run('qemu-img', 'convert', '-O', 'raw', 'base.qcow2', 'at-C.raw')
+        add(work, 'base.qcow2', 'C')
+    work.create('top.qcow2', 2 * MiB, '', 'base.qcow2')
+    work.io('top.qcow2', 'write -P 2 512k 64k')
+    if begins == 'top.qcow2':
+        work.run('qemu-img', 'convert', '-O', 'raw', 'top.qcow2', 'at-C.raw')
+    add(work, 'top.qcow2', 'C')
+    work.io('top.qcow2', 'write -P 3 64k 64k', 'write -P 4 1M 4k')
+    work.run('qemu-img', 'commit', '-q', 'top.qcow2')
+    clear_feature_bits(work.path('top.qcow2'), 'autoclear', 1)
+    disks = {'vda': 'top.qcow2'}
+    told = mend(work, disks)['disks'][0]
+    dirty = measured(work, ['top.qcow2'] + ['base.qcow2'] * (begins == 'base.qcow2'), 2 * MiB)
+    differing = differing_ranges(work.path('at-C.raw'), raw(work, 'top.qcow2', 'now.raw', 2 * MiB), 2 * MiB)
+    require(differing, 'nothing has changed')
+    require_equal(ranges_minus(differing, dirty, 2 * MiB), [], 'bytes changed since C that are not dirty')
+    require_equal([(c['image'], c['was'], c['took']) for c in told['changes']],
+                  [('top.qcow2', 'stale', 'all' if begins == 'top.qcow2' else 'allocated')], 'changes')
+    verify(work, disks, '--names=C', rc=0)
+
+
 def case_mend_from_deeper(work):
     """The lowest bitmap was lost: an older checkpoint reaches further down, and makes up for it."""
     disks = machine(work, 'vda')
@@ -572,6 +599,8 @@ CASES = [
     (case_mend_states, 'mend-disabled-from', {'state': 'disabled', 'options': ['--from', 'P'], 'took': 'copied'}),
     (case_mend_states, 'mend-in-use', {'state': 'in-use', 'options': [], 'took': 'union'}),
     (case_mend_states, 'mend-in-use-trusted', {'state': 'in-use', 'options': ['--trust'], 'took': 'trusted'}),
+    (case_mend_stale, 'mend-stale-top', {'begins': 'top.qcow2'}),
+    (case_mend_stale, 'mend-stale-base', {'begins': 'base.qcow2'}),
     (case_mend_tail, 'mend-tail', {}),
     (case_mend_raw_data, 'mend-raw-data', {}),
     (case_damaged, 'damaged', {}),
