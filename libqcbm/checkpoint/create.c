@@ -120,7 +120,7 @@ static int make_overlay(const struct create *c, struct qcbmi_member *m, struct q
                                                    .name = c->name,
                                                    .granularity = c->o.granularity,
                                                    .force = c->o.flags & QCBM_CHECKPOINT_FORCE,
-                                                   .open_flags = m->disk->img->image->open_flags };
+                                                   .device = &m->disk->device };
     struct qcbm_checkpoint_told *told = &c->told[m - c->t.members];
     int ret;
 
@@ -255,7 +255,7 @@ int qcbm_checkpoint_create(const char *name, const struct qcbm_checkpoint_disk *
     if (!(c.o.flags & QCBM_CHECKPOINT_DRY_RUN))
         flags = (flags & QCBM_OPEN_NO_LOCK) | QCBM_OPEN_WRITE;
     if (ret == 0)
-        ret = qcbmi_disks_open(&c.disks, disks, disk_size, n, flags, err);
+        ret = qcbmi_disks_open_below(&c.disks, disks, disk_size, n, flags, err);
     if (ret < 0)
         return ret;
     ret = run(&c, err);

@@ -10,6 +10,7 @@
 #include "base/sort.h"
 #include "bitmap/bitmap_load.h"
 #include "format/q2_limits.h"
+#include "io/journal_link.h"
 #include "io/open.h"
 
 int qcbmi_checkpoint_check_name(const char *name, struct qcbm_error *err)
@@ -74,31 +75,78 @@ int qcbmi_file_place_open(const struct qcbmi_file_place *place, const char *path
     return qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "another file has just come into this place");
 }
 
-static int find_places(const struct qcbmi_disks *disks, struct qcbmi_file_place *places, struct qcbm_error *err)
+/* The image of each, and behind all of these the overlays that are devices: @n and more of the index. */
+static int find_places(const struct qcbmi_disks *disks, bool overlays, struct qcbmi_file_place *places, size_t *n,
+                       struct qcbm_error *err)
 {
+    struct qcbmi_file_id id;
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < disks->n; i++) {
-        struct qcbmi_file_id id;
-
         ret = qcbmi_disk_blame(&disks->list[i], qcbmi_identify(disks->list[i].path, &id, err), err);
-        places[i] = (struct qcbmi_file_place){ id.dev, id.ino, i };
+        places[(*n)++] = (struct qcbmi_file_place){ id.dev, id.ino, i };
+    }
+    for (size_t i = 0; ret == 0 && overlays && i < disks->n; i++) {
+        const char *path = disks->list[i].overlay;
+
+        if (path && qcbmi_identify(path, &id, NULL) == 0 && qcbmi_id_is_device(&id))
+            places[(*n)++] = (struct qcbmi_file_place){ id.dev, id.ino, disks->n + i };
     }
     return ret;
 }
 
-static int refuse_twins(const struct qcbmi_disks *disks, const struct qcbmi_file_place *places, struct qcbm_error *err)
+static struct qcbmi_disk *disk_at(const struct qcbmi_disks *disks, const struct qcbmi_file_place *place,
+                                  const char **path)
 {
-    for (size_t i = 1; i < disks->n; i++) {
-        const struct qcbmi_disk *a = &disks->list[places[i - 1].index], *b = &disks->list[places[i].index];
+    struct qcbmi_disk *disk = &disks->list[place->index % disks->n];
+
+    *path = place->index < disks->n ? disk->path : disk->overlay;
+    return disk;
+}
+
+static int refuse_twins(const struct qcbmi_disks *disks, const struct qcbmi_file_place *places, size_t n,
+                        struct qcbm_error *err)
+{
+    const char *a, *b;
+
+    for (size_t i = 1; i < n; i++) {
+        const struct qcbmi_disk *first = disk_at(disks, &places[i - 1], &a), *disk = disk_at(disks, &places[i], &b);
 
         if (qcbmi_by_two_u64(&places[i - 1], &places[i]) == 0)
-            return qcbmi_disk_blame(b,
-                                    qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
-                                               "this is the file that another disk has, too: '%s'", a->path),
-                                    err);
+            return qcbmi_disk_blame(
+                disk,
+                disk == first ? qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the overlay '%s' is the image itself", b)
+                              : qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                                           "this is the file that another disk has, too: '%s'", a),
+                err);
     }
     return 0;
+}
+
+/* One of an open change is its own: that holds it, perhaps, and must not lose it to who gives way anyhow. */
+static int open_overlay(const struct qcbmi_file_place *place, struct qcbmi_disk *disk, unsigned flags,
+                        struct qcbm_error *err)
+{
+    int ret = qcbmi_journal_link_check(disk->overlay, err);
+
+    if (ret == 0)
+        ret = qcbmi_open(&disk->device, disk->overlay, flags & QCBM_OPEN_WRITE, err);
+    if (ret == 0 && (disk->device.id.dev != place->dev || disk->device.id.ino != place->ino))
+        ret = qcbmi_fail(err, QCBM_E_UNSAFE, QCBM_NO_OFFSET, "another file has just come into this place");
+    if (ret == 0)
+        ret = qcbmi_lock(&disk->device, flags, err);
+    return ret < 0 ? qcbmi_prefix(err, ret, "overlay '%.150s': ", disk->overlay) : 0;
+}
+
+static int open_place(const struct qcbmi_disks *disks, const struct qcbmi_file_place *place, unsigned flags,
+                      struct qcbm_error *err)
+{
+    const char *path;
+    struct qcbmi_disk *disk = disk_at(disks, place, &path);
+    int ret = path == disk->overlay ? open_overlay(place, disk, flags, err)
+                                    : qcbmi_file_place_open(place, path, flags, &disk->img, err);
+
+    return qcbmi_disk_blame(disk, ret, err);
 }
 
 /* Names of the caller; a journal may have several images of one disk. */
@@ -111,20 +159,18 @@ static int refuse_namesakes(const struct qcbmi_disks *disks, struct qcbm_error *
     return 0;
 }
 
-static int open_all(struct qcbmi_disks *disks, unsigned flags, struct qcbm_error *err)
+static int open_all(struct qcbmi_disks *disks, bool overlays, unsigned flags, struct qcbm_error *err)
 {
-    struct qcbmi_file_place *places = qcbmi_alloc_array(disks->n, sizeof(*places), err);
-    int ret = places ? find_places(disks, places, err) : QCBM_E_NOMEM;
+    struct qcbmi_file_place *places = qcbmi_alloc_array(2 * disks->n, sizeof(*places), err);
+    size_t n = 0;
+    int ret = places ? find_places(disks, overlays, places, &n, err) : QCBM_E_NOMEM;
 
     if (ret == 0) {
-        qcbmi_file_places_sort(places, disks->n);
-        ret = refuse_twins(disks, places, err);
+        qcbmi_file_places_sort(places, n);
+        ret = refuse_twins(disks, places, n, err);
     }
-    for (size_t i = 0; ret == 0 && i < disks->n; i++) {
-        struct qcbmi_disk *disk = &disks->list[places[i].index];
-
-        ret = qcbmi_disk_blame(disk, qcbmi_file_place_open(&places[i], disk->path, flags, &disk->img, err), err);
-    }
+    for (size_t i = 0; ret == 0 && i < n; i++)
+        ret = open_place(disks, &places[i], flags, err);
     free(places);
     return ret;
 }
@@ -142,13 +188,13 @@ static int take_names(struct qcbmi_disks *disks, const struct qcbm_checkpoint_di
         qcbmi_give(&one, sizeof(one), (const char *)named + i * elem_size, elem_size);
         if (!one.target || !one.target[0] || !one.image)
             return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "disk %zu lacks its target or its image", i);
-        disks->list[i] = (struct qcbmi_disk){ one.target, one.image, one.overlay, NULL };
+        disks->list[i] = (struct qcbmi_disk){ .target = one.target, .path = one.image, .overlay = one.overlay };
     }
     return 0;
 }
 
-int qcbmi_disks_open(struct qcbmi_disks *disks, const struct qcbm_checkpoint_disk *named, size_t elem_size, size_t n,
-                     unsigned flags, struct qcbm_error *err)
+static int open_disks(struct qcbmi_disks *disks, const struct qcbm_checkpoint_disk *named, size_t elem_size, size_t n,
+                      bool overlays, unsigned flags, struct qcbm_error *err)
 {
     int ret = qcbmi_check_size(elem_size, err);
 
@@ -165,16 +211,30 @@ int qcbmi_disks_open(struct qcbmi_disks *disks, const struct qcbm_checkpoint_dis
     if (ret == 0 && !(flags & QCBMI_OPEN_RECOVERS))
         ret = refuse_namesakes(disks, err);
     if (ret == 0)
-        ret = open_all(disks, flags, err);
+        ret = open_all(disks, overlays, flags, err);
     if (ret < 0)
         qcbmi_disks_close(disks);
     return ret;
 }
 
+int qcbmi_disks_open(struct qcbmi_disks *disks, const struct qcbm_checkpoint_disk *named, size_t elem_size, size_t n,
+                     unsigned flags, struct qcbm_error *err)
+{
+    return open_disks(disks, named, elem_size, n, false, flags, err);
+}
+
+int qcbmi_disks_open_below(struct qcbmi_disks *disks, const struct qcbm_checkpoint_disk *named, size_t elem_size,
+                           size_t n, unsigned flags, struct qcbm_error *err)
+{
+    return open_disks(disks, named, elem_size, n, true, flags, err);
+}
+
 void qcbmi_disks_close(struct qcbmi_disks *disks)
 {
-    for (size_t i = 0; i < disks->n; i++)
+    for (size_t i = 0; i < disks->n; i++) {
         qcbmi_handle_close(disks->list[i].img);
+        qcbmi_io_close(&disks->list[i].device);
+    }
     free(disks->list);
     *disks = (struct qcbmi_disks){ 0 };
 }

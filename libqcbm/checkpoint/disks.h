@@ -1,7 +1,7 @@
 /* disks.h - the disks of a machine: named by a target, their active images open together
  * SPDX-License-Identifier: MIT
  *
- * All images are locked in the order of (device, inode), and nobody waits for a lock: of two runs on overlapping disks the
+ * All images, and all block devices that become overlays, are locked in the order of (device, inode), and nobody waits for a lock: of two runs on overlapping disks the
  * one that is first at the first of them that both want has it, and the other ends before it has changed anything. Of any number
  * of runs one goes on: who gives way does so for one that holds a file further on than all that he holds himself, and so does
  * that one in turn. */
@@ -14,6 +14,8 @@ struct qcbmi_disk {
     const char *target, *path; /* borrowed from the caller; as "vda", and the image that is in use */
     const char *overlay;       /* NULL, or the new image on top of it; nobody has looked at it */
     struct qcbm_image *img;
+    struct qcbmi_io
+        device; /* the overlay, open and locked, where it is a block device that is there and was asked for */
 };
 
 /* In the order in which the caller named them. */
@@ -35,6 +37,9 @@ int qcbmi_bitmap_records(struct qcbm_image *img, const struct qcbmi_bitmap *b, b
  * none is open; qcbmi_disks_close() is fine then, too. */
 int qcbmi_disks_open(struct qcbmi_disks *disks, const struct qcbm_checkpoint_disk *named, size_t elem_size, size_t n,
                      unsigned flags, struct qcbm_error *err);
+/* The same of those that get overlays: the block devices among these are opened and locked, too, in one order with the images. */
+int qcbmi_disks_open_below(struct qcbmi_disks *disks, const struct qcbm_checkpoint_disk *named, size_t elem_size,
+                           size_t n, unsigned flags, struct qcbm_error *err);
 void qcbmi_disks_close(struct qcbmi_disks *disks); /* fine on a zeroed struct */
 
 /* A file in the order in which all are locked. */

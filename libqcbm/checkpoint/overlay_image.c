@@ -35,18 +35,14 @@ static int check_device(struct qcbmi_overlay_image *o, bool force, struct qcbm_e
     return ret;
 }
 
-static int open_device(struct qcbmi_overlay_image *o, const struct qcbmi_overlay_image_options *options,
+static int take_device(struct qcbmi_overlay_image *o, const struct qcbmi_overlay_image_options *options,
                        struct qcbm_error *err)
 {
-    int ret = qcbmi_open(&o->device, o->full, options->open_flags & QCBM_OPEN_WRITE, err);
-
-    if (ret == 0 && !o->device.traits.is_device) {
-        qcbmi_io_close(&o->device);
+    if (!options->device->ops)
         return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "the file exists already and is not overwritten");
-    }
-    if (ret == 0)
-        ret = qcbmi_lock(&o->device, options->open_flags, err);
-    return ret < 0 ? ret : check_device(o, options->force, err);
+    o->device = *options->device;
+    *options->device = (struct qcbmi_io){ 0 };
+    return check_device(o, options->force, err);
 }
 
 static int find_place(struct qcbmi_overlay_image *o, const struct qcbmi_overlay_image_options *options,
@@ -66,7 +62,7 @@ static int find_place(struct qcbmi_overlay_image *o, const struct qcbmi_overlay_
     if (!o->temporary)
         return QCBM_E_NOMEM;
     if (o->is_device)
-        return open_device(o, options, err);
+        return take_device(o, options, err);
     if (qcbmi_file_exists(o->temporary))
         return qcbmi_fail(err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "'%.200s' is in the way", o->temporary);
     return 0;

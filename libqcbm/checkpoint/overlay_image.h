@@ -24,8 +24,8 @@ struct qcbmi_overlay_image_options {
     const char *path;
     const char *name; /* of a bitmap that begins in it */
     uint64_t granularity;
-    bool force; /* a device that has something on it is taken */
-    unsigned open_flags;
+    bool force;              /* a device that has something on it is taken */
+    struct qcbmi_io *device; /* @path, open and locked, where it is a block device: is taken */
 };
 
 /* Look at the place, and make the image for it: version 3, of the size, cluster size, kind of entries and compression of

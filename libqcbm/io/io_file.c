@@ -35,9 +35,8 @@ struct qcbmi_file {
 
 struct qcbmi_file_id qcbmi_file_id_of(const struct stat *st)
 {
-    /* Several nodes may name one block device; no inode has the number that is used for it here. */
-    if (S_ISBLK(st->st_mode))
-        return (struct qcbmi_file_id){ (uint64_t)st->st_rdev, UINT64_MAX, true };
+    if (S_ISBLK(st->st_mode)) /* which several nodes may name */
+        return (struct qcbmi_file_id){ (uint64_t)st->st_rdev, QCBMI_DEVICE_INO, true };
     return (struct qcbmi_file_id){ (uint64_t)st->st_dev, (uint64_t)st->st_ino, true };
 }
 

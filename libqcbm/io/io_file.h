@@ -32,6 +32,7 @@ void qcbmi_file_look_like(const char *path, const char *like);
 const struct qcbm_io_ops *qcbmi_file_ops(void);
 
 struct qcbmi_file_id qcbmi_file_get_id(const void *self);
+#define QCBMI_DEVICE_INO UINT64_MAX /* of a block device, whose number is in .dev: no inode has this one */
 struct qcbmi_file_id qcbmi_file_id_of(const struct stat *st);
 struct qcbmi_file_traits qcbmi_file_get_traits(const void *self);
 /* Bytes that a block device discards at once, as the kernel says; 0: it does not. */

@@ -92,6 +92,11 @@ int qcbmi_identify(const char *path, struct qcbmi_file_id *out, struct qcbm_erro
     return 0;
 }
 
+bool qcbmi_id_is_device(const struct qcbmi_file_id *id)
+{
+    return id->known && id->ino == QCBMI_DEVICE_INO;
+}
+
 bool qcbmi_same_file(const struct qcbmi_file_id *a, const struct qcbmi_file_id *b)
 {
     return a->known && b->known && a->dev == b->dev && a->ino == b->ino;

@@ -18,6 +18,8 @@ int qcbmi_lock(struct qcbmi_io *io, unsigned flags, struct qcbm_error *err);
 
 /* Which file does @path lead to? Opens nothing. */
 int qcbmi_identify(const char *path, struct qcbmi_file_id *out, struct qcbm_error *err);
+/* Is it a block device? */
+bool qcbmi_id_is_device(const struct qcbmi_file_id *id);
 /* False if one of the two is not known. */
 bool qcbmi_same_file(const struct qcbmi_file_id *a, const struct qcbmi_file_id *b);
 

@@ -360,6 +360,55 @@ def on_devices(work, frozen, guest):
     require_equal(seen, {False, True}, 'the ways that were gone')
 
 
+def devices_at_once(work, rounds):
+    """Two creates whose overlays are the same block devices, and nothing else: one of them goes on. What is locked is in one order,
+    whatever the order in which it was named."""
+    machine(work, 3)
+    work.create('vdd.qcow2', '8M')
+    for n in range(2):
+        with open(work.path('device%d' % n), 'wb') as f:
+            f.truncate(4 * MiB)
+    with qtool.loop_device(work, 'device0') as first, qtool.loop_device(work, 'device1') as second:
+        if not second:
+            return
+        jobs = [['checkpoint', 'create', 'C1', '--journal', 'J%d' % k] +
+                sum((['--disk', '%s=%s.qcow2' % (d, d), '--overlay', '%s=%s' % (d, device)] for d, device in pairs), [])
+                for k, pairs in enumerate(((('vda', first), ('vdb', second)), (('vdc', second), ('vdd', first))))]
+        for disks, overlays, says in ((('vda.qcow2', 'vdb.qcow2'), (first, first), 'another disk has'),
+                                      (('vda.qcow2', first), (first, 'new'), 'another disk has'),
+                                      ((first, 'vdb.qcow2'), (first, 'new'), 'the image itself')):
+            work.qcbm_refused('checkpoint', 'create', 'C9', *['--disk=vd%s=%s' % one for one in zip('ab', disks)],
+                              *['--overlay=vd%s=%s' % one for one in zip('ab', overlays)], says=[says])
+        orders = []
+        for job in jobs:
+            work.run('strace', '-f', '-o', 'trace', '-e', 'trace=openat', qtool.QCBM, *job)
+            with open(work.path('trace')) as f:
+                orders.append([name for name, mode in re.findall(r'"([^"]*)", (O_RDWR)', f.read()) if name in (first, second)])
+            wipe(first, second)
+        require_equal(orders[0], orders[1], 'the order in which devices are opened')
+        for _ in range(rounds):
+            for k, pair in enumerate((('vda', 'vdb'), ('vdc', 'vdd'))):
+                for d in pair:
+                    work.create(d + '.qcow2', '8M')
+            runs = [subprocess.Popen([qtool.QCBM, *job], cwd=work.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                     text=True) for job in jobs]
+            ends = [(run.communicate(timeout=qtool.COMMAND_TIMEOUT)[1], run.returncode) for run in runs]
+            require_equal(sorted(code for _, code in ends), [0, 1], 'how they ended: %r' % (ends,))
+            winner = 'ac'[ends[1][1] == 0]
+            below = json.loads(work.run('qemu-img', 'info', '--output=json', '-f', 'qcow2', first).out)['full-backing-filename']
+            require_equal(os.path.basename(below), {'a': 'vda', 'c': 'vdd'}[winner] + '.qcow2', 'whose overlay it is')
+            for device in first, second:
+                work.run('qemu-img', 'check', '-f', 'qcow2', device)
+            require(not [n for n in os.listdir(work.dir) if n.endswith('-journal') or n in ('J0', 'J1')], 'something is left')
+            wipe(first, second)
+
+
+def wipe(*devices):
+    for device in devices:
+        with open(device, 'wb') as f:
+            f.write(bytes(4 * MiB))
+
+
 def cases(full, loop):
     yield moved, 'moved, not decided', {'stop': stop_when_linked}
     yield moved, 'moved, decided', {'stop': stop_when_decided}
@@ -378,6 +427,7 @@ def cases(full, loop):
     yield undo_files, 'undo files', {}
     yield others_of_a_stale_layer, 'others of a stale layer', {}
     yield many_at_once, 'many at once', {'rounds': 100 if full else 6}
+    yield devices_at_once, 'devices at once', {'rounds': 100 if full else 5}
     for frozen in (False, True) if loop else ():
         for guest in (False, True):
             yield on_devices, 'on devices%s%s' % (', frozen' if frozen else '', ', a guest' if guest else ''), \
