@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cmd_delta.h"
+#include "delta_args.h"
 #include "json_write.h"
 #include "opt_parse.h"
 #include "progress.h"

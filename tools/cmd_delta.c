@@ -1,7 +1,7 @@
 /* cmd_delta.c - qcbm delta: what changed on a disk, as a file of its own
  * SPDX-License-Identifier: MIT
  */
-#include "cmd_delta.h"
+#include "delta_args.h"
 #include "opt_parse.h"
 
 #define STRING(name, member, value, help) OPT_ROW(struct delta_args, name, 0, OPT_STRING, member, value, help)

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cmd_delta.h"
+#include "delta_args.h"
 #include "progress.h"
 #include "qemu_text.h"
 #include "rows.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cmd_delta.h"
+#include "delta_args.h"
 #include "every_args.h"
 #include "image_name.h"
 #include "progress.h"

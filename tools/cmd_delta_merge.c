@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "cmd_delta.h"
+#include "delta_args.h"
 #include "every_args.h"
 #include "progress.h"
 #include "qemu_text.h"

@@ -8,7 +8,7 @@
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
 #include "bitmap/bitmap_refs.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 #define TAIL_BYTES 4096u /* behind the last granule that are looked at; QEMU itself leaves up to 63 bits there */
 

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 #include "format/q2_refcount.h"
 
 /* From the budget, for each wrong refcount beyond those that are told: there are more of them than bytes in the file. */

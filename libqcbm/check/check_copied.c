@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 static int tell_copied_entry(struct check *c, uint64_t l2_off, uint32_t i, const uint8_t *bytes)
 {

@@ -1,7 +1,7 @@
 /* check_count.c - the sink that counts references against clusters, and the counters of a pass
  * SPDX-License-Identifier: MIT */
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 #include "format/q2_refcount.h"
 
 /* More than the user allows: leave the upper half of the range to another pass. */

@@ -17,7 +17,7 @@
 
 #include "base/checked.h"
 #include "bitmap/bitmap_list.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 enum way {
     WAY_CHECK,  /* qemu-img check -r: the only one of which the JSON names the level */

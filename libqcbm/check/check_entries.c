@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/sort.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 /* Clusters in random order of the file make every counter a miss of the cache: each is fetched so many notes before its
  * turn. Faster than to sort them first. */

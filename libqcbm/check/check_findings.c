@@ -5,7 +5,7 @@
 
 #include "base/checked.h"
 #include "bitmap/bitmap_list.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 #define COST_OF_MESSAGE 128u /* while tables are walked for messages */
 
@@ -25,7 +25,7 @@ static uint64_t *total_of(struct check *c, enum qcbm_check_severity severity)
     }
 }
 
-static const char *hint_of(enum qcbm_problem_id id)
+static const char *hint_for(enum qcbm_problem_id id)
 {
     if (id == QCBM_PROBLEM_REFCOUNT_OVERFLOW)
         return "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy "
@@ -68,7 +68,7 @@ int qcbmi_check_problem(struct check *c, enum qcbm_problem_id id, uint64_t weigh
                         const char *fmt, ...)
 {
     const struct qcbm_problem *rule = qcbm_problem_get(id);
-    struct qcbm_check_finding f = { rule, at->offset, at->table, at->index, at->bitmap, NULL, hint_of(id), 0 };
+    struct qcbm_check_finding f = { rule, at->offset, at->table, at->index, at->bitmap, NULL, hint_for(id), 0 };
     char message[1024];
     va_list args;
 

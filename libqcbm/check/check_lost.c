@@ -3,7 +3,7 @@
 #include <inttypes.h>
 
 #include "bitmap/leak_count.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 static int tell_tables(struct check *c, const struct qcbmi_lost *found)
 {

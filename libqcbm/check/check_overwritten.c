@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 #define MIN_BAD 16u                        /* fewer are told as QEMU does */
 #define SLACK (UINT64_C(1) << 40)          /* of a file beyond what its disk explains */

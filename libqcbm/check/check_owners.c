@@ -10,7 +10,7 @@
 #include "base/checked.h"
 #include "base/sort.h"
 #include "bitmap/bitmap_list.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 static void sort_suspects(struct check_suspects *s)
 {

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 #include "format/q2_refcount.h"
 
 int qcbmi_check_load_reftable(struct check *c)

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 int qcbmi_check_tell_overflow(struct check *c, uint64_t cluster, const struct qcbmi_place *at)
 {

@@ -4,7 +4,7 @@
  * The rules are those of the repair, which asks here for its first; the cures tell by them which way leads on. What only the
  * repair learns, by doing the rest, is "perhaps". */
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 static bool has_kind(const struct check_suspect *x, enum qcbmi_ref_kind kind)
 {

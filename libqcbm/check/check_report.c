@@ -13,7 +13,7 @@
 /* A growing list has up to twice the room that it needs. */
 #define REPORT_ITEM (2 * sizeof(struct qcbmi_kept_finding))
 
-static size_t text_bytes(const char *text)
+static size_t stored_bytes(const char *text)
 {
     return text ? strlen(text) + 1 : 0;
 }
@@ -25,15 +25,15 @@ static const char *put_text(char **at, const char *text)
 
     if (!text)
         return NULL;
-    memcpy(copy, text, text_bytes(text));
-    *at += text_bytes(text);
+    memcpy(copy, text, stored_bytes(text));
+    *at += stored_bytes(text);
     return copy;
 }
 
 int qcbmi_check_report_keep(struct qcbm_check_report *report, const struct qcbm_check_finding *f,
                             struct qcbm_error *err)
 {
-    size_t text = text_bytes(f->message) + text_bytes(f->table) + text_bytes(f->hint);
+    size_t text = stored_bytes(f->message) + stored_bytes(f->table) + stored_bytes(f->hint);
     uint64_t cost = REPORT_ITEM + text + OVERHEAD;
     struct qcbmi_kept_finding *kept;
     char *at;

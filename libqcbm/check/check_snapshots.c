@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include <inttypes.h>
 
-#include "check/check.h"
+#include "check/check_parts.h"
 
 /* Fixed extra data that version 3 demands: VM state size and disk size. */
 #define EXTRA_NEEDED 16u

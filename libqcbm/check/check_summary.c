@@ -8,7 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 #define MAX_GROUPS 16384u      /* 2 MiB with their slots */
 #define SLOTS (4 * MAX_GROUPS) /* of the index, a power of two; 0 is free, i + 1 is group i */

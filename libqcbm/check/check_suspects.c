@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "base/alloc.h"
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 void qcbmi_check_suspect(struct check *c, uint64_t cluster)
 {

@@ -1,7 +1,7 @@
 /* check_sweep.c - what the sweep over the tables of all states meets, into the sink of a pass
  * SPDX-License-Identifier: MIT */
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 #include "image/table_sweep.h"
 
 static bool in_set(const struct qcbmi_bitset *set, uint64_t bit)

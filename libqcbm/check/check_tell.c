@@ -4,7 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 #include "format/q2_refcount.h"
 
 #define COST_OF_CLUSTER 16u /* of counting one again */

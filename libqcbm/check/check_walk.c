@@ -3,7 +3,7 @@
 #include <inttypes.h>
 
 #include "base/checked.h"
-#include "check/check.h"
+#include "check/check_parts.h"
 
 static int take_ref(void *opaque, const struct qcbmi_ref *ref)
 {

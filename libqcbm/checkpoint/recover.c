@@ -11,13 +11,12 @@
  *     the overlay has its name or not. One that fell stays down: a repetition sees the same.
  * States of a disk, once it is decided (enum qcbmi_recover_way, recover_look.c): nothing left to do -> its switch goes on from where it was -> another
  * program wrote, the sectors are not to be relied on. together.c has the states of the whole. */
-#include "checkpoint/recover.h"
-
 #include <string.h>
 
 #include "base/sized.h"
 #include "checkpoint/fence.h"
 #include "checkpoint/journal.h"
+#include "checkpoint/recover_look.h"
 #include "checkpoint/switches.h"
 #include "io/io_file.h"
 #include "io/open.h"

@@ -3,6 +3,8 @@
  *
  * Nothing is written here. An image that is linked to another journal is part of that one's change: its fence and its bitmaps
  * belong to it, so whatever this journal says waits until that one has been recovered. */
+#include "checkpoint/recover_look.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +13,6 @@
 #include "checkpoint/fence.h"
 #include "checkpoint/journal.h"
 #include "checkpoint/overlay_look.h"
-#include "checkpoint/recover.h"
 #include "checkpoint/switches.h"
 #include "io/io_file.h"
 #include "io/journal_link.h"

@@ -1,5 +1,7 @@
 /* refine_compare.c - parts of two disks read side by side, in the order of the file, and compared
  * SPDX-License-Identifier: MIT */
+#include "ops/refine_compare.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +10,6 @@
 #include "base/checked.h"
 #include "base/sort.h"
 #include "base/workers.h"
-#include "ops/refine.h"
 
 #define MEMORY (UINT64_C(48) << 20) /* of buffers, with compressed clusters on both sides */
 

@@ -23,7 +23,7 @@
  *   refused.
  * - Bits of bitmaps are read from the image as it was, so no step before them can lose any.
  * - Marks that say "damaged" go last, and only where the second pass found nothing. */
-#include "repair/repair.h"
+#include "repair/repair_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #ifndef QCBMI_REPAIR_CHANGED_H
 #define QCBMI_REPAIR_CHANGED_H
 
-#include "repair/repair.h"
+#include "repair/repair_parts.h"
 
 /* Bytes [@start, @start + @len) of the disk read something else from here on, or may have since a bitmap was stored. */
 int qcbmi_repair_note_changed(struct qcbmi_repair *r, uint64_t start, uint64_t len, struct qcbm_error *err);

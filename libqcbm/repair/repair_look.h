@@ -4,7 +4,7 @@
 #define QCBMI_REPAIR_LOOK_H
 
 #include "check/check.h"
-#include "repair/repair.h"
+#include "repair/repair_parts.h"
 
 #define QCBMI_LOOK_NO_REFCOUNTS 1u /* leave out the refcounts themselves, which are to go */
 #define QCBMI_LOOK_TELLS_COPIED 2u /* the caller hears of wrong COPIED flags */

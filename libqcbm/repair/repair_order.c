@@ -17,7 +17,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/sort.h"
-#include "repair/repair.h"
+#include "repair/repair_parts.h"
 
 #define LOWEST_BYTE (Q2_OFF_INCOMPATIBLE + 7) /* of the features, with the mark in it */
 

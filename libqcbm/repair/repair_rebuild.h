@@ -3,7 +3,7 @@
 #ifndef QCBMI_REPAIR_REBUILD_H
 #define QCBMI_REPAIR_REBUILD_H
 
-#include "repair/repair.h"
+#include "repair/repair_parts.h"
 
 /* Whatever the old ones are like: new ones behind the end of the file, counted from all that refers, and the header switched
  * to them by one write. What a readable old refcount says of a cluster that nobody refers to stays, as a leak.

@@ -5,7 +5,7 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "bitmap/session.h"
-#include "repair/repair.h"
+#include "repair/repair_parts.h"
 
 int qcbmi_repair_check_held(uint64_t held, struct qcbm_error *err)
 {

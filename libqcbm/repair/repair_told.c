@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "repair/repair.h"
+#include "repair/repair_parts.h"
 
 #define MAX_KEPT ((size_t)1 << 16) /* of them; with more the first are told early */
 #define TEXTS 5u

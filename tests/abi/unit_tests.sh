@@ -84,7 +84,6 @@ check_cure: interop/cures.py
 check_refused: repair_guard interop/cures.py
 check_overwritten: interop/check.py
 leaks: interop/lost_tables.py
-all_refs: interop/lost_tables.py interop/picture.py
 leak_count: interop/lost_tables.py
 leak_none: l2_named interop/lost_tables.py
 used_clusters: l2_named clusters

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "repair/repair.h"
+#include "repair/repair_parts.h"
 
 struct heard {
     char text[128]; /* a word each: r row, f finding, l left */

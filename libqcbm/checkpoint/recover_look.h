@@ -1,7 +1,7 @@
-/* recover.h - a recovery: what it knows of each disk, and the way that each goes
+/* recover_look.h - a recovery: what it knows of each disk, and the way that each goes
  * SPDX-License-Identifier: MIT */
-#ifndef QCBMI_RECOVER_H
-#define QCBMI_RECOVER_H
+#ifndef QCBMI_RECOVER_LOOK_H
+#define QCBMI_RECOVER_LOOK_H
 
 #include "checkpoint/disks.h"
 #include "checkpoint/goals.h"

@@ -1,10 +1,10 @@
-/* repair.h - what the repairs of one image share
+/* repair_parts.h - what the repairs of one image share
  * SPDX-License-Identifier: MIT
  *
  * A repair is a step: it looks at the image as it is after the steps before it, and gives a plan of its own. repair.c has
  * the order of the steps and the states of the whole. */
-#ifndef QCBMI_REPAIR_H
-#define QCBMI_REPAIR_H
+#ifndef QCBMI_REPAIR_PARTS_H
+#define QCBMI_REPAIR_PARTS_H
 
 #include "bitmap/bitmap_list.h"
 #include "bitmap/dirtymap.h"

@@ -1,8 +1,8 @@
-/* cmd_delta.h - what the parts of qcbm delta share: its arguments
+/* delta_args.h - what the parts of qcbm delta share: its arguments
  * SPDX-License-Identifier: MIT
  */
-#ifndef QCBM_TOOL_CMD_DELTA_H
-#define QCBM_TOOL_CMD_DELTA_H
+#ifndef QCBM_TOOL_DELTA_ARGS_H
+#define QCBM_TOOL_DELTA_ARGS_H
 
 #include "common_args.h"
 
