@@ -15,35 +15,35 @@
 
 static uint64_t some_cluster(struct shape *s)
 {
-    switch (rnd(s, 9)) {
+    switch (shape_rnd(s, 9)) {
     case 0:
         return s->l1;
     case 1:
         return s->reftable;
     case 2:
-        return load(s, s->reftable, 8);
+        return shape_load(s, s->reftable, 8);
     case 3:
-        return load(s, s->l1, 8) & OFFSET_MASK; /* an L2 table */
+        return shape_load(s, s->l1, 8) & OFFSET_MASK; /* an L2 table */
     case 4:
         return s->bitmaps_ext ? s->directory : s->snapshots;
     case 5:
-        return clusters(s) * s->cs; /* right behind the end */
+        return shape_clusters(s) * s->cs; /* right behind the end */
     case 6:
         return 0;
     default:
-        return rnd(s, clusters(s)) * s->cs;
+        return shape_rnd(s, shape_clusters(s)) * s->cs;
     }
 }
 
 static uint64_t table_value(struct shape *s, uint64_t old)
 {
-    switch (rnd(s, 14)) {
+    switch (shape_rnd(s, 14)) {
     case 0:
         return 0;
     case 1:
         return 1;
     case 2:
-        return UINT64_MAX >> rnd(s, 64);
+        return UINT64_MAX >> shape_rnd(s, 64);
     case 3:
         return old ^ UINT64_C(1) << 63;
     case 4:
@@ -51,49 +51,49 @@ static uint64_t table_value(struct shape *s, uint64_t old)
     case 5:
         return old ^ 1;
     case 6:
-        return old ^ UINT64_C(1) << rnd(s, 64);
+        return old ^ UINT64_C(1) << shape_rnd(s, 64);
     case 7:
-        return some_cluster(s) | 512 * rnd(s, 3);
+        return some_cluster(s) | 512 * shape_rnd(s, 3);
     case 8: /* compressed: some sectors */
-        return UINT64_C(1) << 62 | rnd(s, 3) << (62 - (s->cluster_bits - 8)) | rnd(s, s->size + 600);
+        return UINT64_C(1) << 62 | shape_rnd(s, 3) << (62 - (s->cluster_bits - 8)) | shape_rnd(s, s->size + 600);
     case 9:
         return old + s->cs;
     case 10:
-        if (rnd(s, 2)) /* in the hole that fuzz_check.c puts behind the image */
-            return some_cluster(s) + (1 + rnd(s, 3)) * 4096 * s->cs;
+        if (shape_rnd(s, 2)) /* in the hole that fuzz_check.c puts behind the image */
+            return some_cluster(s) + (1 + shape_rnd(s, 3)) * 4096 * s->cs;
         return (UINT64_C(1) << 55) + some_cluster(s);
     default:
-        return some_cluster(s) | (rnd(s, 2) ? UINT64_C(1) << 63 : 0) | (rnd(s, 4) == 0);
+        return some_cluster(s) | (shape_rnd(s, 2) ? UINT64_C(1) << 63 : 0) | (shape_rnd(s, 4) == 0);
     }
 }
 
 static uint64_t field_value(struct shape *s, uint64_t old)
 {
-    switch (rnd(s, 9)) {
+    switch (shape_rnd(s, 9)) {
     case 0:
-        return rnd(s, 4);
+        return shape_rnd(s, 4);
     case 1:
-        return UINT64_MAX - rnd(s, 3);
+        return UINT64_MAX - shape_rnd(s, 3);
     case 2:
         return old + 1;
     case 3:
         return old - 1;
     case 4:
-        return old ^ UINT64_C(1) << rnd(s, 64);
+        return old ^ UINT64_C(1) << shape_rnd(s, 64);
     case 5:
-        return UINT64_C(1) << rnd(s, 64);
+        return UINT64_C(1) << shape_rnd(s, 64);
     case 6:
         return some_cluster(s);
     case 7:
-        return s->size + rnd(s, 3) - 1;
+        return s->size + shape_rnd(s, 3) - 1;
     default:
-        return rnd(s, 256);
+        return shape_rnd(s, 256);
     }
 }
 
 static void change_field(struct shape *s, uint64_t off, unsigned width)
 {
-    store(s, off, width, field_value(s, load(s, off, width)));
+    shape_store(s, off, width, field_value(s, shape_load(s, off, width)));
 }
 
 /* ---- one change in each kind of structure ---- */
@@ -107,88 +107,92 @@ static void change_header(struct shape *s)
         { 36, 4 }, { 40, 8 }, { 48, 8 }, { 56, 4 }, { 60, 4 }, { 64, 8 },  { 72, 8 },
         { 79, 1 }, { 80, 8 }, { 95, 1 }, { 96, 4 }, { 99, 1 }, { 100, 4 }, { 104, 1 },
     };
-    size_t i = (size_t)rnd(s, sizeof(fields) / sizeof(*fields));
+    size_t i = (size_t)shape_rnd(s, sizeof(fields) / sizeof(*fields));
 
     change_field(s, fields[i].off, fields[i].width);
-    if (rnd(s, 4) == 0) /* a size around a multiple of what matters */
-        store(s, 24, 8, rnd(s, 64) * s->cs + rnd(s, 3) * 512 + rnd(s, 3) - 1);
+    if (shape_rnd(s, 4) == 0) /* a size around a multiple of what matters */
+        shape_store(s, 24, 8, shape_rnd(s, 64) * s->cs + shape_rnd(s, 3) * 512 + shape_rnd(s, 3) - 1);
 }
 
 static void change_extension(struct shape *s)
 {
     static const uint32_t types[] = { 0,          0xe2792aca, 0x6803f857, BITMAPS_EXT,
                                       0x0537be77, 0x44415441, 0x71634250, 0x12345678 };
-    uint64_t at = s->version == 3 ? load(s, 100, 4) : 72;
+    uint64_t at = s->version == 3 ? shape_load(s, 100, 4) : 72;
 
-    for (uint64_t n = rnd(s, 4); n > 0 && load(s, at, 4); n--)
-        at += 8 + (load(s, at + 4, 4) + 7) / 8 * 8;
-    switch (rnd(s, 4)) {
+    for (uint64_t n = shape_rnd(s, 4); n > 0 && shape_load(s, at, 4); n--)
+        at += 8 + (shape_load(s, at + 4, 4) + 7) / 8 * 8;
+    switch (shape_rnd(s, 4)) {
     case 0:
-        store(s, at, 4, types[rnd(s, 8)]);
+        shape_store(s, at, 4, types[shape_rnd(s, 8)]);
         break;
     case 1:
         change_field(s, at + 4, 4);
         break;
     case 2:
-        change_field(s, at + 8 + rnd(s, 6) * 4, 4);
+        change_field(s, at + 8 + shape_rnd(s, 6) * 4, 4);
         break;
     default: /* a new one in front of END */
-        while (load(s, at, 4) && at < s->cs)
-            at += 8 + (load(s, at + 4, 4) + 7) / 8 * 8;
-        store(s, at, 4, types[rnd(s, 8)]);
-        store(s, at + 4, 4, rnd(s, 3) * 8);
+        while (shape_load(s, at, 4) && at < s->cs)
+            at += 8 + (shape_load(s, at + 4, 4) + 7) / 8 * 8;
+        shape_store(s, at, 4, types[shape_rnd(s, 8)]);
+        shape_store(s, at + 4, 4, shape_rnd(s, 3) * 8);
     }
 }
 
 static void change_entry(struct shape *s, uint64_t table, uint64_t n, unsigned width)
 {
-    uint64_t at = table + rnd(s, n) * width;
+    uint64_t at = table + shape_rnd(s, n) * width;
 
-    store(s, at, 8, table_value(s, load(s, at, 8)));
-    if (width == 16 && rnd(s, 2)) /* subclusters */
-        store(s, at + 8, 8, rnd(s, 3) ? UINT64_C(1) << rnd(s, 64) | UINT64_C(1) << rnd(s, 64) : rnd(s, UINT64_MAX));
+    shape_store(s, at, 8, table_value(s, shape_load(s, at, 8)));
+    if (width == 16 && shape_rnd(s, 2)) /* subclusters */
+        shape_store(s, at + 8, 8,
+                    shape_rnd(s, 3) ? UINT64_C(1) << shape_rnd(s, 64) | UINT64_C(1) << shape_rnd(s, 64)
+                                    : shape_rnd(s, UINT64_MAX));
 }
 
 static void change_l2(struct shape *s, uint64_t l1, uint64_t n)
 {
-    uint64_t start = rnd(s, n), table = 0;
+    uint64_t start = shape_rnd(s, n), table = 0;
 
     for (uint64_t i = 0; i < n && i < 256 && !table; i++)
-        table = load(s, l1 + 8 * ((start + i) % n), 8) & OFFSET_MASK;
+        table = shape_load(s, l1 + 8 * ((start + i) % n), 8) & OFFSET_MASK;
     if (table)
-        change_entry(s, table, rnd(s, 2) ? 8 : s->cs / s->entry, (unsigned)s->entry);
+        change_entry(s, table, shape_rnd(s, 2) ? 8 : s->cs / s->entry, (unsigned)s->entry);
 }
 
 static void change_refcounts(struct shape *s)
 {
-    uint64_t n = (uint64_t)s->reftable_n * s->cs / 8, block = load(s, s->reftable, 8);
+    uint64_t n = (uint64_t)s->reftable_n * s->cs / 8, block = shape_load(s, s->reftable, 8);
 
-    if (rnd(s, 3) == 0 || !block)
-        change_entry(s, s->reftable, rnd(s, 2) ? 2 : n, 8);
+    if (shape_rnd(s, 3) == 0 || !block)
+        change_entry(s, s->reftable, shape_rnd(s, 2) ? 2 : n, 8);
     else
-        change_field(s, block + (rnd(s, clusters(s) + 4) << s->refcount_order) / 8, rnd(s, 2) ? 1 : 2);
+        change_field(s, block + (shape_rnd(s, shape_clusters(s) + 4) << s->refcount_order) / 8,
+                     shape_rnd(s, 2) ? 1 : 2);
 }
 
 static void change_bitmap(struct shape *s)
 {
-    uint64_t at = bitmap_entry(s, rnd(s, load(s, s->bitmaps_ext, 4) % 8)), table = load(s, at, 8);
-    uint64_t n = load(s, at + 8, 4) % 4096 + 1;
+    uint64_t at = shape_bitmap_entry(s, shape_rnd(s, shape_load(s, s->bitmaps_ext, 4) % 8)),
+             table = shape_load(s, at, 8);
+    uint64_t n = shape_load(s, at + 8, 4) % 4096 + 1;
     static const uint8_t fields[][2] = { { 0, 8 },  { 8, 4 },  { 15, 1 }, { 12, 4 }, { 16, 1 },
                                          { 17, 1 }, { 18, 2 }, { 20, 4 }, { 24, 1 } };
-    size_t f = (size_t)rnd(s, 9);
+    size_t f = (size_t)shape_rnd(s, 9);
 
-    switch (rnd(s, 5)) {
+    switch (shape_rnd(s, 5)) {
     case 0:
         change_field(s, at + fields[f][0], fields[f][1]);
         break;
     case 1:
-        store(s, at + 17, 1, 9 + rnd(s, 10));
+        shape_store(s, at + 17, 1, 9 + shape_rnd(s, 10));
         break;
     case 2:
-        change_field(s, (load(s, table + 8 * rnd(s, n), 8) & OFFSET_MASK) + rnd(s, s->cs), 1);
+        change_field(s, (shape_load(s, table + 8 * shape_rnd(s, n), 8) & OFFSET_MASK) + shape_rnd(s, s->cs), 1);
         break;
     case 3:
-        change_field(s, s->bitmaps_ext + 8 * rnd(s, 3), 8);
+        change_field(s, s->bitmaps_ext + 8 * shape_rnd(s, 3), 8);
         break;
     default:
         change_entry(s, table, n, 8);
@@ -197,20 +201,20 @@ static void change_bitmap(struct shape *s)
 
 static void change_snapshot(struct shape *s)
 {
-    uint64_t at = snapshot_entry(s, rnd(s, s->n_snapshots % 8)), n = load(s, at + 8, 4) % 4096 + 1;
+    uint64_t at = shape_snapshot_entry(s, shape_rnd(s, s->n_snapshots % 8)), n = shape_load(s, at + 8, 4) % 4096 + 1;
     static const uint8_t fields[][2] = { { 0, 8 },  { 8, 4 },  { 12, 2 }, { 14, 2 },
                                          { 32, 4 }, { 36, 4 }, { 40, 8 }, { 48, 8 } };
-    size_t f = (size_t)rnd(s, 8);
+    size_t f = (size_t)shape_rnd(s, 8);
 
-    switch (rnd(s, 3)) {
+    switch (shape_rnd(s, 3)) {
     case 0:
         change_field(s, at + fields[f][0], fields[f][1]);
         break;
     case 1:
-        change_entry(s, load(s, at, 8), n, 8);
+        change_entry(s, shape_load(s, at, 8), n, 8);
         break;
     default:
-        change_l2(s, load(s, at, 8), n);
+        change_l2(s, shape_load(s, at, 8), n);
     }
 }
 
@@ -218,18 +222,18 @@ static void change_size(struct shape *s)
 {
     size_t size = s->size;
 
-    switch (rnd(s, 4)) {
+    switch (shape_rnd(s, 4)) {
     case 0:
-        size -= size > 512 ? (size_t)rnd(s, 512) : 0;
+        size -= size > 512 ? (size_t)shape_rnd(s, 512) : 0;
         break;
     case 1:
-        size = (size_t)((1 + rnd(s, clusters(s))) * s->cs);
+        size = (size_t)((1 + shape_rnd(s, shape_clusters(s))) * s->cs);
         break;
     case 2:
         size += (size_t)s->cs;
         break;
     default:
-        size = (size_t)(clusters(s) * s->cs);
+        size = (size_t)(shape_clusters(s) * s->cs);
     }
     if (size > s->max_size || size < 112)
         return;
@@ -240,7 +244,7 @@ static void change_size(struct shape *s)
 
 static void copy_cluster(struct shape *s)
 {
-    uint64_t from = rnd(s, clusters(s)) * s->cs, to = (1 + rnd(s, clusters(s))) * s->cs;
+    uint64_t from = shape_rnd(s, shape_clusters(s)) * s->cs, to = (1 + shape_rnd(s, shape_clusters(s))) * s->cs;
 
     if (from + s->cs <= s->size && to + s->cs <= s->size)
         memmove(s->data + to, s->data + from, (size_t)s->cs);
@@ -249,15 +253,15 @@ static void copy_cluster(struct shape *s)
 /* A new L2 table at the end, for an L1 entry: a copy of another, or empty. */
 static void add_table(struct shape *s)
 {
-    uint64_t at = clusters(s) * s->cs, from = load(s, s->l1, 8) & OFFSET_MASK;
+    uint64_t at = shape_clusters(s) * s->cs, from = shape_load(s, s->l1, 8) & OFFSET_MASK;
 
     if (at + s->cs > s->max_size || s->l1_n == 0)
         return;
     memset(s->data + s->size, 0, (size_t)(at + s->cs) - s->size);
     s->size = (size_t)(at + s->cs);
-    if (from + s->cs <= at && rnd(s, 2))
+    if (from + s->cs <= at && shape_rnd(s, 2))
         memcpy(s->data + at, s->data + from, (size_t)s->cs);
-    store(s, s->l1 + 8 * rnd(s, s->l1_n), 8, at | UINT64_C(1) << 63);
+    shape_store(s, s->l1 + 8 * shape_rnd(s, s->l1_n), 8, at | UINT64_C(1) << 63);
 }
 
 /* What fuzz_edit.c reads its changes from. */
@@ -269,12 +273,12 @@ static void set_trailer(struct shape *s)
         s->size += 8;
     }
     memcpy(s->data + s->size - 8, "qcbmE", 5);
-    store(s, s->size - 3, 3, rnd(s, 1 << 24));
+    shape_store(s, s->size - 3, 3, shape_rnd(s, 1 << 24));
 }
 
 static void change(struct shape *s)
 {
-    switch (rnd(s, 16)) {
+    switch (shape_rnd(s, 16)) {
     case 0:
         change_header(s);
         break;
@@ -306,7 +310,7 @@ static void change(struct shape *s)
         change_size(s);
         break;
     case 14:
-        rnd(s, 2) ? copy_cluster(s) : add_table(s);
+        shape_rnd(s, 2) ? copy_cluster(s) : add_table(s);
         break;
     default:
         set_trailer(s);
@@ -317,12 +321,12 @@ size_t mutate_qcow2(uint8_t *data, size_t size, size_t max_size, uint32_t seed)
 {
     struct shape s = { .data = data, .size = size, .max_size = max_size, .rng = seed };
 
-    if (!look(&s)) { /* no image: let chance have a go */
+    if (!shape_look(&s)) { /* no image: let chance have a go */
         for (int i = 0; size && i < 4; i++)
-            data[rnd(&s, size)] = (uint8_t)rnd(&s, 256);
+            data[shape_rnd(&s, size)] = (uint8_t)shape_rnd(&s, 256);
         return size;
     }
-    for (uint64_t n = 1 + rnd(&s, 3); n > 0; n--)
+    for (uint64_t n = 1 + shape_rnd(&s, 3); n > 0; n--)
         change(&s);
     mutate_mend(&s);
     return s.size;
@@ -337,14 +341,14 @@ size_t cross_qcow2(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_s
     if (a_size > max_size || a_size < 112)
         return 0;
     memcpy(out, a, a_size);
-    if (!look(&s) || b_size < s.cs || memcmp(a + 20, b + 20, 4) != 0)
+    if (!shape_look(&s) || b_size < s.cs || memcmp(a + 20, b + 20, 4) != 0)
         return 0;
-    from = rnd(&s, b_size / s.cs) * s.cs;
-    to = rnd(&s, a_size / s.cs) * s.cs;
+    from = shape_rnd(&s, b_size / s.cs) * s.cs;
+    to = shape_rnd(&s, a_size / s.cs) * s.cs;
     if (a_size < s.cs)
         return 0;
     memcpy(out + to, b + from, (size_t)s.cs);
-    if (look(&s))
+    if (shape_look(&s))
         mutate_mend(&s);
     return s.size;
 }

@@ -72,8 +72,8 @@ void q2_bitmap_dirent_store(uint8_t *to, const struct q2_bitmap_dirent *d)
 #define SHOWN_NAME 160
 #define UNFIT "Bitmap '%s' doesn't satisfy the constraints: "
 
-static int check_table(const struct q2_bitmap_dirent *d, uint64_t at, const struct q2_geometry *g, const char *name,
-                       struct qcbm_error *err)
+static int check_table_place(const struct q2_bitmap_dirent *d, uint64_t at, const struct q2_geometry *g,
+                             const char *name, struct qcbm_error *err)
 {
     if (d->table_offset == 0 || !is_aligned(d->table_offset, g->cluster_size))
         return qcbmi_fail(err, QCBM_E_CORRUPT, at + OFF_TABLE_OFFSET, UNFIT "table offset 0x%" PRIx64 " is %s", name,
@@ -132,7 +132,7 @@ int q2_bitmap_dirent_check(const struct q2_bitmap_dirent *d, uint64_t entry_offs
     int ret;
 
     (void)qcbmi_printable(name, sizeof(name), d->name, d->name_len);
-    ret = check_table(d, entry_offset, g, name, err);
+    ret = check_table_place(d, entry_offset, g, name, err);
     if (ret < 0)
         return ret;
     if (d->flags & ~known)

@@ -185,8 +185,8 @@ static int check_features(const struct q2_header *h, struct qcbm_error *err)
 
 /* A contiguous table of @n elements: few enough, aligned, and its end is an offset. @n_at and @offset_at are where the
  * two numbers stand. */
-static int check_table(const struct q2_header *h, const char *what, uint64_t offset, unsigned offset_at, uint64_t n,
-                       unsigned n_at, uint64_t elem_size, uint64_t max_n, struct qcbm_error *err)
+static int check_table_place(const struct q2_header *h, const char *what, uint64_t offset, unsigned offset_at,
+                             uint64_t n, unsigned n_at, uint64_t elem_size, uint64_t max_n, struct qcbm_error *err)
 {
     if (n > max_n)
         return qcbmi_fail(err, QCBM_E_LIMIT, n_at, "%s too large: %" PRIu64 " entries, at most %" PRIu64, what, n,
@@ -203,16 +203,17 @@ static int check_tables(const struct q2_header *h, struct qcbm_error *err)
     uint64_t l2_span = cluster_size(h) * (cluster_size(h) / entry_size);
     int ret;
 
-    ret = check_table(h, "Reference count table", h->reftable_offset, Q2_OFF_REFTABLE_OFFSET, h->reftable_clusters,
-                      Q2_OFF_REFTABLE_CLUSTERS, cluster_size(h), Q2_MAX_REFTABLE_BYTES / cluster_size(h), err);
+    ret =
+        check_table_place(h, "Reference count table", h->reftable_offset, Q2_OFF_REFTABLE_OFFSET, h->reftable_clusters,
+                          Q2_OFF_REFTABLE_CLUSTERS, cluster_size(h), Q2_MAX_REFTABLE_BYTES / cluster_size(h), err);
     if (ret < 0)
         return ret;
-    ret = check_table(h, "Snapshot table", h->snapshots_offset, Q2_OFF_SNAPSHOTS_OFFSET, h->n_snapshots,
-                      Q2_OFF_N_SNAPSHOTS, Q2_SNAPSHOT_FIXED, Q2_MAX_SNAPSHOTS, err);
+    ret = check_table_place(h, "Snapshot table", h->snapshots_offset, Q2_OFF_SNAPSHOTS_OFFSET, h->n_snapshots,
+                            Q2_OFF_N_SNAPSHOTS, Q2_SNAPSHOT_FIXED, Q2_MAX_SNAPSHOTS, err);
     if (ret < 0)
         return ret;
-    ret = check_table(h, "Active L1 table", h->l1_offset, Q2_OFF_L1_OFFSET, h->l1_entries, Q2_OFF_L1_ENTRIES, 8,
-                      Q2_MAX_L1_BYTES / 8, err);
+    ret = check_table_place(h, "Active L1 table", h->l1_offset, Q2_OFF_L1_OFFSET, h->l1_entries, Q2_OFF_L1_ENTRIES, 8,
+                            Q2_MAX_L1_BYTES / 8, err);
     if (ret < 0)
         return ret;
     if (h->size > Q2_MAX_OFFSET)
