@@ -1,3 +1,3 @@
-module github.com/qcbm/qcbm/bindings/go
+module qcbm
 
 go 1.19

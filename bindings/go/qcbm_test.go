@@ -91,3 +91,26 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Fatalf("%d bytes more", more)
 	}
 }
+
+// As docs/bindings.md says: the module has no address, and who uses it says where it lies.
+func TestAnotherModuleTakesItByReplace(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":  "module program\n\ngo 1.19\n\nrequire qcbm v0.0.0\n\nreplace qcbm => " + here + "\n",
+		"main.go": "package main\n\nimport (\n\t\"os\"\n\t\"qcbm\"\n)\n\nfunc main() { os.Stdout.WriteString(qcbm.Version()) }\n",
+	} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command := exec.Command("go", "run", ".")
+	command.Dir = folder
+	command.Stderr = os.Stderr
+	if out, err := command.Output(); err != nil || string(out) != Version() {
+		t.Fatal(string(out), err)
+	}
+}

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	qcbm "github.com/qcbm/qcbm/bindings/go"
+	"qcbm"
 )
 
 // Members of an object, name and value by turns, in their order.
