@@ -18,7 +18,9 @@ done
 }
 
 warnings=(-Wall -Wextra -Wpedantic -Wundef -Werror -fsyntax-only -I "$include")
-for header in qcbm.h qcbm-check.h qcbm-manifest.h qcbm-delta.h qcbm-checkpoint.h qcbm-io.h; do
+headers=("$include"/*.h)
+[ ${#headers[@]} -ge 6 ]
+for header in "${headers[@]##*/}"; do
     # Twice: the include guard holds. The macro is used, so that it is compiled as well.
     source="#include <$header>
 #include <$header>
