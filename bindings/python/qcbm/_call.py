@@ -4,12 +4,12 @@ SPDX-License-Identifier: MIT
 """
 import contextlib
 import os
-import threading
 import weakref
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from . import _types
 from ._abi import ffi
+from ._backend import Backend, in_storage
 from ._error import error_of
 
 
@@ -25,9 +25,6 @@ def _load() -> Any:
 
 
 lib = _load()
-
-# What an object that is storage has raised below the call of this thread.
-in_storage = threading.local()
 
 # Which field says how many bytes there are.
 _LENGTH_OF = {'extra_data': 'extra_data_size', 'bytes': 'n_bytes', 'old_bytes': 'length', 'new_bytes': 'length'}
@@ -251,6 +248,11 @@ class Call:
             setattr(struct, field, self.text(value))
         elif _struct_name(ctype) == 'qcbm_progress':
             setattr(struct, field, self.progress(value))
+        elif _struct_name(ctype) == 'qcbm_io_ops':  # an object that is storage, or of the library
+            if not isinstance(value, ffi.CData):
+                self.keep.append(Backend(value, stays=True))
+                value = self.keep[-1].ops
+            setattr(struct, field, value)
         elif ctype.item.kind == 'pointer':  # several texts, or several of what is open
             if ctype.item.cname == 'char *':
                 pointers, n = self.texts(value)

@@ -257,8 +257,8 @@ class Image(Handle):
         """The same by a callback; damage that is met becomes a finding."""
         call('qcbm_map', self, start, length, flags, fn)
 
-    def host_map(self, fn: Callable[[Any], Any], **options: Any) -> None:
-        """What the bytes of the image file are used for."""
+    def host_map(self, fn: Callable[[t.HostExtent], Any], **options: Any) -> None:
+        """Each run of clusters to @fn, with what they are used for, in the order of the image file."""
         call('qcbm_host_map', self, fn, **options)
 
     def measure(self, **options: Any) -> t.Measure:

@@ -177,6 +177,11 @@ def local_name(name: str) -> Optional[str]:
     return result
 
 
+def set_manners(flags: int = 0, max_read_bytes: int = 0) -> None:
+    """How this process reads files from now on; @flags: qcbm.MannersFlag, bytes a second, 0 for no bound."""
+    call('qcbm_set_manners', flags, max_read_bytes)
+
+
 def problems() -> List[t.Problem]:
     """The table of all that can be wrong with an image."""
     found: List[t.Problem] = []
