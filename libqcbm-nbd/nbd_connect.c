@@ -11,6 +11,7 @@
 
 #include "nbd_conn.h"
 #include "nbd_fail.h"
+#include "nbd_tls.h"
 
 /* libnbd takes memory for each context that a server tells, and goes on as long as it tells something. A handshake has some
  * hundred steps. */
@@ -157,6 +158,7 @@ static int take_export(struct qcbm_nbd *nbd, struct qcbm_error *err)
 
 int qcbmi_nbd_connect_to(struct qcbm_nbd *nbd, const char *uri, struct qcbm_error *err)
 {
+    char *rest = NULL;
     int ret;
 
     nbd->socket = -1;
@@ -165,7 +167,10 @@ int qcbmi_nbd_connect_to(struct qcbm_nbd *nbd, const char *uri, struct qcbm_erro
         return fail_libnbd(err);
     ret = set_up(nbd, err);
     if (ret == 0)
-        ret = shake_hands(nbd, uri, err);
+        ret = qcbmi_nbd_tls(nbd->handle, uri, &rest, err);
+    if (ret == 0)
+        ret = shake_hands(nbd, rest, err);
+    free(rest);
     if (ret == 0)
         return take_export(nbd, err);
     nbd->socket = -1; /* libnbd's own */

@@ -16,7 +16,7 @@ packages_of() {
         demo) echo qemu-utils libnbd-bin ;;
         # g++: the public headers must compile as C++.
         test) echo qemu-utils qemu-system-common libnbd-bin libcmocka-dev python3 strace g++ zsh fish virtnbdbackup \
-            libvirt-clients thin-provisioning-tools nbdkit slurmctld slurmd slurm-client munge postgresql sqlite3 parallel systemd \
+            libvirt-clients thin-provisioning-tools nbdkit openssl slurmctld slurmd slurm-client munge postgresql sqlite3 parallel systemd \
             python3-yaml ;;
         # bindings: other languages, and their tests.
         bindings) echo python3-cffi python3-pytest python3-pip python3-setuptools python3-wheel mypy golang-go rustc cargo bindgen \

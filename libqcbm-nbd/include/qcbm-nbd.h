@@ -26,7 +26,7 @@ struct qcbm_nbd_options {
     /* A context besides QCBM_NBD_ALLOCATION, for qcbm_nbd_extents(); NULL: none. One that the server does not have fails
      * the opening. */
     const char *context;
-    uint32_t timeout_ms; /* within it a request must end, however much of it has come; 0: 60 s */
+    uint32_t timeout_ms; /* how long nothing may come of what was asked for; 0: 60 s */
     uint32_t in_flight;  /* requests at once; 0: 64, which is the most */
     uint64_t memory;     /* bytes for what is read ahead; 0: 32 MiB */
 };
@@ -37,12 +37,14 @@ struct qcbm_nbd_options {
 
 struct qcbm_nbd; /* a connection; may be used by several threads at once, but for opening and closing */
 
-/* Connect to @uri: nbd://, nbds://, nbd+unix://, nbds+unix://, as libnbd reads them; those that make this process read a file
- * of the machine (tls-psk-file) are refused. Never hand it a name that comes from an image. @options NULL = defaults. Nothing
+/* Connect to @uri: nbd://, nbds://, nbd+unix://, as libnbd reads them. nbds:// has TLS: the server's certificate must be for the
+ * host that @uri names, and of the authority whose ca-cert.pem is in FOLDER (tls-certificates=FOLDER in @uri), or, where @uri names
+ * none, in ~/.pki/libnbd or ~/.config/pki/libnbd, of root in /etc/pki/libnbd. Keys (tls-psk-file) and nbds+unix://, where nobody
+ * looks at the certificate, are refused. Never hand it a name that comes from an image. @options NULL = defaults. Nothing
  * of it has to live on. The server has answered all that is asked of it before there are requests, and no thread runs yet: a
  * process that shuts itself in does so now.
  * Returns 0, QCBM_E_ARG (no such URI; options), QCBM_E_IO (connection or server, with sys_errno), QCBM_E_NOTFOUND (the server
- * has no such context), QCBM_E_NOMEM, QCBM_E_LIMIT (the export is longer than 2^63 - 1). */
+ * has no such context; no such ca-cert.pem), QCBM_E_UNSUPPORTED, QCBM_E_NOMEM, QCBM_E_LIMIT (the export is longer than 2^63 - 1). */
 QCBM_API int qcbm_nbd_open(const char *uri, const struct qcbm_nbd_options *options, struct qcbm_nbd **out,
                            struct qcbm_error *err);
 /* NULL is fine. Not after a call that took @nbd over, as qcbm_open_io() does, unless qcbm_nbd_keep() was called. */
