@@ -6,8 +6,9 @@
  *
  * What a server can do: answer late, never, endlessly, with nonsense, or go away. A request ends in one of three ways: an
  * answer, an error of the server's, or the end of the connection, after which all that are left and all that come fail.
- * Whoever waits looks at the clock: when nothing has been answered for the time of the options, it cuts the socket, whatever
- * the other thread is doing with it. libnbd then gives all requests back, so no buffer is written to after its owner went on. */
+ * Whoever waits looks at the clock: when nothing has come for the time of the options, or has come and completed nothing for so long
+ * that even a slow net would have brought it, it cuts the socket, whatever the other thread is doing with it. libnbd then gives all
+ * requests back, so no buffer is written to after its owner went on. */
 #ifndef QCBM_NBD_CONN_H
 #define QCBM_NBD_CONN_H
 
@@ -19,6 +20,7 @@
 #define NBD_MAX_IN_FLIGHT 64u
 #define NBD_REQUEST_BYTES (UINT64_C(4) << 20) /* more is asked for in pieces */
 #define NBD_MAX_EXTENTS 65536u                /* of one answer; more are asked for again */
+#define NBD_SLOWEST (UINT64_C(16) << 10)      /* bytes a second, of replies that come without a pause */
 
 enum nbd_request_kind { NBD_READ, NBD_STATUS };
 
@@ -87,7 +89,9 @@ struct qcbm_nbd {
     bool running, ending;
     struct nbd_request *first, *last; /* queue of what somebody waits for */
     unsigned in_flight;
-    uint64_t last_done; /* when a request ended last, or the first of several was begun: milliseconds */
+    uint64_t bytes_in_flight; /* of what they ask for */
+    /* When a request ended last, when something came last, or when the first of several was begun: milliseconds. */
+    uint64_t last_done, last_heard;
     bool dead, late;
     char why[256]; /* it is dead */
     struct nbd_block *blocks;

@@ -81,8 +81,17 @@ static int take_extents(void *opaque, const char *context, uint64_t offset, uint
     return 0;
 }
 
+static uint64_t bytes_of(const struct nbd_request *r)
+{
+    return r->kind == NBD_READ ? r->len : 0; /* extents are few bytes */
+}
+
 static void end_request(struct qcbm_nbd *nbd, struct nbd_request *r, int error)
 {
+    if (r->in_flight) {
+        nbd->in_flight--;
+        nbd->bytes_in_flight -= bytes_of(r);
+    }
     r->done = true;
     r->in_flight = false;
     r->error = error;
@@ -99,7 +108,6 @@ static int take_end(void *opaque, int *error)
     if (!code && r->kind == NBD_READ && !is_whole(r))
         code = EPROTO;
     pthread_mutex_lock(&nbd->lock);
-    nbd->in_flight--;
     if (code == 0 && r->kind == NBD_READ)
         nbd->figures.read_bytes += r->len;
     end_request(nbd, r, code);
@@ -168,7 +176,8 @@ static void send_all(struct qcbm_nbd *nbd)
         int error;
 
         if (nbd->in_flight++ == 0)
-            nbd->last_done = qcbmi_nbd_clock_ms();
+            nbd->last_done = nbd->last_heard = qcbmi_nbd_clock_ms();
+        nbd->bytes_in_flight += bytes_of(r);
         if (nbd->in_flight > nbd->figures.most_in_flight)
             nbd->figures.most_in_flight = nbd->in_flight;
         *(r->kind == NBD_READ ? &nbd->figures.reads : &nbd->figures.questions) += 1;
@@ -176,10 +185,8 @@ static void send_all(struct qcbm_nbd *nbd)
         pthread_mutex_unlock(&nbd->lock);
         error = send_request(nbd, r);
         pthread_mutex_lock(&nbd->lock);
-        if (error && !r->done) {
-            nbd->in_flight--;
+        if (error && !r->done)
             end_request(nbd, r, error);
-        }
     }
 }
 
@@ -193,13 +200,14 @@ static void empty(int fd)
         ;
 }
 
-/* Without the lock. Returns whether the connection lives. */
-static bool talk(struct qcbm_nbd *nbd)
+/* Without the lock. Returns whether the connection lives. *@heard: something has come. */
+static bool talk(struct qcbm_nbd *nbd, bool *heard)
 {
     unsigned direction = nbd_aio_get_direction(nbd->handle);
     struct pollfd p[2] = { { .fd = nbd_aio_get_fd(nbd->handle) }, { .fd = nbd->wake[0], .events = POLLIN } };
     int ret = 0;
 
+    *heard = false;
     if (p[0].fd < 0)
         return false;
     p[0].events = (short)((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
@@ -208,6 +216,7 @@ static bool talk(struct qcbm_nbd *nbd)
         return errno == EINTR || errno == EAGAIN;
     if (p[1].revents)
         empty(nbd->wake[0]);
+    *heard = p[0].revents & POLLIN;
     if ((direction & LIBNBD_AIO_DIRECTION_READ) && (p[0].revents & ~POLLOUT))
         ret = nbd_aio_notify_read(nbd->handle);
     else if (p[0].revents)
@@ -218,14 +227,16 @@ static bool talk(struct qcbm_nbd *nbd)
 static void *run(void *opaque)
 {
     struct qcbm_nbd *nbd = opaque;
-    bool alive = true;
+    bool alive = true, heard;
 
     pthread_mutex_lock(&nbd->lock);
     while (alive && !nbd->ending) {
         send_all(nbd);
         pthread_mutex_unlock(&nbd->lock);
-        alive = talk(nbd);
+        alive = talk(nbd, &heard);
         pthread_mutex_lock(&nbd->lock);
+        if (heard)
+            nbd->last_heard = qcbmi_nbd_clock_ms();
     }
     if (!alive) {
         const char *why = nbd_get_error();
@@ -310,20 +321,41 @@ static void wait_a_moment(struct qcbm_nbd *nbd, uint64_t ms)
     pthread_cond_timedwait(&nbd->done, &nbd->lock, &t);
 }
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Is there reason to give up? If not, *@left milliseconds until there may be. @from: when the waiting began. */
+static bool is_hopeless(const struct qcbm_nbd *nbd, uint64_t from, const char **why, uint64_t *left)
+{
+    uint64_t flowing = nbd->timeout_ms + nbd->bytes_in_flight * 1000 / NBD_SLOWEST, now = qcbmi_nbd_clock_ms();
+    uint64_t unfinished = now - later(from, nbd->last_done);
+    uint64_t silent = now - later(from, later(nbd->last_heard, nbd->last_done));
+
+    *why = silent >= nbd->timeout_ms ? "the server has not answered" : "what the server sends has completed nothing";
+    if (silent >= nbd->timeout_ms || unfinished >= flowing)
+        return true;
+    *left = nbd->timeout_ms - silent < flowing - unfinished ? nbd->timeout_ms - silent : flowing - unfinished;
+    return false;
+}
+
+static void give_up(struct qcbm_nbd *nbd, const char *why)
+{
+    nbd->late = nbd->dead = true;
+    snprintf(nbd->why, sizeof(nbd->why), "%s for %g s", why, nbd->timeout_ms / 1000.0);
+    (void)shutdown(nbd->socket, SHUT_RDWR);
+}
+
 void qcbmi_nbd_wait(struct qcbm_nbd *nbd, const struct nbd_request *request)
 {
-    uint64_t from = qcbmi_nbd_clock_ms();
+    uint64_t from = qcbmi_nbd_clock_ms(), left = 0;
+    const char *why;
 
     while (!request->done) {
-        uint64_t now = qcbmi_nbd_clock_ms(), last = nbd->last_done > from ? nbd->last_done : from;
-
-        if (!nbd->late && now - last >= nbd->timeout_ms) {
-            nbd->late = true;
-            snprintf(nbd->why, sizeof(nbd->why), "the server has not answered for %g s", nbd->timeout_ms / 1000.0);
-            nbd->dead = true;
-            (void)shutdown(nbd->socket, SHUT_RDWR);
-        }
-        wait_a_moment(nbd, nbd->late ? 1000 : nbd->timeout_ms - (now - last) + 1);
+        if (!nbd->late && is_hopeless(nbd, from, &why, &left))
+            give_up(nbd, why);
+        wait_a_moment(nbd, nbd->late ? 1000 : left + 1);
     }
 }
 

@@ -312,6 +312,20 @@ def many_reads_are_in_flight(work):
             require(server.most >= 16, '%r has %d reads in flight at most' % (way, server.most))
 
 
+def many_questions_are_in_flight(work):
+    """Of 4 GiB each; what is told is the same however much of it comes at once."""
+    size = 100 << 30
+    work.create('t.qcow2', size)
+    extents = [(at, min(at + (7 << 30), size), at >> 30 & 1 and 3) for at in range(0, size, 7 << 30)]
+    want = ranges_norm([(a, b) for a, b, flags in extents if not flags])
+    for mode in ('hold', 'status-one', 'good'):
+        with nbd_server.Server(work.path('h'), b'', mode, extents={'base:allocation': extents}, size=size) as server:
+            work.qcbm('synth', '--no-lock', '--replace', '--from', server.uri(), '--context=base:allocation', 't.qcow2',
+                      'b')
+            require(server.most >= 16 or mode != 'hold', '%d questions in flight at most' % server.most)
+        require_equal(dirty(work, 't.qcow2', 'b'), want, mode)
+
+
 def nothing_else_is_loaded(work):
     work.create('a.qcow2', '1M')
     need = work.run('readelf', '-d', qtool.qcbm_path()).out
@@ -422,22 +436,22 @@ def nbdkit_reports_errors(work):
 # What a user of the library is told; None: it is served all the same. Those that are silent end by the clock.
 HOSTILE = {
     'good': None, 'simple': None, 'blocks': None, 'odd-blocks': None, 'size-changes': None, 'no-size': None,
-    'twice': None,
+    'twice': None, 'trickle': None,
     'before': None, 'huge-size': None, 'size-above': 'longer than', 'bad-magic': 'handshake', 'endless-contexts': '',
     'endless-info': '', 'fail-from': 'failed: Input/output error', 'die': '', 'die-in-reply': '',
     'long': 'out of bounds',
     'short': 'breaks the protocol', 'overlap': 'breaks the protocol', 'behind': 'out of bounds',
     'empty': 'breaks the protocol', 'empty-data': 'breaks the protocol', 'hole-too-long': 'out of bounds',
     'wrong-cookie': 'cookie', 'huge-payload': 'length', 'bad-reply': 'magic', 'endless': 'DONE',
-    'silent': 'has not answered', 'silent-handshake': 'has not answered', 'endless-data': 'has not answered',
+    'silent': 'has not answered', 'silent-handshake': 'has not answered', 'endless-data': 'has completed nothing',
 }
 HOSTILE_EXTENTS = {
     'good': None, 'status-one': None, 'status-long': None, 'status-error': 'failed: Input/output error',
     'status-empty-reply': 'no extents', 'status-zero': 'without length', 'status-none': 'length',
-    'status-wrong-id': 'no extents', 'status-silent': 'has not answered', 'status-endless': 'has not answered',
+    'status-wrong-id': 'no extents', 'status-silent': 'has not answered', 'status-endless': 'has completed nothing',
     'simple': 'has no context', 'status-crumbs': 'smaller than sectors',
 }
-BY_THE_CLOCK = {'silent', 'silent-handshake', 'endless-data', 'status-silent', 'status-endless'}
+BY_THE_CLOCK = {'silent', 'silent-handshake', 'trickle', 'endless-data', 'status-silent', 'status-endless'}
 
 
 def hostile_server(work, mode, context):
@@ -573,7 +587,7 @@ def case(function, name, **params):
 def all_cases(args):
     cases = [case(f, name) for f, name in (
         (nothing_is_read_in_vain, 'nothing-in-vain'), (many_reads_are_in_flight, 'in-flight'),
-        (nothing_else_is_loaded, 'start-up'), (guest_disk_from_its_server, 'guest-disk'),
+        (many_questions_are_in_flight, 'questions'), (nothing_else_is_loaded, 'start-up'), (guest_disk_from_its_server, 'guest-disk'),
         (no_container_is_taken_for_a_disk, 'no-container'), (zeros_over_the_base_are_not_missed, 'zeros-over-base'),
         (disks_are_not_locked_either, 'no-lock'), (reading_is_bounded, 'max-read'),
         (damage_is_mended_in_a_copy, 'damage'), (hole_before_the_question, 'hole-before'),

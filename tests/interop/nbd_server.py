@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import threading
+import time
 
 REPLY_MAGIC = 0x3e889045565a9
 OPT_EXPORT_NAME, OPT_ABORT, OPT_INFO, OPT_GO, OPT_STRUCTURED, OPT_SET_CONTEXT = 1, 2, 6, 7, 8, 10
@@ -24,9 +25,11 @@ class Closed(Exception):
 class Server:
     """One mode of behaviour; see the functions that look at it. @at: the read that it begins with, from 1 on."""
 
-    def __init__(self, path, data, mode='good', at=1, contexts=('base:allocation',), extents=None):
+    def __init__(self, path, data, mode='good', at=1, contexts=('base:allocation',), extents=None,
+                 size=None):
         self.path, self.data, self.mode, self.at, self.contexts = path, data, mode, at, contexts
         self.extents = extents or {}
+        self.length = len(data) if size is None else size
         self.reads = self.read_bytes = self.most = 0
         self.lock = threading.Lock()
         self.listener = socket.socket(socket.AF_UNIX)
@@ -80,7 +83,7 @@ class Server:
     # ---- before there are requests ----
 
     def size(self):
-        return {'huge-size': (1 << 63) - 1, 'size-above': (1 << 64) - 1, 'no-size': 0}.get(self.mode, len(self.data))
+        return {'huge-size': (1 << 63) - 1, 'size-above': (1 << 64) - 1, 'no-size': 0}.get(self.mode, self.length)
 
     def handshake(self, s):
         if self.mode == 'silent-handshake':
@@ -220,6 +223,12 @@ class Server:
         elif mode == 'endless':
             while True:
                 self.chunk(s, cookie, NONE)
+        elif mode == 'trickle':  # never silent for long
+            reply = at + data
+            s.sendall(struct.pack('>IHHQI', 0x668e33ef, DONE, DATA, cookie, len(reply)))
+            for n in range(12):
+                time.sleep(0.25)
+                s.sendall(reply[len(reply) * n // 12:len(reply) * (n + 1) // 12])
         elif mode == 'endless-data':
             while True:
                 self.chunk(s, cookie, DATA, at + data)
