@@ -134,6 +134,13 @@ static void hint_at_repair(const struct qcbm_error *err)
              (int)strcspn(at, "'"), at);
 }
 
+/* Where an image comes from a server, and its backing file is needed. */
+static void hint_at_layers(const struct qcbm_error *err)
+{
+    if (err->code == QCBM_E_CHAIN && strstr(err->message, "the image comes from a server"))
+        cmd_hint("--below names the layers below it, from the next one down: URIs, or files of this machine");
+}
+
 int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
 {
     char *prefix = NULL;
@@ -153,6 +160,7 @@ int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
         strcasestr(err->message, "bitmap")) /* no file is missing */
         hint_at_list();
     hint_at_repair(err);
+    hint_at_layers(err);
     return EXIT_FAILED;
 }
 

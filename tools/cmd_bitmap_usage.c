@@ -13,6 +13,7 @@ static const struct {
     const char *told;
 } own_options[] = {
     { BITMAP_CHAIN, "--chain goes with --list or --prune" },
+    { BITMAP_BELOW, "--below goes with --list --chain" },
     { BITMAP_AS, "--as goes with --copy-to or --collect" },
     { BITMAP_KEEP, "--keep goes with --prune" },
     { BITMAP_TRUST, "--trust goes with --revive or --revive-all" },
@@ -30,11 +31,11 @@ enum { OF_OPERATIONS = BITMAP_GRANULARITY | BITMAP_SOURCE | BITMAP_UNDO | BITMAP
 
 static unsigned given(const struct bitmap_args *args)
 {
-    return (args->chain ? BITMAP_CHAIN : 0) | (args->as ? BITMAP_AS : 0) | (args->keep ? BITMAP_KEEP : 0) |
-           (args->file_format || args->common.force ? BITMAP_FORMAT : 0) | (args->base64 ? BITMAP_BASE64 : 0) |
-           (args->grown ? BITMAP_GROWN : 0) | (args->granularity ? BITMAP_GRANULARITY : 0) |
-           (args->source || args->source_format ? BITMAP_SOURCE : 0) | (args->trust ? BITMAP_TRUST : 0) |
-           (args->against ? BITMAP_AGAINST : 0) | (args->check ? BITMAP_CHECK : 0) |
+    return (args->chain ? BITMAP_CHAIN : 0) | (args->common.below ? BITMAP_BELOW : 0) | (args->as ? BITMAP_AS : 0) |
+           (args->keep ? BITMAP_KEEP : 0) | (args->file_format || args->common.force ? BITMAP_FORMAT : 0) |
+           (args->base64 ? BITMAP_BASE64 : 0) | (args->grown ? BITMAP_GROWN : 0) |
+           (args->granularity ? BITMAP_GRANULARITY : 0) | (args->source || args->source_format ? BITMAP_SOURCE : 0) |
+           (args->trust ? BITMAP_TRUST : 0) | (args->against ? BITMAP_AGAINST : 0) | (args->check ? BITMAP_CHECK : 0) |
            (args->context ? BITMAP_CONTEXT : 0) | (args->common.undo ? BITMAP_UNDO : 0) |
            (args->common.dry_run ? BITMAP_DRY_RUN : 0);
 }

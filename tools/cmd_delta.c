@@ -45,6 +45,7 @@ static const struct opt delta_opts[] = {
     OPT_COMMON_QUIET,
     OPT_COMMON_OUTPUT,
     OPT_COMMON_THREADS,
+    OPT_COMMON_BELOW,
     OPT_COMMON_NO_LOCK,
     OPT_COMMON_NO_SANDBOX,
     OPT_COMMON_IMAGE_OPTS,

@@ -185,7 +185,7 @@ static bool take_names(struct delta_args *args)
     if (args->refine_against && strncmp(args->refine_against, "snapshot:", 9) != 0 &&
         !image_name_take(&args->refine_against, &args->refine_format, false))
         return false;
-    return common_take_name_or_uri(&args->common) && image_name_take(&args->since, NULL, false);
+    return common_take_name_or_uri(&args->common) && image_name_take_or_uri(&args->since, NULL, false);
 }
 
 /* Has a layer of the disk a delta in part? That force does not help. */
@@ -275,7 +275,7 @@ int delta_make(const struct cmd *cmd, struct delta_args *args)
     /* not common_open(), which warns where the library refuses */
     img = common_with_threads(&args->common,
                               cmd_open(args->common.path, args->common.format, common_reading(&args->common)));
-    code = img ? make(&job, img) : EXIT_FAILED;
+    code = img && common_set_below(img) ? make(&job, img) : EXIT_FAILED;
     free_notes(&job);
     qcbm_close(img);
     return code;

@@ -39,6 +39,7 @@ static const struct opt extents_opts[] = {
     OPT_ROW(struct extents_args, "limit", 0, OPT_SIZE, limit, "N", "end after so many extents"),
     OPT_COMMON_PROGRESS,
     OPT_ROW(struct extents_args, "output", 0, OPT_STRING, form, EXTENTS_WRITTEN, "how to print (default: human)"),
+    OPT_COMMON_BELOW,
     OPT_COMMON_NO_LOCK,
     OPT_COMMON_NO_SANDBOX,
     OPT_COMMON_IMAGE_OPTS,
@@ -134,7 +135,7 @@ static int run_extents(const struct cmd *cmd, int argc, char **argv)
         args.form = every_args.record ? "json" : "human";
     form = extents_form_of(args.form);
     if (check_usage(cmd, &args, form) != EXIT_DONE || !common_take_name_or_uri(&args.common) ||
-        !image_name_take(&args.since, NULL, false))
+        !image_name_take_or_uri(&args.since, NULL, false))
         return EXIT_FAILED;
     common_shut_in(&args.common, args.since || (args.with && !args.layer), NULL);
     struct qcbm_image *img = common_open(&args.common, common_reading(&args.common));

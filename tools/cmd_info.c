@@ -20,6 +20,7 @@ static const struct opt info_opts[] = {
     OPT_COMMON_FORMAT_OR_RAW,
     OPT_COMMON_FORCE_SHARE,
     OPT_COMMON_OUTPUT,
+    OPT_COMMON_BELOW,
     OPT_COMMON_NO_LOCK,
     OPT_COMMON_NO_SANDBOX,
     OPT_ROW(struct info_args, "backing-chain", 0, OPT_FLAG, backing_chain, NULL,
@@ -55,8 +56,6 @@ static int show_layers(struct qcbm_chain *chain, const char *path, const struct 
 
         if (qcbm_chain_get(chain, i, &layer, sizeof layer, &err) < 0)
             return cmd_lib_error(&err, "Could not read '%s'", path);
-        if (!*layer.filename) /* the first, behind a server */
-            layer.filename = path;
         if (i > 0 && !w)
             putchar('\n');
         if (layer.image)

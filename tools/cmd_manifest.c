@@ -28,6 +28,7 @@ static const struct opt manifest_opts[] = {
     OPT_COMMON_PROGRESS,
     OPT_COMMON_OUTPUT,
     COMMON_ROW("threads", 0, OPT_SIZE, threads, "N", "read with N threads (default: 16)"),
+    OPT_COMMON_BELOW,
     OPT_COMMON_NO_LOCK,
     OPT_COMMON_NO_SANDBOX,
     OPT_COMMON_IMAGE_OPTS,

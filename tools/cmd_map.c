@@ -29,6 +29,7 @@ static const struct opt map_opts[] = {
     OPT_COMMON_FORCE_SHARE,
     OPT_COMMON_PROGRESS,
     OPT_COMMON_OUTPUT,
+    OPT_COMMON_BELOW,
     OPT_COMMON_NO_LOCK,
     OPT_COMMON_NO_SANDBOX,
     OPT_COMMON_IMAGE_OPTS,
@@ -36,7 +37,6 @@ static const struct opt map_opts[] = {
 };
 
 struct printer {
-    const char *path;
     bool json, begun;
     bool no_place; /* met data that the text has no column for */
     struct progress progress;
@@ -118,14 +118,12 @@ static bool print_name(struct printer *p, const char *filename)
 
 static void print_text(struct printer *p, const struct qcbm_map_entry *e)
 {
-    const char *name;
     char *at;
 
     p->no_place = e->data && e->offset == QCBM_NO_OFFSET;
     if (p->no_place || !e->data || e->zero)
         return;
-    name = *e->filename ? e->filename : p->path; /* what is behind a server has none */
-    if (name != p->filename && !print_name(p, name)) {
+    if (e->filename != p->filename && !print_name(p, e->filename)) {
         text.lost = ENOMEM;
         return;
     }
@@ -190,9 +188,7 @@ static int explain(const struct printer *p, const char *path, const struct qcbm_
 static int print_map(const struct cmd_disk *disk, const struct map_args *args)
 {
     const char *path = args->common.path;
-    struct printer p = { .path = path,
-                         .json = args->common.output == OUTPUT_JSON,
-                         .progress.wanted = args->common.progress };
+    struct printer p = { .json = args->common.output == OUTPUT_JSON, .progress.wanted = args->common.progress };
     struct qcbm_error err;
     int ret;
 

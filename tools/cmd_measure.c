@@ -38,6 +38,7 @@ static const struct opt measure_opts[] = {
     OPT_COMMON_FORCE_SHARE,
     OPT_COMMON_PROGRESS,
     OPT_COMMON_OUTPUT,
+    OPT_COMMON_BELOW,
     OPT_COMMON_NO_LOCK,
     OPT_COMMON_NO_SANDBOX,
     OPT_NOT_HERE('l', "SNAPSHOT", "qcbm measures the active state only"),

@@ -22,7 +22,13 @@ int cmd_try_open(const char *path, unsigned flags, struct qcbm_image **out, stru
         return qcbm_open(path, flags, out, err);
     *out = NULL;
     ret = remote_connect(path, NULL, err);
-    return ret < 0 ? ret : qcbm_open_io(remote_ops(), remote_self(path), flags, out, err);
+    if (ret == 0)
+        ret = qcbm_open_io(remote_ops(), remote_self(path), flags, out, err);
+    if (ret == 0 && (ret = qcbm_set_name(*out, path, err)) < 0) {
+        qcbm_close(*out);
+        *out = NULL;
+    }
+    return ret;
 }
 
 int cmd_try_probe(const char *path, const char **format, struct qcbm_error *err)

@@ -55,6 +55,7 @@ static const struct opt synth_opts[] = {
     OPT_COMMON_QUIET,
     OPT_COMMON_OUTPUT,
     OPT_COMMON_THREADS,
+    OPT_COMMON_BELOW,
     OPT_COMMON_NO_LOCK,
     OPT_COMMON_NO_SANDBOX,
     OPT_COMMON_IMAGE_OPTS,
@@ -244,7 +245,7 @@ static int run_synth(const struct cmd *cmd, int argc, char **argv)
     if (check_usage(cmd, &args) != EXIT_DONE)
         return EXIT_FAILED;
     if (!common_take_name_or_uri(&args.common) || !image_name_take(&args.into, NULL, false) ||
-        !image_name_take(&args.since, NULL, false) || !image_name_take(&args.like, NULL, false) ||
+        !image_name_take_or_uri(&args.since, NULL, false) || !image_name_take(&args.like, NULL, false) ||
         !take_reference(&args))
         return EXIT_FAILED;
     struct synth_job job = { .args = &args, .progress.wanted = args.common.progress && !args.common.quiet };

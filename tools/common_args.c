@@ -4,6 +4,7 @@
 #include "common_args.h"
 
 #include <limits.h>
+#include <stdlib.h>
 
 #include "image_name.h"
 #include "remote.h"
@@ -13,9 +14,64 @@ bool common_take_name(struct common_args *common)
     return image_name_take(&common->path, &common->format, common->image_opts);
 }
 
+/* ---- the layers of --below --- */
+
+static struct qcbm_below *layers; /* until the program ends */
+static size_t n_layers;
+
+static bool take_below(const struct opt_word *words)
+{
+    size_t n = 0;
+
+    for (const struct opt_word *w = words; w; w = w->next)
+        n++;
+    layers = calloc(n + 1, sizeof *layers);
+    if (!layers) {
+        cmd_error("no memory");
+        return false;
+    }
+    for (; words; words = words->next) {
+        layers[n_layers].name = words->value;
+        if (!image_name_take_or_uri(&layers[n_layers++].name, NULL, false))
+            return false;
+    }
+    return true;
+}
+
+static void connect_below(void)
+{
+    for (size_t i = 0; i < n_layers; i++) {
+        if (uri_is_server(layers[i].name))
+            (void)remote_connect(layers[i].name, NULL, NULL); /* told when they are needed */
+    }
+}
+
+bool common_set_below(struct qcbm_image *img)
+{
+    struct qcbm_error err;
+
+    for (size_t i = 0; i < n_layers; i++) {
+        const char *name = layers[i].name;
+
+        if (!uri_is_server(name))
+            continue;
+        if (remote_connect(name, NULL, &err) < 0) {
+            cmd_lib_error(&err, "Could not open '%s'", name);
+            return false;
+        }
+        remote_warn_of_locks(name);
+        layers[i].ops = remote_ops();
+        layers[i].self = remote_self(name);
+    }
+    if (n_layers == 0 || (img && qcbm_set_below(img, layers, n_layers, &err) == 0))
+        return true;
+    cmd_error(img ? "no memory" : "--below: a raw disk has no layers below it");
+    return false;
+}
+
 bool common_take_name_or_uri(struct common_args *common)
 {
-    return image_name_take_or_uri(&common->path, &common->format, common->image_opts);
+    return take_below(common->below) && image_name_take_or_uri(&common->path, &common->format, common->image_opts);
 }
 
 unsigned common_reading(const struct common_args *common)
@@ -51,21 +107,31 @@ bool common_is_finished(const struct common_args *common, unsigned flags)
 
 struct qcbm_image *common_open(const struct common_args *common, unsigned flags)
 {
-    if (!common_is_finished(common, flags))
-        return NULL;
-    return common_with_threads(common, cmd_open(common->path, common->format, flags));
+    struct qcbm_image *img = NULL;
+
+    if (common_is_finished(common, flags))
+        img = common_with_threads(common, cmd_open(common->path, common->format, flags));
+    if (!img || common_set_below(img))
+        return img;
+    qcbm_close(img);
+    return NULL;
 }
 
 bool common_open_disk(const struct common_args *common, unsigned flags, struct cmd_disk *out)
 {
     bool ok = common_is_finished(common, flags) && cmd_open_disk(common->path, common->format, flags, out);
 
-    if (ok)
-        common_with_threads(common, out->img);
-    return ok;
+    if (!ok)
+        return false;
+    common_with_threads(common, out->img);
+    if (common_set_below(out->img))
+        return true;
+    cmd_close_disk(out);
+    return false;
 }
 
 void common_shut_in(const struct common_args *common, bool chain, const char *other)
 {
+    connect_below();
     cmd_shut_in(common->no_sandbox, chain, common->path, other);
 }

@@ -15,6 +15,7 @@ struct common_args {
     const char *path, *format; /* of the image; see common_take_name() */
     const char *undo;
     const char *object; /* without effect */
+    const struct opt_word *below;
     enum opt_output output;
     uint64_t threads; /* 0: as many as there are processors */
     bool image_opts, force_share, no_lock, no_sandbox, dry_run, force, progress, quiet;
@@ -40,6 +41,10 @@ struct common_args {
 #define OPT_COMMON_PROGRESS COMMON_FLAG("progress", 'p', progress, "show progress on stderr")
 #define OPT_COMMON_OUTPUT COMMON_ROW("output", 0, OPT_OUTPUT, output, "human|json|jsonl", "how to print (default: human)")
 #define OPT_COMMON_NO_LOCK COMMON_FLAG("no-lock", 0, no_lock, "go on where the file system cannot lock")
+/* For commands that take the image by common_open(), or call common_set_below(). */
+#define OPT_COMMON_BELOW \
+    COMMON_ROW("below", 0, OPT_WORDS, below, "LAYER", \
+               "the image below FILE, in place of the name in it: a file or a\nURI; once more for the one below that")
 #define OPT_COMMON_NO_SANDBOX \
     COMMON_FLAG("no-sandbox", 0, no_sandbox, "do not shut the process in before the image is read")
 #define OPT_COMMON_THREADS \
@@ -51,12 +56,15 @@ struct common_args {
 
 /* From the name as it was typed to that of a local file, and its format. Prints the error. */
 bool common_take_name(struct common_args *common);
-/* The same, and it may be the URI of an NBD server. */
+/* The same, and it may be the URI of an NBD server; with the names of --below. */
 bool common_take_name_or_uri(struct common_args *common);
 
 /* Flags for an image that is only read; for one that is to be changed, but not in a dry run. */
 unsigned common_reading(const struct common_args *common);
 unsigned common_writing(const struct common_args *common);
+
+/* Give @img, and no other image, the layers of --below. Prints the error. */
+bool common_set_below(struct qcbm_image *img);
 
 /* The image itself, with @flags of those. Both print the error. */
 struct qcbm_image *common_open(const struct common_args *common, unsigned flags);

@@ -48,8 +48,8 @@ static bool is_one_of(const char *value, const char *const *list)
 
 static bool is_file(const char *value)
 {
-    static const char *const names[] = { "FILE",     "IMAGE",     "OVERLAY",  "BASE",   "OUT",   "IN",
-                                         "UNDOFILE", "REFERENCE", "MANIFEST", "FOLDER", "OTHER", NULL };
+    static const char *const names[] = { "FILE",      "IMAGE",    "OVERLAY", "BASE",  "OUT",   "IN", "UNDOFILE",
+                                         "REFERENCE", "MANIFEST", "FOLDER",  "OTHER", "LAYER", NULL };
 
     return is_one_of(value, names);
 }

@@ -57,6 +57,10 @@ bool manifest_open_disk(const struct manifest_args *args, struct manifest_disk *
     if (!cmd_open_disk(path, args->common.format, common_reading(&args->common), &to->disk))
         return false;
     common_with_threads(&args->common, to->disk.img);
+    if (!common_set_below(to->disk.img)) {
+        cmd_close_disk(&to->disk);
+        return false;
+    }
     if (to->disk.raw) {
         to->chain = to->disk.raw;
         return true;

@@ -17,6 +17,7 @@ enum opt_kind {
     OPT_SIZE,           /* uint64_t, as qemu-img reads sizes */
     OPT_OUTPUT,         /* enum opt_output */
     OPT_ACTION,         /* struct opt_actions: appended, so the order on the command line is kept */
+    OPT_WORDS,          /* struct opt_word *: the values, in their order; they live until the program ends */
     OPT_REFUSED,        /* an option of qemu-img that qcbm does not have; .help says why, --help does not list it */
     /* Arguments that are no options, in the order of the table: const char * into argv, NULL where there is none.
      * .help is what is said to be expected where one is missing. */
@@ -63,6 +64,12 @@ const struct cmd *opt_command(const struct opt *opts, const char *word);
 
 /* An argument that is no option? */
 bool opt_is_argument(const struct opt *opt);
+
+struct opt_word {
+    const char *value;
+    struct opt_word *next;
+    struct opt_word *older; /* in the list of all */
+};
 
 struct opt_action {
     const struct opt *opt;

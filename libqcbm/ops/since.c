@@ -19,6 +19,16 @@ static int find(const struct qcbmi_chain *chain, const struct qcbmi_file_id *id,
                       qcbmi_printable(text, sizeof(text), base, strlen(base)), chain->n);
 }
 
+/* Is the base one of the layers that the caller has named, by the same name? */
+static bool is_named(const struct qcbmi_image *overlay, const char *base, size_t *n_above)
+{
+    for (*n_above = 1; *n_above <= overlay->n_below; ++*n_above) {
+        if (strcmp(overlay->below[*n_above - 1].name, base) == 0)
+            return true;
+    }
+    return false;
+}
+
 int qcbmi_since_open(struct qcbmi_image *overlay, const char *base, struct qcbmi_chain_options *options, bool whole,
                      struct qcbmi_chain *chain, size_t *n_above, struct qcbm_error *err)
 {
@@ -26,7 +36,11 @@ int qcbmi_since_open(struct qcbmi_image *overlay, const char *base, struct qcbmi
     char text[256];
     int ret;
 
-    if (!overlay->path)
+    if (is_named(overlay, base, n_above)) {
+        options->max_layers = whole ? 0 : *n_above + 1;
+        return qcbmi_chain_open(overlay, options, chain, err);
+    }
+    if (!overlay->path && !overlay->n_below)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a base can be named for an image in a file only");
     ret = qcbmi_identify(base, &id, err);
     if (ret < 0)

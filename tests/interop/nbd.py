@@ -69,7 +69,7 @@ def readers(bitmaps, follows):
 
 
 # What a server does not tell of its file; and where a backing file would be looked for, which is nowhere there.
-UNLIKE = {'actual-size', 'elapsed-seconds', 'full-backing-filename', 'children', 'time', 'seed'}
+UNLIKE = {'actual-size', 'elapsed-seconds', 'full-backing-filename', 'children', 'time', 'seed', 'id'}
 
 
 def pruned(value):
@@ -110,6 +110,89 @@ def grid_reads_the_same(work, levels, seed):
         if levels['backing'] != 'none':
             result = work.qcbm('map', '--no-lock', server.uri(), rc=1)
             require('comes from a server' in result.err and result.out == '', 'map of an overlay: ' + result.err)
+
+
+# ---- chains -----------------------------------------------------------------------------------------------------
+
+def make_chain(work):
+    """A raw base, and two overlays of which one is longer; names in them lead nowhere from here."""
+    os.mkdir(work.path('there'))
+    work.run('qemu-img', 'create', '-q', '-f', 'raw', 'there/base.raw', '6M')
+    work.run('qemu-io', '-f', 'raw', '-c', 'write -q -P 1 1M 2M', 'there/base.raw')
+    for name, size, backing, fmt, writes in (
+            ('mid', '8M', 'base.raw', 'raw', ('write -q -P 2 2M 1M', 'write -q -z 3M 64k', 'write -q -P 3 7M 64k')),
+            ('top', '8M', 'mid', 'qcow2', ('write -q -P 4 512k 128k', 'write -q -P 2 2M 64k', 'discard -q 1M 64k'))):
+        work.create('there/' + name, size, backing=backing, backing_format=fmt)
+        work.io('there/' + name, *writes)
+    work.run('qemu-img', 'bitmap', '--add', 'there/mid', 'b')
+    work.io('there/mid', 'write -q -P 5 4M 64k')
+
+
+CHAIN_WAYS = (['map', '--output=json'], ['map'], ['measure', '-O', 'qcow2', '--output=json'],
+              ['info', '--backing-chain', '--output=json'], ['bitmap', '--list', '--chain', '--output=json'],
+              ['extents', '--since', 'MID', '--with=zero'], ['extents', '--since', 'BASE', '--output=json'],
+              ['synth', '--dry-run', '--output=json', '--since', 'BASE', '@', 'x'],
+              ['synth', '--dry-run', '--output=json', '--refine', '@', 'x'],
+              ['synth', '--dry-run', '--output=json', '--dirty-tail', '@', 'x'],
+              ['delta', '--dry-run', '--output=json', '--since', 'BASE', '@', 'd'],
+              ['picture', '--chain', '--output=json'],
+              ['manifest', '-q', '-f', 'qcow2', '--force', '-o', 'm', '--digest=sha256', '--output=json'])
+
+
+def same_with_chain(work, way, names, uris):
+    """names, uris: top, middle, base."""
+    def words(images):
+        places = dict(zip(('@', 'MID', 'BASE'), images))
+        return [places.get(word, word) for word in way] + ([] if '@' in way else [images[0]])
+    here = work.qcbm(*words(names), '--no-lock')
+    there = work.qcbm(*words(uris), '--no-lock', '--below', uris[1], '--below', uris[2])
+
+    def clean(text, images):
+        for n, name in enumerate(images):
+            text = without_names(text, name, name).replace('IMAGE', 'LAYER%d' % n)
+        return text
+    require_equal(clean(there.out, uris), clean(here.out, names), 'output of %r' % way)
+    return there
+
+
+def chains_are_named(work):
+    """Commands about the chain, with layers behind servers, here, and mixed."""
+    make_chain(work)
+    names = ['there/top', 'there/mid', 'there/base.raw']
+    with Nbdkit(work, 'file', work.path('there/top')) as top, Nbdkit(work, 'file', work.path('there/mid')) as mid, \
+            Nbdkit(work, 'file', work.path('there/base.raw')) as base:
+        uris = [top.uri(), mid.uri(), base.uri()]
+        for way in CHAIN_WAYS:
+            same_with_chain(work, way, names, uris)
+        work.qcbm('manifest', '--verify=m', 'there/top')
+        for mixed in ([uris[0], names[1], uris[2]], [names[0], uris[1], names[2]], [uris[0], uris[1], names[2]]):
+            for way in CHAIN_WAYS[:1] + CHAIN_WAYS[5:9]:
+                same_with_chain(work, way, names, mixed)
+        one = work.qcbm('map', '--no-lock', '--output=json', '--below', names[1], uris[0])  # names again from there on
+        require_equal(one.out, work.qcbm('map', '--output=json', names[0]).out, 'map with one layer named')
+        layers = json.loads(work.qcbm('info', '--backing-chain', '--no-lock', '--output=json', '--below', uris[1],
+                                      '--below', uris[2], uris[0]).out)
+        require_equal([layer['filename'] for layer in layers], uris, 'names of layers')
+        wrong_chains(work, names, uris)
+
+
+def wrong_chains(work, names, uris):
+    far = ['--no-lock', uris[0]]
+    for words, says in ((['map', *far], ['comes from a server', '--below names the layers']),
+                        (['map', '--below', uris[1], *far], ['base.raw', 'comes from a server']),
+                        (['map', '--below', uris[1], '--below', uris[2], '--below', names[0], *far], ['no backing file']),
+                        (['map', '--below', uris[2], '--below', uris[1], *far], ['named to be', 'not in qcow2 format|magic']),
+                        (['map', '--below', uris[0], *far], ['loop']),
+                        (['map', '--below', uris[1], '--below', uris[1], *far], ['loop']),
+                        (['map', '--below', 'none', *far], ["named to be 'none'", 'No such file']),
+                        (['map', '--below', '', *far], ['requires a file name']),
+                        (['map', '--below', 'nbd+unix:///?socket=none', *far], ['socket=none']),
+                        (['map', '--below', uris[1], names[0]], ['no lock reaches', '--no-lock']),
+                        (['map', '--below', uris[1], '-f', 'raw', '--no-lock', uris[2]], ['raw disk']),
+                        (['bitmap', '--prune', 'x', '--chain', '--below', uris[1], names[0]], ['goes with --list']),
+                        (['extents', '--since', uris[2], '--below', uris[1], *far], ['base'])):
+        result = work.qcbm(*words, rc=1)
+        require(result.out == '' and all(re.search(text, result.err) for text in says), '%r: %s' % (words, result.err))
 
 
 # ---- what a server says of a guest's disk -----------------------------------------------------------------------
@@ -586,6 +669,7 @@ def case(function, name, **params):
 
 def all_cases(args):
     cases = [case(f, name) for f, name in (
+        (chains_are_named, 'chains'),
         (nothing_is_read_in_vain, 'nothing-in-vain'), (many_reads_are_in_flight, 'in-flight'),
         (many_questions_are_in_flight, 'questions'), (nothing_else_is_loaded, 'start-up'), (guest_disk_from_its_server, 'guest-disk'),
         (no_container_is_taken_for_a_disk, 'no-container'), (zeros_over_the_base_are_not_missed, 'zeros-over-base'),

@@ -233,6 +233,86 @@ static void what_is_above_a_broken_layer_can_be_had(void **state)
     qcbm_close(top);
 }
 
+static struct qcbm_mem *in_memory(const char *backing, const char *format)
+{
+    struct build_options opt = { .size = KIB(64), .backing = backing, .backing_format = format };
+    struct qcbm_mem *mem = NULL;
+    struct image_builder b;
+
+    build_start(&b, &opt);
+    build_finish(&b);
+    assert_int_equal(qcbm_mem_new(b.bytes, b.len, &mem, NULL), 0);
+    build_free(&b);
+    qcbm_mem_keep(mem);
+    return mem;
+}
+
+static void the_caller_says_what_the_layers_are(void **state)
+{
+    const struct temp_dir *d = bench_dir(state);
+    struct qcbm_mem *top = in_memory("nowhere", "qcow2"), *mid = in_memory("no file", "qcow2");
+    const struct qcbm_below below[] = {
+        { .name = "the middle", .ops = qcbm_mem_ops(), .self = mid },
+        { .name = temp_path(d, "other") },
+        { .name = "surplus" },
+    };
+    struct qcbm_chain_layer layer;
+    struct qcbm_error err = { 0 };
+    struct qcbm_chain *chain;
+    struct qcbm_image *img;
+
+    write_image(d, "other", "last", "qcow2", KIB(32));
+    write_image(d, "last", NULL, NULL, KIB(32));
+    assert_ok(qcbm_open_io(qcbm_mem_ops(), top, 0, &img, &err), &err);
+    assert_ok(qcbm_set_name(img, "the top", &err), &err);
+    assert_ok(qcbm_set_below(img, below, 3, &err), &err); /* replaced by the next call */
+    assert_ok(qcbm_set_below(img, below, 2, &err), &err);
+    for (int again = 0; again < 2; again++) { /* backends stay open */
+        static const char *const names[] = { "the top", "the middle", "other", "last" };
+
+        assert_ok(qcbm_chain_open(img, &chain, &err), &err);
+        assert_int_equal(qcbm_chain_count(chain), 4);
+        for (uint32_t i = 0; i < 4; i++) {
+            assert_ok(qcbm_chain_get(chain, i, &layer, sizeof(layer), &err), &err);
+            assert_string_equal(layer.filename, i < 2 ? names[i] : temp_path(d, names[i]));
+        }
+        qcbm_chain_close(chain);
+    }
+    qcbm_close(img);
+    qcbm_mem_free(top);
+    qcbm_mem_free(mid);
+}
+
+static void layers_that_cannot_be_those_are_refused(void **state)
+{
+    const struct temp_dir *d = bench_dir(state);
+    struct qcbm_mem *mem = in_memory("base", NULL);
+    const struct qcbm_below two[] = { { .name = "a", .ops = qcbm_mem_ops(), .self = mem },
+                                      { .name = "a", .ops = qcbm_mem_ops(), .self = mem } };
+    const struct qcbm_io_ops broken = { .struct_size = 8 };
+    const struct qcbm_below wrong = { .name = "a", .ops = &broken };
+    struct qcbm_error err = { 0 };
+    struct opened o;
+
+    write_image(d, "base", NULL, NULL, KIB(64));
+    write_image(d, "top", "none", "qcow2", KIB(64));
+    assert_ok(qcbm_open(temp_path(d, "top"), 0, &o.top, &err), &err);
+    assert_failure(qcbm_set_below(o.top, &wrong, 1, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "");
+    for (int i = 0; i < 3; i++) {
+        static const char *const says[] = { "backing file 'none': named to be '", "is named as a layer", "has a loop" };
+        struct qcbm_below below[2] = { { .name = temp_path(d, i == 0 ? "missing" : "base") }, { .name = "b" } };
+        const struct qcbmi_chain_options options = { 0 };
+
+        assert_ok(qcbm_set_below(o.top, i < 2 ? below : two, 2, &err), &err);
+        o.chain = (struct qcbmi_chain){ 0 };
+        assert_failure(qcbmi_chain_open(o.top->image, &options, &o.chain, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
+                       says[i]);
+        qcbmi_chain_close(&o.chain);
+    }
+    qcbm_close(o.top);
+    qcbm_mem_free(mem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +324,8 @@ int main(void)
         cmocka_unit_test(what_cannot_be_followed_is_refused),
         image_test(a_name_in_a_message_cannot_steer_a_terminal),
         image_test(an_image_that_is_open_already_is_borrowed),
+        image_test(the_caller_says_what_the_layers_are),
+        image_test(layers_that_cannot_be_those_are_refused),
         cmocka_unit_test(close_takes_a_zeroed_struct),
     };
 
