@@ -76,6 +76,8 @@ struct cmd_disk {
 /* As cmd_open(), for commands to which a raw image is as good: without @format its first bytes tell what it is. Only for
  * names that were typed. */
 bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct cmd_disk *out);
+/* It is to be written to (@flags), and behind a server? Prints the error then; both above do so themselves. */
+bool cmd_refuse_server(const char *path, unsigned flags);
 /* In whole sectors, as QEMU has it. */
 uint64_t cmd_disk_size(const struct cmd_disk *disk);
 void cmd_close_disk(struct cmd_disk *disk);

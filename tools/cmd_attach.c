@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include "cmd_attach.h"
+#include "image_name.h"
 #include "opt_parse.h"
 #include "progress.h"
 
@@ -117,7 +118,7 @@ static int run_attach(const struct cmd *cmd, int argc, char **argv)
     code = check_args(cmd, &args);
     if (code != EXIT_DONE)
         return code;
-    if (!common_take_name(&args.common))
+    if (!common_take_name(&args.common) || image_name_is_server(args.data))
         return EXIT_FAILED;
     if (args.verify)
         return attach_verify(&args);

@@ -177,10 +177,8 @@ static struct qcbm_image *open_image(const struct check_args *args, int *code)
     struct cmd_disk disk;
 
     *code = EXIT_FAILED;
-    if (args->repair && !args->common.dry_run && uri_is_server(args->common.path)) { /* whatever it is */
-        cmd_error("Could not open '%s': what is behind a server is read here, and never written to", args->common.path);
-        return NULL;
-    }
+    if (args->repair && !args->common.dry_run && cmd_refuse_server(args->common.path, QCBM_OPEN_WRITE))
+        return NULL; /* whatever it is */
     /* Other formats have checks, but not here. */
     if (probed && strcmp(format, "qcow2") != 0 && strcmp(format, "raw") != 0) {
         *code = no_checks();

@@ -68,6 +68,17 @@ static int open_raw(const char *path, unsigned flags, struct qcbm_chain **out, s
     return ret < 0 ? ret : qcbm_chain_open_raw_io(remote_ops(), remote_self(path), path, flags, out, err);
 }
 
+bool cmd_refuse_server(const char *path, unsigned flags)
+{
+    bool refused = (flags & QCBM_OPEN_WRITE) && uri_is_server(path);
+
+    if (refused)
+        cmd_error("Could not open '%s': what is behind a server is read here, and never written to: change the image "
+                  "where its file is",
+                  path);
+    return refused;
+}
+
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags)
 {
     struct qcbm_image *img = NULL;
@@ -78,11 +89,9 @@ struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags
         cmd_error("Could not open '%s': format '%s' is not supported here, only qcow2 is", path, format);
     else if ((flags & QCBM_OPEN_WRITE) && !cmd_may_write(path))
         cmd_error("Could not open '%s': Block node is read-only", path);
-    else if ((flags & QCBM_OPEN_WRITE) && uri_is_server(path))
-        cmd_error("Could not open '%s': what is behind a server is read here, and never written to", path);
-    else if (cmd_try_open(path, flags, &img, &err) < 0)
+    else if (!cmd_refuse_server(path, flags) && cmd_try_open(path, flags, &img, &err) < 0)
         fail_open(path, flags, &err);
-    else
+    if (img)
         remote_warn_of_locks(path);
     return img;
 }
@@ -112,12 +121,8 @@ bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct 
     cmd_name_image(path);
     if (!format)
         format = find_format(path, flags);
-    if (!format)
+    if (!format || cmd_refuse_server(path, flags))
         return false;
-    if ((flags & QCBM_OPEN_WRITE) && uri_is_server(path)) {
-        cmd_error("Could not open '%s': what is behind a server is read here, and never written to", path);
-        return false;
-    }
     if (strcmp(format, "raw") == 0)
         ret = open_raw(path, flags, &out->raw, &err);
     else

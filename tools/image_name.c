@@ -14,6 +14,7 @@
 #include "cmd.h"
 #include "image_json.h"
 #include "image_options.h"
+#include "qemu_text.h"
 #include "remote.h"
 
 enum { MAX_DEPTH = 8, MAX_KEY = 128, MAX_OPTIONS = 64 };
@@ -81,6 +82,20 @@ static bool check_format(const char *name, const char *format)
     else
         cmd_error("Could not open '%s': Unknown driver '%s'", name, format);
     return false;
+}
+
+bool image_name_is_server(const char *name)
+{
+    char *shown;
+
+    if (!uri_is_server(name))
+        return false;
+    shown = shell_name(name);
+    cmd_error(
+        "Could not open '%s': what is behind a server is not taken here, local files are: 'nbdcopy %s COPY' makes one",
+        name, shown ? shown : "URI");
+    free(shown);
+    return true;
 }
 
 static bool refuse_protocol(const char *name)
@@ -288,7 +303,7 @@ static bool take_plain(const char **name)
     if (!local && strncmp(*name, "host_device:", 12) == 0)
         local = *name + 12;
     if (!local)
-        return refuse_protocol(*name);
+        return !image_name_is_server(*name) && refuse_protocol(*name);
     if (!*local)
         return refuse_empty(*name);
     *name = local;

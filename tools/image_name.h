@@ -15,4 +15,7 @@ bool image_name_take(const char **name, const char **format, bool options);
 /* The same, and a URI of an NBD server stays as it is. */
 bool image_name_take_or_uri(const char **name, const char **format, bool options);
 
+/* For names that are taken as they are: a URI of an NBD server? Prints the error then. */
+bool image_name_is_server(const char *name);
+
 #endif

@@ -585,11 +585,13 @@ def only_reading(work):
         refused = work.qcbm_refused
         refused('info', uri, says=['no lock reaches an NBD server', '--no-lock'], file=uri)
         for way in (['bitmap', '--add', uri, 'x'], ['synth', uri, 'x'], ['check', '-r', 'all', uri]):
-            refused(*way, '--no-lock', says=['never written to'], file=uri, unchanged=['a.qcow2'])
+            refused(*way, '--no-lock', says=['where its file is'], file=uri, unchanged=['a.qcow2'])
         for way in (['undo', uri, 'u'], ['edit', uri, 'header.size=1'], ['rescue', '-o', 'new', uri],
-                    ['synth', '--since', uri, 't.qcow2', 'x'], ['synth', '--into', uri, 't.qcow2', 'x'],
-                    ['bitmap', '--copy-to', uri, 't.qcow2', 'x'], ['bitmap', '--merge', 'b', '-b', uri, 't.qcow2', 'x'],
-                    ['info', 'nbd:localhost:1'], ['info', 'nbd+vsock://1/x'],
+                    ['apply', uri, 'd'], ['attach', '--data', uri, 'new'], ['checkpoint', 'verify', '--disk', 'vda=' + uri, 'c'],
+                    ['synth', '--into', uri, 't.qcow2', 'x'],
+                    ['bitmap', '--copy-to', uri, 't.qcow2', 'x'], ['bitmap', '--merge', 'b', '-b', uri, 't.qcow2', 'x']):
+            refused(*way, says=["'nbdcopy '?nbd.* COPY' makes one"], file=uri, unchanged=['t.qcow2'])
+        for way in (['synth', '--since', uri, 't.qcow2', 'x'], ['info', 'nbd:localhost:1'], ['info', 'nbd+vsock://1/x'],
                     ['info', '--image-opts', 'driver=nbd,path=x']):
             refused(*way, unchanged=['t.qcow2'])
         require(not os.path.exists(work.path('new')), 'a refused command made a file')
