@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# man_pages.sh SHARED PAGE... - each exported function is on exactly one page of section 3, with its prototype, and no page
+# man_pages.sh SHARED... -- PAGE... - each exported function is on exactly one page of section 3, with its prototype, and no page
 # has another; what the pages refer to is there; groff, where it is installed, has nothing to say of any page
 #
 # SPDX-License-Identifier: MIT
 set -euo pipefail
-shared=$1
-shift
+shared=()
+for ((; $# > 0; )); do
+    one=$1
+    shift
+    [ "$one" != -- ] || break
+    shared+=("$one")
+done
 bad=0
 
 complain() {
@@ -13,7 +18,7 @@ complain() {
     bad=1
 }
 
-exported=$(nm -D --defined-only "$shared" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort)
+exported=$(nm -D --defined-only "${shared[@]}" | awk 'NF == 3 && $2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort)
 named=$(sed -n 's/^\.Nm \(qcbm_[a-z0-9_]*\).*/\1/p' "$@" | sort)
 shown=$(sed -n 's/^\.Fo \(qcbm_[a-z0-9_]*\)$/\1/p' "$@" | sort)
 [ "$(wc -w <<<"$exported")" -gt 60 ] || complain "only $(wc -w <<<"$exported") functions are exported"
@@ -25,7 +30,9 @@ described=$(sed -n 's/^\.\(It \)\{0,1\}Fn //p' "$@" | grep -oE 'qcbm_[a-z0-9_]+'
 [ "$described" = "$exported" ] || complain "described is not what is exported: $(diff <(echo "$described") <(echo "$exported") || true)"
 
 pages=("$@" "$SOURCE_ROOT"/docs/man/*.1)
-names=$(printf '%s\n' "${pages[@]##*/}") # no pipe into grep -q: who writes to one that has gone fails
+parts=("$SOURCE_ROOT"/docs/man/*.3.in) # a page that is not built here is there all the same
+parts=("${parts[@]##*/}")
+names=$(printf '%s\n' "${pages[@]##*/}" "${parts[@]%.in}") # no pipe into grep -q: who writes to one that has gone fails
 while IFS= read -r reference; do
     grep -qx -- "$reference" <<<"$names" || complain "no such page: $reference"
 done < <(sed -n 's/^\.\(It \)\{0,1\}Xr \([^ ]*\) \([13]\).*/\2.\3/p' "${pages[@]}" | sed 's/\\-/-/g' | grep -E '^(lib)?qcbm' | sort -u)

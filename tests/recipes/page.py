@@ -26,7 +26,7 @@ BEFORE = {'A manifest beside each backup': 'before_manifest', 'After a crash, ex
 
 PRELUDE = r'''
 set -euo pipefail
-trap '[ ! -f nbd.pid ] || kill "$(cat nbd.pid)" 2>/dev/null || true' EXIT
+trap 'cat nbd.pid far-*.pid 2>/dev/null | xargs -r kill 2>/dev/null || true' EXIT
 virsh() { :; }
 define() {
     cat >node.xml <<END
