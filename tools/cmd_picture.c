@@ -34,7 +34,9 @@ static const struct opt picture_opts[] = {
     OPT_COMMON_FILE,
     OPT_ROW(struct picture_args, "bitmap", 'b', OPT_ACTION, bitmaps, "NAME",
             "what is dirty in that bitmap; of two, how they differ; of up\nto six, how many have it"),
-    OPT_ROW(struct picture_args, "chain", 0, OPT_FLAG, chain, NULL, "in which layer of the backing chain data lies"),
+    OPT_ROW(
+        struct picture_args, "chain", 0, OPT_FLAG, chain, NULL,
+        "in which layer of the backing chain data lies; with\n--bitmap, what the bitmaps of all layers say together"),
     OPT_ROW(struct picture_args, "against", 0, OPT_STRING, against, "OTHER",
             "how the disk, or its bitmap, differs from that of this\nimage; of the disk, by metadata alone"),
     OPT_ROW(struct picture_args, "host", 0, OPT_FLAG, host, NULL,
@@ -123,6 +125,8 @@ static bool word(struct job *job)
             fputs(i ? ", " : a->bitmaps.count > 1 ? ", bitmaps " : ", bitmap ", out);
             print_quoted(out, a->bitmaps.list[i].value);
         }
+        if (a->bitmaps.count && a->chain)
+            fputs(" of all layers", out);
         if (a->against) {
             fputs(" against ", out);
             print_quoted(out, a->against);
@@ -157,7 +161,7 @@ static int count_guest(struct job *job, struct picture_guest *g)
     g->depth = a->chain;
     g->extents_flags = a->common.force_share ? QCBM_EXTENTS_FORCE_SHARE : 0;
     g->progress = &job->calls;
-    if (!begin_picture(job, picture_guest_plan(g), picture_guest_size(g)))
+    if (!begin_picture(job, picture_guest_plan(g), picture_guest_size(g)) || !picture_guest_layers(g, &job->picture))
         return cmd_error("out of memory");
     ret = picture_guest_count(g, &job->picture.cells, &of, &err);
     if (ret < 0 && of)
@@ -202,8 +206,7 @@ static void warn_of_bitmap_below(const struct picture_disk *disk, const char *pa
             continue;
         cmd_warning("'%s' below it has a bitmap '%s', too: what is drawn is that of '%s' alone", layer.filename, name,
                     path);
-        cmd_hint("'qcbm bitmap --collect %s --as NEW FILE' makes one bitmap of them; remove NEW when it is drawn",
-                 name);
+        cmd_hint("with --chain what both say is drawn");
         return;
     }
 }
@@ -245,7 +248,7 @@ static int count_disks(struct job *job, struct cmd_disk *disk)
     if (code == EXIT_DONE)
         code = count_guest(job, &g);
     progress_end(&job->progress, code == EXIT_DONE);
-    if (code == EXIT_DONE)
+    if (code == EXIT_DONE && !job->args->chain)
         warn_of_bitmaps_below(job, &g);
     if (code == EXIT_DONE && disk->img)
         cmd_warn_of_lost_tables(disk->img, job->args->common.path);
@@ -267,6 +270,7 @@ static void print_json(struct job *job)
     for (size_t i = 0; i < job->args->bitmaps.count; i++)
         json_string(&w, NULL, job->args->bitmaps.list[i].value);
     json_end_array(&w);
+    json_bool(&w, "chain", job->args->chain);
     if (job->args->against)
         json_string(&w, "against", job->args->against);
     if (job->out.file)
@@ -420,8 +424,9 @@ static int check_usage(const struct cmd *cmd, const struct picture_args *a)
 
     if (a->host && (a->bitmaps.count || a->chain || a->against))
         return cmd_usage_error(cmd, "--host is about the file: without --bitmap, --chain and --against");
-    if (a->chain && (a->bitmaps.count || a->against))
-        return cmd_usage_error(cmd, "--chain is a picture of its own: without --bitmap and --against");
+    if (a->chain && a->against && !a->bitmaps.count)
+        return cmd_usage_error(cmd,
+                               "--chain is a picture of its own, or about bitmaps: with --against it takes --bitmap");
     if (a->bitmaps.count > most)
         return cmd_usage_error(cmd, a->against ? "with --against there is one bitmap, which both images have"
                                                : "there are at most six bitmaps");

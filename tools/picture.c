@@ -119,5 +119,10 @@ void picture_free(struct picture *p)
     picture_cells_free(&p->cells);
     free(p->title);
     free(p->note);
+    for (unsigned i = 0; i < p->n_layers; i++) {
+        free(p->layers[i].name);
+        free(p->layers[i].line);
+    }
+    free(p->layers);
     *p = (struct picture){ 0 };
 }

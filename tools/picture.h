@@ -24,12 +24,19 @@ struct picture_plan {
     unsigned n;
 };
 
+struct picture_layer {
+    char *name; /* of the file */
+    char *line; /* below the kinds of the legend, escaped as the title is; NULL: all kinds have their layer by now */
+};
+
 struct picture {
     struct picture_plan plan;
     struct picture_cells cells;
     struct picture_layout layout;
-    char *title; /* escaped: as print_escaped() prints it */
-    char *note;  /* what the cells are of, for people */
+    char *title;                  /* escaped: as print_escaped() prints it */
+    char *note;                   /* what the cells are of, for people */
+    struct picture_layer *layers; /* that kinds are called after, from the top down; NULL: none are */
+    unsigned n_layers, n_lines;   /* lines: those that have one, the first ones */
 };
 
 /* A cell shows the first kind of which it has a byte, and how much it has of that. */

@@ -22,6 +22,6 @@ struct picture_frame picture_frame_of(const struct picture *p)
     f.width = 2 * MARGIN + f.side * p->layout.width;
     if (f.width < MIN_WIDTH)
         f.width = MIN_WIDTH;
-    f.height = f.top + f.side * p->layout.height + MARGIN + LINE * (p->plan.n + 2);
+    f.height = f.top + f.side * p->layout.height + MARGIN + LINE * (p->plan.n + p->n_lines + 2);
     return f;
 }

@@ -4,7 +4,10 @@
  * The map of the disk comes run by run; what bitmaps and a second disk say of the same bytes is pulled along. */
 #include "picture_guest.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "qemu_text.h"
 
 enum { PAGE = 512, DEPTHS = 6 };
 
@@ -83,6 +86,53 @@ struct picture_plan picture_guest_plan(const struct picture_guest *g)
     if (g->other.chain)
         return PLAN(differ_kinds, 0);
     return g->depth ? PLAN(depth_kinds, 0) : PLAN(map_kinds, 0);
+}
+
+/* ---- which files the layers are ------------------------------------------------------------------------- */
+
+static const char *name_of_layer(struct qcbm_chain *chain, uint32_t depth)
+{
+    struct qcbm_chain_layer layer;
+
+    return qcbm_chain_get(chain, depth, &layer, sizeof layer, NULL) < 0 ? NULL : layer.filename;
+}
+
+/* @more: layers that are of the same kind. */
+static char *line_of_layer(struct qcbm_chain *chain, uint32_t depth, uint32_t more)
+{
+    const char *name = name_of_layer(chain, depth);
+    char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    if (!out)
+        return NULL;
+    fprintf(out, "layer %u: ", (unsigned)depth);
+    if (name)
+        print_escaped(out, name, strlen(name));
+    if (more)
+        fprintf(out, ", and %u below it", (unsigned)more);
+    return fclose(out) == 0 ? text : NULL;
+}
+
+bool picture_guest_layers(const struct picture_guest *g, struct picture *p)
+{
+    uint32_t n = g->depth && !g->n_bitmaps && g->disk.img ? qcbm_chain_count(g->disk.chain) : 0;
+
+    p->layers = n ? calloc(n, sizeof(p->layers[0])) : NULL;
+    if (n && !p->layers)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        const char *name = name_of_layer(g->disk.chain, i);
+        struct picture_layer *l = &p->layers[p->n_layers++];
+
+        l->name = strdup(name ? name : "");
+        l->line = i < DEPTHS ? line_of_layer(g->disk.chain, i, i + 1 == DEPTHS ? n - DEPTHS : 0) : NULL;
+        if (!l->name || (i < DEPTHS && !l->line))
+            return false;
+        p->n_lines += l->line != NULL;
+    }
+    return true;
 }
 
 /* ---- what is pulled along ------------------------------------------------------------------------------- */
@@ -171,13 +221,6 @@ static int other_at(struct job *job, uint64_t pos, uint64_t *end, struct qcbm_ma
 static unsigned content_of(const struct qcbm_map_entry *e)
 {
     return !e->present ? 2 : e->zero ? 1 : 0;
-}
-
-static const char *name_of_layer(struct qcbm_chain *chain, uint32_t depth)
-{
-    struct qcbm_chain_layer layer;
-
-    return qcbm_chain_get(chain, depth, &layer, sizeof layer, NULL) < 0 ? NULL : layer.filename;
 }
 
 /* What the same layer says of the same bytes is the same. */
@@ -275,7 +318,7 @@ static int open_bits(struct job *job, struct qcbm_image *img, const char *name)
     struct qcbm_extents_options options = QCBM_EXTENTS_OPTIONS_INIT;
     int ret;
 
-    options.flags = job->g->extents_flags;
+    options.flags = job->g->extents_flags | (job->g->depth ? QCBM_EXTENTS_CHAIN : 0);
     ret = qcbm_extents_open(img, name, &options, &job->bits[job->n_bits].extents, job->err);
     job->n_bits += ret == 0;
     return ret;

@@ -18,13 +18,15 @@ struct picture_guest {
     struct picture_disk disk, other; /* the second one to compare with; its chain NULL: none */
     const char *bitmaps[PICTURE_MAX_BITMAPS];
     unsigned n_bitmaps; /* with @other at most 1, which both images have */
-    bool depth;         /* tell layers apart; without bitmaps and @other */
+    bool depth;         /* tell layers apart; without bitmaps and @other. Of bitmaps: those of all layers together */
     unsigned extents_flags;
     const struct qcbm_progress *progress; /* in bytes of the disk */
 };
 
 /* Which kinds there are; they live until the program ends. */
 struct picture_plan picture_guest_plan(const struct picture_guest *g);
+/* The layers that kinds are called after, into @p, if any are. False: out of memory. */
+bool picture_guest_layers(const struct picture_guest *g, struct picture *p);
 /* Bytes of the disk, of the larger one of two. */
 uint64_t picture_guest_size(const struct picture_guest *g);
 /* Count all of it. Returns what qcbm_chain_map(), qcbm_extents_open() and their _fill return; *@of says whose bitmap

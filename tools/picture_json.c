@@ -67,6 +67,10 @@ void picture_write_json(const struct picture *p, struct json_writer *w, enum pic
         json_end_object(w);
     }
     write_kinds(p, w);
+    json_begin_array(w, "layers");
+    for (unsigned i = 0; i < p->n_layers; i++)
+        json_string(w, NULL, p->layers[i].name);
+    json_end_array(w);
     json_begin_array(w, "cells");
     for (uint32_t i = 0; p->cells.size && i < p->cells.n; i++)
         write_cell(p, w, i);

@@ -160,6 +160,8 @@ static void print_legend(struct page *page)
         fprintf(page->out, "%-34s %9s %18" PRIu64 " %6.2f %%\n", page->p->plan.kinds[k].label, size_text(bytes).text,
                 bytes, 100.0 * (double)bytes / size);
     }
+    for (unsigned i = 0; i < page->p->n_lines; i++)
+        fprintf(page->out, "     %s\n", page->p->layers[i].line);
     if (page->colours == TERMINAL_LETTERS)
         fputs("A cell shows the first of these kinds that it has a byte of; a small letter:\n"
               "below three quarters of the cell.\n",

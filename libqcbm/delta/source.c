@@ -12,6 +12,7 @@
 #include "bitmap/bitmap_edit.h"
 #include "bitmap/bitmap_load.h"
 #include "ops/bitmap_below.h"
+#include "ops/bitmap_collect.h"
 #include "ops/synth.h"
 
 /* ---- options ---- */
@@ -83,24 +84,6 @@ static int load_bitmap(struct qcbmi_delta_source *s, struct qcbmi_dirtymap *map,
     return ret < 0 ? ret : qcbmi_bitmap_load(s->handle->image, b, map, err);
 }
 
-/* In an edit that nobody commits. */
-static int collect_bitmaps(struct qcbmi_delta_source *s, struct qcbmi_dirtymap *map, struct qcbm_error *err)
-{
-    struct qcbmi_edit_bitmap *b;
-    struct qcbm_edit *edit;
-    int ret = qcbm_edit_begin(s->handle, &edit, err);
-
-    if (ret < 0)
-        return ret;
-    ret = qcbm_edit_collect(edit, s->o.bitmap, NULL, NULL, NULL, err);
-    if (ret == 0)
-        ret = qcbmi_edit_find_consistent(edit, s->o.bitmap, &b, err);
-    if (ret == 0)
-        ret = qcbmi_edit_copy_bits(edit, b, map, err);
-    qcbm_edit_free(edit);
-    return ret;
-}
-
 static int tell_notes(const struct qcbmi_delta_source *s, const struct qcbm_synth_result *r, struct qcbm_error *err)
 {
     const char *note;
@@ -136,7 +119,8 @@ static int find_dirty(struct qcbmi_delta_source *s, struct synth *y, struct qcbm
     int ret;
 
     if (s->o.bitmap) {
-        ret = s->o.flags & QCBM_DELTA_CHAIN ? collect_bitmaps(s, &y->map, err) : load_bitmap(s, &y->map, err);
+        ret = s->o.flags & QCBM_DELTA_CHAIN ? qcbmi_bitmap_collect(s->handle, s->o.bitmap, &y->map, err)
+                                            : load_bitmap(s, &y->map, err);
         if (ret == 0)
             ret = note_disabled(s, y, err);
         return ret == 0 ? qcbmi_synth_refine(y, err) : ret;

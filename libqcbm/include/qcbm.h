@@ -247,8 +247,11 @@ struct qcbm_extent {
 typedef int qcbm_extent_fn(void *opaque, const struct qcbm_extent *extent);
 
 enum qcbm_extents_flag {
-    QCBM_EXTENTS_ZERO = 1u << 0,       /* fill .zero; follows the backing chain (local qcow2 and raw files) */
-    QCBM_EXTENTS_FORCE_SHARE = 1u << 1 /* open backing layers as QCBM_OPEN_FORCE_SHARE does */
+    QCBM_EXTENTS_ZERO = 1u << 0,        /* fill .zero; follows the backing chain (local qcow2 and raw files) */
+    QCBM_EXTENTS_FORCE_SHARE = 1u << 1, /* open backing layers as QCBM_OPEN_FORCE_SHARE does */
+    /* Of a bitmap: what those of its name say in all layers, as qcbm_edit_collect() has it. All of that
+     * is held in memory. */
+    QCBM_EXTENTS_CHAIN = 1u << 2
 };
 
 /* Call @fn for each run of equal state, in guest order, without gaps, from 0 to the virtual size (rounded down to 512

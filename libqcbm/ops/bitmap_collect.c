@@ -5,6 +5,8 @@
  * the one that was written to when it was made. One that is missing among them, or cannot be relied on, is a change that
  * nobody knows of, so the whole is refused. Below the last of them all must be without one, provably: a directory that
  * cannot be read may have it. */
+#include "ops/bitmap_collect.h"
+
 #include <string.h>
 
 #include "base/checked.h"
@@ -186,5 +188,23 @@ int qcbm_edit_collect(struct qcbm_edit *edit, const char *name, const char *as, 
     edit->of_live_data |= ret == 0 && c.live;
     qcbmi_chain_close(&chain);
     qcbmi_dirtymap_free(&c.map);
+    return ret;
+}
+
+/* In an edit that nobody commits. */
+int qcbmi_bitmap_collect(struct qcbm_image *top, const char *name, struct qcbmi_dirtymap *map, struct qcbm_error *err)
+{
+    struct qcbmi_edit_bitmap *b;
+    struct qcbm_edit *edit;
+    int ret = qcbm_edit_begin(top, &edit, err);
+
+    if (ret < 0)
+        return ret;
+    ret = qcbm_edit_collect(edit, name, NULL, NULL, NULL, err);
+    if (ret == 0)
+        ret = qcbmi_edit_find_consistent(edit, name, &b, err);
+    if (ret == 0)
+        ret = qcbmi_edit_copy_bits(edit, b, map, err);
+    qcbm_edit_free(edit);
     return ret;
 }

@@ -10,6 +10,7 @@
 #include "base/sized.h"
 #include "bitmap/bitmap_list.h"
 #include "bitmap/bitmap_load.h"
+#include "ops/bitmap_collect.h"
 #include "ops/extents_held.h"
 #include "ops/extents_states.h"
 #include "ops/since.h"
@@ -156,9 +157,11 @@ struct qcbm_extents {
     struct qcbmi_guest_map map; /* if zeros are to be told */
     struct qcbmi_held held;     /* of layers */
     struct qcbmi_states states; /* .end is NULL, if of anything else */
+    bool collected;             /* of the bitmaps of all layers, which are: */
+    struct qcbmi_dirtymap all;
 };
 
-static int walk_states(struct emit *e, const struct qcbmi_dirtymap *map, struct qcbm_error *err)
+static int walk_map(struct emit *e, const struct qcbmi_dirtymap *map, struct qcbm_error *err)
 {
     int ret = 0;
 
@@ -217,6 +220,7 @@ static void clear(struct qcbm_extents *x)
     qcbmi_guest_map_free(&x->map);
     qcbmi_chain_close(&x->chain);
     qcbmi_states_free(&x->states);
+    qcbmi_dirtymap_free(&x->all);
 }
 
 /* What is asked for of a disk of @size bytes. */
@@ -254,6 +258,9 @@ static int begin_bitmap(struct qcbm_extents *x, struct qcbm_image *img, const ch
         ret = qcbmi_bitmap_find_readable(img, name, &x->b, err);
     if (ret == 0)
         ret = qcbmi_bitmap_check_table(img->image, x->b, err); /* before the first extent is given out */
+    x->collected = ret == 0 && (o.flags & QCBM_EXTENTS_CHAIN);
+    if (x->collected)
+        ret = qcbmi_bitmap_collect(img, name, &x->all, err);
     return ret < 0 ? ret : begin_zeros(x, img->image, o.flags, err);
 }
 
@@ -299,7 +306,9 @@ static int extents_from(struct qcbm_extents *x, uint64_t from, uint64_t step, qc
 
     e.start = u64_max(from, x->start);
     if (x->states.end)
-        return walk_states(&e, &x->states.map, err);
+        return walk_map(&e, &x->states.map, err);
+    if (x->collected)
+        return walk_map(&e, &x->all, err);
     if (!x->b)
         return walk_layers(&e, x, err);
     e.gran_bits = x->b->d.granularity_bits;

@@ -284,6 +284,60 @@ def bitmap_case(work, seed, size, cluster, widths):
                   sum(e['length'] for e in dirty if e['type'] == 1), 'dirty bytes of picture and of extents')
 
 
+def chain_bitmap_case(work, seed):
+    """What the bitmaps of all layers say together, beside one that qcbm bitmap --collect makes and QEMU serves; also of two disks."""
+    rng = random.Random(seed)
+    size = 8 * MiB
+    for k, name in enumerate(('base.qcow2', 'mid.qcow2', 'top.qcow2', 'other.qcow2')):
+        work.create(name, size, backing=[None, 'base.qcow2', 'mid.qcow2', 'mid.qcow2'][k])
+        for bitmap in ('deep', 'one') if k else ('deep',):
+            work.run('qemu-img', 'bitmap', '--add', '-g', [64 * KiB, 4 * KiB, 32 * KiB, 4 * KiB][k], name, bitmap)
+        scribble(work, name, rng, size, 512, 6)
+    got = {}
+    for top, against in ('top.qcow2', []), ('top.qcow2', ['--against', 'other.qcow2']):
+        for bitmap in 'deep', 'one':
+            got[bitmap, len(against)] = json.loads(work.qcbm('picture', '--output=json', '--chain', '-b', bitmap, *against, top).out)
+    for name in 'top.qcow2', 'other.qcow2':
+        for bitmap in 'deep', 'one':
+            work.qcbm('bitmap', '-q', '--collect', bitmap, '--as', 'all-' + bitmap, name)
+    base = map_runs(work, 'top.qcow2', content)
+    words = {(True, False): 'only-first', (False, True): 'only-second', (True, True): 'both'}
+    for bitmap in 'deep', 'one':
+        marks = [dirty_of(work, name, 'all-' + bitmap) for name in ('top.qcow2', 'other.qcow2')]
+        require(marks[0] != dirty_of(work, 'top.qcow2', bitmap), 'the layers below add nothing')
+        runs = [(a, b, ('dirty-' if bits[0] else '') + kind) for a, b, kind, bits in overlay(base, marks[0])]
+        two = [(a, b, words.get(bits, kind)) for a, b, kind, bits in overlay(base, *marks)]
+        for expected, picture in (runs, got[bitmap, 0]), (two, got[bitmap, 2]):
+            check_cells(picture, cut(expected, size, picture['cell-size']), size)
+            require_equal((picture['chain'], picture['layers']), (True, []), 'what it is of')
+    work.run('qemu-img', 'bitmap', '--remove', 'mid.qcow2', 'deep')
+    work.qcbm_refused('picture', '--chain', '-b', 'deep', 'top.qcow2', says=['mid.qcow2', 'no bitmap'])
+
+
+def legend_case(work, layers):
+    """The files of the layers that have kinds of their own are told below the legend, in each form; JSON has all of them."""
+    names = ['l%d<&\x1b\u00e9.qcow2' % k for k in range(layers)]
+    for k, name in enumerate(names):
+        work.create(name, MiB, backing=names[k - 1] if k else None)
+        work.io(name, 'write %dk 64k' % (64 * k))
+    picture = json.loads(work.qcbm('picture', '--chain', '--output=json', names[-1]).out)
+    require_equal(picture['layers'], names[::-1], 'layers')
+    lines = ['layer %d: %s' % (k, name.replace('\x1b', '\\x1b')) for k, name in enumerate(picture['layers'][:6])]
+    if layers > 6:
+        lines[5] += ', and %d below it' % (layers - 6)
+    text = work.qcbm('picture', '--chain', names[-1]).out
+    require_equal([line.strip() for line in text.splitlines() if line.strip().startswith('layer ')], lines, 'on a terminal')
+    svg = check_svg(work, ['--chain', names[-1]], json.loads(work.qcbm(
+        'picture', '--chain', '--output=json', '--force', '-o', 'x.svg', names[-1]).out))
+    space = '{http://www.w3.org/2000/svg}'
+    root = xml.etree.ElementTree.fromstring(svg)
+    told = [(element.text, int(element.get('y'))) for element in root.iter(space + 'text')]
+    require_equal([text for text, _ in told if text.startswith('layer ')], lines, 'in SVG')
+    require(max(y for _, y in told) < int(root.get('height')), 'the legend is cut off')
+    check_png(work, ['--chain', names[-1]], json.loads(work.qcbm(
+        'picture', '--chain', '--output=json', '--force', '-o', 'x.png', names[-1]).out), 'light')
+
+
 def against_case(work, seed, size, other_size):
     rng = random.Random(seed)
     work.create('base.qcow2', size)
@@ -527,6 +581,8 @@ def main():
     cases += [(bitmap_case, 'bitmap-%d' % cluster,
                {'seed': args.seed, 'size': size, 'cluster': cluster, 'widths': both})
               for cluster, size in ((64 * KiB, 16 * MiB), (4 * KiB, 3 * MiB + 512))]
+    cases += [(chain_bitmap_case, 'chain-bitmap', {'seed': args.seed})]
+    cases += [(legend_case, 'legend-%d' % n, {'layers': n}) for n in (2, 8)]
     cases += [(against_case, 'against-' + name, {'seed': args.seed, 'size': 8 * MiB, 'other_size': other})
               for name, other in (('equal', 8 * MiB), ('larger', 12 * MiB), ('smaller', 4 * MiB))]
     cases += [(host_case, 'host-%d%s' % (cluster, '-extended' if extended else ''),

@@ -10,6 +10,7 @@ qemu-img create -q -f qcow2 other.qcow2 1M
 qcbm bitmap -q --add other.qcow2 b0
 qcbm picture -b b0 top.qcow2 >out
 qcbm picture -b b1 top.qcow2 >out
+qcbm picture --chain -b b0 top.qcow2 >out
 qcbm picture -b b0 -b alone base.qcow2 >out
 qcbm picture -q -b b0 -b b1 -o x.svg top.qcow2
 qcbm picture -b b0 --against=top.qcow2 other.qcow2 >out
