@@ -63,7 +63,7 @@ bool common_set_below(struct qcbm_image *img)
         layers[i].ops = remote_ops();
         layers[i].self = remote_self(name);
     }
-    if (n_layers == 0 || (img && qcbm_set_below(img, layers, n_layers, &err) == 0))
+    if (n_layers == 0 || (img && qcbm_set_below(img, layers, sizeof *layers, n_layers, &err) == 0))
         return true;
     cmd_error(img ? "no memory" : "--below: a raw disk has no layers below it");
     return false;

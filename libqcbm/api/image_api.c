@@ -132,13 +132,18 @@ static int take_below(struct qcbmi_below *to, const struct qcbm_below *from, str
     return to->name ? 0 : QCBM_E_NOMEM;
 }
 
-int qcbm_set_below(struct qcbm_image *img, const struct qcbm_below *layers, size_t n, struct qcbm_error *err)
+int qcbm_set_below(struct qcbm_image *img, const struct qcbm_below *layers, size_t elem_size, size_t n,
+                   struct qcbm_error *err)
 {
     struct qcbmi_below *below = n ? qcbmi_alloc_array(n, sizeof(*below), err) : NULL;
-    int ret = !n || below ? 0 : QCBM_E_NOMEM;
+    int ret = !n || below ? qcbmi_check_size(elem_size, err) : QCBM_E_NOMEM;
 
-    for (size_t i = 0; ret == 0 && i < n; i++)
-        ret = take_below(&below[i], &layers[i], err);
+    for (size_t i = 0; ret == 0 && i < n; i++) {
+        struct qcbm_below layer;
+
+        qcbmi_give(&layer, sizeof(layer), (const char *)layers + i * elem_size, elem_size);
+        ret = take_below(&below[i], &layer, err);
+    }
     if (ret < 0) {
         qcbmi_below_free(below, below ? n : 0);
         return ret;

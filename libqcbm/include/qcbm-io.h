@@ -84,11 +84,12 @@ struct qcbm_below {
     void *self;
 };
 
-/* The @n layers below @img, from the next one down, in place of what @img and they have as the names of their backing files: that of
+/* The @n layers below @img (@elem_size = sizeof *layers of the caller), from the next one down, in place of what @img and they have as the names of their backing files: that of
  * an image on another machine means nothing here. What they record as the format of each counts as ever, and below the last one
  * names are followed again. Nothing tells a wrong one. For all that follows the chain of @img from here on, and is opened then:
  * QCBM_E_CHAIN if the chain has fewer. Copied; replaces what was said before. Returns 0, QCBM_E_ARG, QCBM_E_NOMEM. */
-QCBM_API int qcbm_set_below(struct qcbm_image *img, const struct qcbm_below *layers, size_t n, struct qcbm_error *err);
+QCBM_API int qcbm_set_below(struct qcbm_image *img, const struct qcbm_below *layers, size_t elem_size, size_t n,
+                            struct qcbm_error *err);
 
 /* An image in memory. @data is copied. The backend belongs to the caller until qcbm_open_io() takes it over. */
 struct qcbm_mem;

@@ -265,8 +265,8 @@ static void the_caller_says_what_the_layers_are(void **state)
     write_image(d, "last", NULL, NULL, KIB(32));
     assert_ok(qcbm_open_io(qcbm_mem_ops(), top, 0, &img, &err), &err);
     assert_ok(qcbm_set_name(img, "the top", &err), &err);
-    assert_ok(qcbm_set_below(img, below, 3, &err), &err); /* replaced by the next call */
-    assert_ok(qcbm_set_below(img, below, 2, &err), &err);
+    assert_ok(qcbm_set_below(img, below, sizeof(struct qcbm_below), 3, &err), &err); /* replaced by the next call */
+    assert_ok(qcbm_set_below(img, below, sizeof(struct qcbm_below), 2, &err), &err);
     for (int again = 0; again < 2; again++) { /* backends stay open */
         static const char *const names[] = { "the top", "the middle", "other", "last" };
 
@@ -297,13 +297,14 @@ static void layers_that_cannot_be_those_are_refused(void **state)
     write_image(d, "base", NULL, NULL, KIB(64));
     write_image(d, "top", "none", "qcow2", KIB(64));
     assert_ok(qcbm_open(temp_path(d, "top"), 0, &o.top, &err), &err);
-    assert_failure(qcbm_set_below(o.top, &wrong, 1, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "");
+    assert_failure(qcbm_set_below(o.top, &wrong, sizeof(struct qcbm_below), 1, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET,
+                   "");
     for (int i = 0; i < 3; i++) {
         static const char *const says[] = { "backing file 'none': named to be '", "is named as a layer", "has a loop" };
         struct qcbm_below below[2] = { { .name = temp_path(d, i == 0 ? "missing" : "base") }, { .name = "b" } };
         const struct qcbmi_chain_options options = { 0 };
 
-        assert_ok(qcbm_set_below(o.top, i < 2 ? below : two, 2, &err), &err);
+        assert_ok(qcbm_set_below(o.top, i < 2 ? below : two, sizeof(struct qcbm_below), 2, &err), &err);
         o.chain = (struct qcbmi_chain){ 0 };
         assert_failure(qcbmi_chain_open(o.top->image, &options, &o.chain, &err), &err, QCBM_E_CHAIN, QCBM_NO_OFFSET,
                        says[i]);

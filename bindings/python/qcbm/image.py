@@ -4,10 +4,11 @@ SPDX-License-Identifier: MIT
 """
 import os  # noqa: F401: in a type
 import struct
-from typing import Any, Callable, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Union
 
 from . import _types as t
 from ._abi import ffi
+from ._backend import Backend
 from ._call import Call, Handle, call, lib, maybe, record
 from ._error import Error, error_of
 
@@ -192,6 +193,24 @@ class Image(Handle):
 
     def set_threads(self, n: int) -> None:
         call('qcbm_set_threads', self, n)
+
+    def set_name(self, name: Path) -> None:
+        """What an image in storage of one's own is called in chains."""
+        call('qcbm_set_name', self, name)
+
+    def set_below(self, layers: Iterable[Union[Path, Tuple[Any, Path]]]) -> None:
+        """What lies below it, from the next layer down, in place of the names in the images: paths, and pairs of storage of
+        one's own, which stays open, and what that is called."""
+        rows: List[Any] = []
+        backends = []
+        for layer in layers:
+            if isinstance(layer, tuple):
+                backends.append(Backend(layer[0], stays=True))
+                rows.append((layer[1], backends[-1].ops, None))
+            else:
+                rows.append((layer, None, None))
+        call('qcbm_set_below', self, rows)
+        self._keep['below'] = backends
 
     def set_trace(self, fn: Optional[Callable[[t.TraceEvent], Any]]) -> None:
         """Have @fn told what is done with the files. What it raises changes nothing."""

@@ -407,6 +407,24 @@ def test_storage_of_ones_own_as_what_a_disk_held(overlay, tmp_path):
     assert qcbm.probe_storage(held) == 'vmdk' and held.closed == 0
 
 
+def test_layers_are_named(overlay, tmp_path):
+    run('qemu-img', 'create', '-q', '-f', 'qcow2', tmp_path / 'base', '4M')
+    run('qemu-io', '-f', 'qcow2', '-c', 'write -q -P 9 3M 64k', tmp_path / 'base')
+    run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'lost', '-F', 'qcow2', '-u', tmp_path / 'mid', '4M')
+    run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', 'lost too', '-F', 'qcow2', '-u', tmp_path / 'top', '4M')
+    mid = Bytes((tmp_path / 'mid').read_bytes())
+    with qcbm.open_storage(Bytes((tmp_path / 'top').read_bytes())) as image:
+        image.set_name('the top')
+        image.set_below([(mid, 'the middle'), tmp_path / 'base'])
+        with image.chain() as chain:
+            assert [layer.filename for layer in chain] == ['the top', 'the middle', str(tmp_path / 'base')]
+        assert image.read(3 << 20, 4) == b'\x09' * 4
+        image.set_below([tmp_path / 'base', 'surplus'])
+        with pytest.raises(qcbm.BrokenChain, match='surplus'):
+            image.chain()
+    assert mid.closed == 0
+
+
 def test_manners(marked, tmp_path):
     program = 'import qcbm, sys; qcbm.set_manners(qcbm.MannersFlag.NO_CACHE, 1 << 30); qcbm.Image(sys.argv[1]).close()'
     run('strace', '-o', tmp_path / 'trace', '-e', 'trace=fadvise64', sys.executable, '-c', program, marked)
