@@ -48,6 +48,32 @@ static void look_at_map(struct fuzz_file *f, struct qcbm_image *img, const struc
     fuzz_file_budget(f, map_budget(f), "map");
 }
 
+/* What the bytes of the file are used for. */
+static int on_host(void *opaque, const struct qcbm_host_extent *e)
+{
+    struct walk *w = opaque;
+
+    fuzz_require(e->offset == w->end && e->length > 0, "host map", "a gap or an overlap");
+    fuzz_require(e->kind <= QCBM_HOST_SNAPSHOTS, "host map", "a kind that there is not");
+    w->end += e->length;
+    return ++w->calls >= MAX_CALLS;
+}
+
+static void look_at_file(struct fuzz_file *f, struct qcbm_image *img)
+{
+    struct walk w = { 0 };
+    struct qcbm_error err;
+    int ret;
+
+    fuzz_file_reset(f);
+    ret = qcbm_host_map(img, on_host, &w, NULL, &err);
+    if (ret < 0)
+        fuzz_check_error(&err, ret);
+    else
+        fuzz_require(w.end == f->len, "host map", "does not end with the file");
+    fuzz_file_budget(f, 2 * map_budget(f), "host map");
+}
+
 static int on_extent(void *opaque, const struct qcbm_extent *e)
 {
     struct walk *w = opaque;
@@ -166,6 +192,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (uint32_t i = 0; i < info.bitmap_count && i < MAX_BITMAPS; i++)
             look_at_bitmap(&f, img, i, info.virtual_size);
         look_at_map(&f, img, &info);
+        look_at_file(&f, img);
         if (!info.backing_file)
             measure(img);
         look_at_bytes(&f, img, info.virtual_size);

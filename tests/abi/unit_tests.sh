@@ -23,8 +23,7 @@ apply_queue: guest_plan
 apply_target: guest_plan
 apply_write: guest_plan
 page: fill
-host_map: interop/picture.py
-host_uses: interop/picture.py
+host_uses: host_map interop/picture.py
 text: journal_link checkpoint
 random: delta
 fence: checkpoint
