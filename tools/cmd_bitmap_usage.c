@@ -67,6 +67,8 @@ static int check_own_options(const struct cmd *cmd, const struct bitmap_args *ar
         if (left & own_options[i].option)
             return cmd_usage_error(cmd, "%s", own_options[i].told);
     }
+    if (args->common.below && !args->chain)
+        return cmd_usage_error(cmd, "--below goes with --list --chain");
     if (bitmap_form(args) == N_EXTENTS_FORMS && !raw && !bitmap_is_format(args, "qcbm"))
         return cmd_usage_error(cmd, "--format knows %s, not '%s'", BITMAP_FORMATS, args->file_format);
     if (args->base64 && !raw && bitmap_form(args) != EXTENTS_XEN_BITS)

@@ -44,7 +44,9 @@ int qcbmi_since_open(struct qcbmi_image *overlay, const char *base, struct qcbmi
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a base can be named for an image in a file only");
     ret = qcbmi_identify(base, &id, err);
     if (ret < 0)
-        return qcbmi_prefix(err, ret, "base '%s': ", qcbmi_printable(text, sizeof(text), base, strlen(base)));
+        return qcbmi_prefix(err, ret,
+                            overlay->n_below ? "base '%s', none of the layers that are named: " : "base '%s': ",
+                            qcbmi_printable(text, sizeof(text), base, strlen(base)));
     if (qcbmi_same_file(&id, &overlay->io.id))
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the base is the overlay itself");
     options->max_layers = 0;

@@ -190,7 +190,8 @@ def wrong_chains(work, names, uris):
                         (['map', '--below', uris[1], names[0]], ['no lock reaches', '--no-lock']),
                         (['map', '--below', uris[1], '-f', 'raw', '--no-lock', uris[2]], ['raw disk']),
                         (['bitmap', '--prune', 'x', '--chain', '--below', uris[1], names[0]], ['goes with --list']),
-                        (['extents', '--since', uris[2], '--below', uris[1], *far], ['base'])):
+                        (['bitmap', '--list', '--below', uris[1], *far], ['goes with --list --chain']),
+                        (['extents', '--since', uris[2], '--below', uris[1], *far], ['none of the layers that are named'])):
         result = work.qcbm(*words, rc=1)
         require(result.out == '' and all(re.search(text, result.err) for text in says), '%r: %s' % (words, result.err))
 
