@@ -14,8 +14,8 @@ in_storage = threading.local()
 
 
 class Backend:
-    """A Python object as struct qcbm_io_ops. What it raises is the message and the cause of an error. With @stays the library
-    does not close it, and who made this keeps it."""
+    """A Python object as struct qcbm_io_ops. What it raises is the message and the cause of an error. With @stays the
+    library does not close it, and who made this keeps it."""
     _living: Dict[int, 'Backend'] = {}  # until the library calls ->close()
 
     def __init__(self, storage: Any, stays: bool = False) -> None:

@@ -433,8 +433,9 @@ class Edit(Handle):
                        **options: Any) -> None:
         call('qcbm_edit_revive_against', self, name, against, maybe(fn), **options)
 
-    def collect(self, name: str, new_name: str, fn: Optional[Callable[[t.Collected], Any]] = None) -> None:
-        call('qcbm_edit_collect', self, name, new_name, maybe(fn))
+    def collect(self, name: str, new_name: Optional[str] = None,
+                fn: Optional[Callable[[t.Collected], Any]] = None) -> None:
+        call('qcbm_edit_collect', self, name, maybe(new_name), maybe(fn))
 
     def commit_bitmaps(self, top: Image, fn: Optional[Callable[[t.CommittedBitmap], Any]] = None) -> None:
         call('qcbm_edit_commit_bitmaps', self, top, maybe(fn))

@@ -3,7 +3,6 @@
 SPDX-License-Identifier: MIT
 """
 import array
-import ast
 import errno
 import gc
 import glob
@@ -11,43 +10,15 @@ import gzip
 import io
 import json
 import os
-import re
 import subprocess
 import sys
 
 import pytest
 
 import qcbm
+from conftest import EXPECTED, ROOT, Bytes, dirty, run
 
-ROOT = os.environ['SOURCE_ROOT']
 TOOL = os.environ['QCBM']
-EXPECTED = [(65536, 65536), (1048576, 131072), (2097152, 65536)]  # tests/abi/examples.sh has these, too
-
-
-def run(*command):
-    return subprocess.run([str(c) for c in command], check=True, capture_output=True, text=True).stdout
-
-
-@pytest.fixture
-def overlay(tmp_path):
-    """The images of tests/abi/examples.sh."""
-    base, top = tmp_path / 'base.qcow2', tmp_path / 'overlay.qcow2'
-    run('qemu-img', 'create', '-q', '-f', 'qcow2', base, '4M')
-    run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', base, '-F', 'qcow2', top)
-    run('qemu-io', '-f', 'qcow2', '-c', 'write -P 7 64k 4k', '-c', 'write -P 8 1M 128k', '-c', 'write -z 2M 64k', top)
-    return str(top)
-
-
-@pytest.fixture
-def marked(overlay):
-    with qcbm.Image(overlay, qcbm.OpenFlag.WRITE) as image:
-        image.synth('b0')
-    return overlay
-
-
-def dirty(image, name='b0'):
-    with image.extents(name) as extents:
-        return [(offset, length) for offset, length, _ in extents.dirty()]
 
 
 def test_synth_gives_what_the_c_example_gives(overlay):
@@ -332,31 +303,6 @@ def test_checkpoints(marked, tmp_path):
         qcbm.create_checkpoint('c1', disks)
 
 
-class Bytes:
-    """An image in a bytearray."""
-
-    def __init__(self, data):
-        self.data, self.closed = bytearray(data), 0
-
-    def read_at(self, offset, length):
-        return bytes(self.data[offset:offset + length])
-
-    def write_at(self, offset, data):
-        self.data[offset:offset + len(data)] = data
-
-    def flush(self):
-        pass
-
-    def size(self):
-        return len(self.data)
-
-    def grow(self, length):
-        self.data.extend(bytes(length - len(self.data)))
-
-    def close(self):
-        self.closed += 1
-
-
 def test_storage_of_ones_own(overlay):
     storage = Bytes(open(overlay, 'rb').read())
     with qcbm.open_storage(storage, qcbm.OpenFlag.WRITE) as image:
@@ -453,37 +399,6 @@ def test_low_level(marked, tmp_path):
     qcbm.attach(tmp_path / 'raw', tmp_path / 'meta', bitmap='b')
     with qcbm.Image(tmp_path / 'meta') as image:
         assert image.verify_attached().faults == 0
-
-
-# Functions of the headers that have no method, and why: a name, or what names begin with.
-LEFT_OUT = {'qcbm_nbd_': 'of libqcbm-nbd, another library'}
-
-
-def functions_of_the_headers():
-    headers = ''.join(open(p, encoding='utf-8').read() for p in glob.glob(f'{ROOT}/libqcbm*/include/*.h'))
-    return set(re.findall(r'QCBM_API [^;{}]*?\b(qcbm_\w+)\(', re.sub(r'/\*.*?\*/', '', headers, flags=re.S)))
-
-
-def functions_of_the_package():
-    """Named by its code, that is not in words for readers, nor in what is made of the headers."""
-    for path in glob.glob(f'{ROOT}/bindings/python/qcbm/*.py'):
-        if os.path.basename(path) not in ('_abi.py', '_types.py'):
-            for node in ast.walk(ast.parse(open(path, encoding='utf-8').read())):
-                name = node.attr if isinstance(node, ast.Attribute) else getattr(node, 'value', None)
-                if isinstance(name, str) and re.fullmatch(r'qcbm_\w+', name):
-                    yield name
-
-
-def test_every_function_of_the_headers_has_a_method():
-    functions, wrapped = functions_of_the_headers(), set(functions_of_the_package())
-    assert len(functions) > 140
-    left_out = {f for f in functions if f.startswith(tuple(LEFT_OUT))}
-    assert functions - wrapped - left_out == set()
-    assert wrapped & left_out == set()
-    assert [name for name in LEFT_OUT if not any(f.startswith(name) for f in functions)] == []
-    for name in functions - left_out:
-        assert getattr(qcbm.lib, name)
-    assert qcbm.call('qcbm_local_name', 'file:a') == 'a'  # any of them by its name
 
 
 def test_an_older_library_is_refused(tmp_path):
