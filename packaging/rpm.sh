@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# rpm.sh OUT - packages for RPM of what is committed; on Debian, too, where nothing is known of what they depend on
+# rpm.sh OUT - packages for RPM of what is committed, unpacked and tried; on Debian, too, where nothing is known of what
+# they depend on
 #
 # SPDX-License-Identifier: MIT
 set -euo pipefail
@@ -16,5 +17,20 @@ grep -qx "Version: *$version" "$spec" || die "qcbm.spec is of another version th
 rpmbuild --nodeps -bb --define "_topdir $work" --define "_dbpath $work/db" --define "_libdir /usr/lib64" \
     --define "debug_package %{nil}" --define "use_source_date_epoch_as_buildtime 1" --define "_buildhost qcbm" \
     --define "clamp_mtime_to_source_date_epoch 1" "$spec" >"$work/log" 2>&1 || die "rpmbuild: $(tail -n 40 "$work/log")"
+
+# They need not be installable here: what is in them is unpacked into one folder, and works there.
+tree=$work/tree
+mkdir "$tree"
+find "$work/RPMS" -name '*.rpm' | while IFS= read -r package; do
+    rpm2archive - <"$package" | tar -C "$tree" -xz
+done
+place=$(cd "$tree" && find usr/lib* -path '*/python3.*/site-packages/qcbm/__init__.py')
+[ -n "$place" ] || die "Python would not find its package"
+export LD_LIBRARY_PATH=$tree/usr/lib64 PYTHONPATH=$tree/${place%/qcbm/*}
+command=$("$tree/usr/bin/qcbm" --version | head -n 1)
+python=$(/usr/bin/python3 -c 'import qcbm; print(qcbm.version())')
+[ "$command, $python" = "qcbm $version, $version" ] || die "not of $version: $command, $python"
+unset LD_LIBRARY_PATH PYTHONPATH
+
 find "$work/RPMS" -name '*.rpm' -exec cp {} "$out/" \;
 ls "$out"/*.rpm
