@@ -122,13 +122,6 @@ uint64_t qcbm_nbd_size(const struct qcbm_nbd *nbd)
     return nbd->size;
 }
 
-bool qcbm_nbd_has_context(const struct qcbm_nbd *nbd, const char *context)
-{
-    if (nbd->context && strcmp(context, nbd->context) == 0)
-        return true; /* else it would not be open */
-    return strcmp(context, QCBM_NBD_ALLOCATION) == 0 && nbd->has_allocation;
-}
-
 void qcbm_nbd_get_figures(struct qcbm_nbd *nbd, struct qcbm_nbd_figures *out, size_t size)
 {
     struct qcbm_nbd_figures figures;

@@ -1,8 +1,5 @@
-/* nbd_ahead.c - reads, and what was told to be read soon: asked for while others are worked on, kept until it is taken
- * SPDX-License-Identifier: MIT
- *
- * Nothing is read ahead but what the library has named, so no byte crosses the net that nobody wants. What is kept has a limit
- * of memory; what is told beyond it waits for room, in its order. */
+/* nbd_ahead.c - reads: each in parts, from the server or from what was asked for ahead of time
+ * SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +7,7 @@
 #include "nbd_conn.h"
 #include "nbd_fail.h"
 
-#define MAX_BLOCKS 512u
 #define MAX_PARTS 16u
-#define STALE_CALLS 256u /* reads, after which nobody is expected to come for a block any more */
 
 static uint64_t min64(uint64_t a, uint64_t b)
 {
@@ -30,97 +25,6 @@ static uint64_t up(const struct qcbm_nbd *nbd, uint64_t off)
     return min64(down(nbd, off + nbd->min_block - 1), nbd->size);
 }
 
-/* ---- blocks ---------------------------------------------------------------------------------------------- */
-
-static void drop_block(struct qcbm_nbd *nbd, struct nbd_block *block)
-{
-    struct nbd_block **at = &nbd->blocks;
-
-    while (*at != block)
-        at = &(*at)->next;
-    *at = block->next;
-    nbd->n_blocks--;
-    if (block->request.buf)
-        nbd->block_bytes -= block->request.len;
-    free(block->request.buf);
-    free(block);
-}
-
-static bool is_stale(const struct qcbm_nbd *nbd, const struct nbd_block *b)
-{
-    return b->request.done && b->users == 0 && nbd->n_read_calls - b->since > STALE_CALLS;
-}
-
-static void drop_stale(struct qcbm_nbd *nbd)
-{
-    struct nbd_block *next;
-
-    for (struct nbd_block *b = nbd->blocks; b; b = next) {
-        next = b->next;
-        if (is_stale(nbd, b))
-            drop_block(nbd, b);
-    }
-}
-
-struct nbd_block *qcbmi_nbd_block_next(struct qcbm_nbd *nbd)
-{
-    struct nbd_block *b = nbd->blocks;
-
-    while (b && (b->request.buf || b->request.done))
-        b = b->next;
-    if (!b)
-        return NULL;
-    if (nbd->block_bytes + b->request.len > nbd->memory)
-        drop_stale(nbd);
-    if (nbd->block_bytes + b->request.len > nbd->memory)
-        return NULL;
-    b->request.buf = malloc(b->request.len);
-    if (!b->request.buf) {
-        drop_block(nbd, b);
-        return NULL;
-    }
-    nbd->block_bytes += b->request.len;
-    return b;
-}
-
-void qcbmi_nbd_blocks_free(struct qcbm_nbd *nbd)
-{
-    while (nbd->blocks)
-        drop_block(nbd, nbd->blocks);
-}
-
-/* The first block that reaches into [@from, @to). */
-static struct nbd_block *block_in(const struct qcbm_nbd *nbd, uint64_t from, uint64_t to)
-{
-    struct nbd_block *found = NULL;
-
-    for (struct nbd_block *b = nbd->blocks; b; b = b->next) {
-        uint64_t off = b->request.off;
-
-        if (off < to && off + b->request.len > from && (!found || off < found->request.off))
-            found = b;
-    }
-    return found;
-}
-
-static void tell(struct qcbm_nbd *nbd, uint64_t off, uint64_t len)
-{
-    struct nbd_block **at = &nbd->blocks, *b;
-
-    if (nbd->n_blocks == MAX_BLOCKS || block_in(nbd, off, off + len))
-        return;
-    b = calloc(1, sizeof(*b));
-    if (!b)
-        return;
-    b->request = (struct nbd_request){ .kind = NBD_READ, .off = off, .len = len, .nbd = nbd };
-    b->left = len;
-    b->since = nbd->n_read_calls;
-    while (*at)
-        at = &(*at)->next;
-    *at = b;
-    nbd->n_blocks++;
-}
-
 void qcbmi_nbd_will_read(void *self, uint64_t off, uint64_t len)
 {
     struct qcbm_nbd *nbd = self;
@@ -128,7 +32,7 @@ void qcbmi_nbd_will_read(void *self, uint64_t off, uint64_t len)
 
     pthread_mutex_lock(&nbd->lock);
     for (off = down(nbd, off); !nbd->dead && qcbmi_nbd_start(nbd, NULL) == 0 && off < end; off += nbd->max_block)
-        tell(nbd, off, min64(end - off, nbd->max_block));
+        qcbmi_nbd_block_tell(nbd, off, min64(end - off, nbd->max_block));
     qcbmi_nbd_wake(nbd);
     pthread_mutex_unlock(&nbd->lock);
 }
@@ -167,8 +71,9 @@ static int begin_part(struct qcbm_nbd *nbd, struct part *p, uint64_t off, uint64
     struct nbd_block *b;
 
     end = min64(end, down(nbd, off) + nbd->max_block);
-    while ((b = block_in(nbd, off, end)) != NULL && !b->request.in_flight && !b->request.done && b->users == 0)
-        drop_block(nbd, b); /* it waits for room: now it is wanted at once */
+    while ((b = qcbmi_nbd_block_in(nbd, off, end)) != NULL && !b->request.in_flight && !b->request.done &&
+           b->users == 0)
+        qcbmi_nbd_block_drop(nbd, b); /* it waits for room: now it is wanted at once */
     *p = (struct part){ .off = off, .to = to };
     if (b && b->request.off <= off && !(b->request.done && b->request.error)) {
         p->len = min64(end, b->request.off + b->request.len) - off;
@@ -187,7 +92,7 @@ static void leave_block(struct qcbm_nbd *nbd, struct nbd_block *b, uint64_t take
     b->users--;
     b->left -= min64(taken, b->left);
     if (b->users == 0 && (b->left == 0 || b->request.error)) {
-        drop_block(nbd, b);
+        qcbmi_nbd_block_drop(nbd, b);
         qcbmi_nbd_wake(nbd); /* there is room */
     }
 }

@@ -54,7 +54,7 @@ struct nbd_request {
     struct qcbm_nbd *nbd;
 };
 
-/* What will be read soon (nbd_ahead.c). */
+/* What will be read soon (nbd_blocks.c). */
 struct nbd_block {
     struct nbd_request request; /* .buf NULL: not asked for yet */
     uint64_t left;              /* bytes that nobody has taken */
@@ -114,9 +114,13 @@ void qcbmi_nbd_wake(struct qcbm_nbd *nbd);
 void qcbmi_nbd_wait(struct qcbm_nbd *nbd, const struct nbd_request *request); /* until it is done */
 int qcbmi_nbd_blame(struct qcbm_nbd *nbd, const struct nbd_request *request, struct qcbm_error *err);
 
-/* nbd_ahead.c. With the lock held. */
-struct nbd_block *qcbmi_nbd_block_next(
-    struct qcbm_nbd *nbd); /* the next that there is memory for; NULL: none. Its buffer is there */
+/* nbd_blocks.c. With the lock held. */
+void qcbmi_nbd_block_tell(struct qcbm_nbd *nbd, uint64_t off, uint64_t len); /* unless it is there, or there are many */
+/* The first that reaches into [@from, @to). */
+struct nbd_block *qcbmi_nbd_block_in(const struct qcbm_nbd *nbd, uint64_t from, uint64_t to);
+/* The next that there is memory for; NULL: none. Its buffer is there. */
+struct nbd_block *qcbmi_nbd_block_next(struct qcbm_nbd *nbd);
+void qcbmi_nbd_block_drop(struct qcbm_nbd *nbd, struct nbd_block *block);
 void qcbmi_nbd_blocks_free(struct qcbm_nbd *nbd);
 
 /* nbd_ahead.c, nbd_extents.c: of the backend. */

@@ -252,6 +252,13 @@ static void drop_questions(struct walk *w)
     }
 }
 
+bool qcbm_nbd_has_context(const struct qcbm_nbd *nbd, const char *context)
+{
+    if (nbd->context && strcmp(context, nbd->context) == 0)
+        return true; /* else it would not be open */
+    return strcmp(context, QCBM_NBD_ALLOCATION) == 0 && nbd->has_allocation;
+}
+
 int qcbm_nbd_extents(struct qcbm_nbd *nbd, const char *context, qcbm_nbd_extent_fn *fn, void *opaque,
                      struct qcbm_error *err)
 {
