@@ -276,7 +276,7 @@ int qcbmi_chain_check_finished_below(const struct qcbmi_chain *chain, size_t fir
         const struct qcbmi_layer *l = &chain->layers[i];
         const char *name = l->filename;
         char text[256];
-        int ret = *name && !qcbmi_io_is_remote(l->img ? &l->img->io : &l->raw) ? qcbmi_unfinished_refuse(name, err) : 0;
+        int ret = *name && l->id.known ? qcbmi_unfinished_refuse(name, err) : 0; /* else it is no name of a file */
 
         if (ret < 0)
             return qcbmi_prefix(err, ret, "'%s': ", printable(text, name));
