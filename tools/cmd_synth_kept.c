@@ -18,14 +18,14 @@ static struct qcbm_image *target_of(const struct synth_job *job)
     return job->into ? job->into : job->overlay;
 }
 
-static bool find(const struct synth_job *job, uint32_t *index, struct qcbm_bitmap_info *bitmap)
+static bool find(struct qcbm_image *img, const char *name, uint32_t *index, struct qcbm_bitmap_info *bitmap)
 {
     struct qcbm_image_info image;
 
-    qcbm_image_get_info(target_of(job), &image, sizeof image);
+    qcbm_image_get_info(img, &image, sizeof image);
     for (*index = 0; *index < image.bitmap_count; (*index)++) {
-        qcbm_bitmap_get(target_of(job), *index, bitmap, sizeof *bitmap);
-        if (strcmp(bitmap->name, job->args->name) == 0)
+        qcbm_bitmap_get(img, *index, bitmap, sizeof *bitmap);
+        if (strcmp(bitmap->name, name) == 0)
             return true;
     }
     return false;
@@ -44,7 +44,7 @@ static int refuse(const struct synth_job *job, int code, const char *why)
 /* Files that would be read beside the image, though not what is in them: that takes as long as making the bitmap anew. */
 static int look_at_files(const struct synth_args *args)
 {
-    const char *const names[] = { args->since, args->against, args->within, args->refine_against };
+    const char *const names[] = { args->since, args->against, args->refine_against };
     struct stat st;
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -54,6 +54,26 @@ static int look_at_files(const struct synth_args *args)
             return cmd_error("Could not open '%s': %s", name, strerror(errno));
     }
     return EXIT_DONE;
+}
+
+/* The bitmap of --within would be read, too. */
+static int look_at_within(const struct synth_job *job)
+{
+    const char *name = job->args->within;
+    struct qcbm_bitmap_usage usage;
+    struct qcbm_bitmap_info bitmap;
+    struct qcbm_error err;
+    uint32_t index;
+
+    if (!name)
+        return EXIT_DONE;
+    if (!find(job->overlay, name, &index, &bitmap))
+        return cmd_error("Bitmap '%s' of '%s' is not there", name, job->args->common.path);
+    if (bitmap.in_use)
+        return cmd_error("Bitmap '%s' of '%s' is in use, and cannot be relied on", name, job->args->common.path);
+    return qcbm_bitmap_usage(job->overlay, index, &usage, sizeof usage, NULL, &err) == 0
+               ? EXIT_DONE
+               : cmd_lib_error(&err, "Could not read bitmap '%s' of '%s'", name, job->args->common.path);
 }
 
 /* The bitmap in place of the old one, as far as metadata alone tell it. */
@@ -132,7 +152,8 @@ static int judge(struct synth_job *job, uint32_t index, const struct qcbm_bitmap
         return refuse(job, ret, err.message);
     if (!bitmap->usable)
         return refuse(job, QCBM_E_CORRUPT, "it is damaged");
-    if (look_at_files(job->args) != EXIT_DONE || try_again(job) != EXIT_DONE || leave_undo(job) != EXIT_DONE)
+    if (look_at_files(job->args) != EXIT_DONE || look_at_within(job) != EXIT_DONE || try_again(job) != EXIT_DONE ||
+        leave_undo(job) != EXIT_DONE)
         return EXIT_FAILED;
     job->kept = true;
     job->enabled = bitmap->enabled;
@@ -149,7 +170,8 @@ int synth_look(struct synth_job *job)
     struct qcbm_bitmap_info bitmap;
     uint32_t index;
 
-    return job->args->if_missing && find(job, &index, &bitmap) ? judge(job, index, &bitmap) : EXIT_DONE;
+    return job->args->if_missing && find(target_of(job), job->args->name, &index, &bitmap) ? judge(job, index, &bitmap)
+                                                                                           : EXIT_DONE;
 }
 
 void synth_kept_print(const struct synth_job *job)

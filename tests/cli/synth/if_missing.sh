@@ -49,3 +49,7 @@ unchanged overlay.qcow2 qcbm synth -q --if-missing --since=base.qcow2 overlay.qc
 unchanged overlay.qcow2 qcbm synth -q --if-missing --undo=kept.undo overlay.qcow2 b
 unchanged overlay.qcow2 qcbm undo overlay.qcow2 kept.undo | grep -q 'nothing to undo' || complain "no undo file"
 unchanged overlay.qcow2 fails qcbm synth --if-missing --dry-run --undo=kept.undo overlay.qcow2 b
+# a bitmap to look within is no file
+qcbm manifest -q -o m overlay.qcow2
+unchanged overlay.qcow2 qcbm synth -q --if-missing --against=m --within=b overlay.qcow2 b
+unchanged overlay.qcow2 fails qcbm synth --if-missing --against=m --within=nosuch overlay.qcow2 b
