@@ -334,7 +334,12 @@ static void sizes_that_cannot_be_are_refused(void **state)
     assert_int_equal(qcbm_attach_measure(0, 65536, false, &size, &err), QCBM_E_ARG);
     assert_int_equal(qcbm_attach_measure(513, 65536, false, &size, &err), QCBM_E_ARG);
     assert_int_equal(qcbm_attach_measure(512, 65535, false, &size, &err), QCBM_E_ARG);
+    assert_int_equal(qcbm_attach_measure(512, 256, false, &size, &err), QCBM_E_ARG);
+    assert_int_equal(qcbm_attach_measure(512, 4 << 20, false, &size, &err), QCBM_E_ARG);
     assert_int_equal(qcbm_attach_measure(512, 4096, true, &size, &err), QCBM_E_ARG);
+    assert_ok(qcbm_attach_measure(512, 512, false, &size, &err), &err);
+    assert_ok(qcbm_attach_measure(512, 16384, true, &size, &err), &err);
+    assert_ok(qcbm_attach_measure(512, 2 << 20, false, &size, &err), &err);
     assert_int_equal(qcbm_attach_measure(UINT64_MAX - 511, 2 << 20, false, &size, &err), QCBM_E_LIMIT);
     assert_int_equal(qcbm_attach_measure(INT64_MAX - 511, 2 << 20, false, &size, &err), QCBM_E_LIMIT);
     assert_int_equal(qcbm_attach_measure(UINT64_C(1) << 51, 65536, false, &size, &err), 0);

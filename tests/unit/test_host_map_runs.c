@@ -108,6 +108,19 @@ static void data_in_pieces_is_in_several_runs(void **state)
     assert_runs(state, "header 512; refcounts 1024; tables 512; data 1024; data 1024; tables 1024; ");
 }
 
+static void of_a_data_file_nothing_is_told(void **state)
+{
+    const struct build_options opt = { .size = KIB(64), .data_file = "elsewhere" };
+    struct image_builder *b = bench_builder(state);
+
+    build_start(b, &opt);
+    build_map(b, 0, BUILD_COPIED | 0, 0);
+    build_map(b, 1024, BUILD_COPIED | 1024, 0);
+    build_clusters(b, 1);
+    build_finish(b);
+    assert_runs(state, "header 512; refcounts 1024; tables 1024; leaked 512; ");
+}
+
 static void who_is_told_may_stop(void **state)
 {
     const struct build_options opt = { .size = KIB(64) };
@@ -130,11 +143,9 @@ static void who_is_told_may_stop(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        image_test(each_cluster_has_its_kind),
-        image_test(the_last_cluster_may_be_cut_short),
-        image_test(a_run_goes_on_from_table_to_table),
-        image_test(data_in_pieces_is_in_several_runs),
-        image_test(who_is_told_may_stop),
+        image_test(each_cluster_has_its_kind),         image_test(the_last_cluster_may_be_cut_short),
+        image_test(a_run_goes_on_from_table_to_table), image_test(data_in_pieces_is_in_several_runs),
+        image_test(of_a_data_file_nothing_is_told),    image_test(who_is_told_may_stop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,10 @@
  * SPDX-License-Identifier: MIT */
 #include "unit.h"
 
+#include <limits.h>
+
 #include "picture.h"
+#include "picture_font.h"
 #include "terminal.h"
 
 static uint64_t draw(uint64_t *seed, uint64_t below)
@@ -186,12 +189,29 @@ static void the_nearest_colour_is_that_of_a_loop(void **state)
     }
 }
 
+/* Names in a legend may have any bytes. */
+static void what_the_font_lacks_is_a_question_mark(void **state)
+{
+    const uint8_t *mark = picture_font_glyph('?');
+
+    (void)state;
+    for (int c = CHAR_MIN; c <= CHAR_MAX; c++)
+        if (c < ' ' || c > '~')
+            assert_ptr_equal(picture_font_glyph((char)c), mark);
+        else
+            assert_int_equal((picture_font_glyph((char)c) - picture_font_glyph(' ')) / FONT_HEIGHT, c - ' ');
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sums_are_those_of_a_loop),          cmocka_unit_test(the_largest_disk_has_cells),
-        cmocka_unit_test(the_curve_passes_every_place_once), cmocka_unit_test(shades_begin_at_quarters),
-        cmocka_unit_test(blocks_cover_every_cell_once),      cmocka_unit_test(the_nearest_colour_is_that_of_a_loop),
+        cmocka_unit_test(sums_are_those_of_a_loop),
+        cmocka_unit_test(the_largest_disk_has_cells),
+        cmocka_unit_test(the_curve_passes_every_place_once),
+        cmocka_unit_test(shades_begin_at_quarters),
+        cmocka_unit_test(blocks_cover_every_cell_once),
+        cmocka_unit_test(the_nearest_colour_is_that_of_a_loop),
+        cmocka_unit_test(what_the_font_lacks_is_a_question_mark),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,6 +136,8 @@ static void what_breaks_a_rule_is_refused(void **state)
         "<name>a</name><parent><name>.</name></parent>",
         "<name>a</name><creationTime/>",
         "<name>a</name><creationTime>-1</creationTime>",
+        "<name>a</name><creationTime>12:30</creationTime>",
+        "<name>a</name><creationTime>1 2</creationTime>",
         "<name>a</name><creationTime>18446744073709551616</creationTime>",
         "<name>a</name><disks/>",
         "<name>a</name><disks><disk/></disks>",
