@@ -67,6 +67,7 @@ JOBS = [
     check("full", 15), check("half", 12), check("scattered", 12), check("huge", 8), check("extended", 8),
     check("snapshots", 10),
     Job("picture, half", "half", "{f} {i}", "{q} picture {i}", QEMU_MAP, "qemu / 30", "floor"),
+    Job("picture --bitmap, 8.4 M extents", "eight", None, "{q} picture -b b0 {i}", NBD, "qemu / 30"),
     map_json("half", 30), map_json("full", 15), map_json("extended", 20),
     verbs("--disable", "--enable", 2), verbs("--add", "--remove", 8),
     Job("bitmap --merge, full", "eight", "{f} --refcounts {i}", "{q} bitmap --merge b0 {i} b7",

@@ -9,7 +9,8 @@
 
 #include "qemu_text.h"
 
-enum { PAGE = 512, DEPTHS = 6 };
+/* With each page of a bitmap's extents the cluster of bits in which it begins is read again: there are half a million in it at most. */
+enum { PAGE = 512, BITS_PAGE = 16384, DEPTHS = 6 };
 
 /* ---- kinds ---------------------------------------------------------------------------------------------- */
 
@@ -139,7 +140,7 @@ bool picture_guest_layers(const struct picture_guest *g, struct picture *p)
 
 struct bits {
     struct qcbm_extents *extents;
-    struct qcbm_extent page[PAGE];
+    struct qcbm_extent page[BITS_PAGE];
     size_t got, at;
     uint64_t next; /* of the disk: where the next page begins */
 };
@@ -152,7 +153,7 @@ static int bits_at(struct bits *b, uint64_t pos, uint64_t *end, bool *dirty, str
     while (b->at < b->got && b->page[b->at].offset + b->page[b->at].length <= pos)
         b->at++;
     if (b->at == b->got && pos < qcbm_extents_size(b->extents)) {
-        ret = qcbm_extents_fill(b->extents, pos, b->page, sizeof(b->page[0]), PAGE, &b->got, &b->next, err);
+        ret = qcbm_extents_fill(b->extents, pos, b->page, sizeof(b->page[0]), BITS_PAGE, &b->got, &b->next, err);
         b->at = 0;
     }
     *dirty = ret == 0 && b->at < b->got && b->page[b->at].dirty;

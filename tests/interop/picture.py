@@ -503,6 +503,20 @@ def checkerboard_case(work):
     check_picture(work, ['c.qcow2'], map_runs(work, 'c.qcow2', plain), 32 * MiB, (('hilbert', 256), ('rows', 512)))
 
 
+def many_extents_case(work):
+    """More extents than the picture asks for at once: every second granule, and in the second half of the disk none."""
+    size = 32 * MiB
+    work.create('m.qcow2', size)
+    with open(work.path('bits'), 'wb') as f:
+        f.write(b'\x55' * (size // 512 // 16) + bytes(size // 512 // 16))
+    work.qcbm('bitmap', '-q', '--import', 'bits', '--format=raw', '-g', '512', 'm.qcow2', 'b')
+    runs = [(at + part, at + part + 512, kind) for at in range(0, size // 2, 1024)
+            for part, kind in ((0, 'dirty-none'), (512, 'none'))] + [(size // 2, size, 'none')]
+    for options in [], ['--chain']:
+        picture = json.loads(work.qcbm('picture', '--output=json', *options, '-b', 'b', 'm.qcow2').out)
+        check_cells(picture, cut(runs, size, picture['cell-size']), size)
+
+
 # ---- colours ---------------------------------------------------------------------------------------------------
 
 # Machado, Oliveira and Fernandes 2009, severity 1: what is seen without one kind of cones, of linear light
@@ -571,7 +585,7 @@ def main():
     both = (('hilbert', 32), ('rows', 37))
     more = (('hilbert', None), ('rows', None), *both)
     cases = [(hostile_case, 'hostile', {}), (colours_case, 'colours', {}), (sizes_case, 'sizes', {}),
-             (checkerboard_case, 'checkerboard', {})]
+             (checkerboard_case, 'checkerboard', {}), (many_extents_case, 'many-extents', {})]
     for number, (cluster, extended, sizes) in enumerate((
             (64 * KiB, False, [16 * MiB] * 3), (512, False, [MiB, MiB + 1536]),
             (64 * KiB, True, [8 * MiB, 5 * MiB, 8 * MiB]))):
