@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-# zero.py - qcbm extents --with=zero against qemu-nbd: base:allocation's zero bit beside the dirty bits
+# zero.py - qcbm extents --with=zero against QEMU's NBD server: base:allocation's zero bit beside the dirty bits
 #
 # SPDX-License-Identifier: MIT
 
 import json
 import random
 
-from qtool import KiB, MiB, arguments, need_tools, require, require_equal, run_cases
+from qtool import KiB, MiB, arguments, need_tools, require, require_equal, run_cases, served_rows
 
 
 def runs(rows):
@@ -29,10 +29,9 @@ def overlay(dirty, zero):
 
 
 def compare(work, image, name):
-    with work.serve(image, [name]) as server:
-        dirty = runs(server.rows(name))
-        allocation = json.loads(server.nbdinfo('base:allocation', '--json'))
-    zero = runs([dict(row, type=2 if row['type'] & 2 else 0) for row in allocation])
+    dirty, allocation = (runs([{'offset': start, 'length': end - start, 'type': kind} for start, end, kind in rows])
+                         for rows in served_rows(work, image, ['qemu:dirty-bitmap:' + name, 'base:allocation'], [name]))
+    zero = runs([{'offset': start, 'length': end - start, 'type': kind & 2} for start, end, kind in allocation])
     rows = json.loads(work.qcbm('extents', '--with=zero', '--output=json', image, name).out)
     words = {0: 'clean', 1: 'dirty', 2: 'clean,zero', 3: 'dirty,zero'}
     for row in rows:
@@ -46,11 +45,13 @@ def compare(work, image, name):
 
 
 def scribble(work, image, rng, size, unit, count):
+    commands = []
     for _ in range(count):
         start = rng.randrange(0, size // unit) * unit
         length = min(size - start, unit * rng.randrange(1, 9))
-        work.io(image, rng.choice(['write -P 7 %d %d', 'write -z %d %d', 'write -z -u %d %d', 'discard %d %d'])
-                % (start, length))
+        commands.append(rng.choice(['write -P 7 %d %d', 'write -z %d %d', 'write -z -u %d %d', 'discard %d %d'])
+                        % (start, length))
+    work.io(image, *commands)
 
 
 def chain_case(work, seed, cluster, extended, sizes, raw_base):
@@ -85,7 +86,7 @@ def missing_backing_case(work):
 
 def main():
     args = arguments('qcbm extents --with=zero against base:allocation of qemu-nbd')
-    need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo')
+    need_tools('qemu-img', 'qemu-io', 'qemu-storage-daemon')
     cases = [(missing_backing_case, 'missing-backing', {})]
     for cluster, extended in ((512, False), (4 * KiB, False), (64 * KiB, False), (16 * KiB, True), (64 * KiB, True)):
         size = 64 * cluster if cluster > 4 * KiB else 512 * KiB
