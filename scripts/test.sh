@@ -6,7 +6,8 @@
 # --quick: those that need no QEMU and end soon, below a minute in all; what is left out is said before the last line.
 # Exit 0 only if at least one test ran, none failed, and each skipped one is named in .ci/skips.
 # Environment: BUILD_DIR (default build), MESON_ARGS (more arguments of "meson setup"), CC (when the build folder is
-# new), TEST_ARGS (more arguments of "meson test": names, --suite unit, -t 3), QCBM_NO_INSTALL=1 (install nothing).
+# new), TEST_ARGS (more arguments of "meson test": names, --suite unit, -t 3), QCBM_NO_INSTALL=1 (install nothing),
+# TMPDIR (where the tests have their images; if it is not set, in memory where there is room).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +30,18 @@ if [ ${#quick[@]} -eq 0 ]; then
     scripts/install-deps.sh build test
 else
     scripts/install-deps.sh build quick
+fi
+
+# Every program that changes an image waits for the disk several times, for milliseconds each. What the library asks of a file
+# system on a disk is tested below /tmp all the same, by the unit tests.
+memory=/dev/shm
+room=$(df --output=avail -B1M "$memory" 2>/dev/null | tail -n 1) || room=0
+if [ -z "${TMPDIR:-}" ] && [ "$(df --output=fstype "$memory" 2>/dev/null | tail -n 1)" = tmpfs ] && [ -w "$memory" ] &&
+    [ "$room" -ge 4096 ]; then
+    TMPDIR=$(mktemp -d "$memory/q.XXXXXX") # short: sockets lie below it
+    export TMPDIR
+    chmod 1777 "$TMPDIR" # as /tmp is: some tests run programs as another user
+    trap 'rm -rf "$TMPDIR"' EXIT
 fi
 
 # Debian's meson, also where a python of the user comes first on PATH.
