@@ -158,12 +158,11 @@ class Daemon(Program):
         with self.image(path, data_file), self.export(bitmaps):
             return [Client(self.socket, 'image', context).rows() for context in contexts]
 
-    def bitmaps_info(self, path, data_file):
-        """The bitmaps as `qemu-img info` has them."""
+    def info(self, path, data_file):
+        """What `qemu-img info --output=json` prints, with absolute names of files."""
         with self.image(path, data_file):
             nodes = self.ask('query-named-block-nodes', flat=True)
-        data = next(node for node in nodes if node['node-name'] == 'image')['image']['format-specific']['data']
-        return data.get('bitmaps', [])
+        return next(node['image'] for node in nodes if node['node-name'] == 'image')
 
 
 class Client:

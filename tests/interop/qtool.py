@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -21,11 +22,13 @@ import sys
 import tempfile
 import time
 import traceback
+import zlib
 
 import qsession
 
 KiB, MiB, GiB, TiB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 SECRET = ['--object', 'secret,id=s0,data=interop']
+IO_LINES = 40  # so many that waiting for the answer to each costs more than to start a program
 COMMAND_TIMEOUT = 300  # seconds: only against a tool that hangs, no result depends on it
 
 EXT_END, EXT_BACKING_FORMAT, EXT_FEATURES = 0, 0xe2792aca, 0x6803f857
@@ -257,19 +260,26 @@ def run_patiently(command, timeout):
     return done
 
 
+MADE = {}  # key -> name -> length and segments
 CREATED = {}  # arguments of `qemu-img create` -> what it has made of them: the same whenever they are the same
 
 
 class Work:
     """A directory of one case, and a record of the commands run in it."""
 
-    def __init__(self, path):
+    def __init__(self, path, name=''):
         self.dir = path
+        self.dice = random.Random(name)
         self.log = []
         self.servers = 0
 
     def path(self, name):
         return os.path.join(self.dir, name)
+
+    def some(self, choices, count):
+        """So many of the questions that each case may ask, in their order: others in the next case. All with --full."""
+        chosen = range(len(choices)) if FULL else sorted(self.dice.sample(range(len(choices)), count))
+        return [choices[k] for k in chosen]
 
     def note(self, text):
         self.log.append(text)
@@ -323,11 +333,12 @@ class Work:
         return result
 
     def io(self, image, *commands, opts=None):
-        """qemu-io with one or more commands; a failing command fails."""
-        argv = ['qemu-io'] + (SECRET + ['--image-opts', opts] if opts else ['-f', 'qcow2', image])
+        """qemu-io with one or more commands; a failing command fails. No test looks at the time before it has closed the
+        image, so that the disk need not be waited for."""
+        argv = ['qemu-io', '-t', 'unsafe'] + (SECRET + ['--image-opts', opts] if opts else ['-f', 'qcow2', image])
         for command in commands:
             argv += ['-c', command]
-        result = None if opts else self.io_of_the_session(argv, image, commands)
+        result = None if opts or len(commands) > IO_LINES else self.io_of_the_session(argv, image, commands)
         result = result or self.run(*argv)
         bad = re.search(r'failed|[Ee]rror|invalid|not supported|Operation|not found', result.out + result.err)
         require(bad is None, '%s\n  %s' % (self.log[-1], shorten(result.out + result.err)))
@@ -350,9 +361,15 @@ class Work:
         """qemu-img create of a qcow2 image."""
         if luks:
             options = ','.join(filter(None, [options, 'encrypt.format=luks,encrypt.key-secret=s0,encrypt.iter-time=10']))
-        argv = ['qemu-img', 'create', '-q', '-f', 'qcow2', *(SECRET if luks else []), *(['-o', options] if options else []),
-                *(['-b', backing, '-F', backing_format] if backing else []), image, size]
-        known = None if luks or 'data_file' in options or 'prealloc' in options else tuple(map(str, argv[:-2] + [size]))
+        return self.create_image([*(SECRET if luks else []), *(['-o', options] if options else []),
+                                  *(['-b', backing, '-F', backing_format] if backing else [])], image, size)
+
+    def create_image(self, arguments, image, size):
+        """qemu-img create of a qcow2 image, whatever the arguments; those that leave one file are made once."""
+        argv = ['qemu-img', 'create', '-q', '-f', 'qcow2', *arguments, image, size]
+        known = tuple(map(str, (*arguments, size)))
+        if re.search('data_file|prealloc|encrypt|secret', ' '.join(known)):
+            known = None
         if known in CREATED:
             self.log.append(shlex.join(map(str, argv)))
             write_segments(self.path(image), *CREATED[known])
@@ -365,6 +382,16 @@ class Work:
         if known:
             CREATED[known] = read_segments(self.path(image))
         return image
+
+    def made_once(self, key, names, make):
+        """The files that make() makes: made once for a key, then copied."""
+        if repr(key) in MADE:
+            for name, content in MADE[repr(key)].items():
+                write_segments(self.path(name), *content)
+            self.note('# as before: %r' % (key,))
+            return
+        make()
+        MADE[repr(key)] = {name: read_segments(self.path(name)) for name in names if os.path.exists(self.path(name))}
 
     def check(self, image, opts=None):
         """qemu-img check: exit 0, neither errors nor leaks, nothing on stderr."""
@@ -380,10 +407,7 @@ class Work:
 
     def info_bitmaps(self, image, opts=None):
         """name -> (granularity, sorted flags) as qemu-img info shows them."""
-        found = None if opts else self.asked('bitmaps_info', image)
-        if found is None:
-            found = self.info(image, opts)['format-specific']['data'].get('bitmaps', [])
-        return {b['name']: (b['granularity'], sorted(b['flags'])) for b in found}
+        return bitmaps_of((None if opts else self.asked('info', image)) or self.info(image, opts))
 
     def asked(self, question, image, *details):
         """The answer of the qemu-storage-daemon that stays; None where it cannot open the image."""
@@ -411,6 +435,11 @@ class Work:
 
     def serve(self, image, bitmaps=(), depth=False, opts=None):
         return Server(self, image, bitmaps, depth, opts)
+
+
+def bitmaps_of(info):
+    """name -> (granularity, sorted flags)"""
+    return {b['name']: (b['granularity'], sorted(b['flags'])) for b in info['format-specific']['data'].get('bitmaps', [])}
 
 
 def map_args(argv):
@@ -788,15 +817,15 @@ def clear_feature_bits(path, word, bits):
 # ---- running cases ----------------------------------------------------------------------------------------------
 
 QCBM = None
+FULL = False  # many more cases, and in each of them all questions
 
 
 def _run_case(job):
     """In a worker process: (name, failure text or None)."""
-    global QCBM
-    function, name, params, root, tool, keep = job
-    QCBM = tool
+    global QCBM, FULL
+    function, name, params, root, QCBM, FULL, keep = job
     directory = tempfile.mkdtemp(prefix='c', dir=root)
-    work = Work(directory)
+    work = Work(directory, name)
     try:
         function(work, **params)
         return name, None
@@ -863,7 +892,7 @@ def run_cases(args, function_cases):
         else:
             root = stack.enter_context(tempfile.TemporaryDirectory(prefix='qcbm'))
         pool = stack.enter_context(concurrent.futures.ProcessPoolExecutor(max_workers=args.jobs))
-        jobs = [(function, name, params, root, tool, bool(args.keep)) for function, name, params in chosen]
+        jobs = [(function, name, params, root, tool, args.full, bool(args.keep)) for function, name, params in chosen]
         print('1..%d' % len(jobs))
         for number, (name, failure) in enumerate(pool.map(_run_case, jobs), 1):
             print('%sok %d - %s' % ('not ' if failure else '', number, name), flush=True)
@@ -876,6 +905,16 @@ def run_cases(args, function_cases):
                       flush=True)
     print('# %d cases, %d failed, seed %d' % (len(jobs), failed, args.seed))
     sys.exit(1 if failed else 0)
+
+
+def here():
+    """For a test that works in one directory after the other."""
+    return Work(os.getcwd())
+
+
+def one_form(*key):
+    """Of text and JSON the one to compare in this of many like cases."""
+    return ('', '--output=json')[zlib.crc32(repr(key).encode()) & 1]
 
 
 def run_parts(prefix, parts, faults, count):

@@ -6,7 +6,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 
@@ -15,6 +14,7 @@ from qtool import arguments, need_tools, require, require_equal, run_cases
 
 ROWS = os.environ['SANDBOX_ROWS']
 LARGE = ['dense.qcow2', 'large.qcow2']
+CALLS = 'calls of '  # a reader: in files, for the last of the cases
 ABORT = {'rt_sigprocmask', 'getpid', 'gettid'}  # abort() alone makes them
 # Rows that no command makes here, and why they are there all the same.
 ELSEWHERE = {
@@ -111,9 +111,9 @@ def make_images(work):
     work.qcbm('manifest', '-o', 'm', '--digest=sha256', 'o.qcow2')
     with open(work.path('list'), 'w') as f:
         f.write(work.qcbm('extents', '--output=json', 'o.qcow2', 'b').out)
-    # so many tables that lists are sorted and grow
-    work.create('dense.qcow2', '8G', options='cluster_size=512')
-    work.io('dense.qcow2', *['write %dM 512' % (2 * i) for i in range(4096)])
+    # so many tables that lists are sorted and grow, each next to the one before: qemu-io looks at all of L1 in each write
+    work.create('dense.qcow2', '128M', options='cluster_size=512')
+    work.io('dense.qcow2', *['write %dk 512' % (32 * i) for i in range(4096)])
     work.run('qemu-img', 'snapshot', '-c', 'here', 'dense.qcow2')
 
     # mapping tables of so many bytes that threads are worth it
@@ -122,8 +122,8 @@ def make_images(work):
 
 def take_images(work, folder):
     for name in os.listdir(folder):
-        if name not in LARGE:
-            shutil.copy2(os.path.join(folder, name), work.path(name))
+        if name not in LARGE and not name.startswith(CALLS):
+            qtool.copy_sparse(os.path.join(folder, name), work.path(name))
     for name in LARGE:
         os.link(os.path.join(folder, name), work.path(name))
 
@@ -156,10 +156,26 @@ def without_times(text):
     return re.sub(rb'[0-9.]+ s;|"elapsed-seconds": [0-9.]+', b'', text)
 
 
-def case_reader(work, folder, words):
+def keep_calls(folder, name, after):
+    path = os.path.join(folder, CALLS + name)
+    with open(path + '.new', 'w') as f:
+        f.write(' '.join({call for call, _ in after}))
+    os.rename(path + '.new', path)
+
+
+def kept_calls(work, folder, name, words):
+    """Traced once in a run; the cases that this one follows may be left out, or still at it."""
+    if not os.path.exists(os.path.join(folder, CALLS + name)):
+        keep_calls(folder, name, inside(trace(work, qtool.QCBM, *words)[1])[0])
+    with open(os.path.join(folder, CALLS + name)) as f:
+        return set(f.read().split())
+
+
+def case_reader(work, folder, name, words):
     take_images(work, folder)
     done, calls = trace(work, qtool.QCBM, *words)
     after, before = inside(calls)
+    keep_calls(folder, name, after)
     require(any('landlock_restrict_self' == call for _, call, _ in before), 'Landlock is not used')
     opened = re.compile(r'open\w*\(.*"(%s)"' % '|'.join(re.escape(w) for w in words if w.endswith(('.qcow2', 'undo'))))
     early = [line for _, _, line in before if opened.search(line) and 'O_PATH' not in line]
@@ -180,8 +196,8 @@ def case_each_call_is_needed(work, folder):
         return  # with AddressSanitizer: these calls are the sanitizer's
     made = set()
     # the last one is no journal, which is told when it has been looked at from outside
-    for words in [*READERS.values(), ['checkpoint', 'recover', '--dry-run', 'list']]:
-        made |= {call for call, _ in inside(trace(work, qtool.QCBM, *words)[1])[0]}
+    for name, words in [*READERS.items(), ('recover', ['checkpoint', 'recover', '--dry-run', 'list'])]:
+        made |= kept_calls(work, folder, name, words)
     aborted = {call for call, _ in inside(trace(work, ROWS, 'abort')[1])[0]}
     for row in rows:
         by = aborted if row[0] in ABORT else made
@@ -197,7 +213,8 @@ def main():
     qtool.QCBM = qtool.qcbm_path()
     with tempfile.TemporaryDirectory(prefix='qcbm') as folder:
         make_images(qtool.Work(folder))
-        cases = [(case_reader, name, {'folder': folder, 'words': words}) for name, words in READERS.items()]
+        cases = [(case_reader, name, {'folder': folder, 'name': name, 'words': words})
+                 for name, words in READERS.items()]
         cases.append((case_each_call_is_needed, 'each-call-is-needed', {'folder': folder}))
         run_cases(args, cases)
 
