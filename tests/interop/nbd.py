@@ -180,8 +180,10 @@ def wrong_chains(work, names, uris):
     far = ['--no-lock', uris[0]]
     for words, says in ((['map', *far], ['comes from a server', '--below names the layers']),
                         (['map', '--below', uris[1], *far], ['base.raw', 'comes from a server']),
-                        (['map', '--below', uris[1], '--below', uris[2], '--below', names[0], *far], ['no backing file']),
-                        (['map', '--below', uris[2], '--below', uris[1], *far], ['named to be', 'not in qcow2 format|magic']),
+                        (['map', '--below', uris[1], '--below', uris[2], '--below', names[0], *far],
+                         ['no backing file']),
+                        (['map', '--below', uris[2], '--below', uris[1], *far],
+                         ['named to be', 'not in qcow2 format|magic']),
                         (['map', '--below', uris[0], *far], ['loop']),
                         (['map', '--below', uris[1], '--below', uris[1], *far], ['loop']),
                         (['map', '--below', 'none', *far], ["named to be 'none'", 'No such file']),
@@ -191,7 +193,8 @@ def wrong_chains(work, names, uris):
                         (['map', '--below', uris[1], '-f', 'raw', '--no-lock', uris[2]], ['raw disk']),
                         (['bitmap', '--prune', 'x', '--chain', '--below', uris[1], names[0]], ['goes with --list']),
                         (['bitmap', '--list', '--below', uris[1], *far], ['goes with --list --chain']),
-                        (['extents', '--since', uris[2], '--below', uris[1], *far], ['none of the layers that are named'])):
+                        (['extents', '--since', uris[2], '--below', uris[1], *far],
+                         ['none of the layers that are named'])):
         result = work.qcbm(*words, rc=1)
         require(result.out == '' and all(re.search(text, result.err) for text in says), '%r: %s' % (words, result.err))
 

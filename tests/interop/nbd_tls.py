@@ -33,30 +33,30 @@ def make_authority(work, folder):
              '-subj', '/CN=authority of ' + folder, '-keyout', folder + '/ca-key.pem', '-out', folder + '/ca-cert.pem')
 
 
-def make_server(work, folder, names, of):
-    """A folder for nbdkit: a certificate for @names of the authority in folder @of."""
+def make_certificate(work, folder, names, of, who='server'):
+    """A certificate for @names of the authority in folder @of, and that of the authority: of a server or a client."""
     os.mkdir(work.path(folder))
     with open(work.path('config'), 'w', encoding='utf-8') as f:
         f.write(CONFIG % names)
-    work.run('openssl', 'req', '-x509', '-config', 'config', '-extensions', 'server', *KEY, '-subj', '/CN=server',
+    work.run('openssl', 'req', '-x509', '-config', 'config', '-extensions', 'server', *KEY, '-subj', '/CN=' + who,
              '-CA', of + '/ca-cert.pem', '-CAkey', of + '/ca-key.pem',
-             '-keyout', folder + '/server-key.pem', '-out', folder + '/server-cert.pem')
+             '-keyout', '%s/%s-key.pem' % (folder, who), '-out', '%s/%s-cert.pem' % (folder, who))
     os.link(work.path(of + '/ca-cert.pem'), work.path(folder + '/ca-cert.pem'))
 
 
 class TlsKit:
-    """nbdkit on a port of its own, which is open before it starts, with the certificate in @folder; None: without TLS."""
+    """nbdkit on a port of its own, open before it starts, with the certificate in @folder; None: without TLS."""
 
-    def __init__(self, work, image, folder):
+    def __init__(self, work, image, folder, *more):
         self.listener = socket.create_server(('127.0.0.1', 0))
         self.port = self.listener.getsockname()[1]
         self.log = work.path('kit.log')
-        tls = ['--tls=require', '--tls-certificates=' + work.path(folder)] if folder else []
+        tls = ['--tls=require', '--tls-certificates=' + work.path(folder), *more] if folder else []
         words = ['-f', '-r', '-v', *tls, 'file', work.path(image)]
         script = 'exec 3<&%d; export LISTEN_FDS=1 LISTEN_PID=$$; exec nbdkit "$@"' % self.listener.fileno()
         with open(self.log, 'wb') as log:
-            self.process = subprocess.Popen(['bash', '-c', script, 'kit', *words], cwd=work.dir, stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, pass_fds=[self.listener.fileno()])
+            self.process = subprocess.Popen(['bash', '-c', script, 'kit', *words], cwd=work.dir, stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL, pass_fds=[self.listener.fileno()])
         work.note('nbdkit ' + ' '.join(words) + ' &')
 
     def __enter__(self):
@@ -81,9 +81,9 @@ def prepare(work):
     for name in ('right', 'wrong'):
         make_authority(work, name)
     os.mkdir(work.path('empty'))
-    make_server(work, 'good', 'DNS:localhost,IP:127.0.0.1', 'right')
-    make_server(work, 'elsewhere', 'DNS:other.example', 'right')
-    make_server(work, 'stranger', 'DNS:localhost,IP:127.0.0.1', 'wrong')
+    make_certificate(work, 'good', 'DNS:localhost,IP:127.0.0.1', 'right')
+    make_certificate(work, 'elsewhere', 'DNS:other.example', 'right')
+    make_certificate(work, 'stranger', 'DNS:localhost,IP:127.0.0.1', 'wrong')
 
 
 def folder(work, name):
@@ -121,6 +121,19 @@ def nobody_else_is_believed(work):
     with TlsKit(work, 'a.qcow2', None) as server:
         refused(work, server.uri(folder(work, 'right')), 'TLS')
         require(not server.has_served(), 'something was read')
+
+
+def servers_that_ask_who_we_are(work):
+    prepare(work)
+    make_certificate(work, 'client', 'DNS:anything', 'right', 'client')
+    make_certificate(work, 'other', 'DNS:anything', 'wrong', 'client')
+    os.unlink(work.path('other/ca-cert.pem'))
+    os.link(work.path('right/ca-cert.pem'), work.path('other/ca-cert.pem'))
+    with TlsKit(work, 'a.qcow2', 'good', '--tls-verify-peer') as server:
+        refused(work, server.uri(folder(work, 'right')))
+        refused(work, server.uri(folder(work, 'other')))
+        require(not server.has_served(), 'something was read')
+        work.qcbm('info', '--no-lock', server.uri(folder(work, 'client')))
 
 
 def uris_that_would_not_be_looked_at(work):
@@ -164,7 +177,8 @@ def main():
     need_tools('nbdkit', 'openssl')
     run_cases(args, [(f, name, {}) for f, name in (
         (who_is_known_is_believed, 'believed'), (nobody_else_is_believed, 'nobody-else'),
-        (uris_that_would_not_be_looked_at, 'queries'), (folders_of_the_user, 'home'))])
+        (servers_that_ask_who_we_are, 'client'), (uris_that_would_not_be_looked_at, 'queries'),
+        (folders_of_the_user, 'home'))])
 
 
 if __name__ == '__main__':

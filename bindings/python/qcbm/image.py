@@ -199,8 +199,8 @@ class Image(Handle):
         call('qcbm_set_name', self, name)
 
     def set_below(self, layers: Iterable[Union[Path, Tuple[Any, Path]]]) -> None:
-        """What lies below it, from the next layer down, in place of the names in the images: paths, and pairs of storage of
-        one's own, which stays open, and what that is called."""
+        """What lies below it, from the next layer down, in place of the names in the images: paths, and pairs of storage
+        of one's own, which stays open, and what that is called."""
         rows: List[Any] = []
         backends = []
         for layer in layers:
