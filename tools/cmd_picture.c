@@ -34,9 +34,8 @@ static const struct opt picture_opts[] = {
     OPT_COMMON_FILE,
     OPT_ROW(struct picture_args, "bitmap", 'b', OPT_ACTION, bitmaps, "NAME",
             "what is dirty in that bitmap; of two, how they differ; of up\nto six, how many have it"),
-    OPT_ROW(
-        struct picture_args, "chain", 0, OPT_FLAG, chain, NULL,
-        "in which layer of the backing chain data lies; with\n--bitmap, what the bitmaps of all layers say together"),
+    OPT_ROW(struct picture_args, "chain", 0, OPT_FLAG, chain, NULL,
+            "in which layer of the backing chain data lies; of a bitmap,\nwhat those of that name say in all layers"),
     OPT_ROW(struct picture_args, "against", 0, OPT_STRING, against, "OTHER",
             "how the disk, or its bitmap, differs from that of this\nimage; of the disk, by metadata alone"),
     OPT_ROW(struct picture_args, "host", 0, OPT_FLAG, host, NULL,
