@@ -26,7 +26,7 @@ struct qcbmi_delta_source {
 /* Both, open. Close it on failure too. Returns what qcbm_delta() returns. */
 int qcbmi_delta_source_open(struct qcbmi_delta_source *s, struct qcbm_image *handle, const struct qcbm_delta_options *o,
                             struct qcbm_error *err);
-/* zeros_from.c: .zeros_from of a source that is open but for that; QCBM_E_NOMEM. */
+/* zeros_from.c: .zeros_from of a source that is open but for that. QCBM_E_NOMEM. */
 int qcbmi_delta_find_zeros_from(struct qcbmi_delta_source *s, struct qcbm_error *err);
 void qcbmi_delta_source_close(struct qcbmi_delta_source *s); /* fine on a zeroed struct */
 

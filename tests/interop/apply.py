@@ -672,6 +672,18 @@ def case_zeros_from(work):
         with open(work.path('z%d.json' % i)) as f:
             told = json.load(f)
         require_equal((told.get('zeros-from'), told.get('size-before')), (-(-len(left) // 512) * 512, None), 'z%d' % i)
+    for name in 'meta', 'raw':  # what is allocated and a hole of its file is not read: it may be terabytes
+        if name == 'meta':
+            work.create('meta', '256G', 'preallocation=metadata')
+        else:
+            with open(work.path('disk.raw'), 'wb') as f:
+                f.truncate(256 << 30)
+            work.qcbm('attach', '--data', 'disk.raw', 'raw')
+        work.io(name, 'write -q -P 7 3G 64k', 'write -q -z 5G 64k')
+        work.run('qemu-img', 'bitmap', '--add', name, 'b')
+        work.qcbm('delta', '-q', '-O', 'raw+map', '--bitmap', 'b', name, 'd-' + name)
+        with open(work.path('d-%s.json' % name)) as f:
+            require_equal(json.load(f)['zeros-from'], (3 << 30) + 64 * KiB, name)
 
 
 def foreign_diff(work, name, size, writes):
