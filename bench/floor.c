@@ -1,10 +1,10 @@
 /* floor.c - the least that a job on an image's metadata can cost: the same tables, read once with pread
  * SPDX-License-Identifier: MIT
  *
- * usage: floor [--refcounts | --raw] [--threads N] FILE. Reads the header, the L1 table and all L2 tables that it names, in file
- * order, neighbours in pieces of 1 MiB; with --refcounts the refcount table and its blocks, too. With --threads N that
- * many read at once, each the next piece: what a cold disk can give. With --raw all of the file is read, in pieces of 1 MiB.
- * Looks at no byte of what it has read. */
+ * usage: floor [--refcounts | --raw] [--threads N] FILE. Reads the header, the L1 table and all L2 tables that it
+ * names, in file order, neighbours in pieces of 1 MiB; with --refcounts the refcount table and its blocks, too. With
+ * --threads N that many read at once, each the next piece: what a cold disk can give. With --raw all of the file is
+ * read, in pieces of 1 MiB. Looks at no byte of what it has read. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -1,9 +1,9 @@
 /* timed.c - run a command and print the system's account of it: wall time, CPU time, peak memory
  * SPDX-License-Identifier: MIT
  *
- * usage: timed SECONDS COMMAND [ARG...]. One line: nanoseconds of wall time, of CPU time, and KiB. A program of its own,
- * because the peak of a process counts what it was before it became the command: this one is small. Exit code 0, 1 if
- * the command failed, 3 if it did not end within SECONDS. */
+ * usage: timed SECONDS COMMAND [ARG...]. One line: nanoseconds of wall time, of CPU time, and KiB. A program of its
+ * own, because the peak of a process counts what it was before it became the command: this one is small. Exit code 0, 1
+ * if the command failed, 3 if it did not end within SECONDS. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -1,7 +1,8 @@
 /* fuzz_apply.c - apply: a hostile delta on a small disk, or a hostile state file
  * SPDX-License-Identifier: MIT
  *
- * The input is a delta of the form qcow2, rbd-diff or vnb, by its first bytes, or a state file. The disk is raw, of 1 MiB.
+ * The input is a delta of the form qcow2, rbd-diff or vnb, by its first bytes, or a state file. The disk is raw, of 1
+ * MiB.
  *  - applied by force into a new file and in place: both fail, or both give the same disk;
  *  - refused without force, nothing of the disk has changed, and nothing is left behind;
  *  - as a state file: read, and what is read is written as the same bytes. */

@@ -1,8 +1,8 @@
 /* fuzz_delta.c - a delta of any form and the files beside it: read in bounds and in order, or refused
  * SPDX-License-Identifier: MIT
  *
- * The input is the delta itself; behind the line "qcbm-map" the map, behind "qcbm-json" the sidecar file, if there are. Of one that
- * opens
+ * The input is the delta itself; behind the line "qcbm-map" the map, behind "qcbm-json" the sidecar file, if there are.
+ * Of one that opens
  *  - records are in order and on the disk, and their bytes can be read, or that fails;
  *  - a second reading gives the same, and so does the digest of what was read. */
 #include <string.h>

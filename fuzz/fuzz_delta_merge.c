@@ -1,8 +1,8 @@
 /* fuzz_delta_merge.c - deltas made one: what comes out is what they do one after the other, byte for byte
  * SPDX-License-Identifier: MIT
  *
- * The input is a history: the size of a disk, and deltas, each a size and records of a skip, a length and what they hold. They are
- * written as rbd diffs by this file, merged, and what comes out is applied by this file, too. */
+ * The input is a history: the size of a disk, and deltas, each a size and records of a skip, a length and what they
+ * hold. They are written as rbd diffs by this file, merged, and what comes out is applied by this file, too. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -1,4 +1,5 @@
-/* fuzz_delta_stream.c - deltas that are streams: read in bounds or refused; what is taken says the same in its own form again
+/* fuzz_delta_stream.c - deltas that are streams: read in bounds or refused; what is taken says the same in its own form
+ * again
  * SPDX-License-Identifier: MIT
  *
  * The input is an rbd diff, of either version, or a stream of virtnbdbackup. A sidecar file is not beside it. */

@@ -1,8 +1,9 @@
-/* fuzz_edit_fields.c - single fields of any image set by hand: it ends, and is refused with nothing written, or done as told
+/* fuzz_edit_fields.c - single fields of any image set by hand: it ends, and is refused with nothing written, or done as
+ * told
  * SPDX-License-Identifier: MIT
  *
- * What stands behind "qcbmF\n", among the last 1024 bytes of the input, are edits, a line each; else a digest of the input
- * chooses them. Of an edit
+ * What stands behind "qcbmF\n", among the last 1024 bytes of the input, are edits, a line each; else a digest of the
+ * input chooses them. Of an edit
  *  - a dry run writes nothing, and ends as the edit does;
  *  - one that is refused writes nothing;
  *  - otherwise the file has the bytes that were told, and all others as before;

@@ -1,4 +1,5 @@
-/* fuzz_extents_file.c - extents in each form: what is taken lies in order on the disk, and a refusal has a reason and a place
+/* fuzz_extents_file.c - extents in each form: what is taken lies in order on the disk, and a refusal has a reason and a
+ * place
  * SPDX-License-Identifier: MIT
  *
  * The first byte says which form, the second how much larger than 1 MiB the disk is. */

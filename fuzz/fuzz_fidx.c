@@ -1,9 +1,9 @@
 /* fuzz_fidx.c - a fixed index of Proxmox Backup Server: read in bounds or refused; what differs is told without doubt
  * SPDX-License-Identifier: MIT
  *
- * The input is such a file, taken as it is; and one of which the zeros at the end of the header are left out, whose checksum is
- * set right. What opens is compared with a small disk: the ranges that are told are in order, apart, and their sum is the
- * figure. */
+ * The input is such a file, taken as it is; and one of which the zeros at the end of the header are left out, whose
+ * checksum is set right. What opens is compared with a small disk: the ranges that are told are in order, apart, and
+ * their sum is the figure. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* fuzz_journal.c - a journal over several images: what is taken keeps the rules, is stored as the same, and names no file that
- * it must not
+/* fuzz_journal.c - a journal over several images: what is taken keeps the rules, is stored as the same, and names no
+ * file that it must not
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 #include <string.h>

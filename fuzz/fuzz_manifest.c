@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * The input is such a file. It is taken as it is, and again with its digest set right, so that what comes behind the
- * digest is reached. What opens is written again from what it says, compared with a small disk, and brought up to date. */
+ * digest is reached. What opens is written again from what it says, compared with a small disk, and brought up to
+ * date. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* fuzz_rescue.c - a rescue of any bytes: it ends, within bounds, and what it makes checks clean
  * SPDX-License-Identifier: MIT
  *
- * The input is an image; a digest of it chooses what is lost besides what the mutator did: nothing, the first cluster, or a
- * piece of the rest. Then
+ * The input is an image; a digest of it chooses what is lost besides what the mutator did: nothing, the first cluster,
+ * or a piece of the rest. Then
  *  - the ranges cover the disk in order, and add up to the totals;
  *  - the new image has neither errors nor leaks, and a rescue of it proves all of it;
  *  - a run that writes nothing says the same; the damaged image is only read, within a budget. */

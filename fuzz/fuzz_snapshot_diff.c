@@ -1,9 +1,9 @@
 /* fuzz_snapshot_diff.c - where states of an image differ, against a slow walk written from the specification alone
  * SPDX-License-Identifier: MIT
  *
- * The oracle says of each 512 bytes of the disk where a state has them: nowhere, in zeros, or in which bytes of the file.
- * Where two states have them in different places there must be a bit. Without damage there is none elsewhere. A table that
- * both states have is not read, and damage in it is the same in both. */
+ * The oracle says of each 512 bytes of the disk where a state has them: nowhere, in zeros, or in which bytes of the
+ * file. Where two states have them in different places there must be a bit. Without damage there is none elsewhere. A
+ * table that both states have is not read, and damage in it is the same in both. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* fuzz_synth_oracle.c - what counts as allocated, against a slow walk written from the specification alone
  * SPDX-License-Identifier: MIT
  *
- * The oracle reads the file's bytes itself: header, L1 and L2 entries one by one, and marks an array of bools. Both must
- * agree in every granule, at several granularities, and through the public call, too. */
+ * The oracle reads the file's bytes itself: header, L1 and L2 entries one by one, and marks an array of bools. Both
+ * must agree in every granule, at several granularities, and through the public call, too. */
 #include <stdlib.h>
 #include <string.h>
 

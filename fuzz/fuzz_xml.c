@@ -1,5 +1,5 @@
-/* fuzz_xml.c - libvirt's XML of a checkpoint and of a domain: what is taken keeps the rules, and what of it is written is read
- * as the same
+/* fuzz_xml.c - libvirt's XML of a checkpoint and of a domain: what is taken keeps the rules, and what of it is written
+ * is read as the same
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 #include <string.h>

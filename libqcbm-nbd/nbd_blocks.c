@@ -1,8 +1,8 @@
 /* nbd_blocks.c - what was told to be read soon: asked for while others are worked on, kept until it is taken
  * SPDX-License-Identifier: MIT
  *
- * Nothing is read ahead but what the library has named, so no byte crosses the net that nobody wants. What is kept has a limit
- * of memory; what is told beyond it waits for room, in its order. */
+ * Nothing is read ahead but what the library has named, so no byte crosses the net that nobody wants. What is kept has
+ * a limit of memory; what is told beyond it waits for room, in its order. */
 #include <stdlib.h>
 
 #include "nbd_conn.h"

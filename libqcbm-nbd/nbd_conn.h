@@ -1,14 +1,15 @@
 /* nbd_conn.h - a connection: requests, and the one thread that talks to the server
  * SPDX-License-Identifier: MIT
  *
- * After the connecting, libnbd's handle belongs to a thread of the connection, which the first request starts: not earlier,
- * so that a process can shut itself in between, and that thread is shut in with it. Others leave requests in a queue and wait.
+ * After the connecting, libnbd's handle belongs to a thread of the connection, which the first request starts: not
+ * earlier, so that a process can shut itself in between, and that thread is shut in with it. Others leave requests in a
+ * queue and wait.
  *
- * What a server can do: answer late, never, endlessly, with nonsense, or go away. A request ends in one of three ways: an
- * answer, an error of the server's, or the end of the connection, after which all that are left and all that come fail.
- * Whoever waits looks at the clock: when nothing has come for the time of the options, or has come and completed nothing for so long
- * that even a slow net would have brought it, it cuts the socket, whatever the other thread is doing with it. libnbd then gives all
- * requests back, so no buffer is written to after its owner went on. */
+ * What a server can do: answer late, never, endlessly, with nonsense, or go away. A request ends in one of three ways:
+ * an answer, an error of the server's, or the end of the connection, after which all that are left and all that come
+ * fail. Whoever waits looks at the clock: when nothing has come for the time of the options, or has come and completed
+ * nothing for so long that even a slow net would have brought it, it cuts the socket, whatever the other thread is
+ * doing with it. libnbd then gives all requests back, so no buffer is written to after its owner went on. */
 #ifndef QCBM_NBD_CONN_H
 #define QCBM_NBD_CONN_H
 

@@ -13,8 +13,8 @@
 #include "nbd_fail.h"
 #include "nbd_tls.h"
 
-/* libnbd takes memory for each context that a server tells, and goes on as long as it tells something. A handshake has some
- * hundred steps. */
+/* libnbd takes memory for each context that a server tells, and goes on as long as it tells something. A handshake has
+ * some hundred steps. */
 #define MAX_MESSAGES 20000u
 
 uint64_t qcbmi_nbd_clock_ms(void)

@@ -1,8 +1,9 @@
 /* nbd_extents.c - questions for extents: holes for the library, contexts of the guest's disk for callers
  * SPDX-License-Identifier: MIT
  *
- * An answer may cover less than was asked for, and its last extent more; a server may answer with anything. Each answer must
- * bring the walk on, and extents must not all be crumbs: then the number of questions follows the size of the disk. */
+ * An answer may cover less than was asked for, and its last extent more; a server may answer with anything. Each answer
+ * must bring the walk on, and extents must not all be crumbs: then the number of questions follows the size of the
+ * disk. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +72,8 @@ static bool is_data(uint32_t flags)
     return !(flags & QCBM_NBD_STATE_ZERO);
 }
 
-/* The question begins with the block that @off lies in; an answer that does not reach @off is of no use, and is not walked. */
+/* The question begins with the block that @off lies in; an answer that does not reach @off is of no use, and is not
+ * walked. */
 static int ask_for_holes(struct qcbm_nbd *nbd, uint64_t off, struct qcbm_error *err)
 {
     struct nbd_holes *h = &nbd->holes;
@@ -176,8 +178,8 @@ static int take(struct walk *w, uint32_t length, uint32_t flags, uint64_t end, s
     return ret;
 }
 
-/* What an answer says, up to the next question. Where it ends inside a block, the next one begins with the block; it is of no use
- * to know less than a block. */
+/* What an answer says, up to the next question. Where it ends inside a block, the next one begins with the block; it is
+ * of no use to know less than a block. */
 static int take_all(struct walk *w, struct nbd_answer *a, uint64_t end, struct qcbm_error *err)
 {
     int ret = 0;

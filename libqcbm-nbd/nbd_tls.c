@@ -1,12 +1,12 @@
 /* nbd_tls.c - whom to believe: the certificate of a server behind a URI with TLS
  * SPDX-License-Identifier: MIT
  *
- * libnbd (1.14 to 1.20 at least) looks whose certificate it gets in one case alone: it has found a folder with a ca-cert.pem, and
- * the URI names a host. Without such a folder, and behind a Unix socket, any certificate will do. So the folder is looked for here,
- * where libnbd looks, and is given to it; without one there is no connection.
+ * libnbd (1.14 to 1.20 at least) looks whose certificate it gets in one case alone: it has found a folder with a
+ * ca-cert.pem, and the URI names a host. Without such a folder, and behind a Unix socket, any certificate will do. So
+ * the folder is looked for here, where libnbd looks, and is given to it; without one there is no connection.
  *
- * A folder that the URI names is taken out of it: libnbd is never allowed to read files that a URI names, and refuses what is not
- * understood here. */
+ * A folder that the URI names is taken out of it: libnbd is never allowed to read files that a URI names, and refuses
+ * what is not understood here. */
 #include "nbd_tls.h"
 
 #include <errno.h>

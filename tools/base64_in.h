@@ -15,8 +15,8 @@ struct base64_in {
     unsigned n_bits, characters, padding;
 };
 
-/* A stream of these bytes, whose reading fails with EINVAL where @b->fault is set. White space between characters is passed
- * over; groups of four are filled up with '='. NULL: no memory. Closing it leaves @b->from open. */
+/* A stream of these bytes, whose reading fails with EINVAL where @b->fault is set. White space between characters is
+ * passed over; groups of four are filled up with '='. NULL: no memory. Closing it leaves @b->from open. */
 FILE *base64_open(struct base64_in *b, FILE *from);
 
 #endif

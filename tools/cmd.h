@@ -50,7 +50,8 @@ void cmd_note_done(const char *what);
 const char *cmd_done(void);
 /* One line on stderr that does not end the command. */
 void cmd_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* After a map of @img was made: what of its mapping tables lies past the end of the file, which the map shows as empty. */
+/* After a map of @img was made: what of its mapping tables lies past the end of the file, which the map shows as
+ * empty. */
 void cmd_warn_of_lost_tables(const struct qcbm_image *img, const char *path);
 
 /* cmd_open() does not open this very string for writing any more. It is kept. */
@@ -62,8 +63,8 @@ bool cmd_may_write(const char *path);
 /* Open @path; @format is what -f said, NULL for nothing. Prints the error. */
 struct qcbm_image *cmd_open(const char *path, const char *format, unsigned flags);
 
-/* The same of the format qcow2, without a word; and what the first bytes say, as qcbm_probe(). @path may be a URI here, as in
- * all calls of this header that open an image. */
+/* The same of the format qcow2, without a word; and what the first bytes say, as qcbm_probe(). @path may be a URI here,
+ * as in all calls of this header that open an image. */
 int cmd_try_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
 int cmd_try_probe(const char *path, const char **format, struct qcbm_error *err);
 int cmd_try_dump(const char *path, unsigned flags, struct qcbm_dump **out, struct qcbm_error *err);
@@ -73,8 +74,8 @@ struct cmd_disk {
     struct qcbm_image *img;
     struct qcbm_chain *raw; /* of one layer */
 };
-/* As cmd_open(), for commands to which a raw image is as good: without @format its first bytes tell what it is. Only for
- * names that were typed. */
+/* As cmd_open(), for commands to which a raw image is as good: without @format its first bytes tell what it is. Only
+ * for names that were typed. */
 bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct cmd_disk *out);
 /* It is to be written to (@flags), and behind a server? Prints the error then; both above do so themselves. */
 bool cmd_refuse_server(const char *path, unsigned flags);
@@ -85,8 +86,9 @@ void cmd_close_disk(struct cmd_disk *disk);
 /* After an image that was opened with @flags: it is locked, and -U may be what is wanted. */
 void cmd_hint_at_sharing(const struct qcbm_error *err, unsigned flags);
 
-/* Before the first image is opened by a command that only reads: connect to the server if @path is a URI, and shut the process in, unless @off (--no-sandbox). Of all
- * files it can then read @path and @other (may be NULL), or any if it has to follow the backing @chain. */
+/* Before the first image is opened by a command that only reads: connect to the server if @path is a URI, and shut the
+ * process in, unless @off (--no-sandbox). Of all files it can then read @path and @other (may be NULL), or any if it
+ * has to follow the backing @chain. */
 void cmd_shut_in(bool off, bool chain, const char *path, const char *other);
 
 #endif

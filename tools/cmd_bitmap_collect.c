@@ -1,4 +1,5 @@
-/* cmd_bitmap_collect.c - qcbm bitmap --collect: the bitmaps of one name in all layers of a chain, put into one in the top
+/* cmd_bitmap_collect.c - qcbm bitmap --collect: the bitmaps of one name in all layers of a chain, put into one in the
+ * top
  * SPDX-License-Identifier: MIT
  */
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* cmd_bitmap_export.c - qcbm bitmap --export: a bitmap to a file of its own
  * SPDX-License-Identifier: MIT
  *
- * Reading the image is shut in; making, replacing and removing a file could not be. So they are two processes, and the one
- * that sees the image has nothing of the file but a descriptor to write to. */
+ * Reading the image is shut in; making, replacing and removing a file could not be. So they are two processes, and the
+ * one that sees the image has nothing of the file but a descriptor to write to. */
 #include <errno.h>
 #include <stdio_ext.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* cmd_bitmap_prune.c - the bitmaps of one image whose names match deleted, but for the last of them
  * SPDX-License-Identifier: MIT
  *
- * "Last" is by name, with numbers compared as numbers. The place in the directory says nothing about the age: QEMU stores
- * bitmaps that were added in one session newest first. */
+ * "Last" is by name, with numbers compared as numbers. The place in the directory says nothing about the age: QEMU
+ * stores bitmaps that were added in one session newest first. */
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /* cmd_bitmap_prune_chain.c - qcbm bitmap --prune: of one image, or with --chain of all layers of a chain
  * SPDX-License-Identifier: MIT
  *
- * Which are the last ones is decided once for the chain, by all names that there are in it. All layers are locked before
- * the first is written, and the top is the first: should the work end early, a bitmap is missing above and there below,
- * which everybody refuses. The other way round it would look whole and lack what the layers below recorded.
+ * Which are the last ones is decided once for the chain, by all names that there are in it. All layers are locked
+ * before the first is written, and the top is the first: should the work end early, a bitmap is missing above and there
+ * below, which everybody refuses. The other way round it would look whole and lack what the layers below recorded.
  */
 #include <stdlib.h>
 #include <string.h>

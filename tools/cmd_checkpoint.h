@@ -10,7 +10,8 @@
 extern const struct cmd checkpoint_create, checkpoint_recover;
 extern const struct cmd checkpoint_verify, checkpoint_mend, checkpoint_reclaim, checkpoint_xml;
 
-/* --disk, --domain and --overlay, as they were typed: the first member of a command's own struct behind the common ones. */
+/* --disk, --domain and --overlay, as they were typed: the first member of a command's own struct behind the common
+ * ones. */
 struct disk_args {
     struct common_args common;
     struct opt_actions actions;
@@ -29,7 +30,8 @@ struct disk_args {
     { "overlay", 0, OPT_ACTION, offsetof(type, disks.actions), "TARGET=IMAGE", \
       "the new image on top of that disk", NULL }
 #define OPT_CHECKPOINT_UNDO \
-    COMMON_ROW("undo", 0, OPT_STRING, undo, "FOLDER", "save what is overwritten to TARGET.undo there, of the layer N to TARGET.N.undo")
+    COMMON_ROW("undo", 0, OPT_STRING, undo, "FOLDER", \
+               "save what is overwritten to TARGET.undo there, of the layer N to TARGET.N.undo")
 #define OPT_CHECKPOINT_JOURNAL(type) \
     OPT_ROW(type, "journal", 0, OPT_STRING, journal, "FILE", "the journal (default: beside the first image)")
 /* clang-format on */
@@ -42,9 +44,9 @@ struct disk_list {
     struct qcbm_domain_xml *domain; /* what --domain names, or NULL; it has strings of the list */
 };
 
-/* The disks of --disk; without one, those of the domain that libvirt makes a checkpoint of. Images are named as everywhere
- * (file:, --image-opts). Prints the error: no disk, one of the domain that cannot be in a checkpoint, two of one target, an
- * overlay of no disk. */
+/* The disks of --disk; without one, those of the domain that libvirt makes a checkpoint of. Images are named as
+ * everywhere (file:, --image-opts). Prints the error: no disk, one of the domain that cannot be in a checkpoint, two of
+ * one target, an overlay of no disk. */
 bool disk_list_make(struct disk_list *disks, const struct cmd *cmd, const struct disk_args *args);
 void disk_list_free(struct disk_list *disks);
 

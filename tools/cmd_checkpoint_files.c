@@ -13,7 +13,8 @@
 
 enum { XML_MAX = 1 << 20 }; /* bytes: more is refused by libvirt, and by the library */
 
-/* All of @path, and how long it is; from malloc(). One byte more than the limit is read, so that the library can tell. */
+/* All of @path, and how long it is; from malloc(). One byte more than the limit is read, so that the library can
+ * tell. */
 static char *read_file(const char *path, size_t *len)
 {
     struct input input = { 0 };

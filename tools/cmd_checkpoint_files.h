@@ -25,8 +25,8 @@ void checkpoint_files_free(struct checkpoint_files *files); /* fine on a zeroed 
 
 const char *checkpoint_file_name(const struct qcbm_checkpoint_xml *xml);
 
-/* Names with commas between them, of an option that may be repeated; @list is from malloc(), its strings in one piece that @text points to. Prints the error: none,
- * an empty one. */
+/* Names with commas between them, of an option that may be repeated; @list is from malloc(), its strings in one piece
+ * that @text points to. Prints the error: none, an empty one. */
 struct name_list {
     const char **list;
     size_t n;

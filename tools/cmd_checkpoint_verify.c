@@ -237,7 +237,8 @@ static void write_report(const struct qcbm_checkpoint_report *report, bool valid
 
 /* ---- the work ------------------------------------------------------------------------------------------ */
 
-/* A checkpoint of other disks than these has no row, and is not valid either: a zombie. Nothing is while a journal is open. */
+/* A checkpoint of other disks than these has no row, and is not valid either: a zombie. Nothing is while a journal is
+ * open. */
 static bool has_more_to_say(const struct qcbm_checkpoint_report *report)
 {
     struct qcbm_checkpoint_remark m;

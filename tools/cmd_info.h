@@ -21,7 +21,8 @@ struct info {
     bool has_usage;
 };
 
-/* All of @info but its path and img, and warnings of what is wrong; @usage is NULL where how much is in use is not asked for.
+/* All of @info but its path and img, and warnings of what is wrong; @usage is NULL where how much is in use is not
+ * asked for.
  * Returns the exit code (cmd_info_collect.c). */
 int info_collect(struct info *info, struct progress *usage);
 

@@ -1,8 +1,8 @@
 /* cmd_manifest_make.c - qcbm manifest: a manifest made anew, or brought up to date
  * SPDX-License-Identifier: MIT
  *
- * Reading the disk is shut in; making and replacing a file could not be. So they are two processes, and the one that sees the
- * disk has nothing of the new file but a descriptor to write to. */
+ * Reading the disk is shut in; making and replacing a file could not be. So they are two processes, and the one that
+ * sees the disk has nothing of the new file but a descriptor to write to. */
 #include <errno.h>
 #include <stdio_ext.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* cmd_manifest_verify.c - qcbm manifest --verify, --info: a disk compared with a manifest; what a manifest says of itself
+/* cmd_manifest_verify.c - qcbm manifest --verify, --info: a disk compared with a manifest; what a manifest says of
+ * itself
  * SPDX-License-Identifier: MIT
  */
 #include <inttypes.h>

@@ -194,7 +194,8 @@ static bool has_bitmap(struct qcbm_image *img, const char *name)
     return has;
 }
 
-/* A checkpoint goes on in a new overlay with an empty bitmap of its name: what is drawn is not all that changed since. */
+/* A checkpoint goes on in a new overlay with an empty bitmap of its name: what is drawn is not all that changed
+ * since. */
 static void warn_of_bitmap_below(const struct picture_disk *disk, const char *path, const char *name)
 {
     struct qcbm_chain_layer layer;

@@ -1,4 +1,5 @@
-/* cmd_synth_from.c - qcbm synth --from: a bitmap of what an NBD server says of the disk, not of what OVERLAY has allocated
+/* cmd_synth_from.c - qcbm synth --from: a bitmap of what an NBD server says of the disk, not of what OVERLAY has
+ * allocated
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
@@ -54,8 +55,8 @@ char *synth_from_claim(const struct synth_job *job)
     return text;
 }
 
-/* What an overlay has zeroed or discarded over data of its base is a hole of zeros, and has changed: an incremental backup
- * without it would bring the old bytes back. */
+/* What an overlay has zeroed or discarded over data of its base is a hole of zeros, and has changed: an incremental
+ * backup without it would bring the old bytes back. */
 static bool may_miss_zeros(const struct synth_job *job)
 {
     struct qcbm_image_info image;

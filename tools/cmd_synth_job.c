@@ -112,7 +112,8 @@ int synth_tell_unsafe(const struct synth_job *job)
     return EXIT_FAILED;
 }
 
-/* A dry run begins as the run does, so that it is refused the same; of damage and lost tables it has figures all the same. */
+/* A dry run begins as the run does, so that it is refused the same; of damage and lost tables it has figures all the
+ * same. */
 static int synthesise(struct synth_job *job, const char *name, struct qcbm_synth_options *options,
                       struct qcbm_synth_result **result, struct qcbm_error *err)
 {
@@ -199,8 +200,8 @@ static bool may_mend(const struct synth_job *job, int ret)
            !(info.incompatible_features & (QCBM_INCOMPAT_DIRTY | QCBM_INCOMPAT_CORRUPT));
 }
 
-/* The same once more, in an edit that mends. False: that does not help, and what was refused stays; *@why says so if it is for
- * what others would lose. */
+/* The same once more, in an edit that mends. False: that does not help, and what was refused stays; *@why says so if it
+ * is for what others would lose. */
 static bool stage_mending(struct synth_job *job, struct qcbm_error *why)
 {
     struct qcbm_edit *refused = job->edit;

@@ -41,7 +41,8 @@ static int refuse(const struct synth_job *job, int code, const char *why)
     return EXIT_FAILED;
 }
 
-/* Files that would be read beside the image, though not what is in them: that takes as long as making the bitmap anew. */
+/* Files that would be read beside the image, though not what is in them: that takes as long as making the bitmap
+ * anew. */
 static int look_at_files(const struct synth_args *args)
 {
     const char *const names[] = { args->since, args->against, args->refine_against };

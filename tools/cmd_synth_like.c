@@ -1,8 +1,8 @@
 /* cmd_synth_like.c - qcbm synth --like: what libvirt would have put into an overlay when it was made
  * SPDX-License-Identifier: MIT
  *
- * Changes since a checkpoint are what the bitmaps of its name say in all layers from the top down. So each bitmap of BASE
- * that records needs one of its name and granularity in the overlay; those that are frozen or inconsistent are not
+ * Changes since a checkpoint are what the bitmaps of its name say in all layers from the top down. So each bitmap of
+ * BASE that records needs one of its name and granularity in the overlay; those that are frozen or inconsistent are not
  * continued, by libvirt's rule. Bits are everything allocated above BASE, so that the bitmap of the top alone, which is
  * what qemu-nbd serves, lacks nothing either when BASE lies deeper than the next layer.
  */
@@ -30,7 +30,8 @@ void synth_like_free(struct synth_like *like)
 
 /* ---- what there is -------------------------------------------------------------------------------------- */
 
-/* Bitmaps of one image, to be found by name. The library's list of a layer does not outlive the next look at the chain. */
+/* Bitmaps of one image, to be found by name. The library's list of a layer does not outlive the next look at the
+ * chain. */
 struct names {
     struct synth_item *items;
     size_t n;

@@ -156,8 +156,8 @@ static int undo(struct job *job, struct qcbm_image *img)
     return EXIT_DONE;
 }
 
-/* Or is it kept from that by something else than its header? Then opening it again tells of it. Whether the undo file is one of
- * this image is found out without a header, too. */
+/* Or is it kept from that by something else than its header? Then opening it again tells of it. Whether the undo file
+ * is one of this image is found out without a header, too. */
 static bool opens(const struct common_args *common)
 {
     struct qcbm_image *img = NULL;

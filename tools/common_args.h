@@ -39,7 +39,8 @@ struct common_args {
     COMMON_ROW("undo", 0, OPT_STRING, undo, "FILE", "save what is overwritten to this new file, for qcbm undo")
 #define OPT_COMMON_QUIET COMMON_FLAG("quiet", 'q', quiet, "print errors only")
 #define OPT_COMMON_PROGRESS COMMON_FLAG("progress", 'p', progress, "show progress on stderr")
-#define OPT_COMMON_OUTPUT COMMON_ROW("output", 0, OPT_OUTPUT, output, "human|json|jsonl", "how to print (default: human)")
+#define OPT_COMMON_OUTPUT \
+    COMMON_ROW("output", 0, OPT_OUTPUT, output, "human|json|jsonl", "how to print (default: human)")
 #define OPT_COMMON_NO_LOCK COMMON_FLAG("no-lock", 0, no_lock, "go on where the file system cannot lock")
 /* For commands that take the image by common_open(), or call common_set_below(). */
 #define OPT_COMMON_BELOW \
@@ -69,8 +70,8 @@ bool common_set_below(struct qcbm_image *img);
 /* The image itself, with @flags of those. Both print the error. */
 struct qcbm_image *common_open(const struct common_args *common, unsigned flags);
 bool common_open_disk(const struct common_args *common, unsigned flags, struct cmd_disk *out);
-/* Both ask this before: what a delta that is applied in part has left is no state of the disk. Who only looks at it is warned; a dry run
- * is refused, false, as the run is. Of who writes the library takes care. */
+/* Both ask this before: what a delta that is applied in part has left is no state of the disk. Who only looks at it is
+ * warned; a dry run is refused, false, as the run is. Of who writes the library takes care. */
 bool common_is_finished(const struct common_args *common, unsigned flags);
 
 /* An image (NULL: none) that was opened in another way, told to use as many threads; returns it. */

@@ -1,9 +1,9 @@
 /* complete.c - what can follow on a command line, for the completion of shells
  * SPDX-License-Identifier: MIT
  *
- * The scripts in tools/completion ask here, so that the tables of options are the only list of what there is. What kind of
- * word a value is shows in what --help calls it: a|b and small letters stand for themselves, FILE is one, NAME a bitmap, S
- * a snapshot.
+ * The scripts in tools/completion ask here, so that the tables of options are the only list of what there is. What kind
+ * of word a value is shows in what --help calls it: a|b and small letters stand for themselves, FILE is one, NAME a
+ * bitmap, S a snapshot.
  */
 #include <ctype.h>
 #include <stdio.h>

@@ -18,8 +18,8 @@ enum context_kind {
 
 enum context_kind context_kind_of(const char *context);
 
-/* Mark in bitmap @name of @edit, an edit of @img, what @context of the connection to @uri has dirty. The disk must be as large as
- * the image says. Fills @err. */
+/* Mark in bitmap @name of @edit, an edit of @img, what @context of the connection to @uri has dirty. The disk must be
+ * as large as the image says. Fills @err. */
 int context_mark(const char *uri, const char *context, struct qcbm_image *img, struct qcbm_edit *edit, const char *name,
                  struct qcbm_error *err);
 

@@ -32,7 +32,8 @@ struct fields {
 /* Read the object that comes next. Of rows none comes twice. Returns 0 or fails. */
 int fields_read(struct text_in *t, struct fields *f);
 
-/* The rows of @which that are there have values of their kinds; .number is that of a string then, too. Returns 0 or fails. */
+/* The rows of @which that are there have values of their kinds; .number is that of a string then, too. Returns 0 or
+ * fails. */
 int fields_check(struct text_in *t, struct fields *f, unsigned which);
 
 /* Those two by hand, where a member is to be read in another way: which row has this name, f->n if none; @i was met. */

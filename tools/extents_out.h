@@ -29,8 +29,8 @@ struct extents_out {
 /* Of a bitmap. Returns what qcbm_bitmap_extents() returns. */
 int extents_print(struct extents_out *to, struct qcbm_image *img, const char *name, struct qcbm_error *err);
 
-/* The same of extents of any kind, which are those of @img. Returns what qcbm_extents_fill() returns, and QCBM_E_ABORTED with
- * to->lost. */
+/* The same of extents of any kind, which are those of @img. Returns what qcbm_extents_fill() returns, and
+ * QCBM_E_ABORTED with to->lost. */
 int extents_print_of(struct extents_out *to, struct qcbm_image *img, struct qcbm_extents *from, struct qcbm_error *err);
 
 /* Each of them from @offset on; @fn ends the walk by what is not 0. Returns what qcbm_extents_fill() returns. */

@@ -1,8 +1,8 @@
 /* extents_read_csi.c - extents in the messages of the CSI snapshot metadata service, in JSON
  * SPDX-License-Identifier: MIT
  *
- * As the lister of that project prints them, or as the JSON of protocol buffers has it: other names, numbers as strings. What
- * is 0 may be left out. A message may have any number of extents, so they are read as they come. */
+ * As the lister of that project prints them, or as the JSON of protocol buffers has it: other names, numbers as
+ * strings. What is 0 may be left out. A message may have any number of extents, so they are read as they come. */
 #include <inttypes.h>
 #include <string.h>
 

@@ -16,8 +16,8 @@ struct extents_reader {
     uint64_t end; /* of the last extent */
 };
 
-/* The next extent, as it was read: judge its place, and give it out. Returns 0, fails, or returns what the caller's function
- * did. */
+/* The next extent, as it was read: judge its place, and give it out. Returns 0, fails, or returns what the caller's
+ * function did. */
 int extents_reader_give(struct extents_reader *r, const struct qcbm_extent *extent);
 
 /* A reader of each form: all of it, but for what may follow. */

@@ -19,7 +19,8 @@ struct hint {
 struct hint hint_of(const char *typed);
 /* One more word that would have been known. Those that are far off are forgotten. */
 void hint_offer(struct hint *hint, const char *word);
-/* "qcbm: hint: did you mean '--add'?" on stderr, with @before in front of each word (at most two bytes); nothing if no word is near. */
+/* "qcbm: hint: did you mean '--add'?" on stderr, with @before in front of each word (at most two bytes); nothing if no
+ * word is near. */
 void hint_print(const struct hint *hint, const char *before);
 
 #endif

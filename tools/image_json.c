@@ -1,8 +1,8 @@
 /* image_json.c - the JSON of an image name, as strictly as QEMU reads it
  * SPDX-License-Identifier: MIT
  *
- * What is opened is perhaps written to, so a text that others could read otherwise is refused. json-c takes the last of two
- * members of one name, and ends a name or a value at a NUL. Strings in single quotes are QEMU's own, and are kept.
+ * What is opened is perhaps written to, so a text that others could read otherwise is refused. json-c takes the last of
+ * two members of one name, and ends a name or a value at a NUL. Strings in single quotes are QEMU's own, and are kept.
  */
 #include <stdbool.h>
 #include <stdlib.h>

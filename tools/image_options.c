@@ -1,8 +1,8 @@
 /* image_options.c - options of QEMU's block layer that change nothing for qcbm, and the values that they can have
  * SPDX-License-Identifier: MIT
  *
- * They say how QEMU works, not what is read. A value that QEMU refuses is refused here too: who typed it meant something
- * else. No key is needed here, so none is looked at.
+ * They say how QEMU works, not what is read. A value that QEMU refuses is refused here too: who typed it meant
+ * something else. No key is needed here, so none is looked at.
  */
 #include <fnmatch.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* json_in.h - JSON of any length, read as it comes: lists, objects and their members one by one
  * SPDX-License-Identifier: MIT
  *
- * Memory is flat: of a value that lies in others nothing is kept. Strict: no trailing commas, no leading zeros, UTF-8 alone,
- * at most JSON_IN_MAX_DEPTH values in each other. */
+ * Memory is flat: of a value that lies in others nothing is kept. Strict: no trailing commas, no leading zeros, UTF-8
+ * alone, at most JSON_IN_MAX_DEPTH values in each other. */
 #ifndef QCBM_TOOL_JSON_IN_H
 #define QCBM_TOOL_JSON_IN_H
 
@@ -31,12 +31,14 @@ struct json_in_value {
 int json_in_open(struct text_in *t, char bracket);
 /* Does another element of the list follow? @first begins as true. Returns 1, 0 behind its end, or fails. */
 int json_in_next(struct text_in *t, char close, bool *first);
-/* The name of the next member of an object; its value comes next. Returns 1, 0 behind the end of the object, or fails. */
+/* The name of the next member of an object; its value comes next. Returns 1, 0 behind the end of the object, or
+ * fails. */
 int json_in_member(struct text_in *t, bool *first, struct json_in_value *name);
 /* Any value. Returns 0 or fails. */
 int json_in_value(struct text_in *t, struct json_in_value *out);
 
-/* Objects, each on a line of its own: is there another one? @first begins as true. Returns 1, 0 at the end, or fails. */
+/* Objects, each on a line of its own: is there another one? @first begins as true. Returns 1, 0 at the end, or
+ * fails. */
 int json_in_line(struct text_in *t, bool *first);
 
 #endif

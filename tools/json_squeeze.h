@@ -10,8 +10,8 @@
 
 enum { JSON_SQUEEZE_DEPTH = 64 };
 
-/* Starts as all zeros. Is there a value, and what can follow? A string may not hold control characters, brackets have to
- * pair: whoever writes the value, what comes out is one line, and ends where the value ends. */
+/* Starts as all zeros. Is there a value, and what can follow? A string may not hold control characters, brackets have
+ * to pair: whoever writes the value, what comes out is one line, and ends where the value ends. */
 struct json_squeeze {
     unsigned depth;   /* of open objects and arrays */
     uint64_t objects; /* bit per depth: an object, not an array */

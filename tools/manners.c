@@ -10,8 +10,8 @@
 #include "cmd.h"
 #include "every_args.h"
 
-/* Threads that are started later have it, too. Where the scheduler of a disk knows no classes it is without effect, and so it
- * is where the kernel refuses it. */
+/* Threads that are started later have it, too. Where the scheduler of a disk knows no classes it is without effect, and
+ * so it is where the kernel refuses it. */
 static void be_idle(void)
 {
     (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));

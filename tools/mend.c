@@ -73,8 +73,8 @@ static bool was_usable(struct mend *m, uint64_t offset)
     return b.entry_offset == offset && b.usable;
 }
 
-/* What was not named loses nothing by a change of something else: neither bits that could be read, nor, where nothing is left
- * but the number of bitmaps, itself. */
+/* What was not named loses nothing by a change of something else: neither bits that could be read, nor, where nothing
+ * is left but the number of bitmaps, itself. */
 static bool takes_from_others(struct mend *m, const struct qcbm_repair_row *row)
 {
     if (!row->lost)

@@ -15,8 +15,8 @@ enum { OPT_GO_ON = -1 }; /* no exit code */
  * errors itself. Returns OPT_GO_ON, or the exit code where there is nothing left to do. */
 int opt_parse(const struct cmd *cmd, int argc, char **argv, void *args);
 
-/* Before a command is run, without a word and whatever is wrong with the line: the record that is asked for, --help, and
- * the image. */
+/* Before a command is run, without a word and whatever is wrong with the line: the record that is asked for, --help,
+ * and the image. */
 void opt_look(const struct cmd *cmd, int argc, char **argv, struct every_args *out);
 
 #endif

@@ -9,7 +9,8 @@
 
 #include "qemu_text.h"
 
-/* With each page of a bitmap's extents the cluster of bits in which it begins is read again: there are half a million in it at most. */
+/* With each page of a bitmap's extents the cluster of bits in which it begins is read again: there are half a million
+ * in it at most. */
 enum { PAGE = 512, BITS_PAGE = 16384, DEPTHS = 6 };
 
 /* ---- kinds ---------------------------------------------------------------------------------------------- */

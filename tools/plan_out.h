@@ -17,7 +17,8 @@ struct plan {
     struct stale_names stale; /* that were given up, or would be */
 };
 
-/* In a dry run work out what a commit of @edit, of @img, would write, else commit, with undo file and progress as @how says.
+/* In a dry run work out what a commit of @edit, of @img, would write, else commit, with undo file and progress as @how
+ * says.
  * Returns what the library returns. Stale bitmaps that go away are told on stderr. */
 int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, const struct common_args *how,
              struct qcbm_error *err);

@@ -20,7 +20,8 @@ struct count_text {
     char text[64];
 };
 
-/* "0 writes", "1 write", "2 writes": @one with an "s" behind it where there is another number, or with "es" behind "sh". */
+/* "0 writes", "1 write", "2 writes": @one with an "s" behind it where there is another number, or with "es" behind
+ * "sh". */
 struct count_text count_text(uint64_t n, const char *one);
 
 /* Print @len bytes; control characters, bytes that are no UTF-8 and characters that change the direction of the text
@@ -28,8 +29,8 @@ struct count_text count_text(uint64_t n, const char *one);
 size_t print_escaped(FILE *out, const char *text, size_t len);
 /* Would it print them as they are? */
 bool is_harmless_text(const char *text, size_t len);
-/* Print @name as one word of a shell that names a file, whatever characters it has; "FILE" if a terminal would not show it
- * as it is. Without quotes, so that it can stand in a command that is quoted. */
+/* Print @name as one word of a shell that names a file, whatever characters it has; "FILE" if a terminal would not show
+ * it as it is. Without quotes, so that it can stand in a command that is quoted. */
 void print_shell_name(FILE *out, const char *name);
 /* The same in a text from malloc(), or NULL. */
 char *shell_name(const char *name);

@@ -1,8 +1,8 @@
 /* record_answer.c - what a run has answered: for the line of its record, or for a file beside it
  * SPDX-License-Identifier: MIT
  *
- * The file is a record with everything in it, none of which is cut: who, "result", how it ended. It has its name when it is
- * complete, and replaces nothing.
+ * The file is a record with everything in it, none of which is cut: who, "result", how it ended. It has its name when
+ * it is complete, and replaces nothing.
  */
 #include "record_answer.h"
 

@@ -29,7 +29,8 @@ void record_answer_take(struct record_answer *a, const char *bytes, size_t len);
 void record_answer_spill(struct record_answer *a);
 /* As if nothing had come; only of one that has not spilled. */
 void record_answer_drop(struct record_answer *a);
-/* Complete the file, with all that the record has, or take it away where the answer is not whole. False: it is not there. */
+/* Complete the file, with all that the record has, or take it away where the answer is not whole. False: it is not
+ * there. */
 bool record_answer_close(struct record_answer *a);
 /* It is all there, and JSON. */
 bool record_answer_is_whole(const struct record_answer *a);

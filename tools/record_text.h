@@ -19,15 +19,16 @@ struct record_facts {
     bool wrong_answer; /* it was no JSON */
 };
 
-/* One object each, in one line, from malloc() or NULL: who ran and on what; how it ended. With @brief a long name of an image is
- * null, and a long message cut: neither object is longer than RECORD_BRIEF. */
+/* One object each, in one line, from malloc() or NULL: who ran and on what; how it ended. With @brief a long name of an
+ * image is null, and a long message cut: neither object is longer than RECORD_BRIEF. */
 enum { RECORD_BRIEF = 1500 };
 char *record_who(const struct record_facts *facts, bool brief);
 char *record_end(const struct record_facts *facts, bool brief);
 /* @text as a JSON string, from malloc() or NULL. */
 char *record_string(const char *text);
 
-/* "qcbm-synth-20260102T030405.678901Z-HOST-PID.json", of letters that every file system takes; from malloc() or NULL. */
+/* "qcbm-synth-20260102T030405.678901Z-HOST-PID.json", of letters that every file system takes; from malloc() or
+ * NULL. */
 char *record_file_name(const struct record_facts *facts);
 
 #endif

@@ -1,10 +1,10 @@
 /* run_recorded.c - a run of which one line of JSON is left, whatever becomes of it
  * SPDX-License-Identifier: MIT
  *
- * The run is a child, which may shut itself in; what it prints on stdout comes through a pipe, and its first error through
- * shared memory. This process waits, passes on the signals that ask for an end, and writes the line when the child is gone,
- * also where a signal has ended it. If this process is killed the child is, too, as one process would be: who asks again must
- * not find the image in use by a run that nobody waits for.
+ * The run is a child, which may shut itself in; what it prints on stdout comes through a pipe, and its first error
+ * through shared memory. This process waits, passes on the signals that ask for an end, and writes the line when the
+ * child is gone, also where a signal has ended it. If this process is killed the child is, too, as one process would
+ * be: who asks again must not find the image in use by a run that nobody waits for.
  */
 #include "run_recorded.h"
 
@@ -34,8 +34,8 @@ struct recorded {
 
 /* ---- where it goes ------------------------------------------------------------------------------------- */
 
-/* A line at the end of an image would be harm to it, and it is soon done to mix up the two names. What is there already has to
- * look like records; of a pipe or a terminal nothing is known. */
+/* A line at the end of an image would be harm to it, and it is soon done to mix up the two names. What is there already
+ * has to look like records; of a pipe or a terminal nothing is known. */
 static bool may_append(const char *name)
 {
     struct stat st;
@@ -275,8 +275,8 @@ static bool ends_within_a_line(const char *name)
     return last != '\n';
 }
 
-/* One write: to a pipe, and at the end of a file, no other process gets between. What is left of it when a device is full
- * cannot be taken back. */
+/* One write: to a pipe, and at the end of a file, no other process gets between. What is left of it when a device is
+ * full cannot be taken back. */
 static bool put_line(const struct recorded *r, const char *line)
 {
     bool end_first = r->sink != STDOUT_FILENO && ends_within_a_line(every_args.record);

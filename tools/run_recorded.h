@@ -6,8 +6,8 @@
 
 #include "cmd.h"
 
-/* Run @job in a process of its own and append the record to what --record names, in one write. Returns the exit code, that of
- * @job or 128 and the signal that ended it. Only with every_args.record. */
+/* Run @job in a process of its own and append the record to what --record names, in one write. Returns the exit code,
+ * that of @job or 128 and the signal that ended it. Only with every_args.record. */
 int run_recorded(const struct cmd *cmd, int argc, char **argv, int (*job)(const struct cmd *, int, char **));
 
 #endif

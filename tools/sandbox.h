@@ -25,8 +25,8 @@
  * of the two means (Landlock, seccomp) the other one works alone, silently. There is no way back. */
 void sandbox_enter(const char *const *files, size_t n, bool read_all);
 
-/* The same for a process that has connected to a server: what goes over sockets that are open passes as well, and no socket can
- * be made or connected. Threads that run already are not shut in. */
+/* The same for a process that has connected to a server: what goes over sockets that are open passes as well, and no
+ * socket can be made or connected. Threads that run already are not shut in. */
 void sandbox_enter_connected(const char *const *files, size_t n, bool read_all);
 
 /* What sandbox_enter() can rely on here: the version of Landlock, 0 for none; whether there will be a filter. */

@@ -17,8 +17,9 @@ struct sandbox_system {
     bool connected; /* one that reads through a socket that is open */
 };
 
-/* The filter's program for @system, with the marks of sandbox_calls.h in it. Refusals are EPERM; ENOSYS for newer calls whose
- * arguments no filter can see. Returns the number of instructions; 0 if libseccomp cannot make it, or in less than @max. */
+/* The filter's program for @system, with the marks of sandbox_calls.h in it. Refusals are EPERM; ENOSYS for newer calls
+ * whose arguments no filter can see. Returns the number of instructions; 0 if libseccomp cannot make it, or in less
+ * than @max. */
 size_t sandbox_program(const struct sandbox_system *system, struct sock_filter *code, size_t max);
 
 #endif

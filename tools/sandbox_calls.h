@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The filter is made on the machine that builds, for one that has numbers of its own for some things. In their place stand
- * these, which nothing else is; sandbox_make.c writes the names that C has for them. */
+/* The filter is made on the machine that builds, for one that has numbers of its own for some things. In their place
+ * stand these, which nothing else is; sandbox_make.c writes the names that C has for them. */
 enum {
     MARK_PID = 0x70000001,
     MARK_OPEN_TO_CHANGE = 0x70000002,

@@ -63,8 +63,8 @@ static inline bool text_is_digit(int c)
     return c >= '0' && c <= '9';
 }
 
-/* A number in decimal without leading zeros, of which one digit at least must be there; UINT64_MAX for all that are larger
- * than that. Returns 0 or fails. */
+/* A number in decimal without leading zeros, of which one digit at least must be there; UINT64_MAX for all that are
+ * larger than that. Returns 0 or fails. */
 int text_in_u64(struct text_in *t, uint64_t *out);
 
 #endif

@@ -1,8 +1,8 @@
 /* text_out.h - text of very many lines, gathered in one large buffer; numbers without printf()
  * SPDX-License-Identifier: MIT
  *
- * A line is put together at a pointer: text_room() gives it, text_literal() and its like move it on, text_end() takes it
- * back. */
+ * A line is put together at a pointer: text_room() gives it, text_literal() and its like move it on, text_end() takes
+ * it back. */
 #ifndef QCBM_TOOL_TEXT_OUT_H
 #define QCBM_TOOL_TEXT_OUT_H
 

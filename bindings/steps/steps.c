@@ -428,7 +428,8 @@ static int run(const struct words *s, struct qcbm_error *err)
     exit(2);
 }
 
-/* {"step":LINE,"result":...} or {"step":LINE,"error":...}: what had been printed of a result before it failed is gone. */
+/* {"step":LINE,"result":...} or {"step":LINE,"error":...}: what had been printed of a result before it failed is
+ * gone. */
 static void step(char *line)
 {
     struct words s = { 0, { NULL } };

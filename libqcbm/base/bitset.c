@@ -193,8 +193,8 @@ static int reserve(struct qcbmi_bitset *set, uint64_t index, uint32_t lo, uint32
     return qcbmi_bitset_make_mixed(set, index, err) ? 0 : QCBM_E_NOMEM;
 }
 
-/* Of a range only the first and the last chunk can need memory. The last one gets it before the first is changed, so that
- * all of the range changes or nothing. */
+/* Of a range only the first and the last chunk can need memory. The last one gets it before the first is changed, so
+ * that all of the range changes or nothing. */
 static int reserve_last(struct qcbmi_bitset *set, uint64_t first, uint64_t end, bool value, struct qcbm_error *err)
 {
     uint64_t index = (end - 1) / QCBMI_BITSET_CHUNK_BITS;

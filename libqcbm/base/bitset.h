@@ -43,7 +43,8 @@ uint64_t qcbmi_bitset_next_clear(const struct qcbmi_bitset *set, uint64_t from);
 uint64_t qcbmi_bitset_first_in(const struct qcbmi_bitset *set, uint64_t first, uint64_t end);
 
 /* bitset_bulk.c: */
-/* First bit of @set that @other does not have, or n_bits of @set. @other may be shorter: it has nothing behind its end. */
+/* First bit of @set that @other does not have, or n_bits of @set. @other may be shorter: it has nothing behind its
+ * end. */
 uint64_t qcbmi_bitset_first_outside(const struct qcbmi_bitset *set, const struct qcbmi_bitset *other);
 /* Make it longer; new bits are clear. On QCBM_E_NOMEM it is good for _free() alone. */
 int qcbmi_bitset_extend(struct qcbmi_bitset *set, uint64_t n_bits, struct qcbm_error *err);
@@ -51,8 +52,8 @@ int qcbmi_bitset_extend(struct qcbmi_bitset *set, uint64_t n_bits, struct qcbm_e
 /* @to |= @from; equal n_bits. */
 int qcbmi_bitset_or(struct qcbmi_bitset *to, const struct qcbmi_bitset *from, struct qcbm_error *err);
 
-/* Set those of bits [@first, @first + @n) whose bit in @words is set: bit i of them is bit i % 64 of word i / 64. @first is a
- * multiple of 64; what lies at or past n_bits is left out. On QCBM_E_NOMEM some of them may be set. */
+/* Set those of bits [@first, @first + @n) whose bit in @words is set: bit i of them is bit i % 64 of word i / 64.
+ * @first is a multiple of 64; what lies at or past n_bits is left out. On QCBM_E_NOMEM some of them may be set. */
 int qcbmi_bitset_or_words(struct qcbmi_bitset *set, uint64_t first, const uint64_t *words, uint64_t n,
                           struct qcbm_error *err);
 

@@ -13,8 +13,8 @@
 /* Only its address counts; it is never read or written. */
 extern uint8_t qcbmi_bitset_full[2];
 
-/* A chunk with few bits set is a list of them, in order: a hostile file is sparse and long, and names one cluster in each
- * stretch of it, so that 4 KiB for each would make gigabytes of a few megabytes. A list is told by its address. */
+/* A chunk with few bits set is a list of them, in order: a hostile file is sparse and long, and names one cluster in
+ * each stretch of it, so that 4 KiB for each would make gigabytes of a few megabytes. A list is told by its address. */
 #define FEW 32u         /* bits that are set one by one */
 #define MAX_LISTED 512u /* 1 KiB: no more than what named so many things took in the file */
 

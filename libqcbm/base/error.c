@@ -143,8 +143,9 @@ int qcbmi_prefix(struct qcbm_error *err, int code, const char *fmt, ...)
     return code;
 }
 
-/* Length of the character at @p if it is well-formed UTF-8 that does no more than show itself, else 0: no overlong form,
- * surrogate, C1 control (U+0080..9F), line separator or override of the writing direction (U+2028..2E, U+2066..69). */
+/* Length of the character at @p if it is well-formed UTF-8 that does no more than show itself, else 0: no overlong
+ * form, surrogate, C1 control (U+0080..9F), line separator or override of the writing direction (U+2028..2E,
+ * U+2066..69). */
 static size_t harmless_utf8(const uint8_t *p, size_t left)
 {
     size_t n = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;

@@ -19,7 +19,8 @@ int qcbmi_fail_nomem(struct qcbm_error *err);
 /* A callback of the caller has asked for an end. */
 int qcbmi_fail_stopped(struct qcbm_error *err);
 
-/* Put "fmt..." in front of the message that is there, and make @code the code. Returns @code, also where @err is NULL. */
+/* Put "fmt..." in front of the message that is there, and make @code the code. Returns @code, also where @err is
+ * NULL. */
 int qcbmi_prefix(struct qcbm_error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* The ending of a word of which there are @n: "1 byte", "2 bytes". */
@@ -28,8 +29,8 @@ static inline const char *qcbmi_s(uint64_t n)
     return n == 1 ? "" : "s";
 }
 
-/* Bytes of an image as text for a message: what is not plain UTF-8, and what a terminal might obey, becomes \xNN; cut at
- * @to_size - 1. Returns @to. */
+/* Bytes of an image as text for a message: what is not plain UTF-8, and what a terminal might obey, becomes \xNN; cut
+ * at @to_size - 1. Returns @to. */
 const char *qcbmi_printable(char *to, size_t to_size, const void *bytes, size_t len);
 /* Would it come out of qcbmi_printable() as it is? */
 bool qcbmi_is_printable(const void *bytes, size_t len);

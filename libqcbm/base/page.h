@@ -23,8 +23,8 @@ int qcbmi_page_begin(struct qcbmi_page *p, void *array, size_t elem_size, size_t
 /* One element more, while there is room; what follows it begins at @next. Returns 1 when the page is full, else 0. */
 int qcbmi_page_put(struct qcbmi_page *p, const void *elem, size_t size, uint64_t next);
 
-/* What a walk that ended with @ret and @why means for the page: what came before an error is worth having, and the error
- * comes again with the next page. Returns 0, or @ret with *@err filled. */
+/* What a walk that ended with @ret and @why means for the page: what came before an error is worth having, and the
+ * error comes again with the next page. Returns 0, or @ret with *@err filled. */
 int qcbmi_page_end(const struct qcbmi_page *p, int ret, const struct qcbm_error *why, struct qcbm_error *err);
 
 #endif

@@ -1,8 +1,8 @@
 /* sha256.h - SHA-256 of bytes, by libcrypto, which is loaded when it is asked for
  * SPDX-License-Identifier: MIT
  *
- * Linked in, libcrypto would be loaded and initialised whenever the library is: about a millisecond for each of the many
- * commands that take no digest of this kind. */
+ * Linked in, libcrypto would be loaded and initialised whenever the library is: about a millisecond for each of the
+ * many commands that take no digest of this kind. */
 #ifndef QCBMI_SHA256_H
 #define QCBMI_SHA256_H
 

@@ -77,8 +77,8 @@ static void do_one(struct pool *p)
         pthread_cond_signal(&p->done);
 }
 
-/* A new thread may begin on the processor of the one that made it, and both stay there for some milliseconds, a large part of
- * the whole job, while another processor sleeps. Where a thread may run is the same as before in the end. */
+/* A new thread may begin on the processor of the one that made it, and both stay there for some milliseconds, a large
+ * part of the whole job, while another processor sleeps. Where a thread may run is the same as before in the end. */
 static void go_elsewhere(int creator)
 {
     cpu_set_t all, others;
@@ -140,8 +140,8 @@ static bool make_ready(struct pool *p)
     return more;
 }
 
-/* The caller's own thread: takes over what is done, sees to it that there is work, and works along while nothing else is to
- * do. */
+/* The caller's own thread: takes over what is done, sees to it that there is work, and works along while nothing else
+ * is to do. */
 static int take_all(struct pool *p, struct qcbm_error *err)
 {
     bool more = true;

@@ -26,8 +26,8 @@ struct qcbmi_work {
     int (*take)(void *opaque, void *slot, struct qcbm_error *err);
 };
 
-/* Until all is taken over, or the first failure in that order, which is returned; all threads have ended then. What cannot
- * get a thread is done without. */
+/* Until all is taken over, or the first failure in that order, which is returned; all threads have ended then. What
+ * cannot get a thread is done without. */
 int qcbmi_work_run(const struct qcbmi_work *w, struct qcbm_error *err);
 
 /* How many threads are of use: @wanted, or with 0 as many as there are processors for this process, up to 8; never more

@@ -1,8 +1,8 @@
 /* all_refs.h - all that refers to clusters, in all states and in bitmaps, for who does not mind what is wrong with it
  * SPDX-License-Identifier: MIT
  *
- * As tolerant as a check: what cannot be followed is left out. The mapping tables of all states come in the order of the
- * file (image/table_sweep.h), where the list of references (image/refs.h) has the active one. */
+ * As tolerant as a check: what cannot be followed is left out. The mapping tables of all states come in the order of
+ * the file (image/table_sweep.h), where the list of references (image/refs.h) has the active one. */
 #ifndef QCBMI_ALL_REFS_H
 #define QCBMI_ALL_REFS_H
 

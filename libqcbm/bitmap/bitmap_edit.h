@@ -38,8 +38,8 @@ int qcbmi_edit_check_current(const struct qcbm_edit *edit, struct qcbm_error *er
 /* May bitmaps be changed in it? QCBM_E_ARG: it has been planned, or another commit made it void. */
 int qcbmi_edit_check_open(const struct qcbm_edit *edit, struct qcbm_error *err);
 
-/* A new bitmap at the end, or in the place of an existing one that is given up (@replace). @bits, of the image's size and
- * @gran_bits, become its bits (see qcbmi_edit_take_map()); NULL = all clean. */
+/* A new bitmap at the end, or in the place of an existing one that is given up (@replace). @bits, of the image's size
+ * and @gran_bits, become its bits (see qcbmi_edit_take_map()); NULL = all clean. */
 int qcbmi_edit_insert(struct qcbm_edit *edit, const char *name, unsigned gran_bits, uint32_t flags, bool replace,
                       struct qcbmi_dirtymap *bits, struct qcbm_error *err);
 
@@ -47,8 +47,8 @@ int qcbmi_edit_insert(struct qcbm_edit *edit, const char *name, unsigned gran_bi
 int qcbmi_edit_find_consistent(struct qcbm_edit *edit, const char *name, struct qcbmi_edit_bitmap **out,
                                struct qcbm_error *err);
 
-/* The bits of @b in a map of the caller's, to be freed on failure too. What changes bits works on such a copy and gives it
- * back when all has gone well: a call that fails, for want of memory at the last granule, has staged nothing. */
+/* The bits of @b in a map of the caller's, to be freed on failure too. What changes bits works on such a copy and gives
+ * it back when all has gone well: a call that fails, for want of memory at the last granule, has staged nothing. */
 int qcbmi_edit_copy_bits(const struct qcbm_edit *edit, const struct qcbmi_edit_bitmap *b, struct qcbmi_dirtymap *map,
                          struct qcbm_error *err);
 

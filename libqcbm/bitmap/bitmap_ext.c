@@ -327,8 +327,8 @@ static int append(const struct qcbmi_image *img, struct qcbmi_plan *plan, size_t
     return ret < 0 ? ret : switch_on(plan, p.at, head_len, "header: bitmaps extension", err);
 }
 
-/* A live payload that straddles a sector cannot be switched: give it a second place (both say the same, and the last one
- * counts), make padding of the first, and go on with the second. */
+/* A live payload that straddles a sector cannot be switched: give it a second place (both say the same, and the last
+ * one counts), make padding of the first, and go on with the second. */
 static int relocate(const struct qcbm_image *handle, struct qcbmi_plan *plan, size_t prepare_stage, uint64_t *payload,
                     struct qcbm_error *err)
 {

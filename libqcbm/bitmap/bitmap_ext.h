@@ -9,8 +9,8 @@
 #include "bitmap/bitmap_list.h"
 #include "write/plan.h"
 
-/* Add to @plan (whose header copy is initialised) what makes @ext the bitmaps extension of the image. Bytes that nobody sees
- * yet go to @prepare_stage, the rest to new stages at the end.
+/* Add to @plan (whose header copy is initialised) what makes @ext the bitmaps extension of the image. Bytes that nobody
+ * sees yet go to @prepare_stage, the rest to new stages at the end.
  * QCBM_E_NOSPACE: no room in the first cluster to do it safely. */
 int qcbmi_ext_plan_set(const struct qcbm_image *handle, struct qcbmi_plan *plan, size_t prepare_stage,
                        const struct q2_bitmaps_ext *ext, struct qcbm_error *err);

@@ -1,9 +1,9 @@
 /* bitmap_judge.h - what the bits of a bitmap are worth in a damaged image
  * SPDX-License-Identifier: MIT
  *
- * A bit is provable if each step to it is: an entry whose fields make sense, a table and a cluster of data that lie in the
- * file, are counted, and are nobody else's. Where a step is not, the bits behind it count as dirty: a granule that is copied
- * for nothing does no harm, one that is forgotten does. */
+ * A bit is provable if each step to it is: an entry whose fields make sense, a table and a cluster of data that lie in
+ * the file, are counted, and are nobody else's. Where a step is not, the bits behind it count as dirty: a granule that
+ * is copied for nothing does no harm, one that is forgotten does. */
 #ifndef QCBMI_BITMAP_JUDGE_H
 #define QCBMI_BITMAP_JUDGE_H
 
@@ -40,9 +40,9 @@ struct qcbmi_judged {
     const char *why;           /* a literal: what is wrong with it; NULL if it is sound */
 };
 
-/* Learn who uses what: each table of the image is read. QCBM_E_UNSAFE where the rest of the image is damaged, too. @was is
- * the image whose refcounts tell what was in use: @img, or what it was before others were mended, and @were_shared (NULL:
- * none) are clusters that had two owners in that. */
+/* Learn who uses what: each table of the image is read. QCBM_E_UNSAFE where the rest of the image is damaged, too. @was
+ * is the image whose refcounts tell what was in use: @img, or what it was before others were mended, and @were_shared
+ * (NULL: none) are clusters that had two owners in that. */
 int qcbmi_judge_begin(struct qcbmi_judge *j, struct qcbmi_image *img, const struct qcbmi_bitmap_list *list,
                       struct qcbmi_image *was, const struct qcbmi_bitset *were_shared, struct qcbm_error *err);
 /* Is, or was, a cluster of [@first, @end) also somebody else's? */

@@ -74,7 +74,8 @@ static bool same_name(const struct qcbmi_bitmap *x, const struct qcbmi_bitmap *y
     return x->d.name_len == y->d.name_len && memcmp(x->d.name, y->d.name, x->d.name_len) == 0;
 }
 
-/* Of two that have one name, or the same bits, one is wrong, and which one nobody knows: neither is read for the other. */
+/* Of two that have one name, or the same bits, one is wrong, and which one nobody knows: neither is read for the
+ * other. */
 static void doubt(struct qcbmi_bitmap *b, const char *why)
 {
     if (b->bad || b->shared || b->doubted)

@@ -50,8 +50,8 @@ struct qcbmi_bitmap *qcbmi_bitmap_find(const struct qcbmi_bitmap_list *list, con
 /* QCBM_E_NOTFOUND: there is no bitmap called @name, in QEMU's words; one that is stale is said to be so. */
 int qcbmi_bitmap_fail_not_found(const struct qcbm_image *handle, const char *name, struct qcbm_error *err);
 
-/* 0 if nothing is found about @b itself that keeps its bits from being read: consistent (unless @in_use_ok), not bad, and
- * its table has the right size. They may be those of another one: who reads them asks qcbmi_bitmap_check_bits(). */
+/* 0 if nothing is found about @b itself that keeps its bits from being read: consistent (unless @in_use_ok), not bad,
+ * and its table has the right size. They may be those of another one: who reads them asks qcbmi_bitmap_check_bits(). */
 int qcbmi_bitmap_check_entry(const struct qcbmi_image *img, const struct qcbmi_bitmap *b, bool in_use_ok,
                              struct qcbm_error *err);
 

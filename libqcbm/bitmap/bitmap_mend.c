@@ -238,8 +238,8 @@ static int copy_empty(struct qcbmi_mend *m, const struct qcbmi_bitmap_list *old,
     return 0;
 }
 
-/* QEMU has no bitmap of a disk without bytes. If there is one, then the size is what is damaged, and bits that are cut to it
- * are gone. */
+/* QEMU has no bitmap of a disk without bytes. If there is one, then the size is what is damaged, and bits that are cut
+ * to it are gone. */
 static int check_size(const struct qcbm_edit *edit, struct qcbm_error *err)
 {
     if (edit->img->g.sector_size_down || edit->mend->view.bitmaps->n == 0)

@@ -1,10 +1,10 @@
 /* bitmap_mend.h - an edit that begins with damaged bitmaps
  * SPDX-License-Identifier: MIT
  *
- * An edit takes the directory as it is, and refuses one that it would lose something of. This one takes what can be read of
- * it: what is sound stays where it is, of all else a new copy is made, in which what cannot be proven is dirty. The plan of
- * such an edit takes no cluster that any bitmap names, whatever its refcount is, and switches to the new directory by one
- * write in the header, as every edit does. */
+ * An edit takes the directory as it is, and refuses one that it would lose something of. This one takes what can be
+ * read of it: what is sound stays where it is, of all else a new copy is made, in which what cannot be proven is dirty.
+ * The plan of such an edit takes no cluster that any bitmap names, whatever its refcount is, and switches to the new
+ * directory by one write in the header, as every edit does. */
 #ifndef QCBMI_BITMAP_MEND_H
 #define QCBMI_BITMAP_MEND_H
 
@@ -25,8 +25,9 @@ struct qcbmi_mend {
 int qcbmi_mend_begin(struct qcbm_image *handle, struct qcbmi_image *was, const struct qcbmi_bitset *were_shared,
                      qcbm_repair_fn *tell, void *opaque, struct qcbm_edit **out, struct qcbm_error *err);
 
-/* qcbm_edit_begin() for a change that is about some of the bitmaps only. Where they are stale that would drop all of them, and who
- * made the others relies on them: so they are in the edit, recording, with all of them dirty, which is all that is known. */
+/* qcbm_edit_begin() for a change that is about some of the bitmaps only. Where they are stale that would drop all of
+ * them, and who made the others relies on them: so they are in the edit, recording, with all of them dirty, which is
+ * all that is known. */
 int qcbmi_edit_begin_keeping(struct qcbm_image *handle, struct qcbm_edit **out, struct qcbm_error *err);
 
 /* ---- bitmap_shield.c ---- */

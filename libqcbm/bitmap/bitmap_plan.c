@@ -444,8 +444,8 @@ static bool is_recording(const struct qcbmi_bitmap_list *list)
     return false;
 }
 
-/* Every reference in the image is in @owners after it. Flags need it, too: the directory must not be a piece of the disk as
- * well. */
+/* Every reference in the image is in @owners after it. Flags need it, too: the directory must not be a piece of the
+ * disk as well. */
 static int scan(struct qcbm_edit *edit, struct qcbmi_owners *owners, struct qcbmi_progress *way, bool commits,
                 struct qcbm_error *err)
 {

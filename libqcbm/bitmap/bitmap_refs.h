@@ -1,8 +1,8 @@
 /* bitmap_refs.h - what bitmaps refer to: their directory, their tables, the clusters of their data
  * SPDX-License-Identifier: MIT
  *
- * The part of the list of references (image/refs.h) that the rooms below do not know. The check counts these, the writer
- * notes them as used, and of stale bitmaps claims what is theirs. */
+ * The part of the list of references (image/refs.h) that the rooms below do not know. The check counts these, the
+ * writer notes them as used, and of stale bitmaps claims what is theirs. */
 #ifndef QCBMI_BITMAP_REFS_H
 #define QCBMI_BITMAP_REFS_H
 

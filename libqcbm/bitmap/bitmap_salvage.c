@@ -1,10 +1,10 @@
 /* bitmap_salvage.c - what a damaged bitmap directory still says
  * SPDX-License-Identifier: MIT
  *
- * An entry has no mark of its own. It is known by fields that few other bytes have all at once: an aligned offset, counts
- * within limits, reserved bits of zero, a type, a name. Where the entries of a directory add up to it, each of them stands
- * where the one before it ends, and may be wrong in any field; where they do not, the walk goes on at the next place that
- * looks like an entry. */
+ * An entry has no mark of its own. It is known by fields that few other bytes have all at once: an aligned offset,
+ * counts within limits, reserved bits of zero, a type, a name. Where the entries of a directory add up to it, each of
+ * them stands where the one before it ends, and may be wrong in any field; where they do not, the walk goes on at the
+ * next place that looks like an entry. */
 #include "bitmap/bitmap_salvage.h"
 
 #include <inttypes.h>

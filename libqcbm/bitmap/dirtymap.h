@@ -17,8 +17,8 @@ void qcbmi_dirtymap_free(struct qcbmi_dirtymap *map); /* fine on a zeroed struct
 /* Set every granule that [@start, @end) touches: rounded outward, clipped at the size. */
 int qcbmi_dirtymap_set(struct qcbmi_dirtymap *map, uint64_t start, uint64_t end, struct qcbm_error *err);
 
-/* Clear every granule of which no byte lies outside [@start, @end): rounded inward. A last granule that reaches past the
- * size counts up to it. */
+/* Clear every granule of which no byte lies outside [@start, @end): rounded inward. A last granule that reaches past
+ * the size counts up to it. */
 int qcbmi_dirtymap_clear_within(struct qcbmi_dirtymap *map, uint64_t start, uint64_t end, struct qcbm_error *err);
 
 /* First dirty range at or after @from: [*@start, *@end), clipped at the size. False if there is none. */
@@ -29,12 +29,12 @@ uint64_t qcbmi_dirtymap_dirty_bytes(const struct qcbmi_dirtymap *map); /* clippe
 /* @to |= @from, at any granularities; what lies past the end of @to is dropped. */
 int qcbmi_dirtymap_merge(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
 
-/* Of a bitmap that covered @covered bytes of a disk that was smaller: all behind them is dirty, as it tells nothing of it. At
- * least the last granule is: the disks may differ by the part of a sector that QEMU rounds off. */
+/* Of a bitmap that covered @covered bytes of a disk that was smaller: all behind them is dirty, as it tells nothing of
+ * it. At least the last granule is: the disks may differ by the part of a sector that QEMU rounds off. */
 int qcbmi_dirtymap_set_tail(struct qcbmi_dirtymap *map, uint64_t covered, struct qcbm_error *err);
 
-/* @to &= @from and @to &= ~@from, of equal size, at any granularities. A granule stays dirty as long as one of its bytes
- * is dirty by the exact answer. @from must not be @to. */
+/* @to &= @from and @to &= ~@from, of equal size, at any granularities. A granule stays dirty as long as one of its
+ * bytes is dirty by the exact answer. @from must not be @to. */
 int qcbmi_dirtymap_intersect(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
 int qcbmi_dirtymap_subtract(struct qcbmi_dirtymap *to, const struct qcbmi_dirtymap *from, struct qcbm_error *err);
 

@@ -40,8 +40,8 @@ static inline size_t qcbmi_edit_list_count(const struct qcbmi_edit_list *list)
     return list->n - list->n_gaps;
 }
 
-/* Add a copy of @from at the end, under its name: that of from->stored, or a copy of @name. *@out stays valid until it is
- * removed or renamed. QCBM_E_NOMEM: the list is as it was. */
+/* Add a copy of @from at the end, under its name: that of from->stored, or a copy of @name. *@out stays valid until it
+ * is removed or renamed. QCBM_E_NOMEM: the list is as it was. */
 int qcbmi_edit_list_add(struct qcbmi_edit_list *list, const struct qcbmi_edit_bitmap *from, const char *name,
                         struct qcbmi_edit_bitmap **out, struct qcbm_error *err);
 

@@ -6,8 +6,8 @@
 #include "base/progress.h"
 #include "bitmap/lost_tables.h"
 
-/* One pass over all tables and refcounts, or more if counting would take more than @memory bytes. @clues begins with the
- * image and its bitmaps, holes and leaks are filled in; the leaks are to be freed on failure too.
+/* One pass over all tables and refcounts, or more if counting would take more than @memory bytes. @clues begins with
+ * the image and its bitmaps, holes and leaks are filled in; the leaks are to be freed on failure too.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED; and where leaks cannot be told QCBM_E_CORRUPT or QCBM_E_LIMIT. */
 int qcbmi_leaks_count(struct qcbmi_lost_clues *clues, uint64_t memory, struct qcbmi_progress *progress,
                       struct qcbm_error *err);

@@ -1,8 +1,8 @@
 /* leak_none.c - does nothing leak at all? From what was read for something else, and one reading of the refcounts
  * SPDX-License-Identifier: MIT
  *
- * Without snapshots a cluster leaks that has a refcount and no reference; how many of either is no matter. So two sets of
- * clusters tell, and nothing is counted. Whatever is not plain is left to who counts (leak_count.c). */
+ * Without snapshots a cluster leaks that has a refcount and no reference; how many of either is no matter. So two sets
+ * of clusters tell, and nothing is counted. Whatever is not plain is left to who counts (leak_count.c). */
 #include "bitmap/leak_none.h"
 
 #include <stdlib.h>

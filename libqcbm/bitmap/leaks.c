@@ -59,8 +59,8 @@ void qcbmi_leaks_init(struct qcbmi_leaks *l, const struct qcbmi_image *img, bool
     *l = (struct qcbmi_leaks){ .l1_used = img->g.l1_used, .has_snapshots = has_snapshots };
 }
 
-/* With snapshots a refcount that is too high by one, too, may be due to a lost table: then the other user is a snapshot.
- * Without them it is what a crash in the making of a snapshot leaves; higher ones are damage of their own. */
+/* With snapshots a refcount that is too high by one, too, may be due to a lost table: then the other user is a
+ * snapshot. Without them it is what a crash in the making of a snapshot leaves; higher ones are damage of their own. */
 int qcbmi_leaks_note(struct qcbmi_leaks *l, uint64_t cluster, uint64_t stored, uint64_t found, struct qcbm_error *err)
 {
     if (found && (stored - found > 1 || !l->has_snapshots))

@@ -1,8 +1,8 @@
 /* lost_tables.c - leaked clusters that are no waste: mapping tables whose pointer is lost, and what they map
  * SPDX-License-Identifier: MIT
  *
- * Content is read once, in file order, within a budget: first the begin of each run of leaked clusters, where QEMU puts a
- * table before the data that it maps. */
+ * Content is read once, in file order, within a budget: first the begin of each run of leaked clusters, where QEMU puts
+ * a table before the data that it maps. */
 #include "bitmap/lost_tables.h"
 
 #include <inttypes.h>
@@ -260,7 +260,8 @@ static int count_stale_data(void *opaque, uint64_t offset, struct qcbm_error *er
     return 0;
 }
 
-/* The leaked clusters that the table of a stale bitmap names. Tables that overlap are read as far as the budget goes. */
+/* The leaked clusters that the table of a stale bitmap names. Tables that overlap are read as far as the budget
+ * goes. */
 static int count_stale_bitmap(struct search *s, const struct qcbmi_bitmap *b, uint64_t *n)
 {
     uint64_t bytes = 8 * (uint64_t)b->d.table_entries, bad;
@@ -275,7 +276,8 @@ static int count_stale_bitmap(struct search *s, const struct qcbmi_bitmap *b, ui
     return ret;
 }
 
-/* The clusters of stale bitmaps leak, and a bitmap's table has the look of an L2 table. *@n is how many leaks are theirs. */
+/* The clusters of stale bitmaps leak, and a bitmap's table has the look of an L2 table. *@n is how many leaks are
+ * theirs. */
 static int leave_out_bitmaps(struct search *s, uint64_t *n)
 {
     const struct qcbmi_bitmap_list *was = s->clues->bitmaps->was;
@@ -303,8 +305,8 @@ static int leave_out_bitmaps(struct search *s, uint64_t *n)
 
 /* ---- evidence and suspicion ----------------------------------------------------------------------------- */
 
-/* A table of the active state has its clusters alone, or shares them with a snapshot. One that does neither is that of a
- * lost snapshot, or of a bitmap that was never finished: its loss takes nothing from the disk of today. */
+/* A table of the active state has its clusters alone, or shares them with a snapshot. One that does neither is that of
+ * a lost snapshot, or of a bitmap that was never finished: its loss takes nothing from the disk of today. */
 bool qcbmi_lost_is_evidence(const struct qcbmi_lost_table *t)
 {
     return t->own && !t->in_use;

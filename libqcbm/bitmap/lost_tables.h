@@ -1,10 +1,10 @@
 /* lost_tables.h - leaked clusters that are no waste: mapping tables whose pointer is lost, and what they map
  * SPDX-License-Identifier: MIT
  *
- * Two grades. Evidence: a leaked cluster whose content is a mapping table of other leaked clusters. Suspicion: many leaked
- * clusters in an image that does not map all of its disk, be it that a table is all zeros or has no place in the L1 table,
- * or that a piece of a table was zeroed or overwritten; a crash of QEMU leaves the same where it had allocated clusters
- * and not yet written the entries. */
+ * Two grades. Evidence: a leaked cluster whose content is a mapping table of other leaked clusters. Suspicion: many
+ * leaked clusters in an image that does not map all of its disk, be it that a table is all zeros or has no place in the
+ * L1 table, or that a piece of a table was zeroed or overwritten; a crash of QEMU leaves the same where it had
+ * allocated clusters and not yet written the entries. */
 #ifndef QCBMI_LOST_TABLES_H
 #define QCBMI_LOST_TABLES_H
 

@@ -150,8 +150,8 @@ int qcbmi_edit_make_ready(struct qcbm_edit *edit, struct qcbm_error *err)
     return 0;
 }
 
-/* The part of a way that the writes take, which are known only when the first part is behind: what is said to be all of it
- * stays, so that nobody sees it go back. */
+/* The part of a way that the writes take, which are known only when the first part is behind: what is said to be all of
+ * it stays, so that nobody sees it go back. */
 struct writes_share {
     struct qcbmi_progress *way;
     uint64_t from, rest;

@@ -6,7 +6,8 @@
 #include "check/check_parts.h"
 #include "format/q2_refcount.h"
 
-/* From the budget, for each wrong refcount beyond those that are told: there are more of them than bytes in the file. */
+/* From the budget, for each wrong refcount beyond those that are told: there are more of them than bytes in the
+ * file. */
 #define COST_OF_DIFFERENCE 8u
 
 static int compare_cluster(struct check *c, uint64_t k)

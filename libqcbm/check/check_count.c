@@ -15,7 +15,8 @@ static void keep_memory(struct check *c)
     }
 }
 
-/* Data of snapshots rules nothing out, but L2 tables, whatever the refcounts say: those of one batch are all known by now. */
+/* Data of snapshots rules nothing out, but L2 tables, whatever the refcounts say: those of one batch are all known by
+ * now. */
 static int count_owners(struct check *c, uint64_t first, uint64_t end, const struct qcbmi_ref *ref)
 {
     uint64_t ignored = 0, last = u64_min(end, c->l2_seen.n_bits);

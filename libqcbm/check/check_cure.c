@@ -1,9 +1,11 @@
 /* check_cure.c - what to do about a problem: the way that keeps all that the image at hand has
  * SPDX-License-Identifier: MIT
  *
- * What QEMU's own repair keeps, tried with 7.2.22 (tests/interop/cures.py tries it again, each way with each kind of image):
+ * What QEMU's own repair keeps, tried with 7.2.22 (tests/interop/cures.py tries it again, each way with each kind of
+ * image):
  *
- *   - "qemu-img check" with -r opens without the table of snapshots. Whatever makes that open rewrite the header (bitmaps
+ *   - "qemu-img check" with -r opens without the table of snapshots. Whatever makes that open rewrite the header
+ *     (bitmaps
  *     that get marked in use, a stale extension or an unknown autoclear bit that is dropped) writes "no snapshots", and
  *     what they had is freed as leaked: exit code 0.
  *   - A read-write open of an image with the dirty bit repairs it with that table loaded, and keeps everything.

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * QEMU tells every entry: hundreds of thousands of lines for a few tables, none of which says which part of the disk is
- * concerned. The totals stay those of QEMU; of an overwritten table only the entries that make sense are told one by one. */
+ * concerned. The totals stay those of QEMU; of an overwritten table only the entries that make sense are told one by
+ * one. */
 #include <inttypes.h>
 #include <stdio.h>
 

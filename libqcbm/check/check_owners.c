@@ -23,7 +23,8 @@ static void sort_suspects(struct check_suspects *s)
     s->n = kept + 1;
 }
 
-/* May both use one cluster? Snapshots share what the active state had at the same place; compressed data shares clusters. */
+/* May both use one cluster? Snapshots share what the active state had at the same place; compressed data shares
+ * clusters. */
 static bool may_share(const struct qcbmi_ref_owner *a, const struct qcbmi_ref_owner *b)
 {
     if (a->kind != b->kind)

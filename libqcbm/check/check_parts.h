@@ -4,7 +4,8 @@
  * The order of work (check.c), and what is known after each step:
  *
  *   load       snapshots and refcount table lie in memory; a bad snapshot ends the list, those before it are checked.
- *   passes     over clusters [lo, hi): as many as the counters of a pass may take memory for (options.memory), so all at
+ *   passes     over clusters [lo, hi): as many as the counters of a pass may take memory for (options.memory), so all
+ *   at
  *              once for honest images. Each pass
  *     counts   every reference (sink: counter). In file order, each table read once however often it is referred to.
  *              Says nothing; problems go to the totals, in the first pass alone. Tables with problems are in l2_noisy.
@@ -15,9 +16,9 @@
  *   owners     the list of references once more (sink: searcher) for the names of those with one cluster.
  *   cures      chosen by all that was found.
  *
- * What always holds: time is linear in the bytes that are allocated for the file. What reads or tells anything again pays
- * from the budget, and when it is used up says so once. Nothing is taken into memory by a number that the image gives
- * before that many bytes were found in the file.
+ * What always holds: time is linear in the bytes that are allocated for the file. What reads or tells anything again
+ * pays from the budget, and when it is used up says so once. Nothing is taken into memory by a number that the image
+ * gives before that many bytes were found in the file.
  *
  * A pass over the references is a sink; how problems are heard meanwhile is a voice (check_findings.c). */
 #ifndef QCBMI_CHECK_PARTS_H

@@ -35,7 +35,8 @@ int qcbmi_check_load_stored(struct check *c)
 }
 
 /* A block that something else uses, too. The counter is that of this moment: of two entries with one block, the second
- * is to blame, as QEMU has it. So it takes counting again, over all clusters: what a pass has counted may be cut back. */
+ * is to blame, as QEMU has it. So it takes counting again, over all clusters: what a pass has counted may be cut
+ * back. */
 static int tell_refblock(struct check *c, const struct qcbmi_ref *ref, uint64_t cluster)
 {
     uint64_t refcount = qcbmi_counts_get(&c->told, cluster);

@@ -1,8 +1,9 @@
-/* check_refused.c - what a repair refuses without force: images of which it could lose the last trace of somebody's data
+/* check_refused.c - what a repair refuses without force: images of which it could lose the last trace of somebody's
+ * data
  * SPDX-License-Identifier: MIT
  *
- * The rules are those of the repair, which asks here for its first; the cures tell by them which way leads on. What only the
- * repair learns, by doing the rest, is "perhaps". */
+ * The rules are those of the repair, which asks here for its first; the cures tell by them which way leads on. What
+ * only the repair learns, by doing the rest, is "perhaps". */
 #include "base/checked.h"
 #include "check/check_parts.h"
 

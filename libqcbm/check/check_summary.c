@@ -1,8 +1,8 @@
 /* check_summary.c - findings counted by kind and table, so that thousands of them are one line
  * SPDX-License-Identifier: MIT
  *
- * Nothing is kept of a single finding. Tables of which something was found are kept up to a limit; what is found in more of
- * them counts as one group of its kind, without a place. */
+ * Nothing is kept of a single finding. Tables of which something was found are kept up to a limit; what is found in
+ * more of them counts as one group of its kind, without a place. */
 #include <stdlib.h>
 #include <string.h>
 

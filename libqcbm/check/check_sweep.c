@@ -72,8 +72,8 @@ static bool afford(void *opaque, uint64_t bytes)
     return qcbmi_check_afford(opaque, bytes);
 }
 
-/* From the refcounts that were loaded where they are known: L2 tables in random order of the file have theirs in another
- * block each. */
+/* From the refcounts that were loaded where they are known: L2 tables in random order of the file have theirs in
+ * another block each. */
 static bool stored_of(struct check *c, uint64_t cluster, uint64_t *value)
 {
     if (c->disk.unreadable || c->exhausted || cluster < c->lo || cluster >= u64_min(c->hi, c->n_clusters))
@@ -115,8 +115,8 @@ static int refer_to_l1(void *opaque, uint64_t start, uint64_t end, uint64_t dept
     return qcbmi_check_clusters(c, &ref);
 }
 
-/* Does the table pass the end of the file? Then the problem is noted, and its clusters do not count. Does it by less than
- * a cluster, then QEMU is silent. */
+/* Does the table pass the end of the file? Then the problem is noted, and its clusters do not count. Does it by less
+ * than a cluster, then QEMU is silent. */
 static int look_at_l1(void *opaque, const struct qcbmi_l1_table *l1)
 {
     struct check *c = opaque;

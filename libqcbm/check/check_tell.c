@@ -125,7 +125,8 @@ int qcbmi_check_walk_l1(struct check *c, const struct qcbmi_ref *l1)
 
 /* ---- the sink that tells ---- */
 
-/* Only which reference is one too many takes counting again. Refcount blocks are as few as the entries of their table. */
+/* Only which reference is one too many takes counting again. Refcount blocks are as few as the entries of their
+ * table. */
 static int tell_clusters(struct check *c, uint64_t first, uint64_t end, const struct qcbmi_ref *ref)
 {
     uint64_t max = q2_refcount_max(c->g->refcount_order);

@@ -46,8 +46,8 @@ static inline bool qcbmi_layer_has(enum qcbmi_layer_state state)
     return state >= QCBMI_LAYER_VALID && state <= QCBMI_LAYER_DAMAGED;
 }
 
-/* libvirt's verdict, by its rules: the top has the bitmap, so have all layers down to the last that has one, and each of
- * these records and is consistent. */
+/* libvirt's verdict, by its rules: the top has the bitmap, so have all layers down to the last that has one, and each
+ * of these records and is consistent. */
 struct qcbmi_verdict {
     enum qcbm_checkpoint_reason reason;
     size_t where;       /* the layer that is the reason */
@@ -57,8 +57,8 @@ struct qcbmi_verdict {
 };
 void qcbmi_disk_chain_judge(const struct qcbmi_disk_chain *c, const char *name, struct qcbmi_verdict *out);
 
-/* What the bitmaps of @name say in all layers, as they are stored (those in use, too), ORed into @map, a map of the size of
- * the top that is initialised. A bitmap that cannot be read adds nothing: *@unread counts these. */
+/* What the bitmaps of @name say in all layers, as they are stored (those in use, too), ORed into @map, a map of the
+ * size of the top that is initialised. A bitmap that cannot be read adds nothing: *@unread counts these. */
 int qcbmi_disk_chain_bits(const struct qcbmi_disk_chain *c, const char *name, struct qcbmi_dirtymap *map,
                           size_t *unread, struct qcbm_error *err);
 

@@ -1,10 +1,11 @@
 /* fence.h - a bit in the header that falls when another program writes to the image
  * SPDX-License-Identifier: MIT
  *
- * Between the decision and the switch of an image lies a cut, perhaps, and then a guest may run that knows nothing of it. A
- * checkpoint that begins behind it would lack what it wrote, and it need not leave a trace in any table. So a bit is set in
- * the header that the format gives a meaning to: whoever opens an image for writing clears the autoclear bits that he does
- * not know, QEMU does, and so does qcbm. While the bit is up nobody wrote. Only version 3 has such bits. */
+ * Between the decision and the switch of an image lies a cut, perhaps, and then a guest may run that knows nothing of
+ * it. A checkpoint that begins behind it would lack what it wrote, and it need not leave a trace in any table. So a bit
+ * is set in the header that the format gives a meaning to: whoever opens an image for writing clears the autoclear bits
+ * that he does not know, QEMU does, and so does qcbm. While the bit is up nobody wrote. Only version 3 has such
+ * bits. */
 #ifndef QCBMI_FENCE_H
 #define QCBMI_FENCE_H
 

@@ -12,10 +12,10 @@ struct qcbmi_superset {
     const char *stand_in; /* of the journal; NULL: all is dirty */
 };
 
-/* One that is to be there, in @to, gets all that may have changed: the bits of the newest older bitmap of @from (the image,
- * and the base if @to is its overlay) that recorded all the time, or everything. An older bitmap covers what a newer one
- * does, so it may stand in for that; one that has fewer bits than it had was cleared meanwhile, and may not. All in one
- * commit. Can be repeated. */
+/* One that is to be there, in @to, gets all that may have changed: the bits of the newest older bitmap of @from (the
+ * image, and the base if @to is its overlay) that recorded all the time, or everything. An older bitmap covers what a
+ * newer one does, so it may stand in for that; one that has fewer bits than it had was cleared meanwhile, and may not.
+ * All in one commit. Can be repeated. */
 int qcbmi_goals_reach(const struct qcbmi_journal_disk *d, struct qcbm_image *to, struct qcbm_image *from,
                       struct qcbmi_superset *out, struct qcbm_error *err);
 

@@ -17,7 +17,8 @@ struct qcbmi_machine_commit {
     void *opaque;
 };
 
-/* All edits of @m, or none. With @flags without QCBM_OPEN_WRITE they are planned only. The images are good for closing then. */
+/* All edits of @m, or none. With @flags without QCBM_OPEN_WRITE they are planned only. The images are good for closing
+ * then. */
 int qcbmi_machine_commit(struct qcbmi_machine *m, const struct qcbmi_machine_commit *how, unsigned flags,
                          struct qcbm_error *err);
 

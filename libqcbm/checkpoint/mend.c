@@ -1,11 +1,11 @@
 /* mend.c - a checkpoint that libvirt refuses made one that it takes, on all disks or on none
  * SPDX-License-Identifier: MIT
  *
- * What changed since the checkpoint is what the layers from the top down to the one in which it begins say together. A layer
- * that does not say it gets a superset, from what is known of it: an older checkpoint of the same disk, which has recorded
- * all that this one would have; or what the layer has allocated, as every write to it since it was made lies there. Never
- * less, so never an empty bitmap. Where a checkpoint begins only its bitmaps tell: if the lowest of them is lost, nothing in
- * the chain says so, and an older checkpoint must stand in, by the word of its owner. */
+ * What changed since the checkpoint is what the layers from the top down to the one in which it begins say together. A
+ * layer that does not say it gets a superset, from what is known of it: an older checkpoint of the same disk, which has
+ * recorded all that this one would have; or what the layer has allocated, as every write to it since it was made lies
+ * there. Never less, so never an empty bitmap. Where a checkpoint begins only its bitmaps tell: if the lowest of them
+ * is lost, nothing in the chain says so, and an older checkpoint must stand in, by the word of its owner. */
 #include <string.h>
 
 #include "base/checked.h"
@@ -63,7 +63,8 @@ static size_t bottom_of(const struct mend *m, const struct qcbmi_disk_chain *c)
     return own == SIZE_MAX ? from : from == SIZE_MAX || from < own ? own : from;
 }
 
-/* Where the first layer down to @bottom ends that is shorter than the top: of what lies behind, its bitmap tells nothing. */
+/* Where the first layer down to @bottom ends that is shorter than the top: of what lies behind, its bitmap tells
+ * nothing. */
 static uint64_t shortest_of(const struct qcbmi_disk_chain *c, size_t bottom)
 {
     uint64_t shortest = c->layers[0].size;
@@ -139,9 +140,9 @@ static int put_all(const struct disk *d, size_t at, struct qcbm_edit *edit, stru
     return ret < 0 ? ret : qcbm_edit_set_range(edit, d->m->name, 0, d->d->c.layers[at].size, err);
 }
 
-/* The program that made bitmaps stale may have given up clusters as well: emptied the layer by a commit, taken it back to a snapshot.
- * Further up than the checkpoint begins what is then read comes from the layers below, whose bitmaps tell of it. Where it begins
- * these clusters were part of its state, and leave no trace. */
+/* The program that made bitmaps stale may have given up clusters as well: emptied the layer by a commit, taken it back
+ * to a snapshot. Further up than the checkpoint begins what is then read comes from the layers below, whose bitmaps
+ * tell of it. Where it begins these clusters were part of its state, and leave no trace. */
 static bool hides_what_was_written(const struct disk *d, size_t at, enum qcbmi_layer_state state)
 {
     return state == QCBMI_LAYER_STALE && at == d->bottom;

@@ -4,13 +4,17 @@
  * Invariants:
  *   - Nothing is written before all images are open and locked, and the way of each is known.
  *   - What is written to is linked to this journal; so a journal from elsewhere does nothing.
- *   - Forward: the decision is made durable again before anything relies on it, since it may have been read from a cache
+ *   - Forward: the decision is made durable again before anything relies on it, since it may have been read from a
+ *     cache
  *     that a failed flush had left. Each step can be repeated.
- *   - A bitmap that begins later than the decision is never left empty: a guest may have written in between. The fence tells.
- *   - Below an overlay it stays up until the journal is gone, since until then a guest may be started on the old image, whether
+ *   - A bitmap that begins later than the decision is never left empty: a guest may have written in between. The fence
+ *     tells.
+ *   - Below an overlay it stays up until the journal is gone, since until then a guest may be started on the old image,
+ *     whether
  *     the overlay has its name or not. One that fell stays down: a repetition sees the same.
- * States of a disk, once it is decided (enum qcbmi_recover_way, recover_look.c): nothing left to do -> its switch goes on from where it was -> another
- * program wrote, the sectors are not to be relied on. together.c has the states of the whole. */
+ * States of a disk, once it is decided (enum qcbmi_recover_way, recover_look.c): nothing left to do -> its switch goes
+ * on from where it was -> another program wrote, the sectors are not to be relied on. together.c has the states of the
+ * whole. */
 #include <string.h>
 
 #include "base/sized.h"
@@ -26,7 +30,8 @@
 
 /* ---- back ---------------------------------------------------------------------------------------------- */
 
-/* It was not there when the change was planned. Only what such a file can look like goes: one that is empty, or begins as it. */
+/* It was not there when the change was planned. Only what such a file can look like goes: one that is empty, or begins
+ * as it. */
 static void remove_undo(const char *path)
 {
     char begin[8] = UNDO_MAGIC;
@@ -101,7 +106,8 @@ static int fill_overlay(const struct qcbmi_recover *r, struct qcbmi_recover_disk
     return ret;
 }
 
-/* A file gets its bits before its name, if it has not got that yet. A device must have its first sector to be opened, and its lock is ours. */
+/* A file gets its bits before its name, if it has not got that yet. A device must have its first sector to be opened,
+ * and its lock is ours. */
 static int reach_overlay(const struct qcbmi_recover *r, struct qcbmi_recover_disk *rec, struct qcbm_error *err)
 {
     int ret;

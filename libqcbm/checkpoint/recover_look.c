@@ -1,8 +1,8 @@
 /* recover_look.c - what a recovery finds: the journal, the images that it is about, and the way that each goes
  * SPDX-License-Identifier: MIT
  *
- * Nothing is written here. An image that is linked to another journal is part of that one's change: its fence and its bitmaps
- * belong to it, so whatever this journal says waits until that one has been recovered. */
+ * Nothing is written here. An image that is linked to another journal is part of that one's change: its fence and its
+ * bitmaps belong to it, so whatever this journal says waits until that one has been recovered. */
 #include "checkpoint/recover_look.h"
 
 #include <stdlib.h>
@@ -30,8 +30,9 @@ int qcbmi_recover_blame(const struct qcbmi_recover_disk *r, int ret, struct qcbm
 
 /* ---- opened -------------------------------------------------------------------------------------------- */
 
-/* What is complete needs no image, but that below an overlay: only its fence tells that nobody wrote to it. On the way back
- * nothing was done to one without a link, and one that is gone cannot be as it was; a block device may have lost its link. */
+/* What is complete needs no image, but that below an overlay: only its fence tells that nobody wrote to it. On the way
+ * back nothing was done to one without a link, and one that is gone cannot be as it was; a block device may have lost
+ * its link. */
 static bool is_needed(const struct qcbmi_recover *r, const struct qcbmi_recover_disk *rec)
 {
     struct qcbmi_io io;
@@ -173,8 +174,8 @@ static int look_at_file(struct qcbmi_recover_disk *rec, struct qcbm_error *err)
     return ret;
 }
 
-/* Once all is done whatever is there may be changed by anybody, and is none of ours: a disk whose overlay is another file by
- * now has nothing left to be done. */
+/* Once all is done whatever is there may be changed by anybody, and is none of ours: a disk whose overlay is another
+ * file by now has nothing left to be done. */
 static int look_at_overlay(const struct qcbmi_recover *r, struct qcbmi_recover_disk *rec, struct qcbm_error *err)
 {
     bool done = r->j.state == QCBMI_JOURNAL_DONE;

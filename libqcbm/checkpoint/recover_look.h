@@ -51,12 +51,13 @@ static inline bool qcbmi_recover_has_overlay(const struct qcbmi_recover_disk *r)
 /* @ret as it is, and in front of the message the disk that it is about. */
 int qcbmi_recover_blame(const struct qcbmi_recover_disk *r, int ret, struct qcbm_error *err);
 
-/* Read the journal, open and lock what it needs, and find the way of each disk. Writes nothing. On failure too, the caller
- * ends it. */
+/* Read the journal, open and lock what it needs, and find the way of each disk. Writes nothing. On failure too, the
+ * caller ends it. */
 int qcbmi_recover_begin(struct qcbmi_recover *r, const char *journal, struct qcbm_error *err);
 void qcbmi_recover_end(struct qcbmi_recover *r);
 
-/* Does the name of an overlay, or for now its temporary one, lead to one file? Cut between the new name and the end of the old. */
+/* Does the name of an overlay, or for now its temporary one, lead to one file? Cut between the new name and the end of
+ * the old. */
 bool qcbmi_recover_has_both_names(const struct qcbmi_recover_disk *r);
 
 #endif

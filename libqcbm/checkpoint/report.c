@@ -157,7 +157,8 @@ static void make_late(struct qcbm_checkpoint_report *r, struct qcbmi_report_row 
     r->sum.valid_rows--;
 }
 
-/* A younger checkpoint was made when the older one was there, so the older one began in the same layer or further down. */
+/* A younger checkpoint was made when the older one was there, so the older one began in the same layer or further
+ * down. */
 static int compare_with_older(struct qcbm_checkpoint_report *r, const struct qcbmi_wanted *w,
                               const struct qcbmi_wanted *parent, struct qcbm_error *err)
 {

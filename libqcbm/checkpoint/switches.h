@@ -1,8 +1,8 @@
 /* switches.h - the states of the sectors that a plan switches
  * SPDX-License-Identifier: MIT
  *
- * Each write of a switch lies in one sector, and stages have a flush between them: so the sectors are, taken together, in one
- * of few states, and which one says how far it came. */
+ * Each write of a switch lies in one sector, and stages have a flush between them: so the sectors are, taken together,
+ * in one of few states, and which one says how far it came. */
 #ifndef QCBMI_SWITCHES_H
 #define QCBMI_SWITCHES_H
 
@@ -10,8 +10,8 @@
 #include "format/journal_file.h"
 #include "write/plan.h"
 
-/* Note in @d what @plan switches in @handle: the states from behind its first half on, and the sectors that do not change and
- * tell whether a guest ran: that of the header's begin, and that of the bitmaps extension. */
+/* Note in @d what @plan switches in @handle: the states from behind its first half on, and the sectors that do not
+ * change and tell whether a guest ran: that of the header's begin, and that of the bitmaps extension. */
 int qcbmi_switches_collect(struct qcbmi_journal_disk *d, const struct qcbmi_plan *plan, struct qcbm_image *handle,
                            struct qcbm_error *err);
 

@@ -3,19 +3,21 @@
  *
  * Invariants:
  *   - An image has its link from before its first write until behind its last. Who sees a link writes nothing.
- *   - Before the decision every image reads as it did; behind it, each has its old state or its new one, and the journal has
+ *   - Before the decision every image reads as it did; behind it, each has its old state or its new one, and the
+ *     journal has
  *     all that leads from one to the other.
- *   - While the fence of an image is up nobody else wrote to it. It is up from before the decision until the image is switched.
- * States, and what moves between them:
+ *   - While the fence of an image is up nobody else wrote to it. It is up from before the decision until the image is
+ *     switched. States, and what moves between them:
  *   planned    nothing is written; room is taken from the file system (qcbmi_together_plan(), take_room())
  *   written    the journal is there, whole, and the links
- *   prepared   overlays are whole under their temporary names; each image has all that the new state needs in clusters that
+ *   prepared   overlays are whole under their temporary names; each image has all that the new state needs in clusters
+ *   that
  *              nobody refers to; the fences are up (prepare_all())
  *   decided    one sector of the journal says so (decide())
  *   switched   each image has its new state, each overlay its name; the fences are down (switch_all())
  *   done       the journal says so; old bitmaps are given up, links and journal are removed (finish())
- * A failure before the decision goes back (take_back()), as recover.c does behind a cut. At the decision and behind it there
- * is no way back: what could not be switched is left to a recovery. */
+ * A failure before the decision goes back (take_back()), as recover.c does behind a cut. At the decision and behind it
+ * there is no way back: what could not be switched is left to a recovery. */
 #include "checkpoint/together.h"
 
 #include <stdlib.h>
@@ -125,7 +127,8 @@ static int describe_overlay(struct qcbmi_member *m, struct qcbm_error *err)
     return ret < 0 ? ret : qcbmi_journal_add_sector(d, &s, err);
 }
 
-/* One that is there is somebody's; one that is made is void if the change is taken back, and is found by the journal then. */
+/* One that is there is somebody's; one that is made is void if the change is taken back, and is found by the journal
+ * then. */
 static int describe_undo(struct qcbmi_member *m, struct qcbm_error *err)
 {
     const char *path = m->edit->undo_path;
@@ -363,8 +366,8 @@ static int switch_all(struct qcbmi_together *t, struct qcbm_error *err)
     return ret < 0 ? left_to_recovery(t, ret, "it is decided, and not all disks have their new state yet", err) : 0;
 }
 
-/* Below overlays they go last: as long as there is a journal, a recovery looks whether a guest was started on the old image.
- * One that a cut leaves up is a bit that nobody knows, and the next writer clears it. */
+/* Below overlays they go last: as long as there is a journal, a recovery looks whether a guest was started on the old
+ * image. One that a cut leaves up is a bit that nobody knows, and the next writer clears it. */
 static void lower_fences(const struct qcbmi_together *t)
 {
     for (size_t i = 0; i < t->n; i++)

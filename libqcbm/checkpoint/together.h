@@ -1,8 +1,8 @@
 /* together.h - one change over several images: all of them get it, or none
  * SPDX-License-Identifier: MIT
  *
- * For whoever has an edit of each: the images are open for writing in a struct qcbmi_disks, the edits are begun and filled.
- * What goes on is in together.c. */
+ * For whoever has an edit of each: the images are open for writing in a struct qcbmi_disks, the edits are begun and
+ * filled. What goes on is in together.c. */
 #ifndef QCBMI_TOGETHER_H
 #define QCBMI_TOGETHER_H
 
@@ -16,8 +16,8 @@ struct qcbmi_member {
     struct qcbmi_disk *disk;
     struct qcbm_edit *edit;              /* owned; NULL: the image itself stays as it is */
     struct qcbmi_overlay_image *overlay; /* owned, from malloc(); NULL: there is none */
-    /* Its part of the journal. The caller puts in goals, with qcbmi_journal_add_goal(): what is to be done where a guest ran
-     * between a cut and the recovery. All else comes from qcbmi_together_plan(). */
+    /* Its part of the journal. The caller puts in goals, with qcbmi_journal_add_goal(): what is to be done where a
+     * guest ran between a cut and the recovery. All else comes from qcbmi_together_plan(). */
     struct qcbmi_journal_disk part;
 
     /* for together.c */
@@ -50,8 +50,8 @@ int qcbmi_together_set_undo(struct qcbmi_member *m, const char *folder, struct q
 
 /* Plan all edits, and find out all that may refuse them while nothing has been written. */
 int qcbmi_together_plan(struct qcbmi_together *t, struct qcbm_error *err);
-/* Carry it out. Nothing to do: 0. On failure the message says which of the states all of them are in, or that the journal
- * has to tell. The images are good for closing only, behind it. */
+/* Carry it out. Nothing to do: 0. On failure the message says which of the states all of them are in, or that the
+ * journal has to tell. The images are good for closing only, behind it. */
 int qcbmi_together_commit(struct qcbmi_together *t, struct qcbm_error *err);
 
 #endif

@@ -38,8 +38,8 @@ struct disk {
 
 /* ---- one row ---- */
 
-/* What changed since the checkpoint, as libvirt counts it: at the granularity of the first layer. What lies behind the end
- * of a layer that has the bitmap is no part of what that tells. */
+/* What changed since the checkpoint, as libvirt counts it: at the granularity of the first layer. What lies behind the
+ * end of a layer that has the bitmap is no part of what that tells. */
 static int count_dirty(const struct qcbmi_disk_chain *c, const char *name, const struct qcbmi_verdict *v,
                        struct qcbm_checkpoint_row *row, struct qcbm_error *err)
 {

@@ -1,8 +1,8 @@
 /* xml.c - a small, strict reader of XML: a whole document as a tree
  * SPDX-License-Identifier: MIT
  *
- * One pass over the text; strings are decoded into one piece of memory as long as the text, which is enough: what stands for
- * a character is never shorter than the character, and behind each string there is a byte of markup. */
+ * One pass over the text; strings are decoded into one piece of memory as long as the text, which is enough: what
+ * stands for a character is never shorter than the character, and behind each string there is a byte of markup. */
 #include "checkpoint/xml.h"
 
 #include <stdlib.h>

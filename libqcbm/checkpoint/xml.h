@@ -1,10 +1,10 @@
 /* xml.h - a small, strict reader of XML: a whole document as a tree
  * SPDX-License-Identifier: MIT
  *
- * For libvirt's files, of which a few elements matter. Taken are elements, attributes, text, CDATA, comments, processing
- * instructions, the five entities and numbers of characters, in UTF-8. Refused are document types, so that there is no entity
- * that grows, other encodings, names that are not ASCII, and whatever is not well-formed. Memory: about 12 bytes for each
- * byte of the text, of which there are QCBMI_XML_MAX at most. */
+ * For libvirt's files, of which a few elements matter. Taken are elements, attributes, text, CDATA, comments,
+ * processing instructions, the five entities and numbers of characters, in UTF-8. Refused are document types, so that
+ * there is no entity that grows, other encodings, names that are not ASCII, and whatever is not well-formed. Memory:
+ * about 12 bytes for each byte of the text, of which there are QCBMI_XML_MAX at most. */
 #ifndef QCBMI_XML_H
 #define QCBMI_XML_H
 
@@ -35,8 +35,8 @@ struct qcbmi_xml {
     char *strings;
 };
 
-/* Read @len bytes. Free @doc on failure too. QCBM_E_CORRUPT: not well-formed, @err->offset says where; QCBM_E_UNSUPPORTED: it
- * may be XML, of a kind that is refused; QCBM_E_LIMIT; QCBM_E_NOMEM. */
+/* Read @len bytes. Free @doc on failure too. QCBM_E_CORRUPT: not well-formed, @err->offset says where;
+ * QCBM_E_UNSUPPORTED: it may be XML, of a kind that is refused; QCBM_E_LIMIT; QCBM_E_NOMEM. */
 int qcbmi_xml_read(struct qcbmi_xml *doc, const void *bytes, size_t len, struct qcbm_error *err);
 void qcbmi_xml_free(struct qcbmi_xml *doc); /* fine on a zeroed struct */
 

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * The rules are those of libvirt's schema: elements in any order, each at most once; a <disk> without the attribute
- * "checkpoint" has one, called as the checkpoint is if it does not say otherwise. What libvirt ignores is ignored: the <domain>
- * that it saw then, sizes. */
+ * "checkpoint" has one, called as the checkpoint is if it does not say otherwise. What libvirt ignores is ignored: the
+ * <domain> that it saw then, sizes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /* xml_domain.c - the disks of a domain, from libvirt's XML of it
  * SPDX-License-Identifier: MIT
  *
- * Of a disk its target, its image and its format, and what keeps it out of a checkpoint. libvirt leaves out what is no hard
- * disk, is read-only, or is empty; what it cannot make a checkpoint of, and what this library does not open, is told, as a
- * checkpoint that silently lacks a disk is worth nothing. */
+ * Of a disk its target, its image and its format, and what keeps it out of a checkpoint. libvirt leaves out what is no
+ * hard disk, is read-only, or is empty; what it cannot make a checkpoint of, and what this library does not open, is
+ * told, as a checkpoint that silently lacks a disk is worth nothing. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -14,8 +14,8 @@ struct qcbmi_xml_text {
     int ret; /* of all so far: after a failure nothing is given any more */
 };
 
-/* @before and @after as they are, @text between them with what XML gives a meaning put in other words. Either may be NULL.
- * QCBM_E_ARG: @text has characters that XML cannot have, or is no UTF-8. */
+/* @before and @after as they are, @text between them with what XML gives a meaning put in other words. Either may be
+ * NULL. QCBM_E_ARG: @text has characters that XML cannot have, or is no UTF-8. */
 void qcbmi_xml_put(struct qcbmi_xml_text *t, const char *before, const char *text, const char *after);
 
 #endif

@@ -8,9 +8,10 @@
  *   cut    the disk gets smaller
  *   name   the id of the new state is recorded
  *
- * Before "grow" the disk has its old state, and behind "name" its new one. In between it has neither: nobody is told a state, a
- * command that would write to it finds the state file and refuses, and the same apply goes on where it was, or from the
- * beginning, which gives the same. A power cut leaves single clusters old or new (write/guest_plan.h); the image is sound. */
+ * Before "grow" the disk has its old state, and behind "name" its new one. In between it has neither: nobody is told a
+ * state, a command that would write to it finds the state file and refuses, and the same apply goes on where it was, or
+ * from the beginning, which gives the same. A power cut leaves single clusters old or new (write/guest_plan.h); the
+ * image is sound. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,8 +140,9 @@ static int fill_file(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err
     return qcbmi_apply_size_before(r, i, &f->size_before, err);
 }
 
-/* The state file may lie beside another disk than the one that it was written of: a backup that was copied over it, under its name. So what
- * counts as done is read back, and done again from the beginning if it is not there; and ids and bitmaps are seen to in any case. */
+/* The state file may lie beside another disk than the one that it was written of: a backup that was copied over it,
+ * under its name. So what counts as done is read back, and done again from the beginning if it is not there; and ids
+ * and bitmaps are seen to in any case. */
 static int look_back(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
 {
     const struct qcbmi_apply_file *f = &r->state.file;

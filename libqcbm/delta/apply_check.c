@@ -4,9 +4,12 @@
  * A wrong base is refused and not guessed:
  *   - the delta is read wholly before anything is written, and has its digest;
  *   - sizes are equal;
- *   - the disk's recorded id is the delta's parent. A disk without an id is taken for the beginning of a row: for deltas that name no
- *     parent. One that names its parent is the second or a later of its row, and applied to a disk that nobody knows the state of
- *     it would leave out those before it in silence; nor does one without a parent come behind another. Where nothing is recorded
+ *   - the disk's recorded id is the delta's parent. A disk without an id is taken for the beginning of a row: for
+ *     deltas that name no
+ *     parent. One that names its parent is the second or a later of its row, and applied to a disk that nobody knows
+ *     the state of
+ *     it would leave out those before it in silence; nor does one without a parent come behind another. Where nothing
+ *     is recorded
  *     the caller may say what state the disk has;
  *   - ranges that the delta does not have, and that were the same before and after, have the content that they had: the
  *     probes, whatever the ids say.
@@ -174,8 +177,8 @@ static int check_size(const struct qcbmi_apply_run *r, size_t i, struct qcbm_err
                       "it begins at a disk of %" PRIu64 " bytes, and this one has %" PRIu64, m->size_before, size);
 }
 
-/* A disk of which nobody has said what state it has, and a delta that is not the first of its row. What the probes say is told with
- * it: who knows the disk is helped by that. */
+/* A disk of which nobody has said what state it has, and a delta that is not the first of its row. What the probes say
+ * is told with it: who knows the disk is helped by that. */
 static int fail_unknown(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *err)
 {
     struct qcbm_error why = { 0 };
@@ -217,7 +220,8 @@ static int check_parent(struct qcbmi_apply_run *r, size_t i, struct qcbm_error *
     return 0;
 }
 
-/* @end: of the sectors that the disk has. What an apply makes behind them is zeros: other content there is what the delta misses. */
+/* @end: of the sectors that the disk has. What an apply makes behind them is zeros: other content there is what the
+ * delta misses. */
 static int check_probe(struct qcbmi_apply_run *r, struct qcbmi_data *d, const struct qcbmi_delta_probe *p, uint64_t end,
                        uint8_t *buf, struct qcbm_error *err)
 {

@@ -1,8 +1,8 @@
 /* apply_compare.c - does the disk hold what a delta, or the beginning of one, has written to it?
  * SPDX-License-Identifier: MIT
  *
- * An id and a state file say what was done to a disk; a backup that was copied over it, or a snapshot that it was taken back to, is
- * another one under the same name. Records are absolute, so reading them back tells. */
+ * An id and a state file say what was done to a disk; a backup that was copied over it, or a snapshot that it was taken
+ * back to, is another one under the same name. Records are absolute, so reading them back tells. */
 #include <stdlib.h>
 #include <string.h>
 

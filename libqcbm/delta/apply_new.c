@@ -1,8 +1,8 @@
 /* apply_new.c - the disk of the base into a new file, and then the deltas into that
  * SPDX-License-Identifier: MIT
  *
- * The new file has another name until all of it is durable, and is removed if anything fails. After a loss of power, or a kill,
- * the file of that other name is left; the next run with the same name removes it, if nobody has it locked. */
+ * The new file has another name until all of it is durable, and is removed if anything fails. After a loss of power, or
+ * a kill, the file of that other name is left; the next run with the same name removes it, if nobody has it locked. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +20,8 @@
 
 /* ---- the base as a stream ---- */
 
-/* What reads as zeros gets no place in the new file, so bytes are looked at before they are given out: a window of them. */
+/* What reads as zeros gets no place in the new file, so bytes are looked at before they are given out: a window of
+ * them. */
 struct base {
     struct qcbmi_data *data;
     uint64_t at, end;   /* the disk from .at on has not been looked at */

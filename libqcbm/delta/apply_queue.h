@@ -12,8 +12,8 @@ struct qcbmi_apply_queue {
     bool over; /* the stream has no more */
 };
 
-/* Extents before @from are over and done. Afterwards there are so many, or all, that those of at least one unit of @unit bytes
- * (a power of two) are whole. */
+/* Extents before @from are over and done. Afterwards there are so many, or all, that those of at least one unit of
+ * @unit bytes (a power of two) are whole. */
 int qcbmi_queue_fill(struct qcbmi_apply_queue *q, uint64_t from, uint64_t unit, struct qcbm_error *err);
 /* Up to where no other extent can begin. */
 uint64_t qcbmi_queue_known(const struct qcbmi_apply_queue *q);

@@ -1,8 +1,9 @@
 /* apply_resize.c - a disk made larger before anything is written to it, or cut when all is
  * SPDX-License-Identifier: MIT
  *
- * Size, length and place of the L1 table of an image are switched by one write inside the first sector. What lies behind the new
- * end is given up before that, so a cut of power leaves the old size or the new one, and tables that fit either. */
+ * Size, length and place of the L1 table of an image are switched by one write inside the first sector. What lies
+ * behind the new end is given up before that, so a cut of power leaves the old size or the new one, and tables that fit
+ * either. */
 #include <stdlib.h>
 #include <string.h>
 

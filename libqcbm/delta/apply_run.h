@@ -40,11 +40,12 @@ struct qcbmi_apply_run {
 int qcbmi_apply_read_items(struct qcbmi_apply_run *r, const char *const *paths, struct qcbm_error *err);
 /* Do they follow one another? */
 int qcbmi_apply_check_row(const struct qcbmi_apply_run *r, struct qcbm_error *err);
-/* Does item @i begin at the state that the disk has? Sizes, ids, and probes of the disk. *@probes: how many were compared. */
+/* Does item @i begin at the state that the disk has? Sizes, ids, and probes of the disk. *@probes: how many were
+ * compared. */
 int qcbmi_apply_check_base(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err);
 int qcbmi_apply_check_probes(struct qcbmi_apply_run *r, size_t i, uint32_t *probes, struct qcbm_error *err);
-/* How large the disk is that item @i meets, or how much of it at least is what it was: what the delta does not have behind that is
- * to become zeros. QCBM_E_UNSAFE: it is on a device, and nothing tells. */
+/* How large the disk is that item @i meets, or how much of it at least is what it was: what the delta does not have
+ * behind that is to become zeros. QCBM_E_UNSAFE: it is on a device, and nothing tells. */
 int qcbmi_apply_size_before(const struct qcbmi_apply_run *r, size_t i, uint64_t *size, struct qcbm_error *err);
 
 /* apply_compare.c: does the disk hold, before @end, what item @i has, and zeros where that made it larger? *@at: if
@@ -52,7 +53,8 @@ int qcbmi_apply_size_before(const struct qcbmi_apply_run *r, size_t i, uint64_t 
 int qcbmi_apply_compare(struct qcbmi_apply_run *r, size_t i, uint64_t end, bool *same, uint64_t *at,
                         struct qcbm_error *err);
 
-/* apply_stream.c: a delta as a stream of extents. It is open twice: what comes is found out ahead of its bytes being read. */
+/* apply_stream.c: a delta as a stream of extents. It is open twice: what comes is found out ahead of its bytes being
+ * read. */
 struct qcbmi_apply_stream {
     struct qcbmi_delta *ahead, *bytes;
     struct qcbmi_delta_record at; /* of .bytes */

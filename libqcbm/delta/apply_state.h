@@ -48,8 +48,8 @@ int qcbmi_disk_state_load(struct qcbmi_apply_target *t, const char *prefix, stru
                           struct qcbm_error *err);
 /* No id, durably, before the first write; the id of the new state behind the last one. */
 int qcbmi_disk_state_clear(struct qcbmi_apply_target *t, const char *prefix, struct qcbm_error *err);
-/* @size: of the disk, of which a device may be more. @prefix NULL: in the header or nowhere. *@where: as above, UNKNOWN if there is no
- * place for it. */
+/* @size: of the disk, of which a device may be more. @prefix NULL: in the header or nowhere. *@where: as above, UNKNOWN
+ * if there is no place for it. */
 int qcbmi_disk_state_set(struct qcbmi_apply_target *t, const char *prefix, const uint8_t id[QCBMI_IDENTITY_BYTES],
                          uint64_t size, struct qcbmi_disk_state *where, struct qcbm_error *err);
 

@@ -1,8 +1,8 @@
 /* apply_target.h - a disk that deltas are applied to: a raw file or device, or the top of a chain of qcow2 images
  * SPDX-License-Identifier: MIT
  *
- * What a write into a qcow2 image leaves at each point is said in write/guest_plan.h; into a raw file bytes go where they
- * belong, in the order of the disk, with a flush at the end of each batch. */
+ * What a write into a qcow2 image leaves at each point is said in write/guest_plan.h; into a raw file bytes go where
+ * they belong, in the order of the disk, with a flush at the end of each batch. */
 #ifndef QCBMI_APPLY_TARGET_H
 #define QCBMI_APPLY_TARGET_H
 
@@ -19,8 +19,8 @@ struct qcbmi_apply_target {
     struct qcbmi_io data_file; /* of qcow2, if there is one and it is written */
 };
 
-/* Take over @io, open under the name @path: for writing if @flags have QCBM_OPEN_WRITE. QCBM_E_UNSUPPORTED, QCBM_E_UNSAFE: it
- * cannot be written to as it is. Close it on failure too. */
+/* Take over @io, open under the name @path: for writing if @flags have QCBM_OPEN_WRITE. QCBM_E_UNSUPPORTED,
+ * QCBM_E_UNSAFE: it cannot be written to as it is. Close it on failure too. */
 int qcbmi_target_open(struct qcbmi_apply_target *t, struct qcbmi_io *io, const char *path, bool is_qcow2,
                       unsigned flags, struct qcbm_error *err);
 /* The same of one that is open for reading only. */

@@ -37,7 +37,8 @@ static uint64_t without_missing_zeros(const struct raw *r, uint64_t off, uint64_
     return bytes_are_zero(r->buf + there, len - there) ? there : len;
 }
 
-/* Zeros on a hole are there already. A device does not tell its holes, and one that is thin would get room for what is written. */
+/* Zeros on a hole are there already. A device does not tell its holes, and one that is thin would get room for what is
+ * written. */
 static int are_there(struct raw *r, uint64_t off, uint64_t len, bool *there, struct qcbm_error *err)
 {
     int ret = 0;

@@ -15,7 +15,8 @@ struct qcbmi_deflate {
 int qcbmi_deflate_begin(struct qcbmi_deflate *z, enum qcbmi_delta_compression how, struct qcbm_error *err);
 void qcbmi_deflate_free(struct qcbmi_deflate *z); /* fine on a zeroed struct */
 
-/* @in_len bytes into @out, which has @out_size. Returns how many they are, or 0: they do not fit, store them as they are. */
+/* @in_len bytes into @out, which has @out_size. Returns how many they are, or 0: they do not fit, store them as they
+ * are. */
 size_t qcbmi_deflate(struct qcbmi_deflate *z, const uint8_t *in, size_t in_len, uint8_t *out, size_t out_size);
 
 #endif

@@ -1,13 +1,13 @@
 /* delta.h - what changed on a disk, as records in the order of the disk: written and read, in any of several forms
  * SPDX-License-Identifier: MIT
  *
- * A delta is a list of records, each "these bytes" or "zeros" for a range of the disk, ascending and without overlap, in the
- * size that the disk has afterwards. A range of which there is no record is as it was before. What is dirty and reads as zeros
- * is a record of zeros, never none.
+ * A delta is a list of records, each "these bytes" or "zeros" for a range of the disk, ascending and without overlap,
+ * in the size that the disk has afterwards. A range of which there is no record is as it was before. What is dirty and
+ * reads as zeros is a record of zeros, never none.
  *
  * A form says how that is stored. Its part of the work is a table of functions (struct qcbmi_delta_form); writer.c and
- * reader.c are in front of them and do what all forms need: order and bounds of records, the digest, the sidecar file, files
- * that are whole or not there. Forms need not check again what they check. */
+ * reader.c are in front of them and do what all forms need: order and bounds of records, the digest, the sidecar file,
+ * files that are whole or not there. Forms need not check again what they check. */
 #ifndef QCBMI_DELTA_H
 #define QCBMI_DELTA_H
 
@@ -61,12 +61,14 @@ struct qcbmi_delta_writer {
     bool begun;
 };
 
-/* The order of calls: open, announce for every record, begin, zero and data for every record, end; then close in any case, and
- * after a failure at once. Until end has returned 0 there is no file of that name, and a pipe lacks its end mark.
+/* The order of calls: open, announce for every record, begin, zero and data for every record, end; then close in any
+ * case, and after a failure at once. Until end has returned 0 there is no file of that name, and a pipe lacks its end
+ * mark.
  *
- * Announcing tells a form what is to come, before the first byte: some write totals in front, and into a pipe the places of
- * tables have to be known. A record may be given in other pieces than it was announced in. Into a pipe (!w->seekable) each byte
- * must come as the type that it was announced as; into a file what was announced as data may come as zeros. */
+ * Announcing tells a form what is to come, before the first byte: some write totals in front, and into a pipe the
+ * places of tables have to be known. A record may be given in other pieces than it was announced in. Into a pipe
+ * (!w->seekable) each byte must come as the type that it was announced as; into a file what was announced as data may
+ * come as zeros. */
 int qcbmi_delta_writer_open(struct qcbmi_delta_writer *w, const struct qcbmi_delta_wish *wish,
                             const struct qcbmi_delta_meta *meta, struct qcbm_error *err);
 int qcbmi_delta_announce(struct qcbmi_delta_writer *w, const struct qcbmi_delta_record *r, struct qcbm_error *err);
@@ -78,8 +80,8 @@ int qcbmi_delta_data(struct qcbmi_delta_writer *w, uint64_t offset, uint64_t len
 int qcbmi_delta_end(struct qcbmi_delta_writer *w, struct qcbm_error *err);
 void qcbmi_delta_writer_close(struct qcbmi_delta_writer *w); /* fine on a zeroed struct */
 
-/* Records of the form begin and end at multiples of this (but for the end of the disk): the qcow2 form's clusters; else 1.
- * Known when the writer is open. */
+/* Records of the form begin and end at multiples of this (but for the end of the disk): the qcow2 form's clusters; else
+ * 1. Known when the writer is open. */
 uint64_t qcbmi_delta_writer_unit(const struct qcbmi_delta_writer *w);
 
 /* ================================================= reader ========================================================= */
@@ -104,37 +106,39 @@ struct qcbmi_delta {
 };
 
 /* The form is found by the first bytes, and by the files beside: @path is opened for reading, and stays as it is.
- * Returns 0, QCBM_E_NOTFOUND, QCBM_E_NOT_QCOW2 (of no form that is known), QCBM_E_CORRUPT (cut short, damaged, a sidecar that
- * breaks a rule or belongs to something else), QCBM_E_UNSUPPORTED, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOMEM. */
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_NOT_QCOW2 (of no form that is known), QCBM_E_CORRUPT (cut short, damaged, a
+ * sidecar that breaks a rule or belongs to something else), QCBM_E_UNSUPPORTED, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_IO,
+ * QCBM_E_NOMEM. */
 int qcbmi_delta_open(const char *path, struct qcbmi_delta **out, struct qcbm_error *err);
 /* The same of files that are open: @files is taken over, on failure too. */
 int qcbmi_delta_open_files(struct qcbmi_delta_files *files, struct qcbmi_delta **out, struct qcbm_error *err);
 void qcbmi_delta_close(struct qcbmi_delta *d); /* NULL is fine */
 
-/* The next record: 1, or 0 behind the last one, and then the delta is complete, its end mark is there. Records of one type that
- * follow one another without a gap may come apart. Memory does not depend on the delta. */
+/* The next record: 1, or 0 behind the last one, and then the delta is complete, its end mark is there. Records of one
+ * type that follow one another without a gap may come apart. Memory does not depend on the delta. */
 int qcbmi_delta_next(struct qcbmi_delta *d, struct qcbmi_delta_record *out, struct qcbm_error *err);
-/* @len bytes at guest offset @offset, a part of the record of data that was given last; in ascending order at least for the
- * forms that are streams. */
+/* @len bytes at guest offset @offset, a part of the record of data that was given last; in ascending order at least for
+ * the forms that are streams. */
 int qcbmi_delta_read(struct qcbmi_delta *d, uint64_t offset, void *buf, uint64_t len, struct qcbm_error *err);
 /* Begin again at the first record. */
 int qcbmi_delta_rewind(struct qcbmi_delta *d, struct qcbm_error *err);
-/* Read all of it from the first record on, and compare with the digest; leaves it rewound. *@digest (may be NULL) gets what the
- * records have. QCBM_E_CORRUPT if it differs; a delta without digest is only read through. @progress in bytes of records.
- * QCBM_E_UNSAFE: it says itself that it has an identity, and the sidecar file with the digest is missing. */
+/* Read all of it from the first record on, and compare with the digest; leaves it rewound. *@digest (may be NULL) gets
+ * what the records have. QCBM_E_CORRUPT if it differs; a delta without digest is only read through. @progress in bytes
+ * of records. QCBM_E_UNSAFE: it says itself that it has an identity, and the sidecar file with the digest is
+ * missing. */
 int qcbmi_delta_verify(struct qcbmi_delta *d, uint8_t digest[QCBMI_DIGEST_BYTES], struct qcbmi_progress *progress,
                        struct qcbm_error *err);
 
 /* ================================================= a form ========================================================= */
 
-/* All functions return 0 or a code with @err filled. Of the writer, @begin to @free work on w->self, which @open (called first,
- * with nothing announced) makes; of the reader on d->self, which @load makes. Those that are NULL have nothing to do. */
+/* All functions return 0 or a code with @err filled. Of the writer, @begin to @free work on w->self, which @open
+ * (called first, with nothing announced) makes; of the reader on d->self, which @load makes. Those that are NULL have
+ * nothing to do. */
 struct qcbmi_delta_form {
     const char *name;
-    bool
-        has_sidecar; /* its identity is in PATH.json, which writer.c writes and reader.c reads; else the form does both */
-    bool has_map;    /* there is a second file, PATH.map */
-    bool takes_pipe; /* it can be written into a pipe */
+    bool has_sidecar; /* its identity is in PATH.json, of writer.c and reader.c; else the form writes and reads it */
+    bool has_map;     /* there is a second file, PATH.map */
+    bool takes_pipe;  /* it can be written into a pipe */
 
     int (*open)(struct qcbmi_delta_writer *w, struct qcbm_error *err); /* checks w->wish and w->meta */
     uint64_t (*unit)(const struct qcbmi_delta_writer *w);
@@ -148,8 +152,9 @@ struct qcbmi_delta_form {
 
     /* By the first bytes, @len of them (512, or all there are) and whether the other files are there. */
     bool (*detect)(const uint8_t *head, size_t len, bool has_map, bool has_json);
-    /* Fills d->meta.size_after, and has_meta and all of meta if the form keeps the identity itself. With has_sidecar and a
-     * sidecar that is there, d->meta has been filled from it before: then what the form says itself must agree. */
+    /* Fills d->meta.size_after, and has_meta and all of meta if the form keeps the identity itself. With has_sidecar
+     * and a sidecar that is there, d->meta has been filled from it before: then what the form says itself must
+     * agree. */
     int (*load)(struct qcbmi_delta *d, struct qcbm_error *err);
     int (*next)(struct qcbmi_delta *d, struct qcbmi_delta_record *out, struct qcbm_error *err); /* 1, 0 at the end */
     int (*read)(struct qcbmi_delta *d, uint64_t offset, void *buf, uint64_t len, struct qcbm_error *err);

@@ -1,8 +1,8 @@
 /* disk_state.c - the id of the state that a disk has: in the header of its image, or in a file beside it
  * SPDX-License-Identifier: MIT
  *
- * A guest that runs changes the disk and not the id. A file beside the image has the time of the last write with it, which tells;
- * the header of an image has not, and the probes of the next delta have to. */
+ * A guest that runs changes the disk and not the id. A file beside the image has the time of the last write with it,
+ * which tells; the header of an image has not, and the probes of the next delta have to. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,7 +108,8 @@ static const struct q2_extension *find_padding(const struct q2_extensions *exts,
     return NULL;
 }
 
-/* Behind the last extension, where END stands: what comes behind END is seen by nobody until its place has the new head. */
+/* Behind the last extension, where END stands: what comes behind END is seen by nobody until its place has the new
+ * head. */
 static int plan_append(struct qcbmi_apply_target *t, struct qcbmi_plan *plan, const uint8_t *payload, size_t len,
                        bool *room, struct qcbm_error *err)
 {

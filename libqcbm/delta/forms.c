@@ -4,7 +4,8 @@
 
 #include "delta/delta.h"
 
-/* In the order in which they are looked for: the first bytes of a raw disk may be anything, but it has a map beside it. */
+/* In the order in which they are looked for: the first bytes of a raw disk may be anything, but it has a map beside
+ * it. */
 static const struct qcbmi_delta_form *const forms[] = { &qcbmi_delta_raw_map, &qcbmi_delta_qcow2, &qcbmi_delta_rbd,
                                                         &qcbmi_delta_vnb };
 

@@ -1,8 +1,8 @@
 /* make.c - a delta of an image: its order of work
  * SPDX-License-Identifier: MIT
  *
- * What counts is found, and gone over twice: once by metadata alone, which tells the writer what is to come, and once with
- * the bytes. */
+ * What counts is found, and gone over twice: once by metadata alone, which tells the writer what is to come, and once
+ * with the bytes. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

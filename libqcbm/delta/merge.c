@@ -1,9 +1,9 @@
 /* merge.c - several deltas that follow one another made one
  * SPDX-License-Identifier: MIT
  *
- * The order of work: all deltas are read through and compared with their digests; their records are walked through once to see what
- * comes out, since it is told in front of it; once to announce it; and once to write it. Only what no later delta
- * replaces is read again. */
+ * The order of work: all deltas are read through and compared with their digests; their records are walked through once
+ * to see what comes out, since it is told in front of it; once to announce it; and once to write it. Only what no later
+ * delta replaces is read again. */
 #include "delta/merge.h"
 
 #include <stdlib.h>
@@ -19,8 +19,8 @@
 
 /* ---- what goes in -------------------------------------------------------------------------------------- */
 
-/* Places where records begin or end, but for the ends of disks, with their bits together: the lowest one tells the size of the
- * clusters that all of them are made of. */
+/* Places where records begin or end, but for the ends of disks, with their bits together: the lowest one tells the size
+ * of the clusters that all of them are made of. */
 static int count_records(struct qcbmi_delta *d, uint64_t *edges, struct qcbmi_merge_result *out, struct qcbm_error *err)
 {
     struct qcbmi_delta_record r;

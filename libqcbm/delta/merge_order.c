@@ -1,8 +1,8 @@
 /* merge_order.c - do deltas follow one another, and who is the one that is made of them?
  * SPDX-License-Identifier: MIT
  *
- * Ids decide where both deltas have them. Of streams of other programs the names of the states do, which are those of snapshots
- * or checkpoints. Where neither is there nothing speaks for the order, so it has to be forced. */
+ * Ids decide where both deltas have them. Of streams of other programs the names of the states do, which are those of
+ * snapshots or checkpoints. Where neither is there nothing speaks for the order, so it has to be forced. */
 #include <string.h>
 
 #include "base/checked.h"

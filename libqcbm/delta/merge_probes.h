@@ -1,8 +1,8 @@
 /* merge_probes.h - probes of several deltas that are true of the merged one as well
  * SPDX-License-Identifier: MIT
  *
- * A probe is content that a delta leaves alone. Where none of the deltas writes, and no state in between was shorter, it
- * is the same in all states, so it holds for all of them together. */
+ * A probe is content that a delta leaves alone. Where none of the deltas writes, and no state in between was shorter,
+ * it is the same in all states, so it holds for all of them together. */
 #ifndef QCBMI_MERGE_PROBES_H
 #define QCBMI_MERGE_PROBES_H
 

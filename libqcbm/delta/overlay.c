@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * Each delta is at one record, the first one that ends behind the place that is looked at when it was last asked. The
- * one that counts at a place is the latest whose record covers it, and it counts until its record ends or one of a later delta
- * begins. Records that others hide are passed over when they are met. */
+ * one that counts at a place is the latest whose record covers it, and it counts until its record ends or one of a
+ * later delta begins. Records that others hide are passed over when they are met. */
 #include "delta/overlay.h"
 
 #include <stdlib.h>

@@ -1,12 +1,12 @@
 /* overlay.h - several deltas that follow one another, as one list of records: later ones win, byte by byte
  * SPDX-License-Identifier: MIT
  *
- * A delta whose disk is larger than the one before has zeros in what it adds, whether or not it has records there. Where
- * the disk was shortened first, these zeros cover what an older state has, so they come out as records; behind the end of the
- * oldest state they need none, since growing has the same effect.
+ * A delta whose disk is larger than the one before has zeros in what it adds, whether or not it has records there.
+ * Where the disk was shortened first, these zeros cover what an older state has, so they come out as records; behind
+ * the end of the oldest state they need none, since growing has the same effect.
  *
- * Time is that of reading the records of all deltas once, times the logarithm of how many deltas there are; memory is a few words
- * for each delta. */
+ * Time is that of reading the records of all deltas once, times the logarithm of how many deltas there are; memory is a
+ * few words for each delta. */
 #ifndef QCBMI_OVERLAY_H
 #define QCBMI_OVERLAY_H
 
@@ -30,14 +30,15 @@ struct qcbmi_overlay_piece {
     struct qcbmi_delta *from;
 };
 
-/* @deltas, @n of them, the oldest first; borrowed. The size in front of the first may be unknown. Returns 0 or QCBM_E_NOMEM. */
+/* @deltas, @n of them, the oldest first; borrowed. The size in front of the first may be unknown. Returns 0 or
+ * QCBM_E_NOMEM. */
 int qcbmi_overlay_init(struct qcbmi_overlay *o, struct qcbmi_delta *const *deltas, size_t n, struct qcbm_error *err);
 void qcbmi_overlay_free(struct qcbmi_overlay *o); /* fine on a zeroed struct */
 
 /* From the beginning. Returns 0 or what the deltas' functions return. */
 int qcbmi_overlay_rewind(struct qcbmi_overlay *o, struct qcbm_error *err);
-/* The next piece, ascending, without overlap, within the size of the last delta. Its bytes can be read from ->from until the next
- * call. Returns 1, 0 behind the last one, or fails. */
+/* The next piece, ascending, without overlap, within the size of the last delta. Its bytes can be read from ->from
+ * until the next call. Returns 1, 0 behind the last one, or fails. */
 int qcbmi_overlay_next(struct qcbmi_overlay *o, struct qcbmi_overlay_piece *out, struct qcbm_error *err);
 
 #endif

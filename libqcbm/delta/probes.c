@@ -1,8 +1,9 @@
 /* probes.c - content that is not in a delta, drawn at random, by which a disk can be told from another one
  * SPDX-License-Identifier: MIT
  *
- * A few thousand granules are drawn, and those taken that are data; only on a disk that has so little of it that this does not
- * give enough, all of its map is looked at. Some are of what reads as zeros: another disk may have data there. */
+ * A few thousand granules are drawn, and those taken that are data; only on a disk that has so little of it that this
+ * does not give enough, all of its map is looked at. Some are of what reads as zeros: another disk may have data
+ * there. */
 #include "delta/probes.h"
 
 #include <stdlib.h>

@@ -5,8 +5,8 @@
 
 #include "delta/source.h"
 
-/* Into m->probes: data, from where it begins, in granules that are clean, and lie in no unit that is dirty, as many as there are up to 64, drawn with
- * m->id as seed. What cannot be read is left out, and what is
+/* Into m->probes: data, from where it begins, in granules that are clean, and lie in no unit that is dirty, as many as
+ * there are up to 64, drawn with m->id as seed. What cannot be read is left out, and what is
  * zeros after all. Returns 0, QCBM_E_NOMEM, QCBM_E_IO. */
 int qcbmi_delta_draw_probes(struct qcbmi_delta_source *s, uint64_t unit, struct qcbmi_delta_meta *m,
                             struct qcbm_error *err);

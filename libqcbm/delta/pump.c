@@ -1,8 +1,8 @@
 /* pump.c - the bytes of a walk, read many pieces at once and given to a writer in the order of the disk
  * SPDX-License-Identifier: MIT
  *
- * While the first of them is written the next ones are read. What is zeros, though metadata did not say so, becomes a record of
- * zeros; not in a pipe, whose reader has been told already what comes. */
+ * While the first of them is written the next ones are read. What is zeros, though metadata did not say so, becomes a
+ * record of zeros; not in a pipe, whose reader has been told already what comes. */
 #include "delta/pump.h"
 
 #include <stdlib.h>

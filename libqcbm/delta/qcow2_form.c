@@ -1,8 +1,8 @@
 /* qcow2_form.c - the form qcow2: an image without a backing file, in which what is not allocated is as it was before
  * SPDX-License-Identifier: MIT
  *
- * Read is the image itself, never what lies below it: whoever restores with QEMU gives it a backing file. An image of another
- * program, that has no identity, is a delta as well. */
+ * Read is the image itself, never what lies below it: whoever restores with QEMU gives it a backing file. An image of
+ * another program, that has no identity, is a delta as well. */
 #include "delta/qcow2_form.h"
 
 #include <stdlib.h>

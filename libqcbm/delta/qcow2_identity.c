@@ -1,4 +1,5 @@
-/* qcow2_identity.c - the identity of a delta in an image: the extension of its header, and the mark at the end of a stream
+/* qcow2_identity.c - the identity of a delta in an image: the extension of its header, and the mark at the end of a
+ * stream
  * SPDX-License-Identifier: MIT */
 #include <string.h>
 

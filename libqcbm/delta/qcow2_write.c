@@ -1,10 +1,11 @@
 /* qcow2_write.c - the form qcow2: an image without a backing file, in which what is not allocated is as it was before
  * SPDX-License-Identifier: MIT
  *
- * The file is written from its begin to its end, but for the header: for each L2 table the data under it and then the table; L1
- * table, refcount blocks, refcount table. In a file the header is written last, and until then it is no image. Into a pipe it
- * comes first: what was announced tells where all that follows will lie, and the digest, which is not known then, stands behind
- * all of it, as the mark that nothing is missing. No cluster there is referred to, so QEMU does not mind, or notice. */
+ * The file is written from its begin to its end, but for the header: for each L2 table the data under it and then the
+ * table; L1 table, refcount blocks, refcount table. In a file the header is written last, and until then it is no
+ * image. Into a pipe it comes first: what was announced tells where all that follows will lie, and the digest, which is
+ * not known then, stands behind all of it, as the mark that nothing is missing. No cluster there is referred to, so
+ * QEMU does not mind, or notice. */
 #include "delta/qcow2_form.h"
 
 #include <stdlib.h>

@@ -1,8 +1,9 @@
-/* raw_map.c - the form raw+map: a sparse file with the bytes where the disk has them, and PATH.map, which says what counts
+/* raw_map.c - the form raw+map: a sparse file with the bytes where the disk has them, and PATH.map, which says what
+ * counts
  * SPDX-License-Identifier: MIT
  *
- * The map is JSON lines: the size of the disk, a line for each record, and at the end their number and the digest, without
- * which it was cut short. The lines are read one by one. */
+ * The map is JSON lines: the size of the disk, a line for each record, and at the end their number and the digest,
+ * without which it was cut short. The lines are read one by one. */
 #include <stdlib.h>
 #include <string.h>
 

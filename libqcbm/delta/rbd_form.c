@@ -1,8 +1,8 @@
 /* rbd_form.c - a delta as a stream of `rbd export-diff`: version 1 is written, 1 and 2 are read
  * SPDX-License-Identifier: MIT
  *
- * The two snapshots have the ids of the states before and after as their names, unless they are told: so a stream that has lost
- * its sidecar file, or came through a pipe, still knows what it belongs to. */
+ * The two snapshots have the ids of the states before and after as their names, unless they are told: so a stream that
+ * has lost its sidecar file, or came through a pipe, still knows what it belongs to. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* reader.c - a delta is read: what all forms need, in front of them
  * SPDX-License-Identifier: MIT
  *
- * The bytes are anybody's. A form checks what it must to find its way; that records are in order and on the disk is checked
- * here, for all. */
+ * The bytes are anybody's. A form checks what it must to find its way; that records are in order and on the disk is
+ * checked here, for all. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -231,8 +231,8 @@ static int digest_all(struct qcbmi_delta *d, struct qcbmi_delta_content *c, uint
     return ret;
 }
 
-/* A stream of another program never had a sidecar file; one that has an identity of its own is this library's, and without that
- * file a flipped bit goes onto the disk unseen. */
+/* A stream of another program never had a sidecar file; one that has an identity of its own is this library's, and
+ * without that file a flipped bit goes onto the disk unseen. */
 static int check_not_bare(const struct qcbmi_delta *d, struct qcbm_error *err)
 {
     const char *path = d->path ? d->path : "";

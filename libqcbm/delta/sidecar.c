@@ -1,8 +1,8 @@
 /* sidecar.c - the identity of a delta in a file beside it: PATH.json (docs/delta-format.md)
  * SPDX-License-Identifier: MIT
  *
- * The members are those of struct qcbmi_delta_meta. "check" is the digest of what the identity is as bytes: a file that was
- * changed by hand or by accident is told from one that was not. */
+ * The members are those of struct qcbmi_delta_meta. "check" is the digest of what the identity is as bytes: a file that
+ * was changed by hand or by accident is told from one that was not. */
 #include "delta/sidecar.h"
 
 #include <stdarg.h>

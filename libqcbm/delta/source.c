@@ -1,8 +1,8 @@
 /* source.c - what a delta is made of: the granules that count, and the disk that they are read from
  * SPDX-License-Identifier: MIT
  *
- * Which granules count is found as synth finds it, or is what a bitmap says; the bytes are read by the one reader of guest
- * bytes, through all layers. */
+ * Which granules count is found as synth finds it, or is what a bitmap says; the bytes are read by the one reader of
+ * guest bytes, through all layers. */
 #include "delta/source.h"
 
 #include <string.h>

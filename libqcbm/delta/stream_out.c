@@ -1,4 +1,5 @@
-/* stream_out.c - the writer of a form that is a stream: bytes in a row, and what comes side by side on the disk in one record
+/* stream_out.c - the writer of a form that is a stream: bytes in a row, and what comes side by side on the disk in one
+ * record
  * SPDX-License-Identifier: MIT */
 #include "delta/stream_out.h"
 

@@ -1,8 +1,9 @@
-/* stream_out.h - the writer of a form that is a stream: bytes in a row, and what comes side by side on the disk in one record
+/* stream_out.h - the writer of a form that is a stream: bytes in a row, and what comes side by side on the disk in one
+ * record
  * SPDX-License-Identifier: MIT
  *
- * Data is cut at multiples of QCBMI_STREAM_MAX of the disk, so memory does not depend on the delta, and a record is within one
- * object where the disk is stored in objects of the usual size. Zeros are gathered without limit. */
+ * Data is cut at multiples of QCBMI_STREAM_MAX of the disk, so memory does not depend on the delta, and a record is
+ * within one object where the disk is stored in objects of the usual size. Zeros are gathered without limit. */
 #ifndef QCBMI_STREAM_OUT_H
 #define QCBMI_STREAM_OUT_H
 

@@ -1,8 +1,9 @@
-/* vnb_form.c - a delta as a stream of virtnbdbackup, so that it can stand among the increments that virtnbdrestore restores
+/* vnb_form.c - a delta as a stream of virtnbdbackup, so that it can stand among the increments that virtnbdrestore
+ * restores
  * SPDX-License-Identifier: MIT
  *
- * virtnbdrestore passes over frames of zeros, so what is dirty and reads as zeros is written as data. In a file these bytes are
- * a hole; they take no space, and are told as zeros again when they are read. */
+ * virtnbdrestore passes over frames of zeros, so what is dirty and reads as zeros is written as data. In a file these
+ * bytes are a hole; they take no space, and are told as zeros again when they are read. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -253,8 +254,8 @@ static int load(struct qcbmi_delta *d, struct qcbm_error *err)
     return take_identity(d, &in->meta, err);
 }
 
-/* The next piece of the frame: a hole of the file is zeros, and need not be read. Asked of long frames alone, since that costs
- * a call. Holes begin and end with blocks of the file, so there is some data before and behind. */
+/* The next piece of the frame: a hole of the file is zeros, and need not be read. Asked of long frames alone, since
+ * that costs a call. Holes begin and end with blocks of the file, so there is some data before and behind. */
 static int give_piece(struct qcbmi_delta *d, struct qcbmi_delta_record *out, struct qcbm_error *err)
 {
     struct vnb_in *in = d->self;

@@ -18,9 +18,10 @@ struct qcbmi_delta_walk {
 void qcbmi_delta_walk_begin(struct qcbmi_delta_walk *w, const struct qcbmi_dirtymap *map, struct qcbmi_data *data,
                             uint64_t size, uint64_t unit);
 
-/* The next record, in whole units: zeros as far as they go, or data, @max bytes at most (a multiple of the unit). What metadata
- * cannot tell to be zeros is data. Of data *@n_parts pieces go to @parts, as many as there is room for, @max_parts at least for
- * one unit; NULL: nobody wants them. Returns 1, 0 at the end, or fails: what cannot be read is an error. */
+/* The next record, in whole units: zeros as far as they go, or data, @max bytes at most (a multiple of the unit). What
+ * metadata cannot tell to be zeros is data. Of data *@n_parts pieces go to @parts, as many as there is room for,
+ * @max_parts at least for one unit; NULL: nobody wants them. Returns 1, 0 at the end, or fails: what cannot be read is
+ * an error. */
 int qcbmi_delta_walk_next(struct qcbmi_delta_walk *w, uint64_t max, struct qcbmi_delta_record *out,
                           struct qcbmi_guest_piece *parts, size_t max_parts, size_t *n_parts, struct qcbm_error *err);
 

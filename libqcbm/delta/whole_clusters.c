@@ -43,7 +43,8 @@ static void pass(struct qcbmi_whole_clusters *c, uint64_t len)
     c->p.r.length -= len;
 }
 
-/* Bytes of [@at, @end) up to the next piece, none of which any delta has: they are zeros if the oldest state ends before them. */
+/* Bytes of [@at, @end) up to the next piece, none of which any delta has: they are zeros if the oldest state ends
+ * before them. */
 static int take_gap(struct qcbmi_whole_clusters *c, uint64_t at, uint64_t end, uint8_t *to, uint64_t *len,
                     struct qcbm_error *err)
 {

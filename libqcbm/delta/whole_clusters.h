@@ -1,8 +1,8 @@
 /* whole_clusters.h - pieces of merged deltas in whole clusters, for a form that has no others
  * SPDX-License-Identifier: MIT
  *
- * The records of each delta are in whole clusters, but for the end of its disk. Where a later state is larger, what is behind
- * that end is zeros: such a cluster is put together here. */
+ * The records of each delta are in whole clusters, but for the end of its disk. Where a later state is larger, what is
+ * behind that end is zeros: such a cluster is put together here. */
 #ifndef QCBMI_WHOLE_CLUSTERS_H
 #define QCBMI_WHOLE_CLUSTERS_H
 
@@ -21,8 +21,8 @@ int qcbmi_whole_clusters_init(struct qcbmi_whole_clusters *c, struct qcbmi_overl
 void qcbmi_whole_clusters_free(struct qcbmi_whole_clusters *c); /* fine on a zeroed struct */
 
 int qcbmi_whole_clusters_rewind(struct qcbmi_whole_clusters *c, struct qcbm_error *err);
-/* As qcbmi_overlay_next(); with @bytes set, data is there and not to be read. QCBM_E_LIMIT: a cluster of which a part stays as it
- * was before all deltas, which cannot be said: the disk was shortened inside it, and made longer again. */
+/* As qcbmi_overlay_next(); with @bytes set, data is there and not to be read. QCBM_E_LIMIT: a cluster of which a part
+ * stays as it was before all deltas, which cannot be said: the disk was shortened inside it, and made longer again. */
 int qcbmi_whole_clusters_next(struct qcbmi_whole_clusters *c, struct qcbmi_overlay_piece *out, const uint8_t **bytes,
                               struct qcbm_error *err);
 

@@ -1,8 +1,8 @@
 /* writer.c - a delta is written: what all forms need, in front of them
  * SPDX-License-Identifier: MIT
  *
- * All files of a delta have other names until every byte of all of them is there. The one that carries the name of the delta is
- * published last, so whoever finds it finds the others, too. */
+ * All files of a delta have other names until every byte of all of them is there. The one that carries the name of the
+ * delta is published last, so whoever finds it finds the others, too. */
 #include <stdlib.h>
 #include <string.h>
 

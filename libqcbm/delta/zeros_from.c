@@ -1,9 +1,10 @@
-/* zeros_from.c - from where on what a delta does not have is zeros: what stands in for the size of a disk before, where nobody knows it
+/* zeros_from.c - from where on what a delta does not have is zeros: what stands in for the size of a disk before, where
+ * nobody knows it
  * SPDX-License-Identifier: MIT
  *
  * A bitmap does not record that the disk has grown. What it calls clean and is not zeros was there before, so the disk
- * reached up to that at least; whoever applies the delta may make zeros of all that is clean behind it. Looked for from the
- * end, where it mostly is: by metadata in steps that double, and byte by byte where there is data. */
+ * reached up to that at least; whoever applies the delta may make zeros of all that is clean behind it. Looked for from
+ * the end, where it mostly is: by metadata in steps that double, and byte by byte where there is data. */
 #include "delta/source.h"
 
 #include <stdlib.h>
@@ -63,7 +64,8 @@ static int next_data(struct finding *s, uint64_t at, uint64_t end, uint64_t *off
     return 0;
 }
 
-/* Behind the last byte of clean data in [@from, @end), a PIECE at most, that is none of zeros; @from if there is none. */
+/* Behind the last byte of clean data in [@from, @end), a PIECE at most, that is none of zeros; @from if there is
+ * none. */
 static int last_byte(struct finding *s, uint64_t from, uint64_t end, uint64_t *last, struct qcbm_error *err)
 {
     uint64_t off = from, stop = from;

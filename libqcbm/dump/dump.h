@@ -26,7 +26,8 @@ struct qcbm_dump {
     struct qcbmi_progress progress; /* in entries of the table that is walked */
 };
 
-/* For those who look at structures of an image as a dump does: d->io is theirs, all else is zeros. End it on failure too. */
+/* For those who look at structures of an image as a dump does: d->io is theirs, all else is zeros. End it on failure
+ * too. */
 int qcbmi_dump_begin(struct qcbm_dump *d, struct qcbm_error *err);
 void qcbmi_dump_end(struct qcbm_dump *d);
 

@@ -12,8 +12,8 @@
 
 #define MAX_SHARED_SHOWN 100u
 
-/* Tables are read through windows, not by the reader of l2_read.h: they are shown in the order of the L1 table, from any
- * place on, also of images that do not open, for which there is no struct qcbmi_image. */
+/* Tables are read through windows, not by the reader of l2_read.h: they are shown in the order of the L1 table, from
+ * any place on, also of images that do not open, for which there is no struct qcbmi_image. */
 
 /* All entries of a table that name something, sorted by offset: tables that several entries name are shown once, else a
  * small file makes an endless dump. */

@@ -1,8 +1,8 @@
 /* apply_file.h - the files that an apply keeps beside an image: how far it is, and which state the disk has
  * SPDX-License-Identifier: MIT
  *
- * The layout is in docs/apply-format.md; it is of the family of the undo file: header, record, end mark, each with a digest, and
- * one sector that is written again and again. */
+ * The layout is in docs/apply-format.md; it is of the family of the undo file: header, record, end mark, each with a
+ * digest, and one sector that is written again and again. */
 #ifndef QCBMI_APPLY_FILE_H
 #define QCBMI_APPLY_FILE_H
 

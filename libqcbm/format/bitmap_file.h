@@ -33,8 +33,8 @@ size_t qcbmi_bmf_header_store(uint8_t *to, const struct bmf_header *h, const cha
 enum bmf_kind { BMF_END = GRANULE_END, BMF_CLEAN, BMF_DIRTY, BMF_BITS };
 #define BMF_MAX_BITS (UINT32_C(1) << 20) /* of one record of bits: a reader needs room for 128 KiB */
 
-/* A count is a multiple of 8 but for the last, so that records begin at whole bytes; all else as qcbmi_granule_record_parse()
- * has it. */
+/* A count is a multiple of 8 but for the last, so that records begin at whole bytes; all else as
+ * qcbmi_granule_record_parse() has it. */
 int qcbmi_bmf_record_parse(const uint8_t *bytes, uint64_t left, uint64_t offset, struct granule_record *out,
                            struct qcbm_error *err);
 

@@ -1,8 +1,9 @@
 /* delta_meta.h - who a delta is: its identity, its parent, sizes, digest and probes; as bytes (docs/delta-format.md)
  * SPDX-License-Identifier: MIT
  *
- * The bytes are the payload of a header extension of qcow2 (Q2_EXT_IDENTITY). A sidecar file has the same fields as JSON, and
- * a digest of these bytes. An image that is no delta may have the extension, too: then it says which state the disk has. */
+ * The bytes are the payload of a header extension of qcow2 (Q2_EXT_IDENTITY). A sidecar file has the same fields as
+ * JSON, and a digest of these bytes. An image that is no delta may have the extension, too: then it says which state
+ * the disk has. */
 #ifndef QCBMI_DELTA_META_H
 #define QCBMI_DELTA_META_H
 
@@ -61,7 +62,8 @@ int qcbmi_delta_meta_parse(const uint8_t *from, size_t len, struct qcbmi_delta_m
 /* The rules that do not depend on how it is stored: sizes, probes, lengths. QCBM_E_CORRUPT. */
 int qcbmi_delta_meta_check(const struct qcbmi_delta_meta *m, struct qcbm_error *err);
 
-/* Leave out as many probes as it takes for the payload to have @max bytes at most, if that is enough: every n-th stays. */
+/* Leave out as many probes as it takes for the payload to have @max bytes at most, if that is enough: every n-th
+ * stays. */
 void qcbmi_delta_meta_trim(struct qcbmi_delta_meta *m, size_t max);
 
 /* 32 hex digits and back; false if @text is none. @text may have dashes as a UUID has. */

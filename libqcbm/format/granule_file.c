@@ -1,4 +1,5 @@
-/* granule_file.c - what qcbm's own files about the granules of a disk share: a text behind the header, records of granules
+/* granule_file.c - what qcbm's own files about the granules of a disk share: a text behind the header, records of
+ * granules
  * SPDX-License-Identifier: MIT */
 #include "format/granule_file.h"
 

@@ -93,8 +93,8 @@ int qcbmi_journal_add_sector(struct qcbmi_journal_disk *d, const struct qcbmi_jo
 int qcbmi_journal_add_goal(struct qcbmi_journal_disk *d, enum qcbmi_journal_goal_kind kind, const char *name,
                            uint32_t gran_bits, uint64_t dirty, struct qcbm_error *err);
 
-/* All of the file but for its end mark, open: *@bytes is the caller's, of j->len bytes. QCBM_E_NOMEM, QCBM_E_LIMIT (also: what
- * could not be parsed again). */
+/* All of the file but for its end mark, open: *@bytes is the caller's, of j->len bytes. QCBM_E_NOMEM, QCBM_E_LIMIT
+ * (also: what could not be parsed again). */
 int qcbmi_journal_store(struct qcbmi_journal *j, uint8_t **bytes, struct qcbm_error *err);
 /* The end mark, one sector; where it goes: qcbmi_journal_end_at(). */
 void qcbmi_journal_end_store(const struct qcbmi_journal *j, uint8_t to[QCBMI_JOURNAL_SECTOR]);
@@ -104,8 +104,8 @@ void qcbmi_journal_state_store(const struct qcbmi_journal *j, enum qcbmi_journal
 /* The mark of disk @index: QCBMI_JOURNAL_MARK_BYTES, and where. */
 uint64_t qcbmi_journal_mark_store(const struct qcbmi_journal *j, uint32_t index, uint8_t *to);
 
-/* A whole file in memory. Free @j on failure too. Returns 0, QCBM_E_ARG (no journal), QCBM_E_UNSUPPORTED (a later version),
- * QCBM_E_CORRUPT (damaged, or incomplete), QCBM_E_NOMEM. */
+/* A whole file in memory. Free @j on failure too. Returns 0, QCBM_E_ARG (no journal), QCBM_E_UNSUPPORTED (a later
+ * version), QCBM_E_CORRUPT (damaged, or incomplete), QCBM_E_NOMEM. */
 int qcbmi_journal_parse(const uint8_t *bytes, uint64_t len, struct qcbmi_journal *j, struct qcbm_error *err);
 
 #endif

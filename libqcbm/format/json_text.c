@@ -47,7 +47,8 @@ static bool is_digit(int c)
 
 /* ---- characters ---------------------------------------------------------------------------------------- */
 
-/* The character of UTF-8 that begins at @p, of which @len bytes are there: its length and its number; 0 if it is none. */
+/* The character of UTF-8 that begins at @p, of which @len bytes are there: its length and its number; 0 if it is
+ * none. */
 static size_t utf8_take(const unsigned char *p, size_t len, uint32_t *code)
 {
     static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
@@ -92,8 +93,8 @@ static bool take_unit(const char *p, uint32_t *unit)
     return true;
 }
 
-/* The escape that begins at @p, a backslash, of which @len characters are there: its length, 0 if it is none. Two units of
- * UTF-16 that belong together are one; a single one of such two is none. */
+/* The escape that begins at @p, a backslash, of which @len characters are there: its length, 0 if it is none. Two units
+ * of UTF-16 that belong together are one; a single one of such two is none. */
 static size_t take_escape(const char *p, size_t len, uint32_t *code)
 {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";

@@ -1,8 +1,8 @@
 /* json_text.h - JSON of a known length in memory: objects and lists member by member; text escaped
  * SPDX-License-Identifier: MIT
  *
- * Strict: no trailing commas, no leading zeros, UTF-8 alone, at most QCBMI_JSON_MAX_DEPTH values in each other. Nothing is
- * allocated. Failures are QCBM_E_CORRUPT, with the place as offset. */
+ * Strict: no trailing commas, no leading zeros, UTF-8 alone, at most QCBMI_JSON_MAX_DEPTH values in each other. Nothing
+ * is allocated. Failures are QCBM_E_CORRUPT, with the place as offset. */
 #ifndef QCBMI_JSON_TEXT_H
 #define QCBMI_JSON_TEXT_H
 
@@ -57,8 +57,8 @@ bool qcbmi_json_is(const struct qcbmi_json_value *v, const char *text);
 /* The string @v as UTF-8 with a NUL behind it. False if it has no room in @size bytes, or a NUL in it. */
 bool qcbmi_json_string(const struct qcbmi_json_value *v, char *to, size_t size);
 
-/* @text as a string of JSON in ASCII, quotes included: what is no UTF-8 becomes U+FFFD. Returns how many characters that takes;
- * they are stored if they are at most @room. No NUL behind them. */
+/* @text as a string of JSON in ASCII, quotes included: what is no UTF-8 becomes U+FFFD. Returns how many characters
+ * that takes; they are stored if they are at most @room. No NUL behind them. */
 size_t qcbmi_json_quote(char *to, size_t room, const char *text);
 
 #endif

@@ -1,8 +1,8 @@
 /* luks_header.c - what can be told of a LUKS image without its key
  * SPDX-License-Identifier: MIT
  *
- * The layout is that of the "LUKS On-Disk Format Specification", version 1: 592 bytes, big-endian. Within qcow2 the header
- * lies where the CRYPTO extension says. */
+ * The layout is that of the "LUKS On-Disk Format Specification", version 1: 592 bytes, big-endian. Within qcow2 the
+ * header lies where the CRYPTO extension says. */
 #include "format/luks_header.h"
 
 #include <stdio.h>

@@ -10,8 +10,8 @@
 
 enum { LUKS_HEADER_BYTES = 592 }; /* version 1, without key material */
 
-/* Read @len bytes that lie at @offset of the image file. *out is written only if all of it is legal: names that QEMU knows,
- * strings that end, slots that are enabled or disabled.
+/* Read @len bytes that lie at @offset of the image file. *out is written only if all of it is legal: names that QEMU
+ * knows, strings that end, slots that are enabled or disabled.
  * Returns 0, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (another version). */
 int qcbmi_luks_parse(const uint8_t *bytes, size_t len, uint64_t offset, struct qcbm_luks_info *out,
                      struct qcbm_error *err);

@@ -33,7 +33,8 @@ bool qcbmi_mnf_is(const uint8_t magic[MNF_MAGIC_BYTES]);
 /* Bytes of a digest of this kind; 0 if there is no such kind. */
 size_t qcbmi_mnf_digest_bytes(uint32_t kind);
 
-/* The first MNF_FIXED bytes. Returns 0, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (another version, another kind of digest). */
+/* The first MNF_FIXED bytes. Returns 0, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (another version, another kind of
+ * digest). */
 int qcbmi_mnf_header_parse(const uint8_t *bytes, struct mnf_header *out, struct qcbm_error *err);
 /* The rest of the header: @bytes are its last h->length - MNF_FIXED bytes. */
 int qcbmi_mnf_text_check(const uint8_t *bytes, const struct mnf_header *h, struct qcbm_error *err);
@@ -43,9 +44,9 @@ size_t qcbmi_mnf_header_store(uint8_t *to, const struct mnf_header *h, const cha
 enum mnf_kind { MNF_END = GRANULE_END, MNF_ZEROS, MNF_DIGESTS };
 #define MNF_MAX_DIGESTS (UINT64_C(1) << 16) /* of one record: a writer has room for 2 MiB */
 
-/* What is there can be written in one way alone: zeros are not followed by zeros, nor digests by digests unless those are as
- * many as fit; @before is the record in front of it, MNF_END where there is none. All else as qcbmi_granule_record_parse() has
- * it. */
+/* What is there can be written in one way alone: zeros are not followed by zeros, nor digests by digests unless those
+ * are as many as fit; @before is the record in front of it, MNF_END where there is none. All else as
+ * qcbmi_granule_record_parse() has it. */
 int qcbmi_mnf_record_parse(const uint8_t *bytes, uint64_t left, const struct granule_record *before, uint64_t offset,
                            struct granule_record *out, struct qcbm_error *err);
 

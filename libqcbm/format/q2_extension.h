@@ -44,8 +44,8 @@ struct q2_extensions {
 };
 
 /* @cluster is cluster 0 (@len bytes: as much of it as the file has; what is missing counts as zeros). Checks lengths,
- * the length of the crypto (16) and backing format (< 16) extensions. A bitmaps extension has 24 bytes whatever it says: like
- * all that is wrong with bitmaps that keeps nobody from opening the image here.
+ * the length of the crypto (16) and backing format (< 16) extensions. A bitmaps extension has 24 bytes whatever it
+ * says: like all that is wrong with bitmaps that keeps nobody from opening the image here.
  * Returns 0, QCBM_E_CORRUPT, QCBM_E_NOMEM. */
 int q2_extensions_parse(const uint8_t *cluster, size_t len, const struct q2_header *h, struct q2_extensions *out,
                         struct qcbm_error *err);
@@ -60,14 +60,15 @@ struct q2_feature {
     char name[47];      /* what is stored, and a NUL */
 };
 bool q2_feature_get(const struct q2_extensions *exts, uint32_t index, struct q2_feature *out);
-/* Name of feature @bit of @kind (0 incompatible, 1 compatible, 2 autoclear) from the feature table, into @to (48 bytes);
- * false if it has none. */
+/* Name of feature @bit of @kind (0 incompatible, 1 compatible, 2 autoclear) from the feature table, into @to (48
+ * bytes); false if it has none. */
 bool q2_feature_name(const struct q2_extensions *exts, unsigned kind, unsigned bit, char to[48]);
 
 /* Payload of 24 bytes. Parsing checks nothing: the rules belong to the directory (see q2_bitmap_dir.h). */
 void q2_bitmaps_ext_parse(const uint8_t *data, struct q2_bitmaps_ext *out);
 void q2_bitmaps_ext_store(uint8_t *to, const struct q2_bitmaps_ext *ext);
-/* The rules of QEMU for it: count, reserved, size, alignment; @cluster_size. Returns 0 or QCBM_E_CORRUPT / QCBM_E_LIMIT. */
+/* The rules of QEMU for it: count, reserved, size, alignment; @cluster_size. Returns 0 or QCBM_E_CORRUPT /
+ * QCBM_E_LIMIT. */
 int q2_bitmaps_ext_check(const struct q2_bitmaps_ext *ext, uint64_t payload_offset, uint32_t cluster_size,
                          struct qcbm_error *err);
 

@@ -28,8 +28,8 @@ struct q2_geometry {
 /* @h has passed q2_header_parse(). */
 void q2_geometry_derive(const struct q2_header *h, struct q2_geometry *out);
 
-/* Of a header that nothing has checked, as far as it goes: NULL, or why the sizes of tables are not known; they are those of
- * clusters of 64 KiB then. */
+/* Of a header that nothing has checked, as far as it goes: NULL, or why the sizes of tables are not known; they are
+ * those of clusters of 64 KiB then. */
 const char *q2_geometry_guess(const struct q2_header *h, struct q2_geometry *out);
 
 /* QEMU's default granularity: the cluster size, within 4 KiB .. 64 KiB. */

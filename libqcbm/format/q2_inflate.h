@@ -15,7 +15,8 @@ void q2_inflate_free(struct q2_inflate *z); /* fine on a zeroed struct */
 
 /* The first @out_len bytes, a cluster, of what @in holds, as QEMU reads it: what follows them in @in is ignored. Memory
  * does not depend on @in. @out holds nothing of use on failure.
- * Returns 0, QCBM_E_CORRUPT (no such stream, or a shorter one), QCBM_E_UNSUPPORTED (zstd, in a build without), QCBM_E_NOMEM. */
+ * Returns 0, QCBM_E_CORRUPT (no such stream, or a shorter one), QCBM_E_UNSUPPORTED (zstd, in a build without),
+ * QCBM_E_NOMEM. */
 int q2_inflate(struct q2_inflate *z, uint32_t type, const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len,
                struct qcbm_error *err);
 

@@ -1,8 +1,8 @@
 /* q2_l2_runs.h - what an L2 table names: clusters that lie one after the other as one run, odd entries one by one
  * SPDX-License-Identifier: MIT
  *
- * For who asks which clusters of the file a table refers to. What the guest wrote one after the other is that in the file,
- * too, wherever it lies on the disk. */
+ * For who asks which clusters of the file a table refers to. What the guest wrote one after the other is that in the
+ * file, too, wherever it lies on the disk. */
 #ifndef Q2_L2_RUNS_H
 #define Q2_L2_RUNS_H
 
@@ -12,7 +12,7 @@ struct q2_l2_run {
     uint32_t index, n; /* the first entry, and how many; entries of zeros may lie between them */
     uint64_t raw;      /* the first; each further one names the next cluster, with the same flags */
     bool odd; /* one entry that must be parsed; otherwise all are sound, and the clusters lie in the file. Which
-                        * subclusters are data is no matter */
+               * subclusters are data is no matter */
 };
 
 struct q2_l2_runs {

@@ -1,9 +1,9 @@
 /* q2_l2_scan.h - many raw L2 entries at once: which map nothing, which are plain, which must be looked at
  * SPDX-License-Identifier: MIT
  *
- * Nearly all entries of honest images are zero, or name an aligned cluster inside the file and carry no flag but COPIED.
- * These two are told apart here without parsing, 64 at a time; everything else is odd and goes to q2_l2_entry_parse(),
- * which alone knows the rules. So a scan can be slow on odd images, but not wrong. */
+ * Nearly all entries of honest images are zero, or name an aligned cluster inside the file and carry no flag but
+ * COPIED. These two are told apart here without parsing, 64 at a time; everything else is odd and goes to
+ * q2_l2_entry_parse(), which alone knows the rules. So a scan can be slow on odd images, but not wrong. */
 #ifndef Q2_L2_SCAN_H
 #define Q2_L2_SCAN_H
 
@@ -52,8 +52,8 @@ extern const unsigned q2_l2_scan_n_twins; /* the last is portable */
 /* For tests, while nothing is scanned: from now on @twin is taken; NULL: as before. */
 void q2_l2_scan_take(const struct q2_l2_scan_twin *twin);
 
-/* Those of single machines: q2_l2_scan_x86.c, q2_l2_scan_neon.c. They do as many of the @n entries as fill their registers,
- * into masks that are zeros so far, and leave the rest to the portable one. */
+/* Those of single machines: q2_l2_scan_x86.c, q2_l2_scan_neon.c. They do as many of the @n entries as fill their
+ * registers, into masks that are zeros so far, and leave the rest to the portable one. */
 void q2_l2_scan_rest_standard(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t from, uint32_t n,
                               struct q2_l2_masks *out);
 void q2_l2_scan_rest_extended(const struct q2_l2_scan *s, const uint8_t *entries, uint32_t from, uint32_t n,

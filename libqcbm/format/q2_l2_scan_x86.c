@@ -5,8 +5,8 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 
-/* What the C library found out when it began: in a virtual machine each question to the processor itself takes longer than
- * opening a small image. */
+/* What the C library found out when it began: in a virtual machine each question to the processor itself takes longer
+ * than opening a small image. */
 #if defined(__GLIBC__) && defined(__has_include)
 #if __has_include(<sys/platform/x86.h>)
 #include <sys/platform/x86.h>

@@ -29,7 +29,8 @@ struct q2_snapshot {
 };
 
 /* Reads one entry and the padding to 8 behind it; the padding of the last entry may be missing. @base is the first byte
- * of the table. Returns 0, QCBM_E_CORRUPT (incomplete), QCBM_E_LIMIT (extra data). The entry's l1 fields are not judged. */
+ * of the table. Returns 0, QCBM_E_CORRUPT (incomplete), QCBM_E_LIMIT (extra data). The entry's l1 fields are not
+ * judged. */
 int q2_snapshot_parse(struct q2_cursor *in, const uint8_t *base, uint64_t table_offset, uint32_t index,
                       struct q2_snapshot *out, struct qcbm_error *err);
 /* Nothing but zeros, which no program writes: even an image of size 0 gives its snapshots an ID. */

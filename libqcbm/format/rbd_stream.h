@@ -51,8 +51,8 @@ unsigned qcbmi_rbd_version(const uint8_t *bytes);
 int qcbmi_rbd_parse(const uint8_t *bytes, size_t avail, uint64_t at, struct qcbmi_rbd_order *order,
                     struct qcbmi_rbd_record *out, struct qcbm_error *err);
 
-/* Version 1. @to has room for QCBMI_RBD_BANNER; for QCBMI_RBD_MAX_HEAD. Both return how much was stored; what the record
- * carries follows. */
+/* Version 1. @to has room for QCBMI_RBD_BANNER; for QCBMI_RBD_MAX_HEAD. Both return how much was stored; what the
+ * record carries follows. */
 size_t qcbmi_rbd_banner_store(uint8_t *to);
 size_t qcbmi_rbd_store(uint8_t *to, const struct qcbmi_rbd_record *r);
 

@@ -42,8 +42,8 @@ enum qcbmi_undo_seal_kind {
     QCBMI_UNDO_SEALED, /* it is complete, and at .written the image was written last */
     QCBMI_UNDO_BEGUN   /* one of the above, and then an undo began in one image file, and is not known to be over */
 };
-/* What is known of the change stays when an undo begins: the undo adds which file it writes to, and takes that away again
- * when it is complete. An undo that was tried on a copy says nothing of the image. */
+/* What is known of the change stays when an undo begins: the undo adds which file it writes to, and takes that away
+ * again when it is complete. An undo that was tried on a copy says nothing of the image. */
 struct qcbmi_undo_seal {
     enum qcbmi_undo_seal_kind kind;
     struct qcbmi_undo_time written; /* the image, by the change; the undo file, if .cut */

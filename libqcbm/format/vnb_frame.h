@@ -38,8 +38,8 @@ struct qcbmi_vnb_order {
 /* The line at @at of the stream: any frame. Returns 0 or QCBM_E_CORRUPT. */
 int qcbmi_vnb_frame_parse(const uint8_t bytes[QCBMI_VNB_HEAD], uint64_t at, struct qcbmi_vnb_frame *out,
                           struct qcbm_error *err);
-/* May it come here, behind the metadata? Frames ascend, do not overlap, lie on the disk, and with STOP there is as much data as
- * was told: virtnbdrestore calls that damage, too. Returns 0 or QCBM_E_CORRUPT. */
+/* May it come here, behind the metadata? Frames ascend, do not overlap, lie on the disk, and with STOP there is as much
+ * data as was told: virtnbdrestore calls that damage, too. Returns 0 or QCBM_E_CORRUPT. */
 int qcbmi_vnb_frame_check(const struct qcbmi_vnb_frame *f, uint64_t at, struct qcbmi_vnb_order *order,
                           struct qcbm_error *err);
 /* The end of the line behind what a frame carries. */

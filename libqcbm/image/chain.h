@@ -1,8 +1,8 @@
 /* chain.h - the backing chain, for the commands that need it: local qcow2 and raw files only
  * SPDX-License-Identifier: MIT
  *
- * Opens the files that the image names, or what the caller has named in their place, so only commands about the chain use it.
- * Protocol names and json: are never followed, formats never guessed, loops and depth are caught. */
+ * Opens the files that the image names, or what the caller has named in their place, so only commands about the chain
+ * use it. Protocol names and json: are never followed, formats never guessed, loops and depth are caught. */
 #ifndef QCBMI_CHAIN_H
 #define QCBMI_CHAIN_H
 
@@ -42,8 +42,8 @@ int qcbmi_chain_take_raw(struct qcbmi_io *io, const char *name, unsigned flags, 
 int qcbmi_chain_open_raw(const char *path, unsigned flags, struct qcbmi_chain *chain, struct qcbm_error *err);
 /* QCBM_E_UNSUPPORTED if a layer is encrypted: its content cannot be known, as the key is nowhere. */
 int qcbmi_chain_check_plain(const struct qcbmi_chain *chain, struct qcbm_error *err);
-/* QCBM_E_UNSAFE if a delta has been applied to a layer in part: what the chain reads is no state that the disk ever had, and no
- * backup is made of it. */
+/* QCBM_E_UNSAFE if a delta has been applied to a layer in part: what the chain reads is no state that the disk ever
+ * had, and no backup is made of it. */
 int qcbmi_chain_check_finished(const struct qcbmi_chain *chain, struct qcbm_error *err);
 /* The same of the layers from @first on. */
 int qcbmi_chain_check_finished_below(const struct qcbmi_chain *chain, size_t first, struct qcbm_error *err);

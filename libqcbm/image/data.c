@@ -255,8 +255,8 @@ static int check_piece(struct qcbmi_data *d, const struct qcbmi_guest_piece *p, 
     return img->g.data_file && p->kind == Q2_NORMAL ? need_data_file(d, p->layer, err) : 0;
 }
 
-/* A raw data file is in the order of the disk, and where it is sparse nothing but its holes says so. What lies behind its end is
- * missing, and no hole. */
+/* A raw data file is in the order of the disk, and where it is sparse nothing but its holes says so. What lies behind
+ * its end is missing, and no hole. */
 static int look_for_hole(struct qcbmi_data *d, struct qcbmi_guest_piece *p, struct qcbm_error *err)
 {
     const struct qcbmi_image *img = d->layers.layers[p->layer].img;

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * What cannot be read is an error and never zeros: a stream that does not inflate, a cluster or a table past the end of
- * its file, an encrypted one. An external data file is opened only where it was asked for, and when it is needed first. */
+ * its file, an encrypted one. An external data file is opened only where it was asked for, and when it is needed
+ * first. */
 #ifndef QCBMI_DATA_H
 #define QCBMI_DATA_H
 
@@ -24,8 +25,8 @@ int qcbmi_data_open(struct qcbmi_image *img, unsigned flags, struct qcbmi_data *
 /* The same of a chain that is open already, and of which @layer is taken for the top; it must outlive the reader. */
 int qcbmi_data_of_chain(const struct qcbmi_chain *chain, size_t layer, unsigned flags, struct qcbmi_data **out,
                         struct qcbm_error *err);
-/* The data file of the top layer is @file, which is open already, by somebody who writes to it: it is neither opened nor locked
- * once more, and stays theirs. */
+/* The data file of the top layer is @file, which is open already, by somebody who writes to it: it is neither opened
+ * nor locked once more, and stays theirs. */
 void qcbmi_data_lend_file(struct qcbmi_data *d, const struct qcbmi_io *file);
 void qcbmi_data_close(struct qcbmi_data *d); /* NULL is fine */
 
@@ -42,13 +43,14 @@ int qcbmi_data_read(struct qcbmi_data *d, uint64_t off, void *buf, uint64_t len,
 
 /* ---- the two halves of it, for who reads on several threads ---- */
 
-/* What is at @off, cut at @end, by one thread and best in guest order: after 0 qcbmi_data_fetch() can read it, if what is
- * in the file can be read. On failure @p->end is up to where the same failure is met, or @off if that is not known.
+/* What is at @off, cut at @end, by one thread and best in guest order: after 0 qcbmi_data_fetch() can read it, if what
+ * is in the file can be read. On failure @p->end is up to where the same failure is met, or @off if that is not known.
  * Returns what qcbmi_data_read() returns. */
 int qcbmi_data_find(struct qcbmi_data *d, uint64_t off, uint64_t end, struct qcbmi_guest_piece *p,
                     struct qcbm_error *err);
 
-/* The compressed cluster that was read last: a guest reads one in several pieces. Zeroed at the start; one for each thread. */
+/* The compressed cluster that was read last: a guest reads one in several pieces. Zeroed at the start; one for each
+ * thread. */
 struct qcbmi_unpacked {
     struct q2_inflate z;
     uint8_t *in, *out;

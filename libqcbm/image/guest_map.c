@@ -125,7 +125,8 @@ static void cut_ahead(struct qcbmi_guest_ahead *a, uint64_t end)
     a->pieces[a->n - 1].end = u64_min(a->pieces[a->n - 1].end, end);
 }
 
-/* What is ahead are the pieces of the group of @guest, from the cluster of @guest on; there is room for one before them. */
+/* What is ahead are the pieces of the group of @guest, from the cluster of @guest on; there is room for one before
+ * them. */
 static int look_ahead(struct qcbmi_guest_layer *l, uint64_t guest, struct qcbm_error *err)
 {
     const struct q2_geometry *g = &l->layer->img->g;

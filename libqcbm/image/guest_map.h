@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * To be asked in guest order: each L2 entry of each layer is then parsed once, and the answer for n layers costs
- * log(n). Asked in any order it is as right, and slower. What a layer hides is not looked at, but for the 63 entries that
- * come next. Memory is flat: tables are
+ * log(n). Asked in any order it is as right, and slower. What a layer hides is not looked at, but for the 63 entries
+ * that come next. Memory is flat: tables are
  * read through windows, holes of the files are skipped. Where that waits for a disk, the tables of the
  * next L1 entries are asked for ahead. */
 #ifndef QCBMI_GUEST_MAP_H
@@ -63,8 +63,9 @@ void qcbmi_guest_map_free(struct qcbmi_guest_map *m); /* fine on a zeroed struct
 int qcbmi_guest_map_at(struct qcbmi_guest_map *m, uint64_t guest, struct qcbmi_guest_piece *out,
                        struct qcbm_error *err);
 
-/* As many pieces as are at hand, at least one, in guest order and without a gap, the first beginning at @guest. They stay
- * until the map is asked the next time. For who goes over all of a disk: where no layer lies below, each costs less. */
+/* As many pieces as are at hand, at least one, in guest order and without a gap, the first beginning at @guest. They
+ * stay until the map is asked the next time. For who goes over all of a disk: where no layer lies below, each costs
+ * less. */
 int qcbmi_guest_map_pieces(struct qcbmi_guest_map *m, uint64_t guest, const struct qcbmi_guest_piece **pieces,
                            size_t *n, struct qcbm_error *err);
 

@@ -14,7 +14,8 @@ unsigned qcbmi_unreadable_for(const struct q2_l2_entry *e)
     return e->defects & (Q2_DEFECT_SUBCLUSTER | Q2_DEFECT_UNALIGNED | Q2_DEFECT_DATA_OFFSET | Q2_DEFECT_V2_ZERO);
 }
 
-/* A piece of a sound entry, told field by field: what is copied right after it was written in parts makes a processor wait. */
+/* A piece of a sound entry, told field by field: what is copied right after it was written in parts makes a processor
+ * wait. */
 static inline void add_sound(struct qcbmi_guest_ahead *a, uint64_t start, uint64_t end, enum q2_kind kind,
                              uint64_t host)
 {
@@ -59,7 +60,8 @@ static uint64_t alike_in_cluster(const struct q2_l2_entry *e, const struct q2_ge
     return i * g->subcluster_size - in_cluster;
 }
 
-/* What the entry that was parsed, of guest offset @guest, says of the bytes from @in_cluster on, and up to where it does. */
+/* What the entry that was parsed, of guest offset @guest, says of the bytes from @in_cluster on, and up to where it
+ * does. */
 static void describe(const struct q2_l2_entry *e, const struct q2_geometry *g, uint64_t guest, uint64_t in_cluster,
                      struct qcbmi_guest_piece *out)
 {

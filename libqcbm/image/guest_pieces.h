@@ -1,8 +1,8 @@
 /* guest_pieces.h - what neighbouring L2 entries say: pieces of the disk, a few dozen at a time
  * SPDX-License-Identifier: MIT
  *
- * Of one layer. One after the other they would cost a wrong guess of the processor each, as nothing foretells where a run of
- * clusters ends; so where runs begin is found for all entries of a group first. */
+ * Of one layer. One after the other they would cost a wrong guess of the processor each, as nothing foretells where a
+ * run of clusters ends; so where runs begin is found for all entries of a group first. */
 #ifndef QCBMI_GUEST_PIECES_H
 #define QCBMI_GUEST_PIECES_H
 
@@ -14,8 +14,8 @@
 struct qcbmi_guest_piece {
     uint64_t start, end; /* guest bytes for which all this holds */
     size_t layer;        /* whose entry it is; 0 is the top */
-    /* UNALLOCATED...: no layer has it, it reads as zeros. INVALID: it cannot be read, see qcbmi_guest_map_fail(). Data of
-     * a raw layer is NORMAL, a hole of it ZERO_ALLOC. A piece of COMPRESSED lies in one cluster. */
+    /* UNALLOCATED...: no layer has it, it reads as zeros. INVALID: it cannot be read, see qcbmi_guest_map_fail(). Data
+     * of a raw layer is NORMAL, a hole of it ZERO_ALLOC. A piece of COMPRESSED lies in one cluster. */
     enum q2_kind kind;
     bool hole;     /* NORMAL, and all of it a hole of the file */
     bool doubtful; /* this entry, or one that was read through, breaks a rule that QEMU does not look at */
@@ -39,9 +39,9 @@ struct qcbmi_guest_ahead {
     struct qcbmi_guest_piece pieces[128];
 };
 
-/* Entries [@first, @end) of @group, the first entry of which is of guest offset @guest: from piece 1 on, so that there is
- * room for one before them. It ends early where there is no more room, and behind an entry that cannot be read. Returns
- * the entry behind the last one. */
+/* Entries [@first, @end) of @group, the first entry of which is of guest offset @guest: from piece 1 on, so that there
+ * is room for one before them. It ends early where there is no more room, and behind an entry that cannot be read.
+ * Returns the entry behind the last one. */
 unsigned qcbmi_guest_pieces_of(struct qcbmi_guest_ahead *a, const struct qcbmi_guest_group *group,
                                const struct q2_geometry *g, uint64_t guest, unsigned first, unsigned end);
 

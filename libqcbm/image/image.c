@@ -28,8 +28,8 @@ __attribute__((format(printf, 2, 3))) static void append(char text[256], const c
     va_end(args);
 }
 
-/* Incompatible bits that are not ours to know: named by the image's table in its order, up to an entry without a name, the
- * rest by its mask. QEMU's wording. */
+/* Incompatible bits that are not ours to know: named by the image's table in its order, up to an entry without a name,
+ * the rest by its mask. QEMU's wording. */
 static int check_incompatible(const struct qcbmi_image *img, struct qcbm_error *err)
 {
     uint64_t unknown = img->h.incompatible & ~Q2_INCOMPAT_KNOWN;
@@ -69,8 +69,8 @@ static void drop_empty(char **name)
     *name = NULL;
 }
 
-/* Where QEMU looks for the files that the image names. A name for the data file is literal, and QEMU opens it as it is: a
- * relative one starts in the working directory. */
+/* Where QEMU looks for the files that the image names. A name for the data file is literal, and QEMU opens it as it is:
+ * a relative one starts in the working directory. */
 static int load_full_names(struct qcbmi_image *img, struct qcbm_error *err)
 {
     const char *data_file = img->data_file ? img->data_file : img->g.data_file ? "" : NULL;

@@ -10,12 +10,13 @@
 #include "format/q2_snapshot.h"
 #include "io/io.h"
 
-/* Beside enum qcbm_open_flag: for who recovers what an open journal is about. All others are refused to write (io/journal_link.h). */
+/* Beside enum qcbm_open_flag: for who recovers what an open journal is about. All others are refused to write
+ * (io/journal_link.h). */
 #define QCBMI_OPEN_RECOVERS (1u << 30)
 /* The same for an apply that goes on with what it has done in part (io/unfinished.h). */
 #define QCBMI_OPEN_APPLIES (1u << 29)
-/* For who only looks what there is to be locked, in an order that he does not know yet: it takes no lock, and nothing is done on
- * the word of what it reads. Layers below are opened likewise. */
+/* For who only looks what there is to be locked, in an order that he does not know yet: it takes no lock, and nothing
+ * is done on the word of what it reads. Layers below are opened likewise. */
 #define QCBMI_OPEN_LOOKS (1u << 28)
 
 /* A layer below an image, which stands for what the image above it names. */
@@ -58,8 +59,8 @@ struct qcbmi_image {
  * @path, where it was opened by a name, or NULL. */
 int qcbmi_image_open(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbmi_image **out,
                      struct qcbm_error *err);
-/* The same of an image that need not open: header and geometry are what its bytes say, none of it checked, and nothing else is
- * read. Only for who writes single bytes of it; qcbmi_image_reload_header() makes a checked image of it. */
+/* The same of an image that need not open: header and geometry are what its bytes say, none of it checked, and nothing
+ * else is read. Only for who writes single bytes of it; qcbmi_image_reload_header() makes a checked image of it. */
 int qcbmi_image_open_loosely(struct qcbmi_io *io, const char *path, unsigned flags, struct qcbmi_image **out,
                              struct qcbm_error *err);
 void qcbmi_image_free(struct qcbmi_image *img);
@@ -75,8 +76,8 @@ int qcbmi_image_check_sound(const struct qcbmi_image *img, struct qcbm_error *er
 /* Why this image must not be written to, or 0: version 2, dirty bit, corrupt bit. */
 int qcbmi_image_check_writable(const struct qcbmi_image *img, struct qcbm_error *err);
 
-/* An operation is refused for what the image is like (@ret QCBM_E_UNSAFE or QCBM_E_CORRUPT): tell in @err where the cure
- * is told, since that depends on all that the image has. Returns @ret. */
+/* An operation is refused for what the image is like (@ret QCBM_E_UNSAFE or QCBM_E_CORRUPT): tell in @err where the
+ * cure is told, since that depends on all that the image has. Returns @ret. */
 int qcbmi_image_refuse(const struct qcbmi_image *img, int ret, struct qcbm_error *err);
 
 /* End of what the file can hold: its length rounded up to a cluster, since a last cluster may be cut short. */

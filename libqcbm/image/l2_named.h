@@ -1,9 +1,9 @@
 /* l2_named.h - the clusters that L2 tables name, found in a reading that is for something else as well
  * SPDX-License-Identifier: MIT
  *
- * Tables are read to see what is allocated, and which clusters they name must be known, too, before anything is said about
- * leaks, and before anything is written. In a sound image one reading tells all three. What is not plain is not told
- * here: then who needs the clusters reads the tables for himself. */
+ * Tables are read to see what is allocated, and which clusters they name must be known, too, before anything is said
+ * about leaks, and before anything is written. In a sound image one reading tells all three. What is not plain is not
+ * told here: then who needs the clusters reads the tables for himself. */
 #ifndef QCBMI_L2_NAMED_H
 #define QCBMI_L2_NAMED_H
 
@@ -39,8 +39,8 @@ struct qcbmi_l2_named {
     struct qcbmi_bitset used; /* clusters with a refcount */
 };
 
-/* Empty sets for an image that can have them: without snapshots and data file, nobody writes to it, and its clusters are no
- * more than *@room, which gets less by them. Otherwise @known is false. To be freed on failure too. */
+/* Empty sets for an image that can have them: without snapshots and data file, nobody writes to it, and its clusters
+ * are no more than *@room, which gets less by them. Otherwise @known is false. To be freed on failure too. */
 int qcbmi_l2_named_begin(struct qcbmi_l2_named *named, struct qcbmi_image *img, uint64_t *room, struct qcbm_error *err);
 int qcbmi_l2_named_take(struct qcbmi_l2_named *named, struct qcbmi_l2_runs_found *from, struct qcbm_error *err);
 void qcbmi_l2_named_free(struct qcbmi_l2_named *named); /* fine on a zeroed struct */

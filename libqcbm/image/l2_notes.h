@@ -1,8 +1,8 @@
 /* l2_notes.h - what L2 tables name: noted on any thread, table by table, and given out in their order
  * SPDX-License-Identifier: MIT
  *
- * Notes are smaller than tables, and known ahead of their use: who counts clusters in random order can have counters come
- * from memory meanwhile. */
+ * Notes are smaller than tables, and known ahead of their use: who counts clusters in random order can have counters
+ * come from memory meanwhile. */
 #ifndef QCBMI_L2_NOTES_H
 #define QCBMI_L2_NOTES_H
 

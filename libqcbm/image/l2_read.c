@@ -63,8 +63,8 @@ static void choose(const struct reader *r, size_t first, struct piece *out)
     out->bytes = last - start + cs;
 }
 
-/* Tables in a hole allocate nothing: a sparse file costs what is in it, not how long it claims to be. But a question for a
- * hole has the system walk over all data up to the next one, so none is asked before zeros have been read. */
+/* Tables in a hole allocate nothing: a sparse file costs what is in it, not how long it claims to be. But a question
+ * for a hole has the system walk over all data up to the next one, so none is asked before zeros have been read. */
 static bool in_hole(struct reader *r, const struct piece *p)
 {
     uint64_t size = r->img->io.size;

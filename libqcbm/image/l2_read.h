@@ -1,9 +1,10 @@
 /* l2_read.h - many L2 tables, read in the order of the file
  * SPDX-License-Identifier: MIT
  *
- * The only reader of whole mapping tables. Who needs many gives their places sorted; tables that lie near each other are
- * one piece and one read, holes are not read. What is made of the tables of a piece goes into a result that nothing else
- * sees, and results are merged in the order of the pieces: so pieces can be read ahead, and looked at side by side. */
+ * The only reader of whole mapping tables. Who needs many gives their places sorted; tables that lie near each other
+ * are one piece and one read, holes are not read. What is made of the tables of a piece goes into a result that nothing
+ * else sees, and results are merged in the order of the pieces: so pieces can be read ahead, and looked at side by
+ * side. */
 #ifndef QCBMI_L2_READ_H
 #define QCBMI_L2_READ_H
 
@@ -19,8 +20,8 @@ struct qcbmi_l2_ref {
     uint64_t l1_index;
 };
 
-/* In one L1 each table stands once. Do two of @refs, which are those of one L1 and sorted, name that of @refs[@i]? To look
- * only at those before it, give @i + 1 as @n. */
+/* In one L1 each table stands once. Do two of @refs, which are those of one L1 and sorted, name that of @refs[@i]? To
+ * look only at those before it, give @i + 1 as @n. */
 static inline bool qcbmi_l2_is_named_twice(const struct qcbmi_l2_ref *refs, size_t n, size_t i)
 {
     return (i > 0 && refs[i].offset == refs[i - 1].offset) || (i + 1 < n && refs[i].offset == refs[i + 1].offset);
@@ -39,8 +40,8 @@ struct qcbmi_l2_job {
      * passed over. NULL: they may. Where there are such tables, there is one thread. */
     bool (*afford)(void *opaque, uint64_t bytes);
 
-    /* @table has img->g.cluster_size bytes, or is NULL where all of it is a hole. With a result it is called on several threads
-     * at once, and changes nothing else. Anything but 0 stops. */
+    /* @table has img->g.cluster_size bytes, or is NULL where all of it is a hole. With a result it is called on several
+     * threads at once, and changes nothing else. Anything but 0 stops. */
     int (*look)(void *opaque, void *result, const struct qcbmi_l2_ref *ref, const uint8_t *table,
                 struct qcbm_error *err);
     /* On the caller's thread: take over what one piece gave, and make @result ready for another. */

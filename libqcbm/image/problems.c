@@ -8,7 +8,8 @@
                             QCBM_REPAIR_##own }
 /* severity, repair level, QEMU's wording (or not) */
 #define ROW(id, code, sev, repair, qemu, consequence, cure) \
-    ANY_ROW(id, code, QCBM_CHECK_##sev, repair, repair, qemu, (QCBM_CHECK_##sev) == QCBM_CHECK_DAMAGE, consequence, cure)
+    ANY_ROW(id, code, QCBM_CHECK_##sev, repair, repair, qemu, (QCBM_CHECK_##sev) == QCBM_CHECK_DAMAGE, consequence, \
+            cure)
 /* One that qcbm_repair() deals with, and QEMU does not. */
 #define MENDED(id, code, sev, qemu, consequence, cure) \
     ANY_ROW(id, code, QCBM_CHECK_##sev, NONE, ALL, qemu, (QCBM_CHECK_##sev) == QCBM_CHECK_DAMAGE, consequence, cure)
@@ -26,9 +27,10 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
         "the virtual size of the snapshot is taken from the image of today",
         BY_IMAGE),
     MENDED(SNAPSHOT_LOST, "snapshot-lost", DAMAGE, false,
-        "an entry of zeros describes no snapshot: the table was overwritten or never written, what looks leaked is theirs",
-        "keep the image, do not free leaks: the tables of the snapshots are still in it; whoever knows where sets the entry by hand, "
-        "field by field, 'qcbm edit --undo UNDO FILE EDIT', as 'snapshot 0 l1_table_offset: 0=0x50000'"),
+        "an entry of zeros describes no snapshot: the table was overwritten or never written, what looks leaked is "
+        "theirs",
+        "keep the image, do not free leaks: the tables of the snapshots are still in it; whoever knows where sets the "
+        "entry by hand, field by field, 'qcbm edit --undo UNDO FILE EDIT', as 'snapshot 0 l1_table_offset: 0=0x50000'"),
     ROW(SNAPSHOTS_AND_BITMAPS, "snapshots-and-bitmaps", WARNING, NONE, false,
         "a repair by qemu-img (its check with -r) deletes all snapshots of such an image, and reports success",
         "no fault by itself, nothing to do; never use the repair of qemu-img here, but what the other cures name"),
@@ -123,14 +125,14 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
         "QEMU reads zeros behind the end of the file, and makes them the truth when the file grows",
         "the file was cut short: restore its end from a copy, write nothing before"),
     MENDED(TABLE_OVERWRITTEN, "table-overwritten", CORRUPTION, false,
-        "something else was written over the table, by a program that used the file at the same time, or by the storage: "
-        "what it mapped cannot be found any more, and looks like leaks",
+        "something else was written over the table, by a program that used the file at the same time, or by the "
+        "storage: what it mapped cannot be found any more, and looks like leaks",
         "do not write to the image, do not free leaks; restore the table, or the guest range, from a copy"),
     ROW(LOST_TABLE, "lost-table", DAMAGE, NONE, false,
         "a pointer to the table is lost: what it maps reads as never written, and its data looks like leaks",
-        "do not write to the image, do not free leaks; restore the pointer, 'qcbm edit --undo UNDO FILE EDIT' with an edit as "
-        "'l1 3: 0=0x8000000000050000', or what is missing, from a copy (a snapshot whose deletion was cut short leaves the "
-        "same: then nothing is missing)"),
+        "do not write to the image, do not free leaks; restore the pointer, 'qcbm edit --undo UNDO FILE EDIT' with an "
+        "edit as 'l1 3: 0=0x8000000000050000', or what is missing, from a copy (a snapshot whose deletion was cut "
+        "short leaves the same: then nothing is missing)"),
     ALARM(LOST_TABLE_SUSPECTED, "lost-table-suspected", NONE,
         "the leaks may be data behind a lost table, or what a crash left behind before it was mapped",
         "compare the disk with a backup before leaks are freed, and first the guest ranges that are told, if any are"),
@@ -159,9 +161,10 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
         "the next allocating write by QEMU marks the image corrupt",
         "'qcbm check -r bitmaps FILE' clears that bit"),
     ALARM(BITMAPS_STALE, "bitmaps-stale", BITMAPS,
-        "a program that does not know bitmaps wrote to the image: QEMU drops them at the next write, their clusters leak",
-        "'qcbm check -r bitmaps FILE' keeps their names and makes them all dirty: the next backup by them copies all, and "
-        "misses nothing; a new one by 'qcbm bitmap --add' is empty, and needs a full backup"),
+        "a program that does not know bitmaps wrote to the image: QEMU drops them at the next write, their clusters "
+        "leak",
+        "'qcbm check -r bitmaps FILE' keeps their names and makes them all dirty: the next backup by them copies all, "
+        "and misses nothing; a new one by 'qcbm bitmap --add' is empty, and needs a full backup"),
     ROW(BITMAP_DIRECTORY_BROKEN, "bitmap-directory-broken", CORRUPTION, BITMAPS, false,
         "QEMU does not open the image",
         "'qcbm check -r bitmaps FILE' keeps all bitmaps that can be read in it"),

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * One list, for all who ask who uses a cluster: the writer before it takes one, the check that counts, tells and names
- * owners. What refers to clusters and is not in it is overwritten one day, so a new structure of the format comes in here
- * first. Bitmaps are known to a layer above (bitmap/bitmap_refs.h): it adds them where the list calls for them. */
+ * owners. What refers to clusters and is not in it is overwritten one day, so a new structure of the format comes in
+ * here first. Bitmaps are known to a layer above (bitmap/bitmap_refs.h): it adds them where the list calls for them. */
 #ifndef QCBMI_REFS_H
 #define QCBMI_REFS_H
 
@@ -49,8 +49,9 @@ struct qcbmi_ref {
     struct qcbmi_place at;
 };
 
-/* QEMU allows a last cluster that is cut short, but a byte of it must be there. It computes with signs: what is no offset of
- * a file at all would pass for one before the end, and it asks for memory up to there. Here it leads nowhere, too. */
+/* QEMU allows a last cluster that is cut short, but a byte of it must be there. It computes with signs: what is no
+ * offset of a file at all would pass for one before the end, and it asks for memory up to there. Here it leads nowhere,
+ * too. */
 static inline bool qcbmi_leads_nowhere(uint64_t off, uint64_t len, uint64_t file_len, uint64_t cluster_size)
 {
     return off > INT64_MAX || len > INT64_MAX - off || (off + len > file_len && off + len - file_len >= cluster_size);
@@ -62,7 +63,8 @@ const char *qcbmi_ref_name(const struct qcbmi_ref_owner *owner);
 struct qcbmi_ref_sink {
     void *opaque;
     int (*ref)(void *opaque, const struct qcbmi_ref *ref);
-    /* @l1 is the table of a state; what hangs below it is the matter of the sink, which knows in what order it can read. */
+    /* @l1 is the table of a state; what hangs below it is the matter of the sink, which knows in what order it can
+     * read. */
     int (*state)(void *opaque, const struct qcbmi_ref *l1);
     int (*above)(void *opaque); /* what layers above have; NULL: nothing */
 };

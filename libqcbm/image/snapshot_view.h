@@ -1,16 +1,17 @@
 /* snapshot_view.h - an internal snapshot: found by what a user calls it, and the image as it was then
  * SPDX-License-Identifier: MIT
  *
- * A snapshot is a state like the active one: an L1 table and a size. So what reads the active state of an image, be it a
- * scan, the guest map or the reader of guest bytes, reads a snapshot by being given a view. */
+ * A snapshot is a state like the active one: an L1 table and a size. So what reads the active state of an image, be it
+ * a scan, the guest map or the reader of guest bytes, reads a snapshot by being given a view. */
 #ifndef QCBMI_SNAPSHOT_VIEW_H
 #define QCBMI_SNAPSHOT_VIEW_H
 
 #include "image/image.h"
 
-/* @words: "id:ID", "name:NAME", or either without a prefix. Names may repeat, and one snapshot may have the ID of another
- * as its name: what fits two is refused. Returns 0, QCBM_E_NOTFOUND (the message says which there are), QCBM_E_ARG (several
- * fit), QCBM_E_CORRUPT (the table is damaged), QCBM_E_UNSUPPORTED (an external data file), QCBM_E_IO, QCBM_E_NOMEM. */
+/* @words: "id:ID", "name:NAME", or either without a prefix. Names may repeat, and one snapshot may have the ID of
+ * another as its name: what fits two is refused. Returns 0, QCBM_E_NOTFOUND (the message says which there are),
+ * QCBM_E_ARG (several fit), QCBM_E_CORRUPT (the table is damaged), QCBM_E_UNSUPPORTED (an external data file),
+ * QCBM_E_IO, QCBM_E_NOMEM. */
 int qcbmi_snapshot_find(struct qcbmi_image *img, const char *words, uint32_t *index, struct qcbm_error *err);
 
 struct qcbmi_snapshot_view {

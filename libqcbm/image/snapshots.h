@@ -10,8 +10,8 @@
 int qcbmi_snapshots_load(struct qcbmi_image *img, struct qcbm_error *err);
 void qcbmi_snapshots_forget(struct qcbmi_image *img);
 
-/* The table as who looks for damage reads it: what is past the end of the file is zeros, entries of zeros are entries, and
- * one that breaks a rule ends the list. */
+/* The table as who looks for damage reads it: what is past the end of the file is zeros, entries of zeros are entries,
+ * and one that breaks a rule ends the list. */
 struct qcbmi_holes;
 struct qcbmi_loose_snapshots {
     uint8_t *bytes;           /* of the table; the entries point into it */

@@ -1,9 +1,9 @@
 /* table_sweep.h - the mapping tables of all states in the order of the file, each once, with the number of references
  * SPDX-License-Identifier: MIT
  *
- * It goes over the bytes that L1 tables cover: bytes that belong to several tables are read once, with the number of tables
- * as their weight. The L2 tables found are sorted, and read once each, with the number of entries that name them. So the
- * cost is that of the file, whatever refers to what. */
+ * It goes over the bytes that L1 tables cover: bytes that belong to several tables are read once, with the number of
+ * tables as their weight. The L2 tables found are sorted, and read once each, with the number of entries that name
+ * them. So the cost is that of the file, whatever refers to what. */
 #ifndef QCBMI_TABLE_SWEEP_H
 #define QCBMI_TABLE_SWEEP_H
 
@@ -31,8 +31,8 @@ struct qcbmi_sweep {
     int (*l1_clusters)(void *opaque, uint64_t start, uint64_t end, uint64_t depth);
     /* The entry at @off, which is not 0; @index: of the active L1, or UINT64_MAX. NULL: that is no matter. */
     int (*l1_entry)(void *opaque, uint64_t raw, uint64_t off, uint64_t index, uint64_t depth);
-    /* That many entries name a table, and then what it says. Where there are very many, some are looked at before the next
-     * are named. */
+    /* That many entries name a table, and then what it says. Where there are very many, some are looked at before the
+     * next are named. */
     int (*l2_table)(void *opaque, const struct qcbmi_swept_l2 *l2);
     int (*l2_content)(void *opaque, const struct qcbmi_swept_l2 *l2, const struct qcbmi_l2_content *content);
     /* May @bytes be read for a table inside clusters? These may be bytes of another table, and so on. Where not, it is

@@ -17,7 +17,8 @@ struct reading {
     uint64_t words; /* of one block */
 };
 
-/* Of the blocks of a piece: for each its index in the refcount table, and then, from word @max on, a bit for each cluster. */
+/* Of the blocks of a piece: for each its index in the refcount table, and then, from word @max on, a bit for each
+ * cluster. */
 struct part {
     uint64_t n;
     uint64_t data[];

@@ -56,8 +56,8 @@ struct qcbm_check_summary { /* its strings live until the callback returns */
     uint32_t snapshot;                   /* whose disk that is, for qcbm_snapshot_get(), or UINT32_MAX: that of today */
     enum qcbm_check_cause cause;         /* what has likely happened to it */
 };
-/* Called for each such table and kind, in the order in which they were met, when all is known. A non-zero return stops the
- * check with QCBM_E_ABORTED. */
+/* Called for each such table and kind, in the order in which they were met, when all is known. A non-zero return stops
+ * the check with QCBM_E_ABORTED. */
 typedef int qcbm_check_summary_fn(void *opaque, const struct qcbm_check_summary *summary);
 
 struct qcbm_check_options {
@@ -84,13 +84,13 @@ struct qcbm_check_result {
     uint64_t lost_tables;      /* leaked clusters that are mapping tables of others: leaks must not be freed */
     uint64_t suspicious_leaks; /* leaked clusters, if they may be the data of a lost table; else 0 */
     bool keep_leaks; /* there are leaks, and something damaged may have pointed to them: they must not be freed */
-    /* There are leaks, few enough for a crash, and a range without an L2 table or with one that is all zeros: nothing proves
-     * that they are no data. */
+    /* There are leaks, few enough for a crash, and a range without an L2 table or with one that is all zeros: nothing
+     * proves that they are no data. */
     bool unproven_leaks;
 };
 
-/* Check the whole image: what qemu-img check checks, in its order, and the bitmaps. Writes nothing, opens no other file,
- * needs no key. @out is filled on failure too, with what was found so far.
+/* Check the whole image: what qemu-img check checks, in its order, and the bitmaps. Writes nothing, opens no other
+ * file, needs no key. @out is filled on failure too, with what was found so far.
  * Returns 0 whatever was found; QCBM_E_LIMIT (too many clusters), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_check(struct qcbm_image *img, const struct qcbm_check_options *options, struct qcbm_check_result *out,
                         size_t size, struct qcbm_error *err);
@@ -102,8 +102,8 @@ struct qcbm_check_report;
 /* Bytes that a report may take. A hostile image has more findings than fit: the first ones are kept. */
 #define QCBM_CHECK_REPORT_MAX (UINT64_C(16) << 20)
 
-/* Check as qcbm_check() does and keep what it finds. The functions in @options are called, too. @result is filled on failure
- * as well, but then there is no report: *@out is NULL.
+/* Check as qcbm_check() does and keep what it finds. The functions in @options are called, too. @result is filled on
+ * failure as well, but then there is no report: *@out is NULL.
  * Returns what qcbm_check() returns. */
 QCBM_API int qcbm_check_open(struct qcbm_image *img, const struct qcbm_check_options *options,
                              struct qcbm_check_report **out, struct qcbm_check_result *result, size_t size,
@@ -135,9 +135,10 @@ enum qcbm_repair_flag {
     QCBM_REPAIR_TO_BACKING = 1u << 2 /* what is lost shows what the backing file has there, instead of zeros */
 };
 
-/* As qcbm_edit_begin(), of an image whose bitmaps are damaged, which that refuses: sound ones stay as they are, of others
- * what can be proven is kept and the rest is dirty, stale ones are all dirty, and what cannot be read at all is gone. @fn (may
- * be NULL) is told of each. Marks of damage in the header are no hindrance, damage to the rest of the image is.
+/* As qcbm_edit_begin(), of an image whose bitmaps are damaged, which that refuses: sound ones stay as they are, of
+ * others what can be proven is kept and the rest is dirty, stale ones are all dirty, and what cannot be read at all is
+ * gone. @fn (may be NULL) is told of each. Marks of damage in the header are no hindrance, damage to the rest of the
+ * image is.
  * Returns 0, QCBM_E_UNSAFE, QCBM_E_UNSUPPORTED (version 2), QCBM_E_CORRUPT, QCBM_E_LIMIT, QCBM_E_IO, QCBM_E_NOMEM,
  * QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_begin_mending(struct qcbm_image *img, qcbm_repair_fn *fn, void *opaque, struct qcbm_edit **out,
@@ -174,10 +175,10 @@ struct qcbm_repair_result {
     uint64_t bytes_written, clusters_allocated, clusters_freed, file_growth;
 };
 
-/* Check @img, repair it in memory, check the result, and write it: in one commit, so that qcbm_undo() takes all of it back.
- * A result with more errors than before is refused. What is kept, and what is lost, is told row by row, once all is planned.
- * Without QCBM_REPAIR_FORCE nothing of the guest's and no snapshot is given up: what leads nowhere stays, or the whole is refused.
- * @options NULL = defaults.
+/* Check @img, repair it in memory, check the result, and write it: in one commit, so that qcbm_undo() takes all of it
+ * back. A result with more errors than before is refused. What is kept, and what is lost, is told row by row, once all
+ * is planned. Without QCBM_REPAIR_FORCE nothing of the guest's and no snapshot is given up: what leads nowhere stays,
+ * or the whole is refused. @options NULL = defaults.
  * Returns 0 whatever is left; QCBM_E_UNSAFE (something stands in the way; nothing was written), QCBM_E_READONLY,
  * QCBM_E_NOSPACE, QCBM_E_LIMIT, QCBM_E_EXISTS (the undo file), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_repair(struct qcbm_image *img, const struct qcbm_repair_options *options,
@@ -204,16 +205,16 @@ struct qcbm_rescue_range {  /* its strings are the library's, and stay */
  * QCBM_E_ABORTED and no new image. */
 typedef int qcbm_rescue_fn(void *opaque, const struct qcbm_rescue_range *range);
 
-/* What is in use by its refcount, or has the look of an L2 table, and has no place in the new image: who knows more than the
- * file says finds it here. */
+/* What is in use by its refcount, or has the look of an L2 table, and has no place in the new image: who knows more
+ * than the file says finds it here. */
 struct qcbm_rescue_left {
     uint64_t offset, length; /* bytes of the file */
     bool table;              /* an L2 table, in one cluster; else clusters that nothing names */
     uint32_t entries;        /* of a table: those that name clusters, */
     uint64_t first, end;     /* and the guest bytes below these, from the begin of its place on, wherever that is */
 };
-/* Called after the last range, in the order of the file; clusters only where the refcounts are relied on. A non-zero return
- * stops the rescue, too. */
+/* Called after the last range, in the order of the file; clusters only where the refcounts are relied on. A non-zero
+ * return stops the rescue, too. */
 typedef int qcbm_rescue_left_fn(void *opaque, const struct qcbm_rescue_left *left);
 
 enum qcbm_rescue_flag {
@@ -257,17 +258,17 @@ struct qcbm_rescue_result {
     uint64_t bytes_copied, file_size;    /* data, and the length of the new file; without one, what that would be */
 };
 
-/* Make of @path, an image whose header, L1 table or L2 tables may be lost, the new image @new_path: version 3, with what
- * the bytes still prove, and what is likely, in it. @path is opened for reading alone. @new_path must not exist; it gets its
- * name when all of it is durable, and is for its owner alone. NULL: nothing is written, all is told. Clusters of data lie in
- * it where they did, so encrypted and compressed data is taken over as it is; holes stay holes. Internal snapshots are used
- * as evidence and are not carried over. Which ranges of the disk are proven, likely or unknown is told before this returns 0.
- * Memory: a bit to a byte for each cluster of the file, 24 bytes for each L1 entry, 64 for each table that is found; time is
- * linear in the length of the file.
+/* Make of @path, an image whose header, L1 table or L2 tables may be lost, the new image @new_path: version 3, with
+ * what the bytes still prove, and what is likely, in it. @path is opened for reading alone. @new_path must not exist;
+ * it gets its name when all of it is durable, and is for its owner alone. NULL: nothing is written, all is told.
+ * Clusters of data lie in it where they did, so encrypted and compressed data is taken over as it is; holes stay holes.
+ * Internal snapshots are used as evidence and are not carried over. Which ranges of the disk are proven, likely or
+ * unknown is told before this returns 0. Memory: a bit to a byte for each cluster of the file, 24 bytes for each L1
+ * entry, 64 for each table that is found; time is linear in the length of the file.
  * @options NULL = defaults. *@out (may be NULL) is filled on success.
- * Returns 0 whatever is lost; QCBM_E_EXISTS, QCBM_E_NOT_QCOW2 (no header, and nothing else either that shows what it was),
- * QCBM_E_UNSUPPORTED (an external data file: it has the guest's bytes, each at its own offset), QCBM_E_CORRUPT (a LUKS
- * header that is lost), QCBM_E_ARG (also: no room in the L1 table for the size), QCBM_E_LIMIT, QCBM_E_NOTFOUND,
+ * Returns 0 whatever is lost; QCBM_E_EXISTS, QCBM_E_NOT_QCOW2 (no header, and nothing else either that shows what it
+ * was), QCBM_E_UNSUPPORTED (an external data file: it has the guest's bytes, each at its own offset), QCBM_E_CORRUPT (a
+ * LUKS header that is lost), QCBM_E_ARG (also: no room in the L1 table for the size), QCBM_E_LIMIT, QCBM_E_NOTFOUND,
  * QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_rescue(const char *path, const char *new_path, const struct qcbm_rescue_options *options,
                          struct qcbm_rescue_result *out, size_t size, struct qcbm_error *err);
@@ -293,14 +294,14 @@ enum qcbm_edit_fields_flag {
 
 struct qcbm_edit_fields_options {
     size_t struct_size;
-    unsigned flags;   /* enum qcbm_edit_fields_flag */
-    const char *undo; /* a new file for qcbm_undo(), see qcbm_edit_set_undo(); NULL: none */
-    uint64_t memory;  /* as in qcbm_check_options */
-    qcbm_field_fn *
-        field; /* called for each edit, in their order, before anything is written; may be NULL, as all functions here */
-    qcbm_check_fn *made; /* called for what a check finds behind the change and not before it, refused or not */
-    qcbm_plan_fn *step;  /* called for each write in order, before the first */
-    void *opaque;        /* of all of these */
+    unsigned flags;       /* enum qcbm_edit_fields_flag */
+    const char *undo;     /* a new file for qcbm_undo(), see qcbm_edit_set_undo(); NULL: none */
+    uint64_t memory;      /* as in qcbm_check_options */
+    qcbm_field_fn *field; /* called for each edit, in their order, before anything is written; may be NULL, as all
+                             functions here */
+    qcbm_check_fn *made;  /* called for what a check finds behind the change and not before it, refused or not */
+    qcbm_plan_fn *step;   /* called for each write in order, before the first */
+    void *opaque;         /* of all of these */
     const struct qcbm_progress *progress; /* of each of two checks by itself; may be NULL */
 };
 #define QCBM_EDIT_FIELDS_OPTIONS_INIT                                                                                  \
@@ -317,19 +318,21 @@ struct qcbm_edit_fields_result {
 };
 
 /* Set @n single fields of the image @path, which need not open: all of them in one commit, or none. An edit is
- * "FIELD: OLD=NEW"; qcbm-edit(1) has the fields, which have the names of a dump. All are found, and OLD is compared, in the
- * image as it is. Refused are changes behind which the image does not open, or a check finds an error that it does not find
- * before; those of several sectors, of which a power cut may leave some unwritten, without an undo file; edits without OLD.
+ * "FIELD: OLD=NEW"; qcbm-edit(1) has the fields, which have the names of a dump. All are found, and OLD is compared, in
+ * the image as it is. Refused are changes behind which the image does not open, or a check finds an error that it does
+ * not find before; those of several sectors, of which a power cut may leave some unwritten, without an undo file; edits
+ * without OLD.
  * @flags: enum qcbm_open_flag, with QCBM_OPEN_WRITE. @options NULL = defaults. @out is filled on success.
- * Returns 0, QCBM_E_ARG (no such field, no number that fits, two edits of the same bytes), QCBM_E_NOTFOUND (the image has none
- * such), QCBM_E_CORRUPT (what leads to it is damaged), QCBM_E_UNSAFE (refused, or OLD is not what is there), QCBM_E_LIMIT,
- * QCBM_E_READONLY, QCBM_E_EXISTS (the undo file), QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM,
- * QCBM_E_UNSUPPORTED, QCBM_E_ABORTED. */
+ * Returns 0, QCBM_E_ARG (no such field, no number that fits, two edits of the same bytes), QCBM_E_NOTFOUND (the image
+ * has none such), QCBM_E_CORRUPT (what leads to it is damaged), QCBM_E_UNSAFE (refused, or OLD is not what is there),
+ * QCBM_E_LIMIT, QCBM_E_READONLY, QCBM_E_EXISTS (the undo file), QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_IO,
+ * QCBM_E_NOSPACE, QCBM_E_NOMEM, QCBM_E_UNSUPPORTED, QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_fields(const char *path, unsigned flags, const char *const *edits, size_t n,
                               const struct qcbm_edit_fields_options *options, struct qcbm_edit_fields_result *out,
                               size_t size, struct qcbm_error *err);
 /* The same on storage of the caller; it is closed when this returns. If the image does not open behind it, which takes
- * QCBM_EDIT_FIELDS_FORCE, there is no undo on such storage: qcbm_undo() takes an open image, qcbm_undo_path() a file. */
+ * QCBM_EDIT_FIELDS_FORCE, there is no undo on such storage: qcbm_undo() takes an open image, qcbm_undo_path() a
+ * file. */
 QCBM_API int qcbm_edit_fields_io(const struct qcbm_io_ops *ops, void *self, unsigned flags, const char *const *edits,
                                  size_t n, const struct qcbm_edit_fields_options *options,
                                  struct qcbm_edit_fields_result *out, size_t size, struct qcbm_error *err);

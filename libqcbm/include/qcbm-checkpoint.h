@@ -78,18 +78,18 @@ struct qcbm_checkpoint_result {
     uint32_t disks, created, there; /* created: of those that were named */
 };
 
-/* Make a clean bitmap @name, which records, on each of @n disks (@disk_size is sizeof disks[0]), or on none: whatever cuts it
- * short, qcbm_checkpoint_recover() makes the one of it or the other. A disk with an overlay gets it there: the overlay is a
- * new image on top of the disk's, of its size, cluster size, kind of entries and compression, in which each bitmap of that
- * image that records and is consistent goes on, empty, of its name and granularity. On a block device the overlay is put onto
- * the device. Images are locked in the order of their files; nobody waits. While a journal is open qcbm_open() for writing
- * refuses each image that it is about.
+/* Make a clean bitmap @name, which records, on each of @n disks (@disk_size is sizeof disks[0]), or on none: whatever
+ * cuts it short, qcbm_checkpoint_recover() makes the one of it or the other. A disk with an overlay gets it there: the
+ * overlay is a new image on top of the disk's, of its size, cluster size, kind of entries and compression, in which
+ * each bitmap of that image that records and is consistent goes on, empty, of its name and granularity. On a block
+ * device the overlay is put onto the device. Images are locked in the order of their files; nobody waits. While a
+ * journal is open qcbm_open() for writing refuses each image that it is about.
  * @name: letters, digits, _ and -, and not in front, dots: QCBM_E_ARG.
- * Returns 0, QCBM_E_ARG (also: two disks are one file), QCBM_E_EXISTS (a disk has the bitmap; the overlay, the journal or an
- * undo file is there), QCBM_E_INUSE (a bitmap is in use: the disk may be open on another machine), QCBM_E_UNSAFE (bitmaps are
- * stale, a journal is
- * open), what qcbm_open(), qcbm_edit_plan() and qcbm_edit_commit() return; QCBM_E_UNSUPPORTED for an encrypted image with an
- * overlay. The message says which disk it is about, and what a failure has left. @out is filled on success. */
+ * Returns 0, QCBM_E_ARG (also: two disks are one file), QCBM_E_EXISTS (a disk has the bitmap; the overlay, the journal
+ * or an undo file is there), QCBM_E_INUSE (a bitmap is in use: the disk may be open on another machine), QCBM_E_UNSAFE
+ * (bitmaps are stale, a journal is
+ * open), what qcbm_open(), qcbm_edit_plan() and qcbm_edit_commit() return; QCBM_E_UNSUPPORTED for an encrypted image
+ * with an overlay. The message says which disk it is about, and what a failure has left. @out is filled on success. */
 QCBM_API int qcbm_checkpoint_create(const char *name, const struct qcbm_checkpoint_disk *disks, size_t disk_size,
                                     size_t n, const struct qcbm_checkpoint_options *options,
                                     struct qcbm_checkpoint_result *out, size_t size, struct qcbm_error *err);
@@ -109,21 +109,22 @@ struct qcbm_recover_result {
 };
 
 /* What was cut short is taken back if it had not been decided, else completed. Of @options QCBM_CHECKPOINT_DRY_RUN,
- * open_flags, disk and opaque count. A disk that a guest used between the cut and now gets a bitmap with all that may have
- * changed: the bits of the newest older bitmap that recorded all the time, or everything. Can itself be cut short, and called
- * again; when it returns 0 the journal is gone, and all that it left. The journal must belong to the user, and the images must
- * have their links to it: what a stranger's file says is not done.
- * Returns 0; QCBM_E_NOTFOUND, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED, QCBM_E_ARG (the journal), QCBM_E_UNSAFE (an image is not the
- * one that it was, or not linked to it: the message says where the journal belongs, or which one goes first), QCBM_E_LOCKED (also:
- * another command is at work with the journal), QCBM_E_EXISTS (there is another file by the name of an overlay) and what qcbm_open()
- * returns: nothing was changed then. QCBM_E_IO and others where the message says that it is to be repeated. */
+ * open_flags, disk and opaque count. A disk that a guest used between the cut and now gets a bitmap with all that may
+ * have changed: the bits of the newest older bitmap that recorded all the time, or everything. Can itself be cut short,
+ * and called again; when it returns 0 the journal is gone, and all that it left. The journal must belong to the user,
+ * and the images must have their links to it: what a stranger's file says is not done.
+ * Returns 0; QCBM_E_NOTFOUND, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED, QCBM_E_ARG (the journal), QCBM_E_UNSAFE (an image is
+ * not the one that it was, or not linked to it: the message says where the journal belongs, or which one goes first),
+ * QCBM_E_LOCKED (also: another command is at work with the journal), QCBM_E_EXISTS (there is another file by the name
+ * of an overlay) and what qcbm_open() returns: nothing was changed then. QCBM_E_IO and others where the message says
+ * that it is to be repeated. */
 QCBM_API int qcbm_checkpoint_recover(const char *journal, const struct qcbm_checkpoint_options *options,
                                      struct qcbm_recover_result *out, size_t size, struct qcbm_error *err);
 
-/* ---- checkpoints: what libvirt says of them ----------------------------------------------------------------------- */
+/* ---- checkpoints: what libvirt says of them ---------------------------------------------------------------------- */
 
-/* A checkpoint is, on each disk, the bitmaps of its name in the layers from the top down to the one that was written to when
- * it was made; what changed since is what they say together. */
+/* A checkpoint is, on each disk, the bitmaps of its name in the layers from the top down to the one that was written to
+ * when it was made; what changed since is what they say together. */
 enum qcbm_checkpoint_reason {
     QCBM_CHECKPOINT_VALID,
     QCBM_CHECKPOINT_MISSING,    /* no layer has the bitmap */
@@ -132,14 +133,15 @@ enum qcbm_checkpoint_reason {
     QCBM_CHECKPOINT_DISABLED,   /* it does not record in some layer */
     QCBM_CHECKPOINT_IN_USE,     /* a program that used some layer ended without storing it */
     QCBM_CHECKPOINT_DAMAGED,    /* it, or a directory that may have it, cannot be read */
-    /* A program that does not know bitmaps wrote to a layer that had it. libvirt sees none in that layer, and may take the
-     * rest for all there is */
+    /* A program that does not know bitmaps wrote to a layer that had it. libvirt sees none in that layer, and may take
+     * the rest for all there is */
     QCBM_CHECKPOINT_STALE,
-    /* By the XML a younger checkpoint begins in a layer further down, so there its own bitmaps are lost, which no rule of libvirt
-     * sees: it covers the layers down to row->begins only */
+    /* By the XML a younger checkpoint begins in a layer further down, so there its own bitmaps are lost, which no rule
+     * of libvirt sees: it covers the layers down to row->begins only */
     QCBM_CHECKPOINT_LATE
 };
-/* "valid", "missing", "not-on-top", "gap", "disabled", "in-use", "damaged", "stale", "late"; "?" for a value that is none. */
+/* "valid", "missing", "not-on-top", "gap", "disabled", "in-use", "damaged", "stale", "late"; "?" for a value that is
+ * none. */
 QCBM_API const char *qcbm_checkpoint_reason_name(enum qcbm_checkpoint_reason reason);
 
 struct qcbm_checkpoint_xml; /* see qcbm_checkpoint_xml_read() */
@@ -161,9 +163,9 @@ struct qcbm_checkpoint_verify_options {
 
 struct qcbm_checkpoint_report; /* its strings live until qcbm_checkpoint_report_free() */
 
-/* What libvirt would say of checkpoints on @disks (@elem_size = sizeof *disks of the caller), from the images alone: by the
- * rules of its --redefine-validate, which takes layers of different sizes. All layers are opened for reading. In memory at a
- * time are the bitmap directories of one disk's layers, and the bits of one checkpoint.
+/* What libvirt would say of checkpoints on @disks (@elem_size = sizeof *disks of the caller), from the images alone: by
+ * the rules of its --redefine-validate, which takes layers of different sizes. All layers are opened for reading. In
+ * memory at a time are the bitmap directories of one disk's layers, and the bits of one checkpoint.
  * Returns 0 whatever the verdicts are; QCBM_E_ARG, QCBM_E_CHAIN, and what qcbm_open() returns. */
 QCBM_API int qcbm_checkpoint_verify(const struct qcbm_checkpoint_disk *disks, size_t elem_size, size_t n,
                                     const struct qcbm_checkpoint_verify_options *options,
@@ -185,8 +187,8 @@ struct qcbm_checkpoint_row {
     const char *begins;   /* that of the lowest layer that has it; NULL: none has */
     uint32_t layers;      /* that have it, in whatever state */
     uint64_t granularity; /* of the first of them, bytes; 0 if that cannot be known */
-    /* Over all layers, as libvirt's <size>: changed since then. QCBM_UNKNOWN if it is not valid; of a late one what those layers
-     * say that have it. */
+    /* Over all layers, as libvirt's <size>: changed since then. QCBM_UNKNOWN if it is not valid; of a late one what
+     * those layers say that have it. */
     uint64_t dirty_bytes;
     uint64_t tail_bytes; /* of these: behind the end of a layer that is shorter than the top, of which nobody knows */
 };
@@ -201,8 +203,8 @@ enum qcbm_checkpoint_remark_kind {
     QCBM_CHECKPOINT_GROWN_TAIL,   /* a layer that is shorter than the top: @bytes of that lie behind its end */
     QCBM_CHECKPOINT_SIZES_DIFFER, /* a layer that is longer than the top, by @bytes */
     QCBM_CHECKPOINT_BEGINS_LATE,  /* by the XML it is older than @other, which begins in @layer: QCBM_CHECKPOINT_LATE */
-    /* A change of several disks was cut short, or is under way, and @layer is part of it: its bitmaps are not final. @name is the
-     * path of the journal: qcbm_checkpoint_recover() */
+    /* A change of several disks was cut short, or is under way, and @layer is part of it: its bitmaps are not final.
+     * @name is the path of the journal: qcbm_checkpoint_recover() */
     QCBM_CHECKPOINT_OPEN_JOURNAL
 };
 struct qcbm_checkpoint_remark {
@@ -221,8 +223,9 @@ QCBM_API void qcbm_checkpoint_report_free(struct qcbm_checkpoint_report *r);
 
 /* ---- checkpoints: libvirt's XML ---------------------------------------------------------------------------------- */
 
-/* The XML of a checkpoint, and of a domain, strictly: UTF-8, well-formed, 1 MiB at most, no document type; of what libvirt
- * knows the elements below, each at most once, others are passed over. Strings live until the object is freed. */
+/* The XML of a checkpoint, and of a domain, strictly: UTF-8, well-formed, 1 MiB at most, no document type; of what
+ * libvirt knows the elements below, each at most once, others are passed over. Strings live until the object is
+ * freed. */
 struct qcbm_checkpoint_xml_info {
     const char *name;
     const char *parent, *description; /* NULL: none */
@@ -236,8 +239,8 @@ struct qcbm_checkpoint_xml_disk {
     bool has_checkpoint;
     const char *bitmap; /* its name, that of the checkpoint if none is given. libvirt looks for the latter, always */
 };
-/* Returns 0, QCBM_E_CORRUPT (@err->offset is in @bytes), QCBM_E_UNSUPPORTED, QCBM_E_LIMIT, QCBM_E_ARG (a name that libvirt does
- * not take), QCBM_E_NOMEM. */
+/* Returns 0, QCBM_E_CORRUPT (@err->offset is in @bytes), QCBM_E_UNSUPPORTED, QCBM_E_LIMIT, QCBM_E_ARG (a name that
+ * libvirt does not take), QCBM_E_NOMEM. */
 QCBM_API int qcbm_checkpoint_xml_read(const void *bytes, size_t len, struct qcbm_checkpoint_xml **out,
                                       struct qcbm_error *err);
 QCBM_API int qcbm_checkpoint_xml_get_info(const struct qcbm_checkpoint_xml *xml, struct qcbm_checkpoint_xml_info *out,
@@ -260,8 +263,9 @@ struct qcbm_checkpoint_xml_content {
     {                                                                                                                  \
         sizeof(struct qcbm_checkpoint_xml_content), NULL, NULL, NULL, 0, NULL, 0                                       \
     }
-/* Give the XML of a checkpoint to @fn, as "virsh checkpoint-create DOMAIN FILE --redefine" takes it; its parent must have been
- * redefined before. Returns 0, QCBM_E_ARG (a name that libvirt does not take, no disk), QCBM_E_LIMIT, QCBM_E_ABORTED. */
+/* Give the XML of a checkpoint to @fn, as "virsh checkpoint-create DOMAIN FILE --redefine" takes it; its parent must
+ * have been redefined before. Returns 0, QCBM_E_ARG (a name that libvirt does not take, no disk), QCBM_E_LIMIT,
+ * QCBM_E_ABORTED. */
 QCBM_API int qcbm_checkpoint_xml_write(const struct qcbm_checkpoint_xml_content *what, qcbm_write_fn *fn, void *opaque,
                                        struct qcbm_error *err);
 
@@ -318,8 +322,8 @@ struct qcbm_mended_layer {           /* its strings live until the callback retu
     enum qcbm_checkpoint_reason was; /* what was wrong there, MISSING for no bitmap; VALID for a tail */
     enum qcbm_mended_way way;
     uint64_t granularity, dirty_bytes; /* of the layer's bitmap as it is now */
-    /* Its name: that of the checkpoint; or of another bitmap of a layer whose bitmaps were stale, which would be lost or be taken
-     * for whole, so it is kept, and all of it is dirty. */
+    /* Its name: that of the checkpoint; or of another bitmap of a layer whose bitmaps were stale, which would be lost
+     * or be taken for whole, so it is kept, and all of it is dirty. */
     const char *bitmap;
 };
 /* A non-zero return of either ends the call with QCBM_E_ABORTED and nothing changed. */
@@ -353,14 +357,15 @@ struct qcbm_checkpoint_mend_options {
         sizeof(struct qcbm_checkpoint_mend_options), 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL                    \
     }
 
-/* Make checkpoint @name valid on all @disks, or change none: in each layer down to the one in which it begins a bitmap that
- * misses nothing, and records. What is there and valid stays. A layer that lacks the bitmap gets what it has allocated, one in
- * use or disabled that as well as what is stored, the top what lies behind the end of a shorter layer; with options->from, what
- * the older checkpoint says there. Never an empty bitmap. Where it begins, the lowest layer that has it says: if it was lost
- * there, only options->from can make up for that.
- * Returns 0, QCBM_E_NOTFOUND (no layer of some disk has it, and there is no options->from), QCBM_E_ARG (what is to stand in is
- * not valid, or younger), QCBM_E_UNSUPPORTED (a raw data file), QCBM_E_CORRUPT, QCBM_E_UNSAFE (damaged images or
- * directories; the chain changed meanwhile), QCBM_E_CHAIN, what qcbm_open() and qcbm_edit_commit() return, QCBM_E_ABORTED. */
+/* Make checkpoint @name valid on all @disks, or change none: in each layer down to the one in which it begins a bitmap
+ * that misses nothing, and records. What is there and valid stays. A layer that lacks the bitmap gets what it has
+ * allocated, one in use or disabled that as well as what is stored, the top what lies behind the end of a shorter
+ * layer; with options->from, what the older checkpoint says there. Never an empty bitmap. Where it begins, the lowest
+ * layer that has it says: if it was lost there, only options->from can make up for that.
+ * Returns 0, QCBM_E_NOTFOUND (no layer of some disk has it, and there is no options->from), QCBM_E_ARG (what is to
+ * stand in is not valid, or younger), QCBM_E_UNSUPPORTED (a raw data file), QCBM_E_CORRUPT, QCBM_E_UNSAFE (damaged
+ * images or directories; the chain changed meanwhile), QCBM_E_CHAIN, what qcbm_open() and qcbm_edit_commit() return,
+ * QCBM_E_ABORTED. */
 QCBM_API int qcbm_checkpoint_mend(const struct qcbm_checkpoint_disk *disks, size_t elem_size, size_t n,
                                   const char *name, const struct qcbm_checkpoint_mend_options *options,
                                   struct qcbm_error *err);
@@ -390,10 +395,10 @@ struct qcbm_checkpoint_reclaim_options {
         sizeof(struct qcbm_checkpoint_reclaim_options), 0, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL                    \
     }
 
-/* Remove all bitmaps but those that are named, in all layers of all @disks, or in none: no checkpoint needs another one. What
- * libvirt left behind (libvirt-tmp-...), bitmaps in use and damaged ones go as well.
- * Returns 0, QCBM_E_ARG (nothing is to be kept), QCBM_E_NOTFOUND (a name that no disk has), and what qcbm_checkpoint_mend()
- * returns. */
+/* Remove all bitmaps but those that are named, in all layers of all @disks, or in none: no checkpoint needs another
+ * one. What libvirt left behind (libvirt-tmp-...), bitmaps in use and damaged ones go as well.
+ * Returns 0, QCBM_E_ARG (nothing is to be kept), QCBM_E_NOTFOUND (a name that no disk has), and what
+ * qcbm_checkpoint_mend() returns. */
 QCBM_API int qcbm_checkpoint_reclaim(const struct qcbm_checkpoint_disk *disks, size_t elem_size, size_t n,
                                      const struct qcbm_checkpoint_reclaim_options *options, struct qcbm_error *err);
 

@@ -13,8 +13,8 @@ extern "C" {
 
 /* ---- deltas ------------------------------------------------------------------------------------------------------ */
 
-/* What changed on a disk, as a file of its own: for each range that counts its bytes, or that it is zeros. docs/delta-format.md
- * says how the forms store that, and what they know of their origin. */
+/* What changed on a disk, as a file of its own: for each range that counts its bytes, or that it is zeros.
+ * docs/delta-format.md says how the forms store that, and what they know of their origin. */
 
 enum qcbm_delta_flag {
     QCBM_DELTA_LAYER = 1u << 0, /* what the image itself has allocated, as synth takes it */
@@ -71,12 +71,14 @@ struct qcbm_delta_result {
     char digest[33]; /* of the records; empty in a dry run */
 };
 
-/* Write the delta of the open image @img to the new file @path, which is whole or not there; with sidecar files beside it where the
- * form has them. With @path NULL it goes to @fd, a pipe or what else takes bytes in a row, which stays open; a reader of it
- * knows by the end of the form that it is whole. Opens the backing chain, and the data file. @out, of @size bytes, may be NULL.
- * Returns 0, QCBM_E_ARG, QCBM_E_EXISTS (a file of one of the names is there), QCBM_E_NOTFOUND (no such bitmap or snapshot),
- * QCBM_E_INUSE (the bitmap), QCBM_E_UNSUPPORTED (encrypted, raw data file without force), QCBM_E_UNSAFE, QCBM_E_CORRUPT (what
- * counts cannot be read), QCBM_E_CHAIN, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+/* Write the delta of the open image @img to the new file @path, which is whole or not there; with sidecar files beside
+ * it where the form has them. With @path NULL it goes to @fd, a pipe or what else takes bytes in a row, which stays
+ * open; a reader of it knows by the end of the form that it is whole. Opens the backing chain, and the data file. @out,
+ * of @size bytes, may be NULL.
+ * Returns 0, QCBM_E_ARG, QCBM_E_EXISTS (a file of one of the names is there), QCBM_E_NOTFOUND (no such bitmap or
+ * snapshot), QCBM_E_INUSE (the bitmap), QCBM_E_UNSUPPORTED (encrypted, raw data file without force), QCBM_E_UNSAFE,
+ * QCBM_E_CORRUPT (what counts cannot be read), QCBM_E_CHAIN, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOSPACE,
+ * QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_delta(struct qcbm_image *img, const char *path, int fd, const struct qcbm_delta_options *options,
                         struct qcbm_delta_result *out, size_t size, struct qcbm_error *err);
 
@@ -98,15 +100,15 @@ enum qcbm_delta_info_flag {
     QCBM_DELTA_VERIFY = 1u << 0 /* read all of it, and compare with its digest */
 };
 
-/* What the delta @path is. Reads the list of records; of data nothing unless it is to be verified. @progress in bytes of records,
- * when it is verified; may be NULL.
- * Returns 0, QCBM_E_NOTFOUND, QCBM_E_NOT_QCOW2 (no delta of a form that is known), QCBM_E_CORRUPT (cut short, or damaged),
- * QCBM_E_ARG (an image that says of itself that it is no delta), QCBM_E_UNSUPPORTED, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_IO,
- * QCBM_E_NOMEM, QCBM_E_ABORTED. */
+/* What the delta @path is. Reads the list of records; of data nothing unless it is to be verified. @progress in bytes
+ * of records, when it is verified; may be NULL.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_NOT_QCOW2 (no delta of a form that is known), QCBM_E_CORRUPT (cut short, or
+ * damaged), QCBM_E_ARG (an image that says of itself that it is no delta), QCBM_E_UNSUPPORTED, QCBM_E_LIMIT,
+ * QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_delta_get_info(const char *path, unsigned flags, const struct qcbm_progress *progress,
                                  struct qcbm_delta_info *out, size_t size, struct qcbm_error *err);
 
-/* ---- deltas made one ---------------------------------------------------------------------------------------------- */
+/* ---- deltas made one --------------------------------------------------------------------------------------------- */
 
 enum qcbm_delta_merge_flag {
     QCBM_DELTA_MERGE_FORCE_PARENT = 1u << 0 /* do not ask whether the deltas follow one another */
@@ -133,16 +135,16 @@ struct qcbm_delta_merge_result {
     uint32_t probes;
 };
 
-/* One delta that does what @n deltas do, the oldest first: later ones win byte by byte, zeros included; bytes behind the end of
- * the last state are left out. Each follows the one before: its parent is the id of that, or, of streams of other
- * programs, the names of snapshots or checkpoints meet. All have one form, and so has the new one. Every delta is compared with
- * its digest first. The result goes to the new file @path, which is whole or not there; with @path NULL to @fd, a pipe or what
- * else takes bytes in a row, which stays open. Time is linear in what is read, memory a few kilobytes a delta. @out, of @size
- * bytes, may be NULL.
- * Returns 0, QCBM_E_ARG, QCBM_E_CHAIN (they do not follow one another, or it is not known), QCBM_E_UNSUPPORTED (several forms),
- * QCBM_E_LIMIT (no whole clusters: the disk was shortened inside one, and made longer again), QCBM_E_EXISTS, and what
- * opening and reading a delta returns: QCBM_E_NOTFOUND, QCBM_E_NOT_QCOW2 (of no form that is known), QCBM_E_CORRUPT (cut short
- * or damaged), QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+/* One delta that does what @n deltas do, the oldest first: later ones win byte by byte, zeros included; bytes behind
+ * the end of the last state are left out. Each follows the one before: its parent is the id of that, or, of streams of
+ * other programs, the names of snapshots or checkpoints meet. All have one form, and so has the new one. Every delta is
+ * compared with its digest first. The result goes to the new file @path, which is whole or not there; with @path NULL
+ * to @fd, a pipe or what else takes bytes in a row, which stays open. Time is linear in what is read, memory a few
+ * kilobytes a delta. @out, of @size bytes, may be NULL.
+ * Returns 0, QCBM_E_ARG, QCBM_E_CHAIN (they do not follow one another, or it is not known), QCBM_E_UNSUPPORTED (several
+ * forms), QCBM_E_LIMIT (no whole clusters: the disk was shortened inside one, and made longer again), QCBM_E_EXISTS,
+ * and what opening and reading a delta returns: QCBM_E_NOTFOUND, QCBM_E_NOT_QCOW2 (of no form that is known),
+ * QCBM_E_CORRUPT (cut short or damaged), QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_delta_merge(const char *const *deltas, size_t n, const char *path, int fd,
                               const struct qcbm_delta_merge_options *options, struct qcbm_delta_merge_result *out,
                               size_t size, struct qcbm_error *err);
@@ -150,8 +152,8 @@ QCBM_API int qcbm_delta_merge(const char *const *deltas, size_t n, const char *p
 /* ---- apply ------------------------------------------------------------------------------------------------------- */
 
 enum qcbm_apply_flag {
-    /* Check all that can be checked, and write nothing. The first delta that would be applied is compared with the disk;
-     * of those behind it, which meet a disk that is not there yet, .probes is 0. */
+    /* Check all that can be checked, and write nothing. The first delta that would be applied is compared with the
+     * disk; of those behind it, which meet a disk that is not there yet, .probes is 0. */
     QCBM_APPLY_DRY_RUN = 1u << 0,
     QCBM_APPLY_FORCE_PARENT = 1u << 1 /* ids need not fit; digest, sizes and probes must */
 };
@@ -174,7 +176,8 @@ struct qcbm_apply_delta {
     bool state_was_known;             /* the disk had a recorded state, which is the parent of the delta */
     bool has_digest; /* false: nothing tells damage of it. A stream has it in the file OUT.json beside it */
 };
-/* Called for each delta in order, when it is applied, durably if in place. A non-zero return ends the work with QCBM_E_ABORTED. */
+/* Called for each delta in order, when it is applied, durably if in place. A non-zero return ends the work with
+ * QCBM_E_ABORTED. */
 typedef int qcbm_apply_fn(void *opaque, const struct qcbm_apply_delta *delta);
 
 struct qcbm_apply_options {
@@ -182,14 +185,16 @@ struct qcbm_apply_options {
     const char *new_path;    /* the new file; NULL: in place */
     const char *new_format;  /* "raw" or "qcow2"; NULL: that of the base */
     const char *base_format; /* the same; NULL: by its first bytes, which a guest may choose */
-    /* Of the names of the files beside the base; NULL: its path without links. A block device needs one, a file has none. */
+    /* Of the names of the files beside the base; NULL: its path without links. A block device needs one, a file has
+     * none. */
     const char *state_prefix;
     unsigned flags;       /* enum qcbm_apply_flag */
     unsigned open_flags;  /* QCBM_OPEN_NO_LOCK, and with new_path QCBM_OPEN_FORCE_SHARE, of the base */
     qcbm_apply_fn *delta; /* may be NULL */
     void *opaque;
     const struct qcbm_progress *progress; /* in bytes of records, and of the disk that is copied; may be NULL */
-    /* The state that the base has, by the word of the caller, where none is recorded: 32 hex digits, or a UUID; NULL: not known */
+    /* The state that the base has, by the word of the caller, where none is recorded: 32 hex digits, or a UUID; NULL:
+     * not known */
     const char *base_id;
 };
 #define QCBM_APPLY_OPTIONS_INIT                                                                                        \
@@ -209,28 +214,31 @@ struct qcbm_apply_result {
     char id[33]; /* of the state that the disk has now; empty: not known */
 };
 
-/* Apply @n @deltas, in this order, to the disk @base: a raw file, a block device, or a qcow2 image with its chain. Their forms are
- * found by their first bytes. Each is read wholly and compared with its digest before anything is written. Refused with
- * QCBM_E_UNSAFE are a delta whose parent is not the state that the disk has (recorded in its header or beside it, or told), one that names a
- * parent when the disk has no recorded state, one without a parent behind another, one whose size before is another, and one
- * whose probes differ: deltas that are foreign, out of order, or left out between.
- * In place (new_path NULL) PREFIX.qcbm-apply says how far it is while it is under way. Whatever ends it, the same call goes on;
- * others that would write to the image fail with QCBM_E_UNSAFE till then. The same delta again does nothing. Bytes of images go
- * to new clusters, so internal snapshots keep theirs, and the image is sound at each point; ranges that are written are dirty in
- * bitmaps that record, before they are written. A disk becomes larger first, and smaller last.
- * With new_path @base is only read; the new file, with the whole disk in one layer and without snapshots and bitmaps, is whole or
- * not there.
- * Memory: the records of a batch, at most 24 bytes each, its L2 tables (16 MiB), and the maps of what is in use in the image.
- * @options NULL = in place with defaults. *@out (may be NULL) is filled on success.
- * Returns 0, QCBM_E_UNSAFE (also: applied in part by another call; damage of the image), QCBM_E_CORRUPT (a damaged delta),
- * QCBM_E_ARG (also: a device and no state_prefix, or a file and one), QCBM_E_UNSUPPORTED (encrypted, version 2 in place, bitmaps
- * in an image whose disk changes its size), QCBM_E_NOT_QCOW2 (a delta of no known form), QCBM_E_EXISTS, QCBM_E_LIMIT,
- * QCBM_E_NOTFOUND, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+/* Apply @n @deltas, in this order, to the disk @base: a raw file, a block device, or a qcow2 image with its chain.
+ * Their forms are found by their first bytes. Each is read wholly and compared with its digest before anything is
+ * written. Refused with QCBM_E_UNSAFE are a delta whose parent is not the state that the disk has (recorded in its
+ * header or beside it, or told), one that names a parent when the disk has no recorded state, one without a parent
+ * behind another, one whose size before is another, and one whose probes differ: deltas that are foreign, out of order,
+ * or left out between.
+ * In place (new_path NULL) PREFIX.qcbm-apply says how far it is while it is under way. Whatever ends it, the same call
+ * goes on; others that would write to the image fail with QCBM_E_UNSAFE till then. The same delta again does nothing.
+ * Bytes of images go to new clusters, so internal snapshots keep theirs, and the image is sound at each point; ranges
+ * that are written are dirty in bitmaps that record, before they are written. A disk becomes larger first, and smaller
+ * last. With new_path @base is only read; the new file, with the whole disk in one layer and without snapshots and
+ * bitmaps, is whole or not there.
+ * Memory: the records of a batch, at most 24 bytes each, its L2 tables (16 MiB), and the maps of what is in use in the
+ * image. @options NULL = in place with defaults. *@out (may be NULL) is filled on success.
+ * Returns 0, QCBM_E_UNSAFE (also: applied in part by another call; damage of the image), QCBM_E_CORRUPT (a damaged
+ * delta), QCBM_E_ARG (also: a device and no state_prefix, or a file and one), QCBM_E_UNSUPPORTED (encrypted, version 2
+ * in place, bitmaps in an image whose disk changes its size), QCBM_E_NOT_QCOW2 (a delta of no known form),
+ * QCBM_E_EXISTS, QCBM_E_LIMIT, QCBM_E_NOTFOUND, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_NOLOCKS, QCBM_E_NOSPACE, QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_apply(const char *base, const char *const *deltas, size_t n, const struct qcbm_apply_options *options,
                         struct qcbm_apply_result *out, size_t size, struct qcbm_error *err);
-/* QCBM_E_UNSAFE, and words for people that name the file and the way out: a delta has been applied to the disk @path in part (PATH.qcbm-apply
- * is there; where qcbm_apply() was given another prefix it is not known). Such a disk has neither its old state nor its new one:
- * deltas, manifests and synthesised bitmaps of it are refused, opening it for reading is not. Or 0, QCBM_E_NOMEM. */
+/* QCBM_E_UNSAFE, and words for people that name the file and the way out: a delta has been applied to the disk @path in
+ * part (PATH.qcbm-apply is there; where qcbm_apply() was given another prefix it is not known). Such a disk has neither
+ * its old state nor its new one: deltas, manifests and synthesised bitmaps of it are refused, opening it for reading is
+ * not. Or 0, QCBM_E_NOMEM. */
 QCBM_API int qcbm_apply_check_finished(const char *path, struct qcbm_error *err);
 
 #ifdef __cplusplus

@@ -28,9 +28,10 @@ struct qcbm_io_time {
 
 /* What a backend is like. */
 enum qcbm_io_trait {
-    /* Its bytes are on another machine. Each read waits for them, so what will be read is told to ->will_read() at once, and
-     * nothing is read that is not needed. Names in an image, of its backing or data file, are names of that machine: no file is
-     * opened here for them, and calls that need one return QCBM_E_CHAIN, unless qcbm_set_below() has said what it is. */
+    /* Its bytes are on another machine. Each read waits for them, so what will be read is told to ->will_read() at
+     * once, and nothing is read that is not needed. Names in an image, of its backing or data file, are names of that
+     * machine: no file is opened here for them, and calls that need one return QCBM_E_CHAIN, unless qcbm_set_below()
+     * has said what it is. */
     QCBM_IO_REMOTE = 1u << 0
 };
 
@@ -46,7 +47,8 @@ struct qcbm_io_ops {
     int (*size)(void *self, uint64_t *len_bytes, struct qcbm_error *err);
     /* Grow to @len_bytes; the new part reads as zeros. Never called to shrink. */
     int (*grow)(void *self, uint64_t len_bytes, struct qcbm_error *err);
-    /* Optional: make it shorter, @len_bytes in all. Called by qcbm_undo() alone, which needs it to give a length back. */
+    /* Optional: make it shorter, @len_bytes in all. Called by qcbm_undo() alone, which needs it to give a length
+     * back. */
     int (*cut)(void *self, uint64_t len_bytes, struct qcbm_error *err);
     /* Optional: make sure that writing [@off, @off + @len) cannot fail for want of space; content and size stay.
      * QCBM_E_NOSPACE if it cannot. */
@@ -60,14 +62,14 @@ struct qcbm_io_ops {
      * the file system has none. Released by ->close(). */
     int (*lock)(void *self, enum qcbm_lock_mode mode, struct qcbm_error *err);
     void (*close)(void *self);
-    /* Optional: when the content was last written, by whomever. With @settled what was written is durable first, time and
-     * all, and no later write will have this time. QCBM_E_UNSUPPORTED if the storage does not tell, as block devices. NULL:
-     * nobody else writes, or the caller looks after that. */
+    /* Optional: when the content was last written, by whomever. With @settled what was written is durable first, time
+     * and all, and no later write will have this time. QCBM_E_UNSUPPORTED if the storage does not tell, as block
+     * devices. NULL: nobody else writes, or the caller looks after that. */
     int (*written)(void *self, bool settled, struct qcbm_io_time *out, struct qcbm_error *err);
     /* Optional: give that time back. Called by qcbm_undo() alone, when the content is what it was at that time. */
     int (*set_written)(void *self, const struct qcbm_io_time *time, struct qcbm_error *err);
-    /* Optional: [@off, @off + @len), inside the size, will be read soon, so slow storage may fetch it meanwhile. On the thread
-     * of the call, maybe while ->read_at() runs on others. What it does is never told. */
+    /* Optional: [@off, @off + @len), inside the size, will be read soon, so slow storage may fetch it meanwhile. On the
+     * thread of the call, maybe while ->read_at() runs on others. What it does is never told. */
     void (*will_read)(void *self, uint64_t off, uint64_t len);
     /* Optional: enum qcbm_io_trait. */
     unsigned traits;
@@ -84,10 +86,11 @@ struct qcbm_below {
     void *self;
 };
 
-/* The @n layers below @img (@elem_size = sizeof *layers of the caller), from the next one down, in place of what @img and they have as the names of their backing files: that of
- * an image on another machine means nothing here. What they record as the format of each counts as ever, and below the last one
- * names are followed again. Nothing tells a wrong one. For all that follows the chain of @img from here on, and is opened then:
- * QCBM_E_CHAIN if the chain has fewer. Copied; replaces what was said before. Returns 0, QCBM_E_ARG, QCBM_E_NOMEM. */
+/* The @n layers below @img (@elem_size = sizeof *layers of the caller), from the next one down, in place of what @img
+ * and they have as the names of their backing files: that of an image on another machine means nothing here. What they
+ * record as the format of each counts as ever, and below the last one names are followed again. Nothing tells a wrong
+ * one. For all that follows the chain of @img from here on, and is opened then: QCBM_E_CHAIN if the chain has fewer.
+ * Copied; replaces what was said before. Returns 0, QCBM_E_ARG, QCBM_E_NOMEM. */
 QCBM_API int qcbm_set_below(struct qcbm_image *img, const struct qcbm_below *layers, size_t elem_size, size_t n,
                             struct qcbm_error *err);
 

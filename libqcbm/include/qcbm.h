@@ -3,13 +3,13 @@
  * SPDX-License-Identifier: MIT
  *
  * Read top to bottom. The main job comes first: version, errors, progress and cancel, open and close, synthesise, dirty
- * extents. Then looking: image, bitmaps, problems, snapshots. Then changing: change, bitmaps in files of their own, undo.
- * Then the disk: the chain, guest bytes, map, measure, raw disks. Last the low level, which most programs do not need: other
- * ways to open, trace, dump. Each group has a manual page; libqcbm(3) lists them.
+ * extents. Then looking: image, bitmaps, problems, snapshots. Then changing: change, bitmaps in files of their own,
+ * undo. Then the disk: the chain, guest bytes, map, measure, raw disks. Last the low level, which most programs do not
+ * need: other ways to open, trace, dump. Each group has a manual page; libqcbm(3) lists them.
  *
- * Four subjects have headers of their own, which this one includes: qcbm-check.h (check, repair, rescue, fields by hand,
- * untrusted images), qcbm-manifest.h, qcbm-delta.h (deltas made, merged, applied) and qcbm-checkpoint.h. Storage of your own
- * is in qcbm-io.h, which has to be included by name.
+ * Four subjects have headers of their own, which this one includes: qcbm-check.h (check, repair, rescue, fields by
+ * hand, untrusted images), qcbm-manifest.h, qcbm-delta.h (deltas made, merged, applied) and qcbm-checkpoint.h. Storage
+ * of your own is in qcbm-io.h, which has to be included by name.
  *
  * Rules that hold for every call:
  *  - 0 is success, a negative value is one of enum qcbm_code; a positive value is documented where it occurs.
@@ -18,9 +18,11 @@
  *  - A handle belongs to one thread at a time. The library keeps no globals, prints nothing and never exits.
  *  - Options structs start with struct_size; initialise them with their _INIT macro. NULL means defaults. What a newer
  *    program sets and this library does not know is refused with QCBM_E_UNSUPPORTED.
- *  - A struct that the library fills comes with @size, which is sizeof *out as the caller was compiled: a shorter, older one
+ *  - A struct that the library fills comes with @size, which is sizeof *out as the caller was compiled: a shorter,
+ *    older one
  *    is filled up to its end, a longer, newer one with zeros behind what is known. No size of a struct is QCBM_E_ARG.
- *  - Structs that callbacks get are the library's, and grow at their end. They and their strings live until the callback
+ *  - Structs that callbacks get are the library's, and grow at their end. They and their strings live until the
+ *    callback
  *    returns, if nothing else is said.
  *  - Sizes and offsets are bytes in uint64_t. "guest" offsets are in the virtual disk, others in the image file.
  */
@@ -88,10 +90,11 @@ QCBM_API const char *qcbm_code_name(int code);
 
 /* ---- progress and cancel ----------------------------------------------------------------------------------------- */
 
-/* Long calls take a pointer to such a struct, which may be NULL and lives until they return. @fn is called now and then, on
- * the thread of the call, with how much of @total is done, in units that the call names: @done never falls and never passes
- * @total, which may be an estimate. Non-zero cancels: the call returns QCBM_E_ABORTED, and has done nothing but what its own
- * comment says. Calls that give out their answer piece by piece are cancelled by the callback that gets the pieces. */
+/* Long calls take a pointer to such a struct, which may be NULL and lives until they return. @fn is called now and
+ * then, on the thread of the call, with how much of @total is done, in units that the call names: @done never falls and
+ * never passes @total, which may be an estimate. Non-zero cancels: the call returns QCBM_E_ABORTED, and has done
+ * nothing but what its own comment says. Calls that give out their answer piece by piece are cancelled by the callback
+ * that gets the pieces. */
 typedef int qcbm_progress_fn(void *opaque, uint64_t done, uint64_t total);
 struct qcbm_progress {
     qcbm_progress_fn *fn;
@@ -115,19 +118,21 @@ enum qcbm_open_flag {
  * QCBM_E_CORRUPT, QCBM_E_LIMIT, QCBM_E_LOCKED, QCBM_E_NOLOCKS. A damaged bitmap is a finding, not an error. */
 QCBM_API int qcbm_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
 
-/* From now on long calls on @img, and on the layers below it that they open, read its tables with @n threads at most, that of
- * the caller among them: 1 for no other, 0 (as after opening) for as many as there are processors for this process, up to 8;
- * more than 16 are taken for 16. What is small is read by the caller's thread alone, as is all while there is a trace. Other
- * threads call nothing of the caller but read_at of a backend, and have ended when the call returns; answers are the same. */
+/* From now on long calls on @img, and on the layers below it that they open, read its tables with @n threads at most,
+ * that of the caller among them: 1 for no other, 0 (as after opening) for as many as there are processors for this
+ * process, up to 8; more than 16 are taken for 16. What is small is read by the caller's thread alone, as is all while
+ * there is a trace. Other threads call nothing of the caller but read_at of a backend, and have ended when the call
+ * returns; answers are the same. */
 QCBM_API void qcbm_set_threads(struct qcbm_image *img, unsigned n);
 
 enum qcbm_manners_flag {
     QCBM_MANNERS_NO_CACHE = 1u << 0 /* when a file is closed, the system forgets what it has of it in memory */
 };
 
-/* How this process reads files from now on, whoever opens them; for jobs beside which others have to work. All that is read
- * from files and devices together is at most @max_read_bytes a second, 0 (as at first) for no bound: threads wait for their
- * turn. Not of what is read by a backend of the caller. @flags: enum qcbm_manners_flag; others are without effect. */
+/* How this process reads files from now on, whoever opens them; for jobs beside which others have to work. All that is
+ * read from files and devices together is at most @max_read_bytes a second, 0 (as at first) for no bound: threads wait
+ * for their turn. Not of what is read by a backend of the caller. @flags: enum qcbm_manners_flag; others are without
+ * effect. */
 QCBM_API void qcbm_set_manners(unsigned flags, uint64_t max_read_bytes);
 
 /* Close @img and drop its locks. NULL is fine. */
@@ -139,8 +144,8 @@ enum qcbm_synth_flag {
     QCBM_SYNTH_DISABLED = 1u << 0, /* a frozen bitmap; default is enabled */
     QCBM_SYNTH_REPLACE = 1u << 1,  /* NAME may exist: swap it in the same commit; of one in use the saved bits stay */
     QCBM_SYNTH_MERGE = 1u << 2,    /* NAME may exist: OR into it (its granularity stays) */
-    /* Mark everything dirty with a raw external data file; go on with lost tables, and where the saved bits of a bitmap in
-     * use that is replaced cannot be read */
+    /* Mark everything dirty with a raw external data file; go on with lost tables, and where the saved bits of a bitmap
+     * in use that is replaced cannot be read */
     QCBM_SYNTH_FORCE = 1u << 3,
     QCBM_SYNTH_ALLOW_DAMAGE = 1u << 4, /* report damage and loss in the result, do not fail; for dry runs */
     QCBM_SYNTH_FORCE_SHARE = 1u << 5,  /* open layers of the chain as QCBM_OPEN_FORCE_SHARE does */
@@ -148,12 +153,13 @@ enum qcbm_synth_flag {
 };
 
 /* Leave out granules that hold what the disk held before. What that was is known for what an overlay has allocated: its
- * backing chain has it, from options->since on down. Otherwise, with since_snapshot, or merging into a bitmap that is there,
- * options->refine_against has to say it. */
+ * backing chain has it, from options->since on down. Otherwise, with since_snapshot, or merging into a bitmap that is
+ * there, options->refine_against has to say it. */
 enum qcbm_refine {
     QCBM_REFINE_NONE,
-    QCBM_REFINE_ZERO, /* what reads as zeros on both sides, by the metadata of both: no data is read */
-    QCBM_REFINE_CONTENT /* what has the same content: all that is dirty is read, here and there; not of an encrypted image */
+    QCBM_REFINE_ZERO,   /* what reads as zeros on both sides, by the metadata of both: no data is read */
+    QCBM_REFINE_CONTENT /* what has the same content: all that is dirty is read, here and there; not of an encrypted
+                           image */
 };
 
 struct qcbm_synth_options {
@@ -162,25 +168,28 @@ struct qcbm_synth_options {
     const char *since;    /* path of the chain's image to compare against; NULL = the overlay's backing file */
     unsigned flags;
     const struct qcbm_progress *progress; /* in bytes of metadata, and with refine of the disk; may be NULL */
-    /* An internal snapshot, "id:ID", "name:NAME", or either without a prefix where it fits one alone: what changed since then
-     * in the image itself, in place of what it has allocated. Not with @since, nor with QCBM_SYNTH_DIRTY_TAIL. */
+    /* An internal snapshot, "id:ID", "name:NAME", or either without a prefix where it fits one alone: what changed
+     * since then in the image itself, in place of what it has allocated. Not with @since, nor with
+     * QCBM_SYNTH_DIRTY_TAIL. */
     const char *since_snapshot;
     const char
         *snapshot;   /* changes up to this one, not up to now; then a bitmap of the image itself must be disabled */
     unsigned refine; /* enum qcbm_refine; not with QCBM_SYNTH_DIRTY_TAIL */
-    /* What the disk held when the bitmap began: "snapshot:S", an internal snapshot of the image, or the path of an image or
-     * raw disk, of which what lies behind its end is zeros, or with QCBM_REFINE_CONTENT of a manifest or a fixed index, behind
-     * the end of which all stays; NULL: the backing chain. What the bitmap had before is not refined */
+    /* What the disk held when the bitmap began: "snapshot:S", an internal snapshot of the image, or the path of an
+     * image or raw disk, of which what lies behind its end is zeros, or with QCBM_REFINE_CONTENT of a manifest or a
+     * fixed index, behind the end of which all stays; NULL: the backing chain. What the bitmap had before is not
+     * refined */
     const char *refine_against;
     const char *refine_format; /* of that file: "qcow2", "raw", or NULL: by its first bytes */
-    /* In place of what the image has allocated: what differs from this manifest, or fixed index of Proxmox Backup Server, in
-     * all that the guest reads. What cannot be read is dirty, and so is what lies behind the end of the disk of the manifest.
-     * Only with @within, @granularity, @progress, and flags about the bitmap that gets it; FORCE takes an index of which nothing
-     * is equal */
+    /* In place of what the image has allocated: what differs from this manifest, or fixed index of Proxmox Backup
+     * Server, in all that the guest reads. What cannot be read is dirty, and so is what lies behind the end of the disk
+     * of the manifest. Only with @within, @granularity, @progress, and flags about the bitmap that gets it; FORCE takes
+     * an index of which nothing is equal */
     const char *against;
     const char *within; /* a bitmap of the image that misses nothing: what it has clean is not read */
-    /* A backend of the caller with the reference, called @refine_against in messages; stays the caller's, and open. As large as the
-     * disk; of refine_format, and what begins as another than raw without one is refused (QCBM_E_UNSUPPORTED). NULL: none */
+    /* A backend of the caller with the reference, called @refine_against in messages; stays the caller's, and open. As
+     * large as the disk; of refine_format, and what begins as another than raw without one is refused
+     * (QCBM_E_UNSUPPORTED). NULL: none */
     const struct qcbm_io_ops *refine_ops;
     void *refine_self;
 };
@@ -191,15 +200,15 @@ struct qcbm_synth_options {
 
 struct qcbm_synth_result; /* owned by the caller, see qcbm_synth_result_free() */
 
-/* Write into @img a bitmap @name with a bit for each granule that @img changed: everything allocated in it (or in it and
- * the layers above options->since), in one commit as of qcbm_edit_commit(). Only @img is read, unless options->since or
- * DIRTY_TAIL ask for its chain. @options NULL = defaults. *@out (may be NULL) gets the figures, on success alone.
- * With options->since_snapshot the granules in which two states of @img differ, in place of all that: compared are two L1
- * tables, the L2 tables that differ, and refcounts of what is shared, which must be 2 at least.
- * In each case all refcounts, and all mapping tables of all states, are read once to look for lost mapping tables.
- * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (version 2, raw data file; snapshots
- * with a data file), QCBM_E_NOTFOUND (no such snapshot), QCBM_E_UNSAFE (damaged entries, lost mapping tables, dirty or
- * corrupt bit), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_NOSPACE,
+/* Write into @img a bitmap @name with a bit for each granule that @img changed: everything allocated in it (or in it
+ * and the layers above options->since), in one commit as of qcbm_edit_commit(). Only @img is read, unless
+ * options->since or DIRTY_TAIL ask for its chain. @options NULL = defaults. *@out (may be NULL) gets the figures, on
+ * success alone. With options->since_snapshot the granules in which two states of @img differ, in place of all that:
+ * compared are two L1 tables, the L2 tables that differ, and refcounts of what is shared, which must be 2 at least. In
+ * each case all refcounts, and all mapping tables of all states, are read once to look for lost mapping tables.
+ * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (version 2, raw data file;
+ * snapshots with a data file), QCBM_E_NOTFOUND (no such snapshot), QCBM_E_UNSAFE (damaged entries, lost mapping tables,
+ * dirty or corrupt bit), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_NOSPACE,
  * QCBM_E_LOCKED, QCBM_E_READONLY, QCBM_E_ABORTED. */
 QCBM_API int qcbm_synth(struct qcbm_image *img, const char *name, const struct qcbm_synth_options *options,
                         struct qcbm_synth_result **out, struct qcbm_error *err);
@@ -212,10 +221,11 @@ struct qcbm_synth_summary {
     bool says_nothing; /* all is dirty, whatever was changed: a raw data file, with QCBM_SYNTH_FORCE */
     bool enabled;      /* the bitmap records writes; merged into one that exists: as that one does */
     bool kept_bits;    /* a bitmap in use was replaced: what had been saved of it is dirty, too */
-    /* The snapshots that were compared, as the options name them; live until qcbm_synth_result_free(). NULL: none, and of the
-     * second, the active state */
+    /* The snapshots that were compared, as the options name them; live until qcbm_synth_result_free(). NULL: none, and
+     * of the second, the active state */
     const char *since_snapshot_id, *since_snapshot_name, *snapshot_id, *snapshot_name;
-    /* Left out: granules of which all that counted as changed is zeros on both sides, by metadata; and those that were read */
+    /* Left out: granules of which all that counted as changed is zeros on both sides, by metadata; and those that were
+     * read */
     uint64_t refined_zero_bytes, refined_equal_bytes;
     uint64_t unreadable_bytes; /* of the disk or the reference: dirty all the same */
     /* Against a manifest: bytes of the disk that were compared with it, and of those the equal ones, in its granules */
@@ -279,38 +289,41 @@ QCBM_API int qcbm_bitmap_extents_of(struct qcbm_image *img, const char *name,
 
 /* Page by page, for paging and for languages that are called back badly. The calls named _fill have one form: up to @n
  * elements from @from on go to @array, each of @elem_size = sizeof *array bytes of the caller (as any struct that is
- * filled). *@got says how many they are, *@next where the next page goes on. Fewer than @n, and none at last: there are no
- * more, or the next one cannot be read, which the next call says. Pages, one after the other, are what the callback gets; a
- * page that begins within a run has the rest of it. Where a page begins costs nothing. */
+ * filled). *@got says how many they are, *@next where the next page goes on. Fewer than @n, and none at last: there are
+ * no more, or the next one cannot be read, which the next call says. Pages, one after the other, are what the callback
+ * gets; a page that begins within a run has the rest of it. Where a page begins costs nothing. */
 
-/* The extents of one bitmap, of layers, or of two states, to be asked for in any order. @img must outlive it; a commit makes it void
- * (QCBM_E_ARG), and it is still to be closed. It has the backing files open if options->flags has QCBM_EXTENTS_ZERO. */
+/* The extents of one bitmap, of layers, or of two states, to be asked for in any order. @img must outlive it; a commit
+ * makes it void (QCBM_E_ARG), and it is still to be closed. It has the backing files open if options->flags has
+ * QCBM_EXTENTS_ZERO. */
 struct qcbm_extents;
 
 /* Returns what qcbm_bitmap_extents_of() returns. */
 QCBM_API int qcbm_extents_open(struct qcbm_image *img, const char *name, const struct qcbm_extents_options *options,
                                struct qcbm_extents **out, struct qcbm_error *err);
-/* Without a bitmap: .dirty is what @img itself holds (data, compressed, zeros), to the byte, and with extended L2 to the
- * subcluster; no other file is opened. With @since, an image of its backing chain: what @img and the layers between hold,
- * and what the shorter ones of these hide of longer ones below, as qcbm_synth() takes it; opens the chain as far as @since.
- * Of a raw external data file all is held. Entries that break a rule that QEMU does not look at count as held.
- * QCBM_EXTENTS_ZERO: with @since, the guest reads zeros, and all of the chain is open; without it, @img says so by itself:
- * in what it holds, and in the rest if it has no backing file. Returns 0, QCBM_E_ARG (@since is @img itself),
- * QCBM_E_NOTFOUND, QCBM_E_CHAIN (@since is not in the chain), QCBM_E_CORRUPT, QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOMEM. */
+/* Without a bitmap: .dirty is what @img itself holds (data, compressed, zeros), to the byte, and with extended L2 to
+ * the subcluster; no other file is opened. With @since, an image of its backing chain: what @img and the layers between
+ * hold, and what the shorter ones of these hide of longer ones below, as qcbm_synth() takes it; opens the chain as far
+ * as @since. Of a raw external data file all is held. Entries that break a rule that QEMU does not look at count as
+ * held. QCBM_EXTENTS_ZERO: with @since, the guest reads zeros, and all of the chain is open; without it, @img says so
+ * by itself: in what it holds, and in the rest if it has no backing file. Returns 0, QCBM_E_ARG (@since is @img
+ * itself), QCBM_E_NOTFOUND, QCBM_E_CHAIN (@since is not in the chain), QCBM_E_CORRUPT, QCBM_E_LOCKED, QCBM_E_IO,
+ * QCBM_E_NOMEM. */
 QCBM_API int qcbm_extents_open_layers(struct qcbm_image *img, const char *since,
                                       const struct qcbm_extents_options *options, struct qcbm_extents **out,
                                       struct qcbm_error *err);
-/* .dirty is what differs between two states of @img: the internal snapshot @from and @to, or the active state if that is NULL;
- * snapshots are named as in struct qcbm_synth_options, and compared as qcbm_synth() does it, when this is called. To the cluster,
- * with extended L2 the subcluster. The disk has the size of the second state; what the first one did not have of it is dirty.
- * QCBM_EXTENTS_ZERO: the guest reads zeros in the second state.
- * Returns 0, QCBM_E_ARG (several snapshots fit), QCBM_E_NOTFOUND (none does, or a layer is missing), QCBM_E_UNSAFE (damage: what
- * the states share cannot be relied on), QCBM_E_UNSUPPORTED (an external data file), QCBM_E_CORRUPT, QCBM_E_LIMIT, QCBM_E_CHAIN,
- * QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOMEM. */
+/* .dirty is what differs between two states of @img: the internal snapshot @from and @to, or the active state if that
+ * is NULL; snapshots are named as in struct qcbm_synth_options, and compared as qcbm_synth() does it, when this is
+ * called. To the cluster, with extended L2 the subcluster. The disk has the size of the second state; what the first
+ * one did not have of it is dirty. QCBM_EXTENTS_ZERO: the guest reads zeros in the second state.
+ * Returns 0, QCBM_E_ARG (several snapshots fit), QCBM_E_NOTFOUND (none does, or a layer is missing), QCBM_E_UNSAFE
+ * (damage: what the states share cannot be relied on), QCBM_E_UNSUPPORTED (an external data file), QCBM_E_CORRUPT,
+ * QCBM_E_LIMIT, QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_extents_open_snapshots(struct qcbm_image *img, const char *from, const char *to,
                                          const struct qcbm_extents_options *options, struct qcbm_extents **out,
                                          struct qcbm_error *err);
-/* Guest bytes of the disk that they are of, in whole sectors: another one than now where a snapshot was of another size. */
+/* Guest bytes of the disk that they are of, in whole sectors: another one than now where a snapshot was of another
+ * size. */
 QCBM_API uint64_t qcbm_extents_size(const struct qcbm_extents *extents);
 /* @from: guest bytes. Returns 0, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_extents_fill(struct qcbm_extents *extents, uint64_t from, struct qcbm_extent *array, size_t elem_size,
@@ -389,8 +402,8 @@ struct qcbm_luks_info {
     uint32_t iterations;     /* of the master key's digest */
     struct qcbm_luks_slot slots[QCBM_LUKS_SLOTS];
 };
-/* The LUKS header (version 1) of an image with crypt_method 2, by the "LUKS On-Disk Format Specification": what can be told
- * without a key. On failure *out is zeros.
+/* The LUKS header (version 1) of an image with crypt_method 2, by the "LUKS On-Disk Format Specification": what can be
+ * told without a key. On failure *out is zeros.
  * Returns 0, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (no LUKS, or another version), QCBM_E_IO. */
 QCBM_API int qcbm_image_luks(struct qcbm_image *img, struct qcbm_luks_info *out, size_t size, struct qcbm_error *err);
 
@@ -414,9 +427,9 @@ struct qcbm_bitmap_info {
 /* @index in 0 .. bitmap_count - 1. Returns 0, QCBM_E_ARG. */
 QCBM_API int qcbm_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out, size_t size);
 
-/* Stale bitmaps (bitmaps_stale): a program that does not know bitmaps wrote to the image. They cannot be used or edited,
- * and the next commit gives them up: clusters that are provably theirs are freed, others stay.
- * @index in 0 .. stale_bitmap_count - 1. @out->usable is false. Returns 0, QCBM_E_ARG. */
+/* Stale bitmaps (bitmaps_stale): a program that does not know bitmaps wrote to the image. They cannot be used or
+ * edited, and the next commit gives them up: clusters that are provably theirs are freed, others stay. @index in 0 ..
+ * stale_bitmap_count - 1. @out->usable is false. Returns 0, QCBM_E_ARG. */
 QCBM_API int qcbm_stale_bitmap_get(const struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_info *out,
                                    size_t size);
 
@@ -429,8 +442,8 @@ struct qcbm_bitmap_usage {
     uint64_t dirty_bytes; /* clipped at the virtual size */
     uint64_t disk_bytes;  /* table and data clusters */
 };
-/* Count the bits of bitmap @index. Reads its table and data. An in-use bitmap is counted as stored: what it will have, or
- * should have had, cannot be known, and is not to be shown to people. @progress in granules; may be NULL.
+/* Count the bits of bitmap @index. Reads its table and data. An in-use bitmap is counted as stored: what it will have,
+ * or should have had, cannot be known, and is not to be shown to people. @progress in granules; may be NULL.
  * Returns 0, QCBM_E_ARG, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT, QCBM_E_ABORTED. On failure *@out is zeros. */
 QCBM_API int qcbm_bitmap_usage(struct qcbm_image *img, uint32_t index, struct qcbm_bitmap_usage *out, size_t size,
                                const struct qcbm_progress *progress, struct qcbm_error *err);
@@ -551,8 +564,8 @@ struct qcbm_snapshot_info {
     uint64_t entry_offset; /* where its entry lies in the image file */
 };
 
-/* Read the table of internal snapshots; afterwards qcbm_snapshot_get() serves entries 0 .. *@count - 1, which on failure
- * are those before the bad one.
+/* Read the table of internal snapshots; afterwards qcbm_snapshot_get() serves entries 0 .. *@count - 1, which on
+ * failure are those before the bad one.
  * Returns 0, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_CORRUPT, QCBM_E_LIMIT. */
 QCBM_API int qcbm_snapshots_load(struct qcbm_image *img, uint32_t *count, struct qcbm_error *err);
 QCBM_API int qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, struct qcbm_snapshot_info *out,
@@ -567,14 +580,15 @@ QCBM_API int qcbm_snapshot_get(const struct qcbm_image *img, uint32_t index, str
 struct qcbm_edit;
 
 /* Returns 0, QCBM_E_NOMEM, QCBM_E_UNSUPPORTED (version 2), QCBM_E_UNSAFE (dirty or corrupt bit), QCBM_E_CORRUPT (the
- * directory cannot be rewritten without losing something). For an image that was opened for reading, version and bits are
- * left to qcbm_edit_plan(): what an edit would do can be asked of such images too. */
+ * directory cannot be rewritten without losing something). For an image that was opened for reading, version and bits
+ * are left to qcbm_edit_plan(): what an edit would do can be asked of such images too. */
 QCBM_API int qcbm_edit_begin(struct qcbm_image *img, struct qcbm_edit **out, struct qcbm_error *err);
 QCBM_API void qcbm_edit_free(struct qcbm_edit *edit);
 
 enum qcbm_bitmap_flag { QCBM_BITMAP_DISABLED = 1u << 0 };
 
-/* A new, clean bitmap. @granularity 0 = QEMU's default. Returns 0, QCBM_E_EXISTS, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_NOMEM. */
+/* A new, clean bitmap. @granularity 0 = QEMU's default. Returns 0, QCBM_E_EXISTS, QCBM_E_ARG, QCBM_E_LIMIT,
+ * QCBM_E_NOMEM. */
 QCBM_API int qcbm_edit_add(struct qcbm_edit *edit, const char *name, uint64_t granularity, unsigned flags,
                            struct qcbm_error *err);
 /* Also removes in-use and damaged bitmaps. Returns 0, QCBM_E_NOTFOUND. */
@@ -594,12 +608,12 @@ QCBM_API int qcbm_edit_intersect(struct qcbm_edit *edit, const char *dst, struct
                                  struct qcbm_error *err);
 QCBM_API int qcbm_edit_subtract(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
                                 struct qcbm_error *err);
-/* A new bitmap @name with granularity, state and bits of bitmap @src of @src_img (NULL as above). The virtual sizes must
- * be equal to the byte. Extra data is not copied. Also returns QCBM_E_EXISTS, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED. */
+/* A new bitmap @name with granularity, state and bits of bitmap @src of @src_img (NULL as above). The virtual sizes
+ * must be equal to the byte. Extra data is not copied. Also returns QCBM_E_EXISTS, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED. */
 QCBM_API int qcbm_edit_copy(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src,
                             struct qcbm_error *err);
-/* The same two for a source whose disk was smaller and has grown since, as with a resize or a copy to a larger volume: a
- * bitmap tells nothing of what lies behind its end, so that is dirty. QCBM_E_ARG: the source's disk is larger. */
+/* The same two for a source whose disk was smaller and has grown since, as with a resize or a copy to a larger volume:
+ * a bitmap tells nothing of what lies behind its end, so that is dirty. QCBM_E_ARG: the source's disk is larger. */
 QCBM_API int qcbm_edit_merge_grown(struct qcbm_edit *edit, const char *dst, struct qcbm_image *src_img, const char *src,
                                    struct qcbm_error *err);
 QCBM_API int qcbm_edit_copy_grown(struct qcbm_edit *edit, const char *name, struct qcbm_image *src_img, const char *src,
@@ -660,11 +674,11 @@ QCBM_API int qcbm_edit_plan(struct qcbm_edit *edit, struct qcbm_plan_summary *ou
 QCBM_API int qcbm_edit_commit(struct qcbm_edit *edit, struct qcbm_plan_summary *out, size_t size,
                               struct qcbm_error *err);
 
-/* What qcbm_synth() does, staged in @edit beside other changes. @edit may be of @overlay itself, or of another image, which
- * gets the bitmap; dirty ranges past the end of that image are refused.
+/* What qcbm_synth() does, staged in @edit beside other changes. @edit may be of @overlay itself, or of another image,
+ * which gets the bitmap; dirty ranges past the end of that image are refused.
  * Returns 0, QCBM_E_EXISTS, QCBM_E_INUSE, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_UNSUPPORTED (raw data file), QCBM_E_UNSAFE
- * (damaged entries, lost mapping tables, saved bits that cannot be read), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_LOCKED,
- * QCBM_E_ABORTED. */
+ * (damaged entries, lost mapping tables, saved bits that cannot be read), QCBM_E_CHAIN, QCBM_E_CORRUPT, QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_LOCKED, QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_synth(struct qcbm_edit *edit, struct qcbm_image *overlay, const char *name,
                              const struct qcbm_synth_options *options, struct qcbm_synth_result **out,
                              struct qcbm_error *err);
@@ -683,29 +697,31 @@ struct qcbm_revived { /* its strings live until the callback returns */
     const char *name;
     enum qcbm_revive_claim claim;
     const char *why; /* no dirty byte is missing, or all of the disk is dirty; one line */
-    /* Dirty by the stored bits, by what is allocated (in granules, not for a trusted one), and now. Against an exact bitmap
-     * no more than dirty_bytes - stored_bytes are copied for nothing. */
+    /* Dirty by the stored bits, by what is allocated (in granules, not for a trusted one), and now. Against an exact
+     * bitmap no more than dirty_bytes - stored_bytes are copied for nothing. */
     uint64_t stored_bytes, allocated_bytes, dirty_bytes;
     bool enabled;
 };
 /* A non-zero return ends the call with QCBM_E_ABORTED. */
 typedef int qcbm_revive_fn(void *opaque, const struct qcbm_revived *revived);
 
-/* Make of bitmap @name, or of each that is in use (NULL), one that can be relied on: a superset of what was written since
- * it was exact, that records. That holds if the disk has not been made shorter, and if no data was taken out of the image
- * behind QEMU's back since. Where a mapping table is lost, may be (many clusters leak), or has entries that make no sense,
- * what was written there is known no more, and all of the disk is dirty; wrong refcounts alone are no reason for that. In an
- * edit that mends what counts is the image before any repair. @fn (may be NULL) is called for each. @flags: enum qcbm_revive_flag.
- * Returns 0, QCBM_E_NOTFOUND, QCBM_E_ARG (it is not in use), QCBM_E_UNSUPPORTED (a raw data file), QCBM_E_CORRUPT (cannot be
- * read, with TRUST), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
+/* Make of bitmap @name, or of each that is in use (NULL), one that can be relied on: a superset of what was written
+ * since it was exact, that records. That holds if the disk has not been made shorter, and if no data was taken out of
+ * the image behind QEMU's back since. Where a mapping table is lost, may be (many clusters leak), or has entries that
+ * make no sense, what was written there is known no more, and all of the disk is dirty; wrong refcounts alone are no
+ * reason for that. In an edit that mends what counts is the image before any repair. @fn (may be NULL) is called for
+ * each. @flags: enum qcbm_revive_flag.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_ARG (it is not in use), QCBM_E_UNSUPPORTED (a raw data file), QCBM_E_CORRUPT
+ * (cannot be read, with TRUST), QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_revive(struct qcbm_edit *edit, const char *name, unsigned flags, qcbm_revive_fn *fn,
                               void *opaque, struct qcbm_error *err);
 
-/* The same of bitmap @name alone, exactly: dirty is what differs from the manifest (or fixed index of Proxmox Backup Server)
- * @against, made when the bitmap began, and what cannot be read. All that the guest reads is read, through all layers, so
- * this serves raw data files, too. @progress, in bytes of the disk, may be NULL.
- * Returns 0, QCBM_E_NOTFOUND, QCBM_E_ARG (it is not in use; the disk is smaller than that of the manifest), QCBM_E_UNSAFE (nothing
- * of an index is equal), QCBM_E_CHAIN, and what qcbm_manifest_open() and qcbm_manifest_verify() return. */
+/* The same of bitmap @name alone, exactly: dirty is what differs from the manifest (or fixed index of Proxmox Backup
+ * Server) @against, made when the bitmap began, and what cannot be read. All that the guest reads is read, through all
+ * layers, so this serves raw data files, too. @progress, in bytes of the disk, may be NULL.
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_ARG (it is not in use; the disk is smaller than that of the manifest),
+ * QCBM_E_UNSAFE (nothing of an index is equal), QCBM_E_CHAIN, and what qcbm_manifest_open() and qcbm_manifest_verify()
+ * return. */
 QCBM_API int qcbm_edit_revive_against(struct qcbm_edit *edit, const char *name, const char *against,
                                       const struct qcbm_progress *progress, qcbm_revive_fn *fn, void *opaque,
                                       struct qcbm_error *err);
@@ -723,11 +739,12 @@ struct qcbm_collected {
 /* A non-zero return ends the call with QCBM_E_ABORTED. */
 typedef int qcbm_collect_fn(void *opaque, const struct qcbm_collected *layer);
 
-/* What the bitmaps called @name say in all layers of the chain whose top is the edited image, put into the top's, or into a
- * new one called @as with granularity and state of the top's (NULL: none): what changed since a checkpoint, which libvirt
- * takes from all layers and a server of one bitmap from the first alone. Rounds outward; bits past the end of the top are
- * dropped. @fn (may be NULL) is called for each layer, from the top down. The rule is libvirt's: the top has the bitmap, and
- * so has each layer down to the one in which it begins; one that is disabled, which libvirt does not accept, is taken.
+/* What the bitmaps called @name say in all layers of the chain whose top is the edited image, put into the top's, or
+ * into a new one called @as with granularity and state of the top's (NULL: none): what changed since a checkpoint,
+ * which libvirt takes from all layers and a server of one bitmap from the first alone. Rounds outward; bits past the
+ * end of the top are dropped. @fn (may be NULL) is called for each layer, from the top down. The rule is libvirt's: the
+ * top has the bitmap, and so has each layer down to the one in which it begins; one that is disabled, which libvirt
+ * does not accept, is taken.
  * Returns 0, QCBM_E_NOTFOUND (the top has none), QCBM_E_CHAIN (one between has none, or the chain cannot be opened),
  * QCBM_E_INUSE, QCBM_E_CORRUPT, QCBM_E_UNSAFE (stale ones in a layer), what qcbm_edit_add() returns, QCBM_E_IO,
  * QCBM_E_LOCKED, QCBM_E_ABORTED. Whatever fails, nothing is staged. */
@@ -750,26 +767,26 @@ struct qcbm_committed_bitmap { /* its strings live until the callback returns */
 /* A non-zero return ends the call with QCBM_E_ABORTED. */
 typedef int qcbm_commit_bitmap_fn(void *opaque, const struct qcbm_committed_bitmap *bitmap);
 
-/* The bitmaps' half of a commit of @top into the edited image, which is below it; the data is not looked at. By libvirt's
- * rule each bitmap of @top that records, and can be relied on, in all layers down to the one in which it begins, is merged
- * into the base's of its name, which is made where there is none. Others are left out. Done before the data goes down, no
- * power cut leaves data there that the bitmaps do not know. @fn (may be NULL) is called for each bitmap of @top, and for
- * those that the base alone has. @top is only read, and no change of @edit is taken for what it stores. If the call fails,
- * free @edit.
- * Returns 0, QCBM_E_CHAIN (the image is not below @top, or the chain cannot be opened), QCBM_E_ARG (it is smaller than @top),
- * QCBM_E_UNSAFE (the bitmaps of @top are stale or its directory is damaged), what qcbm_edit_add() returns, QCBM_E_IO,
- * QCBM_E_LOCKED, QCBM_E_ABORTED. */
+/* The bitmaps' half of a commit of @top into the edited image, which is below it; the data is not looked at. By
+ * libvirt's rule each bitmap of @top that records, and can be relied on, in all layers down to the one in which it
+ * begins, is merged into the base's of its name, which is made where there is none. Others are left out. Done before
+ * the data goes down, no power cut leaves data there that the bitmaps do not know. @fn (may be NULL) is called for each
+ * bitmap of @top, and for those that the base alone has. @top is only read, and no change of @edit is taken for what it
+ * stores. If the call fails, free @edit.
+ * Returns 0, QCBM_E_CHAIN (the image is not below @top, or the chain cannot be opened), QCBM_E_ARG (it is smaller than
+ * @top), QCBM_E_UNSAFE (the bitmaps of @top are stale or its directory is damaged), what qcbm_edit_add() returns,
+ * QCBM_E_IO, QCBM_E_LOCKED, QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_commit_bitmaps(struct qcbm_edit *edit, struct qcbm_image *top, qcbm_commit_bitmap_fn *fn,
                                       void *opaque, struct qcbm_error *err);
 
-/* Have plan and commit of @edit tell how far they are. A plan begins with a scan, and tells bytes of the mapping tables that
- * it reads. A commit that plans first tells these, and then its writes as what is left of the total, which was estimated in
- * bytes before they were known, and stays; a commit of what has been planned tells the bytes that it writes. Each call goes
- * from 0 to its total once.
+/* Have plan and commit of @edit tell how far they are. A plan begins with a scan, and tells bytes of the mapping tables
+ * that it reads. A commit that plans first tells these, and then its writes as what is left of the total, which was
+ * estimated in bytes before they were known, and stays; a commit of what has been planned tells the bytes that it
+ * writes. Each call goes from 0 to its total once.
  * Asked for an end while it plans, a call returns QCBM_E_ABORTED, has staged and written nothing, and can be repeated.
- * While it writes, a commit stops before it switches to the new state: the old state is in place, clusters may have leaked,
- * and the handle must be closed, as after any failure. From the switch on it goes to its end. @progress must live as long as
- * @edit; NULL: tell nobody. */
+ * While it writes, a commit stops before it switches to the new state: the old state is in place, clusters may have
+ * leaked, and the handle must be closed, as after any failure. From the switch on it goes to its end. @progress must
+ * live as long as @edit; NULL: tell nobody. */
 QCBM_API void qcbm_edit_set_progress(struct qcbm_edit *edit, const struct qcbm_progress *progress);
 
 /* ---- bitmaps in files of their own ------------------------------------------------------------------------------- */
@@ -832,12 +849,12 @@ struct qcbm_copy_checked {
     uint64_t first_offset, first_size; /* of the first range that differs, bytes; 0 if none does */
 };
 
-/* A bitmap that travelled beside a copy of its disk: is the disk of @edit that copy? Of bitmap @name, as it is in @edit, all that
- * is dirty is compared with the manifest (or fixed index of Proxmox Backup Server) @manifest, made of the disk when it was
- * copied, and up to 64 MiB in up to 1,024 granules more where it is clean: drawn by @seed, of what the manifest has as data, and
- * up to an eighth of that of its zeros. A disk of another size differs, and so does what cannot be read. All layers are
- * read. For a proof that all of the disk is equal there is qcbm_manifest_verify(). Nothing is changed. @progress, in bytes
- * of the disk, and @out, which is filled on QCBM_E_UNSAFE, too, may be NULL.
+/* A bitmap that travelled beside a copy of its disk: is the disk of @edit that copy? Of bitmap @name, as it is in
+ * @edit, all that is dirty is compared with the manifest (or fixed index of Proxmox Backup Server) @manifest, made of
+ * the disk when it was copied, and up to 64 MiB in up to 1,024 granules more where it is clean: drawn by @seed, of what
+ * the manifest has as data, and up to an eighth of that of its zeros. A disk of another size differs, and so does what
+ * cannot be read. All layers are read. For a proof that all of the disk is equal there is qcbm_manifest_verify().
+ * Nothing is changed. @progress, in bytes of the disk, and @out, which is filled on QCBM_E_UNSAFE, too, may be NULL.
  * Returns 0, QCBM_E_UNSAFE (it differs), QCBM_E_NOTFOUND, QCBM_E_INUSE, QCBM_E_CHAIN, and what qcbm_manifest_open() and
  * qcbm_manifest_verify() return. */
 QCBM_API int qcbm_edit_check_copy(struct qcbm_edit *edit, const char *name, const char *manifest, uint64_t seed,
@@ -846,9 +863,9 @@ QCBM_API int qcbm_edit_check_copy(struct qcbm_edit *edit, const char *name, cons
 
 /* ---- undo -------------------------------------------------------------------------------------------------------- */
 
-/* Have the commit of @edit make the file @path, from which qcbm_undo() can take the change back. It is durable before the
- * image is touched, and is there whenever the image was changed; a commit that fails before its first write removes it.
- * A file that exists is not overwritten: the commit then returns QCBM_E_EXISTS. Returns 0, QCBM_E_NOMEM. */
+/* Have the commit of @edit make the file @path, from which qcbm_undo() can take the change back. It is durable before
+ * the image is touched, and is there whenever the image was changed; a commit that fails before its first write removes
+ * it. A file that exists is not overwritten: the commit then returns QCBM_E_EXISTS. Returns 0, QCBM_E_NOMEM. */
 QCBM_API int qcbm_edit_set_undo(struct qcbm_edit *edit, const char *path, struct qcbm_error *err);
 
 struct qcbm_undo_options {
@@ -887,20 +904,20 @@ struct qcbm_undo_result {
     enum qcbm_undo_writer writer;
 };
 
-/* Take back what was recorded in the file @path: content and length of @img are again what they were, byte for byte, and
- * the time of its last write if nobody else wrote since.
- * Stage by stage in reverse, so that a crash leaves a valid image, and the undo can be repeated; that it has begun is noted
- * in @path. What the change touched, and what its old state relies on, must be as the operation left it, or partly as it was
- * before. A guest that wrote only to clusters that it had leaves no trace there, but another time of the last write: where
- * bitmaps that record writes would come back, the undo is refused then, and where a block device does not tell that time.
- * @options NULL = defaults. @out (may be NULL) is filled on success.
+/* Take back what was recorded in the file @path: content and length of @img are again what they were, byte for byte,
+ * and the time of its last write if nobody else wrote since.
+ * Stage by stage in reverse, so that a crash leaves a valid image, and the undo can be repeated; that it has begun is
+ * noted in @path. What the change touched, and what its old state relies on, must be as the operation left it, or
+ * partly as it was before. A guest that wrote only to clusters that it had leaves no trace there, but another time of
+ * the last write: where bitmaps that record writes would come back, the undo is refused then, and where a block device
+ * does not tell that time. @options NULL = defaults. @out (may be NULL) is filled on success.
  * Returns 0, QCBM_E_ARG (no undo file, or of another image), QCBM_E_UNSUPPORTED (a later version), QCBM_E_CORRUPT
  * (the undo file is damaged or incomplete), QCBM_E_UNSAFE (the image has changed since), QCBM_E_READONLY, QCBM_E_IO,
  * QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_undo(struct qcbm_image *img, const char *path, const struct qcbm_undo_options *options,
                        struct qcbm_undo_result *out, size_t size, struct qcbm_error *err);
-/* The same of the image @image, which need not open: qcbm_edit_fields() can make it so, or make it open again. Takes the locks
- * and @flags of qcbm_open(), and returns what that does, too. */
+/* The same of the image @image, which need not open: qcbm_edit_fields() can make it so, or make it open again. Takes
+ * the locks and @flags of qcbm_open(), and returns what that does, too. */
 QCBM_API int qcbm_undo_path(const char *image, unsigned flags, const char *path,
                             const struct qcbm_undo_options *options, struct qcbm_undo_result *out, size_t size,
                             struct qcbm_error *err);
@@ -948,12 +965,13 @@ enum qcbm_read_flag {
     QCBM_READ_FORCE_SHARE = 1u << 2 /* open other files as QCBM_OPEN_FORCE_SHARE does */
 };
 
-/* The bytes that the guest reads at [@offset, @offset + @length), which lies below the virtual size (rounded down to 512
- * as QEMU does). Follows the backing chain (local qcow2 and raw files); the files it opens stay open, and locked, until
- * qcbm_close(). Cheapest in guest order. What cannot be read is an error, never zeros: compressed data that is damaged,
- * a cluster or a table past the end of the file, an encrypted one. @buf holds nothing of use then.
+/* The bytes that the guest reads at [@offset, @offset + @length), which lies below the virtual size (rounded down to
+ * 512 as QEMU does). Follows the backing chain (local qcow2 and raw files); the files it opens stay open, and locked,
+ * until qcbm_close(). Cheapest in guest order. What cannot be read is an error, never zeros: compressed data that is
+ * damaged, a cluster or a table past the end of the file, an encrypted one. @buf holds nothing of use then.
  * Returns 0, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_UNSUPPORTED (encrypted; zstd, in a build without; an external data file
- * without QCBM_READ_DATA_FILE), QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_UNSAFE (a commit failed), QCBM_E_IO, QCBM_E_NOMEM. */
+ * without QCBM_READ_DATA_FILE), QCBM_E_CHAIN, QCBM_E_LOCKED, QCBM_E_UNSAFE (a commit failed), QCBM_E_IO,
+ * QCBM_E_NOMEM. */
 QCBM_API int qcbm_read(struct qcbm_image *img, uint64_t offset, void *buf, size_t length, unsigned flags,
                        struct qcbm_error *err);
 
@@ -988,8 +1006,8 @@ QCBM_API int qcbm_map(struct qcbm_image *img, uint64_t start, uint64_t length, u
 QCBM_API int qcbm_chain_map(struct qcbm_chain *chain, uint64_t start, uint64_t length, qcbm_map_fn *fn, void *opaque,
                             struct qcbm_error *err);
 
-/* As qcbm_extents_fill(), of the map; @from: guest bytes. The first call on a chain reads the L1 tables. Names of files live
- * until qcbm_chain_close(). Nothing is added to the findings: qcbm_chain_map() does that.
+/* As qcbm_extents_fill(), of the map; @from: guest bytes. The first call on a chain reads the L1 tables. Names of files
+ * live until qcbm_chain_close(). Nothing is added to the findings: qcbm_chain_map() does that.
  * Returns 0, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
 QCBM_API int qcbm_chain_map_fill(struct qcbm_chain *chain, uint64_t from, struct qcbm_map_entry *array,
                                  size_t elem_size, size_t n, size_t *got, uint64_t *next, struct qcbm_error *err);
@@ -1062,29 +1080,31 @@ QCBM_API int qcbm_chain_measure(struct qcbm_chain *chain, const struct qcbm_meas
 
 /* ---- raw disks --------------------------------------------------------------------------------------------------- */
 
-/* The data of a disk stays in a raw file or on a block device, and a qcow2 image that has metadata alone names it as its
- * external data file (data_file_raw): so a raw disk has persistent bitmaps. All L2 entries of such a metadata image are there
- * from the start, each naming the data at its own offset. What a guest discards or zeroes gets an entry that reads as zeros,
- * and hides what another program writes to the data there afterwards. */
+/* The data of a disk stays in a raw file or on a block device, and a qcow2 image that has metadata alone names it as
+ * its external data file (data_file_raw): so a raw disk has persistent bitmaps. All L2 entries of such a metadata image
+ * are there from the start, each naming the data at its own offset. What a guest discards or zeroes gets an entry that
+ * reads as zeros, and hides what another program writes to the data there afterwards. */
 
 enum qcbm_attach_flag {
     QCBM_ATTACH_DRY_RUN = 1u << 0,         /* write nothing; tell what would be made */
     QCBM_ATTACH_EXTENDED_L2 = 1u << 1,     /* 32 subclusters in each; what a guest discards are clusters */
     QCBM_ATTACH_BITMAP_DISABLED = 1u << 2, /* the bitmap does not record */
-    /* Though the data begins as an image of another format does, or the name that is stored does not lead to it from here */
+    /* Though the data begins as an image of another format does, or the name that is stored does not lead to it from
+     * here */
     QCBM_ATTACH_FORCE = 1u << 3,
     QCBM_ATTACH_NO_LOCK = 1u << 4 /* go on where the data's file system has no OFD locks */
 };
 
 struct qcbm_attach_options {
     size_t struct_size;
-    /* 512 .. 2 MiB. 0: 2 MiB with subclusters; else 64 KiB, or up to 2 MiB, by what a device says that it can discard */
+    /* 512 .. 2 MiB. 0: 2 MiB with subclusters; else 64 KiB, or up to 2 MiB, by what a device says that it can
+     * discard */
     uint32_t cluster_size;
-    unsigned flags; /* enum qcbm_attach_flag */
-    const char *
-        data_name; /* stored as it is; a relative one starts in the working directory of who opens it. NULL: the absolute one */
-    const char *bitmap;                   /* name of a first bitmap, clean; NULL: none */
-    uint64_t granularity;                 /* of that; 0 = QEMU's default */
+    unsigned flags;        /* enum qcbm_attach_flag */
+    const char *data_name; /* stored as it is; a relative one starts in the working directory of who opens it. NULL: the
+                              absolute one */
+    const char *bitmap;    /* name of a first bitmap, clean; NULL: none */
+    uint64_t granularity;  /* of that; 0 = QEMU's default */
     const struct qcbm_progress *progress; /* in bytes written; may be NULL */
 };
 #define QCBM_ATTACH_OPTIONS_INIT                                                                                       \
@@ -1101,15 +1121,15 @@ struct qcbm_attach_result {
     uint64_t discard_granularity; /* bytes, as the device says; 0: not known */
 };
 
-/* Make the metadata image @path for the raw file or block device @data, which is opened for reading alone, under the locks of a
- * reader, and of which nothing but the first sector and the length is looked at. @path must not exist; it gets its name when
- * all of it is durable, and is for its owner alone. The disk is as long as the data. Memory: 8 bytes for each L2 table, and
- * 2 MiB.
+/* Make the metadata image @path for the raw file or block device @data, which is opened for reading alone, under the
+ * locks of a reader, and of which nothing but the first sector and the length is looked at. @path must not exist; it
+ * gets its name when all of it is durable, and is for its owner alone. The disk is as long as the data. Memory: 8 bytes
+ * for each L2 table, and 2 MiB.
  * @options NULL = defaults. *@out (may be NULL) is filled on success.
- * Returns 0, QCBM_E_EXISTS, QCBM_E_NOTFOUND, QCBM_E_LOCKED (@data is written to), QCBM_E_NOLOCKS, QCBM_E_ARG (@data is empty, or
- * not a multiple of 512; a granularity or size of clusters that there is not), QCBM_E_UNSAFE (what QCBM_ATTACH_FORCE is for),
- * QCBM_E_LIMIT (too large for such clusters, or such a granularity), QCBM_E_UNSUPPORTED, QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM,
- * QCBM_E_ABORTED. */
+ * Returns 0, QCBM_E_EXISTS, QCBM_E_NOTFOUND, QCBM_E_LOCKED (@data is written to), QCBM_E_NOLOCKS, QCBM_E_ARG (@data is
+ * empty, or not a multiple of 512; a granularity or size of clusters that there is not), QCBM_E_UNSAFE (what
+ * QCBM_ATTACH_FORCE is for), QCBM_E_LIMIT (too large for such clusters, or such a granularity), QCBM_E_UNSUPPORTED,
+ * QCBM_E_NOSPACE, QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_attach(const char *data, const char *path, const struct qcbm_attach_options *options,
                          struct qcbm_attach_result *out, size_t size, struct qcbm_error *err);
 
@@ -1156,11 +1176,12 @@ struct qcbm_attach_verify_result {
     uint64_t data_size;        /* bytes of the data, or QCBM_UNKNOWN */
 };
 
-/* Does the metadata image @img show the raw data as it is? Its features, the name, the length of the data, each entry, and
- * where entries read as zeros, the data itself: nothing else of it is read. The data is opened for reading, as @img was.
- * Time is linear in the length of the file and of what reads as zeros; memory: 24 bytes for each L2 table, and the findings.
- * Returns 0 whatever is found; QCBM_E_CORRUPT (the L1 table cannot be read), QCBM_E_LOCKED (the data is), QCBM_E_IO, QCBM_E_NOMEM,
- * QCBM_E_ABORTED. Data that cannot be opened is a finding, unless it is locked. */
+/* Does the metadata image @img show the raw data as it is? Its features, the name, the length of the data, each entry,
+ * and where entries read as zeros, the data itself: nothing else of it is read. The data is opened for reading, as @img
+ * was. Time is linear in the length of the file and of what reads as zeros; memory: 24 bytes for each L2 table, and the
+ * findings.
+ * Returns 0 whatever is found; QCBM_E_CORRUPT (the L1 table cannot be read), QCBM_E_LOCKED (the data is), QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_ABORTED. Data that cannot be opened is a finding, unless it is locked. */
 QCBM_API int qcbm_attach_verify(struct qcbm_image *img, const struct qcbm_attach_verify_options *options,
                                 struct qcbm_attach_verify_result *out, size_t size, struct qcbm_error *err);
 
@@ -1172,24 +1193,25 @@ struct qcbm_attach_reset {
     uint32_t bitmaps_left;   /* those in use, or damaged, do not */
 };
 
-/* Have the edited metadata image show the raw data as it is: all L2 entries name it at its own offset again. @data: the data,
- * or NULL for what the image names; it is read where entries are not plain. Where what the guest reads changes, all bitmaps get
- * dirty bits in the same commit, before any entry is changed: a cut leaves some of the entries as they were. *@out (may be
- * NULL) is filled on success. At most once in an edit.
- * Returns 0, QCBM_E_UNSUPPORTED (no raw external data file), QCBM_E_UNSAFE (an L2 table is missing or damaged: attach the data
- * anew), QCBM_E_CHAIN (the data cannot be opened), QCBM_E_LOCKED, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM,
- * QCBM_E_ABORTED. */
+/* Have the edited metadata image show the raw data as it is: all L2 entries name it at its own offset again. @data: the
+ * data, or NULL for what the image names; it is read where entries are not plain. Where what the guest reads changes,
+ * all bitmaps get dirty bits in the same commit, before any entry is changed: a cut leaves some of the entries as they
+ * were. *@out (may be NULL) is filled on success. At most once in an edit.
+ * Returns 0, QCBM_E_UNSUPPORTED (no raw external data file), QCBM_E_UNSAFE (an L2 table is missing or damaged: attach
+ * the data anew), QCBM_E_CHAIN (the data cannot be opened), QCBM_E_LOCKED, QCBM_E_ARG, QCBM_E_CORRUPT, QCBM_E_IO,
+ * QCBM_E_NOMEM, QCBM_E_ABORTED. */
 QCBM_API int qcbm_edit_attach_reset(struct qcbm_edit *edit, const char *data, struct qcbm_attach_reset *out,
                                     size_t size, struct qcbm_error *err);
 
-/* ======== low level: storage of your own, and a close look at what lies in the file ================================== */
+/* ======== low level: storage of your own, and a close look at what lies in the file =============================== */
 
 /* ---- other ways to open ------------------------------------------------------------------------------------------ */
 
 /* As qcbm_open(), on a file or block device that is open as @fd: for those who get descriptors, not names. The library
- * takes @fd over, and closes it on failure too. QCBM_OPEN_WRITE needs O_RDWR; O_APPEND (with it), O_DIRECT and O_PATH are
- * refused with QCBM_E_ARG. A duplicate of @fd that stays open keeps the locks alive. The image has no name: a relative name
- * of a backing file is looked for in the working directory, and options->since of qcbm_synth() is refused. */
+ * takes @fd over, and closes it on failure too. QCBM_OPEN_WRITE needs O_RDWR; O_APPEND (with it), O_DIRECT and O_PATH
+ * are refused with QCBM_E_ARG. A duplicate of @fd that stays open keeps the locks alive. The image has no name: a
+ * relative name of a backing file is looked for in the working directory, and options->since of qcbm_synth() is
+ * refused. */
 QCBM_API int qcbm_open_fd(int fd, unsigned flags, struct qcbm_image **out, struct qcbm_error *err);
 
 struct qcbm_io_ops; /* see qcbm-io.h */
@@ -1235,9 +1257,9 @@ struct qcbm_trace_event { /* its strings live until the callback returns */
 };
 typedef void qcbm_trace_fn(void *opaque, const struct qcbm_trace_event *event);
 
-/* From now on tell @fn (NULL: nobody) what is done with the files of @img, each when it has been done, on the thread that
- * did it: that of the call, as no other is used. What the file was asked before, to open the image, is not told. Without a
- * trace the cost is a test of a pointer.
+/* From now on tell @fn (NULL: nobody) what is done with the files of @img, each when it has been done, on the thread
+ * that did it: that of the call, as no other is used. What the file was asked before, to open the image, is not told.
+ * Without a trace the cost is a test of a pointer.
  * The callback must not call the library with @img. */
 QCBM_API void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque);
 

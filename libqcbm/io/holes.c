@@ -116,8 +116,8 @@ uint64_t qcbmi_holes_known(struct qcbmi_holes *h, uint64_t off)
     return off >= h->last_from && off < h->last_end && !h->is_data ? h->last_end : off;
 }
 
-/* The bytes of a hole are zeros, however long a hostile file pretends to be. But the answer has the system walk over all
- * data up to the next hole, so nobody is asked before zeros have been read. */
+/* The bytes of a hole are zeros, however long a hostile file pretends to be. But the answer has the system walk over
+ * all data up to the next hole, so nobody is asked before zeros have been read. */
 int qcbmi_holes_read(struct qcbmi_holes *h, uint64_t off, void *buf, uint64_t len, bool *zeros, const char *what,
                      struct qcbm_error *err)
 {

@@ -12,8 +12,9 @@
 /* Offsets reach the system as off_t. */
 #define IO_MAX_END ((uint64_t)INT64_MAX)
 
-/* What the table of a caller has at least, however old it is: close is the last member of the first release, and a table
- * without it has none that could be called. A member that is added later is looked at only where struct_size covers it. */
+/* What the table of a caller has at least, however old it is: close is the last member of the first release, and a
+ * table without it has none that could be called. A member that is added later is looked at only where struct_size
+ * covers it. */
 #define OPS_OF_FIRST_RELEASE (offsetof(struct qcbm_io_ops, close) + sizeof(((struct qcbm_io_ops *)0)->close))
 
 /* What a backend's call returned, made safe: a backend of the caller is not trusted to return a code of ours, nor to

@@ -43,7 +43,8 @@ void qcbmi_io_tell(const struct qcbmi_io *io, enum qcbm_trace_kind kind, const c
  * cannot be missing are there (struct_size first). */
 int qcbmi_io_init(struct qcbmi_io *io, const struct qcbm_io_ops *ops, void *self, bool writable,
                   struct qcbm_error *err);
-/* As qcbmi_io_init(), for reading, and (@ops, @self) stay the caller's: they are not closed. @room lives as long as @io. */
+/* As qcbmi_io_init(), for reading, and (@ops, @self) stay the caller's: they are not closed. @room lives as long as
+ * @io. */
 int qcbmi_io_borrow(struct qcbmi_io *io, struct qcbm_io_ops *room, const struct qcbm_io_ops *ops, void *self,
                     struct qcbm_error *err);
 /* Ask the backend for its size again, after a lock was taken. */

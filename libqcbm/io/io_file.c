@@ -141,8 +141,8 @@ int qcbmi_file_open(const char *path, bool writable, void **self, struct qcbm_er
     return fd < 0 ? fd : file_new(fd, writable, self, err);
 }
 
-/* Why a descriptor with the status flags @flags does not do, or NULL. Writes of O_APPEND go to the end whatever offset is
- * asked for; O_DIRECT wants an alignment that nobody here keeps. */
+/* Why a descriptor with the status flags @flags does not do, or NULL. Writes of O_APPEND go to the end whatever offset
+ * is asked for; O_DIRECT wants an alignment that nobody here keeps. */
 static const char *wrong_status(int flags, bool writable)
 {
     if (flags & O_PATH)
@@ -232,8 +232,8 @@ static int sync_new_name(const char *path, struct qcbm_error *err)
     return ret;
 }
 
-/* link() does not replace what is there; file systems that have no links get a rename, after a look. The new name is durable
- * before the old one goes: nobody promises an order of two changes of a folder. */
+/* link() does not replace what is there; file systems that have no links get a rename, after a look. The new name is
+ * durable before the old one goes: nobody promises an order of two changes of a folder. */
 int qcbmi_file_publish(const char *temporary, const char *path, struct qcbm_error *err)
 {
     struct stat st;
@@ -522,8 +522,8 @@ static int file_extent(void *self, uint64_t off, bool *is_data, uint64_t *end, s
 
 /* ---- who wrote --------------------------------------------------------------------------------------- */
 
-/* A write gets the time of the clock's last tick, so one that follows at once may get the same. Ticks are 10 ms at most; a
- * file system without fractions has 2 s at most. */
+/* A write gets the time of the clock's last tick, so one that follows at once may get the same. Ticks are 10 ms at
+ * most; a file system without fractions has 2 s at most. */
 static void wait_for_next_tick(const struct timespec *written)
 {
     const int64_t tick = written->tv_nsec ? 10000000 : 2000000000;

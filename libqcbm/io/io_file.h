@@ -22,7 +22,8 @@ int qcbmi_file_sync_folder(const char *path, struct qcbm_error *err);
 bool qcbmi_file_exists(const char *path);
 /* Is it a file with a hard link? */
 bool qcbmi_file_has_other_names(const char *path);
-/* Give the file @temporary, which is durable, the name @path in the same folder, durably. QCBM_E_EXISTS if that is taken. */
+/* Give the file @temporary, which is durable, the name @path in the same folder, durably. QCBM_E_EXISTS if that is
+ * taken. */
 int qcbmi_file_publish(const char *temporary, const char *path, struct qcbm_error *err);
 void qcbmi_file_remove(const char *path);
 /* Is it of this user, and can no other write to it? */

@@ -4,10 +4,10 @@
  * Each permission has two bytes: 100 + i says "I use it", 200 + i says "others must not". Every party takes only shared
  * locks, so taking them never fails for a conflict and any number of parties may say the same; a conflict is found by
  * asking whether an exclusive lock could be had on the opposite byte. Both parties take first and look afterwards: of
- * two that start at once at least one sees the other, and perhaps both do and give way. So parties of this library first
- * settle it between themselves on a byte that QEMU does not know, exclusive for a writer and shared for a reader that no
- * writer may disturb: the kernel gives that to one of them. Who locks several files in one order never loses to somebody
- * who loses, too (checkpoint/disks.h). Locks of one's own open file description never conflict. */
+ * two that start at once at least one sees the other, and perhaps both do and give way. So parties of this library
+ * first settle it between themselves on a byte that QEMU does not know, exclusive for a writer and shared for a reader
+ * that no writer may disturb: the kernel gives that to one of them. Who locks several files in one order never loses to
+ * somebody who loses, too (checkpoint/disks.h). Locks of one's own open file description never conflict. */
 #include "io/io_lock.h"
 
 #include <errno.h>

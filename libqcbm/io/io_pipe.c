@@ -1,4 +1,5 @@
-/* io_pipe.c - what can only be appended to, as backend: a pipe, a socket, a terminal, a file that somebody else has open
+/* io_pipe.c - what can only be appended to, as backend: a pipe, a socket, a terminal, a file that somebody else has
+ * open
  * SPDX-License-Identifier: MIT */
 #include "io/io_pipe.h"
 

@@ -42,8 +42,8 @@ char *qcbmi_full_path(const char *path, struct qcbm_error *err)
     return NULL;
 }
 
-/* Where the link of @image, a full path, leads to: 0 with @to filled, or errno. Without memory from the heap: a link that is not
- * seen would not be removed. */
+/* Where the link of @image, a full path, leads to: 0 with @to filled, or errno. Without memory from the heap: a link
+ * that is not seen would not be removed. */
 static int read_link(const char *image, char to[PATH_MAX])
 {
     char name[PATH_MAX + sizeof(SUFFIX)];
@@ -153,7 +153,8 @@ int qcbmi_journal_link_make(const char *image, const char *journal, struct qcbm_
     return ret;
 }
 
-/* One that leads to nothing most likely leads to where @journal was: a recovery by another name would leave the links behind. */
+/* One that leads to nothing most likely leads to where @journal was: a recovery by another name would leave the links
+ * behind. */
 int qcbmi_journal_link_check_own(const char *image, const char *journal, struct qcbm_error *err)
 {
     char to[PATH_MAX], text[200], here[200];

@@ -1,8 +1,8 @@
 /* journal_link.h - the sign beside an image that a journal over several images is open, which a writer must not pass
  * SPDX-License-Identifier: MIT
  *
- * A symbolic link IMAGE.qcbm-journal that leads to the journal. It is there, durably, from before the first change that the
- * journal is about until behind the last. It lies beside the file itself, by whatever name that is found. */
+ * A symbolic link IMAGE.qcbm-journal that leads to the journal. It is there, durably, from before the first change that
+ * the journal is about until behind the last. It lies beside the file itself, by whatever name that is found. */
 #ifndef QCBMI_JOURNAL_LINK_H
 #define QCBMI_JOURNAL_LINK_H
 
@@ -21,8 +21,8 @@ int qcbmi_journal_link_find(const char *image, char **to, struct qcbm_error *err
 /* QCBM_E_UNSAFE, which names the journal, if there is such a link beside @image. */
 int qcbmi_journal_link_check(const char *image, struct qcbm_error *err);
 
-/* The following take full paths. Make the link; one that leads to @journal already is fine, another one is QCBM_E_UNSAFE. Its
- * entry in the folder is durable when this returns. */
+/* The following take full paths. Make the link; one that leads to @journal already is fine, another one is
+ * QCBM_E_UNSAFE. Its entry in the folder is durable when this returns. */
 int qcbmi_journal_link_make(const char *image, const char *journal, struct qcbm_error *err);
 /* QCBM_E_UNSAFE if there is one that leads elsewhere: where, and what is to be done. */
 int qcbmi_journal_link_check_own(const char *image, const char *journal, struct qcbm_error *err);

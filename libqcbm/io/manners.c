@@ -1,8 +1,8 @@
 /* manners.c - how much of the machine the reading of files takes, as this process has asked for
  * SPDX-License-Identifier: MIT
  *
- * Of the process, and not of an image: layers are opened by the library itself, and what bounds a disk or a network is the
- * sum of all that is read. */
+ * Of the process, and not of an image: layers are opened by the library itself, and what bounds a disk or a network is
+ * the sum of all that is read. */
 #include "io/manners.h"
 
 #include <errno.h>

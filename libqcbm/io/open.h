@@ -6,7 +6,8 @@
 #include "io/io.h"
 
 /* Open the local file or block device @path: operations, identity and traits go into @io.
- * Returns 0, QCBM_E_NOTFOUND, QCBM_E_IO (with sys_errno), QCBM_E_UNSUPPORTED (not a regular file or block device), QCBM_E_NOMEM. */
+ * Returns 0, QCBM_E_NOTFOUND, QCBM_E_IO (with sys_errno), QCBM_E_UNSUPPORTED (not a regular file or block device),
+ * QCBM_E_NOMEM. */
 int qcbmi_open(struct qcbmi_io *io, const char *path, bool writable, struct qcbm_error *err);
 /* The same of a descriptor, which is taken over, on failure too. */
 int qcbmi_open_fd(struct qcbmi_io *io, int fd, bool writable, struct qcbm_error *err);
@@ -23,8 +24,8 @@ bool qcbmi_id_is_device(const struct qcbmi_file_id *id);
 /* False if one of the two is not known. */
 bool qcbmi_same_file(const struct qcbmi_file_id *a, const struct qcbmi_file_id *b);
 
-/* What tells the open file from its copies, and stays when the system is started anew: a digest of its inode and of when
- * that was made. 0: not known, as of devices and of backends of callers. */
+/* What tells the open file from its copies, and stays when the system is started anew: a digest of its inode and of
+ * when that was made. 0: not known, as of devices and of backends of callers. */
 uint32_t qcbmi_file_mark(const struct qcbmi_io *io);
 
 /* ---- names, as QEMU reads them ---- */
@@ -36,8 +37,9 @@ bool qcbmi_name_has_protocol(const char *name);
  * without memory. */
 char *qcbmi_name_beside(const char *image_path, const char *name, struct qcbm_error *err);
 
-/* @path from the root on: behind the working directory unless it begins there. Links stay, as /dev/vg/lv does, which leads to
- * another device after the next start. Freed by the caller; NULL without memory, or without a working directory. */
+/* @path from the root on: behind the working directory unless it begins there. Links stay, as /dev/vg/lv does, which
+ * leads to another device after the next start. Freed by the caller; NULL without memory, or without a working
+ * directory. */
 char *qcbmi_name_absolute(const char *path, struct qcbm_error *err);
 
 /* What @name, found in the image at @image_path, means: as above, but one with a protocol stands for itself. */

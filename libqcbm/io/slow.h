@@ -1,7 +1,8 @@
 /* slow.h - do reads wait for a disk?
  * SPDX-License-Identifier: MIT
  *
- * If so, what is read next is asked for ahead of time: some tens of reads in flight are as fast as any number of threads. */
+ * If so, what is read next is asked for ahead of time: some tens of reads in flight are as fast as any number of
+ * threads. */
 #ifndef QCBMI_SLOW_H
 #define QCBMI_SLOW_H
 

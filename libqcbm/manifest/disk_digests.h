@@ -1,8 +1,8 @@
 /* disk_digests.h - digests of the granules of a disk, in its order, read and made by several threads
  * SPDX-License-Identifier: MIT
  *
- * The disk is what the guest reads, through all layers of a chain. What metadata alone shows to be zeros is not read, and
- * comes in runs. One thread asks what lies where; many read, each into its own memory, and make the digests. */
+ * The disk is what the guest reads, through all layers of a chain. What metadata alone shows to be zeros is not read,
+ * and comes in runs. One thread asks what lies where; many read, each into its own memory, and make the digests. */
 #ifndef QCBMI_DISK_DIGESTS_H
 #define QCBMI_DISK_DIGESTS_H
 

@@ -30,10 +30,10 @@ struct qcbmi_manifest_compare {
     struct qcbmi_manifest_figures out;
 };
 
-/* What of a longer disk lies behind the end of the other differs. So does, of a shorter one, the granule in which it ends:
- * nobody knows what the other held there.
- * Returns 0, QCBM_E_UNSUPPORTED (encrypted), QCBM_E_CORRUPT (the manifest has changed meanwhile), QCBM_E_NOMEM, QCBM_E_IO (of the
- * manifest), QCBM_E_ABORTED, what @fn returns. */
+/* What of a longer disk lies behind the end of the other differs. So does, of a shorter one, the granule in which it
+ * ends: nobody knows what the other held there.
+ * Returns 0, QCBM_E_UNSUPPORTED (encrypted), QCBM_E_CORRUPT (the manifest has changed meanwhile), QCBM_E_NOMEM,
+ * QCBM_E_IO (of the manifest), QCBM_E_ABORTED, what @fn returns. */
 int qcbmi_manifest_compare(struct qcbmi_manifest_compare *c, struct qcbm_error *err);
 
 /* The same into @map, of the size of the disk. */

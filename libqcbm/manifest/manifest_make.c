@@ -1,8 +1,8 @@
 /* manifest_make.c - a manifest of a disk, made anew or from an older one of which only a part has changed
  * SPDX-License-Identifier: MIT
  *
- * Both are one pass: granules come in the order of the disk, those that were read and those that the old one knows, and go out
- * in it. So a manifest that was brought up to date is, but for seed and claim, the file that a new one is. */
+ * Both are one pass: granules come in the order of the disk, those that were read and those that the old one knows, and
+ * go out in it. So a manifest that was brought up to date is, but for seed and claim, the file that a new one is. */
 #include "manifest/manifest_make.h"
 
 #include <string.h>

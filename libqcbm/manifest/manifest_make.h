@@ -7,8 +7,8 @@
 #include "image/chain.h"
 #include "manifest/manifest_read.h"
 
-/* @disk: all layers are open. @options are checked, and not NULL. @old may be NULL; then so is @changed. Of @old all granules
- * that @changed leaves clean are taken over; what lies behind its end is read.
+/* @disk: all layers are open. @options are checked, and not NULL. @old may be NULL; then so is @changed. Of @old all
+ * granules that @changed leaves clean are taken over; what lies behind its end is read.
  * Returns what qcbm_manifest_write() returns. */
 int qcbmi_manifest_make(const struct qcbmi_chain *disk, const struct qcbm_manifest_options *options,
                         struct qcbm_manifest *old, const struct qcbmi_dirtymap *changed, qcbm_write_fn *fn,

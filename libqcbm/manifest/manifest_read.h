@@ -1,7 +1,8 @@
 /* manifest_read.h - a manifest, or a fixed index, that is open: checked as a whole first, then asked granule by granule
  * SPDX-License-Identifier: MIT
  *
- * Its bytes are as hostile as those of an image, also after the check: another program may write to the file meanwhile. */
+ * Its bytes are as hostile as those of an image, also after the check: another program may write to the file
+ * meanwhile. */
 #ifndef QCBMI_MANIFEST_READ_H
 #define QCBMI_MANIFEST_READ_H
 
@@ -26,8 +27,8 @@ struct qcbm_manifest {
 bool qcbmi_manifest_is(const char *path);
 
 /* Open and check it: structure, digest and end. Takes @io over, on failure too.
- * Returns 0, QCBM_E_CORRUPT (neither of the two, cut, or damaged), QCBM_E_UNSUPPORTED (another version or kind of digest, or
- * this build has no such digests), QCBM_E_IO, QCBM_E_NOMEM. */
+ * Returns 0, QCBM_E_CORRUPT (neither of the two, cut, or damaged), QCBM_E_UNSUPPORTED (another version or kind of
+ * digest, or this build has no such digests), QCBM_E_IO, QCBM_E_NOMEM. */
 int qcbmi_manifest_open(struct qcbmi_io *io, struct qcbm_manifest **out, struct qcbm_error *err);
 
 #define QCBMI_MANIFEST_WINDOW 65536u
@@ -45,7 +46,8 @@ struct qcbmi_manifest_place {
 void qcbmi_manifest_place_free(struct qcbmi_manifest_place *p); /* fine on a zeroed struct */
 
 /* What granule @granule holds, and how many more from there on the same record tells of: *@digest of the first of them,
- * valid until the next call, or NULL for zeros, all of *@n. Asked in order. Returns 0, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
+ * valid until the next call, or NULL for zeros, all of *@n. Asked in order. Returns 0, QCBM_E_CORRUPT, QCBM_E_IO,
+ * QCBM_E_NOMEM. */
 int qcbmi_manifest_at(struct qcbmi_manifest_place *p, uint64_t granule, const uint8_t **digest, uint64_t *n,
                       struct qcbm_error *err);
 

@@ -24,8 +24,8 @@ struct mark {
     size_t words;                 /* of one table */
 };
 
-/* What the tables of a piece have allocated: for each its index in the L1 table, and then, from word @max on, a bit for each
- * cluster, or subcluster if the map wants to know them. */
+/* What the tables of a piece have allocated: for each its index in the L1 table, and then, from word @max on, a bit for
+ * each cluster, or subcluster if the map wants to know them. */
 struct marks {
     uint32_t n;
     uint64_t allocated; /* bytes */
@@ -85,7 +85,8 @@ static void put_parts(uint64_t *bits, uint32_t i, uint32_t mask)
     bits[i / 2] |= (uint64_t)mask << i % 2 * 32;
 }
 
-/* Of 64 entries from @first on: the clusters that are whole, and by entry what only some subclusters of are allocated. */
+/* Of 64 entries from @first on: the clusters that are whole, and by entry what only some subclusters of are
+ * allocated. */
 static void put_mixed(const struct mark *m, struct marks *to, uint64_t *bits, const uint8_t *table, uint32_t first,
                       const struct q2_l2_masks *masks)
 {
@@ -222,8 +223,8 @@ static int mark_runs(struct mark *m, uint64_t guest, const uint64_t *bits, uint6
                    : qcbmi_dirtymap_set(m->map, guest + (start << m->unit_bits), guest + (end << m->unit_bits), err);
 }
 
-/* Bits that the table at @l1_index has of the disk, and of the map, whose disk may be shorter than that of a lower layer;
- * the last one may stand for less. */
+/* Bits that the table at @l1_index has of the disk, and of the map, whose disk may be shorter than that of a lower
+ * layer; the last one may stand for less. */
 static uint64_t bits_of_table(const struct mark *m, uint64_t l1_index)
 {
     const struct q2_geometry *g = &m->img->g;
@@ -232,7 +233,8 @@ static uint64_t bits_of_table(const struct mark *m, uint64_t l1_index)
     return guest >= end ? 0 : u64_min(g->l2_span, align_up(end - guest, UINT64_C(1) << m->unit_bits)) >> m->unit_bits;
 }
 
-/* Where granules are made of whole bits, and the table begins with a word of them, words go into the map as they are. */
+/* Where granules are made of whole bits, and the table begins with a word of them, words go into the map as they
+ * are. */
 static int merge_table(struct mark *m, uint64_t l1_index, uint64_t *bits, struct qcbm_error *err)
 {
     uint64_t guest = l1_index * m->img->g.l2_span, n = bits_of_table(m, l1_index);

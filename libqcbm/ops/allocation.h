@@ -14,8 +14,9 @@ struct qcbmi_allocation {
     struct qcbmi_l2_named *named; /* from the caller, begun: clusters that the tables name are noted, too. Or NULL */
 };
 
-/* Mark in @map every guest range that @img itself has allocated (semantics: data, compressed, both kinds of zeros; single
- * subclusters with extended L2), clipped at the sizes of both. Reads L1 and L2 tables of the active state only. */
+/* Mark in @map every guest range that @img itself has allocated (semantics: data, compressed, both kinds of zeros;
+ * single subclusters with extended L2), clipped at the sizes of both. Reads L1 and L2 tables of the active state
+ * only. */
 int qcbmi_allocation_mark(struct qcbmi_image *img, struct qcbmi_dirtymap *map, struct qcbmi_allocation *out,
                           struct qcbmi_progress *progress, struct qcbm_error *err);
 

@@ -5,8 +5,9 @@
 
 #include "image/chain.h"
 
-/* QCBM_E_CHAIN if a layer below the first of @chain has a bitmap called @name, too: what changed since it began is in all of
- * them, and who takes the first one's for it misses what was written before that layer was made. @instead says what to do. */
+/* QCBM_E_CHAIN if a layer below the first of @chain has a bitmap called @name, too: what changed since it began is in
+ * all of them, and who takes the first one's for it misses what was written before that layer was made. @instead says
+ * what to do. */
 #define QCBMI_COLLECT_FIRST                                                                                            \
     "'qcbm bitmap --collect NAME --as NEW FILE' makes one bitmap of them; remove NEW when it has served"
 int qcbmi_bitmap_refuse_below(const struct qcbmi_chain *chain, const char *name, const char *instead,

@@ -1,10 +1,10 @@
 /* bitmap_collect.c - what the bitmaps of one name say in all layers of a chain, put into one in the top
  * SPDX-License-Identifier: MIT
  *
- * libvirt's rule: what changed since a checkpoint is what the bitmaps of its name say, in the layers from the top down to
- * the one that was written to when it was made. One that is missing among them, or cannot be relied on, is a change that
- * nobody knows of, so the whole is refused. Below the last of them all must be without one, provably: a directory that
- * cannot be read may have it. */
+ * libvirt's rule: what changed since a checkpoint is what the bitmaps of its name say, in the layers from the top down
+ * to the one that was written to when it was made. One that is missing among them, or cannot be relied on, is a change
+ * that nobody knows of, so the whole is refused. Below the last of them all must be without one, provably: a directory
+ * that cannot be read may have it. */
 #include "ops/bitmap_collect.h"
 
 #include <string.h>
@@ -31,8 +31,8 @@ static int tell(struct collection *c, const struct qcbm_collected *layer, struct
     return c->fn && c->fn(c->opaque, layer) != 0 ? qcbmi_fail_stopped(err) : 0;
 }
 
-/* The bytes of the top that lie behind the end of a layer: when that was written to they were no part of the disk, so its
- * bitmap tells nothing of them. */
+/* The bytes of the top that lie behind the end of a layer: when that was written to they were no part of the disk, so
+ * its bitmap tells nothing of them. */
 static int add_tail(struct collection *c, uint64_t covered, struct qcbm_collected *layer, struct qcbm_error *err)
 {
     if (layer->virtual_size >= c->edit->img->g.size)

@@ -6,8 +6,8 @@
 #include "bitmap/dirtymap.h"
 #include "bitmap/handle.h"
 
-/* *@map gets what qcbm_edit_collect() would stage, with the granularity of the top's bitmap; nothing is staged. Returns what that
- * returns. */
+/* *@map gets what qcbm_edit_collect() would stage, with the granularity of the top's bitmap; nothing is staged. Returns
+ * what that returns. */
 int qcbmi_bitmap_collect(struct qcbm_image *top, const char *name, struct qcbmi_dirtymap *map, struct qcbm_error *err);
 
 #endif

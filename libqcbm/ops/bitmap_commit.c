@@ -1,8 +1,9 @@
 /* bitmap_commit.c - the bitmaps' half of a commit: those of the layers above a base, merged into the base's
  * SPDX-License-Identifier: MIT
  *
- * libvirt's rule: a bitmap of the top that can be relied on down to where it begins goes into the base's of that name, which
- * is made if the base has none. Whatever else is left out, and told, as the base's bitmap of that name then lacks changes. */
+ * libvirt's rule: a bitmap of the top that can be relied on down to where it begins goes into the base's of that name,
+ * which is made if the base has none. Whatever else is left out, and told, as the base's bitmap of that name then lacks
+ * changes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

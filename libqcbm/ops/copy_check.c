@@ -1,8 +1,8 @@
 /* copy_check.c - is a disk the copy that a bitmap was carried beside? Its content against a manifest
  * SPDX-License-Identifier: MIT
  *
- * What is dirty was written last, so a copy that is stale differs there, if anywhere. What is clean is told by a sample: another
- * disk, or a copy that is not whole. */
+ * What is dirty was written last, so a copy that is stale differs there, if anywhere. What is clean is told by a
+ * sample: another disk, or a copy that is not whole. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,8 +20,8 @@
 #define DRAWN_BYTES (UINT64_C(64) << 20) /* in all of them */
 #define ZEROS_PART 8u                    /* any disk may have them: an eighth as many */
 
-/* Of all granules of a kind that are clean. They are gone over twice, run by run: counted, and then those taken whose numbers
- * were drawn. */
+/* Of all granules of a kind that are clean. They are gone over twice, run by run: counted, and then those taken whose
+ * numbers were drawn. */
 struct sample {
     uint64_t at[DRAWN]; /* numbers among them, in order; then granules */
     uint64_t n, taken, seen, room;

@@ -151,8 +151,7 @@ struct qcbm_extents {
     uint64_t size;                /* of the disk, in whole sectors */
     uint64_t start, end;          /* guest bytes that can be asked for */
     bool zero;
-    bool
-        alone; /* of one layer, and no other is open: where it holds nothing, zeros are known only if nothing is below */
+    bool alone; /* one layer, no other open: where it holds nothing, zeros are known only if nothing is below */
     struct qcbmi_chain chain;
     struct qcbmi_guest_map map; /* if zeros are to be told */
     struct qcbmi_held held;     /* of layers */

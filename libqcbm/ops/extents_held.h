@@ -23,8 +23,8 @@ struct qcbmi_held_piece {
     bool zero; /* one of the layers itself says that it reads as zeros */
 };
 
-/* The first @n_above layers of @chain, which has the base behind them if there is one, and outlives this. Free it on failure
- * too. Returns 0, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
+/* The first @n_above layers of @chain, which has the base behind them if there is one, and outlives this. Free it on
+ * failure too. Returns 0, QCBM_E_CORRUPT, QCBM_E_IO, QCBM_E_NOMEM. */
 int qcbmi_held_begin(struct qcbmi_held *h, const struct qcbmi_chain *chain, size_t n_above, struct qcbm_error *err);
 void qcbmi_held_free(struct qcbmi_held *h); /* fine on a zeroed struct */
 

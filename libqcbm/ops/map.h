@@ -12,8 +12,8 @@
 int qcbmi_map_chain(struct qcbm_image *top, const struct qcbmi_chain *chain, uint64_t start, uint64_t length,
                     qcbm_map_fn *fn, void *opaque, struct qcbm_error *err);
 
-/* A map of @chain that pages are filled from, in any order; the caller frees it, on failure too. Entries from guest offset
- * @from on. Nothing is added to the findings. */
+/* A map of @chain that pages are filled from, in any order; the caller frees it, on failure too. Entries from guest
+ * offset @from on. Nothing is added to the findings. */
 int qcbmi_map_begin(struct qcbmi_guest_map *map, const struct qcbmi_chain *chain, struct qcbm_error *err);
 int qcbmi_map_fill(struct qcbmi_guest_map *map, uint64_t from, struct qcbmi_page *page, struct qcbm_error *err);
 

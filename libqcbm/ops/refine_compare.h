@@ -7,7 +7,8 @@
 #include "image/data.h"
 
 struct qcbmi_refine_figures {
-    /* Dropped: by metadata alone, as zeros on both sides or the very same bytes of a file; and because the content is. */
+    /* Dropped: by metadata alone, as zeros on both sides or the very same bytes of a file; and because the content
+     * is. */
     uint64_t zero_bytes, equal_bytes;
     uint64_t unreadable_bytes; /* which stay dirty */
     struct qcbm_error why;     /* the first of them */

@@ -1,11 +1,12 @@
 /* revive.c - bitmaps in use made ones that can be relied on again
  * SPDX-License-Identifier: MIT
  *
- * A session that was not closed leaves the bits of before it, and the mark. What a guest wrote in it lies in clusters that
- * the image has allocated; which of these were allocated before, nobody can tell. So the stored bits and all that is
- * allocated together miss nothing, unless the tables that say so are damaged: then all of the disk is dirty. A repair may
- * have given entries up by now, so what counts is the image as it was before. The other bits of such a bitmap are not worse than those: a disabled one may have been
- * enabled, or cleared, in the session that was lost, so only its owner can say that it was not. */
+ * A session that was not closed leaves the bits of before it, and the mark. What a guest wrote in it lies in clusters
+ * that the image has allocated; which of these were allocated before, nobody can tell. So the stored bits and all that
+ * is allocated together miss nothing, unless the tables that say so are damaged: then all of the disk is dirty. A
+ * repair may have given entries up by now, so what counts is the image as it was before. The other bits of such a
+ * bitmap are not worse than those: a disabled one may have been enabled, or cleared, in the session that was lost, so
+ * only its owner can say that it was not. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

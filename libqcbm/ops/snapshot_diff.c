@@ -83,7 +83,8 @@ static const char *l1_rule(const struct qcbmi_image *state, const struct q2_l1_e
     return rule;
 }
 
-/* The entries of one state that can be followed. In one L1 each table stands once, and no honest image has it otherwise. */
+/* The entries of one state that can be followed. In one L1 each table stands once, and no honest image has it
+ * otherwise. */
 static int check_l1(struct diff *f, const struct qcbmi_image *state, struct qcbm_error *err)
 {
     struct qcbmi_l2_ref *refs = qcbmi_alloc_array(f->n_l1, sizeof(*refs), err);

@@ -65,7 +65,8 @@ static int mark_layer(struct synth *s, const struct qcbmi_layer *l, struct qcbmi
 }
 
 /* A layer that is shorter than the top hides what longer layers below it have: the guest reads zeros there, though no
- * table says so. QEMU counts them as this layer's. Sizes are taken outward: floor of the short one, exact of the long. */
+ * table says so. QEMU counts them as this layer's. Sizes are taken outward: floor of the short one, exact of the
+ * long. */
 static int mark_short_layers(struct synth *s, struct qcbm_error *err)
 {
     uint64_t longest_below = 0, top = s->chain.layers[0].size;
@@ -174,8 +175,8 @@ static int judge_damage(struct synth *s, struct qcbm_error *err)
 
 /* ---- into the edit ---- */
 
-/* Dirty ranges that the image has no bit for. In the overlay itself that can only be what QEMU's rounding of the size cuts
- * off; the last granule of another image, too, must not stand for bytes that this image does not have. */
+/* Dirty ranges that the image has no bit for. In the overlay itself that can only be what QEMU's rounding of the size
+ * cuts off; the last granule of another image, too, must not stand for bytes that this image does not have. */
 static int check_fits(struct synth *s, struct qcbm_error *err)
 {
     uint64_t start, end, target = s->edit->img->g.sector_size_down;
@@ -243,8 +244,8 @@ static int take_over(struct synth *s, const char *name, unsigned gran_bits, stru
     return ret;
 }
 
-/* The granularity of the map: that of the bitmap that is there, so that merging into it loses nothing and costs one pass,
- * and that whoever reads one that was replaced finds the granularity that he knows. */
+/* The granularity of the map: that of the bitmap that is there, so that merging into it loses nothing and costs one
+ * pass, and that whoever reads one that was replaced finds the granularity that he knows. */
 static int choose_granularity(struct synth *s, const char *name, unsigned *gran_bits, struct qcbm_error *err)
 {
     const struct qcbmi_edit_bitmap *b;

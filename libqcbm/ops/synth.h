@@ -46,8 +46,8 @@ struct synth {
 /* Do the options go together? @to gets them, and defaults for what @from does not have. */
 int qcbmi_synth_take_options(const struct qcbm_synth_options *from, struct qcbm_synth_options *to,
                              struct qcbm_error *err);
-/* What counts as changed, into s->map: all that comes before a bitmap is made of it. s->overlay, handle, target, opt and result
- * are there. Give it up on failure too. */
+/* What counts as changed, into s->map: all that comes before a bitmap is made of it. s->overlay, handle, target, opt
+ * and result are there. Give it up on failure too. */
 int qcbmi_synth_find(struct synth *s, unsigned gran_bits, struct qcbm_error *err);
 void qcbmi_synth_give_up(struct synth *s);
 

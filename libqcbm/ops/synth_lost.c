@@ -77,8 +77,8 @@ static int look_at_layer(struct synth *s, const struct qcbmi_layer *l, struct lo
     return ret;
 }
 
-/* What a lost table maps is missing here. With evidence that is refused; a suspicion, which a crash can raise as well, is
- * a note, and so is any other leak. */
+/* What a lost table maps is missing here. With evidence that is refused; a suspicion, which a crash can raise as well,
+ * is a note, and so is any other leak. */
 static int treat_lost(struct synth *s, const struct qcbmi_layer *l, struct qcbm_error *err)
 {
     struct lost lost = { 0 };

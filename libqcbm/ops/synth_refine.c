@@ -1,9 +1,9 @@
 /* synth_refine.c - a bitmap without what is no difference: against which content, and what is told of it
  * SPDX-License-Identifier: MIT
  *
- * The reference must be the disk as it was when the bitmap began. For what an overlay has allocated that is the chain below
- * it, or below the layers that count. For changes since a snapshot, or for a bitmap that was there, it is not: there the
- * caller has to say where the old content is. */
+ * The reference must be the disk as it was when the bitmap began. For what an overlay has allocated that is the chain
+ * below it, or below the layers that count. For changes since a snapshot, or for a bitmap that was there, it is not:
+ * there the caller has to say where the old content is. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -106,8 +106,8 @@ static int open_file(struct synth *s, struct sides *o, const char *path, struct 
     return ret < 0 || !top ? ret : qcbmi_chain_open(top, &options, &o->reference, err);
 }
 
-/* What a server has may be a disk, or the file of an image, whose bytes compare with nothing: that is told by the caller, and
- * not guessed, because a guest may write at the beginning of its disk what it likes. */
+/* What a server has may be a disk, or the file of an image, whose bytes compare with nothing: that is told by the
+ * caller, and not guessed, because a guest may write at the beginning of its disk what it likes. */
 static int open_backend(struct synth *s, struct sides *o, const char *name, struct qcbm_error *err)
 {
     unsigned flags = s->overlay->open_flags & (QCBM_OPEN_NO_LOCK | QCBM_OPEN_FORCE_SHARE);

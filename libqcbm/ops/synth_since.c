@@ -78,8 +78,8 @@ static struct qcbmi_image *end_state(struct synth *s)
     return s->opt.snapshot ? &s->to.img : s->overlay;
 }
 
-/* All of the state at the end; and where that is shorter than the one at the beginning, as much of the difference as the
- * bitmap has bits for: these bytes are gone. */
+/* All of the state at the end; and where that is shorter than the one at the beginning, as much of the difference as
+ * the bitmap has bits for: these bytes are gone. */
 uint64_t qcbmi_synth_map_size(struct synth *s)
 {
     uint64_t end;

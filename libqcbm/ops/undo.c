@@ -113,9 +113,9 @@ static uint64_t stages(uint64_t first, uint64_t last)
     return (UINT64_MAX >> (63 - last)) & (UINT64_MAX << first);
 }
 
-/* What the sectors of record @i allow: their old bytes, that its stage has not begun or is under way; the new ones, that
- * it is under way or over, and the next of the same place not begun or under way. Appended bytes stay until the end of
- * an undo, so they do not say that anything was done. */
+/* What the sectors of record @i allow: their old bytes, that its stage has not begun or is under way; the new ones,
+ * that it is under way or over, and the next of the same place not begun or under way. Appended bytes stay until the
+ * end of an undo, so they do not say that anything was done. */
 static int allow(struct undo *u, size_t i, struct qcbm_error *err)
 {
     const struct qcbmi_undo_place *p = &u->file.places[i];
@@ -216,8 +216,9 @@ static int add_to_group(struct undo *u, size_t i, uint32_t top, struct qcbm_erro
     return 0;
 }
 
-/* What one write changed within a sector goes back in one write, or a cut would leave what no cut of the operation could:
- * half of a header extension. Neighbours are joined up to the end of a sector, also where some are as they were. */
+/* What one write changed within a sector goes back in one write, or a cut would leave what no cut of the operation
+ * could: half of a header extension. Neighbours are joined up to the end of a sector, also where some are as they
+ * were. */
 static int plan_stage(struct undo *u, uint32_t stage, uint32_t top, struct qcbm_error *err)
 {
     const struct qcbmi_undo_place *p = u->file.places;

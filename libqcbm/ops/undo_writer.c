@@ -1,8 +1,8 @@
 /* undo_writer.c - has anybody written to an image since a change that is to be undone?
  * SPDX-License-Identifier: MIT
  *
- * A guest that rewrites clusters which it has changes no metadata, if the image has no bitmaps for QEMU to keep. A bitmap
- * that comes back would then lack its writes. What shows such a guest is the time of the last write. */
+ * A guest that rewrites clusters which it has changes no metadata, if the image has no bitmaps for QEMU to keep. A
+ * bitmap that comes back would then lack its writes. What shows such a guest is the time of the last write. */
 #include "ops/undo_writer.h"
 
 #include "io/open.h"
@@ -35,15 +35,15 @@ bool qcbmi_undo_is_last_writer(const struct qcbmi_undo_file *file, struct qcbmi_
            is_time(&now, &sealed->time);
 }
 
-/* Would no bitmap come back that lacks a write? There is none that records; or the header still leads to the old ones, which
- * a guest would have changed. */
+/* Would no bitmap come back that lacks a write? There is none that records; or the header still leads to the old ones,
+ * which a guest would have changed. */
 static bool no_bits_at_risk(const struct qcbmi_undo_file *file, uint32_t last_stage)
 {
     return !file->h.recording || last_stage <= file->h.first_switch;
 }
 
-/* May @now, at which the image was written last, be the time of the change itself, which was cut short, or of an undo that
- * was? An undo of a copy may have been cut short as well: that says nothing of this image. */
+/* May @now, at which the image was written last, be the time of the change itself, which was cut short, or of an undo
+ * that was? An undo of a copy may have been cut short as well: that says nothing of this image. */
 static bool may_be_cut_short(struct qcbmi_undo_file *file, const struct qcbmi_image *img,
                              const struct qcbm_io_time *now)
 {

@@ -1,8 +1,8 @@
 /* attach.c - a metadata image for a raw file or block device, which is only looked at
  * SPDX-License-Identifier: MIT
  *
- * The data is opened for reading alone and locked as a reader locks it, so nobody writes to it meanwhile, and its bytes and
- * times stay. The new image is whole or not there. */
+ * The data is opened for reading alone and locked as a reader locks it, so nobody writes to it meanwhile, and its bytes
+ * and times stay. The new image is whole or not there. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,9 +1,10 @@
 /* attach_reset.c - all entries of a metadata image made plain again, as part of an edit
  * SPDX-License-Identifier: MIT
  *
- * An entry that is not plain hides what the data has. Where that is not zeros, what the guest reads changes with the entry: so
- * these ranges are dirty in all bitmaps, which are switched in the same commit before any entry is written. Each entry is right
- * by itself, old or new, and none crosses a sector, so a cut in between leaves a sound image, and another reset ends it. */
+ * An entry that is not plain hides what the data has. Where that is not zeros, what the guest reads changes with the
+ * entry: so these ranges are dirty in all bitmaps, which are switched in the same commit before any entry is written.
+ * Each entry is right by itself, old or new, and none crosses a sector, so a cut in between leaves a sound image, and
+ * another reset ends it. */
 #include <stdlib.h>
 
 #include "base/alloc.h"

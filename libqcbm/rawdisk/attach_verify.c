@@ -1,8 +1,9 @@
-/* attach_verify.c - does a metadata image show the raw data as it is? Features, name and length; the entries are elsewhere
+/* attach_verify.c - does a metadata image show the raw data as it is? Features, name and length; the entries are
+ * elsewhere
  * SPDX-License-Identifier: MIT
  *
- * None of what is found here keeps QEMU from opening such an image, nor does its check say a word of it; but of features that do
- * not go together. */
+ * None of what is found here keeps QEMU from opening such an image, nor does its check say a word of it; but of
+ * features that do not go together. */
 #include "rawdisk/attach_verify.h"
 
 #include <stdarg.h>
@@ -121,7 +122,8 @@ static int look_at_name(struct look *l, struct qcbm_error *err)
 
 /* ---- length ---- */
 
-/* The guest will see what lies behind the old end, which need not be zeros, and a resize leaves it clean in all bitmaps. */
+/* The guest will see what lies behind the old end, which need not be zeros, and a resize leaves it clean in all
+ * bitmaps. */
 static int tell_longer(struct look *l, uint64_t size, struct qcbm_error *err)
 {
     uint64_t now = align_down(l->data.size, Q2_SECTOR);

@@ -1,9 +1,9 @@
 /* attach_write.c - a metadata image for raw data, written from scratch
  * SPDX-License-Identifier: MIT
  *
- * In the order of the file: header, L2 tables, L1 table, table and directory of the bitmap, refcounts. Each entry of the L2
- * tables names the data at its own offset, as QEMU preallocates them; with subclusters all of these are data, which QEMU leaves
- * out, and has a disk that reads as zeros. Entries behind the end of the disk stay empty. */
+ * In the order of the file: header, L2 tables, L1 table, table and directory of the bitmap, refcounts. Each entry of
+ * the L2 tables names the data at its own offset, as QEMU preallocates them; with subclusters all of these are data,
+ * which QEMU leaves out, and has a disk that reads as zeros. Entries behind the end of the disk stay empty. */
 #include "rawdisk/attach_write.h"
 
 #include <stdlib.h>

@@ -19,8 +19,8 @@ struct qcbmi_attach {
     uint64_t file_size;                   /* afterwards */
 };
 
-/* Returns 0, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_NOSPACE (names that are too long for a cluster, or the device), QCBM_E_IO,
- * QCBM_E_NOMEM, QCBM_E_ABORTED. */
+/* Returns 0, QCBM_E_ARG, QCBM_E_LIMIT, QCBM_E_NOSPACE (names that are too long for a cluster, or the device),
+ * QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 int qcbmi_attach_write(struct qcbmi_attach *a, struct qcbm_error *err);
 
 #endif

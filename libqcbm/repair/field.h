@@ -1,4 +1,5 @@
-/* field.h - single fields of an image, changed by hand: what is asked for, where it lies, and what it makes of the image
+/* field.h - single fields of an image, changed by hand: what is asked for, where it lies, and what it makes of the
+ * image
  * SPDX-License-Identifier: MIT
  *
  * All fields of one call are found, and their old values compared, in the image as it is; then all of them are set. */

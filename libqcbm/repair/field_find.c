@@ -13,7 +13,8 @@
 #include "format/q2_snapshot.h"
 #include "repair/field.h"
 
-/* Fields of the fixed part of an entry, by the names of a dump, or of the specification where a dump shows no number. */
+/* Fields of the fixed part of an entry, by the names of a dump, or of the specification where a dump shows no
+ * number. */
 struct entry_field {
     const char *name;
     uint8_t offset, length;

@@ -1,8 +1,8 @@
 /* field_judge.c - what a plan makes of an image: does it open, and what does a check find that it did not find before?
  * SPDX-License-Identifier: MIT
  *
- * Both states are looked at in memory, each over a shadow of the file. Findings are told apart by all that is said of them.
- * Where there are too many of them before to be kept, only numbers are compared: of each kind, and the totals. */
+ * Both states are looked at in memory, each over a shadow of the file. Findings are told apart by all that is said of
+ * them. Where there are too many of them before to be kept, only numbers are compared: of each kind, and the totals. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,8 @@
 
 #include "repair/field.h"
 
-/* What stands behind the first word: the name of a field, a number, an offset, a name and a number, or a bitmap in front of either. */
+/* What stands behind the first word: the name of a field, a number, an offset, a name and a number, or a bitmap in
+ * front of either. */
 enum rest { REST_NAME, REST_INDEX, REST_OFFSET, REST_INDEX_NAME, REST_WHOSE_NAME, REST_WHOSE_INDEX };
 
 static const struct {

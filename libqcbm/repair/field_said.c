@@ -1,8 +1,9 @@
-/* field_said.c - what an image says of itself, before an edit and behind it: nothing may vanish that the edit does not name
+/* field_said.c - what an image says of itself, before an edit and behind it: nothing may vanish that the edit does not
+ * name
  * SPDX-License-Identifier: MIT
  *
- * No check finds it: an image without a backing format, or with fewer bitmaps, is sound. A field that leads to others, as the
- * length of the header or of an extension, takes them along. */
+ * No check finds it: an image without a backing format, or with fewer bitmaps, is sound. A field that leads to others,
+ * as the length of the header or of an extension, takes them along. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

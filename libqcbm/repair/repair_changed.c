@@ -1,8 +1,8 @@
 /* repair_changed.c - ranges of the disk that a repair changes, in every bitmap that stays
  * SPDX-License-Identifier: MIT
  *
- * What is given up reads as zeros from then on, so the next backup has to read it, whether or not the bitmap records. Of a
- * cluster that two had one has the bytes of the other, since when nobody knows: both count as changed. */
+ * What is given up reads as zeros from then on, so the next backup has to read it, whether or not the bitmap records.
+ * Of a cluster that two had one has the bytes of the other, since when nobody knows: both count as changed. */
 #include "repair/repair_changed.h"
 
 #include "bitmap/bitmap_mark.h"

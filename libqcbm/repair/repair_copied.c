@@ -1,8 +1,8 @@
 /* repair_copied.c - COPIED flags of the active state, by the refcounts as they are by now
  * SPDX-License-Identifier: MIT
  *
- * A flag is set only when the refcount 1 that it speaks of is durable, so this comes behind all changes of refcounts. Tables
- * that have another owner are left alone: what looks like a flag in them may be a bit of somebody's data. */
+ * A flag is set only when the refcount 1 that it speaks of is durable, so this comes behind all changes of refcounts.
+ * Tables that have another owner are left alone: what looks like a flag in them may be a bit of somebody's data. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,8 +143,8 @@ static bool may_repair(const struct qcbmi_repair *r, const struct check *c)
     return r->o.level == QCBM_REPAIR_ALL || c->r.corruptions + c->r.leaks + c->r.check_errors == r->copied_told;
 }
 
-/* The look told all wrong flags, behind the first @told items, as what is repaired. Where some stay the second pass tells
- * those; without repairs there is none. */
+/* The look told all wrong flags, behind the first @told items, as what is repaired. Where some stay the second pass
+ * tells those; without repairs there is none. */
 static void tell_left(struct qcbmi_repair *r, size_t told)
 {
     if (r->o.level != QCBM_REPAIR_ALL || r->copied_fixed >= r->copied_told)

@@ -23,7 +23,8 @@ static enum qcbmi_mend lose(const struct qcbmi_mend_rules *rules, uint64_t guest
     return QCBMI_MEND_LOST;
 }
 
-/* A subcluster word beside compressed data: the entry was one of plain data, if the place that it would name is counted. */
+/* A subcluster word beside compressed data: the entry was one of plain data, if the place that it would name is
+ * counted. */
 static bool was_plain(const struct qcbmi_mend_rules *rules, uint64_t raw)
 {
     uint64_t off = raw & Q2_ENTRY_OFFSET_MASK;

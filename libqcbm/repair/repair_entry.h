@@ -1,9 +1,9 @@
 /* repair_entry.h - what becomes of one damaged entry of a mapping table
  * SPDX-License-Identifier: MIT
  *
- * What the bytes still prove stays: flags that mean nothing go, an offset that a stored refcount confirms is put straight. What
- * is given up reads as zeros from then on; as "not allocated" it would show what the backing file has there, old data that
- * looks like good data. That only by the caller's choice. */
+ * What the bytes still prove stays: flags that mean nothing go, an offset that a stored refcount confirms is put
+ * straight. What is given up reads as zeros from then on; as "not allocated" it would show what the backing file has
+ * there, old data that looks like good data. That only by the caller's choice. */
 #ifndef QCBMI_REPAIR_ENTRY_H
 #define QCBMI_REPAIR_ENTRY_H
 
@@ -28,8 +28,8 @@ struct qcbmi_mend_rules {
     const void *opaque;
 };
 
-/* An entry of an L2 table, for guest offset @guest; *@word is 0 without extended L2. With @give_up it is lost whatever it
- * says, unless it says nothing. */
+/* An entry of an L2 table, for guest offset @guest; *@word is 0 without extended L2. With @give_up it is lost whatever
+ * it says, unless it says nothing. */
 enum qcbmi_mend qcbmi_mend_l2(const struct qcbmi_mend_rules *rules, uint64_t guest, bool give_up, uint64_t *raw,
                               uint64_t *word);
 /* An L1 entry; one that is lost becomes 0, which reads as "not allocated". */

@@ -1,8 +1,10 @@
-/* repair_guard.c - what is not repaired without force: images of which a repair could lose the last trace of somebody's data
+/* repair_guard.c - what is not repaired without force: images of which a repair could lose the last trace of somebody's
+ * data
  * SPDX-License-Identifier: MIT
  *
- * A repair takes the image at its word: what nothing refers to is free when it is done. Where a header field or a pointer may be
- * wrong that is how the disk, or all snapshots, are lost, and the result looks clean. So this comes first, and refuses the whole. */
+ * A repair takes the image at its word: what nothing refers to is free when it is done. Where a header field or a
+ * pointer may be wrong that is how the disk, or all snapshots, are lost, and the result looks clean. So this comes
+ * first, and refuses the whole. */
 #include <inttypes.h>
 
 #include "base/checked.h"

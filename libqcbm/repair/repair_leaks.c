@@ -1,8 +1,9 @@
 /* repair_leaks.c - leaked clusters freed, unless they may be somebody's data
  * SPDX-License-Identifier: MIT
  *
- * A damaged or lost pointer leaves what it led to as leaks. Freed, that is overwritten by the next write to the image; kept, it
- * costs space. So leaks go only where nothing says that a pointer may be missing, or where the caller insists. */
+ * A damaged or lost pointer leaves what it led to as leaks. Freed, that is overwritten by the next write to the image;
+ * kept, it costs space. So leaks go only where nothing says that a pointer may be missing, or where the caller
+ * insists. */
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -1,4 +1,5 @@
-/* repair_look.c - what repairs of tables and refcounts need: a look at the image as it is by now, and writes of what changed
+/* repair_look.c - what repairs of tables and refcounts need: a look at the image as it is by now, and writes of what
+ * changed
  * SPDX-License-Identifier: MIT */
 #include "repair/repair_look.h"
 

@@ -1,9 +1,10 @@
 /* repair_marked.c - the bits of ranges that a repair changes, where bitmaps are stored, before the ranges change
  * SPDX-License-Identifier: MIT
  *
- * A cut of power must not leave a range that reads as zeros beside a bitmap that calls it clean. Bitmaps are written anew only
- * when all else is sound, so the bits go where the old ones are: set in their clusters, or into new ones behind the end of the
- * file, which are counted with the rest. What cannot be read here, or is somebody else's, too, becomes all dirty later. */
+ * A cut of power must not leave a range that reads as zeros beside a bitmap that calls it clean. Bitmaps are written
+ * anew only when all else is sound, so the bits go where the old ones are: set in their clusters, or into new ones
+ * behind the end of the file, which are counted with the rest. What cannot be read here, or is somebody else's, too,
+ * becomes all dirty later. */
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"

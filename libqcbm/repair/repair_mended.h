@@ -16,7 +16,8 @@ struct qcbmi_mended {
     uint64_t n[QCBMI_MEND_LEFT + 1]; /* entries, by what became of them */
     uint64_t first;                  /* of those that changed */
     uint32_t state;                  /* whose tables are at work: 0 = active, i + 1 = snapshot i */
-    /* Guest clusters of that state: given up; to be given up; that read what they did not. Told when its tables are done. */
+    /* Guest clusters of that state: given up; to be given up; that read what they did not. Told when its tables are
+     * done. */
     struct qcbmi_spans lost, left, doubtful;
 };
 
@@ -28,8 +29,8 @@ bool qcbmi_mended_is_shared(const struct qcbmi_mended *m, uint64_t cluster);
 /* An entry @raw at @off of the file, for @len bytes at @guest of the disk or of the snapshot. */
 int qcbmi_mended_note(struct qcbmi_mended *m, enum qcbmi_mend how, uint64_t off, uint64_t raw, uint64_t guest,
                       uint64_t len);
-/* [@guest, @guest + @len) had a table, or part of one, that something was written over: entries of zeros in it are no less
- * wrong than the others, so with these all of the range changes. */
+/* [@guest, @guest + @len) had a table, or part of one, that something was written over: entries of zeros in it are no
+ * less wrong than the others, so with these all of the range changes. */
 int qcbmi_mended_note_overwritten(struct qcbmi_mended *m, uint64_t guest, uint64_t len);
 /* The tables of @m->state are done: tell of its ranges. */
 int qcbmi_mended_tell_state(struct qcbmi_mended *m);

@@ -1,16 +1,17 @@
 /* repair_order.c - the stages of a repair in an order in which a cut does no harm
  * SPDX-License-Identifier: MIT
  *
- * The steps put copies, new tables and bits behind the end of the file and let pointers lead there, and refcounts are counted when
- * all of that is known. Written in this order a cut would leave clusters that are in use and count as free, which the next
- * program that writes to the image takes. So the stages that make refcounts high enough come first: a count that is too high
- * leaks, and does no harm. They have room for what the image has, or write all refcounts anew behind the end.
+ * The steps put copies, new tables and bits behind the end of the file and let pointers lead there, and refcounts are
+ * counted when all of that is known. Written in this order a cut would leave clusters that are in use and count as
+ * free, which the next program that writes to the image takes. So the stages that make refcounts high enough come
+ * first: a count that is too high leaks, and does no harm. They have room for what the image has, or write all
+ * refcounts anew behind the end.
  *
- * Where that cannot be, the image is marked corrupt first and gets its own marks back last, so that QEMU does not write to it
- * until the repair was run again. That is where a step before writes to what holds refcounts, too (a cluster with two owners),
- * where a bitmap has a cluster of the refcounts, which has to be known until the bitmap is written anew, so that the switch to
- * other refcounts comes last; and where leaks beside clusters with two owners would keep the same repair from being run again without force. Version 2 has
- * no such mark. */
+ * Where that cannot be, the image is marked corrupt first and gets its own marks back last, so that QEMU does not write
+ * to it until the repair was run again. That is where a step before writes to what holds refcounts, too (a cluster with
+ * two owners), where a bitmap has a cluster of the refcounts, which has to be known until the bitmap is written anew,
+ * so that the switch to other refcounts comes last; and where leaks beside clusters with two owners would keep the same
+ * repair from being run again without force. Version 2 has no such mark. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* repair_parts.h - what the repairs of one image share
  * SPDX-License-Identifier: MIT
  *
- * A repair is a step: it looks at the image as it is after the steps before it, and gives a plan of its own. repair.c has
- * the order of the steps and the states of the whole. */
+ * A repair is a step: it looks at the image as it is after the steps before it, and gives a plan of its own. repair.c
+ * has the order of the steps and the states of the whole. */
 #ifndef QCBMI_REPAIR_PARTS_H
 #define QCBMI_REPAIR_PARTS_H
 
@@ -51,8 +51,8 @@ struct qcbmi_repair_step {
 
 /* ---- repair_step.c ---- */
 
-/* Carry @plan out on r->work, whose header and bitmaps are read again, and move its stages behind those of r->whole. What is
- * left of @plan is to be freed, on failure too. */
+/* Carry @plan out on r->work, whose header and bitmaps are read again, and move its stages behind those of r->whole.
+ * What is left of @plan is to be freed, on failure too. */
 int qcbmi_repair_commit(struct qcbmi_repair *r, struct qcbmi_plan *plan, struct qcbm_error *err);
 /* No plan has more in memory than it may. */
 int qcbmi_repair_check_held(uint64_t held, struct qcbm_error *err);

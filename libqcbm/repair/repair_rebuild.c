@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * The new ones lie behind the end of the file, where no damaged refcount and no lost pointer can have anything, and are
- * durable before the header names them. The old ones stay as they are, free from the switch on; where bitmaps are written
- * before it (repair_order.c) they count as used, and leak. */
+ * durable before the header names them. The old ones stay as they are, free from the switch on; where bitmaps are
+ * written before it (repair_order.c) they count as used, and leak. */
 #include "repair/repair_rebuild.h"
 
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* repair_refcounts.c - refcounts that are too low: raised where they are, or all of them written anew
  * SPDX-License-Identifier: MIT
  *
- * Raising writes sectors of blocks that are in use: of these any may be on the disk after a cut, each is no worse than it
- * was, and the next repair does the rest. What is counted too high is the matter of repair_leaks.c. */
+ * Raising writes sectors of blocks that are in use: of these any may be on the disk after a cut, each is no worse than
+ * it was, and the next repair does the rest. What is counted too high is the matter of repair_leaks.c. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -24,8 +24,8 @@ static const struct qcbmi_ref_owner *owner_of(const struct check_suspect *x, boo
     return NULL;
 }
 
-/* Has a cluster of the refcounts themselves another owner? Then they move, and leave it to that. One of the two pointers is
- * wrong, so what it led to is a leak. */
+/* Has a cluster of the refcounts themselves another owner? Then they move, and leave it to that. One of the two
+ * pointers is wrong, so what it led to is a leak. */
 static int leave_shared(struct qcbmi_repair *r, const struct check *c, bool *shared)
 {
     char a[192], b[192], done[512];

@@ -1,8 +1,9 @@
 /* repair_snapshots.c - the snapshot table: what is sound in it, into a new one
  * SPDX-License-Identifier: MIT
  *
- * Where an entry cannot be read the next one begins somewhere behind it; entries lie on multiples of 8 bytes, so that place is
- * looked for. The new table lies behind the end of the file until the header is switched to it, by one write. */
+ * Where an entry cannot be read the next one begins somewhere behind it; entries lie on multiples of 8 bytes, so that
+ * place is looked for. The new table lies behind the end of the file until the header is switched to it, by one
+ * write. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* repair_told.c - rows and findings of a repair, kept until all of it is planned
  * SPDX-License-Identifier: MIT
  *
- * A repair that is refused in the end has done nothing, so nobody is told of it before. Wrong COPIED flags are told among the
- * rows, in QEMU's order. */
+ * A repair that is refused in the end has done nothing, so nobody is told of it before. Wrong COPIED flags are told
+ * among the rows, in QEMU's order. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,11 +1,11 @@
 /* repair_two_owners.c - a cluster with two owners: copied, so that each has its own
  * SPDX-License-Identifier: MIT
  *
- * One of the two has the bytes of the other, and the image does not say which: both are named. A higher refcount, as QEMU's
- * repair gives it, would make that look like a snapshot. Who can move gets the copy: guest data before mapping tables. The
- * refcounts' own clusters are left to repair_rebuild.c, which leaves all of them behind, and those of bitmaps to
- * repair_bitmaps.c, which knows that their bits may be another's as long as they are. A copied table names the data of the
- * other one, so the work goes on in rounds, until nothing has two owners or no round helps. */
+ * One of the two has the bytes of the other, and the image does not say which: both are named. A higher refcount, as
+ * QEMU's repair gives it, would make that look like a snapshot. Who can move gets the copy: guest data before mapping
+ * tables. The refcounts' own clusters are left to repair_rebuild.c, which leaves all of them behind, and those of
+ * bitmaps to repair_bitmaps.c, which knows that their bits may be another's as long as they are. A copied table names
+ * the data of the other one, so the work goes on in rounds, until nothing has two owners or no round helps. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* by_bitmap.c - evidence of bitmaps: where the dirty granules lie as the clusters of a table do
  * SPDX-License-Identifier: MIT
  *
- * A bitmap that recorded since the layer began is dirty where the layer has clusters. So each table has a pattern, a bit a
- * granule, and each slot has one; where a pattern stands once on either side it is a match. Patterns are compared by their
- * digests, so the cost is that of reading both once. */
+ * A bitmap that recorded since the layer began is dirty where the layer has clusters. So each table has a pattern, a
+ * bit a granule, and each slot has one; where a pattern stands once on either side it is a match. Patterns are compared
+ * by their digests, so the cost is that of reading both once. */
 #include <stdlib.h>
 
 #include "base/alloc.h"

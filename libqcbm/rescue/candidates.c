@@ -1,10 +1,10 @@
 /* candidates.c - clusters that nothing explains and that have the look of mapping tables
  * SPDX-License-Identifier: MIT
  *
- * One pass over these clusters in the order of the file. A cluster passes if each of its entries keeps the rules of the format,
- * and those that QEMU keeps beyond them: what an entry with COPIED names has the refcount 1 and nobody else, what one without
- * names has more, or is compressed. Data that a guest wrote hardly does, unless it is an image in the image: its tables are
- * named by tables of ours, which nobody names. */
+ * One pass over these clusters in the order of the file. A cluster passes if each of its entries keeps the rules of the
+ * format, and those that QEMU keeps beyond them: what an entry with COPIED names has the refcount 1 and nobody else,
+ * what one without names has more, or is compressed. Data that a guest wrote hardly does, unless it is an image in the
+ * image: its tables are named by tables of ours, which nobody names. */
 #include <stdlib.h>
 #include <string.h>
 

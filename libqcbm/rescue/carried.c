@@ -86,7 +86,8 @@ static bool can_be_carried(const struct qcbmi_rescue *r, const struct qcbmi_bitm
     return qcbmi_bitmap_check_bits(r->handle, b, true, NULL) == 0 && qcbmi_bitmap_check_table(r->img, b, NULL) == 0;
 }
 
-/* How many there were: the extension says so where the directory does not any more, and none at all is not believed then. */
+/* How many there were: the extension says so where the directory does not any more, and none at all is not believed
+ * then. */
 static uint32_t count_bitmaps(const struct qcbmi_bitmap_list *list)
 {
     uint32_t n = list->was ? list->was->n : list->n;

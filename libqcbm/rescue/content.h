@@ -1,9 +1,9 @@
 /* content.h - blocks of data that the backing file or a snapshot has as well: where?
  * SPDX-License-Identifier: MIT
  *
- * A guest that writes a part of a cluster has QEMU fill the rest from the backing file. So such a cluster has blocks that the
- * backing file has at the same place of the disk; and the same with what a snapshot has. A few blocks of each are remembered by their hashes; the backing file is read
- * once, and looked up. */
+ * A guest that writes a part of a cluster has QEMU fill the rest from the backing file. So such a cluster has blocks
+ * that the backing file has at the same place of the disk; and the same with what a snapshot has. A few blocks of each
+ * are remembered by their hashes; the backing file is read once, and looked up. */
 #ifndef QCBMI_RESCUE_CONTENT_H
 #define QCBMI_RESCUE_CONTENT_H
 

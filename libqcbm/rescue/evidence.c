@@ -1,8 +1,8 @@
 /* evidence.c - in which slot of the L1 table a table belongs: what speaks for it is collected, and decided on
  * SPDX-License-Identifier: MIT
  *
- * Each piece of evidence is a vote: this table, that slot, how sure, why. A table goes where its strongest vote is, if no
- * other slot has one as strong, and no other table one as strong for that slot. None of it is proof. */
+ * Each piece of evidence is a vote: this table, that slot, how sure, why. A table goes where its strongest vote is, if
+ * no other slot has one as strong, and no other table one as strong for that slot. None of it is proof. */
 #include <stdlib.h>
 
 #include "base/alloc.h"

@@ -1,4 +1,5 @@
-/* geometry.c - a damaged image opened: by its header, or by one that is put together from what the rest of the file shows
+/* geometry.c - a damaged image opened: by its header, or by one that is put together from what the rest of the file
+ * shows
  * SPDX-License-Identifier: MIT */
 #include "rescue/geometry.h"
 

@@ -1,4 +1,5 @@
-/* geometry.h - a damaged image opened: by its header, or by one that is put together from what the rest of the file shows
+/* geometry.h - a damaged image opened: by its header, or by one that is put together from what the rest of the file
+ * shows
  * SPDX-License-Identifier: MIT */
 #ifndef QCBMI_RESCUE_GEOMETRY_H
 #define QCBMI_RESCUE_GEOMETRY_H
@@ -17,8 +18,8 @@ struct qcbmi_geometry_found {
     bool backing_unknown;
 };
 
-/* @io is borrowed, must outlive *@out, and is only read. Returns 0, QCBM_E_NOT_QCOW2, QCBM_E_ARG, QCBM_E_IO, QCBM_E_NOMEM, and
- * what qcbmi_image_open() returns. */
+/* @io is borrowed, must outlive *@out, and is only read. Returns 0, QCBM_E_NOT_QCOW2, QCBM_E_ARG, QCBM_E_IO,
+ * QCBM_E_NOMEM, and what qcbmi_image_open() returns. */
 int qcbmi_rescue_open(struct qcbmi_io *io, const char *path, const struct qcbmi_geometry_wish *wish,
                       struct qcbmi_image **out, struct qcbmi_geometry_found *found, struct qcbm_error *err);
 

@@ -1,8 +1,8 @@
 /* judge.c - what an entry of an L2 table is worth, by itself and beside its neighbours
  * SPDX-License-Identifier: MIT
  *
- * A device writes 512 bytes whole or not at all, and so do those who overwrite by mistake: entries of a sector share their
- * fate. An entry of zeros beside sound ones was not zeroed. */
+ * A device writes 512 bytes whole or not at all, and so do those who overwrite by mistake: entries of a sector share
+ * their fate. An entry of zeros beside sound ones was not zeroed. */
 #include "base/bytes.h"
 #include "image/tables.h"
 #include "rescue/rescue.h"

@@ -1,4 +1,5 @@
-/* known.c - what is known explains clusters of the file: metadata, snapshots, bitmaps; and the refcounts as they are stored
+/* known.c - what is known explains clusters of the file: metadata, snapshots, bitmaps; and the refcounts as they are
+ * stored
  * SPDX-License-Identifier: MIT
  *
  * The active tables come later: whether they are what they are taken for is what a rescue is about. */
@@ -188,8 +189,8 @@ static bool counts_are_one(const struct qcbmi_rescue *r, uint64_t off, uint64_t 
     return true;
 }
 
-/* Each image has these clusters, and each of them one owner: where their refcounts are others, none can be relied on. Only the
- * refcount blocks are in r->meta yet. */
+/* Each image has these clusters, and each of them one owner: where their refcounts are others, none can be relied on.
+ * Only the refcount blocks are in r->meta yet. */
 static bool are_plausible(const struct qcbmi_rescue *r)
 {
     const struct q2_header *h = &r->img->h;

@@ -1,9 +1,10 @@
 /* left_data.c - data that nothing names any more, put where it may belong
  * SPDX-License-Identifier: MIT
  *
- * By content, where the backing file or a snapshot has blocks of the cluster; by runs from there, which are one write; then, if there are as many clusters as places, in the order of
- * the file: places are those that a bitmap has as dirty, or all that the lost tables had. Subclusters and compressed data
- * cannot be told from the cluster alone, so with subclusters nothing is put anywhere. */
+ * By content, where the backing file or a snapshot has blocks of the cluster; by runs from there, which are one write;
+ * then, if there are as many clusters as places, in the order of the file: places are those that a bitmap has as dirty,
+ * or all that the lost tables had. Subclusters and compressed data cannot be told from the cluster alone, so with
+ * subclusters nothing is put anywhere. */
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -188,7 +189,8 @@ static int by_runs(struct qcbmi_rescue *r, const struct qcbmi_dirtymap *dirty, s
 
 /* ---- order ---- */
 
-/* Clusters of the disk below lost tables, as far as @dirty (NULL: all) has them, that are free: fills @to, or counts. */
+/* Clusters of the disk below lost tables, as far as @dirty (NULL: all) has them, that are free: fills @to, or
+ * counts. */
 static uint64_t list_places(const struct qcbmi_rescue *r, const struct qcbmi_dirtymap *dirty, uint64_t *to)
 {
     uint64_t n = 0;
@@ -218,8 +220,8 @@ static uint64_t count_left_data(const struct qcbmi_rescue *r)
     return n;
 }
 
-/* One cluster and one place are sure enough; of more of them the order of the file is that of the disk only if the guest
- * wrote from front to back. */
+/* One cluster and one place are sure enough; of more of them the order of the file is that of the disk only if the
+ * guest wrote from front to back. */
 static int in_order(struct qcbmi_rescue *r, const struct qcbmi_dirtymap *dirty, uint64_t n_left, struct qcbm_error *err)
 {
     uint64_t n = list_places(r, dirty, NULL), *places, cluster = 0;

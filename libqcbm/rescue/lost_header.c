@@ -1,9 +1,9 @@
 /* lost_header.c - a header put together from what the rest of the file shows
  * SPDX-License-Identifier: MIT
  *
- * The refcounts are known. Clusters that have one are looked at for mapping tables; what names most of them is an L1 table.
- * Those of snapshots are named by the table of snapshots, which is known by its look, or have COPIED flags that are older than the
- * refcounts; the one that is left is the active one. */
+ * The refcounts are known. Clusters that have one are looked at for mapping tables; what names most of them is an L1
+ * table. Those of snapshots are named by the table of snapshots, which is known by its look, or have COPIED flags that
+ * are older than the refcounts; the one that is left is the active one. */
 #include "rescue/lost_header.h"
 
 #include <stdlib.h>

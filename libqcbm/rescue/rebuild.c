@@ -38,8 +38,8 @@ static int begin_table(struct qcbmi_rescue *r, uint64_t slot, struct qcbm_error 
 
 /* ---- what a snapshot's table of the same slot names, and somebody else as well ---- */
 
-/* How sure is it that the lost entry was that of the snapshot? Compressed clusters share clusters of the file: a reference too
- * many may be that of a neighbour. Of a cluster the guest may have had some subclusters only. */
+/* How sure is it that the lost entry was that of the snapshot? Compressed clusters share clusters of the file: a
+ * reference too many may be that of a neighbour. Of a cluster the guest may have had some subclusters only. */
 static unsigned score_of_shared(const struct qcbmi_rescue *r, const struct q2_l2_entry *e)
 {
     unsigned score = qcbmi_score_of_excess(r);

@@ -1,10 +1,10 @@
 /* refcount_root.c - the refcount table of a file without a header, which tells the cluster size as well
  * SPDX-License-Identifier: MIT
  *
- * A refcount table knows itself: its first block says that the first cluster, the table and the block have one reference
- * each. QEMU puts it into the second cluster, so that is looked at first, for each size of clusters; it moves when it grows,
- * and then one pass over the file finds it. Of several the one whose last cluster in use lies nearest to the end of the
- * file is taken: with clusters taken too small it ends early, too large it ends behind the file. */
+ * A refcount table knows itself: its first block says that the first cluster, the table and the block have one
+ * reference each. QEMU puts it into the second cluster, so that is looked at first, for each size of clusters; it moves
+ * when it grows, and then one pass over the file finds it. Of several the one whose last cluster in use lies nearest to
+ * the end of the file is taken: with clusters taken too small it ends early, too large it ends behind the file. */
 #include "rescue/refcount_root.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* rescue.c - a rescue: its order of work, and the new file that is whole or not there
  * SPDX-License-Identifier: MIT
  *
- * The damaged file is opened for reading alone, under the locks of a reader. The new one has another name until all of it is
- * durable; whatever ends the rescue before that removes it, but a loss of power, which leaves NEW.qcbm-new. */
+ * The damaged file is opened for reading alone, under the locks of a reader. The new one has another name until all of
+ * it is durable; whatever ends the rescue before that removes it, but a loss of power, which leaves NEW.qcbm-new. */
 #include "base/checked.h"
 #include "base/sized.h"
 #include "io/open.h"
@@ -23,7 +23,8 @@ static int check_image(const struct qcbmi_rescue *r, struct qcbm_error *err)
     return 0;
 }
 
-/* What is not accounted for, at the end. Without refcounts that is not known: then there is something if anything is amiss. */
+/* What is not accounted for, at the end. Without refcounts that is not known: then there is something if anything is
+ * amiss. */
 static uint64_t count_left(const struct qcbmi_rescue *r, bool amiss)
 {
     uint64_t n = 0;
@@ -35,7 +36,8 @@ static uint64_t count_left(const struct qcbmi_rescue *r, bool amiss)
     return n;
 }
 
-/* Is there a refcount lower than the references that are known? Then others may be, and something be missing unnoticed. */
+/* Is there a refcount lower than the references that are known? Then others may be, and something be missing
+ * unnoticed. */
 static bool has_low_counts(const struct qcbmi_rescue *r)
 {
     uint64_t n = r->n_clusters, i = r->refcounts ? qcbmi_counts_next_difference(&r->stored, &r->named, 0, n) : n;

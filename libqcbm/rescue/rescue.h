@@ -1,13 +1,15 @@
-/* rescue.h - what the steps of a rescue share: what is known of the clusters of the file, and of each slot of the L1 table
+/* rescue.h - what the steps of a rescue share: what is known of the clusters of the file, and of each slot of the L1
+ * table
  * SPDX-License-Identifier: MIT
  *
- * States: an image whose header is sound, or was found again (geometry.c); what is known explains clusters (known.c); the
- * slots of the L1 table are judged (slots.c); clusters with a refcount that nothing explains are looked at for tables
- * (candidates.c), which evidence puts into slots (votes.c, evidence.c); tables that are lost are put together from what
- * clusters are left (rebuild.c). From then on nothing changes: ranges are told and the new image is written (writing.c).
+ * States: an image whose header is sound, or was found again (geometry.c); what is known explains clusters (known.c);
+ * the slots of the L1 table are judged (slots.c); clusters with a refcount that nothing explains are looked at for
+ * tables (candidates.c), which evidence puts into slots (votes.c, evidence.c); tables that are lost are put together
+ * from what clusters are left (rebuild.c). From then on nothing changes: ranges are told and the new image is written
+ * (writing.c).
  *
- * Memory: a bit or a byte for each cluster of the file, 24 bytes for each slot, 40 for each candidate, and the tables that
- * are put together. Each step is linear in the bytes of the file, but for sorting. */
+ * Memory: a bit or a byte for each cluster of the file, 24 bytes for each slot, 40 for each candidate, and the tables
+ * that are put together. Each step is linear in the bytes of the file, but for sorting. */
 #ifndef QCBMI_RESCUE_H
 #define QCBMI_RESCUE_H
 
@@ -149,8 +151,8 @@ bool qcbmi_rescue_is_left(const struct qcbmi_rescue *r, uint64_t cluster);
 /* Does a snapshot name the table at @table? */
 bool qcbmi_rescue_is_of_snapshot(const struct qcbmi_rescue *r, uint64_t table);
 /* How sure is it that the reference more that a snapshot's cluster has is that of the active disk? Never wholly: a cut
- * while a snapshot was deleted leaves it, too, and so does a snapshot that is lost, or a refcount that was overwritten; and
- * from version 3 on a guest that wrote zeros leaves the cluster to the entry, which says "zeros" beside it. */
+ * while a snapshot was deleted leaves it, too, and so does a snapshot that is lost, or a refcount that was overwritten;
+ * and from version 3 on a guest that wrote zeros leaves the cluster to the entry, which says "zeros" beside it. */
 unsigned qcbmi_score_of_excess(const struct qcbmi_rescue *r);
 /* The next such cluster from @from on, or n_clusters. */
 uint64_t qcbmi_rescue_next_left(const struct qcbmi_rescue *r, uint64_t from);

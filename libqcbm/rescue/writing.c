@@ -1,8 +1,8 @@
 /* writing.c - the new image: tables, data, bitmaps, refcounts, and the header at last
  * SPDX-License-Identifier: MIT
  *
- * Two passes over the slots: one counts references, since the COPIED flag of an entry says how many there are; the second
- * tells the ranges and writes the tables. The data goes in the order of the file. */
+ * Two passes over the slots: one counts references, since the COPIED flag of an entry says how many there are; the
+ * second tells the ranges and writes the tables. The data goes in the order of the file. */
 #include "rescue/writing.h"
 
 #include <stdlib.h>

@@ -13,8 +13,8 @@ struct qcbmi_writing {
     uint32_t bitmaps_kept, bitmaps_lost;
 };
 
-/* Data clusters lie where they lay in the old file, so encrypted ones and compressed ones are good there, too; all else is
- * behind them. Returns 0, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM, QCBM_E_LIMIT, QCBM_E_ABORTED. */
+/* Data clusters lie where they lay in the old file, so encrypted ones and compressed ones are good there, too; all else
+ * is behind them. Returns 0, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM, QCBM_E_LIMIT, QCBM_E_ABORTED. */
 int qcbmi_rescue_write(struct qcbmi_writing *w, struct qcbm_error *err);
 
 #endif

@@ -54,8 +54,8 @@ static int check_free(const struct qcbmi_alloc *a, const struct qcbmi_owners *o,
     return check_unused(o, hit, end, err);
 }
 
-/* Here the stored refcounts are trusted: what they call free is free unless the scan of owners differs, and then nothing
- * is planned. For an image whose refcounts are damaged the owners alone would have to say it. */
+/* Here the stored refcounts are trusted: what they call free is free unless the scan of owners differs, and then
+ * nothing is planned. For an image whose refcounts are damaged the owners alone would have to say it. */
 static int learn_free(struct qcbmi_alloc *a, struct qcbmi_owners *o, uint64_t n_bits, struct qcbm_error *err)
 {
     struct qcbmi_used_job read = { a->img, a->refs.table, a->refs.n_table, "refcount block", &a->busy, false };

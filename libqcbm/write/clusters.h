@@ -23,8 +23,8 @@ struct qcbmi_alloc {
 };
 
 /* Learn what is free: refcount 0 and not in @owners (complete with guest data). A cluster that is used and has refcount
- * 0 is damage, QCBM_E_UNSAFE. At most @want clusters will be asked for. What @owners know of refcounts is given up. Free it
- * on failure too. */
+ * 0 is damage, QCBM_E_UNSAFE. At most @want clusters will be asked for. What @owners know of refcounts is given up.
+ * Free it on failure too. */
 int qcbmi_alloc_begin(struct qcbmi_alloc *a, struct qcbmi_owners *owners, uint64_t want, struct qcbm_error *err);
 void qcbmi_alloc_free(struct qcbmi_alloc *a); /* fine on a zeroed struct */
 
@@ -34,8 +34,8 @@ int qcbmi_alloc_take(struct qcbmi_alloc *a, uint64_t n, uint64_t *offset, struct
 int qcbmi_alloc_take_some(struct qcbmi_alloc *a, uint64_t n, uint64_t *offset, uint64_t *got, struct qcbm_error *err);
 
 /* Nothing more will be taken: raise the refcounts. Refcounts, new blocks and the content of a new table go to
- * @prepare_stage; what makes new blocks visible (table entries, or the switch to a new table) to the later @table_stage,
- * since a new block may be counted in an old one. */
+ * @prepare_stage; what makes new blocks visible (table entries, or the switch to a new table) to the later
+ * @table_stage, since a new block may be counted in an old one. */
 int qcbmi_alloc_emit(struct qcbmi_alloc *a, struct qcbmi_plan *plan, size_t prepare_stage, size_t table_stage,
                      struct qcbm_error *err);
 

@@ -15,8 +15,8 @@
  * - From the switch on no payload is asked for that can fail, and no space is needed that was not reserved.
  * - The undo file is complete and durable whenever the image is not as it was read. It is removed only in "old".
  *
- * An undo goes back from "new", or from where a cut left the change. Each of its stages may be the one that brings the old
- * state back, so its first half ends with the checks; a cut to the old length ends the second. What fails in it is
+ * An undo goes back from "new", or from where a cut left the change. Each of its stages may be the one that brings the
+ * old state back, so its first half ends with the checks; a cut to the old length ends the second. What fails in it is
  * repeated, so its payloads may come from the undo file. */
 #include "write/commit.h"
 

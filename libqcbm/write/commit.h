@@ -1,9 +1,9 @@
 /* commit.h - carrying a plan out, in two halves
  * SPDX-License-Identifier: MIT
  *
- * The first half makes durable all that the new state needs and nobody refers to yet; the second switches to it, and then
- * gives up what the old state used alone. Between them every image still has its old state, so that those of several
- * images can be prepared before the first of them is switched. */
+ * The first half makes durable all that the new state needs and nobody refers to yet; the second switches to it, and
+ * then gives up what the old state used alone. Between them every image still has its old state, so that those of
+ * several images can be prepared before the first of them is switched. */
 #ifndef QCBMI_COMMIT_H
 #define QCBMI_COMMIT_H
 
@@ -13,7 +13,8 @@
 /* Is there room on the device? QCBM_E_NOSPACE says what is needed and what is there. */
 int qcbmi_plan_check_space(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err);
 
-/* Take the blocks that the writes need from the file system now, while nothing has changed; the first half does it, too. */
+/* Take the blocks that the writes need from the file system now, while nothing has changed; the first half does it,
+ * too. */
 int qcbmi_plan_reserve(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err);
 
 struct qcbmi_commit {
@@ -33,8 +34,8 @@ int qcbmi_commit_prepare(struct qcbmi_commit *c, const struct qcbmi_plan *plan, 
                          struct qcbm_error *err);
 /* The second half, once. On failure the message says that the new state may be in place. */
 int qcbmi_commit_switch(struct qcbmi_commit *c, struct qcbm_error *err);
-/* Its two parts: the new state is in place and durable behind the first; the second gives up the rest of the old one, and
- * seals the undo file. */
+/* Its two parts: the new state is in place and durable behind the first; the second gives up the rest of the old one,
+ * and seals the undo file. */
 int qcbmi_commit_publish(struct qcbmi_commit *c, struct qcbm_error *err);
 int qcbmi_commit_finish(struct qcbmi_commit *c, struct qcbm_error *err);
 /* After either half, whatever it returned; without the second one the old state stays. */

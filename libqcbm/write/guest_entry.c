@@ -1,8 +1,8 @@
 /* guest_entry.c - what a write of guest bytes makes of one L2 entry
  * SPDX-License-Identifier: MIT
  *
- * Bytes always go to a new cluster: the old one stays as it is until the entry has been switched, so a cut leaves one of the
- * two, and a snapshot that has the old one keeps it. */
+ * Bytes always go to a new cluster: the old one stays as it is until the entry has been switched, so a cut leaves one
+ * of the two, and a snapshot that has the old one keeps it. */
 #include "write/guest_entry.h"
 
 static bool has_cluster(const struct q2_l2_entry *e, const struct q2_geometry *g)

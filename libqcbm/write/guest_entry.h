@@ -17,8 +17,8 @@ struct qcbmi_guest_entry {
     bool gives_up;      /* what the old entry refers to in this file */
 };
 
-/* @old, parsed from @raw and @word, becomes @out. What reads as zeros without a backing file (@has_backing false) stays as it
- * is. In an external data file each cluster has its place, and zeros are bytes. */
+/* @old, parsed from @raw and @word, becomes @out. What reads as zeros without a backing file (@has_backing false) stays
+ * as it is. In an external data file each cluster has its place, and zeros are bytes. */
 void qcbmi_guest_entry_write(const struct q2_l2_entry *old, uint64_t raw, uint64_t word, uint64_t guest,
                              struct qcbmi_guest_touch touch, bool has_backing, const struct q2_geometry *g,
                              struct qcbmi_guest_entry *out);

@@ -1,8 +1,8 @@
 /* guest_plan.c - guest bytes written into an image, as a plan: one batch of what changes
  * SPDX-License-Identifier: MIT
  *
- * First all entries of the batch are looked at, table by table, which tells how many clusters it takes; then these get places,
- * in rows where there is room; then the plan is made. */
+ * First all entries of the batch are looked at, table by table, which tells how many clusters it takes; then these get
+ * places, in rows where there is room; then the plan is made. */
 #include "write/guest_plan.h"
 
 #include <stdlib.h>
@@ -107,7 +107,8 @@ static void touch(struct qcbmi_guest_touch *t, const struct q2_geometry *g, uint
         t->data |= bits(end / sub, end / sub + 1);
 }
 
-/* What is written of the cluster at @cluster; *@i, which ends behind that, becomes the first extent that ends behind the cluster. */
+/* What is written of the cluster at @cluster; *@i, which ends behind that, becomes the first extent that ends behind
+ * the cluster. */
 static struct qcbmi_guest_touch touch_of(const struct qcbmi_guest_batch *b, size_t *i, uint64_t cluster)
 {
     const struct q2_geometry *g = &b->img->g;

@@ -1,11 +1,12 @@
 /* guest_plan.h - guest bytes written into an image, as a plan: one batch of what changes
  * SPDX-License-Identifier: MIT
  *
- * States that a cut of power leaves, of each cluster for itself: the old bytes, or the new ones, never a mixture. Bytes go to
- * new clusters, which nobody refers to until all of them, their refcounts and new L2 tables are durable ("prepare",
- * "refcounts"). Then entries are switched, each of which lies in one sector ("switch"), and what only the old entries referred
- * to is given up when that is durable ("reclaim"); a cut before leaks it. An L2 table that a snapshot has as well is copied.
- * So the image is sound at each point; which of its clusters are new is known when the batch is over, and not before. */
+ * States that a cut of power leaves, of each cluster for itself: the old bytes, or the new ones, never a mixture. Bytes
+ * go to new clusters, which nobody refers to until all of them, their refcounts and new L2 tables are durable
+ * ("prepare", "refcounts"). Then entries are switched, each of which lies in one sector ("switch"), and what only the
+ * old entries referred to is given up when that is durable ("reclaim"); a cut before leaks it. An L2 table that a
+ * snapshot has as well is copied. So the image is sound at each point; which of its clusters are new is known when the
+ * batch is over, and not before. */
 #ifndef QCBMI_GUEST_PLAN_H
 #define QCBMI_GUEST_PLAN_H
 
@@ -60,8 +61,9 @@ struct qcbmi_guest_batch {
     size_t at; /* extent that compose() met last */
 };
 
-/* Into @plan, whose header copy is initialised and whose only stage is the one for what is prepared. @owners is complete, and
- * given up. The batch must live as long as the plan, which gets its bytes from it; free it on failure too.
+/* Into @plan, whose header copy is initialised and whose only stage is the one for what is prepared. @owners is
+ * complete, and given up. The batch must live as long as the plan, which gets its bytes from it; free it on failure
+ * too.
  * Returns 0, QCBM_E_UNSAFE (damage), QCBM_E_LIMIT, QCBM_E_IO, QCBM_E_NOMEM. */
 int qcbmi_guest_plan(struct qcbmi_guest_batch *b, struct qcbmi_owners *owners, struct qcbmi_plan *plan,
                      struct qcbm_error *err);

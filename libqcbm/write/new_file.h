@@ -1,8 +1,8 @@
 /* new_file.h - a new file that is whole or not there
  * SPDX-License-Identifier: MIT
  *
- * It has another name until all of it is durable, and is locked as an image that is written; whatever ends the work before that
- * removes it, but a loss of power or a kill, which leave that other name. */
+ * It has another name until all of it is durable, and is locked as an image that is written; whatever ends the work
+ * before that removes it, but a loss of power or a kill, which leave that other name. */
 #ifndef QCBMI_NEW_FILE_H
 #define QCBMI_NEW_FILE_H
 
@@ -14,7 +14,8 @@ struct qcbmi_new_file {
     char *temporary;
 };
 
-/* Nothing is called @path, or QCBM_E_EXISTS. Returns also QCBM_E_ARG (no name), QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM. */
+/* Nothing is called @path, or QCBM_E_EXISTS. Returns also QCBM_E_ARG (no name), QCBM_E_IO, QCBM_E_NOSPACE,
+ * QCBM_E_NOMEM. */
 int qcbmi_new_file_begin(struct qcbmi_new_file *f, const char *path, struct qcbm_error *err);
 /* Could that be, as far as it is to be seen without making it? */
 int qcbmi_new_file_check(const char *path, struct qcbm_error *err);

@@ -1,4 +1,5 @@
-/* new_image.c - metadata of an image that is written from scratch: places behind the data, refcounts, the header at last
+/* new_image.c - metadata of an image that is written from scratch: places behind the data, refcounts, the header at
+ * last
  * SPDX-License-Identifier: MIT */
 #include "write/new_image.h"
 

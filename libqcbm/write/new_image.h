@@ -1,8 +1,9 @@
-/* new_image.h - metadata of an image that is written from scratch: places behind the data, refcounts, the header at last
+/* new_image.h - metadata of an image that is written from scratch: places behind the data, refcounts, the header at
+ * last
  * SPDX-License-Identifier: MIT
  *
- * The data of the image lies below @first_meta, where the caller put it, with the references in @counts; all metadata is
- * behind it, in clusters of one reference each. Until the header is written the file is no image. */
+ * The data of the image lies below @first_meta, where the caller put it, with the references in @counts; all metadata
+ * is behind it, in clusters of one reference each. Until the header is written the file is no image. */
 #ifndef QCBMI_NEW_IMAGE_H
 #define QCBMI_NEW_IMAGE_H
 
@@ -28,7 +29,8 @@ int qcbmi_new_write(struct qcbmi_new_image *n, uint64_t off, const void *bytes, 
 /* Has one of clusters [@first, @end) of the data a reference? Cheap where they are all alike. */
 bool qcbmi_new_is_used(const struct qcbmi_new_image *n, uint64_t first, uint64_t end);
 
-/* Refcount blocks and table for all clusters that have been given out, their own included: call it when no more are needed.
+/* Refcount blocks and table for all clusters that have been given out, their own included: call it when no more are
+ * needed.
  * Returns 0, QCBM_E_LIMIT (more clusters than a refcount table can have), QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM. */
 int qcbmi_new_refcounts(struct qcbmi_new_image *n, struct qcbm_error *err);
 
@@ -37,8 +39,8 @@ struct qcbmi_new_extension {
     uint32_t type, len;
     const void *data;
 };
-/* The first cluster: @h (the refcount fields and the lengths of names are filled in), extensions, the name of the backing file
- * (NULL: none). QCBM_E_NOSPACE if it does not fit. */
+/* The first cluster: @h (the refcount fields and the lengths of names are filled in), extensions, the name of the
+ * backing file (NULL: none). QCBM_E_NOSPACE if it does not fit. */
 int qcbmi_new_header(struct qcbmi_new_image *n, const struct q2_header *h, const struct qcbmi_new_extension *exts,
                      size_t n_exts, const char *backing, struct qcbm_error *err);
 

@@ -38,13 +38,14 @@ int qcbmi_owners_blame(const struct qcbmi_owners *o, int ret, uint64_t at, struc
 
 /* Bytes of L2 tables that qcbmi_owners_scan_data() will read; known when all metadata is in. */
 uint64_t qcbmi_owners_data_cost(const struct qcbmi_owners *o);
-/* Read all L2 tables and note the guest data. To be called when all metadata is in. @progress in bytes of these tables, or
- * NULL. */
+/* Read all L2 tables and note the guest data. To be called when all metadata is in. @progress in bytes of these tables,
+ * or NULL. */
 int qcbmi_owners_scan_data(struct qcbmi_owners *o, struct qcbmi_progress *progress, struct qcbm_error *err);
 
-/* The same without reading, if @named, which was read in the same state of the image, tells it: then it is given up, and
- * what it knows of the refcounts is known here. False,
- * and nothing has changed, where it does not, or where one of its clusters is metadata, too: then the scan must tell. */
+/* The same without reading, if @named, which was read in the same state of the image, tells it: then it is given up,
+ * and what it knows of the refcounts is known here. False,
+ * and nothing has changed, where it does not, or where one of its clusters is metadata, too: then the scan must
+ * tell. */
 bool qcbmi_owners_know_data(struct qcbmi_owners *o, struct qcbmi_l2_named *named);
 
 /* The same without any reading: @busy, which is given up, is known from the last plan to have all that has a refcount,

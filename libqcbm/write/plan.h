@@ -1,13 +1,13 @@
 /* plan.h - staged writes: what an operation is going to do, before anything is done
  * SPDX-License-Identifier: MIT
  *
- * A plan is a list of stages. Writes of one stage may reach the disk in any order; each stage is made durable before the
- * next one starts. Building a plan touches nothing: write/commit.c is the only code that writes.
+ * A plan is a list of stages. Writes of one stage may reach the disk in any order; each stage is made durable before
+ * the next one starts. Building a plan touches nothing: write/commit.c is the only code that writes.
  *
- * A plan says what is written and not why it may be. That an image is fit for it is found out by whoever makes the plan:
- * an edit of bitmaps demands a sound header and refcounts that agree with its own scan (qcbmi_image_check_writable(),
- * write/owners.c). A plan that starts from damage demands what is left to rely on, and takes its clusters where its own
- * scan finds none used; neither the plan nor the commit looks at a refcount. */
+ * A plan says what is written and not why it may be. That an image is fit for it is found out by whoever makes the
+ * plan: an edit of bitmaps demands a sound header and refcounts that agree with its own scan
+ * (qcbmi_image_check_writable(), write/owners.c). A plan that starts from damage demands what is left to rely on, and
+ * takes its clusters where its own scan finds none used; neither the plan nor the commit looks at a refcount. */
 #ifndef QCBMI_PLAN_H
 #define QCBMI_PLAN_H
 
@@ -38,8 +38,8 @@ struct qcbmi_plan {
     size_t current;  /* stage that writes go to */
     uint8_t *header; /* the first cluster as it will be after the writes planned so far; see qcbmi_plan_header() */
     uint64_t header_len;
-    uint64_t
-        held; /* bytes of memory for writes and for their bytes, as far as these lie there; bounding it is the caller's */
+    uint64_t held; /* bytes of memory for writes and for their bytes, as far as these lie there; bounding it is the
+                      caller's */
     uint64_t clusters_allocated, clusters_freed;
     uint64_t stale_clusters_kept; /* of stale bitmaps that are given up, see bitmap_stale.h */
     uint32_t stale_bitmaps;

@@ -11,8 +11,8 @@
  * block in the file, else QCBM_E_UNSAFE. Free it with free(). */
 int qcbmi_reftable_read(struct qcbmi_image *img, uint64_t **table, uint64_t *n, struct qcbm_error *err);
 
-/* At most so many sectors of refcount blocks can change in one plan: a hostile image has each cluster of a bitmap counted
- * by another block, and memory must not follow it. An honest bitmap touches a few. */
+/* At most so many sectors of refcount blocks can change in one plan: a hostile image has each cluster of a bitmap
+ * counted by another block, and memory must not follow it. An honest bitmap touches a few. */
 #define QCBMI_MAX_REFSECTORS 65536u
 
 struct qcbmi_refblock { /* allocated by this plan */

@@ -10,7 +10,8 @@
 typedef int qcbmi_source_fn(void *opaque, uint64_t at, uint8_t *to, uint64_t len, uint64_t *got,
                             struct qcbm_error *err);
 
-/* Words of 64 bits, as they are stored, that count up; behind each of them another one that stays, if there is to be one. */
+/* Words of 64 bits, as they are stored, that count up; behind each of them another one that stays, if there is to be
+ * one. */
 struct qcbmi_series {
     uint64_t base, step;
     uint64_t pair;

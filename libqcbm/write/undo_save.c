@@ -1,10 +1,10 @@
 /* undo_save.c - what a plan will overwrite, saved into a new undo file before the first write
  * SPDX-License-Identifier: MIT
  *
- * A plan is known as a whole before it is carried out, so all of its old bytes are saved at once: two flushes of the undo
- * file, whatever the number of stages. Where a later stage overwrites what an earlier one wrote, its "old" bytes are the
- * earlier one's. Writes are cut at each other's ends, so that two records are about the same bytes or about different
- * ones, never about some in common. */
+ * A plan is known as a whole before it is carried out, so all of its old bytes are saved at once: two flushes of the
+ * undo file, whatever the number of stages. Where a later stage overwrites what an earlier one wrote, its "old" bytes
+ * are the earlier one's. Writes are cut at each other's ends, so that two records are about the same bytes or about
+ * different ones, never about some in common. */
 #include "write/undo_save.h"
 
 #include <stdlib.h>

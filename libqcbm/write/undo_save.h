@@ -18,8 +18,8 @@ struct qcbmi_undo_place {
  * Returns 0, QCBM_E_EXISTS, QCBM_E_IO, QCBM_E_NOSPACE, QCBM_E_NOMEM, QCBM_E_LIMIT. */
 int qcbmi_undo_save(const struct qcbmi_plan *plan, struct qcbmi_image *img, struct qcbm_error *err);
 
-/* Digest of those fields of the header that no change of bitmaps touches. Where @n of @places, sorted, are given, what they have of
- * these fields counts as zeros: they are compared by themselves. */
+/* Digest of those fields of the header that no change of bitmaps touches. Where @n of @places, sorted, are given, what
+ * they have of these fields counts as zeros: they are compared by themselves. */
 void qcbmi_undo_identity(const struct qcbmi_image *img, const struct qcbmi_undo_place *places, size_t n,
                          uint8_t out[QCBMI_DIGEST_BYTES]);
 /* Set to zero what @places (sorted, of kinds that change) have of the image's bytes [@off, @off + @len) in @bytes. */

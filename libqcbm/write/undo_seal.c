@@ -1,9 +1,9 @@
 /* undo_seal.c - what is written into an undo file once it is complete: that the change is done, that an undo has begun
  * SPDX-License-Identifier: MIT
  *
- * The seal has the time at which the image was written last. A guest that writes later leaves another time, even where it
- * leaves no trace in header, refcounts and bitmaps. An undo writes to the image as well, so it says so
- * first, and in which file: what is known of the change holds for all others. */
+ * The seal has the time at which the image was written last. A guest that writes later leaves another time, even where
+ * it leaves no trace in header, refcounts and bitmaps. An undo writes to the image as well, so it says so first, and in
+ * which file: what is known of the change holds for all others. */
 #include "write/undo_seal.h"
 
 #include "io/open.h"

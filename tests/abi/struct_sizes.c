@@ -1,5 +1,5 @@
-/* struct_sizes.c - structs that grow: each that is filled is filled up to the size that the caller tells, each that is read
- * is read up to it, and numbers that are no size are refused before anything is done
+/* struct_sizes.c - structs that grow: each that is filled is filled up to the size that the caller tells, each that is
+ * read is read up to it, and numbers that are no size are refused before anything is done
  *
  * SPDX-License-Identifier: MIT
  */
@@ -294,7 +294,8 @@ static void remove_deltas(void)
     rmdir(folder);
 }
 
-/* A delta without records whose id, which is drawn, stays the same from call to call: that of another program, merged once. */
+/* A delta without records whose id, which is drawn, stays the same from call to call: that of another program, merged
+ * once. */
 static void make_delta(void)
 {
     static const char diff[] = "rbd diff v1\nt\1\0\0\0ss\0\2\0\0\0\0\0\0e";

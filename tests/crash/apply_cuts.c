@@ -1,8 +1,9 @@
-/* apply_cuts.c - what a cut of power leaves of guest bytes that are written into an image: each cluster old or new, marked in
- * bitmaps that record, the image sound, and writing the same again makes all of it new
+/* apply_cuts.c - what a cut of power leaves of guest bytes that are written into an image: each cluster old or new,
+ * marked in bitmaps that record, the image sound, and writing the same again makes all of it new
  * SPDX-License-Identifier: MIT
  *
- * usage: apply_cuts RANDOM AGAIN IMAGE...    (works in the current folder; AGAIN: each so manyth state is written to again) */
+ * usage: apply_cuts RANDOM AGAIN IMAGE...    (works in the current folder; AGAIN: each so manyth state is written to
+ * again) */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

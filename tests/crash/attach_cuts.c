@@ -1,5 +1,5 @@
-/* attach_cuts.c - what a cut of "attach --reset" leaves: each entry old or new, the bits of what changes there before any is new,
- * another reset that ends it, and an undo that leads back
+/* attach_cuts.c - what a cut of "attach --reset" leaves: each entry old or new, the bits of what changes there before
+ * any is new, another reset that ends it, and an undo that leads back
  * SPDX-License-Identifier: MIT
  *
  * usage: attach_cuts RANDOM */

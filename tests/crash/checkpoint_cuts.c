@@ -1,12 +1,14 @@
 /* checkpoint_cuts.c - a checkpoint over several disks that is cut short, and recovered: all of them have it, or none
  * SPDX-License-Identifier: MIT
  *
- * usage: checkpoint_cuts RANDOM PART [MACHINES [FIRST]]    (works in a folder of its own; each PARTth state is recovered)
+ * usage: checkpoint_cuts RANDOM PART [MACHINES [FIRST]]    (works in a folder of its own; each PARTth state is
+ * recovered)
  *
- * MACHINES differ in cluster size, data, backing names, number and granularity of other bitmaps. Each with 1, 2, 4 and 8 disks, without and with overlays, with and without other bitmaps; the states are those of folder.c. Each is
- * recovered, and judged disk by disk: its bitmap is there or not, as on all others; other bitmaps, guest content and names are
- * what they were; nothing but leaks is wrong; journal, links and temporary files are gone. The recovery of some states is
- * killed at one of its calls before, and of some its own states are walked. */
+ * MACHINES differ in cluster size, data, backing names, number and granularity of other bitmaps. Each with 1, 2, 4 and
+ * 8 disks, without and with overlays, with and without other bitmaps; the states are those of folder.c. Each is
+ * recovered, and judged disk by disk: its bitmap is there or not, as on all others; other bitmaps, guest content and
+ * names are what they were; nothing but leaks is wrong; journal, links and temporary files are gone. The recovery of
+ * some states is killed at one of its calls before, and of some its own states are walked. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* edit_cuts.c - what a cut of an edit of single fields leaves: of one sector the old or the new image, of several one that the
- * undo file leads back from
+/* edit_cuts.c - what a cut of an edit of single fields leaves: of one sector the old or the new image, of several one
+ * that the undo file leads back from
  * SPDX-License-Identifier: MIT
  *
  * usage: edit_cuts RANDOM IMAGE...    (works in the current folder)

@@ -1,12 +1,13 @@
-/* repair_cuts.c - every state that a cut of a repair can leave can be repaired to the end that the repair would have had
+/* repair_cuts.c - every state that a cut of a repair can leave can be repaired to the end that the repair would have
+ * had
  * SPDX-License-Identifier: MIT
  *
  * usage: repair_cuts RANDOM IMAGE...
  *
- * Each image is damaged. What mends it, each verb of repair_verbs.c, is recorded; states.c builds what a cut could leave, with RANDOM random subsets for each
- * stretch between two flushes; each state must open and be repaired, without a finding of the check left, to the same disk and
- * the same bitmaps. None has a cluster in use that counts as free and did not before, unless it is marked corrupt: the next
- * program that writes to it would take that cluster. */
+ * Each image is damaged. What mends it, each verb of repair_verbs.c, is recorded; states.c builds what a cut could
+ * leave, with RANDOM random subsets for each stretch between two flushes; each state must open and be repaired, without
+ * a finding of the check left, to the same disk and the same bitmaps. None has a cluster in use that counts as free and
+ * did not before, unless it is marked corrupt: the next program that writes to it would take that cluster. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

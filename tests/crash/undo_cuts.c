@@ -4,9 +4,9 @@
  *
  * usage: undo_cuts RANDOM IMAGE...    (works in the current folder)
  *
- * Each operation of ops.c is recorded on each image, with an undo file. Each state of the recording (states.c) is undone.
- * Then the undo of the finished operation is recorded; each of its states is judged (judge.c) and undone once more. Of
- * one state in NESTED of the operation the undo is recorded as well, and its states undone. */
+ * Each operation of ops.c is recorded on each image, with an undo file. Each state of the recording (states.c) is
+ * undone. Then the undo of the finished operation is recorded; each of its states is judged (judge.c) and undone once
+ * more. Of one state in NESTED of the operation the undo is recorded as well, and its states undone. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,8 +4,9 @@
  * usage: mutate truncate IMAGE          every length from 0 to the file's
  *        mutate bytes IMAGE [all]       each byte set to each of 16 values, or to all 255 others
  *
- * Each variant is looked at through the whole library. Where a bitmap can be added to it, the commit must leave an image
- * that opens, with the new bitmap, the same bits in the others, and the same allocation. Run it with ASan and UBSan. */
+ * Each variant is looked at through the whole library. Where a bitmap can be added to it, the commit must leave an
+ * image that opens, with the new bitmap, the same bits in the others, and the same allocation. Run it with ASan and
+ * UBSan. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: MIT
  *
  * usage: make_delta FORM OUT OLD NEW ID PARENT|- GRANULARITY PROBES
- * Prints the granularity, which is larger where the form needs it. What is the same is not in it; of PROBES granules that are the same and no zeros there are probes. */
+ * Prints the granularity, which is larger where the form needs it. What is the same is not in it; of PROBES granules
+ * that are the same and no zeros there are probes. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

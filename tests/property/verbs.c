@@ -4,9 +4,9 @@
  * usage: verbs SEED COUNT
  *
  * Each sequence has two small images in memory and makes a few commits of a few changes each, drawn at random, on one
- * or the other. The model knows every granule as a bool and finds every answer byte range by byte range. Each change must
- * succeed or fail as in the model, and a failed one change nothing; after each commit the image is opened again from
- * its bytes, every bit is compared, and the check must find nothing. */
+ * or the other. The model knows every granule as a bool and finds every answer byte range by byte range. Each change
+ * must succeed or fail as in the model, and a failed one change nothing; after each commit the image is opened again
+ * from its bytes, every bit is compared, and the check must find nothing. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

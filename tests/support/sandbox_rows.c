@@ -1,4 +1,5 @@
-/* sandbox_rows.c - what tests ask of the sandbox: its list of calls, a line for each row; "abort" ends it as abort() does inside
+/* sandbox_rows.c - what tests ask of the sandbox: its list of calls, a line for each row; "abort" ends it as abort()
+ * does inside
  * SPDX-License-Identifier: MIT */
 #include <stdio.h>
 #include <stdlib.h>

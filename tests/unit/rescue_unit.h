@@ -1,4 +1,5 @@
-/* rescue_unit.h - what the unit tests of a rescue share: a built image, damaged and rescued in memory, its ranges as text
+/* rescue_unit.h - what the unit tests of a rescue share: a built image, damaged and rescued in memory, its ranges as
+ * text
  * SPDX-License-Identifier: MIT */
 #ifndef RESCUE_UNIT_H
 #define RESCUE_UNIT_H

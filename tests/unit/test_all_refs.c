@@ -97,8 +97,8 @@ static unsigned times_seen(const struct seen *s, const char *what)
     return n;
 }
 
-/* An L2 table maps 32 KiB. The first has a run, compressed data and, with a snapshot, a second reference to each; the next
- * one came later, the third is all zeros. */
+/* An L2 table maps 32 KiB. The first has a run, compressed data and, with a snapshot, a second reference to each; the
+ * next one came later, the third is all zeros. */
 static uint64_t build_states(struct image_builder *b)
 {
     const struct build_options opt = { .size = KIB(96) };

@@ -1,5 +1,5 @@
-/* test_attach.c - an image around raw data, verified and reset, while each allocation and each system call fails once: one error,
- * nothing leaked; no new image or all of it; entries and bits that another reset ends
+/* test_attach.c - an image around raw data, verified and reset, while each allocation and each system call fails once:
+ * one error, nothing leaked; no new image or all of it; entries and bits that another reset ends
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 

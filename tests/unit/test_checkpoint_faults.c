@@ -1,5 +1,5 @@
-/* test_checkpoint_faults.c - a checkpoint of several disks made, mended or reclaimed, and its recovery, in which one call fails, whichever
- * it is
+/* test_checkpoint_faults.c - a checkpoint of several disks made, mended or reclaimed, and its recovery, in which one
+ * call fails, whichever it is
  * SPDX-License-Identifier: MIT */
 #include "fail_calls.h"
 #include <errno.h>

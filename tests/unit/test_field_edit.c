@@ -1,4 +1,5 @@
-/* test_field_edit.c - single fields set by hand: where they lie, what is compared, what is refused, how they are written
+/* test_field_edit.c - single fields set by hand: where they lie, what is compared, what is refused, how they are
+ * written
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 

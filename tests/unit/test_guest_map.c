@@ -277,8 +277,8 @@ static void an_l1_table_past_the_end_is_no_empty_disk_where_it_matters(void **st
     stack_close(&s);
 }
 
-/* A snapshot without its disk's size has that of the image, which may have grown since: its L1 table is too short then, and
- * its last L2 table maps no more than others do. */
+/* A snapshot without its disk's size has that of the image, which may have grown since: its L1 table is too short then,
+ * and its last L2 table maps no more than others do. */
 static void a_short_l1_table_maps_nothing_behind_it(void **state)
 {
     const struct qcbmi_chain_options options = { .max_layers = 1 };

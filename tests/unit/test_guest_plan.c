@@ -1,5 +1,5 @@
-/* test_guest_plan.c - guest bytes written into images in memory: what the disk, snapshots and refcounts are afterwards; and each
- * allocation that fails
+/* test_guest_plan.c - guest bytes written into images in memory: what the disk, snapshots and refcounts are afterwards;
+ * and each allocation that fails
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 

@@ -73,8 +73,8 @@ static void the_last_cluster_may_be_cut_short(void **state)
     assert_runs(state, "header 4096; refcounts 8192; tables 8192; data 3096; ");
 }
 
-/* The second table lies in front of the first in the file; with clusters that follow one another over the border it is one
- * run, and with a gap two. */
+/* The second table lies in front of the first in the file; with clusters that follow one another over the border it is
+ * one run, and with a gap two. */
 static void a_run_goes_on_from_table_to_table(void **state)
 {
     const struct build_options opt = { .size = KIB(64) };

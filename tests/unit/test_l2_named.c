@@ -1,5 +1,5 @@
-/* test_l2_named.c - what L2 tables name, from the reading that marks what is allocated: the same as a scan of owners finds,
- * and as counting leaks needs; or nothing
+/* test_l2_named.c - what L2 tables name, from the reading that marks what is allocated: the same as a scan of owners
+ * finds, and as counting leaks needs; or nothing
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 

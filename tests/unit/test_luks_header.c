@@ -1,4 +1,5 @@
-/* test_luks_header.c - the LUKS header: what cryptsetup writes is read, each field that is none is refused where it lies
+/* test_luks_header.c - the LUKS header: what cryptsetup writes is read, each field that is none is refused where it
+ * lies
  * SPDX-License-Identifier: MIT */
 #include "luks_unit.h"
 

@@ -1,5 +1,5 @@
-/* test_manifest_faults.c - manifests made, read, and brought up to date by several threads, in which one allocation fails, or
- * a read does: one error, nothing leaked, nothing given out that is whole, and an end
+/* test_manifest_faults.c - manifests made, read, and brought up to date by several threads, in which one allocation
+ * fails, or a read does: one error, nothing leaked, nothing given out that is whole, and an end
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
@@ -151,7 +151,8 @@ static void each_allocation_fails(void **state)
     }
 }
 
-/* What is not read of the disk differs from a manifest; all else is an error, and what has been given out by then has no end. */
+/* What is not read of the disk differs from a manifest; all else is an error, and what has been given out by then has
+ * no end. */
 static void each_read_fails(void **state)
 {
     (void)state;

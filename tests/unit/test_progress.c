@@ -172,7 +172,8 @@ static void edit_begin(struct session *s, struct qcbm_edit **edit)
     assert_ok(qcbm_edit_set_range(*edit, "new", 0, 4096, &err), &err);
 }
 
-/* What is cancelled while it is planned can be planned again, by the same edit; and a plan that stands is not made twice. */
+/* What is cancelled while it is planned can be planned again, by the same edit; and a plan that stands is not made
+ * twice. */
 static void a_plan_tells_its_scan_and_stops_at_every_step(void **state)
 {
     struct bench *t = bench_open(state, build_wide);
@@ -256,7 +257,8 @@ static int commit_until(uint64_t stop_at, struct watch *w, bool *has_new, bool *
     return ret;
 }
 
-/* While it plans nothing is written; before the switch the old state stays; after it the commit goes to its end, whatever the callback says. */
+/* While it plans nothing is written; before the switch the old state stays; after it the commit goes to its end,
+ * whatever the callback says. */
 static void a_commit_stops_before_the_switch_or_not_at_all(void **state)
 {
     struct qcbm_error err = { 0 };

@@ -188,8 +188,8 @@ static void zeros_do_not_end_a_run(void **state)
     }
 }
 
-/* The same behind the first entries that are looked at together, where clusters are larger than what the offset's lowest
- * bit stands for: 2^56 has no bit of an offset, and is a reserved one. */
+/* The same behind the first entries that are looked at together, where clusters are larger than what the offset's
+ * lowest bit stands for: 2^56 has no bit of an offset, and is a reserved one. */
 static void a_long_run_ends_where_offsets_end(void **state)
 {
     struct q2_geometry g = geometry(12, 0);

@@ -56,8 +56,8 @@ static void new_blocks_at_every_width(void **state)
     }
 }
 
-/* 128 entries in a table of two sectors, for 128 clusters each: the blocks of both sides of 8 MiB cannot be shown by one
- * write within a sector, so the table is a new one. */
+/* 128 entries in a table of two sectors, for 128 clusters each: the blocks of both sides of 8 MiB cannot be shown by
+ * one write within a sector, so the table is a new one. */
 static void new_blocks_on_both_sides_of_a_sector_of_the_table(void **state)
 {
     struct image_builder *b = bench_builder(state);

@@ -1,4 +1,5 @@
-/* test_refine.c - granules that hold what a reference holds: kinds of both sides, ends, batches, threads, what cannot be read
+/* test_refine.c - granules that hold what a reference holds: kinds of both sides, ends, batches, threads, what cannot
+ * be read
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
@@ -6,8 +7,8 @@
 #include "ops/refine.h"
 #include "watch_unit.h"
 
-/* One layer of clusters of 4 KiB, a character each: a digit is data of that byte, z zero, Z zero with a cluster kept, . none,
- * x damaged, ! an entry that QEMU reads though it breaks a rule. */
+/* One layer of clusters of 4 KiB, a character each: a digit is data of that byte, z zero, Z zero with a cluster kept, .
+ * none, x damaged, ! an entry that QEMU reads though it breaks a rule. */
 static void build_layer(struct image_builder *b, const char *pattern, const char *backing)
 {
     struct build_options opt = { .size = strlen(pattern) * 4096, .cluster_bits = 12, .backing = backing };
@@ -199,7 +200,8 @@ static void clean_granules_are_not_looked_at(void **state)
     qcbmi_dirtymap_free(&map);
 }
 
-/* Of a disk of 10000 bytes QEMU shows 9728; of one that was cut, bytes behind its end are gone, and that is a change. */
+/* Of a disk of 10000 bytes QEMU shows 9728; of one that was cut, bytes behind its end are gone, and that is a
+ * change. */
 static void the_end_of_the_disk(void **state)
 {
     static const struct {

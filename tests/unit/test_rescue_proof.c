@@ -1,4 +1,5 @@
-/* test_rescue_proof.c - what looks like proof and is none: references too many, refcounts that are wrong, a header that is lost
+/* test_rescue_proof.c - what looks like proof and is none: references too many, refcounts that are wrong, a header that
+ * is lost
  * SPDX-License-Identifier: MIT */
 #include "rescue_unit.h"
 

@@ -1,5 +1,6 @@
-/* test_sandbox_calls.c - tools/sandbox_calls.c, sandbox_build.c: what passes and what is refused, here by the kernel, and for
- * every system that libseccomp knows by running the filter's program; and that it is this program that is built in
+/* test_sandbox_calls.c - tools/sandbox_calls.c, sandbox_build.c: what passes and what is refused, here by the kernel,
+ * and for every system that libseccomp knows by running the filter's program; and that it is this program that is built
+ * in
  * SPDX-License-Identifier: MIT */
 #include <asm/ioctls.h>
 #include <errno.h>
@@ -272,8 +273,8 @@ static void expect_all(const struct program *p, const struct system *s, const ch
         expect(p, s, *names, 3, 0, 0, wanted);
 }
 
-/* A socket that is open serves; none is made or connected, and nothing is sent to an address. Some systems have one call for
- * all that is done with sockets; what is theirs is left out here. */
+/* A socket that is open serves; none is made or connected, and nothing is sent to an address. Some systems have one
+ * call for all that is done with sockets; what is theirs is left out here. */
 static void an_open_socket_serves_and_no_other(void **state)
 {
     static const char *const needed[] = { "recvfrom", "recv", "sendmsg", "poll", "ppoll", "shutdown", NULL };

@@ -1,4 +1,5 @@
-/* test_snapshot_diff.c - where two states differ: every pair of entries, tables that are shared, sizes, damage, and reads
+/* test_snapshot_diff.c - where two states differ: every pair of entries, tables that are shared, sizes, damage, and
+ * reads
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 
@@ -222,7 +223,8 @@ static void every_pair_of_entries(void **state)
 
 /* ---- tables ---- */
 
-/* 8 tables of 32 KiB each; the active state has others for the third and the fifth, the first snapshot none for the last. */
+/* 8 tables of 32 KiB each; the active state has others for the third and the fifth, the first snapshot none for the
+ * last. */
 static void build_tables(struct image_builder *b)
 {
     struct build_options opt = { .size = KIB(256) };

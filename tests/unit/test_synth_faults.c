@@ -1,5 +1,5 @@
-/* test_synth_faults.c - a plan of synth made by several threads, in which one allocation fails, or reads do: one error, nothing
- * leaked, and an end
+/* test_synth_faults.c - a plan of synth made by several threads, in which one allocation fails, or reads do: one error,
+ * nothing leaked, and an end
  * SPDX-License-Identifier: MIT */
 #include "image_unit.h"
 

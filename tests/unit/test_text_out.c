@@ -99,8 +99,8 @@ static void expect_lines(FILE *in, size_t bytes)
     assert_null(fgets(got, sizeof(got), in));
 }
 
-/* Nothing is lost where the buffer ends, and what was and what will be printed otherwise stands before and behind it: in a
- * file, and in what has no descriptor. */
+/* Nothing is lost where the buffer ends, and what was and what will be printed otherwise stands before and behind it:
+ * in a file, and in what has no descriptor. */
 static void bytes_come_out_in_their_order(void **state)
 {
     static char memory[4 * TEXT_BYTES];

@@ -251,7 +251,8 @@ static void copy_image(const struct ground *g, const char *to)
     free(bytes);
 }
 
-/* The time of the change is known in the seal (or, for one that was cut short, in the file) as long as there is the file. */
+/* The time of the change is known in the seal (or, for one that was cut short, in the file) as long as there is the
+ * file. */
 static void an_undo_of_a_copy_says_nothing_of_the_image(void **state)
 {
     static const time_t written[] = { -3600, -1, 0, 1, 30 };

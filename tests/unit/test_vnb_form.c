@@ -1,4 +1,5 @@
-/* test_vnb_form.c - a delta as a stream of virtnbdbackup: the bytes that are written, what is read of them, what is refused
+/* test_vnb_form.c - a delta as a stream of virtnbdbackup: the bytes that are written, what is read of them, what is
+ * refused
  * SPDX-License-Identifier: MIT */
 #include "delta_unit.h"
 
@@ -212,7 +213,8 @@ static void a_stream_that_is_cut_short_or_too_long_is_refused(void **state)
                    "1 bytes follow its stop frame");
 }
 
-/* Any one byte of heads, ends of lines and metadata that changes the meaning is found; of what is left alone nothing is. */
+/* Any one byte of heads, ends of lines and metadata that changes the meaning is found; of what is left alone nothing
+ * is. */
 static void lengths_that_do_not_meet_are_refused(void **state)
 {
     static const struct {

@@ -35,7 +35,8 @@ static inline void write_file(const char *path, const uint8_t *bytes, size_t len
     close(fd);
 }
 
-/* 64 KiB, 512 bytes per cluster; "a": 512 per bit, bit 3 set; "b": 4096 per bit, clean; the file ends in mid-cluster. */
+/* 64 KiB, 512 bytes per cluster; "a": 512 per bit, bit 3 set; "b": 4096 per bit, clean; the file ends in
+ * mid-cluster. */
 static inline void build_ab(struct image_builder *b)
 {
     struct build_options opt = { .size = KIB(64) };
@@ -91,7 +92,8 @@ static inline int change_with_undo(struct session *s, change_fn *change, const c
     return ret;
 }
 
-/* Open @bytes for writing, undo, close; what it returns. *@after gets what is in the file then, in a record to be freed. */
+/* Open @bytes for writing, undo, close; what it returns. *@after gets what is in the file then, in a record to be
+ * freed. */
 static inline int undo_bytes(const void *bytes, size_t len, const char *undo, struct qcbm_undo_result *result,
                              struct record **after, struct qcbm_error *err)
 {
