@@ -103,9 +103,9 @@ def write_io(work, fmt, name, writes, packed=False):
             commands.append('write -q -z %s%d %d' % ('-u ' if i % 2 and fmt == 'qcow2' else '', start, length))
         else:
             put(work, 'bytes%d' % i, data)
-            commands.append('write -q -s bytes%d %d %d' % (i, start, length))
+            commands.append('write -q -s %s %d %d' % (work.path('bytes%d' % i), start, length))
     if commands:
-        work.run('qemu-io', '-f', fmt, *[part for c in commands for part in ('-c', c)], name)
+        work.io(name, *commands, fmt=fmt)
 
 
 def compress(work, rng, b, cluster):
@@ -115,7 +115,7 @@ def compress(work, rng, b, cluster):
         data = bytes([rng.randint(1, 255)]) * cluster
         if start + cluster > len(b.disk):
             continue
-        done = work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q -c -P %d %d %d' % (data[0], start, cluster), b.name, rc=None)
+        done = work.io(b.name, 'write -q -c -P %d %d %d' % (data[0], start, cluster), may_fail=True)
         if done.code == 0 and 'failed' not in done.out + done.err:
             b.disk = change(b.disk, [(start, data, cluster)])
 
@@ -129,7 +129,7 @@ def random_base(work, rng, resizes):
     b.disk = change(bytes(size), first)
     if b.fmt == 'raw':
         put(work, 'plain', b.disk)
-        work.run('qemu-img', 'convert', '-q', '-f', 'raw', '-O', 'raw', 'plain', 'base')
+        qtool.copy_sparse(work.path('plain'), work.path('base'))
         return b
     b.options = rng.choice(OPTIONS)
     has_data_file, backing = 'data_file' in b.options, None
@@ -193,6 +193,9 @@ def keep(work, name='base'):
 # ---- what must be true afterwards -------------------------------------------------------------------------------
 
 def content(work, name, fmt, snapshot=None):
+    if fmt == 'raw':
+        with open(work.path(name), 'rb') as f:
+            return f.read()
     work.run('qemu-img', 'convert', '-f', fmt, '-O', 'raw', *(['-l', 'snapshot.name=' + snapshot] if snapshot else []), name,
              'view')
     with open(work.path('view'), 'rb') as f:

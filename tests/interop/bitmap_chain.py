@@ -4,14 +4,13 @@
 #
 # SPDX-License-Identifier: MIT
 #
-# What a layer's bitmap says is taken from qemu-nbd, which serves a copy of the layer without its backing file, so that it
+# What a layer's bitmap says is taken from QEMU's NBD server, which opens the layer without its backing file, so that it
 # cannot take the bitmap of another one. Random chains are held against content, too: every byte that differs from the disk
 # as it was when the bitmaps began must be in the result.
 
 import json
 import os
 import random
-import shutil
 
 from like import kill_writer
 from qtool import (KiB, MiB, Qcow2, arguments, clear_feature_bits, differing_ranges, digest, need_tools, patch,
@@ -21,9 +20,7 @@ from qtool import (KiB, MiB, Qcow2, arguments, clear_feature_bits, differing_ran
 
 def alone(work, image, *names):
     """Dirty ranges of bitmaps of this one layer."""
-    shutil.copyfile(work.path(image), work.path('alone.qcow2'))
-    work.run('qemu-img', 'rebase', '-u', '-f', 'qcow2', '-b', '', 'alone.qcow2')
-    return [served_dirty(work, 'alone.qcow2', [name])[name] for name in names]
+    return list(served_dirty(work, image, names, alone=True).values())
 
 
 def add(work, image, name, granularity=None, options=()):

@@ -14,8 +14,8 @@ import random
 import socket
 
 from qtool import (EXT_BACKING_FORMAT, KiB, MiB, Failure, Qcow2, arguments, default_granularity, differing_ranges,
-                   digest, need_tools, ranges_clip, ranges_minus, ranges_or, ranges_outward, ranges_total, require,
-                   require_equal, require_kept, rewrite_first_cluster, run_cases, served_dirty)
+                   digest, need_tools, ranges_clip, ranges_minus, ranges_norm, ranges_or, ranges_outward, ranges_total,
+                   require, require_equal, require_kept, rewrite_first_cluster, run_cases, served_dirty, served_rows)
 
 NAME = 'since'
 
@@ -33,17 +33,14 @@ def build(work, layers):
     for layer in layers:
         os.makedirs(os.path.dirname(work.path(layer.name)) or work.dir, exist_ok=True)
         if layer.fmt == 'raw':
-            work.run('qemu-img', 'create', '-q', '-f', 'raw', layer.name, layer.size)
+            with open(work.path(layer.name), 'wb') as f:
+                f.truncate(layer.size)
         else:
             name = None if below is None else layer.stored or os.path.relpath(below.name,
                                                                               os.path.dirname(layer.name) or '.')
             work.create(layer.name, layer.size, layer.options, name, below.fmt if below else 'qcow2')
         if layer.writes:
-            argv = ['qemu-io', '-f', layer.fmt, layer.name]
-            for command in layer.writes:
-                argv += ['-c', command]
-            out = work.run(*argv).out
-            require('failed' not in out, out)
+            work.io(layer.name, *layer.writes, fmt=layer.fmt)
         below = layer
 
 
@@ -80,8 +77,8 @@ def check_bounds(work, layers, since, dirty):
                                  raw_view(work, top.name, top.fmt, 'top.view'), top.size)
     require_equal(ranges_minus(differing, dirty, top.size), [], 'bytes that differ from BASE but are not dirty')
     above = len(layers) - 1 - since
-    with work.serve(top.name, depth=True) as server:
-        upper = server.allocated(range(1, above + 1))
+    upper = ranges_norm([(start, end) for start, end, depth in served_rows(work, top.name, ['qemu:allocation-depth'])[0]
+                         if 1 <= depth <= above])
     require_equal(ranges_minus(dirty, upper, top.size), [], 'dirty, though qemu finds it in no layer above BASE')
 
 

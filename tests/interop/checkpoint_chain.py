@@ -39,18 +39,20 @@ def verify(work, disks, *options, rc=None):
 
 def machine(work, *targets, size=2 * MiB):
     """Disks of two layers with checkpoint C1 below and on top, C2 on top."""
-    disks = {}
     for k, target in enumerate(targets):
-        base, top = target + '.qcow2', target + '-2.qcow2'
-        work.create(base, size)
-        add(work, base, 'C1')
-        work.io(base, 'write %dk 4k' % (64 * k))
-        work.create(top, size, '', base)
-        add(work, top, 'C1')
-        add(work, top, 'C2')
-        work.io(top, 'write %dk 4k' % (1024 + 64 * k))
-        disks[target] = top
-    return disks
+        names = [target + '.qcow2', target + '-2.qcow2']
+        work.made_once((k, target, size), names, lambda k=k, names=names: make_disk(work, k, *names, size))
+    return {target: target + '-2.qcow2' for target in targets}
+
+
+def make_disk(work, k, base, top, size):
+    work.create(base, size)
+    add(work, base, 'C1')
+    work.io(base, 'write %dk 4k' % (64 * k))
+    work.create(top, size, '', base)
+    add(work, top, 'C1')
+    add(work, top, 'C2')
+    work.io(top, 'write %dk 4k' % (1024 + 64 * k))
 
 
 # ---- verify -----------------------------------------------------------------------------------------------------
@@ -247,8 +249,8 @@ def case_mend_from_deeper(work):
 
 
 def bitmaps_of(work, images):
-    return {image: (work.info_bitmaps(image), [alone(work, image, name)[0] for name in sorted(work.info_bitmaps(image))])
-            for image in images}
+    found = {image: work.info_bitmaps(image) for image in images}
+    return {image: (bitmaps, alone(work, image, *sorted(bitmaps))) for image, bitmaps in found.items()}
 
 
 def case_killed(work, action, call, fault='signal=KILL:when=%d', step=1):

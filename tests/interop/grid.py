@@ -318,10 +318,9 @@ def make_backing(work, rng, levels, size):
     commands = ['write -P 251 %d %d' % (start, min(rng.choice([512, 65536, 70000]), other - start)) for start in at]
     if fmt == 'qcow2':
         work.create(name, other)
-        work.io(name, *commands)
     else:
         work.run('truncate', '-s', other, name)
-        work.run('qemu-io', '-f', fmt, *(word for command in commands for word in ('-c', command)), name)
+    work.io(name, *commands, fmt=fmt)
     return name, fmt
 
 

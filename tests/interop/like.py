@@ -10,7 +10,6 @@
 import json
 import os
 import random
-import shutil
 import struct
 import subprocess
 
@@ -51,10 +50,8 @@ def libvirt_changes(work, images, name):
 
 
 def served_below(work, image, name):
-    """A copy without its backing file has the same bitmap, and qemu-nbd cannot take that of another layer."""
-    shutil.copyfile(work.path(image), work.path('alone.qcow2'))
-    work.run('qemu-img', 'rebase', '-u', '-f', 'qcow2', '-b', '', 'alone.qcow2')
-    return served_dirty(work, 'alone.qcow2', [name])[name]
+    """Without its backing file, so that QEMU cannot take that of another layer."""
+    return served_dirty(work, image, [name], alone=True)[name]
 
 
 # ---- cases ------------------------------------------------------------------------------------------------------

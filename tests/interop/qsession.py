@@ -75,10 +75,10 @@ class Io(Program):
         self.start(['qemu-io'])
         self.answer()
 
-    def run(self, path, commands, data_file=None):
+    def run(self, driver, path, commands, data_file=None):
         """What the commands print. The image is flushed when it is closed, not after each of them."""
         out = b''
-        options = 'driver=qcow2' + (',data-file.driver=file,data-file.filename=' + data_file if data_file else '')
+        options = 'driver=' + driver + (',data-file.driver=file,data-file.filename=' + data_file if data_file else '')
         for line in ('open -t unsafe -o %s %s' % (options, path), *commands, 'close'):
             self.send(line + '\n')  # it waits for the descriptor: of two lines the second would lie in its buffer
             out += self.answer()
@@ -120,7 +120,8 @@ class Daemon(Program):
         return json.loads(line)
 
     def ask(self, command, **arguments):
-        self.send(json.dumps({'execute': command, 'arguments': arguments}) + '\n')
+        # as short as may be: a monitor reads byte for byte
+        self.send(json.dumps({'execute': command, 'arguments': arguments}, separators=(',', ':')) + '\n')
         while True:
             answer = self.message()
             if 'error' in answer:
@@ -130,39 +131,42 @@ class Daemon(Program):
             self.events.append(answer.get('event'))
 
     @contextlib.contextmanager
-    def image(self, path, data_file):
-        node = {'driver': 'qcow2', 'node-name': 'image', 'read-only': True,
+    def image(self, path, data_file, alone=False):
+        node = {'driver': 'qcow2', 'node-name': 'i', 'read-only': True,
                 'file': {'driver': 'file', 'filename': path}}
         if data_file:
             node['data-file'] = {'driver': 'file', 'filename': data_file}
+        if alone:
+            node['backing'] = None
         self.ask('blockdev-add', **node)
         try:
             yield
         finally:
-            self.ask('blockdev-del', **{'node-name': 'image'})
+            self.ask('blockdev-del', **{'node-name': 'i'})
 
     @contextlib.contextmanager
-    def export(self, bitmaps):
-        self.ask('block-export-add', type='nbd', id='export', bitmaps=list(bitmaps), **{'node-name': 'image',
-                 'allocation-depth': True})
+    def export(self, bitmaps, depth):
+        more = {'node-name': 'i', **({'bitmaps': list(bitmaps)} if bitmaps else {}),
+                **({'allocation-depth': True} if depth else {})}
+        self.ask('block-export-add', type='nbd', id='e', **more)
         try:
             yield
         finally:
-            self.ask('block-export-del', id='export', mode='hard')
+            self.ask('block-export-del', id='e', mode='hard')
             while 'BLOCK_EXPORT_DELETED' not in self.events:
                 self.events.append(self.message().get('event'))
             self.events.clear()
 
-    def statuses(self, path, data_file, contexts, bitmaps=()):
-        """For each of the contexts (start, end, type) of all extents."""
-        with self.image(path, data_file), self.export(bitmaps):
-            return [Client(self.socket, 'image', context).rows() for context in contexts]
+    def statuses(self, path, data_file, contexts, bitmaps=(), alone=False):
+        """For each of the contexts (start, end, type) of all extents. alone: without the backing file."""
+        with self.image(path, data_file, alone), self.export(bitmaps, 'qemu:allocation-depth' in contexts):
+            return [Client(self.socket, 'i', context).rows() for context in contexts]
 
     def info(self, path, data_file):
         """What `qemu-img info --output=json` prints, with absolute names of files."""
         with self.image(path, data_file):
             nodes = self.ask('query-named-block-nodes', flat=True)
-        return next(node['image'] for node in nodes if node['node-name'] == 'image')
+        return next(node['image'] for node in nodes if node['node-name'] == 'i')
 
 
 class Client:

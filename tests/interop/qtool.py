@@ -332,24 +332,25 @@ class Work:
             require(digest(self.path(name)) == was, '%s\n  failed, but changed %s' % (line, name))
         return result
 
-    def io(self, image, *commands, opts=None):
+    def io(self, image, *commands, opts=None, fmt='qcow2', may_fail=False):
         """qemu-io with one or more commands; a failing command fails. No test looks at the time before it has closed the
         image, so that the disk need not be waited for."""
-        argv = ['qemu-io', '-t', 'unsafe'] + (SECRET + ['--image-opts', opts] if opts else ['-f', 'qcow2', image])
+        argv = ['qemu-io', '-t', 'unsafe'] + (SECRET + ['--image-opts', opts] if opts else ['-f', fmt, image])
         for command in commands:
             argv += ['-c', command]
-        result = None if opts or len(commands) > IO_LINES else self.io_of_the_session(argv, image, commands)
-        result = result or self.run(*argv)
+        result = None if opts or len(commands) > IO_LINES else self.io_of_the_session(argv, image, commands, fmt)
+        result = result or self.run(*argv, rc=None if may_fail else 0)
         bad = re.search(r'failed|[Ee]rror|invalid|not supported|Operation|not found', result.out + result.err)
-        require(bad is None, '%s\n  %s' % (self.log[-1], shorten(result.out + result.err)))
+        require(bad is None or may_fail, '%s\n  %s' % (self.log[-1], shorten(result.out + result.err)))
         return result
 
-    def io_of_the_session(self, argv, image, commands):
+    def io_of_the_session(self, argv, image, commands, fmt):
         """None where the image is one for a program in the directory of the case, as one over an absent file is."""
         if not qsession.PLAIN.match(self.path(image)):
             return None
         try:
-            out = qsession.Io.get().run(self.path(image), commands, self.data_file(image))
+            data_file = self.data_file(image) if fmt == 'qcow2' else None
+            out = qsession.Io.get().run(fmt, self.path(image), commands, data_file)
         except qsession.Ended as e:
             raise Failure('%s\n  %s' % (shlex.join(argv), e))
         if "can't open device" in out:
@@ -533,21 +534,22 @@ class Server:
         return ranges_norm([(r['offset'], r['offset'] + r['length']) for r in rows if r['type'] in depths])
 
 
-def served_rows(work, image, contexts, bitmaps=(), opts=None):
+def served_rows(work, image, contexts, bitmaps=(), opts=None, alone=False):
     """For each of the contexts (start, end, type) of all of the disk, as an NBD server of QEMU's tells them. What
-    nbdinfo prints is to be had of work.serve()."""
-    found = None if opts else work.asked('statuses', image, contexts, bitmaps)
+    nbdinfo prints is to be had of work.serve(). alone: of this layer, whatever those below have by the same names."""
+    found = None if opts else work.asked('statuses', image, contexts, bitmaps, alone)
     if found is None:
+        require(not alone, 'qemu-storage-daemon does not serve %s without its backing file' % image)
         with work.serve(image, bitmaps, depth=True, opts=opts) as server:
             found = [[(row['offset'], row['offset'] + row['length'], row['type'])
                       for row in json.loads(server.nbdinfo(context, '--json'))] for context in contexts]
     return found
 
 
-def served_dirty(work, image, names, opts=None):
+def served_dirty(work, image, names, opts=None, alone=False):
     """name -> dirty ranges."""
     contexts = ['qemu:dirty-bitmap:' + name for name in names]
-    found = served_rows(work, image, contexts, names, opts) if names else []
+    found = served_rows(work, image, contexts, names, opts, alone) if names else []
     return {name: ranges_norm([(start, end) for start, end, kind in rows if kind == 1])
             for name, rows in zip(names, found)}
 

@@ -10,12 +10,11 @@
 import json
 import os
 import random
-import shutil
 import struct
 
-from qtool import (KiB, MiB, Failure, Qcow2, arguments, default_granularity, differing_ranges, digest, need_tools, patch,
-                   peek, ranges_clip, ranges_minus, ranges_norm, ranges_or, ranges_outward, ranges_total, require,
-                   require_equal, run_cases, served_dirty, set_feature_bits)
+from qtool import (KiB, MiB, Failure, Qcow2, arguments, copy_sparse, default_granularity, differing_ranges, digest,
+                   need_tools, patch, peek, ranges_clip, ranges_minus, ranges_norm, ranges_or, ranges_outward,
+                   ranges_total, require, require_equal, run_cases, served_dirty, set_feature_bits)
 
 OFFSET, COPIED = 0x00fffffffffffe00, 1 << 63
 SHAPES = [  # options, size, backing file
@@ -68,7 +67,7 @@ def raw_of(work, image, state):
     """The disk of a state as a raw file. Applying the snapshot, in a copy, gives it its own size."""
     name = 'state-%s.raw' % state.id
     if not os.path.exists(work.path(name)):
-        shutil.copyfile(work.path(image), work.path('then.qcow2'))
+        copy_sparse(work.path(image), work.path('then.qcow2'))
         if state.id is not None:
             work.run('qemu-img', 'snapshot', '-a', state.id, 'then.qcow2')
         work.run('qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', 'then.qcow2', name)
@@ -112,7 +111,7 @@ def history(work, rng, shape):
     while made < 3:
         commands = [random_command(rng, size, packed) for _ in range(rng.randint(0, 6))]
         if commands:
-            work.run('qemu-io', '-f', 'qcow2', *[part for c in commands for part in ('-c', c)], 'a.qcow2', rc=None)
+            work.io('a.qcow2', *commands, may_fail=True)
         step = rng.choice(['snapshot'] * 5 + ['apply', 'delete', 'resize', 'resize'])
         have = [s.name for s in states_of(work.path('a.qcow2')) if s.id]
         if step == 'snapshot':
@@ -128,7 +127,7 @@ def history(work, rng, shape):
             size = max(size, 64 * KiB)
             work.run('qemu-img', 'resize', '-q', '--shrink', 'a.qcow2', str(size))
     for _ in range(rng.randint(0, 2)):
-        work.run('qemu-io', '-f', 'qcow2', '-c', random_command(rng, size, packed), 'a.qcow2', rc=None)
+        work.io('a.qcow2', random_command(rng, size, packed), may_fail=True)
 
 
 # ---- comparisons ------------------------------------------------------------------------------------------------
@@ -173,6 +172,10 @@ def case_seed(work, seed, witness):
 
 def three_states(work, options='', size=4 * MiB):
     """Snapshots 1 'a' and 2 'b', and now: 64 KiB at 1M differ between a and b, at 2M between b and now."""
+    work.made_once((options, size), ['a.qcow2'], lambda: make_three_states(work, options, size))
+
+
+def make_three_states(work, options, size):
     work.create('a.qcow2', size, options)
     work.io('a.qcow2', 'write -q -P 1 0 3M')
     work.run('qemu-img', 'snapshot', '-c', 'a', 'a.qcow2')

@@ -64,7 +64,7 @@ def chain_case(work, seed, cluster, extended, sizes, raw_base):
         name = 'layer%d' % number
         if number == 0 and raw_base:
             work.run('truncate', '-s', size, name)
-            work.run('qemu-io', '-f', 'raw', '-c', 'write -P 3 %d %d' % (size // 4, size // 8), name)
+            work.io(name, 'write -P 3 %d %d' % (size // 4, size // 8), fmt='raw')
             below, below_format = name, 'raw'
             continue
         work.create(name, size, options, below, below_format)
