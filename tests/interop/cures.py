@@ -30,6 +30,11 @@ def u64(value):
 # ---- images ------------------------------------------------------------------------------------------------------
 
 def make(work, snapshots, bitmaps, backing=False):
+    work.made_once((snapshots, bitmaps, backing), ('base.qcow2', 'a.qcow2'),
+                   lambda: make_anew(work, snapshots, bitmaps, backing))
+
+
+def make_anew(work, snapshots, bitmaps, backing):
     if backing:
         work.create('base.qcow2', 4 * MiB)
         work.io('base.qcow2', 'write -q -P 1 0 4M')

@@ -22,16 +22,20 @@ SHAPES = {
 
 
 def make(work, shape):
-    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', SHAPES[shape][0], 'image', '1M')
-    work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q 0 128k', '-c', 'write -q 256k 64k', 'image')
+    work.made_once(shape, ['image'], lambda: make_anew(work, shape))
+    return Qcow2(work.path('image'))
+
+
+def make_anew(work, shape):
+    work.create('image', '1M', SHAPES[shape][0])
+    work.io('image', 'write -q 0 128k', 'write -q 256k 64k')
     if shape == 'snapshots':
         work.run('qemu-img', 'snapshot', '-c', 'one', 'image')
-        work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q 0 16k', 'image')
+        work.io('image', 'write -q 0 16k')
     if shape != 'version-2':
         for name in 'b0', 'b1':
             work.run('qemu-img', 'bitmap', '--add', '-g', '4k', 'image', name)
-        work.run('qemu-io', '-f', 'qcow2', '-c', 'write -q 512k 64k', 'image')
-    return Qcow2(work.path('image'))
+        work.io('image', 'write -q 512k 64k')
 
 
 def number(path, place, length):

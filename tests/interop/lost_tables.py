@@ -16,10 +16,10 @@ from qtool import MiB, Qcow2, patch, peek, require, require_equal
 
 
 def make(work, options='', size='2G', writes=('write -q -P 1 0 4M', 'write -q -P 2 600M 32M')):
-    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'base.qcow2', size)
+    work.create('base.qcow2', size)
     back = [] if 'data_file' in options else ['-b', 'base.qcow2', '-F', 'qcow2']
-    work.run('qemu-img', 'create', '-q', '-f', 'qcow2', *(['-o', options] if options else []), *back, 'a.qcow2', size)
-    work.run('qemu-io', '-f', 'qcow2', *[part for write in writes for part in ('-c', write)], 'a.qcow2')
+    work.create_image([*(['-o', options] if options else []), *back], 'a.qcow2', size)
+    work.io('a.qcow2', *writes)
     return Qcow2(work.path('a.qcow2'))
 
 

@@ -108,6 +108,10 @@ def autoclear_alone(image):
 # ---- one repair ------------------------------------------------------------------------------------------------------
 
 def make(work):
+    work.made_once('of repair', ['a.qcow2'], lambda: make_anew(work))
+
+
+def make_anew(work):
     work.create('a.qcow2', SIZE)
     work.io('a.qcow2', 'write -q -P 2 0 1M')
     for k, name in enumerate(NAMES):
@@ -118,8 +122,8 @@ def make(work):
 
 def bits(work, name):
     found = {b.name.decode(): b for b in Qcow2(work.path(name)).bitmaps()}
-    with work.serve(name, bitmaps=list(found)) as served:
-        return {n: (b.granularity, b.enabled, served.dirty(n)) for n, b in found.items()}
+    dirty = qtool.served_dirty(work, name, list(found))
+    return {n: (b.granularity, b.enabled, dirty[n]) for n, b in found.items()}
 
 
 def rescued(work, damage, exact, superset=(), refused=True, codes=(), leaks=(0, 3)):

@@ -129,6 +129,7 @@ class Damage:
         self.hurt = set()           # bitmaps that may get more bits than they had
         self.lost_bitmaps = False
         self.silent = False         # QEMU's check does not know it
+        self.differ = []            # ranges of the disk that are not as they were, after the repair
         i = self.image
         self.cs, self.esize = i.cluster_size, 16 if i.extended_l2 else 8
         self.per_l2 = self.cs // self.esize
@@ -681,7 +682,7 @@ def judge_content(work, truth, damage, facts):
     if done.code:
         facts['disk'] = False
         return
-    differ = qtool.differing_ranges(truth.disks[None], work.path('now.raw'), truth.size)
+    differ = damage.differ = qtool.differing_ranges(truth.disks[None], work.path('now.raw'), truth.size)
     facts['disk'] = outside(differ, lost)
     if not facts['disk']:
         work.note('# differs: %r, lost: %r' % (differ[:4], lost[:4]))
@@ -697,13 +698,11 @@ def bitmaps_same(work, truth, damage, marked):
     """With @marked ranges that changed are dirty, too, and each that did is. Of those that were hurt no bit is missing."""
     if damage.lost_bitmaps:
         return True
-    work.run('qemu-img', 'convert', '-O', 'raw', 'x.qcow2', 'now.raw', rc=None)
-    differ = qtool.differing_ranges(truth.disks[None], work.path('now.raw'), truth.size)
     now = served(work)
     for name, was in truth.bitmaps.items():
         if name not in now or (now[name] != was and not marked and name not in damage.hurt):
             return False
-        if qtool.ranges_minus(qtool.ranges_norm(was + (differ if marked else [])), now[name], truth.size):
+        if qtool.ranges_minus(qtool.ranges_norm(was + (damage.differ if marked else [])), now[name], truth.size):
             return False
     return True
 
@@ -873,7 +872,7 @@ def main():
         return 0
     try:
         # each kind in turn, on a shape by lot
-        while done < args.cases and number < 20 * args.cases + 1000:
+        while done < args.cases // qtool.test_part() and number < 20 * args.cases + 1000:
             done += corpus.case(number, rng.choice(shapes), kinds[number % len(kinds)])
             number += 1
     finally:
