@@ -21,6 +21,7 @@ QCBM = os.path.abspath(os.environ['QCBM'])
 SECRET = ['--object', 'secret,id=s,data=interop']
 faults = []
 compared = 0
+images = 0
 
 
 def run(*command):
@@ -69,8 +70,17 @@ def same_text(what, theirs, ours):
             theirs.splitlines(), ours.splitlines(), 'qemu-img', 'qcbm', lineterm=''))))
 
 
+def left_out():
+    """Is this image one of those that a part of the test does not look at?"""
+    global images
+    images += 1
+    return images % qtool.test_part() != 0
+
+
 def same(what, name, *arguments, zone='UTC'):
     global compared
+    if left_out():
+        return
     compared += 2
     in_text(what, name, *arguments, zone=zone)
     in_json(what, name, *arguments, zone=zone)
@@ -79,6 +89,8 @@ def same(what, name, *arguments, zone='UTC'):
 def one_of_many(what, name):
     """In the form whose turn it is."""
     global compared
+    if left_out():
+        return
     compared += 1
     (in_json if qtool.one_form(what) else in_text)(what, name)
 
@@ -130,8 +142,9 @@ def sizes():
         if size < 1 << 55:
             poke('size.qcow2', 24, struct.pack('>Q', size))  # L1 is too short, which info does not look at
             poke('size.qcow2', 36, struct.pack('>I', max(1, -(-size >> 39))))
-            in_text('virtual size %d' % size, 'size.qcow2')  # in JSON there is the number alone
-            compared += 1
+            if not left_out():
+                in_text('virtual size %d' % size, 'size.qcow2')  # in JSON there is the number alone
+                compared += 1
     for preallocation in 'metadata', 'falloc':
         same('preallocation', create('full.qcow2', options='preallocation=' + preallocation))
 

@@ -105,7 +105,10 @@ def grid_reads_the_same(work, levels, seed):
     path = work.path(image)
     follows = levels['backing'] == 'none' and levels['store'] == 'plain'
     with Nbdkit(work, 'file', path) as server:
-        for way in readers(bitmaps, follows):
+        ways = readers(bitmaps, follows)
+        if grid.CLUSTER[levels['shape']] > 64 * KiB:  # holes inside of a cluster are told in units of the server's own
+            ways = [way for way in ways if way[0] != 'map']
+        for way in work.some(ways, 10):
             require_same(work, way, path, server.uri())
         if levels['backing'] != 'none':
             result = work.qcbm('map', '--no-lock', server.uri(), rc=1)
