@@ -62,6 +62,13 @@ static int give_run(const struct walk *w, const struct qcbmi_swept_l2 *l2, const
     return w->to->entries(w->to->opaque, l2, &refs);
 }
 
+/* Of an odd entry: the bytes of the table are there for these alone. */
+static uint64_t bitmap_word(const struct walk *w, const struct qcbmi_l2_content *content,
+                            const struct qcbmi_l2_note *note)
+{
+    return w->g->extended_l2 ? be64_load(content->bytes + 16 * (size_t)note->index + 8) : 0;
+}
+
 static int give_content(void *opaque, const struct qcbmi_swept_l2 *l2, const struct qcbmi_l2_content *content)
 {
     const struct walk *w = opaque;
@@ -71,9 +78,7 @@ static int give_content(void *opaque, const struct qcbmi_swept_l2 *l2, const str
         return w->to->blank(w->to->opaque, l2);
     for (size_t i = 0; ret == 0 && i < content->n; i++) {
         const struct qcbmi_l2_note *note = &content->notes[i];
-        const uint8_t *word = w->g->extended_l2 ? content->bytes + 16 * (size_t)note->index + 8 : NULL;
-
-        ret = note->n ? give_run(w, l2, note) : give_odd(w, l2, note->raw, word ? be64_load(word) : 0);
+        ret = note->n ? give_run(w, l2, note) : give_odd(w, l2, note->raw, bitmap_word(w, content, note));
     }
     return ret;
 }
