@@ -151,6 +151,24 @@ static void blocks_cover_every_cell_once(void **state)
     }
 }
 
+/* A file of a picture is as small as its blocks are few. */
+static void what_is_alike_all_over_is_one_block(void **state)
+{
+    (void)state;
+    for (uint32_t side = 1; side <= 16; side *= 2) {
+        struct picture p = { .plan = { kinds, 2 } };
+        uint64_t size = (uint64_t)512 * side * side;
+
+        assert_true(picture_cells_init(&p.cells, size, PICTURE_MAX_CELLS, 2));
+        picture_cells_add(&p.cells, 0, 0, size);
+        p.layout = picture_layout_of(true, side, p.cells.n);
+        assert_int_equal(picture_block_at(&p, 0).n, side * side);
+        p.layout = picture_layout_of(false, side, p.cells.n);
+        assert_int_equal(picture_block_at(&p, 0).n, side); /* a row */
+        picture_free(&p);
+    }
+}
+
 static uint32_t rgb_of(unsigned number)
 {
     static const unsigned steps[6] = { 0, 95, 135, 175, 215, 255 };
@@ -210,6 +228,7 @@ int main(void)
         cmocka_unit_test(the_curve_passes_every_place_once),
         cmocka_unit_test(shades_begin_at_quarters),
         cmocka_unit_test(blocks_cover_every_cell_once),
+        cmocka_unit_test(what_is_alike_all_over_is_one_block),
         cmocka_unit_test(the_nearest_colour_is_that_of_a_loop),
         cmocka_unit_test(what_the_font_lacks_is_a_question_mark),
     };
