@@ -76,13 +76,13 @@ class Io(Program):
         self.answer()
 
     def run(self, driver, path, commands, data_file=None):
-        """What the commands print. The image is flushed when it is closed, not after each of them."""
-        out = b''
+        """What each of the commands prints. The image is flushed when it is closed, not after each of them."""
+        said = []
         options = 'driver=' + driver + (',data-file.driver=file,data-file.filename=' + data_file if data_file else '')
         for line in ('open -t unsafe -o %s %s' % (options, path), *commands, 'close'):
             self.send(line + '\n')  # it waits for the descriptor: of two lines the second would lie in its buffer
-            out += self.answer()
-        return out.decode('utf-8', 'replace')
+            said.append(self.answer().decode('utf-8', 'replace'))
+        return said
 
     def answer(self):
         got = b''

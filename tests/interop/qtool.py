@@ -28,6 +28,7 @@ import qsession
 
 KiB, MiB, GiB, TiB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 SECRET = ['--object', 'secret,id=s0,data=interop']
+RELATIVE = re.compile(r'-s [^/]')  # data from a file in the directory of the case
 IO_LINES = 40  # so many that waiting for the answer to each costs more than to start a program
 COMMAND_TIMEOUT = 300  # seconds: only against a tool that hangs, no result depends on it
 
@@ -346,17 +347,22 @@ class Work:
 
     def io_of_the_session(self, argv, image, commands, fmt):
         """None where the image is one for a program in the directory of the case, as one over an absent file is."""
-        if not qsession.PLAIN.match(self.path(image)):
+        if not qsession.PLAIN.match(self.path(image)) or any(RELATIVE.search(command) for command in commands):
             return None
         try:
             data_file = self.data_file(image) if fmt == 'qcow2' else None
-            out = qsession.Io.get().run(fmt, self.path(image), commands, data_file)
+            said = qsession.Io.get().run(fmt, self.path(image), commands, data_file)
         except qsession.Ended as e:
             raise Failure('%s\n  %s' % (shlex.join(argv), e))
-        if "can't open device" in out:
+        if "can't open device" in said[0]:
             return None
         self.log.append(shlex.join(argv))
-        return Result(0, out, '', out.encode())
+        # there is no exit code: what was done says so, or nothing where that is wanted
+        wrong = [(command, text) for command, text in zip(commands, said[1:])
+                 if not (re.match(r'(wrote|read|discard) (\d+)/\2 bytes', text) if ' -q' not in command else text == '')
+                 and command.split()[0] in ('write', 'read', 'discard')]
+        out = ''.join(said) + ''.join('failed: %s: %s' % pair for pair in wrong)
+        return Result(1 if wrong else 0, out, '', out.encode())
 
     def create(self, image, size, options='', backing=None, backing_format='qcow2', luks=False):
         """qemu-img create of a qcow2 image."""

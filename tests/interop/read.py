@@ -34,11 +34,16 @@ def write_file(work, name, data):
     return name
 
 
+def bytes_file(work, data):
+    """For a program that is not in the directory of the case."""
+    return work.path(write_file(work, 'bytes', data))
+
+
 def pack_some(work, image, rng, size, cluster):
     """Compressed writes, of whole clusters: qemu takes them only where nothing is allocated yet."""
     for start in rng.sample(range(0, size, cluster), min(6, -(-size // cluster))):
         length = min(cluster, size - start)
-        work.io(image, 'write -q -c -s %s %d %d' % (write_file(work, 'bytes', content(rng, length)), start, length))
+        work.io(image, 'write -q -c -s %s %d %d' % (bytes_file(work, content(rng, length)), start, length))
 
 
 def scribble(work, image, rng, size, unit):
@@ -48,7 +53,7 @@ def scribble(work, image, rng, size, unit):
         if kind == 'data':
             start = rng.randrange(size // 512) * 512
             length = min(rng.choice([512, 1536, 20000 // 512 * 512, 66048]), size - start)
-            work.io(image, 'write -q -s %s %d %d' % (write_file(work, 'bytes', content(rng, length)), start, length))
+            work.io(image, 'write -q -s %s %d %d' % (bytes_file(work, content(rng, length)), start, length))
             continue
         start = rng.randrange(size // unit + 1) * unit
         length = min(unit * rng.randrange(1, 3), size - start)
