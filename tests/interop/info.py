@@ -233,11 +233,13 @@ def encryption():
     same('AES', encrypted('aes.qcow2', 'encrypt.format=aes'))
     name = encrypted('luks.qcow2', 'encrypt.format=luks')
     same('LUKS', name)
-    # Each LUKS header that qemu-img makes costs it seconds, in which it measures how fast it is; what it shows of one is text.
+    # Each LUKS header that qemu-img makes costs it seconds, in which it measures how fast it is; what it shows is text.
     whole, at = peek(name, 0, os.path.getsize(name)), qtool.Qcow2(name).extension(qtool.EXT_LUKS)
     at = struct.unpack('>QQ', at)[0] + 8
-    for cipher, mode, digest, key in ((b'aes', b'cbc-essiv:sha256', b'sha256', 32), (b'serpent', b'ctr-plain64', b'sha512', 32),
-                                      (b'twofish', b'cbc-plain', b'sha256', 32), (b'cast5', b'ecb-plain64', b'sha1', 16)):
+    for cipher, mode, digest, key in ((b'aes', b'cbc-essiv:sha256', b'sha256', 32),
+                                      (b'serpent', b'ctr-plain64', b'sha512', 32),
+                                      (b'twofish', b'cbc-plain', b'sha256', 32),
+                                      (b'cast5', b'ecb-plain64', b'sha1', 16)):
         with open('luks-other.qcow2', 'wb') as f:
             f.write(whole)
         poke('luks-other.qcow2', at, struct.pack('>32s32s32sII', cipher, mode, digest, *struct.unpack(
