@@ -1,4 +1,4 @@
-# qsession.py - QEMU's programs that stay: one qemu-io and one qemu-storage-daemon for all that a test's process asks
+# qsession.py - QEMU's programs that stay: one qemu-io and one qemu-storage-daemon for all that a thread of a test asks
 #
 # SPDX-License-Identifier: MIT
 #
@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 
 PLAIN = re.compile(r'[-A-Za-z0-9_./:+]+\Z')  # no quoting is needed in a line of qemu-io
 MAGIC, OPTION, OPTION_REPLY = 0x4e42444d41474943, 0x49484156454f5054, 0x3e889045565a9
@@ -31,25 +32,32 @@ class Ended(Exception):
 
 
 class Program:
-    """A child that reads lines and is there until the process of the test ends."""
+    """A child that reads lines and is there until the thread of the test ends."""
 
-    running = {}
+    own = threading.local()
+    all_of = {}  # by process: a fork must not talk to those of its parent, nor end them
 
     @classmethod
     def get(cls):
-        """The one of this process: a fork must not talk to that of its parent."""
-        key = (cls, os.getpid())
-        if key not in Program.running:
-            Program.running[key] = cls()
-            atexit.register(cls.end)
-            multiprocessing.util.Finalize(None, cls.end, exitpriority=1)  # a worker of a pool runs no atexit
-        return Program.running[key]
+        """The one of this thread, with which it ends, too."""
+        mine = Program.own.__dict__.setdefault(os.getpid(), {})
+        if cls not in mine:
+            mine[cls] = cls()
+            if os.getpid() not in Program.all_of:
+                atexit.register(Program.end_all)
+                multiprocessing.util.Finalize(None, Program.end_all, exitpriority=1)  # a pool's worker runs no atexit
+            Program.all_of.setdefault(os.getpid(), []).append(mine[cls])
+        return mine[cls]
 
-    @classmethod
-    def end(cls):
-        program = Program.running.pop((cls, os.getpid()), None)
-        if program:
+    @staticmethod
+    def end_all():
+        for program in Program.all_of.pop(os.getpid(), []):
             program.close()
+
+    def end(self):
+        """It is of no use any more: who asks next gets another one."""
+        Program.own.__dict__.get(os.getpid(), {}).pop(type(self), None)
+        self.close()
 
     def start(self, argv):
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
