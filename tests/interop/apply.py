@@ -195,7 +195,8 @@ def keep(work, name='base'):
 def content(work, name, fmt, snapshot=None):
     if fmt == 'raw':
         with open(work.path(name), 'rb') as f:
-            return f.read()
+            data = f.read()
+        return data + bytes(-len(data) % 512)  # QEMU's disk has all of the last sector
     work.run('qemu-img', 'convert', '-f', fmt, '-O', 'raw', *(['-l', 'snapshot.name=' + snapshot] if snapshot else []), name,
              'view')
     with open(work.path('view'), 'rb') as f:
