@@ -132,6 +132,26 @@ static int take_below(struct qcbmi_below *to, const struct qcbm_below *from, str
     return to->name ? 0 : QCBM_E_NOMEM;
 }
 
+/* What is open below @img stays as it is, with the names and backends that it was opened by; what the image itself has
+ * open to read its disk is opened again. */
+static int replace_below(struct qcbm_image *handle, struct qcbmi_below *below, size_t n, struct qcbm_error *err)
+{
+    struct qcbmi_image *img = handle->image;
+    struct qcbmi_below_past *past = img->n_below ? qcbmi_alloc_array(1, sizeof(*past), err) : NULL;
+
+    if (img->n_below && !past)
+        return QCBM_E_NOMEM;
+    if (past) {
+        *past = (struct qcbmi_below_past){ img->below_past, img->below, img->n_below };
+        img->below_past = past;
+    }
+    qcbmi_data_close(handle->data);
+    handle->data = NULL;
+    img->below = below;
+    img->n_below = n;
+    return 0;
+}
+
 int qcbm_set_below(struct qcbm_image *img, const struct qcbm_below *layers, size_t elem_size, size_t n,
                    struct qcbm_error *err)
 {
@@ -144,14 +164,11 @@ int qcbm_set_below(struct qcbm_image *img, const struct qcbm_below *layers, size
         qcbmi_give(&layer, sizeof(layer), (const char *)layers + i * elem_size, elem_size);
         ret = take_below(&below[i], &layer, err);
     }
-    if (ret < 0) {
+    if (ret == 0)
+        ret = replace_below(img, below, n, err);
+    if (ret < 0)
         qcbmi_below_free(below, below ? n : 0);
-        return ret;
-    }
-    qcbmi_below_free(img->image->below, img->image->n_below);
-    img->image->below = below;
-    img->image->n_below = n;
-    return 0;
+    return ret;
 }
 
 void qcbm_set_trace(struct qcbm_image *img, qcbm_trace_fn *fn, void *opaque)

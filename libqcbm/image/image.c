@@ -235,6 +235,17 @@ void qcbmi_below_free(struct qcbmi_below *below, size_t n)
     free(below);
 }
 
+static void free_past(struct qcbmi_below_past *past)
+{
+    while (past) {
+        struct qcbmi_below_past *before = past->before;
+
+        qcbmi_below_free(past->below, past->n);
+        free(past);
+        past = before;
+    }
+}
+
 void qcbmi_image_free(struct qcbmi_image *img)
 {
     if (!img)
@@ -245,6 +256,7 @@ void qcbmi_image_free(struct qcbmi_image *img)
     free(img->path);
     free(img->name);
     qcbmi_below_free(img->below, img->n_below);
+    free_past(img->below_past);
     qcbmi_io_close(&img->io);
     free(img);
 }

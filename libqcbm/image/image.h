@@ -26,6 +26,13 @@ struct qcbmi_below {
     void *self;
 };
 
+/* Layers that were named before others took their place: what was opened then reads by them. */
+struct qcbmi_below_past {
+    struct qcbmi_below_past *before;
+    struct qcbmi_below *below;
+    size_t n;
+};
+
 struct qcbmi_image {
     struct qcbmi_io io;
     struct qcbmi_trace trace; /* of this image, of the layers below it and of its undo files */
@@ -35,6 +42,7 @@ struct qcbmi_image {
     char *name;                /* what such a one is called; may be NULL */
     struct qcbmi_below *below; /* the layers below it, where the caller has said what they are */
     size_t n_below;
+    struct qcbmi_below_past *below_past; /* freed with the image */
 
     uint8_t *cluster0; /* cluster_size bytes; zeros where the file is shorter */
     struct q2_header h;

@@ -260,6 +260,7 @@ static void the_caller_says_what_the_layers_are(void **state)
     struct qcbm_error err = { 0 };
     struct qcbm_chain *chain;
     struct qcbm_image *img;
+    uint8_t byte[1];
 
     write_image(d, "other", "last", "qcow2", KIB(32));
     write_image(d, "last", NULL, NULL, KIB(32));
@@ -276,8 +277,14 @@ static void the_caller_says_what_the_layers_are(void **state)
             assert_ok(qcbm_chain_get(chain, i, &layer, sizeof(layer), &err), &err);
             assert_string_equal(layer.filename, i < 2 ? names[i] : temp_path(d, names[i]));
         }
+        if (again) /* what is open reads by the layers that it was opened by */
+            assert_ok(qcbm_set_below(img, below + 2, sizeof(struct qcbm_below), 1, &err), &err);
         qcbm_chain_close(chain);
     }
+    assert_ok(qcbm_set_below(img, below, sizeof(struct qcbm_below), 2, &err), &err);
+    assert_ok(qcbm_read(img, 0, byte, sizeof(byte), 0, &err), &err);
+    assert_ok(qcbm_set_below(img, below + 2, sizeof(struct qcbm_below), 1, &err), &err);
+    assert_int_not_equal(qcbm_read(img, 0, byte, sizeof(byte), 0, &err), 0); /* of the layers that are named now */
     qcbm_close(img);
     qcbm_mem_free(top);
     qcbm_mem_free(mid);

@@ -210,7 +210,7 @@ class Image(Handle):
             else:
                 rows.append((layer, None, None))
         call('qcbm_set_below', self, rows)
-        self._keep['below'] = backends
+        self._keep.setdefault('below', []).extend(backends)  # what is open yet reads by those before
 
     def set_trace(self, fn: Optional[Callable[[t.TraceEvent], Any]]) -> None:
         """Have @fn told what is done with the files. What it raises changes nothing."""
