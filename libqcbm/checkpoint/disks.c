@@ -95,12 +95,18 @@ static int find_places(const struct qcbmi_disks *disks, bool overlays, struct qc
     return ret;
 }
 
+/* Places are those of images, numbered as the disks are, and behind these those of overlays. */
+static bool is_overlay(const struct qcbmi_disks *disks, const struct qcbmi_file_place *place)
+{
+    return place->index >= disks->n;
+}
+
 static struct qcbmi_disk *disk_at(const struct qcbmi_disks *disks, const struct qcbmi_file_place *place,
                                   const char **path)
 {
     struct qcbmi_disk *disk = &disks->list[place->index % disks->n];
 
-    *path = place->index < disks->n ? disk->path : disk->overlay;
+    *path = is_overlay(disks, place) ? disk->overlay : disk->path;
     return disk;
 }
 
@@ -143,8 +149,8 @@ static int open_place(const struct qcbmi_disks *disks, const struct qcbmi_file_p
 {
     const char *path;
     struct qcbmi_disk *disk = disk_at(disks, place, &path);
-    int ret = path == disk->overlay ? open_overlay(place, disk, flags, err)
-                                    : qcbmi_file_place_open(place, path, flags, &disk->img, err);
+    int ret = is_overlay(disks, place) ? open_overlay(place, disk, flags, err)
+                                       : qcbmi_file_place_open(place, path, flags, &disk->img, err);
 
     return qcbmi_disk_blame(disk, ret, err);
 }

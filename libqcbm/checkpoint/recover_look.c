@@ -100,7 +100,7 @@ static int open_images(struct qcbmi_recover *r, struct qcbm_error *err)
     if (ret < 0)
         return ret;
     /* In the order in which they were named. */
-    for (size_t i = 0, k = 0; k < n; i++)
+    for (size_t i = 0, k = 0; k < n && i < r->j.n_disks; i++)
         if (r->disks.list[k].path == r->recs[i].d->image)
             r->recs[i].disk = &r->disks.list[k++];
     return 0;

@@ -239,6 +239,8 @@ static void one_refusal_is_that_of_all(void **state)
     assert_failure(create(&m, QCBM_CHECKPOINT_FREEZE, &r, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "overlay");
     m.disks[2].overlay = m.image[0]; /* another disk */
     assert_failure(create(&m, 0, &r, &err), &err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "vdc (");
+    m.disks[2].overlay = m.image[2]; /* itself, and the very same string */
+    assert_failure(create(&m, 0, &r, &err), &err, QCBM_E_EXISTS, QCBM_NO_OFFSET, "vdc (");
     m.disks[1].overlay = m.disks[2].overlay = m.overlay[0];
     assert_failure(create(&m, 0, &r, &err), &err, QCBM_E_ARG, QCBM_NO_OFFSET, "another disk has that overlay");
     m.disks[1].overlay = m.disks[2].overlay = NULL;
