@@ -165,6 +165,9 @@ static int refuse(const char *uri, bool tls, char *copy, struct qcbm_error *err)
     if (find_parameter(copy, "tls-psk-file=", &len))
         return qcbmi_nbd_fail(err, QCBM_E_UNSUPPORTED, 0,
                               "keys for TLS (tls-psk-file) are not supported, certificates are: nbds://");
+    if (find_parameter(copy, "tls-verify-peer=", &len)) /* of newer libnbd */
+        return qcbmi_nbd_fail(err, QCBM_E_UNSUPPORTED, 0,
+                              "tls-verify-peer in the URI is not supported: a server is always looked at");
     if (!tls && find_parameter(copy, "tls-certificates=", &len))
         return qcbmi_nbd_fail(err, QCBM_E_ARG, EINVAL, "tls-certificates goes with nbds://: this URI has no TLS");
     return 0;

@@ -148,7 +148,8 @@ def uris_that_would_not_be_looked_at(work):
                             ('?tls-certificates=' + right + '&tls%2Dcertificates=' + empty, 'not allowed'),
                             ('?x=1;tls-certificates=' + empty, 'not allowed|nothing tells'),
                             ('#?tls-certificates=' + right, 'nothing tells|erif'),
-                            ('?tls-psk-file=' + right, 'not supported')):
+                            ('?tls-psk-file=' + right, 'not supported'),
+                            ('?tls-verify-peer=false', 'not supported')):
             refused(work, server.uri(query), says)
         refused(work, 'nbds+unix:///?socket=' + work.path('s') + '&tls-certificates=' + right, 'Unix socket')
         refused(work, server.uri(folder(work, 'right'), scheme='nbd'), 'no TLS')
