@@ -78,6 +78,7 @@ static int give_content(void *opaque, const struct qcbmi_swept_l2 *l2, const str
         return w->to->blank(w->to->opaque, l2);
     for (size_t i = 0; ret == 0 && i < content->n; i++) {
         const struct qcbmi_l2_note *note = &content->notes[i];
+
         ret = note->n ? give_run(w, l2, note) : give_odd(w, l2, note->raw, bitmap_word(w, content, note));
     }
     return ret;

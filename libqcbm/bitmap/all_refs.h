@@ -13,8 +13,8 @@
 /* What a few entries of one L2 table name: clusters side by side, or compressed data. */
 struct qcbmi_entry_refs {
     uint64_t n; /* entries */
-    uint64_t offset,
-        len; /* as far as counts: to the first byte of the last cluster. 0 bytes with an external data file */
+    /* Bytes as far as they count: to the first one of the last cluster. @len 0 with an external data file. */
+    uint64_t offset, len;
     bool compressed;
 };
 
@@ -32,8 +32,8 @@ struct qcbmi_all_refs {
     int (*ref)(void *opaque, enum qcbmi_ref_kind kind, uint64_t off, uint64_t len, uint64_t weight);
     /* Entries with clusters, table by table. */
     int (*entries)(void *opaque, const struct qcbmi_swept_l2 *l2, const struct qcbmi_entry_refs *refs);
-    int (*blank)(void *opaque,
-                 const struct qcbmi_swept_l2 *l2); /* a table that is all zeros; NULL: that is no matter */
+    /* A table that is all zeros; NULL: that is no matter. */
+    int (*blank)(void *opaque, const struct qcbmi_swept_l2 *l2);
     /* May @bytes be read that others may have for tables, too? */
     bool (*afford)(void *opaque, uint64_t bytes);
 };

@@ -5,9 +5,8 @@
  * image):
  *
  *   - "qemu-img check" with -r opens without the table of snapshots. Whatever makes that open rewrite the header
- *     (bitmaps
- *     that get marked in use, a stale extension or an unknown autoclear bit that is dropped) writes "no snapshots", and
- *     what they had is freed as leaked: exit code 0.
+ *     (bitmaps that get marked in use, a stale extension or an unknown autoclear bit that is dropped) writes "no
+ *     snapshots", and what they had is freed as leaked: exit code 0.
  *   - A read-write open of an image with the dirty bit repairs it with that table loaded, and keeps everything.
  *   - With the corrupt bit nothing but "check -r" opens for writing.
  *   - Both free leaked clusters although a damaged pointer stands beside them, whose clusters these may be.

@@ -5,8 +5,7 @@
  *
  *   load       snapshots and refcount table lie in memory; a bad snapshot ends the list, those before it are checked.
  *   passes     over clusters [lo, hi): as many as the counters of a pass may take memory for (options.memory), so all
- *   at
- *              once for honest images. Each pass
+ *              at once for honest images. Each pass
  *     counts   every reference (sink: counter). In file order, each table read once however often it is referred to.
  *              Says nothing; problems go to the totals, in the first pass alone. Tables with problems are in l2_noisy.
  *     tells    what counting met, in the words and the order of QEMU (sink: teller). Only if it met something; reads

@@ -5,13 +5,11 @@
  *   - Nothing is written before all images are open and locked, and the way of each is known.
  *   - What is written to is linked to this journal; so a journal from elsewhere does nothing.
  *   - Forward: the decision is made durable again before anything relies on it, since it may have been read from a
- *     cache
- *     that a failed flush had left. Each step can be repeated.
+ *     cache that a failed flush had left. Each step can be repeated.
  *   - A bitmap that begins later than the decision is never left empty: a guest may have written in between. The fence
  *     tells.
  *   - Below an overlay it stays up until the journal is gone, since until then a guest may be started on the old image,
- *     whether
- *     the overlay has its name or not. One that fell stays down: a repetition sees the same.
+ *     whether the overlay has its name or not. One that fell stays down: a repetition sees the same.
  * States of a disk, once it is decided (enum qcbmi_recover_way, recover_look.c): nothing left to do -> its switch goes
  * on from where it was -> another program wrote, the sectors are not to be relied on. together.c has the states of the
  * whole. */

@@ -56,8 +56,8 @@ int qcbmi_recover_blame(const struct qcbmi_recover_disk *r, int ret, struct qcbm
 int qcbmi_recover_begin(struct qcbmi_recover *r, const char *journal, struct qcbm_error *err);
 void qcbmi_recover_end(struct qcbmi_recover *r);
 
-/* Does the name of an overlay, or for now its temporary one, lead to one file? Cut between the new name and the end of
- * the old. */
+/* Do the name of an overlay and its temporary one lead to one file? So it is behind a cut between the new name and the
+ * end of the old. */
 bool qcbmi_recover_has_both_names(const struct qcbmi_recover_disk *r);
 
 #endif

@@ -4,15 +4,14 @@
  * Invariants:
  *   - An image has its link from before its first write until behind its last. Who sees a link writes nothing.
  *   - Before the decision every image reads as it did; behind it, each has its old state or its new one, and the
- *     journal has
- *     all that leads from one to the other.
+ *     journal has all that leads from one to the other.
  *   - While the fence of an image is up nobody else wrote to it. It is up from before the decision until the image is
- *     switched. States, and what moves between them:
+ *     switched.
+ * States, and what moves between them:
  *   planned    nothing is written; room is taken from the file system (qcbmi_together_plan(), take_room())
  *   written    the journal is there, whole, and the links
  *   prepared   overlays are whole under their temporary names; each image has all that the new state needs in clusters
- *   that
- *              nobody refers to; the fences are up (prepare_all())
+ *              that nobody refers to; the fences are up (prepare_all())
  *   decided    one sector of the journal says so (decide())
  *   switched   each image has its new state, each overlay its name; the fences are down (switch_all())
  *   done       the journal says so; old bitmaps are given up, links and journal are removed (finish())

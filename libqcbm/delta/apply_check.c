@@ -5,12 +5,9 @@
  *   - the delta is read wholly before anything is written, and has its digest;
  *   - sizes are equal;
  *   - the disk's recorded id is the delta's parent. A disk without an id is taken for the beginning of a row: for
- *     deltas that name no
- *     parent. One that names its parent is the second or a later of its row, and applied to a disk that nobody knows
- *     the state of
- *     it would leave out those before it in silence; nor does one without a parent come behind another. Where nothing
- *     is recorded
- *     the caller may say what state the disk has;
+ *     deltas that name no parent. One that names its parent is the second or a later of its row, and applied to a disk
+ *     that nobody knows the state of it would leave out those before it in silence; nor does one without a parent come
+ *     behind another. Where nothing is recorded the caller may say what state the disk has;
  *   - ranges that the delta does not have, and that were the same before and after, have the content that they had: the
  *     probes, whatever the ids say.
  * Ids may be overridden, for who knows better; the rest may not. */

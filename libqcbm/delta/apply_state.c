@@ -6,8 +6,7 @@
  *   no file        the image is whole: the old state, or the new one
  *   incomplete     the file is being made; nothing has been written to the image: qcbmi_apply_state_begin()
  *   a step         all before it is durable in the image; what comes behind may be there in part. It is done again from
- *   there, and
- *                  as records are absolute that is harmless: qcbmi_apply_state_step()
+ *                  there, and as records are absolute that is harmless: qcbmi_apply_state_step()
  *   no file        qcbmi_apply_state_end(), when the last step is durable */
 #include "delta/apply_state.h"
 

@@ -19,11 +19,10 @@
  *  - Options structs start with struct_size; initialise them with their _INIT macro. NULL means defaults. What a newer
  *    program sets and this library does not know is refused with QCBM_E_UNSUPPORTED.
  *  - A struct that the library fills comes with @size, which is sizeof *out as the caller was compiled: a shorter,
- *    older one
- *    is filled up to its end, a longer, newer one with zeros behind what is known. No size of a struct is QCBM_E_ARG.
+ *    older one is filled up to its end, a longer, newer one with zeros behind what is known. No size of a struct is
+ *    QCBM_E_ARG.
  *  - Structs that callbacks get are the library's, and grow at their end. They and their strings live until the
- *    callback
- *    returns, if nothing else is said.
+ *    callback returns, if nothing else is said.
  *  - Sizes and offsets are bytes in uint64_t. "guest" offsets are in the virtual disk, others in the image file.
  */
 #ifndef QCBM_H

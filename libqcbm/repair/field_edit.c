@@ -6,11 +6,9 @@
  *   as it was   the image is locked, its header read but not judged: it need not open
  *   found       each field has its place, and the value that it was said to have
  *   planned     all fields are set in copies of the sectors that they lie in. Fields of one sector are one write, which
- *   is
- *               all there or not at all. Of several sectors refcounts that rise come first, then what refers, then the
- *               header, then what falls: a stage and a flush each. A cut between them leaves some of the sectors as
- *               they
- *               were; only the undo file tells which, so without one such a change is refused
+ *               is all there or not at all. Of several sectors refcounts that rise come first, then what refers, then
+ *               the header, then what falls: a stage and a flush each. A cut between them leaves some of the sectors as
+ *               they were; only the undo file tells which, so without one such a change is refused
  *   judged      both states were opened and checked in memory. What makes it worse is refused here; a dry run ends here
  *   committed   written by one commit, with one undo file */
 #include <stdlib.h>

@@ -5,28 +5,22 @@
  *
  *   as it was   the first pass of the check has run; nothing is changed anywhere
  *   planned     each step has looked at the shadow, the image as the steps before it would leave it, and its plan was
- *   carried
- *               out there; the whole is the stages of all of them, one after the other
+ *               carried out there; the whole is the stages of all of them, one after the other
  *   looked at   the second pass of the check has run on the shadow. What is worse than before is refused here; a dry
- *   run
- *               ends here
+ *               run ends here
  *   committed   the whole was carried out on the image by one commit, with one undo file
  *
  * What holds throughout:
  * - Nothing is written before all is planned and has been looked at. r->img stays what the file is up to the commit.
  * - Each step leaves an image that is no worse than it found: a cut between two of them leaves one of these, and the
- *   repair
- *   can be run again to the same end.
+ *   repair can be run again to the same end.
  * - In no state that a cut leaves is a cluster of this repair referred to that counts as free, unless the image is
- *   marked
- *   corrupt (repair_order.c): nobody writes to it in between.
+ *   marked corrupt (repair_order.c): nobody writes to it in between.
  * - Memory: the whole, the step at work and the shadow have QCBMI_REPAIR_MAX_HELD bytes each at most, and the check
- *   what it was
- *   given. What would take more is refused, with nothing written.
+ *   what it was given. What would take more is refused, with nothing written.
  * - Nobody is told of a repair before all of it is planned, and nothing was found that stands in the way.
  * - Without force nothing of the guest's, and no snapshot, is given up: such entries stay, and what cannot go on beside
- *   them is
- *   refused.
+ *   them is refused.
  * - Bits of bitmaps are read from the image as it was, so no step before them can lose any.
  * - Marks that say "damaged" go last, and only where the second pass found nothing. */
 #include "repair/repair_parts.h"
