@@ -65,7 +65,10 @@ bool common_set_below(struct qcbm_image *img)
     }
     if (n_layers == 0 || (img && qcbm_set_below(img, layers, sizeof *layers, n_layers, &err) == 0))
         return true;
-    cmd_error(img ? "no memory" : "--below: a raw disk has no layers below it");
+    if (img)
+        cmd_lib_error(&err, "Could not name the layers below");
+    else
+        cmd_error("--below: a raw disk has no layers below it");
     return false;
 }
 
