@@ -50,6 +50,7 @@ done
 # shellcheck disable=SC2016 # expanded in there
 quietly sh -c 'cd /demo && cc -o synth examples/synth_minimal.c $(pkg-config --cflags --libs libqcbm)'
 [ "$(in_it python3 -c 'import qcbm; print(qcbm.__version__)')" = "$version" ] || die "Python has another version"
+quietly python3 -c 'import qcbm; qcbm.nbd_lib().qcbm_nbd_ops()'
 in_it env DEMO_INSTALLED=1 QCBM_NO_INSTALL=1 bash /demo/scripts/demo.sh
 quietly apt-get -q -y purge libqcbm0 libqcbm-nbd0 libqcbm-dev qcbm python3-qcbm
 left=$(find "$chroot/usr" -iname '*qcbm*')

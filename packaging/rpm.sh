@@ -28,7 +28,7 @@ place=$(cd "$tree" && find usr/lib* -path '*/python3.*/site-packages/qcbm/__init
 [ -n "$place" ] || die "Python would not find its package"
 export LD_LIBRARY_PATH=$tree/usr/lib64 PYTHONPATH=$tree/${place%/qcbm/*}
 command=$("$tree/usr/bin/qcbm" --version | head -n 1)
-python=$(/usr/bin/python3 -c 'import qcbm; print(qcbm.version())')
+python=$(/usr/bin/python3 -c 'import qcbm; qcbm.nbd_lib().qcbm_nbd_ops(); print(qcbm.version())')
 [ "$command, $python" = "qcbm $version, $version" ] || die "not of $version: $command, $python"
 unset LD_LIBRARY_PATH PYTHONPATH
 

@@ -15,6 +15,7 @@ import sys
 import cffi
 
 HEADERS = ['qcbm.h', 'qcbm-check.h', 'qcbm-manifest.h', 'qcbm-delta.h', 'qcbm-checkpoint.h', 'qcbm-io.h']
+NBD_HEADER = 'qcbm-nbd.h'  # of libqcbm-nbd, without which libqcbm may be installed
 FAST = ['qcbm_extent']  # millions of them: a tuple is made in a third of the time
 HEAD = '# Made by declare.py from the headers of libqcbm %s. SPDX-License-Identifier: MIT\n'
 IMPORTS = '''import enum
@@ -132,10 +133,13 @@ def types_source(ffi, macros, version):
         yield from enum_source(name, members)
     for name, fields in in_order(records).items():
         yield from record_source(name, fields, records)
-    yield f'\n\nVERSION = {version!r}\nSONAME = {"libqcbm.so." + version.split(".")[0]!r}'
+    yield f'\n\nVERSION = {version!r}'
+    for name, library in (('SONAME', 'libqcbm'), ('NBD_SONAME', 'libqcbm-nbd')):
+        yield f'{name} = {library + ".so." + version.split(".")[0]!r}'
     for name, words in macros.items():
-        if name != 'text' and number(words, known) is not None:
-            yield f'{name.removeprefix("QCBM_")} = {number(words, known)}'
+        value = words.strip('"') if re.fullmatch(r'"[^"\\]*"', words) else number(words, known)
+        if name != 'text' and value is not None:
+            yield f'{name.removeprefix("QCBM_")} = {value!r}'
     for block in re.findall(r'\benum \{(.*?)\}', macros['text'], re.S):
         yield from (f'{m.removeprefix("QCBM_")} = {number(v, known)}'
                     for m, v in re.findall(r'(QCBM_\w+) = ([^,}]+)', block))
@@ -144,8 +148,15 @@ def types_source(ffi, macros, version):
     yield 'ENUMS: Dict[str, Any] = {' + ''.join(f'\n    {n!r}: {camel(n)},' for n in enums) + '\n}'
 
 
+def nbd_header(headers):
+    """Installed beside the others, or in a folder of its own of the tree; nothing where there is none."""
+    places = [os.path.join(headers, NBD_HEADER), os.path.join(headers, '..', '..', 'libqcbm-nbd', 'include', NBD_HEADER)]
+    return [path for path in places if os.path.exists(path)][:1]
+
+
 def main(headers, out):
-    text = ''.join(without_comments(os.path.join(headers, h)) for h in HEADERS)
+    paths = [os.path.join(headers, h) for h in HEADERS] + nbd_header(headers)
+    text = ''.join(map(without_comments, paths))
     macros = macros_of(text)
     version = '.'.join(macros['QCBM_VERSION_' + part] for part in ('MAJOR', 'MINOR', 'PATCH'))
     macros['text'] = declarations(text)

@@ -9,14 +9,15 @@ SPDX-License-Identifier: MIT
 
 The headers of the library say what each call does; the names here are theirs. Fields of options structs are keyword
 arguments, callbacks are functions that stop the call by raising, errors are exceptions. What has no method is reached
-by qcbm.call(), which knows all functions of the headers, or, bare, by qcbm.lib and qcbm.ffi.
+by qcbm.call(), which knows all functions of the headers, or, bare, by qcbm.lib, qcbm.nbd_lib() and qcbm.ffi.
 """
 from ._abi import ffi
-from ._call import call, lib
+from ._call import call, lib, nbd_lib
 from ._error import *  # noqa: F401,F403
 from ._types import *  # noqa: F401,F403
 from .image import *  # noqa: F401,F403
 from .machine import *  # noqa: F401,F403
+from .nbd import *  # noqa: F401,F403
 from .storage import *  # noqa: F401,F403
 
 __version__ = version()  # noqa: F405

@@ -3,6 +3,7 @@
 SPDX-License-Identifier: MIT
 """
 import contextlib
+import functools
 import os
 import weakref
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
@@ -25,6 +26,22 @@ def _load() -> Any:
 
 
 lib = _load()
+
+
+@functools.lru_cache(maxsize=None)
+def nbd_lib() -> Any:
+    """libqcbm-nbd, loaded by the first call of its functions: who needs no server does without."""
+    if not hasattr(_types, 'NbdFigures'):
+        raise ImportError('package qcbm was made without the header of libqcbm-nbd, qcbm-nbd.h')
+    try:
+        return ffi.dlopen(_types.NBD_SONAME)
+    except OSError as e:
+        raise ImportError(f'{_types.NBD_SONAME} is not there: {e} (package libqcbm-nbd0, or LD_LIBRARY_PATH)') from None
+
+
+def _function(name: str) -> Any:
+    return getattr(nbd_lib() if name.startswith('qcbm_nbd_') else lib, name)
+
 
 # Which field says how many bytes there are.
 _LENGTH_OF = {'extra_data': 'extra_data_size', 'bytes': 'n_bytes', 'old_bytes': 'length', 'new_bytes': 'length'}
@@ -129,7 +146,9 @@ class Handle:
             child.close()
         pointer, self._pointer = self._pointer, None
         if pointer is not None and self._owned:
-            getattr(lib, self._close)(pointer)
+            _function(self._close)(pointer)
+        for handle in self._keep.pop('owned', []):  # what nobody else has
+            handle.close()
 
     def __enter__(self) -> Any:
         return self
@@ -140,6 +159,20 @@ class Handle:
     def __del__(self) -> None:
         if getattr(self, '_pointer', None) is not None:
             self.close()
+
+
+class OpenStorage(Handle):
+    """Storage of the library's own, which is open before what reads it, and afterwards."""
+
+    @property
+    def ops(self) -> Any:
+        """Of struct qcbm_io_ops, with .pointer for "self"."""
+        raise NotImplementedError
+
+    def lend(self, handle: Handle) -> None:
+        """To @handle, which reads it from now on, and is closed with it."""
+        self._children.add(handle)
+        handle._keep.setdefault('storage', []).append(self)
 
 
 class Call:
@@ -249,7 +282,10 @@ class Call:
         elif _struct_name(ctype) == 'qcbm_progress':
             setattr(struct, field, self.progress(value))
         elif _struct_name(ctype) == 'qcbm_io_ops':  # an object that is storage, or of the library
-            if not isinstance(value, ffi.CData):
+            if isinstance(value, OpenStorage):
+                setattr(struct, field.removesuffix('ops') + 'self', self.use(value))
+                value = value.ops
+            elif not isinstance(value, ffi.CData):
                 self.keep.append(Backend(value, stays=True))
                 value = self.keep[-1].ops
             setattr(struct, field, value)
@@ -337,10 +373,10 @@ class _Arguments:
 
 
 def call(name: str, /, *given: Any, **options: Any) -> Any:
-    """Call function @name of the library, of any of its headers. Given are its parameters in their order, but for those
+    """Call function @name of the library, or of libqcbm-nbd, of any of their headers. Given are its parameters in their order, but for those
     that Python has no use for: sizes, "opaque", what is filled, options and progress, which are keywords, and the
     error, which is raised. What is filled comes back: one thing, or a tuple of several."""
-    function = getattr(lib, name)
+    function = _function(name)
     ctype = ffi.typeof(function)
     frame = Call(name)
     arguments = _Arguments(frame, ctype.args, given, options)
@@ -355,8 +391,8 @@ def call(name: str, /, *given: Any, **options: Any) -> Any:
 
 
 def _answer(frame: Call, arguments: _Arguments, ctype: Any, result: Any) -> Any:
-    if ctype.result.cname == 'int':
-        frame.finish(result, arguments.err)
+    if ctype.result.cname in ('int', 'void'):
+        frame.finish(result or 0, arguments.err)
         outputs = [output() for output in arguments.outputs]
         return outputs[0] if len(outputs) == 1 else tuple(outputs) or None
     if ctype.result.cname == 'char *':

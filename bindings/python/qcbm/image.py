@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Uni
 from . import _types as t
 from ._abi import ffi
 from ._backend import Backend
-from ._call import Call, Handle, call, lib, maybe, record
+from ._call import Call, Handle, OpenStorage, call, lib, maybe, record
 from ._error import Error, error_of
 
 Path = Union[str, bytes, 'os.PathLike[str]']
@@ -200,16 +200,19 @@ class Image(Handle):
 
     def set_below(self, layers: Iterable[Union[Path, Tuple[Any, Path]]]) -> None:
         """What lies below it, from the next layer down, in place of the names in the images: paths, and pairs of storage
-        of one's own, which stays open, and what that is called."""
+        of one's own, or of a server, which stays open, and what that is called."""
         rows: List[Any] = []
-        backends = []
+        backends: List[Any] = []
         for layer in layers:
-            if isinstance(layer, tuple):
-                backends.append(Backend(layer[0], stays=True))
-                rows.append((layer[1], backends[-1].ops, None))
-            else:
+            if not isinstance(layer, tuple):
                 rows.append((layer, None, None))
+                continue
+            backends.append(layer[0] if isinstance(layer[0], OpenStorage) else Backend(layer[0], stays=True))
+            rows.append((layer[1], backends[-1].ops, getattr(backends[-1], 'pointer', None)))
         call('qcbm_set_below', self, rows)
+        for backend in backends:
+            if isinstance(backend, OpenStorage):
+                backend.lend(self)
         self._keep.setdefault('below', []).extend(backends)  # what is open yet reads by those before
 
     def set_trace(self, fn: Optional[Callable[[t.TraceEvent], Any]]) -> None:

@@ -2,12 +2,12 @@
 
 SPDX-License-Identifier: MIT
 """
-from typing import Any, List, Optional, Protocol
+from typing import Any, Callable, List, Optional, Protocol, TypeVar, Union
 
 from . import _types as t
 from ._abi import ffi
 from ._backend import Backend
-from ._call import call, lib, maybe
+from ._call import Handle, OpenStorage, call, lib, maybe
 from .image import Chain, Dump, Image, Manifest, Path
 
 
@@ -20,40 +20,46 @@ class Storage(Protocol):
     def size(self) -> int: ...
 
 
-def open_storage(storage: Storage, flags: int = 0) -> Image:
+AnyStorage = Union[Storage, OpenStorage]  # the latter is not closed with what reads it: a server, see nbd.py
+_Reader = TypeVar('_Reader', bound=Handle)
+
+
+def _open(make: Callable[[Any], _Reader], name: str, storage: AnyStorage, *given: Any) -> _Reader:
+    """What function @name opens of @storage, and keeps it."""
+    if isinstance(storage, OpenStorage):
+        reader = make(call(name, storage.ops, storage, *given))
+        storage.lend(reader)
+    else:
+        backend = Backend(storage)
+        reader = make(call(name, backend.ops, ffi.NULL, *given))
+        reader._keep['storage'] = [backend]
+    return reader
+
+
+def open_storage(storage: AnyStorage, flags: int = 0) -> Image:
     """An image behind @storage, which is closed with it."""
-    backend = Backend(storage)
-    image = Image._of(call('qcbm_open_io', backend.ops, ffi.NULL, flags))
-    image._keep['storage'] = [backend]
-    return image
+    return _open(Image._of, 'qcbm_open_io', storage, flags)
 
 
-def open_raw_storage(storage: Storage, name: Optional[Path] = None, flags: int = 0) -> Chain:
+def open_raw_storage(storage: AnyStorage, name: Optional[Path] = None, flags: int = 0) -> Chain:
     """A disk of the bytes of @storage as they are, which is closed with it; @name is what the layer is called."""
-    backend = Backend(storage)
-    chain = Chain(call('qcbm_chain_open_raw_io', backend.ops, ffi.NULL, maybe(name), flags))
-    chain._keep['storage'] = [backend]
-    return chain
+    return _open(Chain, 'qcbm_chain_open_raw_io', storage, maybe(name), flags)
 
 
-def probe_storage(storage: Storage, name: Optional[Path] = None) -> str:
+def probe_storage(storage: AnyStorage, name: Optional[Path] = None) -> str:
     """As probe(), of what stays open; @name may tell by how it ends."""
+    if isinstance(storage, OpenStorage):
+        return str(call('qcbm_probe_io', storage.ops, storage, maybe(name)))
     backend = Backend(storage, stays=True)
     return str(call('qcbm_probe_io', backend.ops, ffi.NULL, maybe(name)))
 
 
-def dump_storage(storage: Storage, flags: int = 0) -> Dump:
-    backend = Backend(storage)
-    dump = Dump(call('qcbm_dump_open_io', backend.ops, ffi.NULL, flags))
-    dump._keep['storage'] = [backend]
-    return dump
+def dump_storage(storage: AnyStorage, flags: int = 0) -> Dump:
+    return _open(Dump, 'qcbm_dump_open_io', storage, flags)
 
 
-def manifest_in_storage(storage: Storage) -> Manifest:
-    backend = Backend(storage)
-    manifest = Manifest(call('qcbm_manifest_open_io', backend.ops, ffi.NULL))
-    manifest._keep['storage'] = [backend]
-    return manifest
+def manifest_in_storage(storage: AnyStorage) -> Manifest:
+    return _open(Manifest, 'qcbm_manifest_open_io', storage)
 
 
 def edit_fields_in_storage(storage: Storage, edits: List[str], flags: int = t.OpenFlag.WRITE,
@@ -82,5 +88,5 @@ class Memory:
         return bytes(ffi.buffer(pointer, length[0]))
 
 
-__all__ = ['Memory', 'Storage', 'dump_storage', 'edit_fields_in_storage', 'manifest_in_storage', 'open_raw_storage',
+__all__ = ['AnyStorage', 'Memory', 'Storage', 'dump_storage', 'edit_fields_in_storage', 'manifest_in_storage', 'open_raw_storage',
            'open_storage', 'probe_storage']
