@@ -14,6 +14,17 @@ set -eu
 }
 engine=$1 database=$2 list=$3
 shift 3
+# What is not there must not look like an answer: without a list no image would be missing, and no question would name one.
+for file in "$list" "$@"; do
+    if [ -d "$file" ] || ! [ -r "$file" ]; then
+        echo "load.sh: '$file' cannot be read: nothing is loaded" >&2
+        exit 1
+    fi
+done
+if ! grep -q . "$list"; then
+    echo "load.sh: there is no image in the list '$list': nothing is loaded" >&2
+    exit 1
+fi
 checkpoint=$(printf '%s' "${FLEET_CHECKPOINT:-nightly}" | sed "s/'/''/g")
 home=$(cd "$(dirname "$0")" && pwd)
 scratch=$(mktemp -d)

@@ -7,7 +7,8 @@
 # An image that fails does not keep the others from their turn. What a killed slice has not come to has no line, and the
 # question 02 finds it.
 #
-# Exit code: 0 if all images have a good checkpoint, 75 if some were in use and nothing worse, else 1.
+# Exit code: 0 if all images have a good checkpoint, 75 if some were in use and nothing worse, 126 or 127 if the job could not be run
+# at all, so that there are images without a record; else 1.
 list=${1:?usage: slice.sh LIST [SLICE SLICES]}
 slice=${2:-${SLURM_ARRAY_TASK_ID:-${JOB_COMPLETION_INDEX:-0}}}
 slices=${3:-${SLURM_ARRAY_TASK_COUNT:-${FLEET_SLICES:-1}}}
@@ -23,11 +24,14 @@ while IFS= read -r image || [ -n "$image" ]; do
     if [ $((number % slices)) -eq "$slice" ] && [ -n "$image" ]; then
         code=0
         "$job" "$image" </dev/null || code=$?
-        if [ "$code" -ne 0 ] && { [ "$code" -ne 75 ] || [ "$worst" -eq 0 ]; }; then
+        if [ "$worst" -lt 126 ] && [ "$code" -ne 0 ] && { [ "$code" -ne 75 ] || [ "$worst" -eq 0 ]; }; then
             worst=$code
         fi
     fi
     number=$((number + 1))
 done <"$list"
-[ "$worst" -eq 0 ] || [ "$worst" -eq 75 ] || worst=1
+case $worst in
+    0 | 75 | 126 | 127) ;;
+    *) worst=1 ;;
+esac
 exit "$worst"

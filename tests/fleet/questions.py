@@ -118,6 +118,18 @@ def load_told(engine, database, *files):
                           stderr=subprocess.PIPE, text=True, check=True).stderr
 
 
+def not_loaded(engine, database):
+    """Without a list, or without records, there must be no answers that look well: nothing changes."""
+    open('empty', 'w', encoding='utf-8').close()
+    for wrong, what in ((['nosuch', 'records'], "'nosuch' cannot be read"), (['list', 'nosuch'], "'nosuch' cannot be read"),
+                        (['list', 'records', '.'], "'.' cannot be read"),
+                        (['empty', 'records'], "there is no image in the list 'empty'")):
+        done = subprocess.run([HOME + '/load.sh', engine, database, *wrong], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, check=False)
+        require_equal((done.returncode, done.stdout, done.stderr), (1, '', 'load.sh: %s: nothing is loaded\n' % what), engine)
+    require_equal(ask(engine, database, 1), EXPECTED[1], engine)
+
+
 def put_files(there):
     for name, text in FILES.items():
         if there:
@@ -144,6 +156,7 @@ def check(engine, database):
         said = load_told(engine, database, 'cut', 'records')
         require_equal(said, 'load.sh: answers whose file is not there, beside the records or where it was: 3\n'
                       'load.sh: lines that are no record, left out: 3\n', engine)
+    not_loaded(engine, database)
     print('%s: %d answers' % (engine, len(EXPECTED)))
 
 

@@ -118,6 +118,9 @@ def pod():
     lines = fleet.records(os.uname().nodename + '.jsonl')
     require_equal(sorted(r['image'] for r in lines), names, 'records of the pods')
     fleet.run(*container['command'], script.replace('slice.sh', 'nosuch.sh'), env=env, code=127)
+    # where no image can get a record the pod has failed, and the job with it
+    fleet.run(*container['command'], script, env=dict(env, FLEET_RECORDS='nosuch'), code=126)
+    fleet.run(*container['command'], script, env=dict(env, FLEET_JOB='nosuch'), code=127)
 
 
 def systemd():
