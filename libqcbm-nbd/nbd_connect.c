@@ -128,14 +128,22 @@ static int take_block_sizes(struct qcbm_nbd *nbd, struct qcbm_error *err)
     return 0;
 }
 
+/* QEMU's server has these when it is told to. */
+static const char *option_of(const char *context)
+{
+    if (strncmp(context, "qemu:dirty-bitmap:", strlen("qemu:dirty-bitmap:")) == 0)
+        return ": qemu-nbd serves a bitmap with -B NAME";
+    return strcmp(context, "qemu:allocation-depth") == 0 ? ": qemu-nbd serves it with -A" : "";
+}
+
 static int take_context(struct qcbm_nbd *nbd, struct qcbm_error *err)
 {
     int can = nbd->context ? nbd_can_meta_context(nbd->handle, nbd->context) : 1;
 
     if (can > 0)
         return 0;
-    return qcbmi_nbd_fail(err, QCBM_E_NOTFOUND, ENOENT, "the server has no context '%.200s' for this export",
-                          nbd->context);
+    return qcbmi_nbd_fail(err, QCBM_E_NOTFOUND, ENOENT, "the server has no context '%.150s' for this export%s",
+                          nbd->context, option_of(nbd->context));
 }
 
 static int take_export(struct qcbm_nbd *nbd, struct qcbm_error *err)

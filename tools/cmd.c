@@ -11,6 +11,7 @@
 #include "colour.h"
 #include "qemu_text.h"
 #include "run_note.h"
+#include "uri.h"
 
 /* The text may hold names from the image or the command line: it stays one line whatever they are. */
 __attribute__((format(printf, 3, 0))) static void put_line(enum tone tone, const char *kind, const char *fmt,
@@ -88,7 +89,8 @@ static void hint_at_list(void)
 {
     char *name = the_image && !several ? shell_name(the_image) : NULL;
 
-    cmd_hint("'qcbm bitmap --list %s' shows the bitmaps of %s", name ? name : "FILE", name ? "the image" : "an image");
+    cmd_hint("'qcbm bitmap --list %s%s' shows the bitmaps of %s", name && uri_is_server(the_image) ? "--no-lock " : "",
+             name ? name : "FILE", name ? "the image" : "an image");
     free(name);
 }
 
@@ -141,6 +143,14 @@ static void hint_at_layers(const struct qcbm_error *err)
         cmd_hint("--below names the layers below it, from the next one down: URIs, or files of this machine");
 }
 
+/* The two things that a server may have are easily mistaken for one another. */
+static void hint_at_export(const struct qcbm_error *err)
+{
+    if (err->code == QCBM_E_NOT_QCOW2 && the_image && uri_is_server(the_image))
+        cmd_hint("a server that has the disk in an image is for 'manifest', 'bitmap --import' and 'synth --from'; "
+                 "'qemu-nbd -r -f raw IMAGE' serves the file of an image");
+}
+
 int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
 {
     char *prefix = NULL;
@@ -161,6 +171,7 @@ int cmd_lib_error(const struct qcbm_error *err, const char *fmt, ...)
         hint_at_list();
     hint_at_repair(err);
     hint_at_layers(err);
+    hint_at_export(err);
     return EXIT_FAILED;
 }
 

@@ -17,7 +17,8 @@ void help_overview(FILE *out)
     fprintf(out, "  %-12s%s\n", "help", "Show this help, or with the name of a command its options.");
     fprintf(out, "\n  --help      show this help; qcbm COMMAND --help shows the options of one command\n"
                  "  --version   show the version, and what shuts reading commands in\n\n"
-                 "What else is to be done with an image, convert or commit or resize, qemu-img does.\n\n"
+                 "What else is to be done with an image, convert or commit or resize, qemu-img does.\n"
+                 "Commands that only read take an NBD server for an image, too: --no-lock nbd://HOST/EXPORT.\n\n"
                  "Exit code: 0 done, 1 failed. See also: man qcbm\n");
 }
 

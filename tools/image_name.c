@@ -98,6 +98,16 @@ bool image_name_is_server(const char *name)
     return true;
 }
 
+static void refuse_known(const char *name, const char *protocol)
+{
+    cmd_error("Could not open '%s': protocol '%s' is not supported, only local files are", name, protocol);
+    if (strncmp(protocol, "nbd", strlen("nbd")) == 0)
+        cmd_hint("commands that only read take an NBD server by its URI: nbd://HOST[:PORT]/EXPORT, "
+                 "nbd+unix:///EXPORT?socket=PATH");
+    else
+        cmd_hint("commands that only read take an NBD server, as 'qemu-nbd -r -f raw IMAGE' is one: nbd://HOST/");
+}
+
 static bool refuse_protocol(const char *name)
 {
     const char *protocol = keep(name, strcspn(name, ":"));
@@ -107,7 +117,7 @@ static bool refuse_protocol(const char *name)
         return false;
     snprintf(known, sizeof known, "%.*s", (int)strcspn(protocol, "+"), protocol); /* gluster+tcp, nbd+unix */
     if (is_one_of(known, other_protocols))
-        cmd_error("Could not open '%s': protocol '%s' is not supported, only local files are", name, protocol);
+        refuse_known(name, protocol);
     else if (access(name, F_OK) == 0)
         cmd_error("Could not open '%s': Unknown protocol '%s' (the file of this name is './%s')", name, protocol, name);
     else

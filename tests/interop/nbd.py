@@ -589,6 +589,8 @@ def only_reading(work):
     work.create('a.qcow2', '4M')
     work.create('t.qcow2', '4M')
     work.run('qemu-img', 'bitmap', '--add', 'a.qcow2', 'b')
+    with Nbdkit(work, 'memory', '1M') as server:  # no image, as the disk of a guest is none
+        work.qcbm_refused('bitmap', '--list', '--no-lock', server.uri(), says=["hint: .*'qemu-nbd -r -f raw IMAGE'"])
     with Nbdkit(work, 'file', work.path('a.qcow2')) as server:
         uri = server.uri()
         refused = work.qcbm_refused
@@ -600,12 +602,15 @@ def only_reading(work):
                     ['synth', '--into', uri, 't.qcow2', 'x'],
                     ['bitmap', '--copy-to', uri, 't.qcow2', 'x'], ['bitmap', '--merge', 'b', '-b', uri, 't.qcow2', 'x']):
             refused(*way, says=["'nbdcopy '?nbd.* COPY' makes one"], file=uri, unchanged=['t.qcow2'])
-        for way in (['synth', '--since', uri, 't.qcow2', 'x'], ['info', 'nbd:localhost:1'], ['info', 'nbd+vsock://1/x'],
-                    ['info', '--image-opts', 'driver=nbd,path=x']):
+        for way in (['synth', '--since', uri, 't.qcow2', 'x'], ['info', '--image-opts', 'driver=nbd,path=x']):
             refused(*way, unchanged=['t.qcow2'])
+        for old in 'nbd:localhost:1', 'nbd+vsock://1/x':
+            refused('info', old, says=['hint: .*nbd://HOST'])
         require(not os.path.exists(work.path('new')), 'a refused command made a file')
-        refused('bitmap', '--import', uri, '--context=qemu:dirty-bitmap:none', 't.qcow2', 'x', says=['has no context'],
+        refused('bitmap', '--import', uri, '--context=qemu:dirty-bitmap:none', 't.qcow2', 'x', says=['has no context.*-B NAME'],
                 unchanged=['t.qcow2'])
+        said = work.qcbm('extents', '--no-lock', uri, 'none', rc=1).err
+        require("hint: 'qcbm bitmap --list --no-lock " in said, said)
         for words, says in ((['bitmap', '--import', uri, 't.qcow2', 'x'], '--context'),
                             (['bitmap', '--import', 'file', '--context=qemu:dirty-bitmap:b', 't.qcow2', 'x'], 'URI'),
                             (['synth', '--from', uri, 't.qcow2', 'x'], 'go together'),
