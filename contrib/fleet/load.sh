@@ -21,7 +21,7 @@ for file in "$list" "$@"; do
         exit 1
     fi
 done
-if ! grep -q . "$list"; then
+if ! grep -q . <"$list"; then
     echo "load.sh: there is no image in the list '$list': nothing is loaded" >&2
     exit 1
 fi
@@ -30,9 +30,41 @@ home=$(cd "$(dirname "$0")" && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
+# So that no name of a file is one of awk's options or assignments.
+left=$#
+while [ "$left" -gt 0 ]; do
+    case $1 in
+        /*) set -- "$@" "$1" ;;
+        *) set -- "$@" "./$1" ;;
+    esac
+    shift
+    left=$((left - 1))
+done
+
+# Lines as a CSV of one column, so that any byte can be in them. What is not UTF-8 no database takes: such a name in the list is
+# changed and marked, so that no record is found for it; such a record is no JSON any more.
+quote_lines() {
+    tr '\000' '\001' | LC_ALL=C awk -v marked="$1" '
+        /^$/ { next }
+        /[\200-\377]/ {
+            rest = $0
+            gsub(/\360[\220-\277][\200-\277][\200-\277]|\364[\200-\217][\200-\277][\200-\277]/, " ", rest)
+            gsub(/[\361-\363][\200-\277][\200-\277][\200-\277]/, " ", rest)
+            gsub(/\340[\240-\277][\200-\277]|\355[\200-\237][\200-\277]/, " ", rest)
+            gsub(/[\341-\354\356\357][\200-\277][\200-\277]/, " ", rest)
+            gsub(/[\302-\337][\200-\277]/, " ", rest)
+            if (rest ~ /[\200-\377]/) {
+                gsub(/[\200-\377]/, "?")
+                $0 = $0 " (not UTF-8)"
+                print >marked
+            }
+        }
+        { gsub(/"/, "\"\""); print "\"" $0 "\"" }'
+}
+
 # A line each, also of a file whose last one has no end; nothing in a record is a control character. What is in a file of a job is a
 # record as well, with all in it: it takes the place of the line, and "whole" tells the two apart.
-awk -v missing="$scratch/missing" '
+LC_ALL=C awk -v missing="$scratch/missing" '
     /^{"schema":"qcbm.synth\// && match($0, /"details":".*","result":null}$/) {
         details = substr($0, RSTART, RLENGTH - 15)
         path = substr(details, 12, length(details) - 12)
@@ -51,8 +83,8 @@ awk -v missing="$scratch/missing" '
         else
             print path > missing
     }
-    { print }' "$@" | grep -v '^$' >"$scratch/records" || true
-grep -v '^$' "$list" >"$scratch/images" || true
+    { print }' "$@" | quote_lines "$scratch/no-records" >"$scratch/records"
+quote_lines "$scratch/no-names" <"$list" >"$scratch/images"
 
 # Each prints how many lines are no JSON: one that was cut short, and the next one behind it in the same line.
 
@@ -60,9 +92,7 @@ load_sqlite() {
     sqlite3 -bail "$database" <<SQL
 .timeout 60000
 CREATE TEMP TABLE incoming (text TEXT);
-.mode ascii
-.separator "\037" "\n"
-.import '$scratch/records' incoming
+.import --csv '$scratch/records' incoming
 BEGIN IMMEDIATE;
 .read '$home/drop.sql'
 .read '$home/sqlite.sql'
@@ -74,10 +104,8 @@ WHERE line ->> '$.whole' IS NULL AND
                                                whole.line ->> '$.details' = record.line ->> '$.details');
 .mode list
 SELECT 'left out: ' || count(*) FROM incoming WHERE NOT json_valid(text);
-.mode ascii
-.separator "\037" "\n"
 DELETE FROM incoming;
-.import '$scratch/images' incoming
+.import --csv '$scratch/images' incoming
 DELETE FROM fleet;
 INSERT INTO fleet VALUES ('$checkpoint');
 DELETE FROM image;
@@ -87,7 +115,6 @@ COMMIT;
 SQL
 }
 
-# A file is taken as one column, with separators that are in no record.
 load_postgresql() {
     psql -q -X -t -A -v ON_ERROR_STOP=1 -d "$database" <<SQL
 SET client_min_messages = warning;
@@ -95,7 +122,7 @@ BEGIN;
 \i '$home/drop.sql'
 \i '$home/postgresql.sql'
 CREATE TEMP TABLE incoming (text text);
-\copy incoming FROM '$scratch/records' WITH (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
+\copy incoming FROM '$scratch/records' WITH (FORMAT csv, ENCODING 'UTF8')
 CREATE FUNCTION pg_temp.is_json(line text) RETURNS boolean LANGUAGE plpgsql AS '
 BEGIN
     PERFORM line::jsonb;
@@ -111,7 +138,7 @@ WHERE line ->> 'whole' IS NULL AND
                                            w.line ->> 'details' = record.line ->> 'details');
 SELECT 'left out: ' || count(*) FROM incoming WHERE NOT pg_temp.is_json(text);
 TRUNCATE incoming;
-\copy incoming FROM '$scratch/images' WITH (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')
+\copy incoming FROM '$scratch/images' WITH (FORMAT csv, ENCODING 'UTF8')
 DELETE FROM fleet;
 INSERT INTO fleet VALUES ('$checkpoint');
 DELETE FROM image;
@@ -126,7 +153,7 @@ load_duckdb() {
 .read '$home/drop.sql'
 .read '$home/duckdb.sql'
 CREATE TEMP TABLE incoming AS
-SELECT column0 AS text FROM read_csv('$scratch/records', header = false, delim = chr(2), quote = chr(1), all_varchar = true,
+SELECT column0 AS text FROM read_csv('$scratch/records', header = false, delim = ',', quote = '"', escape = '"', all_varchar = true,
                                      columns = {'column0': 'VARCHAR'});
 INSERT OR IGNORE INTO record SELECT text::JSON, md5(text) FROM incoming WHERE json_valid(text);
 DELETE FROM record
@@ -137,7 +164,7 @@ DELETE FROM fleet;
 INSERT INTO fleet VALUES ('$checkpoint');
 DELETE FROM image;
 INSERT OR IGNORE INTO image
-SELECT column0 FROM read_csv('$scratch/images', header = false, delim = chr(2), quote = chr(1), all_varchar = true,
+SELECT column0 FROM read_csv('$scratch/images', header = false, delim = ',', quote = '"', escape = '"', all_varchar = true,
                              columns = {'column0': 'VARCHAR'});
 .read '$home/views.sql'
 SQL
@@ -153,4 +180,6 @@ esac
 bad=$(sed -n 's/.*left out: \([0-9]*\).*/\1/p' "$scratch/said")
 [ ! -s "$scratch/missing" ] ||
     echo "load.sh: answers whose file is not there, beside the records or where it was: $(wc -l <"$scratch/missing")" >&2
+[ ! -s "$scratch/no-names" ] ||
+    echo "load.sh: names in the list that are not UTF-8, for which no record is found: $(wc -l <"$scratch/no-names")" >&2
 [ "$bad" -eq 0 ] || echo "load.sh: lines that are no record, left out: $bad" >&2

@@ -14,7 +14,7 @@ slice=${2:-${SLURM_ARRAY_TASK_ID:-${JOB_COMPLETION_INDEX:-0}}}
 slices=${3:-${SLURM_ARRAY_TASK_COUNT:-${FLEET_SLICES:-1}}}
 job=${FLEET_JOB:-$(dirname "$0")/job.sh}
 
-if ! [ -r "$list" ] || ! [ "$slice" -ge 0 ] || ! [ "$slices" -gt "$slice" ]; then
+if ! [ -r "$list" ] || [ -d "$list" ] || ! [ "$slice" -ge 0 ] || ! [ "$slices" -gt "$slice" ]; then
     echo "slice.sh: no list '$list', or no slice $slice of $slices" >&2
     exit 1
 fi

@@ -110,7 +110,8 @@ def slices(names):
         guest.wait()
     for wrong in ['3', '3'], ['-1', '3'], ['x', '3']:
         fleet.run(slice_sh, 'list', *wrong, code=1)
-    fleet.run(slice_sh, 'nosuch', code=1)
+    for no_list in 'nosuch', '.':
+        fleet.run(slice_sh, no_list, code=1)
     require_equal(sorted(r['image'] for r in fleet.records(lines)), names, 'all of the slices')
     os.unlink('fleet.db')
     load('sqlite', 'fleet.db', lines)
