@@ -7,7 +7,11 @@ SPDX-License-Identifier: MIT
         for extent in image.extents('b0'):
             ...
 
-The headers of the library say what each call does; the names here are theirs. Fields of options structs are keyword
+help(qcbm.Image) has what can be done with an image; qcbm.Edit changes its bitmaps, qcbm.Extents, qcbm.Chain and
+qcbm.Manifest are read, qcbm.Error is what they raise. qcbm.apply(), merge_deltas(), create_checkpoint(), rescue() and others
+are about several files.
+
+The headers of the library say what each call does, as man libqcbm-synth and its like do; the names here are theirs. Fields of options structs are keyword
 arguments, callbacks are functions that stop the call by raising, errors are exceptions. What has no method is reached
 by qcbm.call(), which knows all functions of the headers, or, bare, by qcbm.lib, qcbm.nbd_lib() and qcbm.ffi.
 """

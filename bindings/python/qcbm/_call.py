@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import weakref
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
 from . import _types
 from ._abi import ffi
@@ -78,6 +78,12 @@ def _struct_name(ctype: Any) -> str:
     return str(ctype.cname).removeprefix('struct ') if ctype.kind == 'struct' else ''
 
 
+def _settable(fields: Dict[str, Any]) -> List[str]:
+    """Of a struct of options what a keyword may name: not sizes, and what goes along with another one."""
+    pairs = {'n_' + name for name in fields} | {name[:-len('ops')] + 'self' for name in fields if name.endswith('ops')}
+    return [name for name in fields if name not in pairs and name not in ('struct_size', 'opaque')]
+
+
 def _field(value: Any, struct: Any, name: str, ctype: Any) -> Any:
     if ctype.kind == 'enum':
         kind = _types.ENUMS[ctype.cname.removeprefix('enum ')]
@@ -103,6 +109,9 @@ def record(struct: Any, ctype: Any = None) -> Any:
     ctype = ctype or ffi.typeof(struct)
     kind = _types.RECORDS[_struct_name(ctype)]
     return kind(*(_field(getattr(struct, name), struct, name, f.type) for name, f in ctype.fields))
+
+
+_Self = TypeVar('_Self', bound='Handle')  # typing.Self is of Python 3.11
 
 
 class Handle:
@@ -150,7 +159,7 @@ class Handle:
         for handle in self._keep.pop('owned', []):  # what nobody else has
             handle.close()
 
-    def __enter__(self) -> Any:
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(self, kind: Any, *what: Any) -> None:
@@ -265,7 +274,7 @@ class Call:
         fields = dict(ffi.typeof(struct[0]).fields)
         for field, value in {**_types.DEFAULTS[name], **given}.items():
             if field not in fields or field in ('struct_size', 'opaque'):
-                raise TypeError(f'{self.name}() has no option {field!r}')
+                raise TypeError(f'{self.name}() has no option {field!r}; it has {", ".join(_settable(fields))}')
             if value is not None:
                 self._set(struct, field, fields[field].type, value)
         return struct

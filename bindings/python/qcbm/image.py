@@ -67,7 +67,7 @@ class Extents(Handle):
             yield from map(t.Extent._make, _EXTENT.iter_unpack(view))
 
     def dirty(self) -> Iterator[Tuple[int, int, bool]]:
-        """Offset, length and zero of the dirty ones."""
+        """Offset, length and zero of the dirty ones; zeros are told with flags=qcbm.ExtentsFlag.ZERO alone."""
         for view in self.batches(n=4096):
             yield from ((e[0], e[1], e[3]) for e in _EXTENT.iter_unpack(view) if e[2])
 

@@ -170,7 +170,7 @@ def test_errors_have_code_errno_and_offset(tmp_path, marked):
     assert caught.value.errno == errno.ENOENT and caught.value.offset is None
     with pytest.raises(qcbm.NotQcow2):
         qcbm.Image(__file__)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="no option 'granularty'; it has granularity, since, flags, "):
         qcbm.Image(marked).synth('b1', granularty=1)
     with pytest.raises(ValueError):
         qcbm.Image('a\0b')
@@ -562,11 +562,23 @@ def test_pip_installs_it_without_a_network(tmp_path):
     assert out.split() == [str(tmp_path / 'site' / 'qcbm' / '__init__.py'), qcbm.VERSION]
 
 
-def test_types_are_right():
+USER = """import qcbm
+
+with qcbm.Image('disk.qcow2') as image, image.extents('b0') as extents, image.edit() as edit:
+    size: int = image.info.virtual_size
+    image.info.no_such_field  # type: ignore[attr-defined]
+    extents.no_such_method()  # type: ignore[attr-defined]
+    edit.clear(1)  # type: ignore[arg-type]
+"""
+
+
+def test_types_are_right(tmp_path):
+    """Of the package, and of a program that uses it: strict also says of an "ignore" that there is nothing to ignore."""
     package = os.path.dirname(qcbm.__file__)
     config = os.path.join(ROOT, 'bindings', 'python', 'pyproject.toml')
-    subprocess.run([sys.executable, '-m', 'mypy', '--config-file', config, '--cache-dir', os.devnull],
-                   check=True, cwd=os.path.dirname(package))
+    (tmp_path / 'user.py').write_text(USER, encoding='utf-8')
+    subprocess.run([sys.executable, '-m', 'mypy', '--config-file', config, '--cache-dir', os.devnull, os.path.basename(package),
+                    str(tmp_path / 'user.py')], check=True, cwd=os.path.dirname(package))
 
 
 def test_nothing_is_left_behind(overlay):
