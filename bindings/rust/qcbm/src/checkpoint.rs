@@ -7,12 +7,14 @@ use std::mem::size_of;
 use std::ptr;
 
 /// Of a machine that does not run. An overlay is a new image on top of it.
+#[derive(Debug)]
 pub struct Disk<'a> {
     pub target: &'a str,
     pub image: &'a str,
     pub overlay: Option<&'a str>,
 }
 
+#[derive(Debug)]
 pub struct Created {
     pub disks: u32,
     pub created: u32,
@@ -20,6 +22,7 @@ pub struct Created {
 }
 
 /// A checkpoint on a disk.
+#[derive(Debug)]
 pub struct Row {
     pub checkpoint: String,
     pub disk: String,

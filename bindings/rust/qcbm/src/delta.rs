@@ -7,7 +7,7 @@ use crate::sys;
 use std::mem::size_of;
 use std::ptr;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct DeltaOptions<'a> {
     /// `sys::QCBM_DELTA_LAYER` and others.
     pub flags: u32,
@@ -23,7 +23,7 @@ pub struct DeltaOptions<'a> {
 }
 
 /// What a delta says of itself.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Delta {
     pub form: String,
     pub id: String,
@@ -37,6 +37,7 @@ pub struct Delta {
     pub records: u64,
 }
 
+#[derive(Debug)]
 pub struct Applied {
     pub applied: u32,
     pub already: u32,

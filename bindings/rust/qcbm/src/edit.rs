@@ -9,12 +9,14 @@ use std::mem::size_of;
 use std::ptr;
 
 /// Collects changes; dropped without a commit, it changes nothing.
+#[derive(Debug)]
 pub struct Edit<'a> {
     p: *mut sys::qcbm_edit,
     image: PhantomData<&'a mut Image>,
 }
 
 /// What a commit has written.
+#[derive(Debug)]
 pub struct Plan {
     pub bytes: u64,
     pub writes: u32,

@@ -12,6 +12,7 @@ use std::ptr;
 pub type Extent = sys::qcbm_extent;
 
 /// Extents of a bitmap, or of what an image holds; `&mut` of the image, as a commit would make them void.
+#[derive(Debug)]
 pub struct Extents<'a> {
     p: *mut sys::qcbm_extents,
     next: u64,
@@ -56,7 +57,7 @@ impl Drop for Extents<'_> {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct SynthOptions<'a> {
     /// 0: QEMU's default.
     pub granularity: u64,
@@ -66,6 +67,7 @@ pub struct SynthOptions<'a> {
     pub flags: u32,
 }
 
+#[derive(Debug)]
 pub struct Synthesis {
     pub granularity: u64,
     pub granules: u64,

@@ -7,6 +7,7 @@ use std::mem::size_of;
 use std::ptr;
 
 /// An open qcow2 image, locked until it is dropped. It belongs to one thread at a time.
+#[derive(Debug)]
 pub struct Image {
     pub(crate) p: *mut sys::qcbm_image,
 }
@@ -14,6 +15,7 @@ pub struct Image {
 // The library keeps no state of threads; what is open may go to another one.
 unsafe impl Send for Image {}
 
+#[derive(Debug)]
 pub struct Info {
     pub version: u32,
     pub virtual_size: u64,
@@ -25,6 +27,7 @@ pub struct Info {
     pub backing_file: Option<String>,
 }
 
+#[derive(Debug)]
 pub struct Bitmap {
     pub name: String,
     pub granularity: u64,
@@ -34,6 +37,7 @@ pub struct Bitmap {
 }
 
 /// Of a check.
+#[derive(Debug)]
 pub struct Totals {
     pub corruptions: u64,
     pub leaks: u64,

@@ -4,6 +4,7 @@
 //!
 //! The headers of the library say what each call does. What is open is closed when it is dropped; what was opened of an image
 //! cannot outlive it. The rest of the library is in `qcbm::sys`.
+#![deny(missing_debug_implementations)]
 pub use qcbm_sys as sys;
 
 mod checkpoint;
