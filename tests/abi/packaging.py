@@ -79,6 +79,20 @@ def check_headers():
         bad.append(f'not installed: {sorted(public - there)}')
 
 
+def check_documents():
+    """What an installed document links to among the documents is installed, too, but for the pages of contributors."""
+    stay, there = {'docs/layout.md', 'docs/testing.md', 'docs/packaging.md'}, set(installed())
+    documents = [p for p in there if p.startswith('usr/share/doc/qcbm/') and p.endswith('.md')]
+    for path in documents:
+        path = path.removeprefix('usr/share/doc/qcbm/')
+        for target in re.findall(r'\]\(([\w./-]+\.(?:md|png))\b', text_of(path)):
+            target = os.path.normpath(os.path.join(os.path.dirname(path), target))
+            if target.startswith('docs/') and target not in stay and 'usr/share/doc/qcbm/' + target not in there:
+                bad.append(f'{path} links to {target}, which is not installed')
+    if len(documents) < 10:
+        bad.append(f'documents: {documents}')
+
+
 def debian_packages():
     """What each .install file takes, and leaves: paths below usr/, libraries in usr/lib."""
     for path in glob.glob(os.path.join(ROOT, 'packaging', 'debian', '*.install')):
@@ -122,6 +136,7 @@ def main():
     check_symbols(version, 'libqcbm', 'libqcbm/qcbm.map')
     check_symbols(version, 'libqcbm-nbd', 'libqcbm-nbd/qcbm-nbd.map')
     check_headers()
+    check_documents()
     seen = [check_files(list(packages)) for packages in (debian_packages(), rpm_packages())]
     print('\n'.join(bad) or f'{seen[0]} files')
     return 1 if bad or min(seen) < 40 else 0
