@@ -382,9 +382,9 @@ class _Arguments:
 
 
 def call(name: str, /, *given: Any, **options: Any) -> Any:
-    """Call function @name of the library, or of libqcbm-nbd, of any of their headers. Given are its parameters in their order, but for those
-    that Python has no use for: sizes, "opaque", what is filled, options and progress, which are keywords, and the
-    error, which is raised. What is filled comes back: one thing, or a tuple of several."""
+    """Call function @name of the library, or of libqcbm-nbd, of any of their headers. Given are its parameters in their
+    order, but for those that Python has no use for: sizes, "opaque", what is filled, options and progress, which are
+    keywords, and the error, which is raised. What is filled comes back: one thing, or a tuple of several."""
     function = _function(name)
     ctype = ffi.typeof(function)
     frame = Call(name)

@@ -111,7 +111,8 @@ def test_disks_as_they_are(marked, serve, tmp_path):
         assert storage.size == 4 * MIB
         shutil.copy(marked, tmp_path / 'copy')  # whose content is what the server has, all of it
         with qcbm.Image(tmp_path / 'copy', qcbm.OpenFlag.WRITE | NO_LOCK) as image:
-            image.synth('b1', refine=qcbm.Refine.CONTENT, refine_against='there', refine_format='raw', refine_ops=storage)
+            image.synth('b1', refine=qcbm.Refine.CONTENT, refine_against='there', refine_format='raw',
+                        refine_ops=storage)
             assert dirty(image, 'b1') == []
     with qcbm.manifest_in_storage(qcbm.Nbd(serve(tmp_path / 'm').uri)) as manifest:
         assert manifest.info.size == 4 * MIB
