@@ -98,7 +98,7 @@ static const struct opt bitmap_opts[] = {
            "with --revive: what differs from this manifest, or fixed index\n"
            "of Proxmox Backup Server, and nothing else; reads the disk"),
     VERB("list", NULL, "list all bitmaps of FILE with their dirty bytes and\nwhat is wrong with them",
-         .alone = bitmap_list, .takes = BITMAP_CHAIN | BITMAP_BELOW),
+         .alone = bitmap_list, .takes = BITMAP_CHAIN),
     OPTION("chain", 0, OPT_FLAG, chain, NULL, "with --list, --prune: also those of the images below FILE;\nopens them"),
     OPTION("backing-chain", 0, OPT_FLAG, chain, NULL, "the same, as info calls it"),
     OPTION("granularity", 'g', OPT_SIZE, granularity, "SIZE",

@@ -36,8 +36,7 @@ enum bitmap_option {
     BITMAP_GROWN = 1u << 10,
     BITMAP_AGAINST = 1u << 11,
     BITMAP_CHECK = 1u << 12,
-    BITMAP_CONTEXT = 1u << 13,
-    BITMAP_BELOW = 1u << 14
+    BITMAP_CONTEXT = 1u << 13
 };
 
 enum bitmap_need {

@@ -13,7 +13,6 @@ static const struct {
     const char *told;
 } own_options[] = {
     { BITMAP_CHAIN, "--chain goes with --list or --prune" },
-    { BITMAP_BELOW, "--below goes with --list --chain" },
     { BITMAP_AS, "--as goes with --copy-to or --collect" },
     { BITMAP_KEEP, "--keep goes with --prune" },
     { BITMAP_TRUST, "--trust goes with --revive or --revive-all" },
@@ -31,11 +30,11 @@ enum { OF_OPERATIONS = BITMAP_GRANULARITY | BITMAP_SOURCE | BITMAP_UNDO | BITMAP
 
 static unsigned given(const struct bitmap_args *args)
 {
-    return (args->chain ? BITMAP_CHAIN : 0) | (args->common.below ? BITMAP_BELOW : 0) | (args->as ? BITMAP_AS : 0) |
-           (args->keep ? BITMAP_KEEP : 0) | (args->file_format || args->common.force ? BITMAP_FORMAT : 0) |
-           (args->base64 ? BITMAP_BASE64 : 0) | (args->grown ? BITMAP_GROWN : 0) |
-           (args->granularity ? BITMAP_GRANULARITY : 0) | (args->source || args->source_format ? BITMAP_SOURCE : 0) |
-           (args->trust ? BITMAP_TRUST : 0) | (args->against ? BITMAP_AGAINST : 0) | (args->check ? BITMAP_CHECK : 0) |
+    return (args->chain ? BITMAP_CHAIN : 0) | (args->as ? BITMAP_AS : 0) | (args->keep ? BITMAP_KEEP : 0) |
+           (args->file_format || args->common.force ? BITMAP_FORMAT : 0) | (args->base64 ? BITMAP_BASE64 : 0) |
+           (args->grown ? BITMAP_GROWN : 0) | (args->granularity ? BITMAP_GRANULARITY : 0) |
+           (args->source || args->source_format ? BITMAP_SOURCE : 0) | (args->trust ? BITMAP_TRUST : 0) |
+           (args->against ? BITMAP_AGAINST : 0) | (args->check ? BITMAP_CHECK : 0) |
            (args->context ? BITMAP_CONTEXT : 0) | (args->common.undo ? BITMAP_UNDO : 0) |
            (args->common.dry_run ? BITMAP_DRY_RUN : 0);
 }
@@ -67,8 +66,6 @@ static int check_own_options(const struct cmd *cmd, const struct bitmap_args *ar
         if (left & own_options[i].option)
             return cmd_usage_error(cmd, "%s", own_options[i].told);
     }
-    if (args->common.below && !args->chain)
-        return cmd_usage_error(cmd, "--below goes with --list --chain");
     if (bitmap_form(args) == N_EXTENTS_FORMS && !raw && !bitmap_is_format(args, "qcbm"))
         return cmd_usage_error(cmd, "--format knows %s, not '%s'", BITMAP_FORMATS, args->file_format);
     if (args->base64 && !raw && bitmap_form(args) != EXTENTS_XEN_BITS)
@@ -77,6 +74,22 @@ static int check_own_options(const struct cmd *cmd, const struct bitmap_args *ar
         return cmd_usage_error(cmd, "--bit-order goes with --format=raw");
     if (args->bit_order && !is_known(args->bit_order, orders))
         return cmd_usage_error(cmd, "--bit-order knows lsb and msb, not '%s'", args->bit_order);
+    return EXIT_DONE;
+}
+
+/* Layers that are named are read, and never written. */
+static int check_below(const struct cmd *cmd, const struct bitmap_args *args)
+{
+    const struct opt_action *alone = bitmap_alone(args);
+    bool all_written = args->chain && alone && (bitmap_verb_of(alone)->needs & BITMAP_WRITING);
+    bool all_read = args->chain || (alone && (bitmap_verb_of(alone)->needs & BITMAP_LAYERS));
+
+    if (args->common.below && all_written)
+        return cmd_usage_error(cmd,
+                               "--prune --chain changes every layer, and what --below names is only read: prune the "
+                               "layers one by one, from the top down, each where its file is");
+    if (args->common.below && !all_read && !args->against && !args->check)
+        return cmd_usage_error(cmd, "--below goes with --list --chain, --collect, --commit-into, --against or --check");
     return EXIT_DONE;
 }
 
@@ -159,6 +172,8 @@ int bitmap_check_usage(const struct cmd *cmd, const struct bitmap_args *args)
     const struct opt_action *alone = bitmap_alone(args);
     int code = check_own_options(cmd, args);
 
+    if (code == EXIT_DONE)
+        code = check_below(cmd, args);
     if (code == EXIT_DONE)
         code = check_context(cmd, args);
     if (code != EXIT_DONE)

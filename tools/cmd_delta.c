@@ -65,6 +65,8 @@ static int run_delta(const struct cmd *cmd, int argc, char **argv)
         return cmd_usage_error(cmd, "--force-parent goes with --merge");
     if (args.info && args.merge)
         return cmd_usage_error(cmd, "--info and --merge: one of them");
+    if ((args.info || args.merge) && args.common.below)
+        return cmd_usage_error(cmd, "--below is about an image of which a delta is made");
     if (args.merge)
         return delta_merge(cmd, &args);
     return args.info ? delta_info(cmd, &args) : delta_make(cmd, &args);

@@ -43,6 +43,8 @@ static int check_usage(const struct cmd *cmd, const struct manifest_args *a)
         return cmd_usage_error(cmd, "--update, --verify and --info exclude each other");
     if (a->info ? a->common.path != NULL : !a->common.path || a->surplus)
         return cmd_usage_error(cmd, a->info ? "--info takes no image" : "Expecting one image file name");
+    if (a->info && a->common.below)
+        return cmd_usage_error(cmd, "--info takes no image, so no --below");
     if ((a->bitmap != NULL) != (a->update != NULL))
         return cmd_usage_error(cmd, "--update and --bitmap go together");
     if (a->out && (a->update || !making))

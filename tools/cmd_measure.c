@@ -187,6 +187,8 @@ static int check_args(const struct measure_args *args)
         return cmd_error("Either --size N or one filename must be specified.");
     if (args->common.path && args->size != UINT64_MAX)
         return cmd_error("--size N cannot be used together with a filename.");
+    if (!args->common.path && args->common.below)
+        return cmd_error("--below goes with a filename: a new image has no layers below it");
     if (strcmp(args->target, "raw") != 0 && strcmp(args->target, "qcow2") != 0)
         return cmd_error("Unknown file format '%s'", args->target);
     if (args->options.count > 0 && strcmp(args->target, "raw") == 0 && !args->bitmap)

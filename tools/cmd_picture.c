@@ -422,8 +422,8 @@ static int check_usage(const struct cmd *cmd, const struct picture_args *a)
 {
     size_t most = a->against ? 1 : PICTURE_MAX_BITMAPS;
 
-    if (a->host && (a->bitmaps.count || a->chain || a->against))
-        return cmd_usage_error(cmd, "--host is about the file: without --bitmap, --chain and --against");
+    if (a->host && (a->bitmaps.count || a->chain || a->against || a->common.below))
+        return cmd_usage_error(cmd, "--host is about the file: without --bitmap, --chain, --against and --below");
     if (a->chain && a->against && !a->bitmaps.count)
         return cmd_usage_error(cmd,
                                "--chain is a picture of its own, or about bitmaps: with --against it takes --bitmap");

@@ -228,6 +228,11 @@ static int check_all_named(const struct qcbmi_chain *chain, struct qcbm_error *e
                  : 0;
 }
 
+bool qcbmi_chain_can_be_found(const struct qcbmi_image *top)
+{
+    return top->path || top->n_below || qcbmi_io_is_remote(&top->io);
+}
+
 int qcbmi_chain_open(struct qcbmi_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,
                      struct qcbm_error *err)
 {

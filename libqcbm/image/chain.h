@@ -31,6 +31,9 @@ struct qcbmi_chain_options {
     struct qcbmi_image *known;        /* an image that the caller has open already, e.g. for writing; may be NULL */
 };
 
+/* Is there a name that those below @top are relative to, or have they been named? Of a server the opening says what is
+ * missing. */
+bool qcbmi_chain_can_be_found(const struct qcbmi_image *top);
 /* The chain of @top, which stays the caller's. Free it on failure too.
  * QCBM_E_CHAIN: a name that is not followed, no format, a loop, too deep, or a layer that cannot be opened. */
 int qcbmi_chain_open(struct qcbmi_image *top, const struct qcbmi_chain_options *options, struct qcbmi_chain *chain,

@@ -160,9 +160,10 @@ static int walk(struct collection *c, struct qcbmi_chain *chain, struct qcbm_err
 {
     struct qcbmi_image *top = c->edit->img;
     struct qcbmi_chain_options options = { .force_share = top->open_flags & QCBM_OPEN_FORCE_SHARE };
-    int ret = top->path ? qcbmi_chain_open(top, &options, chain, err) : 0;
+    bool found = qcbmi_chain_can_be_found(top);
+    int ret = found ? qcbmi_chain_open(top, &options, chain, err) : 0;
 
-    if (!top->path && top->backing_file)
+    if (!found && top->backing_file)
         ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "the layers below an image in a file only can be found");
     for (size_t i = 1; ret == 0 && i < chain->n; i++)
         ret = look_below(c, &chain->layers[i], err);

@@ -49,7 +49,7 @@ static int open_chain(struct bitmap_commit *c, struct qcbm_error *err)
                                            .stop = &base->io.id };
     int ret;
 
-    if (!top->path || !base->path)
+    if (!qcbmi_chain_can_be_found(top) || !base->path)
         return qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a base can be found below an image in a file only");
     ret = qcbmi_chain_open(top, &options, &c->chain, err);
     if (ret < 0)

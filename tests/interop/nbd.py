@@ -181,6 +181,67 @@ def chains_are_named(work):
         wrong_chains(work, names, uris)
 
 
+def make_chain_of_bitmaps(work):
+    """Three layers, each with a bitmap of what was written to it. Copies of it: names in them lead nowhere."""
+    for name, backing, write in (('base', None, 'write -P 1 1M 64k'), ('mid', 'base', 'write -P 2 2M 128k'),
+                                 ('top', 'mid', 'write -P 3 4M 64k')):
+        work.create('there/' + name, '8M', backing=backing)
+        work.run('qemu-img', 'bitmap', '--add', 'there/' + name, 'b')
+        work.io('there/' + name, write)
+    for name in ('base', 'mid', 'top'):
+        shutil.copyfile(work.path('there/' + name), work.path(name))
+    for name, gone in (('mid', 'no/base'), ('top', 'no/mid')):
+        work.run('qemu-img', 'rebase', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', gone, name)
+
+
+def bitmaps_of_named_layers(work):
+    """What they say where the layers are behind servers is what they say where they lie; one file is written."""
+    os.mkdir(work.path('there'))
+    make_chain_of_bitmaps(work)
+    work.qcbm('manifest', '-q', '-o', 'm', '--digest=sha256', 'there/top')
+    with Nbdkit(work, 'file', work.path('top')) as top, Nbdkit(work, 'file', work.path('mid')) as mid, \
+            Nbdkit(work, 'file', work.path('base')) as base:
+        both = ['--no-lock', '--below', mid.uri(), '--below', base.uri()]
+        dry = [work.qcbm('bitmap', '--collect', 'b', '--dry-run', '--output=json', *words).out
+               for words in (['there/top'], [*both, 'top'], [*both, top.uri()])]
+        require_equal([json.loads(text)['dirty-bytes'] for text in dry], 3 * [4 * 64 * KiB], 'collected in a dry run')
+        work.qcbm('bitmap', '--collect', 'b', '--as', 'all', 'there/top')
+        work.qcbm('bitmap', '--collect', 'b', '--as', 'all', *both, 'top')
+        require_equal(dirty(work, 'top', 'all'), dirty(work, 'there/top', 'all'), 'collected')
+        work.qcbm('bitmap', '--commit-into', 'there/base', 'there/top')
+        work.qcbm('bitmap', '--commit-into', 'base', '--no-lock', '--below', mid.uri(), '--below', 'base', top.uri())
+        require_equal(dirty(work, 'base', 'b'), dirty(work, 'there/base', 'b'), 'committed')
+        shutil.copyfile(work.path('top'), work.path('copy'))
+        work.qcbm('bitmap', '--export', 'bits', 'top', 'all')
+        work.qcbm('bitmap', '--import', 'bits', '--check=m', *both, 'copy', 'new')
+        require_equal(dirty(work, 'copy', 'new'), dirty(work, 'top', 'all'), 'imported after a look at the disk')
+        work.io('there/top', 'write -P 9 6M 64k')
+        work.qcbm('edit', 'there/top', 'bitmap b flags: 2=3')  # as a power cut leaves it
+        shutil.copyfile(work.path('there/top'), work.path('copy'))
+        work.run('qemu-img', 'rebase', '-u', '-f', 'qcow2', '-F', 'qcow2', '-b', 'no/mid', 'copy')
+        work.qcbm('bitmap', '--revive', '--against=m', *both, 'copy', 'b')
+        require_equal(dirty(work, 'copy', 'b'), [(6 * MiB, 6 * MiB + 64 * KiB)], 'revived')
+        bitmaps_that_are_refused(work, top.uri(), mid.uri(), base.uri())
+
+
+def bitmaps_that_are_refused(work, top, mid, base):
+    before = [qtool.digest(work.path(name)) for name in ('top', 'mid', 'base')]
+    for words, says in (
+            (['--prune', 'b', '--chain', '--below', mid, '--below', base, 'top'], ['every layer', 'only read']),
+            (['--prune', 'b', '--chain', '--below', 'mid', 'top'], ['every layer', 'only read']),
+            (['--prune', 'b', '--below', mid, 'top'], ['--below goes with']),
+            (['--add', '--below', mid, 'top', 'x'], ['--below goes with']),
+            (['--collect', 'b', '--below', mid, 'top'], ['no lock reaches', '--no-lock']),
+            (['--collect', 'b', '--below', mid, '--no-lock', 'top'], ['comes from a server']),
+            (['--collect', 'b', '--below', base, '--below', mid, '--no-lock', 'top'], ['named as a layer']),
+            (['--collect', 'b', '--dry-run', '--no-lock', top], ['comes from a server']),
+            (['--commit-into', 'base', '--no-lock', '--below', mid, '--below', base, 'top'], ['not in the backing chain']),
+            (['--commit-into', base, '--no-lock', '--below', mid, 'top'], ['nbdcopy'])):
+        result = work.qcbm('bitmap', *words, rc=1)
+        require(result.out == '' and all(text in result.err for text in says), '%r: %s' % (words, result.err))
+    require_equal([qtool.digest(work.path(name)) for name in ('top', 'mid', 'base')], before, 'images after refusals')
+
+
 def wrong_chains(work, names, uris):
     far = ['--no-lock', uris[0]]
     for words, says in ((['map', *far], ['comes from a server', '--below names the layers']),
@@ -196,8 +257,12 @@ def wrong_chains(work, names, uris):
                         (['map', '--below', 'nbd+unix:///?socket=none', *far], ['socket=none']),
                         (['map', '--below', uris[1], names[0]], ['no lock reaches', '--no-lock']),
                         (['map', '--below', uris[1], '-f', 'raw', '--no-lock', uris[2]], ['raw disk']),
-                        (['bitmap', '--prune', 'x', '--chain', '--below', uris[1], names[0]], ['goes with --list']),
                         (['bitmap', '--list', '--below', uris[1], *far], ['goes with --list --chain']),
+                        (['delta', '--info', '--below', uris[1], 'd'], ['--below is about an image']),
+                        (['delta', '--merge', '--below', uris[1], 'd', 'e', 'f'], ['--below is about an image']),
+                        (['manifest', '--info=m', '--below', uris[1]], ['no --below']),
+                        (['picture', '--host', '--below', uris[1], *far], ['--host is about the file']),
+                        (['measure', '--size=1M', '--below', uris[1]], ['--below goes with a filename']),
                         (['extents', '--since', uris[2], '--below', uris[1], *far],
                          ['none of the layers that are named'])):
         result = work.qcbm(*words, rc=1)
@@ -685,7 +750,7 @@ def case(function, name, **params):
 
 def all_cases(args):
     cases = [case(f, name) for f, name in (
-        (chains_are_named, 'chains'),
+        (chains_are_named, 'chains'), (bitmaps_of_named_layers, 'chains-of-bitmaps'),
         (nothing_is_read_in_vain, 'nothing-in-vain'), (many_reads_are_in_flight, 'in-flight'),
         (many_questions_are_in_flight, 'questions'), (nothing_else_is_loaded, 'start-up'), (guest_disk_from_its_server, 'guest-disk'),
         (no_container_is_taken_for_a_disk, 'no-container'), (zeros_over_the_base_are_not_missed, 'zeros-over-base'),
