@@ -6,15 +6,15 @@
 # --quick: those that need no QEMU and end soon, below a minute in all; what is left out is said before the last line.
 # Exit 0 only if at least one test ran, none failed, and each skipped one is named in .ci/skips.
 # Environment: BUILD_DIR (default build), MESON_ARGS (more arguments of "meson setup"), CC (when the build folder is
-# new), TEST_ARGS (more arguments of "meson test": names, --suite unit, -t 3), QCBM_NO_INSTALL=1 (install nothing),
-# TMPDIR (where the tests have their images; if it is not set, in memory where there is room).
+# new), TEST_ARGS (more arguments of "meson test": names, --suite unit, -t 3), TEST_SETUP (one of tests/meson.build),
+# QCBM_NO_INSTALL=1 (install nothing), TMPDIR (where the tests have their images; if it is not set, in memory where there is room).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-quick=()
+setup=${TEST_SETUP:-}
 case ${1:-} in
     '') ;;
-    --quick) quick=(--setup quick) ;;
+    --quick) setup=quick ;;
     *)
         echo "usage: test.sh [--quick]" >&2
         exit 1
@@ -26,10 +26,10 @@ read -r -a meson_args <<<"${MESON_ARGS:-}"
 read -r -a test_args <<<"${TEST_ARGS:-}"
 
 # Without QEMU, cmocka alone is needed beyond what the build needs.
-if [ ${#quick[@]} -eq 0 ]; then
-    scripts/install-deps.sh build test
-else
+if [ "$setup" = quick ]; then
     scripts/install-deps.sh build quick
+else
+    scripts/install-deps.sh build test
 fi
 
 # Every program that changes an image waits for the disk several times, for milliseconds each. What the library asks of a file
@@ -57,10 +57,10 @@ else
 fi
 "$meson" compile -C "$build_dir"
 
-log=$build_dir/meson-logs/testlog${quick:+-quick}.json
+log=$build_dir/meson-logs/testlog${setup:+-$setup}.json
 rm -f "$log"
 status=0
-"$meson" test -C "$build_dir" --no-rebuild --print-errorlogs "${quick[@]}" "${test_args[@]}" </dev/null || status=$?
+"$meson" test -C "$build_dir" --no-rebuild --print-errorlogs ${setup:+--setup "$setup"} "${test_args[@]}" </dev/null || status=$?
 
 left_out() {
     comm -23 <("$meson" test -C "$build_dir" --list 2>/dev/null | grep ' / ' | sort) \
@@ -68,7 +68,7 @@ left_out() {
         sed -e 's/^qcbm://' -e 's/+[^ ]*//' | awk '{n[$1]++} END {for (s in n) print "left out: " s ", " n[s] " tests"}' | sort
     echo "left out: the cases of cli that need QEMU; all of it: scripts/test.sh"
 }
-[ ${#quick[@]} -eq 0 ] || left_out
+[ "$setup" != quick ] || left_out
 
 python3 - "$log" .ci/skips "$status" <<'PYTHON'
 import json, os, sys
