@@ -594,6 +594,7 @@ def nbdkit_reports_errors(work):
 HOSTILE = {
     'good': None, 'simple': None, 'blocks': None, 'odd-blocks': None, 'size-changes': None, 'no-size': None,
     'twice': None, 'trickle': None,
+    'pieces': None, 'crumbs': 'breaks the protocol',
     'before': None, 'huge-size': None, 'size-above': 'longer than', 'bad-magic': 'handshake', 'endless-contexts': '',
     'endless-info': '', 'fail-from': 'failed: Input/output error', 'die': '', 'die-in-reply': '',
     'long': 'out of bounds',
@@ -622,6 +623,17 @@ def hostile_server(work, mode, context):
         require(re.match('QCBM_E_(IO|LIMIT|NOTFOUND) ', result.out) and says in result.out, mode + ': ' + result.out)
     elif not context and mode not in ('no-size', 'before'):
         require('sum %d,' % sum(data[:64 * KiB]) in result.out, '%s: %s' % (mode, result.out))
+
+
+def all_kinds_of_reads(work, mode, seed):
+    """Of a server whose connection has little memory; what is there is what nbd_read.c has."""
+    size = (1 << 20) + 64 * KiB
+    period = bytes(i * 7 % 251 for i in range(251))
+    data = (period * (size // 251 + 1))[:size]
+    extents = [(at, min(at + 8192, size), (3, 0, 1)[at // 8192 % 3]) for at in range(0, size, 8192)]
+    with nbd_server.Server(work.path('h'), data, mode, at=20, extents={'base:allocation': extents}) as server:
+        result = work.run(NBD_READ, 'walk', server.uri(), seed)
+    require_equal(result.out, 'all is right\n', mode)
 
 
 def hole_before_the_question(work):
@@ -688,6 +700,9 @@ def only_reading(work):
         require('not one disk' in result.err, result.err)
     with Nbdkit(work, 'memory', '1M') as server:
         work.qcbm_refused('check', '-r', 'all', '--no-lock', server.uri(), says=['never written to'])
+    for name in ('http://localhost/', 'nbd', 'nbd:localhost:1', ''):
+        result = work.run(NBD_READ, '60000', name, rc=1)
+        require('QCBM_E_ARG no URI that begins with nbd://' in result.out, result.out)
     nobody = 'nbd+unix:///?socket=' + work.path('nobody')
     for way in (['info'], ['check'], ['check', '--explain'], ['check', '--strict'], ['check', '--untrusted'], ['map'],
                 ['measure', '-O', 'qcow2'], ['manifest', '-o', 'new'], ['bitmap', '--list'], ['extents', '--layer']):
@@ -769,6 +784,8 @@ def all_cases(args):
     cases += [case(killed_at_random, 'killed-%d' % n, seed=args.seed + n) for n in range(30 if args.full else 2)]
     cases += [case(hostile_server, 'hostile-' + mode, mode=mode, context=False) for mode in HOSTILE]
     cases += [case(hostile_server, 'hostile-extents-' + mode, mode=mode, context=True) for mode in HOSTILE_EXTENTS]
+    cases += [case(all_kinds_of_reads, 'reads-%s-%d' % (mode, n), mode=mode, seed=args.seed + n)
+              for mode in ('good', 'simple', 'blocks', 'pieces') for n in range(20 if args.full else 1)]
     return cases + [case(command_meets_hostile_server, 'command-' + mode, mode=mode)
                     for mode in ('long', 'short', 'overlap', 'wrong-cookie', 'bad-reply', 'die-in-reply')]
 

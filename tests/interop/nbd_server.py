@@ -223,6 +223,14 @@ class Server:
         elif mode == 'endless':
             while True:
                 self.chunk(s, cookie, NONE)
+        elif mode in ('pieces', 'crumbs'):  # from the ends to the middle; of crumbs each second one comes last
+            n = 8 if mode == 'pieces' else 64
+            cuts = [len(data) * k // n for k in range(n + 1)]
+            order = sorted(range(n), key=(lambda k: min(k, n - k)) if mode == 'pieces' else (lambda k: k & 1))
+            for k in order:
+                if cuts[k] < cuts[k + 1]:
+                    self.chunk(s, cookie, DATA, struct.pack('>Q', offset + cuts[k]) + data[cuts[k]:cuts[k + 1]])
+            self.chunk(s, cookie, NONE, b'', DONE)
         elif mode == 'trickle':  # never silent for long
             reply = at + data
             s.sendall(struct.pack('>IHHQI', 0x668e33ef, DONE, DATA, cookie, len(reply)))

@@ -170,6 +170,31 @@ def test_what_is_refused(marked, serve, tmp_path):
     image.close()
 
 
+def test_options_of_other_versions(marked, serve):
+    """Longer ones of a later header are taken as long as nothing is set in what is new, shorter ones have defaults."""
+    options, size = qcbm.ffi.new('struct qcbm_nbd_options[16]'), qcbm.ffi.sizeof('struct qcbm_nbd_options')
+    out, err, uri = qcbm.ffi.new('struct qcbm_nbd **'), qcbm.ffi.new('struct qcbm_error *'), serve(marked).uri.encode()
+    for length, more, code in ((size, 1, 0), (8, 1, 0), (size + 8, 0, 0), (2 * size, 0, 0), (7, 0, qcbm.Code.E_ARG),
+                               (size + 8, 1, qcbm.Code.E_UNSUPPORTED), (2 * size, 1, qcbm.Code.E_UNSUPPORTED),
+                               (size + 256, 0, 0), (size + 257, 0, qcbm.Code.E_ARG)):
+        options[0].struct_size = length
+        qcbm.ffi.buffer(options)[min(length, 2 * size) - 1 if length > size else size] = bytes([more])
+        code_now = qcbm.nbd_lib().qcbm_nbd_open(uri, options, out, err)
+        qcbm.ffi.buffer(options)[size:] = bytes(15 * size)
+        assert code_now == code, (length, more)
+        assert (out[0] != qcbm.ffi.NULL) == (code == 0)
+        qcbm.nbd_lib().qcbm_nbd_close(out[0])
+    with qcbm.Nbd(uri, in_flight=1000, memory=1, timeout_ms=2**32 - 1) as storage:
+        with storage.open(NO_LOCK) as image:
+            image.check()
+        figures = qcbm.ffi.new('struct qcbm_nbd_figures[2]')
+        qcbm.ffi.buffer(figures)[:] = b'x' * 64
+        qcbm.nbd_lib().qcbm_nbd_get_figures(storage.pointer, figures, 16)
+        assert figures[0].read_bytes == storage.figures.read_bytes and bytes(qcbm.ffi.buffer(figures))[16:] == b'x' * 48
+        qcbm.nbd_lib().qcbm_nbd_get_figures(storage.pointer, figures, 64)
+        assert figures[0].most_in_flight <= 64 and bytes(qcbm.ffi.buffer(figures))[32:] == bytes(32)
+
+
 def test_nothing_is_left_open(marked, serve):
     server = serve(marked)
 
