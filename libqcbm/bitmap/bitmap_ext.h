@@ -24,7 +24,4 @@ int qcbmi_ext_plan_clear_alone(struct qcbmi_plan *plan, struct qcbm_error *err);
 /* The format demands that unknown autoclear bits go before anything else changes; no write if there are none. */
 int qcbmi_ext_plan_clear_unknown(const struct qcbmi_image *img, struct qcbmi_plan *plan, struct qcbm_error *err);
 
-/* Could QEMU still rewrite the first cluster with one more extension of @len bytes in it? */
-bool qcbmi_ext_fits_when_packed(const struct qcbmi_image *img, uint64_t len);
-
 #endif

@@ -13,6 +13,7 @@
 #include "delta/apply_state.h"
 #include "io/io_file.h"
 #include "io/open.h"
+#include "write/header_ext.h"
 
 static const char suffix[] = ".qcbm-id";
 
@@ -114,12 +115,13 @@ static int plan_append(struct qcbmi_apply_target *t, struct qcbmi_plan *plan, co
                        bool *room, struct qcbm_error *err)
 {
     const struct qcbmi_image *img = t->handle.image;
+    const struct qcbmi_header_now now = { &img->h, &img->exts };
     uint64_t at = img->exts.end_offset, padded = align_up(len, 8);
     uint8_t head[8], end[8] = { 0 };
     int ret;
 
     *room = img->exts.has_end && is_aligned(at, 8) && range_fits(at, 16 + padded, img->exts.limit) &&
-            qcbmi_ext_fits_when_packed(img, len);
+            qcbmi_ext_fits_when_packed(&now, len);
     if (!*room)
         return 0;
     qcbmi_plan_header_patch(plan, at + 8, payload, len);

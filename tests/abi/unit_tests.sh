@@ -26,6 +26,7 @@ page: fill
 host_uses: host_map interop/picture.py
 text: journal_link checkpoint
 random: delta
+header_ext: bitmap_ext
 fence: checkpoint
 switches: checkpoint
 overlay_image: checkpoint
