@@ -72,7 +72,7 @@ static uint64_t view_names(struct qcbm_image *img)
     for (size_t i = 0; i < img->image->exts.n; i++) {
         const struct q2_extension *e = &img->image->exts.list[i];
 
-        if (e->type != Q2_EXT_BITMAPS && e->type != Q2_EXT_PADDING)
+        if (e->type != Q2_EXT_BITMAPS && e->type != Q2_EXT_PADDING && e->type != Q2_EXT_TAG)
             h = fuzz_hash(fuzz_hash_u64(h, e->type), e->data, e->len);
     }
     if (qcbm_snapshots_load(img, &n, &err) < 0)

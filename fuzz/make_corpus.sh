@@ -144,5 +144,8 @@ for name in sorted(os.listdir(".")):
         if at + 24 <= cs:
             struct.pack_into(">IIQI", d, at, 0x12345678, 8, 0x0102030405060708, 0)
             open(os.path.join(out, name + "_foreign"), "wb").write(d)
+            if at + 48 <= cs: # and a tag
+                struct.pack_into(">II16sQ", d, at + 16, 0x71635447, 16, bytes(range(16)), 0)
+                open(os.path.join(out, name + "_tag"), "wb").write(d)
 PY
 python3 "$here/make_parts.py" "$out"

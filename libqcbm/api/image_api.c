@@ -222,6 +222,7 @@ int qcbm_image_get_info(const struct qcbm_image *handle, struct qcbm_image_info 
     i.data_file = img->data_file;
     i.full_backing = img->full_backing;
     i.full_data_file = img->full_data_file;
+    i.tag = *img->tag ? img->tag : NULL;
     if (crypto) {
         i.crypt_header_offset = be64_load(crypto->data);
         i.crypt_header_length = be64_load(crypto->data + 8);

@@ -7,7 +7,9 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/random.h"
 #include "bitmap/bitmap_load.h"
+#include "format/delta_meta.h"
 
 static int fail_broken(const struct qcbm_image *handle, struct qcbm_error *err)
 {
@@ -256,4 +258,31 @@ void qcbmi_edit_take_map(struct qcbmi_edit_bitmap *b, struct qcbmi_dirtymap *map
     *map = old;
     b->gran_bits = b->map.gran_bits;
     b->bits_changed = true;
+}
+
+/* ---- the tag ---- */
+
+int qcbm_edit_set_tag(struct qcbm_edit *edit, const char *tag, struct qcbm_error *err)
+{
+    uint8_t bytes[Q2_TAG_LEN];
+    int ret = qcbmi_edit_check_open(edit, err);
+
+    if (ret == 0 && !tag)
+        ret = qcbmi_random(bytes, sizeof(bytes), err);
+    else if (ret == 0 && !qcbmi_identity_parse(tag, bytes))
+        ret = qcbmi_fail(err, QCBM_E_ARG, QCBM_NO_OFFSET, "a tag has 32 hexadecimal digits");
+    if (ret < 0)
+        return ret;
+    memcpy(edit->tag, bytes, sizeof(bytes));
+    edit->tag_change = QCBMI_TAG_SET;
+    return 0;
+}
+
+int qcbm_edit_remove_tag(struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    int ret = qcbmi_edit_check_open(edit, err);
+
+    if (ret == 0)
+        edit->tag_change = QCBMI_TAG_GOES;
+    return ret;
 }

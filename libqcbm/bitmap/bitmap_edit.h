@@ -30,6 +30,8 @@ struct qcbm_edit {
     struct qcbmi_table_write
         *tables; /* written once the bitmaps are; each whole entries, of which any may be old or new */
     size_t n_tables, tables_capacity;
+    enum { QCBMI_TAG_STAYS, QCBMI_TAG_SET, QCBMI_TAG_GOES } tag_change;
+    uint8_t tag[Q2_TAG_LEN];
     struct qcbmi_mend *mend; /* NULL, or it began with damaged bitmaps: @handle is that of mend */
 };
 

@@ -299,6 +299,15 @@ static uint32_t stored_length(const struct q2_extensions *exts)
     return len;
 }
 
+/* No bitmap, but what is found when an image is opened is gathered here. */
+static void tell_of_tag(struct qcbm_image *handle)
+{
+    const struct q2_extension *tag = q2_extension_find(&handle->image->exts, Q2_EXT_TAG);
+
+    if (q2_tag_get(&handle->image->exts, NULL) == Q2_TAG_BAD)
+        qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_TAG, tag->offset, UINT32_MAX, "%s", Q2_TAG_BAD_TEXT);
+}
+
 int qcbmi_bitmap_list_load(struct qcbm_image *handle, struct qcbm_error *err)
 {
     const struct q2_extension *found = q2_extension_find(&handle->image->exts, Q2_EXT_BITMAPS);
@@ -309,6 +318,7 @@ int qcbmi_bitmap_list_load(struct qcbm_image *handle, struct qcbm_error *err)
     qcbmi_bitmap_list_free(handle->bitmaps);
     handle->bitmaps = list;
     handle->findings.n = 0;
+    tell_of_tag(handle);
     if (!found) {
         if (handle->image->h.autoclear & QCBM_AUTOCLEAR_BITMAPS)
             qcbmi_finding_add(&handle->findings, QCBM_PROBLEM_BITMAPS_AUTOCLEAR_ALONE, Q2_OFF_AUTOCLEAR, UINT32_MAX,

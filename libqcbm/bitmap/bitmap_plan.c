@@ -16,6 +16,7 @@
 #include "bitmap/bitmap_store.h"
 #include "io/holes.h"
 #include "write/commit.h"
+#include "write/header_tag.h"
 
 /* ---- what the image has now ---- */
 
@@ -184,12 +185,22 @@ static int plan_tables(struct qcbm_edit *edit, struct qcbm_error *err)
     return ret;
 }
 
+/* cut here: the bitmaps are new, and the tag is old */
+static int plan_tag(struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    if (edit->tag_change == QCBMI_TAG_STAYS)
+        return 0;
+    return qcbmi_tag_plan(&edit->plan, edit->tag_change == QCBMI_TAG_SET ? edit->tag : NULL, err);
+}
+
 static int plan_tables_alone(struct qcbm_edit *edit, struct qcbm_error *err)
 {
     int ret = qcbmi_plan_stage(&edit->plan, "prepare", false, err);
 
     if (ret == 0)
         ret = qcbmi_ext_plan_clear_unknown(edit->img, &edit->plan, err);
+    if (ret == 0)
+        ret = plan_tag(edit, err);
     return ret < 0 ? ret : plan_tables(edit, err);
 }
 
@@ -216,6 +227,8 @@ static int plan_flags(struct qcbm_edit *edit, uint64_t off, uint64_t end, struct
         ret = qcbmi_plan_stage(&edit->plan, "switch", true, err);
     if (ret == 0)
         ret = qcbmi_plan_write(&edit->plan, "bitmap directory: flags", off, bytes, end - off, err);
+    if (ret == 0)
+        ret = plan_tag(edit, err);
     return ret < 0 ? ret : plan_tables(edit, err);
 }
 
@@ -410,6 +423,8 @@ static int plan_stages(struct qcbm_edit *edit, const struct qcbmi_owners *owners
     else if (ret == 0)
         ret = qcbmi_ext_plan_clear_alone(plan, err);
     if (ret == 0)
+        ret = plan_tag(edit, err);
+    if (ret == 0)
         ret = plan_tables(edit, err);
     if (ret == 0)
         ret = qcbmi_plan_stage(plan, "reclaim", true, err); /* cut here: what is given up leaks */
@@ -467,21 +482,22 @@ int qcbmi_edit_build_plan(struct qcbm_edit *edit, struct qcbmi_progress *way, bo
 {
     struct qcbmi_owners owners = { 0 };
     uint64_t off = 0, end = 0;
-    bool flags_only, tables_only;
+    bool flags_only, tables_only, tag_only;
     int ret;
 
     qcbmi_edit_list_close_gaps(&edit->list);
     flags_only = !(edit->mend && edit->mend->needed) && only_flags(edit, &off, &end);
     tables_only = flags_only ? end == 0 : edit->list.n == 0 && edit->handle->bitmaps->n == 0 && !edit->mend;
-    if (tables_only && !edit->n_tables)
+    tag_only = tables_only && !edit->n_tables; /* no bitmap is touched, and no cluster taken */
+    if (tag_only && edit->tag_change == QCBMI_TAG_STAYS)
         return 0; /* nothing changes */
-    edit->plan.gives_up_recording = is_recording(edit->handle->bitmaps);
+    edit->plan.gives_up_recording = !tag_only && is_recording(edit->handle->bitmaps);
     ret = edit->mend ? qcbmi_mend_check_writable(edit->img, err) : qcbmi_edit_check_writable(edit->handle, err);
-    for (size_t i = 0; ret == 0 && i < edit->list.n; i++)
+    for (size_t i = 0; ret == 0 && !tag_only && i < edit->list.n; i++)
         ret = check_kept(edit, edit->list.at[i], err);
     if (ret == 0)
         ret = qcbmi_plan_header_init(&edit->plan, edit->img->cluster0, edit->img->g.cluster_size, err);
-    if (ret == 0)
+    if (ret == 0 && !tag_only)
         ret = scan(edit, &owners, way, commits, err);
     if (ret == 0)
         ret = tables_only  ? plan_tables_alone(edit, err)

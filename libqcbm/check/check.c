@@ -100,6 +100,10 @@ static int warn_of_header(struct check *c)
     if (ret == 0 && !is_aligned(h->size, Q2_SECTOR))
         ret = qcbmi_check_problem(c, QCBM_PROBLEM_HEADER_SIZE_ODD, 1, &at,
                                   "virtual size %" PRIu64 " is no multiple of 512", h->size);
+    if (ret == 0 && q2_tag_get(&c->img->exts, NULL) == Q2_TAG_BAD) {
+        at.offset = q2_extension_find(&c->img->exts, Q2_EXT_TAG)->offset;
+        ret = qcbmi_check_problem(c, QCBM_PROBLEM_TAG, 1, &at, "%s", Q2_TAG_BAD_TEXT);
+    }
     return ret;
 }
 

@@ -201,6 +201,7 @@ static void judge_extensions(struct verdict *v)
         case Q2_EXT_CRYPTO:
         case Q2_EXT_IDENTITY:
         case Q2_EXT_PADDING:
+        case Q2_EXT_TAG:
             break;
         default:
             say(v, false, UNKNOWN_EXTENSION, e->offset, "header extension 0x%08" PRIx32 " of %" PRIu32 " bytes",

@@ -109,6 +109,8 @@ static const char *extension_name(uint32_t type)
         return "identity";
     case Q2_EXT_PADDING:
         return "padding";
+    case Q2_EXT_TAG:
+        return "tag";
     default:
         return "unknown";
     }

@@ -191,6 +191,24 @@ bool q2_feature_name(const struct q2_extensions *exts, unsigned kind, unsigned b
     return false;
 }
 
+enum q2_tag q2_tag_get(const struct q2_extensions *exts, uint8_t tag[Q2_TAG_LEN])
+{
+    const uint8_t *found = NULL;
+
+    for (size_t i = 0; i < exts->n; i++) {
+        const struct q2_extension *e = &exts->list[i];
+
+        if (e->type != Q2_EXT_TAG)
+            continue;
+        if (e->len != Q2_TAG_LEN || (found && memcmp(found, e->data, Q2_TAG_LEN) != 0))
+            return Q2_TAG_BAD;
+        found = e->data;
+    }
+    if (found && tag)
+        memcpy(tag, found, Q2_TAG_LEN);
+    return found ? Q2_TAG_KNOWN : Q2_TAG_NONE;
+}
+
 void q2_bitmaps_ext_parse(const uint8_t *data, struct q2_bitmaps_ext *out)
 {
     out->n_bitmaps = be32_load(data);

@@ -17,7 +17,11 @@
  * others, or put in front of it so that its payload lies within one sector. */
 #define Q2_EXT_PADDING UINT32_C(0x71634250)
 
+/* Ours: the tag, an id of the image (docs/format-notes.md). */
+#define Q2_EXT_TAG UINT32_C(0x71635447)
+
 #define Q2_BITMAPS_EXT_LEN 24u
+#define Q2_TAG_LEN 16u
 
 struct q2_extension {
     uint32_t type;
@@ -63,6 +67,15 @@ bool q2_feature_get(const struct q2_extensions *exts, uint32_t index, struct q2_
 /* Name of feature @bit of @kind (0 incompatible, 1 compatible, 2 autoclear) from the feature table, into @to (48
  * bytes); false if it has none. */
 bool q2_feature_name(const struct q2_extensions *exts, unsigned kind, unsigned bit, char to[48]);
+
+/* The tag of the image, into @tag (may be NULL). One of another length says nothing, and neither do two that differ:
+ * QEMU changes the order of extensions that it does not know, so that "the last one" is not the same one tomorrow. */
+enum q2_tag { Q2_TAG_NONE, Q2_TAG_KNOWN, Q2_TAG_BAD };
+enum q2_tag q2_tag_get(const struct q2_extensions *exts, uint8_t tag[Q2_TAG_LEN]);
+
+/* What is wrong with a bad one, for people. */
+#define Q2_TAG_BAD_TEXT                                                                                                \
+    "the tag in the header has another length than 16 bytes, or there are several that differ: it has none"
 
 /* Payload of 24 bytes. Parsing checks nothing: the rules belong to the directory (see q2_bitmap_dir.h). */
 void q2_bitmaps_ext_parse(const uint8_t *data, struct q2_bitmaps_ext *out);

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/checked.h"
+#include "format/delta_meta.h"
 #include "image/snapshots.h"
 #include "io/journal_link.h"
 #include "io/open.h"
@@ -150,12 +151,16 @@ static int read_cluster0(struct qcbmi_image *img, struct qcbm_error *err)
 
 int qcbmi_image_reload_header(struct qcbmi_image *img, struct qcbm_error *err)
 {
+    uint8_t tag[Q2_TAG_LEN];
     int ret;
 
     forget_header(img);
+    img->tag[0] = '\0';
     ret = read_cluster0(img, err);
     if (ret == 0)
         ret = q2_extensions_parse(img->cluster0, img->g.cluster_size, &img->h, &img->exts, err);
+    if (ret == 0 && q2_tag_get(&img->exts, tag) == Q2_TAG_KNOWN)
+        qcbmi_identity_text(tag, img->tag);
     if (ret == 0)
         ret = check_incompatible(img, err);
     if (ret == 0)

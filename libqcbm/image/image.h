@@ -50,6 +50,7 @@ struct qcbmi_image {
     struct q2_extensions exts;
     char *backing_file, *backing_format, *data_file; /* NULL if there is none */
     char *full_backing, *full_data_file;             /* where QEMU looks for them */
+    char tag[2 * Q2_TAG_LEN + 1];                    /* "" if there is none that counts */
 
     uint8_t *l1;                   /* raw active L1, only the entries that map guest data; loaded on demand */
     struct q2_snapshot *snapshots; /* loaded on demand; point into snapshot_table */

@@ -205,6 +205,9 @@ static const struct qcbm_problem problems[QCBMI_PROBLEM_COUNT] = {
     ROW(BITMAP_UNREADABLE, "bitmap-unreadable", DAMAGE, BITMAPS, false,
         "the bits of the bitmap cannot be read",
         "'qcbm check -r bitmaps FILE' makes dirty what cannot be read"),
+    ROW(TAG, "tag", WARNING, NONE, false,
+        "nothing names the image by it: in records it is a file among others",
+        "'qcbm tag --new FILE' gives it one, 'qcbm tag --remove FILE' takes out what is there"),
 };
 /* clang-format on */
 

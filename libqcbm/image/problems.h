@@ -5,6 +5,6 @@
 
 #include "qcbm.h"
 
-enum { QCBMI_PROBLEM_COUNT = QCBM_PROBLEM_BITMAP_UNREADABLE + 1 };
+enum { QCBMI_PROBLEM_COUNT = QCBM_PROBLEM_TAG + 1 };
 
 #endif

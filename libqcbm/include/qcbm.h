@@ -367,6 +367,7 @@ struct qcbm_image_info {
     const char *full_backing;                          /* where QEMU looks for backing_file: a relative name starts in
                                                         * the folder of the image */
     const char *full_data_file;                        /* of data_file: it starts in the working directory */
+    const char *tag; /* 32 hexadecimal digits, see qcbm_edit_set_tag(); NULL if it has none that counts */
 };
 
 /* Fill @out from what was read at open. Returns 0, QCBM_E_ARG. */
@@ -519,7 +520,8 @@ enum qcbm_problem_id {
     QCBM_PROBLEM_BITMAP_TAIL_BITS,
     QCBM_PROBLEM_BITMAP_IN_USE,
     QCBM_PROBLEM_BITMAP_DATA_SHARED,
-    QCBM_PROBLEM_BITMAP_UNREADABLE
+    QCBM_PROBLEM_BITMAP_UNREADABLE,
+    QCBM_PROBLEM_TAG
 };
 
 /* A row of the one table of problems, from which opening an image and qcbm_check() tell. Strings are static. */
@@ -631,6 +633,17 @@ QCBM_API int qcbm_edit_set_range(struct qcbm_edit *edit, const char *name, uint6
                                  struct qcbm_error *err);
 QCBM_API int qcbm_edit_unset_range(struct qcbm_edit *edit, const char *name, uint64_t offset, uint64_t length,
                                    struct qcbm_error *err);
+
+/* The tag of the image: 128 bits in an extension of its header, by which records know it wherever its file goes, behind
+ * a server too (struct qcbm_image_info). An image gets one when it is asked for, and keeps it: QEMU keeps extensions
+ * that it does not know. A copy of the file has that of the original; what is written anew (qemu-img convert, deltas)
+ * has none. Nothing proves it: it is what the image says of itself.
+ * @tag: 32 hexadecimal digits, dashes as a UUID has them may be between, or NULL for a new one that nobody can guess.
+ * In one commit with all else of the edit, and behind it: cut short, the image may have its new bitmaps and the old
+ * tag. That the first cluster has no room for it is what qcbm_edit_plan() finds (QCBM_E_NOSPACE), and nothing of the
+ * edit is written then. Both return 0, QCBM_E_ARG, and the first QCBM_E_IO (no random numbers). */
+QCBM_API int qcbm_edit_set_tag(struct qcbm_edit *edit, const char *tag, struct qcbm_error *err);
+QCBM_API int qcbm_edit_remove_tag(struct qcbm_edit *edit, struct qcbm_error *err);
 
 struct qcbm_edit_bitmap_info {
     uint64_t granularity;

@@ -75,6 +75,8 @@ static int lost_extension(const struct said *s, const struct q2_extension *e)
         return gone(s, "the names of features");
     case Q2_EXT_IDENTITY:
         return gone(s, "the identity, by which a delta knows its place");
+    case Q2_EXT_TAG:
+        return gone(s, "its tag, by which records name it");
     default:
         snprintf(what, sizeof(what), "a header extension of type 0x%08" PRIx32, e->type);
         return gone(s, what);

@@ -25,8 +25,8 @@ apply_write: guest_plan
 page: fill
 host_uses: host_map interop/picture.py
 text: journal_link checkpoint
-random: delta
-header_ext: bitmap_ext
+random: delta header_tag
+header_ext: bitmap_ext header_tag
 fence: checkpoint
 switches: checkpoint
 overlay_image: checkpoint

@@ -39,6 +39,17 @@ static bool named_as(const struct judge *j, const struct look *now, const struct
 }
 
 /* All others are there as before, and no further one is. */
+static bool is_as(const struct judge *j, const struct look *now, const struct look *as)
+{
+    return named_as(j, now, as) && strcmp(now->tag, as->tag) == 0;
+}
+
+/* The last step: the old one may stand beside bitmaps that are new. */
+static bool tag_is_right(const struct judge *j, const struct look *now)
+{
+    return strcmp(now->tag, j->before.tag) == 0 || is_as(j, now, &j->after);
+}
+
 static bool unnamed_are_same(const struct judge *j, const struct look *now)
 {
     for (uint32_t i = 0; i < j->before.n; i++) {
@@ -100,6 +111,8 @@ enum verdict judge_state(struct judge *j, const uint8_t *bytes, size_t len, cons
         return is(VERDICT_UNNAMED, "a bitmap that was not named changed", why);
     if (!named_as(j, &now, &j->before) && !named_as(j, &now, &j->after))
         return is(VERDICT_BETWEEN, "the named bitmaps are neither all old nor all new", why);
+    if (!tag_is_right(j, &now))
+        return is(VERDICT_BETWEEN, "the tag is neither old nor new, or new before the bitmaps are", why);
     problem = check(bytes, len, &leaks);
     if (problem)
         return is(VERDICT_CORRUPT, problem, why);
@@ -110,7 +123,7 @@ enum verdict judge_state(struct judge *j, const uint8_t *bytes, size_t len, cons
     j->leaking_states += leaks > 0;
     j->most_leaks = leaks > j->most_leaks ? leaks : j->most_leaks;
     *why = "";
-    return named_as(j, &now, &j->after) ? VERDICT_NEW : VERDICT_OLD;
+    return is_as(j, &now, &j->after) ? VERDICT_NEW : VERDICT_OLD;
 }
 
 bool judge_begin(struct judge *j, const char *named, const uint8_t *start, size_t start_len, const uint8_t *end,
@@ -131,7 +144,7 @@ bool judge_begin(struct judge *j, const char *named, const uint8_t *start, size_
 
 bool judge_sees_change(const struct judge *j)
 {
-    return !named_as(j, &j->after, &j->before);
+    return !is_as(j, &j->after, &j->before);
 }
 
 void judge_end(struct judge *j)

@@ -133,6 +133,20 @@ OP(synth_into)
     return ret;
 }
 
+static const char other_tag[] = "00112233445566778899aabbccddeeff";
+
+OP(tag)
+{
+    UNUSED(img), UNUSED(path);
+    return qcbm_edit_set_tag(edit, other_tag, err);
+}
+
+OP(remove_tag)
+{
+    UNUSED(img), UNUSED(path);
+    return qcbm_edit_remove_tag(edit, err);
+}
+
 /* Several changes in one commit. */
 OP(several)
 {
@@ -143,6 +157,8 @@ OP(several)
         ret = qcbm_edit_add(edit, "b0", 1024, QCBM_BITMAP_DISABLED, err);
     if (ret == 0)
         ret = qcbm_edit_add(edit, "new", 4096, 0, err);
+    if (ret == 0)
+        ret = qcbm_edit_set_tag(edit, other_tag, err);
     if (ret == 0)
         ret = qcbm_edit_merge(edit, "new", NULL, "b1", err);
     return ret == QCBM_E_NOTFOUND ? 0 : ret; /* not every image has a b1 */
@@ -238,6 +254,8 @@ const struct crash_op crash_ops[] = {
     { "synth --since", op_synth_since, "new,", false },
     { "synth --into", op_synth_into, "new,", false },
     { "several", op_several, "b0,new,", true },
+    { "tag", op_tag, "", false },
+    { "tag --remove", op_remove_tag, "", false },
     { "rename", op_rename, "b0,new,", true },
     { "rotate", op_rotate, "b0,new,", true },
     { "unset, set, regranularise, copy", op_bits, "b0,new,", true },

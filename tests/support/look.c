@@ -92,6 +92,7 @@ static void look_at_snapshots(struct qcbm_image *img)
 
 static void look_at_names(const struct qcbm_image *img, struct look *l)
 {
+    snprintf(l->tag, sizeof(l->tag), "%s", img->image->tag);
     const char *names[] = { img->image->backing_file, img->image->backing_format, img->image->data_file };
 
     for (int i = 0; i < 3; i++)
@@ -99,7 +100,7 @@ static void look_at_names(const struct qcbm_image *img, struct look *l)
     for (size_t i = 0; i < img->image->exts.n; i++) {
         const struct q2_extension *e = &img->image->exts.list[i];
 
-        if (e->type != Q2_EXT_BITMAPS && e->type != Q2_EXT_PADDING)
+        if (e->type != Q2_EXT_BITMAPS && e->type != Q2_EXT_PADDING && e->type != Q2_EXT_TAG)
             l->names = fold_bytes(fold(l->names, e->type), e->data, e->len);
     }
 }

@@ -16,6 +16,7 @@ struct look_bitmap {
 struct look {
     uint32_t n; /* bitmaps looked at, at most LOOK_MAX_BITMAPS */
     struct look_bitmap bitmaps[LOOK_MAX_BITMAPS];
+    char tag[33];            /* "" if there is none that counts */
     uint64_t names;          /* hash of backing file, backing format, data file and foreign extensions */
     uint64_t dirty, damaged; /* of a synthesised bitmap */
     bool synth_ok;

@@ -107,7 +107,7 @@ static inline size_t foreign_bytes(const struct shown *s, const struct q2_header
     for (size_t i = 0; i < s->exts.n; i++) {
         const struct q2_extension *e = &s->exts.list[i];
 
-        if (e->type == Q2_EXT_BITMAPS || e->type == Q2_EXT_PADDING)
+        if (e->type == Q2_EXT_BITMAPS || e->type == Q2_EXT_PADDING || e->type == Q2_EXT_TAG)
             continue;
         be32_store(to + n, e->type);
         memcpy(to + n + 4, e->data, e->len);

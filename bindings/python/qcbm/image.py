@@ -421,6 +421,13 @@ class Edit(Handle):
     def unset_range(self, name: str, offset: int, length: int) -> None:
         call('qcbm_edit_unset_range', self, name, offset, length)
 
+    def set_tag(self, tag: Optional[str] = None) -> None:
+        """None: a new one."""
+        call('qcbm_edit_set_tag', self, maybe(tag))
+
+    def remove_tag(self) -> None:
+        call('qcbm_edit_remove_tag', self)
+
     def look(self, name: str) -> t.EditBitmapInfo:
         result: t.EditBitmapInfo = call('qcbm_edit_look', self, name)
         return result

@@ -56,6 +56,23 @@ def test_bits(marked):
     assert told
 
 
+def test_tag(marked):
+    def tag():
+        with qcbm.Image(marked) as image:
+            return image.info.tag
+
+    with qcbm.Image(marked, WRITE) as image, image.edit() as edit:
+        edit.set_tag('00112233445566778899aabbccddeeff')
+    assert bytes.fromhex('7163544700000010' + tag()) in open(marked, 'rb').read(65536)
+    with qcbm.Image(marked, WRITE) as image, image.edit() as edit:
+        edit.set_tag()
+    assert len(tag()) == 32 and tag() != '00112233445566778899aabbccddeeff'
+    with qcbm.Image(marked, WRITE) as image, image.edit() as edit:
+        edit.remove_tag()
+    with qcbm.Image(marked) as image:
+        assert image.info.tag is None and dirty(image) == EXPECTED
+
+
 def test_bits_of_a_disk_that_has_grown(marked, tmp_path):
     run('qemu-img', 'create', '-q', '-f', 'qcow2', tmp_path / 'large', '5M')
     with qcbm.Image(marked) as small, qcbm.Image(tmp_path / 'large', WRITE) as image:
