@@ -27,7 +27,7 @@ extern const struct cmd cmd_checkpoint; /* has commands of its own, see OPT_COMM
 extern const struct cmd cmd_apply;
 extern const struct cmd cmd_manifest;
 extern const struct cmd cmd_picture;
-extern const struct cmd cmd_attach;
+extern const struct cmd cmd_attach, cmd_tag;
 extern const struct cmd cmd_delta, cmd_dump, cmd_edit, cmd_map, cmd_measure, cmd_rescue, cmd_snapshot, cmd_undo;
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_TEMPFAIL = 75 /* EX_TEMPFAIL of sysexits.h: with --tempfail */ };

@@ -193,6 +193,8 @@ void info_print(const struct info *info)
     rows_format_specific(&rows, info);
     file_node_print(&info->file);
     print_unfinished(info->path);
+    if (image->tag)
+        print_field("tag", image->tag);
     if (info->has_usage) {
         printf("Usage:\n");
         rows_usage(&rows, info);
@@ -247,6 +249,8 @@ void info_write(struct json_writer *w, const struct info *info)
         json_bool(w, "encrypted", true);
     json_bool(w, "dirty-flag", image->incompatible_features & QCBM_INCOMPAT_DIRTY);
     write_unfinished(info->path, w);
+    if (image->tag)
+        json_string(w, "tag", image->tag);
     write_usage(w, info);
     json_end_object(w);
 }

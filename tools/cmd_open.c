@@ -5,6 +5,7 @@
 
 #include "cmd.h"
 #include "remote.h"
+#include "run_note.h"
 #include "sandbox.h"
 
 static void fail_open(const char *path, unsigned flags, const struct qcbm_error *err)
@@ -13,13 +14,22 @@ static void fail_open(const char *path, unsigned flags, const struct qcbm_error 
     cmd_hint_at_sharing(err, flags);
 }
 
+static int open_file(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err)
+{
+    int ret = qcbm_open(path, flags, out, err);
+
+    if (ret == 0)
+        run_note_tag(path, *out);
+    return ret;
+}
+
 /* Opening without a word. */
 int cmd_try_open(const char *path, unsigned flags, struct qcbm_image **out, struct qcbm_error *err)
 {
     int ret;
 
     if (!uri_is_server(path))
-        return qcbm_open(path, flags, out, err);
+        return open_file(path, flags, out, err);
     *out = NULL;
     ret = remote_connect(path, NULL, err);
     if (ret == 0)
@@ -28,6 +38,8 @@ int cmd_try_open(const char *path, unsigned flags, struct qcbm_image **out, stru
         qcbm_close(*out);
         *out = NULL;
     }
+    if (ret == 0)
+        run_note_tag(path, *out);
     return ret;
 }
 
@@ -46,6 +58,7 @@ int cmd_try_dump(const char *path, unsigned flags, struct qcbm_dump **out, struc
 {
     int ret;
 
+    run_note_image(path);
     if (!uri_is_server(path))
         return qcbm_dump_open(path, flags, out, err);
     *out = NULL;

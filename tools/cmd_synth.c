@@ -40,6 +40,7 @@ static const struct opt synth_opts[] = {
     FLAG("replace", replace, "NAME may exist: put the new bitmap in its place"),
     FLAG("merge", merge, "NAME may exist: add the dirty parts to it"),
     FLAG("if-missing", if_missing, "NAME may exist: then nothing is done, if it can be relied on"),
+    FLAG("tag", tag, "give the image an id in its header, if it has none, by which\nrecords know it wherever it goes"),
     FLAG("dirty-tail", dirty_tail, "also mark what lies past the end of the backing file"),
     COMMON_FLAG("force", 0, force,
                 "go on with a lost table, with saved bits that cannot be\nread, or a raw external data file"),
@@ -82,6 +83,7 @@ static void print_json(const struct synth_job *job, const struct synth_like *lik
         synth_like_write(job, like, &w);
     else
         synth_one_write(job, &w);
+    synth_write_tag(job, &w);
     json_fixed(&w, "elapsed-seconds", job->seconds, 6);
     json_end_object(&w);
     json_finish(&w);
@@ -198,6 +200,8 @@ static int check_usage(const struct cmd *cmd, const struct synth_args *args)
         return cmd_usage_error(cmd, "--like cannot be combined with --since-snapshot or --snapshot");
     if (args->since_snapshot && (args->since || args->dirty_tail))
         return cmd_usage_error(cmd, "--since-snapshot cannot be combined with --since or --dirty-tail");
+    if (args->tag && (args->into || args->like))
+        return cmd_usage_error(cmd, "--tag cannot be combined with --into or --like; 'qcbm tag IMAGE' gives one");
     if (args->snapshot && !args->since_snapshot)
         return cmd_usage_error(cmd, "--snapshot goes with --since-snapshot");
     if (check_against(cmd, args) != EXIT_DONE)

@@ -19,7 +19,7 @@ struct synth_args {
     const char *refine_against, *refine_format;
     const char *against, *within;
     const char *from, *context; /* of an NBD server */
-    bool disabled, replace, merge, if_missing, dirty_tail;
+    bool disabled, replace, merge, if_missing, dirty_tail, tag;
 };
 COMMON_ARGS_FIRST(struct synth_args);
 
@@ -37,6 +37,7 @@ struct synth_job {
     bool enabled;              /* the state of the bitmap afterwards */
     bool merged;               /* into one that was there */
     bool kept;                 /* --if-missing, and it is there: nothing was done, there are no figures */
+    bool tagged;               /* the image gets a tag with it */
     struct qcbm_error refused; /* why a dry run found no way to write it; code 0: it did */
     struct qcbm_error unsafe;  /* a dry run: the run is refused for this, though there are figures; code 0: it is not */
     const char *unsafe_name;   /* the bitmap that this is said of */
@@ -54,6 +55,9 @@ int synth_stage(struct synth_job *job, const char *name, uint64_t granularity, s
 int synth_tell_unsafe(const struct synth_job *job);
 /* Carry the edit out, or plan it in a dry run. Of an image that could not be written to there is no plan. */
 int synth_carry_out(struct synth_job *job);
+/* What --tag asks for, in an edit of the image that gets the bitmap: nothing if that has one. */
+int synth_stage_tag(struct synth_job *job, struct qcbm_edit *edit, struct qcbm_error *err);
+bool synth_has_tag(const struct synth_job *job);
 /* With --if-missing: is the bitmap there? If so job->kept, if it is one that can be relied on. Prints the error. */
 int synth_look(struct synth_job *job);
 /* The bitmap that was named, staged and carried out. */
@@ -74,6 +78,9 @@ void synth_kept_write(const struct synth_job *job, struct json_writer *w);
 void synth_one_write(const struct synth_job *job, struct json_writer *w);
 /* "NAME: 1 MiB dirty ...", without an end of line. */
 void synth_print_figures(const char *name, const struct qcbm_synth_summary *s);
+/* With --tag. */
+void synth_print_tag(const struct synth_job *job);
+void synth_write_tag(const struct synth_job *job, struct json_writer *w);
 void synth_write_figures(const struct qcbm_synth_summary *s, struct json_writer *w);
 /* Notes, and the plan of a dry run. */
 void synth_print_rest(const struct synth_job *job);

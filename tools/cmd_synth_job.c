@@ -227,6 +227,29 @@ static bool stage_mending(struct synth_job *job, struct qcbm_error *why)
     return true;
 }
 
+bool synth_has_tag(const struct synth_job *job)
+{
+    struct qcbm_image_info info;
+
+    qcbm_image_get_info(target_of(job), &info, sizeof info);
+    return info.tag != NULL;
+}
+
+int synth_stage_tag(struct synth_job *job, struct qcbm_edit *edit, struct qcbm_error *err)
+{
+    if (!job->args->tag || synth_has_tag(job))
+        return 0;
+    job->tagged = true;
+    return qcbm_edit_set_tag(edit, NULL, err);
+}
+
+static int run_plan(struct synth_job *job, const struct common_args *how, struct qcbm_error *err)
+{
+    int ret = synth_stage_tag(job, job->edit, err);
+
+    return ret < 0 ? ret : plan_run(&job->plan, target_of(job), job->edit, how, err);
+}
+
 int synth_carry_out(struct synth_job *job)
 {
     struct common_args how = job->args->common;
@@ -235,10 +258,10 @@ int synth_carry_out(struct synth_job *job)
     how.progress = false; /* the scan went up to 100 %, and writing takes no time beside it */
     if (job->summary.damaged_entries > 0 || job->unsafe.code)
         return EXIT_DONE; /* a dry run: report() tells it */
-    int ret = plan_run(&job->plan, target_of(job), job->edit, &how, &err);
+    int ret = run_plan(job, &how, &err);
 
     if (ret < 0 && may_mend(job, ret) && stage_mending(job, &err))
-        ret = plan_run(&job->plan, target_of(job), job->edit, &how, &err);
+        ret = run_plan(job, &how, &err);
     if (ret == 0)
         return EXIT_DONE;
     if (!how.dry_run || ret == QCBM_E_EXISTS)

@@ -118,14 +118,14 @@ static int try_again(struct synth_job *job)
                    : EXIT_DONE;
 }
 
-/* Who names a file for undo finds it, with nothing to take back. */
-static int leave_undo(struct synth_job *job)
+/* The tag alone may be missing. Who names a file for undo finds it, perhaps with nothing to take back. */
+static int change_the_rest(struct synth_job *job)
 {
     struct qcbm_error err;
 
-    if (!job->args->common.undo)
+    if (!job->args->common.undo && (!job->args->tag || synth_has_tag(job)))
         return EXIT_DONE;
-    if (qcbm_edit_begin(target_of(job), &job->edit, &err) < 0 ||
+    if (qcbm_edit_begin(target_of(job), &job->edit, &err) < 0 || synth_stage_tag(job, job->edit, &err) < 0 ||
         plan_run(&job->plan, target_of(job), job->edit, &job->args->common, &err) < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->target_path);
     return EXIT_DONE;
@@ -154,7 +154,7 @@ static int judge(struct synth_job *job, uint32_t index, const struct qcbm_bitmap
     if (!bitmap->usable)
         return refuse(job, QCBM_E_CORRUPT, "it is damaged");
     if (look_at_files(job->args) != EXIT_DONE || look_at_within(job) != EXIT_DONE || try_again(job) != EXIT_DONE ||
-        leave_undo(job) != EXIT_DONE)
+        change_the_rest(job) != EXIT_DONE)
         return EXIT_FAILED;
     job->kept = true;
     job->enabled = bitmap->enabled;
@@ -179,6 +179,7 @@ void synth_kept_print(const struct synth_job *job)
 {
     synth_print_figures(job->args->name, &job->summary);
     puts("; is there already");
+    synth_print_tag(job);
 }
 
 void synth_kept_write(const struct synth_job *job, struct json_writer *w)

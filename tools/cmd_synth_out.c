@@ -80,6 +80,36 @@ void synth_print_figures(const char *name, const struct qcbm_synth_summary *s)
     printf("%" PRIu64 " of %" PRIu64 " granules of %s", s->dirty_granules, s->granules, size_text(s->granularity).text);
 }
 
+/* Of a dry run a new one is not known. */
+static const char *tag_of(const struct synth_job *job)
+{
+    struct qcbm_image_info info;
+
+    qcbm_image_get_info(job->overlay, &info, sizeof info);
+    return info.tag;
+}
+
+void synth_print_tag(const struct synth_job *job)
+{
+    const char *tag = tag_of(job);
+
+    if (job->args->tag)
+        printf("tag: %s%s\n", tag ? tag : "a new one", tag && job->tagged ? ", new" : "");
+}
+
+void synth_write_tag(const struct synth_job *job, struct json_writer *w)
+{
+    const char *tag = tag_of(job);
+
+    if (!job->args->tag)
+        return;
+    if (tag)
+        json_string(w, "tag", tag);
+    else
+        json_null(w, "tag");
+    json_bool(w, "tagged", job->tagged && !job->args->common.dry_run);
+}
+
 void synth_print_rest(const struct synth_job *job)
 {
     for (uint32_t i = 0; i < job->summary.notes; i++) {
@@ -115,6 +145,7 @@ void synth_one_print(const struct synth_job *job, const char *claimed)
         printf("%s are equal\n", size_text(job->summary.equal_bytes).text);
     }
     print_refined(job);
+    synth_print_tag(job);
     synth_print_rest(job);
 }
 

@@ -21,6 +21,8 @@
 /* Each byte takes six letters at most: \u00XX. */
 enum { BRIEF_IMAGE = 150, BRIEF_MESSAGE = 180 };
 
+enum { FILE_ID_ROOM = 96 };
+
 /* ---- an object in one line ----------------------------------------------------------------------------- */
 
 struct line {
@@ -95,24 +97,40 @@ static void write_host(struct json_writer *w)
 
 /* The number of a file in its file system, and when it was made: stays when the file is renamed, grows, or is seen from
  * another machine. Where the time is not known, the file system has to be named, by a number of this machine. */
-static void write_image_id(struct json_writer *w, const char *path)
+static bool find_file_id(const char *path, char text[FILE_ID_ROOM])
 {
     struct statx st;
-    char text[96];
 
-    if (!path || statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME | STATX_TYPE, &st) != 0) {
-        json_null(w, "image_id");
-        return;
-    }
+    if (!path || statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME | STATX_TYPE, &st) != 0)
+        return false;
     if (S_ISBLK(st.stx_mode))
-        snprintf(text, sizeof text, "block-%u:%u", st.stx_rdev_major, st.stx_rdev_minor);
+        snprintf(text, FILE_ID_ROOM, "block-%u:%u", st.stx_rdev_major, st.stx_rdev_minor);
     else if (st.stx_mask & STATX_BTIME)
-        snprintf(text, sizeof text, "file-%llu-%lld.%09u", (unsigned long long)st.stx_ino,
+        snprintf(text, FILE_ID_ROOM, "file-%llu-%lld.%09u", (unsigned long long)st.stx_ino,
                  (long long)st.stx_btime.tv_sec, st.stx_btime.tv_nsec);
     else
-        snprintf(text, sizeof text, "file-%llu-%u:%u", (unsigned long long)st.stx_ino, st.stx_dev_major,
+        snprintf(text, FILE_ID_ROOM, "file-%llu-%u:%u", (unsigned long long)st.stx_ino, st.stx_dev_major,
                  st.stx_dev_minor);
-    json_string(w, "image_id", text);
+    return true;
+}
+
+/* The tag goes wherever the image goes, and to its copies. So the file is told as well: where it is another one, the
+ * image has been moved, or a copy has come in its place. */
+static void write_ids(struct json_writer *w, const char *path)
+{
+    const char *tag = run_note()->tag;
+    char id[sizeof run_note()->tag + 4], file[FILE_ID_ROOM];
+    bool known = find_file_id(path, file);
+
+    snprintf(id, sizeof id, "tag-%s", tag);
+    if (tag[0] || known)
+        json_string(w, "image_id", tag[0] ? id : file);
+    else
+        json_null(w, "image_id");
+    if (known)
+        json_string(w, "file_id", file);
+    else
+        json_null(w, "file_id");
 }
 
 /* UTC, which is in the order of time when it is in the order of letters. */
@@ -141,7 +159,7 @@ char *record_who(const struct record_facts *facts, bool brief)
         json_string(&line.w, "image", image);
     else
         json_null(&line.w, "image");
-    write_image_id(&line.w, opened ? opened : image);
+    write_ids(&line.w, opened ? opened : image);
     write_time(&line.w, "started", &facts->started);
     return line_end(&line);
 }

@@ -62,6 +62,16 @@ void run_note_image(const char *path)
         strcpy(note->image, path);
 }
 
+void run_note_tag(const char *path, const struct qcbm_image *img)
+{
+    struct qcbm_image_info info;
+
+    if (strcmp(note->image, path) != 0)
+        return;
+    qcbm_image_get_info(img, &info, sizeof info);
+    snprintf(note->tag, sizeof note->tag, "%s", info.tag ? info.tag : "");
+}
+
 const struct run_note *run_note(void)
 {
     return note;

@@ -20,6 +20,7 @@ struct run_note {
     char message[1536]; /* without "qcbm: "; bytes that nobody has checked */
     uint64_t warnings;
     char image[PATH_MAX]; /* the first that was opened, a local file; "": none */
+    char tag[33];         /* of that image; "": none */
 };
 
 /* From here on what is noted can be seen by the process that has started this one. False: no memory. */
@@ -32,6 +33,8 @@ void run_note_error(const char *message, size_t len);
 void run_note_wrong_use(void);
 void run_note_warning(void);
 void run_note_image(const char *path);
+/* @img is open as @path. */
+void run_note_tag(const char *path, const struct qcbm_image *img);
 
 const struct run_note *run_note(void);
 

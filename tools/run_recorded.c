@@ -23,6 +23,7 @@
 #include "every_args.h"
 #include "record_answer.h"
 #include "run_note.h"
+#include "uri.h"
 
 struct recorded {
     struct record_facts facts;
@@ -151,6 +152,28 @@ static void be_child(const struct recorded *r, int to, pid_t parent)
     if (r->sink != STDOUT_FILENO)
         close(r->sink);
     block(SIG_UNBLOCK);
+}
+
+/* Where the image could not be opened, as it is locked, or was changed, its tag is read once more; nothing is done on
+ * the word of it but naming the image. What is behind a server was read when it was opened. */
+static void note_tag(void)
+{
+    const char *path = run_note()->image;
+    struct qcbm_image *img;
+
+    if (!*path && every_args.image && !run_note()->wrong_use)
+        run_note_image(every_args.image); /* the library has opened it by its name */
+    if (!*path || uri_is_server(path) || cmd_try_open(path, QCBM_OPEN_FORCE_SHARE | QCBM_OPEN_NO_LOCK, &img, NULL) < 0)
+        return;
+    qcbm_close(img);
+}
+
+static int run_child(const struct cmd *cmd, int argc, char **argv, int (*job)(const struct cmd *, int, char **))
+{
+    int code = job(cmd, argc, argv);
+
+    note_tag();
+    return code;
 }
 
 /* Returns as fork() does. */
@@ -332,7 +355,7 @@ int run_recorded(const struct cmd *cmd, int argc, char **argv, int (*job)(const 
     r.answer.folder = r.folder;
     pid = start(&r);
     if (pid == 0)
-        exit(job(cmd, argc, argv));
+        exit(run_child(cmd, argc, argv, job));
     if (pid < 0) {
         cmd_error("Could not start a process: %s", strerror(errno));
     } else {

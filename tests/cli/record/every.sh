@@ -16,7 +16,7 @@ names = open('names').read().split('\n')[:-1]
 lines = open('log').read().split('\n')
 assert lines.pop() == '', 'no end of line'
 assert len(lines) == len(names), (len(lines), len(names))
-members = 'schema qcbm host image image_id started seconds rc error warnings details result'.split()
+members = 'schema qcbm host image image_id file_id started seconds rc error warnings details result'.split()
 for name, line in zip(names, lines):
     r = json.loads(line)
     assert list(r) == members, r
