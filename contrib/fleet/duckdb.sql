@@ -15,7 +15,8 @@ CREATE TABLE IF NOT EXISTS record (
 
 CREATE VIEW run AS
 SELECT line ->> '$.schema' AS schema, line ->> '$.qcbm' AS version, line ->> '$.host' AS host,
-       line ->> '$.image' AS image, line ->> '$.image_id' AS image_id, line ->> '$.started' AS started, (line ->> '$.seconds')::DOUBLE AS seconds,
+       line ->> '$.image' AS image, line ->> '$.image_id' AS image_id, line ->> '$.file_id' AS file_id,
+       line ->> '$.started' AS started, (line ->> '$.seconds')::DOUBLE AS seconds,
        (line ->> '$.rc')::INTEGER AS rc, line ->> '$.error.code' AS error_code,
        line ->> '$.error.message' AS error_message,
        (line ->> '$.error.offset')::UBIGINT AS error_offset, (line ->> '$.warnings')::BIGINT AS warnings,

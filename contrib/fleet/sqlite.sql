@@ -18,7 +18,7 @@ CREATE INDEX IF NOT EXISTS record_of_time ON record (started);
 
 CREATE VIEW run AS
 SELECT line ->> '$.schema' AS schema, line ->> '$.qcbm' AS version, line ->> '$.host' AS host, image,
-       line ->> '$.image_id' AS image_id, started, line ->> '$.seconds' AS seconds, line ->> '$.rc' AS rc,
+       line ->> '$.image_id' AS image_id, line ->> '$.file_id' AS file_id, started, line ->> '$.seconds' AS seconds, line ->> '$.rc' AS rc,
        line ->> '$.error.code' AS error_code, line ->> '$.error.message' AS error_message,
        line ->> '$.error.offset' AS error_offset, line ->> '$.warnings' AS warnings, line ->> '$.details' AS details,
        line ->> '$.result.bitmap' AS bitmap, line ->> '$.result.changed' AS changed,

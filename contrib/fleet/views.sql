@@ -3,9 +3,11 @@
 
 -- Runs that make the checkpoint or find it, by image and from the last to the first. A run is good if it is there after it and can
 -- be relied on. One that has succeeded in something else is none of them: a dry run, another bitmap or one that is disabled, or
--- in another image. Of what failed it is not known, and it counts.
+-- in another image. Of what failed it is not known, and it counts. An image without a tag is called by its file.
 CREATE VIEW checkpoint_run AS
-SELECT run.*, CASE WHEN rc = 0 THEN 1 ELSE 0 END AS good,
+SELECT run.*, CASE WHEN image_id LIKE 'tag-%' THEN image_id END AS tag,
+       coalesce(file_id, CASE WHEN image_id NOT LIKE 'tag-%' THEN image_id END) AS file,
+       CASE WHEN rc = 0 THEN 1 ELSE 0 END AS good,
        CASE WHEN rc = 0 AND changed = 1 THEN 'made' WHEN rc = 0 THEN 'kept' WHEN rc = 75 THEN 'in use'
             WHEN rc > 128 THEN 'killed' ELSE 'failed' END AS state,
        row_number() OVER (PARTITION BY image ORDER BY started DESC) AS age

@@ -30,7 +30,7 @@ def dump(value):
 
 
 def record(of, hours_ago, rc=0, error=None, changed=False, dirty=0, seconds=1.0, host='one', version='0.1.0',
-           image_id='file-1-1.0', bitmap='nightly', details=None, **more):
+           image_id='file-1-1.0', file_id='', bitmap='nightly', details=None, **more):
     result = None
     if rc == 0:
         result = {'image': of, 'overlay': of, 'changed': changed, 'enabled': True, 'dry-run': False,
@@ -39,6 +39,8 @@ def record(of, hours_ago, rc=0, error=None, changed=False, dirty=0, seconds=1.0,
         'schema': 'qcbm.synth/1', 'qcbm': version, 'host': host, 'image': of, 'image_id': image_id,
         'started': stamp(hours_ago), 'seconds': seconds, 'rc': rc,
         'error': error and {'code': error, 'message': 'why: ' + error, 'offset': None}, 'warnings': 0}
+    if file_id != '':  # of a version that has it
+        line['file_id'] = file_id
     if details:  # as the command has it: the answer in that file, whole, and not in the line
         FILES[details] = dump({**line, 'result': result})
         result, line['image'] = None, None
@@ -67,6 +69,23 @@ STALE = record('stale', 49, dirty=1)
 # another file; a checkpoint made twice; another checkpoint, which is no news
 record('swapped', 27, changed=True)
 SWAPPED = record('swapped', 3, changed=True, image_id='file-2-2.0')
+# tagged since: the same file. Then moved, or is it a copy of last week? Then another one of another tag, then one without
+ONE, TWO = 'tag-' + '1' * 32, 'tag-' + '2' * 32
+record('tagged', 50, changed=True)
+record('tagged', 49, image_id=ONE, file_id='file-1-1.0')
+record('tagged', 48, image_id=TWO, file_id='file-1-1.0')  # qcbm tag --new
+record('tagged', 47, image_id=ONE, file_id='file-1-1.0')
+MOVED = record('tagged', 40, image_id=ONE, file_id='file-3-3.0')
+OTHER_TAG = record('tagged', 30, image_id=TWO, file_id='file-4-4.0')
+NO_TAG = record('tagged', 3, image_id='file-5-5.0', file_id='file-5-5.0')
+# behind a server there is the tag alone
+URI = 'nbd://host/export'
+record(URI, 50, changed=True, image_id=None, file_id=None)
+record(URI, 49, image_id=ONE, file_id=None)
+record(URI, 48, rc=75, error='QCBM_E_LOCKED', image_id=None, file_id=None)
+record(URI, 47, image_id=ONE, file_id=None)
+URI_OTHER = record(URI, 26, image_id=TWO, file_id=None)
+URI_NONE = record(URI, 3, image_id=None, file_id=None)
 record('lost', 27, changed=True)
 LOST = record('lost', 3, changed=True)
 record('second', 27, changed=True)
@@ -85,7 +104,7 @@ OTHER = LINES[0].replace('qcbm.synth/1', 'qcbm.info/1').replace('"good"', '"neve
 LINES.append(OTHER.replace(stamp(150), stamp(120)))
 record('gone', 30, changed=True, dirty=TIB)
 LIST = ['good', 'busy', 'patient', 'broken "\\ \u00e9', 'broken too', 'killed', 'stale', 'swapped', 'lost', 'second',
-        'never', 'trial', "quote's", 'long']
+        'never', 'trial', "quote's", 'long', 'tagged', URI]
 
 EXPECTED = {
     1: [('broken "\\ \u00e9', 'failed', '', 'QCBM_E_CORRUPT', 'why: QCBM_E_CORRUPT'),
@@ -101,12 +120,14 @@ EXPECTED = {
     5: [('one', 'killed', KILLED, 9, 100)],
     6: [('killed', 100, 100, 1), ('good', 7.5, round(9.5 / 3, 3), 3)] + [
         (name, 1, 1, runs) for name, runs in (
-            ('broken "\\ \u00e9', 1), ('broken too', 1), ('busy', 4), ('gone', 1), ('long', 3), ('lost', 2), ('patient', 2),
-            ('second', 1), ('stale', 1), ('swapped', 2))],
+            ('broken "\\ \u00e9', 1), ('broken too', 1), ('busy', 4), ('gone', 1), ('long', 3), ('lost', 2), (URI, 6), ('patient', 2),
+            ('second', 1), ('stale', 1), ('swapped', 2), ('tagged', 7))],
     7: [('good', 2 * TIB, 3 * TIB), ('long', 8192, 16384)],
-    8: [(8, 3 * TIB + 65536 + 131072 + 16384 + 1, 8 * TIB)],
-    9: [('lost', LOST, 'checkpoint was gone'), ('swapped', SWAPPED, 'another file')],
-    10: [('one', '0.1.0', 11, 8, 116.5, GOOD), ('two', '0.0.9', 1, 0, 1, stamp(4)), ('two', '0.1.0', 2, 1, 2, PATIENT)],
+    8: [(10, 3 * TIB + 65536 + 131072 + 16384 + 1, 10 * TIB)],
+    9: [('tagged', MOVED, 'moved, or a copy in its place'), ('tagged', OTHER_TAG, 'another file'),
+        (URI, URI_OTHER, 'another file'), ('lost', LOST, 'checkpoint was gone'), (URI, URI_NONE, 'another file'),
+        ('swapped', SWAPPED, 'another file'), ('tagged', NO_TAG, 'another file')],
+    10: [('one', '0.1.0', 13, 10, 118.5, GOOD), ('two', '0.0.9', 1, 0, 1, stamp(4)), ('two', '0.1.0', 2, 1, 2, PATIENT)],
 }
 
 
