@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import weakref
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
 
 from . import _types
 from ._abi import ffi
@@ -122,10 +122,26 @@ class Handle:
     def __init__(self, pointer: Any, parent: 'Optional[Handle]' = None, owned: bool = True) -> None:
         self._pointer, self._parent, self._owned = pointer, parent, owned
         self._children: 'weakref.WeakSet[Handle]' = weakref.WeakSet()
+        self._users: Set[int] = set()  # those of them that are open; weak references are gone when garbage is finalised
+        self._waits = False  # is closed by the last of its users
+        self._uses: List[Handle] = []  # of which it is a user
         self._keep: Dict[str, List[Any]] = {}  # what the library points to, by what it is for
         self._calls: List[None] = []  # one for each call that is under way; a list, as its changes are atomic
         if parent is not None:
-            parent._children.add(self)
+            parent._adopt(self)
+
+    def _adopt(self, child: 'Handle') -> None:
+        self._children.add(child)
+        self._users.add(id(child))
+        child._uses.append(self)
+
+    def _leave(self) -> None:
+        """It is closed: those whose child it was may be."""
+        for parent in self._uses:
+            parent._users.discard(id(self))
+            if parent._waits and not parent._users:
+                parent.close()
+        self._uses.clear()
 
     @property
     def pointer(self) -> Any:
@@ -153,9 +169,13 @@ class Handle:
         for child in list(self._children):
             child._lost = child._lost or child._pointer is not None
             child.close()
+        self._waits = bool(self._users)
+        if self._waits:  # garbage as this is, and finalised after it
+            return
         pointer, self._pointer = self._pointer, None
         if pointer is not None and self._owned:
             _function(self._close)(pointer)
+        self._leave()
         for handle in self._keep.pop('owned', []):  # what nobody else has
             handle.close()
 
@@ -180,7 +200,7 @@ class OpenStorage(Handle):
 
     def lend(self, handle: Handle) -> None:
         """To @handle, which reads it from now on, and is closed with it."""
-        self._children.add(handle)
+        self._adopt(handle)
         handle._keep.setdefault('storage', []).append(self)
 
 

@@ -468,6 +468,37 @@ def test_what_the_library_points_to_stays(marked):
     assert qcbm.Memory(numbers).data == numbers.tobytes()
 
 
+class Ring:
+    """Garbage that is collected as a whole, in an order that nobody chooses."""
+
+    def __init__(self, *handles):
+        self.ring, self.handles = self, handles
+
+
+def test_garbage_is_closed_from_its_leaves(marked, monkeypatch):
+    closed = []
+    function = qcbm._call._function
+    monkeypatch.setattr(qcbm._call, '_function', lambda name: closed.append(name) or function(name))
+
+    def drop(make):
+        closed.clear()
+        make()
+        gc.collect()
+        return [name for name in closed if name.endswith(('_close', '_free'))]
+
+    def edit():
+        image = qcbm.Image(marked, qcbm.OpenFlag.WRITE)
+        Ring(image, image.edit())
+
+    def chain():
+        image = qcbm.Image(marked)
+        layers = image.chain()
+        Ring(image, layers, layers[0])
+
+    assert drop(edit) == ['qcbm_edit_free', 'qcbm_close']
+    assert drop(chain) == ['qcbm_chain_close', 'qcbm_close']
+
+
 def test_a_page_stays_when_the_image_is_closed(marked):
     image = qcbm.Image(marked)
     expected = list(image.map())
