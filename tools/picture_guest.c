@@ -22,7 +22,7 @@ enum { PAGE = 512, BITS_PAGE = 16384, DEPTHS = 6 };
     }
 static const struct picture_kind map_kinds[] = { { "data", "data", 'D', { 0x0062A8, 0x4FA3E3 } },
                                                  { "compressed", "compressed data", 'C', { 0xC9820A, 0xF0B64A } },
-                                                 { "zero", "zeros", 'Z', { 0xA6D3F2, 0x1F4E6E } },
+                                                 { "zero", "zeros", 'Z', { 0x3FAE9A, 0x1F8A70 } },
                                                  { "none", "nothing: reads as zeros", '.', GROUND } };
 
 static const struct picture_kind dirty_kinds[] = { { "dirty-data", "dirty: data", 'D', { 0x8A2300, 0xE0581A } },
@@ -33,8 +33,8 @@ static const struct picture_kind dirty_kinds[] = { { "dirty-data", "dirty: data"
                                                    { "none", "clean: nothing", '.', GROUND } };
 
 #define CLEAN_KINDS                                                                                                    \
-    { "data", "in none: data", 'C', { 0x8F8F8F, 0x7A7A7A } },                                                          \
-        { "zero", "in none: zeros", 'O', { 0xBEBEBE, 0x505050 } },                                                     \
+    { "data", "in none: data", 'C', { 0x8F8F8F, 0x967878 } },                                                          \
+        { "zero", "in none: zeros", 'O', { 0xAABBEE, 0x113355 } },                                                     \
     {                                                                                                                  \
         "none", "in none: nothing", '.', GROUND                                                                        \
     }
@@ -51,23 +51,23 @@ static const struct picture_kind many_kinds[] = { { "in-6", "dirty in 6", 'U', {
                                                   { "in-4", "dirty in 4", 'S', { 0xA01500, 0xFFDE83 } },
                                                   { "in-3", "dirty in 3", 'R', { 0xDB7733, 0xFFB700 } },
                                                   { "in-2", "dirty in 2", 'Q', { 0xFFB001, 0xD36A27 } },
-                                                  { "in-1", "dirty in 1", 'P', { 0xFFD99A, 0x623204 } },
+                                                  { "in-1", "dirty in 1", 'P', { 0xE1D296, 0xA5694B } },
                                                   CLEAN_KINDS };
 
 static const struct picture_kind differ_kinds[] = {
     { "only-here", "data here, zeros there", 'H', { 0xD55E00, 0xFF8A3D } },
     { "only-there", "zeros here, data there", 'T', { 0x0072B2, 0x4FA3E3 } },
     { "both", "data in both, perhaps not the same", 'B', { 0x2A1A3A, 0xF4ECFF } },
-    { "same-data", "the same data, of one file", 'S', { 0x8F8F8F, 0x7A7A7A } },
+    { "same-data", "the same data, of one file", 'S', { 0x8F8F8F, 0x967878 } },
     { "same-zero", "zeros in both", '.', GROUND }
 };
 
 static const struct picture_kind depth_kinds[] = { { "layer-0", "in the image itself", 'A', { 0x62361F, 0xF3EA2C } },
                                                    { "layer-1", "in layer 1 below it", 'B', { 0x451583, 0x83C246 } },
                                                    { "layer-2", "in layer 2", 'C', { 0x32657F, 0x19F0BE } },
-                                                   { "layer-3", "in layer 3", 'D', { 0x09AC7D, 0x168876 } },
+                                                   { "layer-3", "in layer 3", 'D', { 0x09AC7D, 0x1E8787 } },
                                                    { "layer-4", "in layer 4", 'E', { 0x8C8727, 0x4C1FFF } },
-                                                   { "layer-5", "in layer 5 or deeper", 'F', { 0xE4CF00, 0x510DA6 } },
+                                                   { "layer-5", "in layer 5 or deeper", 'F', { 0xE4CF00, 0x781EB4 } },
                                                    { "zero", "zeros", 'Z', { 0x9BAAFF, 0x044A7F } },
                                                    { "none", "nothing: reads as zeros", '.', GROUND } };
 

@@ -76,7 +76,7 @@ static void draw_legend(const struct picture *p, struct raster *r, const struct 
     }
     for (unsigned i = 0; i < p->n_lines; i++, y += FONT_LINE * ZOOM)
         draw_text(r, f->left + 60, y, p->layers[i].line);
-    draw_text(r, f->left, y, "pale: below 1/4 of a cell, full: from 3/4 on");
+    draw_text(r, f->left, y, "faint: below 1/4 of a cell, full: from 3/4 on");
 }
 
 static void draw(const struct picture *p, struct raster *r, const struct picture_frame *f)

@@ -167,8 +167,8 @@ static void print_legend(struct page *page)
               "below three quarters of the cell.\n",
               page->out);
     else
-        fputs("A cell shows the first of these kinds that it has a byte of; paler: below three\n"
-              "quarters of the cell, below a quarter.\n",
+        fputs("A cell shows the first of these kinds that it has a byte of; fainter: below\n"
+              "three quarters of the cell, below a quarter.\n",
               page->out);
 }
 

@@ -108,7 +108,7 @@ static void print_legend(const struct picture *p, FILE *out, const struct pictur
     for (unsigned i = 0; i < p->n_lines; i++, y += 22)
         print_line(out, f->left + 60, y, p->layers[i].line);
     print_line(out, f->left, y,
-               "A cell shows the first kind of this list that it has a byte of: pale, below a quarter; middle;");
+               "A cell shows the first kind of this list that it has a byte of: faint, below a quarter; middle;");
     print_line(out, f->left, y + 18, "full, three quarters and more.");
 }
 

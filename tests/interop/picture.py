@@ -542,7 +542,7 @@ def seen(colour, matrix):
 
 
 def colours_case(work):
-    """Full colours of any two kinds of a picture differ clearly, whoever looks at them."""
+    """Full colours of any two kinds of a picture differ clearly, whoever looks at them, and shades of them for most."""
     work.create('i.qcow2', MiB)
     names = ['b%d' % i for i in range(6)]
     for name in names:
@@ -556,6 +556,14 @@ def colours_case(work):
                 distance = sum((p - q) ** 2 for p, q in zip(a, b)) ** .5
                 require(distance >= 15, '%s, %s, %s: %s and %s are %.1f apart'
                         % (' '.join(args), theme, sight, one['name'], two['name'], distance))
+            ground = picture['kinds'][-1]  # has one shade
+            shades = [[seen(colour, matrix) for colour in kind['colours-' + theme][-1 if kind is ground else 0:]]
+                      for kind in picture['kinds'] if sight == 'all']
+            for one, two in itertools.combinations(range(len(shades)), 2):
+                distance = min(sum((p - q) ** 2 for p, q in zip(a, b)) ** .5
+                               for a, b in itertools.product(shades[one], shades[two]))
+                require(distance >= 8, '%s, %s: a shade of %s and one of %s are %.1f apart'
+                        % (' '.join(args), theme, picture['kinds'][one]['name'], picture['kinds'][two]['name'], distance))
 
 
 def sizes_case(work):
