@@ -13,6 +13,13 @@ import "unsafe"
 // Disk of a machine that does not run. Overlay, if not empty, is a new image on top of it.
 type Disk struct{ Target, Image, Overlay string }
 
+func namesOf(disks []Disk, names ...string) []string {
+	for _, d := range disks {
+		names = append(names, d.Target, d.Image, d.Overlay)
+	}
+	return names
+}
+
 func (a *arena) disks(disks []Disk) (*C.struct_qcbm_checkpoint_disk, C.size_t) {
 	p := (*C.struct_qcbm_checkpoint_disk)(a.zeroed(C.size_t(len(disks)+1) * C.sizeof_struct_qcbm_checkpoint_disk))
 	for i, d := range disks {
@@ -27,6 +34,9 @@ type Created struct{ Disks, Created, There uint32 }
 
 // CreateCheckpoint makes a clean bitmap on all disks, or on none.
 func CreateCheckpoint(name string, disks []Disk) (Created, error) {
+	if err := named(namesOf(disks, name)...); err != nil {
+		return Created{}, err
+	}
 	var a arena
 	defer a.free()
 	var r C.struct_qcbm_checkpoint_result
@@ -46,6 +56,9 @@ type Row struct {
 
 // VerifyCheckpoints says what libvirt would say of checkpoints; without names of all that are found.
 func VerifyCheckpoints(disks []Disk, names ...string) ([]Row, error) {
+	if err := named(namesOf(disks, names...)...); err != nil {
+		return nil, err
+	}
 	var a arena
 	defer a.free()
 	o := (*C.struct_qcbm_checkpoint_verify_options)(a.zeroed(C.sizeof_struct_qcbm_checkpoint_verify_options))

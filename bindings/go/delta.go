@@ -27,6 +27,10 @@ type Delta struct {
 
 // Delta writes what changed to the new file path.
 func (img *Image) Delta(path string, options DeltaOptions) (Delta, error) {
+	if err := img.usable(path, options.Bitmap, options.Since, options.SinceSnapshot, options.Form, options.ID, options.ParentID,
+		options.Note); err != nil {
+		return Delta{}, err
+	}
 	var a arena
 	defer a.free()
 	o := (*C.struct_qcbm_delta_options)(a.zeroed(C.sizeof_struct_qcbm_delta_options))
@@ -46,6 +50,9 @@ func (img *Image) Delta(path string, options DeltaOptions) (Delta, error) {
 
 // DeltaInfo looks at the delta path; with verify all of it is read.
 func DeltaInfo(path string, verify bool) (Delta, error) {
+	if err := named(path); err != nil {
+		return Delta{}, err
+	}
 	var a arena
 	defer a.free()
 	var i C.struct_qcbm_delta_info
@@ -64,6 +71,9 @@ func DeltaInfo(path string, verify bool) (Delta, error) {
 
 // MergeDeltas makes one of several, in their order.
 func MergeDeltas(path string, deltas ...string) (Delta, error) {
+	if err := named(append([]string{path}, deltas...)...); err != nil {
+		return Delta{}, err
+	}
 	var a arena
 	defer a.free()
 	var r C.struct_qcbm_delta_merge_result
@@ -86,6 +96,9 @@ type Applied struct {
 
 // Apply applies deltas to the disk base, in place; its format is "raw", "qcow2", or empty: by its first bytes.
 func Apply(base, format string, deltas ...string) (Applied, error) {
+	if err := named(append([]string{base, format}, deltas...)...); err != nil {
+		return Applied{}, err
+	}
 	var a arena
 	defer a.free()
 	o := (*C.struct_qcbm_apply_options)(a.zeroed(C.sizeof_struct_qcbm_apply_options))

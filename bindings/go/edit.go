@@ -8,7 +8,7 @@ package qcbm
 // #include <qcbm.h>
 import "C"
 
-// Edit collects changes of the bitmaps of an image.
+// Edit collects changes of the bitmaps of an image, until Change returns.
 type Edit struct{ p *C.struct_qcbm_edit }
 
 // Plan is what a commit has written.
@@ -19,13 +19,20 @@ type Plan struct {
 
 // Change begins an edit, has fn make changes, and commits them; if fn fails nothing is changed.
 func (img *Image) Change(fn func(*Edit) error) (Plan, error) {
+	if err := img.usable(); err != nil {
+		return Plan{}, err
+	}
 	var err C.struct_qcbm_error
 	var e Edit
 	if ret := C.qcbm_edit_begin(img.p, &e.p, &err); ret < 0 {
 		return Plan{}, failed(ret, &err)
 	}
-	defer C.qcbm_edit_free(e.p)
+	img.changing++
+	defer img.changed(&e)
 	if err := fn(&e); err != nil {
+		return Plan{}, err
+	}
+	if err := img.usable(); err != nil {
 		return Plan{}, err
 	}
 	var s C.struct_qcbm_plan_summary
@@ -33,7 +40,22 @@ func (img *Image) Change(fn func(*Edit) error) (Plan, error) {
 	return Plan{uint64(s.bytes_written), uint32(s.writes), uint32(s.flushes)}, failed(ret, &err)
 }
 
+func (img *Image) changed(e *Edit) {
+	C.qcbm_edit_free(e.p)
+	e.p = nil
+	img.changing--
+	if img.closing && img.changing == 0 {
+		img.Close()
+	}
+}
+
 func (e *Edit) named(name, other string, call func(a, b *C.char, err *C.struct_qcbm_error) C.int) error {
+	if e == nil || e.p == nil {
+		return ErrClosed
+	}
+	if err := named(name, other); err != nil {
+		return err
+	}
 	var a arena
 	defer a.free()
 	var err C.struct_qcbm_error

@@ -19,8 +19,9 @@ type Extent struct {
 // ExtentsZero has Zero filled; that opens the backing chain.
 const ExtentsZero = uint(C.QCBM_EXTENTS_ZERO)
 
-// Extents of a bitmap, or of what an image holds. To be closed before its image.
+// Extents of a bitmap, or of what an image holds; closed with its image at the latest.
 type Extents struct {
+	img  *Image
 	p    *C.struct_qcbm_extents
 	next C.uint64_t
 	page []C.struct_qcbm_extent
@@ -28,7 +29,10 @@ type Extents struct {
 
 // Extents of a stored bitmap.
 func (img *Image) Extents(bitmap string, flags uint) (*Extents, error) {
-	return img.extents(flags, func(a *arena, o *C.struct_qcbm_extents_options, out **C.struct_qcbm_extents,
+	if err := img.usable(bitmap); err != nil {
+		return nil, err
+	}
+	return img.open(flags, func(a *arena, o *C.struct_qcbm_extents_options, out **C.struct_qcbm_extents,
 		err *C.struct_qcbm_error) C.int {
 		return C.qcbm_extents_open(img.p, a.text(bitmap), o, out, err)
 	})
@@ -36,25 +40,30 @@ func (img *Image) Extents(bitmap string, flags uint) (*Extents, error) {
 
 // Layers has dirty what the image holds, or with since, an image of its chain, all layers above that.
 func (img *Image) Layers(since string, flags uint) (*Extents, error) {
-	return img.extents(flags, func(a *arena, o *C.struct_qcbm_extents_options, out **C.struct_qcbm_extents,
+	if err := img.usable(since); err != nil {
+		return nil, err
+	}
+	return img.open(flags, func(a *arena, o *C.struct_qcbm_extents_options, out **C.struct_qcbm_extents,
 		err *C.struct_qcbm_error) C.int {
 		return C.qcbm_extents_open_layers(img.p, a.option(since), o, out, err)
 	})
 }
 
-func (img *Image) extents(flags uint, open func(*arena, *C.struct_qcbm_extents_options, **C.struct_qcbm_extents,
+func (img *Image) open(flags uint, open func(*arena, *C.struct_qcbm_extents_options, **C.struct_qcbm_extents,
 	*C.struct_qcbm_error) C.int) (*Extents, error) {
 	var a arena
 	defer a.free()
 	var err C.struct_qcbm_error
-	var e Extents
+	out := (**C.struct_qcbm_extents)(a.zeroed(C.size_t(unsafe.Sizeof(uintptr(0)))))
 	o := C.struct_qcbm_extents_options{struct_size: C.sizeof_struct_qcbm_extents_options, flags: C.unsigned(flags),
 		length: C.UINT64_MAX}
-	ret := open(&a, &o, &e.p, &err)
+	ret := open(&a, &o, out, &err)
 	if ret < 0 {
 		return nil, failed(ret, &err)
 	}
-	return &e, nil
+	e := &Extents{img: img, p: *out}
+	img.extents[e] = struct{}{}
+	return e, nil
 }
 
 // Seek has the next page begin at a guest offset.
@@ -62,6 +71,9 @@ func (e *Extents) Seek(offset uint64) { e.next = C.uint64_t(offset) }
 
 // Read fills as much of into as there is, and says how much; 0 at the end.
 func (e *Extents) Read(into []Extent) (int, error) {
+	if e == nil || e.p == nil {
+		return 0, ErrClosed
+	}
 	if len(into) == 0 {
 		return 0, nil
 	}
@@ -78,8 +90,12 @@ func (e *Extents) Read(into []Extent) (int, error) {
 	return int(got), failed(ret, &err)
 }
 
-// Close is to come before that of the image.
+// Close may come twice, and after that of the image.
 func (e *Extents) Close() {
+	if e == nil || e.p == nil {
+		return
+	}
+	delete(e.img.extents, e)
 	C.qcbm_extents_close(e.p)
 	e.p = nil
 }
@@ -108,6 +124,9 @@ type Synthesis struct {
 
 // Synth writes a bitmap of what the image has allocated.
 func (img *Image) Synth(name string, options SynthOptions) (Synthesis, error) {
+	if err := img.usable(name, options.Since, options.SinceSnapshot); err != nil {
+		return Synthesis{}, err
+	}
 	var a arena
 	defer a.free()
 	o := (*C.struct_qcbm_synth_options)(a.zeroed(C.sizeof_struct_qcbm_synth_options))

@@ -13,7 +13,9 @@ package qcbm
 import "C"
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"unsafe"
 )
 
@@ -63,6 +65,19 @@ func (e *Error) Is(target error) bool {
 }
 
 func (c Code) Error() string { return c.String() }
+
+// ErrClosed is what comes of what is closed, and of an Edit when Change has returned.
+var ErrClosed = errors.New("qcbm: it is closed")
+
+// A string of C ends at a NUL character: what is behind it would not count, and the name be another one.
+func named(names ...string) error {
+	for _, name := range names {
+		if strings.IndexByte(name, 0) >= 0 {
+			return bare("a NUL character in a name", C.QCBM_E_ARG)
+		}
+	}
+	return nil
+}
 
 // Version of the library that is loaded.
 func Version() string { return C.GoString(C.qcbm_version()) }
@@ -123,14 +138,29 @@ func (a *arena) free() {
 }
 
 // Image is an open qcow2 image.
-type Image struct{ p *C.struct_qcbm_image }
+type Image struct {
+	p        *C.struct_qcbm_image
+	extents  map[*Extents]struct{} // that are open
+	changing int
+	closing  bool // when it is changed
+}
+
+func (img *Image) usable(names ...string) error {
+	if img == nil || img.p == nil || img.closing {
+		return ErrClosed
+	}
+	return named(names...)
+}
 
 // Open opens the image path, which is locked until Close.
 func Open(path string, flags uint) (*Image, error) {
+	if err := named(path); err != nil {
+		return nil, err
+	}
 	var a arena
 	defer a.free()
 	var err C.struct_qcbm_error
-	var img Image
+	img := Image{extents: map[*Extents]struct{}{}}
 	ret := C.qcbm_open(a.text(path), C.unsigned(flags), &img.p, &err)
 	if ret < 0 {
 		return nil, failed(ret, &err)
@@ -138,8 +168,19 @@ func Open(path string, flags uint) (*Image, error) {
 	return &img, nil
 }
 
-// Close drops the image and its locks. What was opened of it is closed before.
+// Close drops the image and its locks, and closes what was opened of it. Within Change it is closed when that returns, and
+// nothing is changed.
 func (img *Image) Close() {
+	if img == nil || img.p == nil {
+		return
+	}
+	if img.changing > 0 {
+		img.closing = true
+		return
+	}
+	for e := range img.extents {
+		e.Close()
+	}
 	C.qcbm_close(img.p)
 	img.p = nil
 }
@@ -154,6 +195,9 @@ type Info struct {
 
 // Info tells what was read when the image was opened.
 func (img *Image) Info() (Info, error) {
+	if err := img.usable(); err != nil {
+		return Info{}, err
+	}
 	var i C.struct_qcbm_image_info
 	if err := bare("info", C.qcbm_image_get_info(img.p, &i, C.sizeof_struct_qcbm_image_info)); err != nil {
 		return Info{}, err
@@ -189,6 +233,12 @@ func (img *Image) Bitmaps() ([]Bitmap, error) {
 
 // DirtyBytes counts the bits of the bitmap that is at index in Bitmaps.
 func (img *Image) DirtyBytes(index int) (uint64, error) {
+	if err := img.usable(); err != nil {
+		return 0, err
+	}
+	if index < 0 || uint64(index) > uint64(^uint32(0)) {
+		return 0, bare("bitmap", C.QCBM_E_ARG)
+	}
 	var u C.struct_qcbm_bitmap_usage
 	var err C.struct_qcbm_error
 	ret := C.qcbm_bitmap_usage(img.p, C.uint32_t(index), &u, C.sizeof_struct_qcbm_bitmap_usage, nil, &err)
@@ -200,6 +250,9 @@ type Totals struct{ Corruptions, Leaks, Errors, AllocatedClusters, TotalClusters
 
 // Check looks at the whole image.
 func (img *Image) Check() (Totals, error) {
+	if err := img.usable(); err != nil {
+		return Totals{}, err
+	}
 	var r C.struct_qcbm_check_result
 	var err C.struct_qcbm_error
 	ret := C.qcbm_check(img.p, nil, &r, C.sizeof_struct_qcbm_check_result, &err)

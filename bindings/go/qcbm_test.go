@@ -92,6 +92,102 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
+func TestWhatIsClosedSaysSo(t *testing.T) {
+	path := image(t)
+	img, err := Open(path, OpenWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := img.Synth("b0", SynthOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	extents, err := img.Extents("b0", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept *Edit
+	if _, err := img.Change(func(e *Edit) error { kept = e; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := kept.Remove("b0"); err != ErrClosed {
+		t.Fatal(err)
+	}
+	_, err = img.Change(func(e *Edit) error {
+		img.Close()
+		return e.Remove("b0")
+	})
+	if err != ErrClosed {
+		t.Fatal(err)
+	}
+	page := make([]Extent, 1)
+	if _, err := extents.Read(page); err != ErrClosed {
+		t.Fatal(err)
+	}
+	extents.Close()
+	for i, image := range []*Image{img, nil} {
+		image.Close()
+		_, infoErr := image.Info()
+		_, listErr := image.Bitmaps()
+		_, bytesErr := image.DirtyBytes(0)
+		_, checkErr := image.Check()
+		_, extentsErr := image.Extents("b0", 0)
+		_, layersErr := image.Layers("", 0)
+		_, synthErr := image.Synth("b1", SynthOptions{})
+		_, changeErr := image.Change(func(*Edit) error { return nil })
+		_, deltaErr := image.Delta(filepath.Join(t.TempDir(), "delta"), DeltaOptions{Flags: DeltaLayer})
+		for j, err := range []error{infoErr, listErr, bytesErr, checkErr, extentsErr, layersErr, synthErr, changeErr, deltaErr} {
+			if err != ErrClosed {
+				t.Fatal(i, j, err)
+			}
+		}
+	}
+	img, err = Open(path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	if list, err := img.Bitmaps(); err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	for _, index := range []int{-1, 1, 1 << 32} {
+		if _, err := img.DirtyBytes(index); err == nil {
+			t.Fatal(index)
+		}
+	}
+}
+
+// The name up to the NUL is there: it must not be taken for the whole.
+func TestNoNameEndsAtNUL(t *testing.T) {
+	path := image(t)
+	if _, err := Open(path+"\x00.not", 0); err == nil {
+		t.Fatal("opened")
+	}
+	img, err := Open(path, OpenWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	if _, err := img.Synth("b0", SynthOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := img.Change(func(e *Edit) error { return e.Remove("b0\x00") }); err == nil {
+		t.Fatal("removed")
+	}
+	if _, err := img.Extents("b0\x00", 0); err == nil {
+		t.Fatal("read")
+	}
+	if _, err := VerifyCheckpoints([]Disk{{"vda", path + "\x00", ""}}); err == nil {
+		t.Fatal("verified")
+	}
+	delta := filepath.Join(t.TempDir(), "delta")
+	if _, err := img.Delta(delta+"\x00", DeltaOptions{Flags: DeltaLayer}); err == nil {
+		t.Fatal("written")
+	}
+	if _, err := os.Stat(delta); err == nil {
+		t.Fatal("there")
+	}
+}
+
 // As docs/bindings.md says: the module has no address, and who uses it says where it lies.
 func TestAnotherModuleTakesItByReplace(t *testing.T) {
 	here, err := os.Getwd()
