@@ -16,10 +16,11 @@ cd "$root"
 "$meson" setup -Dtests=disabled -Dpython=disabled -Dgo=disabled -Drust=disabled "$work/build" >"$work/log" || die "meson setup: $(tail -n 20 "$work/log")"
 "$meson" dist -C "$work/build" --formats xztar >"$work/log" 2>&1 || die "meson dist: $(tail -n 40 "$work/log")"
 # What Meson has built has the times of its checkout in it; what goes out has the same files.
-tarball "$out"
+tarball "$work"
 files_of() {
     tar -tf "$1" | grep -v '/$' | sort
 }
-diff <(files_of "$work/build/meson-dist/qcbm-$version.tar.xz") <(files_of "$out/qcbm-$version.tar.xz") ||
+diff <(files_of "$work/build/meson-dist/qcbm-$version.tar.xz") <(files_of "$work/qcbm-$version.tar.xz") ||
     die "the archive has not what Meson has built"
+mv "$work/qcbm-$version.tar.xz" "$out/"
 echo "$out/qcbm-$version.tar.xz"
