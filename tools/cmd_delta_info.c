@@ -6,7 +6,6 @@
 
 #include "delta_args.h"
 #include "progress.h"
-#include "qemu_text.h"
 #include "rows.h"
 
 /* "2025-11-27T23:50:00Z", and the seconds for programs. */
@@ -19,21 +18,6 @@ static void put_time(struct rows *r, int64_t created)
     if (created == 0 || !gmtime_r(&t, &tm) || strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
         return;
     rows_string(r, "created", text);
-}
-
-static void put_size(struct rows *r, const char *key, uint64_t bytes)
-{
-    char text[96];
-
-    if (r->json || bytes == QCBM_UNKNOWN) {
-        if (bytes == QCBM_UNKNOWN)
-            rows_unknown(r, key);
-        else
-            rows_u64(r, key, bytes);
-        return;
-    }
-    snprintf(text, sizeof text, "%s (%llu bytes)", size_text(bytes).text, (unsigned long long)bytes);
-    rows_string(r, key, text);
 }
 
 static void put_text(struct rows *r, const char *key, const char *text)
@@ -56,13 +40,13 @@ static void put(struct rows *r, const char *path, bool verify, const struct qcbm
     put_time(r, i->created);
     put_text(r, "bitmap", i->bitmap);
     put_text(r, "note", i->note);
-    put_size(r, "size-before", i->size_before);
-    put_size(r, "size-after", i->size_after);
+    rows_size(r, "size-before", i->size_before);
+    rows_size(r, "size-after", i->size_after);
     if (i->granularity)
-        put_size(r, "granularity", i->granularity);
+        rows_size(r, "granularity", i->granularity);
     rows_u64(r, "records", i->records);
-    put_size(r, "data-bytes", i->data_bytes);
-    put_size(r, "zero-bytes", i->zero_bytes);
+    rows_size(r, "data-bytes", i->data_bytes);
+    rows_size(r, "zero-bytes", i->zero_bytes);
     rows_u64(r, "probes", i->probes);
     put_text(r, "digest", i->digest);
     if (verify)

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include <string.h>
+#include <time.h>
 
 #include "cmd_manifest.h"
 #include "remote.h"
@@ -91,20 +92,33 @@ static void id_row(struct rows *rows, const uint8_t *id)
     rows_string(rows, "image-id", text);
 }
 
+/* Seconds for programs, "2025-11-27T23:50:00Z" for people. */
+static void time_row(struct rows *rows, int64_t seconds)
+{
+    time_t t = (time_t)seconds;
+    char text[64];
+    struct tm tm;
+
+    if (!rows->json && gmtime_r(&t, &tm) && strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
+        rows_string(rows, "time", text);
+    else
+        rows_u64(rows, "time", (uint64_t)seconds);
+}
+
 void manifest_rows(struct rows *rows, const struct qcbm_manifest_info *info)
 {
     rows_string(rows, "format", info->format);
-    rows_u64(rows, "virtual-size", info->size);
-    rows_u64(rows, "granularity", info->granularity);
+    rows_size(rows, "virtual-size", info->size);
+    rows_size(rows, "granularity", info->granularity);
     rows_string(rows, "digest", manifest_digest_name(info->digest));
     rows_u64(rows, "granules", info->granules);
     if (info->zero_granules == QCBM_UNKNOWN)
         rows_unknown(rows, "zero-granules");
     else
         rows_u64(rows, "zero-granules", info->zero_granules);
-    rows_u64(rows, "file-size", info->file_size);
+    rows_size(rows, "file-size", info->file_size);
     if (info->time)
-        rows_u64(rows, "time", (uint64_t)info->time);
+        time_row(rows, info->time);
     id_row(rows, info->image_id);
     if (info->text && info->text[0])
         rows_string(rows, "text", info->text);

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include <qcbm.h>
+
 #include "qemu_text.h"
 #include "rows.h"
 
@@ -87,6 +89,20 @@ void rows_unknown(struct rows *r, const char *key)
     }
     text_key(r, key);
     fputs(" ?\n", r->out);
+}
+
+void rows_size(struct rows *r, const char *key, uint64_t bytes)
+{
+    char text[96];
+
+    if (bytes == QCBM_UNKNOWN) {
+        rows_unknown(r, key);
+    } else if (r->json) {
+        rows_u64(r, key, bytes);
+    } else {
+        snprintf(text, sizeof text, "%s (%" PRIu64 " bytes)", size_text(bytes).text, bytes);
+        rows_string(r, key, text);
+    }
 }
 
 void rows_bool(struct rows *r, const char *key, bool value)

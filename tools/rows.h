@@ -39,6 +39,8 @@ void rows_string(struct rows *r, const char *key, const char *value);
 void rows_u64(struct rows *r, const char *key, uint64_t value);
 /* A number that cannot be known: null, and "?" in text. */
 void rows_unknown(struct rows *r, const char *key);
+/* Bytes: a number, and "1 MiB (1048576 bytes)" in text; or QCBM_UNKNOWN. */
+void rows_size(struct rows *r, const char *key, uint64_t bytes);
 void rows_bool(struct rows *r, const char *key, bool value);
 
 #endif
