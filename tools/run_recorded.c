@@ -35,24 +35,39 @@ struct recorded {
 
 /* ---- where it goes ------------------------------------------------------------------------------------- */
 
-/* A line at the end of an image would be harm to it, and it is soon done to mix up the two names. What is there already
- * has to look like records; of a pipe or a terminal nothing is known. */
+/* A line, or as much of it as a full device has left, and then another one. */
+static bool begins_as_records(const char *name)
+{
+    static const char begin[] = "{\"schema\":\"qcbm.";
+    char bytes[256];
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : pread(fd, bytes, sizeof bytes, 0);
+    size_t matched = 0;
+
+    if (fd >= 0)
+        close(fd);
+    for (ssize_t i = 0; i < n && matched < sizeof begin - 1; i++) {
+        if (matched > 0 && bytes[i] == '\n')
+            matched = 0;
+        else if (bytes[i] != begin[matched++])
+            return false;
+    }
+    return n >= 0;
+}
+
+/* A line at the end of an image would be harm to it, or of JSON, and it is soon done to mix up two names. What is there
+ * already has to look like records; of a pipe or a terminal nothing is known. */
 static bool may_append(const char *name)
 {
     struct stat st;
-    char first = '{';
-    int fd;
+    bool may;
 
     if (stat(name, &st) != 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
         return true;
-    fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (S_ISBLK(st.st_mode) || (st.st_size > 0 && (fd < 0 || pread(fd, &first, 1, 0) < 0)))
-        first = '\0';
-    if (fd >= 0)
-        close(fd);
-    if (first != '{')
+    may = S_ISREG(st.st_mode) && (st.st_size == 0 || begins_as_records(name));
+    if (!may)
         cmd_error("'%s' has something else than records: none is appended to it", name);
-    return first == '{';
+    return may;
 }
 
 static bool open_sink(struct recorded *r)
@@ -332,6 +347,7 @@ static int finish(struct recorded *r)
     if (r->facts.wrong_answer && r->facts.code == EXIT_DONE)
         r->facts.code = cmd_error("the answer is no JSON, and not recorded");
     line = make_record(r);
+    (void)signal(SIGPIPE, SIG_IGN); /* that nobody reads the record is told as any other failure */
     if (!line)
         return cmd_error("no memory for the record of this run");
     if (!put_line(r, line) && r->facts.code == EXIT_DONE)

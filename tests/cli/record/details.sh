@@ -45,8 +45,11 @@ PYTHON
 mkdir gone
 (cd gone && rmdir ../gone && ! qcbm bitmap --list --output=jsonl ../long.qcow2 2>/dev/null) || complain "no folder, and no failure"
 echo raw >raw.img
-for way in '--record=log --record-dir=nosuch' --record=nosuch/log --record=folder --record=long.qcow2 --record=raw.img; do
+printf '{\n    "a": 1\n}\n' >any.json
+{ printf '{' && head -c 600 /dev/zero; } >brace.img
+for way in '--record=log --record-dir=nosuch' --record=nosuch/log --record=folder --record=long.qcow2 --record=raw.img --record=any.json \
+    --record=brace.img; do
     # shellcheck disable=SC2086
-    unchanged long.qcow2 unchanged raw.img fails qcbm bitmap --add $way long.qcow2 new
+    unchanged long.qcow2 unchanged raw.img unchanged any.json unchanged brace.img fails qcbm bitmap --add $way long.qcow2 new
 done
 json 'not any(b["name"] == "new" for b in v["bitmaps"])' qcbm bitmap --list --output=json long.qcow2

@@ -13,8 +13,16 @@ code=0
 qcbm bitmap --add --record=/dev/full image.qcow2 new 2>err || code=$?
 [ "$code" = 1 ] || complain "exit code $code"
 grep -o 'could not write the record of this run .*: .*; exit code without that: 0' err
+# and so is that nobody reads it
+python3 - <<'PYTHON'
+import os, subprocess
+nobody, end = os.pipe()
+os.close(nobody)
+done = subprocess.run(['qcbm', 'info', '--record=-', 'image.qcow2'], stdout=end, stderr=subprocess.PIPE, text=True)
+assert done.returncode == 1 and 'of this run to \'-\': Broken pipe; exit code without that: 0' in done.stderr, done
+PYTHON
 # the beginning of a line that a full device has left does not take the next one with it
-printf '%s' '{"schema":' >torn
+printf '%s' '{"sch' >torn
 qcbm info --record=torn image.qcow2
 qcbm info --record=torn image.qcow2
 [ "$(wc -l <torn)" = 3 ] || complain "$(cat torn)"
