@@ -54,6 +54,8 @@ class Extents(Handle):
         """Up to @n extents at a time, as the library has them, 24 bytes each: offset and length as 64-bit numbers,
         dirty and zero as a byte each, 6 bytes of nothing. A view holds its content until the next one is asked for. For
         numpy: frombuffer(view, dtype=[('offset', 'u8'), ('length', 'u8'), ('dirty', '?'), ('zero', '?'), ('', 'V6')])."""
+        if n < 1:  # which would look like the end
+            raise ValueError('a batch has at least one extent')
         array = ffi.new('struct qcbm_extent[]', n)
         whole = memoryview(ffi.buffer(array))
         while True:

@@ -55,6 +55,8 @@ def test_pages_iterator_and_callback_agree(marked):
             assert [e.offset for e in by_callback if e.zero and e.dirty] == [2097152]
             assert sum(len(view) // 24 for view in extents.batches(n=2)) == len(by_callback)
             assert next(iter(extents.batches(start=1050000))).cast('B')[0:8] == (1050000).to_bytes(8, sys.byteorder)
+            with pytest.raises(ValueError):
+                next(extents.batches(n=0))
         part = []
         image.extents_into('b0', part.append, offset=65536, length=131072)
         assert [(e.offset, e.length, e.dirty) for e in part] == [(65536, 65536, True), (131072, 65536, False)]
