@@ -5,8 +5,15 @@
 
 #include "cmd_synth.h"
 #include "remote.h"
+#include "uri.h"
 
 static const char could_not[] = "Could not synthesise bitmap '%s' from '%s'";
+
+static void hint_at_another(const struct synth_args *args, unsigned flags)
+{
+    if ((flags & QCBM_OPEN_WRITE) && uri_is_server(args->common.path))
+        cmd_hint("--into=IMAGE gives the bitmap to an image here, and --dry-run tells of it");
+}
 
 int synth_open(struct synth_job *job)
 {
@@ -16,8 +23,10 @@ int synth_open(struct synth_job *job)
 
     job->target_path = other ? args->into : args->common.path;
     job->overlay = common_open(&args->common, other ? common_reading(&args->common) : changing);
-    if (!job->overlay)
+    if (!job->overlay) {
+        hint_at_another(args, other ? 0 : changing);
         return EXIT_FAILED;
+    }
     if (other)
         job->into = common_with_threads(&args->common, cmd_open(args->into, NULL, changing));
     return other && !job->into ? EXIT_FAILED : EXIT_DONE;

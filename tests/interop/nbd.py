@@ -672,8 +672,9 @@ def only_reading(work):
         uri = server.uri()
         refused = work.qcbm_refused
         refused('info', uri, says=['no lock reaches an NBD server', '--no-lock'], file=uri)
-        for way in (['bitmap', '--add', uri, 'x'], ['synth', uri, 'x'], ['check', '-r', 'all', uri]):
-            refused(*way, '--no-lock', says=['where its file is'], file=uri, unchanged=['a.qcow2'])
+        for *way, hint in (['bitmap', '--add', uri, 'x', ''], ['synth', uri, 'x', 'hint: --into=IMAGE'],
+                           ['check', '-r', 'all', uri, '']):
+            refused(*way, '--no-lock', says=['where its file is', hint], file=uri, unchanged=['a.qcow2'])
         for way in (['undo', uri, 'u'], ['edit', uri, 'header.size=1'], ['rescue', '-o', 'new', uri],
                     ['apply', uri, 'd'], ['attach', '--data', uri, 'new'], ['checkpoint', 'verify', '--disk', 'vda=' + uri, 'c'],
                     ['synth', '--into', uri, 't.qcow2', 'x'],
