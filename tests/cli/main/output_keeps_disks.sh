@@ -42,7 +42,7 @@ refused plain qcbm manifest --force -o plain top.qcow2
 refused plain qcbm bitmap --force --export plain top.qcow2 b
 
 # A record would be lost with the file that is replaced.
-echo '{}' >log
+echo '{"schema":"qcbm.info/1"}' >log
 fails qcbm manifest --force --record=log -o log top.qcow2
 [ "$(wc -l <log)" -eq 2 ] || complain "the record is lost"
 fails qcbm bitmap --record=new --export new top.qcow2 b
