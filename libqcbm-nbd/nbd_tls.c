@@ -153,6 +153,27 @@ static int choose_folder(char *uri, char **folder, struct qcbm_error *err)
 
 /* ---- both ------------------------------------------------------------------------------------------------ */
 
+/* Is @word behind the "?"? In whatever form: libnbd sets parameters apart by ";" as well, and decodes their names. */
+static bool has_word(const char *uri, const char *word)
+{
+    const char *from = strpbrk(uri, "?#");
+    char *text = from ? strdup(from) : NULL, *to = text;
+    bool has = from && !text;
+
+    for (; text && *from; from++) {
+        int high = *from == '%' ? digit(from[1]) : -1, low = high < 0 ? -1 : digit(from[2]);
+
+        *to++ = low < 0 ? *from : high + low == 0 ? ' ' : (char)(high * 16 + low);
+        from += low < 0 ? 0 : 2;
+    }
+    if (text) {
+        *to = '\0';
+        has = strstr(text, word) != NULL;
+    }
+    free(text);
+    return has;
+}
+
 static int refuse(const char *uri, bool tls, char *copy, struct qcbm_error *err)
 {
     size_t len;
@@ -165,7 +186,7 @@ static int refuse(const char *uri, bool tls, char *copy, struct qcbm_error *err)
     if (find_parameter(copy, "tls-psk-file=", &len))
         return qcbmi_nbd_fail(err, QCBM_E_UNSUPPORTED, 0,
                               "keys for TLS (tls-psk-file) are not supported, certificates are: nbds://");
-    if (find_parameter(copy, "tls-verify-peer=", &len)) /* of newer libnbd */
+    if (has_word(uri, "tls-verify-peer")) /* of newer libnbd; of no file, so that it would not refuse it */
         return qcbmi_nbd_fail(err, QCBM_E_UNSUPPORTED, 0,
                               "tls-verify-peer in the URI is not supported: a server is always looked at");
     if (!tls && find_parameter(copy, "tls-certificates=", &len))

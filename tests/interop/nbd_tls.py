@@ -149,7 +149,8 @@ def uris_that_would_not_be_looked_at(work):
                             ('?x=1;tls-certificates=' + empty, 'not allowed|nothing tells'),
                             ('#?tls-certificates=' + right, 'nothing tells|erif'),
                             ('?tls-psk-file=' + right, 'not supported'),
-                            ('?tls-verify-peer=false', 'not supported')):
+                            ('?tls-verify-peer=false', 'not supported'),
+                            ('?a;tls-verify-peer=0', 'not supported'), ('?a%00&tls%2Dverify-peer=0', 'not supported')):
             refused(work, server.uri(query), says)
         refused(work, 'nbds+unix:///?socket=' + work.path('s') + '&tls-certificates=' + right, 'Unix socket')
         refused(work, server.uri(folder(work, 'right'), scheme='nbd'), 'no TLS')
