@@ -156,9 +156,9 @@ CREATE TEMP TABLE incoming AS
 SELECT column0 AS text FROM read_csv('$scratch/records', header = false, delim = ',', quote = '"', escape = '"', all_varchar = true,
                                      columns = {'column0': 'VARCHAR'});
 INSERT OR IGNORE INTO record SELECT text::JSON, md5(text) FROM incoming WHERE json_valid(text);
-DELETE FROM record
-WHERE line ->> '$.whole' IS NULL AND line ->> '$.details' IN
-      (SELECT line ->> '$.details' FROM record WHERE line ->> '$.whole' IS NOT NULL);
+DELETE FROM record -- ->> binds less than IS and IN here
+WHERE (line ->> '$.whole') IS NULL AND (line ->> '$.details') IN
+      (SELECT line ->> '$.details' FROM record WHERE (line ->> '$.whole') IS NOT NULL);
 SELECT 'left out: ' || count(*) FROM incoming WHERE NOT json_valid(text);
 DELETE FROM fleet;
 INSERT INTO fleet VALUES ('$checkpoint');
