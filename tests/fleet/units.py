@@ -26,7 +26,7 @@ CONTAINER = {
 VOLUME = {'*name': TEXT, 'configMap': {'*name': TEXT}, 'persistentVolumeClaim': {'*claimName': TEXT, 'readOnly': FLAG}}
 POD = {'*restartPolicy': TEXT, '*containers': [CONTAINER], 'volumes': [VOLUME], 'nodeSelector': dict}
 RULE = {'*action': TEXT, 'onExitCodes': {'containerName': TEXT, '*operator': TEXT, '*values': [NUMBER]},
-        'onPodConditions': [{'*type': TEXT, 'status': TEXT}]}
+        'onPodConditions': [{'*type': TEXT, '*status': TEXT}]}
 JOB = {'completionMode': TEXT, 'completions': NUMBER, 'parallelism': NUMBER, 'backoffLimit': NUMBER,
        'activeDeadlineSeconds': NUMBER, 'ttlSecondsAfterFinished': NUMBER, 'podFailurePolicy': {'*rules': [RULE]},
        '*template': {'metadata': META, '*spec': POD}}
@@ -97,7 +97,7 @@ def kubernetes():
                          ('restartPolicy: Never', 'restartPolicy: Always'), ('value: "16"', 'value: "15"'),
                          ('readOnly: true', 'readOnly: "yes"'), ('  name: qcbm-fleet\ndata', '  nam: qcbm-fleet\ndata'),
                          ('image: registry.example/qcbm:0.1.0', 'imagePullPolicy: Never'),
-                         ('kind: ConfigMap', 'kind: Secret'),
+                         ('kind: ConfigMap', 'kind: Secret'), (', status: "True"', ''), ('status: "True"', 'status: True'),
                          ('name: config, mountPath', 'name: other, mountPath')):
         require(right in text, 'nothing to break:', right)
         require(check_manifest(list(yaml.safe_load_all(text.replace(right, wrong, 1)))), 'not found:', wrong)
