@@ -20,6 +20,6 @@ die() {
 
 # tarball FOLDER: qcbm-VERSION.tar.xz of what is committed, always the same bytes
 tarball() {
-    (cd "$root" && git archive --format=tar --prefix="qcbm-$version/" HEAD) |
+    (cd "$root" && git -c tar.umask=0002 archive --format=tar --prefix="qcbm-$version/" HEAD) |
         xz -T1 -6 >"$1/qcbm-$version.tar.xz"
 }
