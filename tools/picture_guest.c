@@ -62,14 +62,36 @@ static const struct picture_kind differ_kinds[] = {
     { "same-zero", "zeros in both", '.', GROUND }
 };
 
-static const struct picture_kind depth_kinds[] = { { "layer-0", "in the image itself", 'A', { 0x62361F, 0xF3EA2C } },
-                                                   { "layer-1", "in layer 1 below it", 'B', { 0x451583, 0x83C246 } },
-                                                   { "layer-2", "in layer 2", 'C', { 0x32657F, 0x19F0BE } },
-                                                   { "layer-3", "in layer 3", 'D', { 0x09AC7D, 0x1E8787 } },
-                                                   { "layer-4", "in layer 4", 'E', { 0x8C8727, 0x4C1FFF } },
-                                                   { "layer-5", "in layer 5 or deeper", 'F', { 0xE4CF00, 0x781EB4 } },
-                                                   { "zero", "zeros", 'Z', { 0x9BAAFF, 0x044A7F } },
-                                                   { "none", "nothing: reads as zeros", '.', GROUND } };
+/* By the layers that there are, with the last ones as one kind. */
+#define LAYER(n, label, letter, light, dark)                                                                           \
+    {                                                                                                                  \
+        "layer-" #n, label, letter,                                                                                    \
+        {                                                                                                              \
+            light, dark                                                                                                \
+        }                                                                                                              \
+    }
+#define LAYERS_1 LAYER(0, "in the image itself", 'A', 0x62361F, 0xF3EA2C)
+#define LAYERS_2 LAYERS_1, LAYER(1, "in layer 1 below it", 'B', 0x451583, 0x83C246)
+#define LAYERS_3 LAYERS_2, LAYER(2, "in layer 2", 'C', 0x32657F, 0x19F0BE)
+#define LAYERS_4 LAYERS_3, LAYER(3, "in layer 3", 'D', 0x09AC7D, 0x1E8787)
+#define LAYERS_5 LAYERS_4, LAYER(4, "in layer 4", 'E', 0x8C8727, 0x4C1FFF)
+#define LAYERS_6 LAYERS_5, LAYER(5, "in layer 5 or deeper", 'F', 0xE4CF00, 0x781EB4)
+#define NO_LAYER                                                                                                       \
+    { "zero", "zeros", 'Z', { 0x9BAAFF, 0x044A7F } },                                                                  \
+    {                                                                                                                  \
+        "none", "nothing: reads as zeros", '.', GROUND                                                                 \
+    }
+static const struct picture_kind depth_kinds[DEPTHS][DEPTHS + 2] = {
+    { LAYERS_1, NO_LAYER }, { LAYERS_2, NO_LAYER }, { LAYERS_3, NO_LAYER },
+    { LAYERS_4, NO_LAYER }, { LAYERS_5, NO_LAYER }, { LAYERS_6, NO_LAYER },
+};
+
+static unsigned depths_of(const struct picture_guest *g)
+{
+    uint32_t n = qcbm_chain_count(g->disk.chain);
+
+    return n < DEPTHS ? n : DEPTHS;
+}
 
 #define PLAN(kinds, left_out)                                                                                          \
     (struct picture_plan)                                                                                              \
@@ -87,7 +109,9 @@ struct picture_plan picture_guest_plan(const struct picture_guest *g)
         return PLAN(dirty_kinds, 0);
     if (g->other.chain)
         return PLAN(differ_kinds, 0);
-    return g->depth ? PLAN(depth_kinds, 0) : PLAN(map_kinds, 0);
+    if (g->depth)
+        return (struct picture_plan){ depth_kinds[depths_of(g) - 1], depths_of(g) + 2 };
+    return PLAN(map_kinds, 0);
 }
 
 /* ---- which files the layers are ------------------------------------------------------------------------- */
@@ -270,7 +294,7 @@ static unsigned plain_kind(const struct job *job, const struct qcbm_map_entry *e
     if (job->g->depth && content == 0)
         return e->depth < DEPTHS ? e->depth : DEPTHS - 1;
     if (job->g->depth)
-        return DEPTHS - 1 + content;
+        return depths_of(job->g) - 1 + content;
     return content == 0 ? e->compressed : content + 1;
 }
 

@@ -548,8 +548,13 @@ def colours_case(work):
     for name in names:
         work.run('qemu-img', 'bitmap', '--add', 'i.qcow2', name)
     several = [['-b', name] for name in names]
+    for i in range(7):  # kinds for the layers that there are, and for six at most
+        chain = work.create('c%d.qcow2' % i, MiB, backing='c%d.qcow2' % (i - 1) if i else None)
+        picture = json.loads(work.qcbm('picture', '--output=json', '--chain', chain).out)
+        require_equal([kind['name'] for kind in picture['kinds']],
+                      ['layer-%d' % n for n in range(min(i + 1, 6))] + ['zero', 'none'], 'kinds of %d layers' % (i + 1))
     for args in [], ['--chain'], ['--host'], ['--against', 'i.qcow2'], *(sum(several[:n], []) for n in (1, 2, 6)):
-        picture = json.loads(work.qcbm('picture', '--output=json', *args, 'i.qcow2').out)
+        picture = json.loads(work.qcbm('picture', '--output=json', *args, chain if '--chain' in args else 'i.qcow2').out)
         for theme, (sight, matrix) in itertools.product(('light', 'dark'), SIGHT.items()):
             for one, two in itertools.combinations(picture['kinds'], 2):
                 a, b = (seen(kind['colours-' + theme][-1], matrix) for kind in (one, two))
