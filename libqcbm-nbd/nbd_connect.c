@@ -179,8 +179,6 @@ int qcbmi_nbd_connect_to(struct qcbm_nbd *nbd, const char *uri, struct qcbm_erro
     if (ret == 0)
         ret = shake_hands(nbd, rest, err);
     free(rest);
-    if (ret == 0)
-        return take_export(nbd, err);
-    nbd->socket = -1; /* libnbd's own */
-    return ret;
+    nbd->socket = -1; /* so far libnbd's own, which closes it */
+    return ret == 0 ? take_export(nbd, err) : ret;
 }

@@ -592,7 +592,7 @@ def nbdkit_reports_errors(work):
 
 # What a user of the library is told; None: it is served all the same. Those that are silent end by the clock.
 HOSTILE = {
-    'good': None, 'simple': None, 'blocks': None, 'odd-blocks': None, 'size-changes': None, 'no-size': None,
+    'good': None, 'simple': None, 'blocks': None, 'odd-blocks': None, 'huge-blocks': None, 'size-changes': None, 'no-size': None,
     'twice': None, 'trickle': None,
     'pieces': None, 'crumbs': 'breaks the protocol',
     'before': None, 'huge-size': None, 'size-above': 'longer than', 'bad-magic': 'handshake', 'endless-contexts': '',
@@ -634,6 +634,27 @@ def all_kinds_of_reads(work, mode, seed):
     with nbd_server.Server(work.path('h'), data, mode, at=20, extents={'base:allocation': extents}) as server:
         result = work.run(NBD_READ, 'walk', server.uri(), seed)
     require_equal(result.out, 'all is right\n', mode)
+
+
+def extents_of_sectors(work):
+    """Very many, none of them smaller than a sector: no server could say it in fewer."""
+    n = 1000100
+    with nbd_server.Server(work.path('h'), b'', 'status-sectors', size=512 * n) as server:
+        result = work.run(NBD_READ, '60000', server.uri(), 'base:allocation')
+    require_equal(result.out, '%d extents\n' % n, 'extents of sectors')
+
+
+def calls_of(work, calls, mode, wait):
+    with nbd_server.Server(work.path('h'), bytes(128 * KiB), mode) as server:
+        return work.run('strace', '-f', '-e', 'trace=' + calls, NBD_READ, wait, server.uri(), rc=1).err
+
+
+def waiting_is_sleep_and_nothing_is_closed_twice(work):
+    """A descriptor that is closed again may be somebody else's by then."""
+    require(calls_of(work, 'futex,clone,clone3', 'silent', '700').count('futex(') < 100, 'it does not sleep')
+    for mode in ('bad-magic', 'silent-handshake', 'endless-info', 'die', 'size-above'):
+        trace = calls_of(work, 'close', mode, '700')
+        require('close(' in trace and 'EBADF' not in trace, '%s: %s' % (mode, trace))
 
 
 def hole_before_the_question(work):
@@ -771,6 +792,7 @@ def all_cases(args):
         (many_questions_are_in_flight, 'questions'), (nothing_else_is_loaded, 'start-up'), (guest_disk_from_its_server, 'guest-disk'),
         (no_container_is_taken_for_a_disk, 'no-container'), (zeros_over_the_base_are_not_missed, 'zeros-over-base'),
         (disks_are_not_locked_either, 'no-lock'), (reading_is_bounded, 'max-read'),
+        (extents_of_sectors, 'sectors'), (waiting_is_sleep_and_nothing_is_closed_twice, 'waiting'),
         (damage_is_mended_in_a_copy, 'damage'), (hole_before_the_question, 'hole-before'),
         (nbdkit_reports_errors, 'nbdkit-errors'), (only_reading, 'only-reading'),
         (images_choose_no_server, 'no-name-of-an-image'), (shut_in_with_its_connection, 'shut-in'))]

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "qcbm-nbd.h"
 
@@ -135,6 +136,30 @@ static bool is_read_once(struct walk *w)
     return after.reads - before.reads >= 8 && after.read_bytes - before.read_bytes == 8 * piece;
 }
 
+/* What was told and is not come for makes room in the end. */
+static bool room_is_made(struct walk *w)
+{
+    const uint64_t all_memory = 256 << 10;
+    struct qcbm_nbd_figures before, now;
+
+    qcbm_nbd_ops()->will_read(w->nbd, 0, all_memory);
+    if (!read_and_compare(w, 0, 1)) /* it has come */
+        return false;
+    for (unsigned i = 0; i < 300; i++) {
+        if (!read_and_compare(w, all_memory + i, 1))
+            return false;
+    }
+    qcbm_nbd_get_figures(w->nbd, &before, sizeof(before));
+    qcbm_nbd_ops()->will_read(w->nbd, 2 * all_memory, 16384);
+    for (unsigned ms = 0; ms < 60000; ms++) {
+        qcbm_nbd_get_figures(w->nbd, &now, sizeof(now));
+        if (now.read_bytes == before.read_bytes + 16384)
+            return read_and_compare(w, 2 * all_memory, 16384);
+        nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+    }
+    return false;
+}
+
 static int walk(const char *uri, const char *seed)
 {
     struct qcbm_nbd_options options = QCBM_NBD_OPTIONS_INIT;
@@ -148,7 +173,7 @@ static int walk(const char *uri, const char *seed)
         return fail(&w.err);
     w.size = qcbm_nbd_size(w.nbd);
     extents = qcbm_nbd_has_context(w.nbd, QCBM_NBD_ALLOCATION);
-    ok = is_read_once(&w);
+    ok = is_read_once(&w) && room_is_made(&w);
     for (unsigned i = 0; ok && i < 1000; i++)
         ok = take_step(&w, extents);
     qcbm_nbd_get_figures(w.nbd, &figures, sizeof(figures));

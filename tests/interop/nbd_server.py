@@ -125,6 +125,8 @@ class Server:
             reply(REP_INFO, struct.pack('>HIII', 3, 512, 4096, 64 << 10))
         if self.mode == 'large-blocks':
             reply(REP_INFO, struct.pack('>HIII', 3, 65536, 65536, 1 << 20))
+        if self.mode == 'huge-blocks':
+            reply(REP_INFO, struct.pack('>HIII', 3, 131072, 131072, 1 << 20))
         if self.mode == 'odd-blocks':
             reply(REP_INFO, struct.pack('>HIII', 3, 3, 5, 7))
         reply(REP_ACK)
@@ -270,6 +272,8 @@ class Server:
         for number, name in enumerate(self.contexts):
             pairs = {'status-zero': [(0, 0)], 'status-none': [], 'status-long': [(0xffffffff, 1)] * 3,
                      'status-crumbs': [(1, i & 1) for i in range(100000)]}.get(mode)
+            if mode == 'status-sectors':  # each second one is zeros
+                pairs = [(512, at & 1) for at in range(offset // 512, min(offset + length, self.length) // 512)][:65536]
             if pairs is None:
                 pairs = self.extents_of(name, offset, length)
             pairs = pairs[:1] if mode in ('status-one', 'large-blocks') else pairs
