@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "image_name.h"
 #include "remote.h"
@@ -46,6 +47,39 @@ static void connect_below(void)
     }
 }
 
+static bool other_file(const char *recorded, const char *named)
+{
+    struct stat a, b;
+
+    return recorded && stat(recorded, &a) == 0 && stat(named, &b) == 0 &&
+           (a.st_dev != b.st_dev || a.st_ino != b.st_ino);
+}
+
+/* A layer that is left out by mistake is not noticed otherwise: its data would be missed. What does not open now is
+ * told by who needs it. */
+static void warn_of_other_files(struct qcbm_image *img)
+{
+    struct qcbm_chain_layer above, below;
+    struct qcbm_image_info info;
+    struct qcbm_chain *chain;
+    struct qcbm_error err;
+
+    if (qcbm_chain_open(img, &chain, &err) < 0)
+        return;
+    for (uint32_t i = 0; i < n_layers; i++) {
+        if (qcbm_chain_get(chain, i, &above, sizeof above, &err) < 0 || !above.image ||
+            qcbm_image_get_info(above.image, &info, sizeof info) < 0)
+            break;
+        if (qcbm_chain_get(chain, i + 1, &below, sizeof below, &err) == 0 &&
+            other_file(info.full_backing, below.filename))
+            cmd_warning(
+                "'%s' is taken for what lies below '%s', as --below says; the image itself names '%s', which is "
+                "here, and another file",
+                below.filename, above.filename, info.full_backing);
+    }
+    qcbm_chain_close(chain);
+}
+
 bool common_set_below(struct qcbm_image *img)
 {
     struct qcbm_error err;
@@ -63,8 +97,12 @@ bool common_set_below(struct qcbm_image *img)
         layers[i].ops = remote_ops();
         layers[i].self = remote_self(name);
     }
-    if (n_layers == 0 || (img && qcbm_set_below(img, layers, sizeof *layers, n_layers, &err) == 0))
+    if (n_layers == 0)
         return true;
+    if (img && qcbm_set_below(img, layers, sizeof *layers, n_layers, &err) == 0) {
+        warn_of_other_files(img);
+        return true;
+    }
     if (img)
         cmd_lib_error(&err, "Could not name the layers below");
     else
