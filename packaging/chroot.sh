@@ -30,7 +30,7 @@ mkdir "$chroot/debs" "$chroot/demo"
 cp "$debs"/*.deb "$chroot/debs/"
 cp -r "$root/scripts" "$root/examples" "$chroot/demo/"
 in_it() {
-    chroot "$chroot" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"
+    chroot "$chroot" env TMPDIR=/tmp DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"
 }
 quietly() {
     in_it "$@" >"$work/log" 2>&1 || die "$*: $(tail -n 30 "$work/log")"
