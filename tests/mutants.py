@@ -26,7 +26,8 @@ CPU_SECONDS, MEMORY = 300, 4 << 30  # of one test: a mutant may loop or allocate
 EDITS = 'bitmap_edit bitmap_plan bitmap_stale session'
 BITMAPS = EDITS + ' bitmap_setops bitmap_transfer bitmap_ext bitmap_ext_removal bitmap_load bitmap_store bitmap_list'
 HOSTILE = 'hostile_header hostile_extension hostile_l1l2 hostile_refcount hostile_snapshot hostile_bitmap_dir'
-# source: quick tests, then slow ones
+NBD = 'ahead blocks connect extents fail loop tls'
+# source, below libqcbm/ or with its folder: quick tests, then slow ones
 TESTS = {
     'ops/synth.c': ('synth synth_chain synth_damage', 'replay_synth_oracle cuts'),
     'ops/allocation.c': ('allocation synth synth_chain synth_damage', 'replay_synth_oracle cuts'),
@@ -61,13 +62,20 @@ TESTS = {
     'bitmap/leaks.c': ('check synth ' + HOSTILE, 'lost_tables'),
     'check/check_lost.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
     'check/check_findings.c': ('check places ' + HOSTILE + ' replay_check', 'cuts'),
+    'libqcbm-nbd/nbd.c': ('', 'nbd nbd_tls'),
+    **{'libqcbm-nbd/nbd_%s.c' % name: ('', 'nbd nbd_tls') for name in NBD.split()},
 }
+LIBRARIES = {'libqcbm': 'libqcbm/libqcbm.a', 'libqcbm-nbd': 'libqcbm-nbd/libqcbm-nbd.so'}
 
 SWAPS = [(' < ', ' <= '), (' <= ', ' < '), (' > ', ' >= '), (' >= ', ' > '), (' == ', ' != '), (' != ', ' == '),
          (' && ', ' || '), (' || ', ' && '), (' + ', ' - '), (' - ', ' + '), (' * ', ' / '), (' / ', ' * '),
          (' & ', ' | '), (' | ', ' & '), (' << ', ' >> '), (' >> ', ' << '), (' |= ', ' &= '), (' += ', ' -= '),
          ('++;', '--;'), ('u64_min(', 'u64_max('), ('u64_max(', 'u64_min('), ('align_down(', 'align_up('),
          ('align_up(', 'align_down(')]
+
+
+def place(name):
+    return name if name.startswith('libqcbm-nbd/') else 'libqcbm/' + name
 
 
 def masked(text):
@@ -142,9 +150,10 @@ class Tree:
                 to = os.path.join(self.src, path)
                 os.makedirs(os.path.dirname(to), exist_ok=True)
                 shutil.copy2(os.path.join(TOP, path), to)
-            shutil.copytree(os.path.join(self.src, 'libqcbm'), os.path.join(folder, 'unchanged'))
+            for library in LIBRARIES:
+                shutil.copytree(os.path.join(self.src, library), os.path.join(folder, 'unchanged', library))
         for name in TESTS:  # a run that was stopped leaves a mutant behind
-            shutil.copy(os.path.join(folder, 'unchanged', name), self.path(name))
+            shutil.copy(os.path.join(folder, 'unchanged', place(name)), self.path(name))
         if not os.path.exists(os.path.join(self.build, 'build.ninja')):
             # no debugging information: the same code is the same object then
             subprocess.run([MESON, 'setup', '--buildtype=plain', '-Dc_args=-O1', self.build, self.src], check=True)
@@ -156,24 +165,28 @@ class Tree:
                                stdout=names)
         with open(os.path.join(self.build, 'meson-info/intro-tests.json'), encoding='utf-8') as f:
             tests = json.load(f)
-        self.tests = {test['name']: test for test in tests if not any('interop' in suite for suite in test['suite'])}
+        named = ' '.join(' '.join(pair) for pair in TESTS.values()).split()
+        self.tests = {test['name']: test for test in tests
+                      if test['name'] in named and ('nbd' in test['name'] or 'qcbm:interop' not in test['suite'])}
 
     def path(self, name):
-        return os.path.join(self.src, 'libqcbm', name)
+        return os.path.join(self.src, place(name))
 
     def object_digest(self, name):
-        folder = os.path.join(self.build, 'libqcbm')
-        objects = next(d for d in sorted(os.listdir(folder)) if d.startswith('libqcbm.so') and d.endswith('.p'))
+        library, name = place(name).split('/', 1)
+        folder = os.path.join(self.build, library)
+        objects = next(d for d in sorted(os.listdir(folder)) if d.startswith(library + '.so') and d.endswith('.p'))
         with open(os.path.join(folder, objects, name.replace('/', '_') + '.o'), 'rb') as f:
             return hashlib.sha256(f.read()).hexdigest()
 
     def make(self, name=None):
-        paths = [os.path.join(self.build, arg) for arg in (self.tests[name]['cmd'] if name else [])]
+        words = [*self.tests[name]['cmd'], *self.tests[name]['env'].values()] if name else []
+        paths = [os.path.join(self.build, word) for word in words]
         programs = [os.path.relpath(path, self.build) for path in paths
                     if path.startswith(self.build + '/') and os.path.isfile(path) and os.access(path, os.X_OK)]
         if name and not programs:
             raise RuntimeError('which program is the test %s?' % name)
-        return run(['ninja', '-C', self.build, 'libqcbm/libqcbm.a', *programs]).returncode == 0
+        return run(['ninja', '-C', self.build, *LIBRARIES.values(), *programs]).returncode == 0
 
     def fails(self, name):
         test = self.tests[name]
@@ -210,7 +223,7 @@ def main():
     unchanged = os.path.join(args.folder, 'unchanged')
     texts = {}
     for name in TESTS:
-        with open(os.path.join(unchanged if os.path.exists(unchanged) else TOP + '/libqcbm', name), encoding='utf-8') as f:
+        with open(os.path.join(unchanged if os.path.exists(unchanged) else TOP, place(name)), encoding='utf-8') as f:
             texts[name] = f.read()
     chosen = choose(args, texts)
     if args.list:
