@@ -152,13 +152,13 @@ def stop_when_decided(work, argv):
             return
 
 
-def a_guest_in_between(work, overlays, disk, covers):
+def a_guest_in_between(work, overlays, disk, covers, at=512 * KiB):
     """It writes, and to what was allocated before: no table tells. The bitmap has it all the same, and that is said."""
     machine(work, 2)
     argv = words(2, overlays)
     stop_when_decided(work, argv)
     image = disk + '.qcow2'
-    work.io(image, 'write -P 77 512k 64k')
+    work.io(image, 'write -P 77 %d 64k' % at)
     told = json.loads(work.qcbm('checkpoint', 'recover', '--output=json', JOURNAL).out)
     rows = {row['disk']: row for row in told['disks']}
     require_equal((told['direction'], told['supersets'], rows[disk]['outcome'], rows[disk]['stand-in']),
@@ -168,9 +168,9 @@ def a_guest_in_between(work, overlays, disk, covers):
     i = DISKS.index(disk)
     enabled, in_use, dirty = bitmaps(work, tops[i])['C1']
     require((enabled, in_use) == (True, False), 'it records')
-    require(any(a <= 512 * KiB and b >= 576 * KiB for a, b in dirty), 'what the guest wrote is dirty: %r' % (dirty,))
+    require(any(a <= at and b >= at + 64 * KiB for a, b in dirty), 'what the guest wrote is dirty: %r' % (dirty,))
     require_equal(bitmaps(work, tops[1 - i])['C1'], (True, False, ()), 'the other disk')
-    work.io(tops[i], 'read -P 77 512k 64k')
+    work.io(tops[i], 'read -P 77 %d 64k' % at)
     for top in tops:
         work.run('qemu-img', 'check', '-f', 'qcow2', top, rc=(0, 3))
 
@@ -201,6 +201,22 @@ def a_guest_below_a_named_overlay(work, freeze):
             old = [span for i in ('vda.qcow2', 'vda-2.qcow2') for span in bitmaps(work, i)['old'][2]]
             require(any(a <= 512 * KiB and b >= 576 * KiB for a, b in old), '%s: the older one: %r' % (what, old))
     require(seen >= 4, 'killed behind the first name: %d' % seen)
+
+
+def flags_in_the_last_sector(work):
+    """As qemu-img makes an image it ends with the directory of its bitmaps, within a sector, and that is all that is switched."""
+    for d in DISKS[:2]:
+        work.create(d + '.qcow2', '8M')
+        work.run('qemu-img', 'bitmap', '--add', d + '.qcow2', 'old')
+    require(os.path.getsize(work.path('vda.qcow2')) % 512, 'the test is wrong: it ends with a sector')
+    stop_when_decided(work, words(2, True) + ['--freeze'])
+    require_equal(bitmaps(work, 'vda.qcow2'), {'old': (True, False, ())}, 'before')
+    told = json.loads(work.qcbm('checkpoint', 'recover', '--output=json', JOURNAL).out)
+    require_equal((told['direction'], told['supersets']), ('forward', 0), 'what is told')
+    for d in DISKS[:2]:
+        require_equal(bitmaps(work, d + '.qcow2'), {'old': (False, False, ())}, d)
+        require('C1' in bitmaps(work, d + '-2.qcow2'), d)
+        work.run('qemu-img', 'check', '-f', 'qcow2', d + '.qcow2')
 
 
 def a_guest_that_only_reads(work):
@@ -266,12 +282,15 @@ def cases(full):
         yield killed_anywhere, 'killed anywhere%s' % (', overlays' if overlays else ''), \
             {'overlays': overlays, 'step': 1 if full else 4}
     yield a_guest_in_between, 'a guest in between', {'overlays': False, 'disk': 'vda', 'covers': 'old'}
+    yield a_guest_in_between, 'a guest in between, where the other bitmap was dirty', \
+        {'overlays': False, 'disk': 'vda', 'covers': 'old', 'at': 2 * MiB}
     yield a_guest_in_between, 'a guest in between, no other bitmap', {'overlays': False, 'disk': 'vdb', 'covers': None}
     yield a_guest_in_between, 'a guest in between, overlay', {'overlays': True, 'disk': 'vda', 'covers': 'old'}
     yield a_guest_in_between, 'a guest in between, overlay, no other bitmap', {'overlays': True, 'disk': 'vdb', 'covers': None}
     for freeze in (False, True):
         yield a_guest_below_a_named_overlay, 'a guest below a named overlay%s' % (', frozen' if freeze else ''), {'freeze': freeze}
     yield a_guest_that_only_reads, 'a guest that only reads', {}
+    yield flags_in_the_last_sector, 'flags in the last sector', {}
     yield refused_while_open, 'refused while open', {}
     yield stale_is_no_bitmap, 'stale bitmaps', {}
     yield two_at_once, 'two at once', {'rounds': 40 if full else 6}

@@ -122,6 +122,31 @@ static void what_is_not_well_formed_is_refused(void **state)
     }
 }
 
+/* What is behind the end is not looked at, though it would go on. */
+static void each_beginning_is_refused(void **state)
+{
+    static const char text[] = "<?xml version='1.0' encoding='UTF-8'?><!-- x --><a k=\"v\" l = 'w'>&amp;<![CDATA[<]]>"
+                               "<b/>&#228;\xc3\xa4</a>";
+    size_t end = sizeof(text) - 1;
+
+    (void)state;
+    for (size_t len = 0; len <= end; len++) {
+        uint8_t *exact = exact_copy((const uint8_t *)text, len);
+        struct qcbm_error err = { 0 };
+        struct qcbmi_xml doc;
+
+        for (int i = 0; i < 2; i++) {
+            if ((qcbmi_xml_read(&doc, i ? exact : (const uint8_t *)text, len, &err) == 0) != (len == end))
+                fail_msg("the first %zu bytes", len);
+            if (len == end)
+                qcbmi_xml_free(&doc);
+            else if (err.offset > len)
+                fail_msg("the first %zu bytes: refused for the one at %llu", len, (unsigned long long)err.offset);
+        }
+        free(exact);
+    }
+}
+
 static void what_could_grow_is_refused(void **state)
 {
     struct qcbmi_xml doc;
@@ -168,11 +193,9 @@ static void limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(elements_attributes_and_text),
-        cmocka_unit_test(characters_in_other_words),
-        cmocka_unit_test(what_is_not_well_formed_is_refused),
-        cmocka_unit_test(what_could_grow_is_refused),
-        cmocka_unit_test(limits),
+        cmocka_unit_test(elements_attributes_and_text),       cmocka_unit_test(characters_in_other_words),
+        cmocka_unit_test(what_is_not_well_formed_is_refused), cmocka_unit_test(each_beginning_is_refused),
+        cmocka_unit_test(what_could_grow_is_refused),         cmocka_unit_test(limits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
