@@ -493,6 +493,22 @@ def hostile_case(work):
         require_equal(picture['bitmaps'], [name], 'name in JSON')
 
 
+def letters_case(work):
+    """What does not fit into a PNG ends in three dots, and a letter that the font lacks is a question mark."""
+    def png(image):
+        work.create(image, MiB)
+        work.qcbm('picture', '--force', '-o', 'out.png', './' + image)
+        with open(work.path('out.png'), 'rb') as f:
+            return f.read()
+
+    width, _, _, rows = decode_png(png('x' * 90))
+    letters = [[row[x:x + 12] for row in rows[8:26]] for x in range(12, width - 11, 12)]  # of the title, by the left margin
+    letters = [[set(row) for row in letter] for letter in letters if any(1 in row for row in letter)]
+    require(letters[4] == letters[5] == letters[-4] != letters[-1] and letters[-3:] == letters[-1:] * 3, 'letters that are alike')
+    require(not any(1 in row for row in letters[-1][:8]), 'a dot is low')
+    require(png('\u00e9') == png('?') != png('!'), 'a letter beyond ASCII')
+
+
 def checkerboard_case(work):
     """The most cells that an SVG can have, none of them like its neighbour."""
     work.create('c.qcow2', 32 * MiB, 'cluster_size=512')
@@ -597,7 +613,7 @@ def main():
     need_tools('qemu-img', 'qemu-io', 'qemu-nbd', 'nbdinfo')
     both = (('hilbert', 32), ('rows', 37))
     more = (('hilbert', None), ('rows', None), *both)
-    cases = [(hostile_case, 'hostile', {}), (colours_case, 'colours', {}), (sizes_case, 'sizes', {}),
+    cases = [(hostile_case, 'hostile', {}), (letters_case, 'letters', {}), (colours_case, 'colours', {}), (sizes_case, 'sizes', {}),
              (checkerboard_case, 'checkerboard', {}), (many_extents_case, 'many-extents', {})]
     for number, (cluster, extended, sizes) in enumerate((
             (64 * KiB, False, [16 * MiB] * 3), (512, False, [MiB, MiB + 1536]),
