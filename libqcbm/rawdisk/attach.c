@@ -113,18 +113,20 @@ static int choose_name(struct job *j, struct qcbm_error *err)
     return wish ? check_leads_to_data(j, err) : 0;
 }
 
-/* What a guest can discard is a cluster, or a subcluster; a device may do no less than its own unit. */
-static uint32_t choose_cluster(const struct job *j)
+uint32_t qcbmi_attach_cluster(uint64_t discard)
 {
     uint32_t cs = DEFAULT_CLUSTER;
 
-    if (j->o.cluster_size)
-        return j->o.cluster_size;
-    if (j->o.flags & QCBM_ATTACH_EXTENDED_L2)
-        return MAX_CLUSTER;
-    while (cs < MAX_CLUSTER && 2 * (uint64_t)cs <= j->discard)
+    while (cs < MAX_CLUSTER && 2 * (uint64_t)cs <= discard)
         cs *= 2;
     return cs;
+}
+
+static uint32_t choose_cluster(const struct job *j)
+{
+    if (j->o.cluster_size)
+        return j->o.cluster_size;
+    return j->o.flags & QCBM_ATTACH_EXTENDED_L2 ? MAX_CLUSTER : qcbmi_attach_cluster(j->discard);
 }
 
 static int choose_granularity(const struct job *j, unsigned *bits, struct qcbm_error *err)

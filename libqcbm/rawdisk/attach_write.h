@@ -23,4 +23,8 @@ struct qcbmi_attach {
  * QCBM_E_IO, QCBM_E_NOMEM, QCBM_E_ABORTED. */
 int qcbmi_attach_write(struct qcbmi_attach *a, struct qcbm_error *err);
 
+/* The size of clusters for a device that can discard units of @discard bytes, 0: not known. What a guest can discard is
+ * a cluster; a device may do no less than its own unit. (attach.c) */
+uint32_t qcbmi_attach_cluster(uint64_t discard);
+
 #endif

@@ -7,6 +7,7 @@
 
 #include "fail_calls.h"
 #include "format/q2_l1l2.h"
+#include "rawdisk/attach_write.h"
 #include "rawdisk/plain_entry.h"
 
 #define DISK MIB(2)
@@ -353,12 +354,29 @@ static void sizes_that_cannot_be_are_refused(void **state)
     assert_int_equal(m.most, 1024);
 }
 
+/* As large as the unit that the device can discard, within what there is. */
+static void clusters_for_a_device(void **state)
+{
+    (void)state;
+    assert_int_equal(qcbmi_attach_cluster(0), KIB(64));
+    assert_int_equal(qcbmi_attach_cluster(512), KIB(64));
+    assert_int_equal(qcbmi_attach_cluster(KIB(128) - 1), KIB(64));
+    assert_int_equal(qcbmi_attach_cluster(KIB(128)), KIB(128));
+    assert_int_equal(qcbmi_attach_cluster(MIB(2)), MIB(2));
+    assert_int_equal(qcbmi_attach_cluster(MIB(4)), MIB(2));
+    assert_int_equal(qcbmi_attach_cluster(UINT64_MAX), MIB(2));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_attach_that_fails_leaves_no_file), cmocka_unit_test(a_verify_that_fails_says_so),
-        cmocka_unit_test(a_reset_that_fails_can_be_repeated),  cmocka_unit_test(a_callback_ends_it),
-        cmocka_unit_test(a_reset_joins_other_changes),         cmocka_unit_test(sizes_that_cannot_be_are_refused),
+        cmocka_unit_test(an_attach_that_fails_leaves_no_file),
+        cmocka_unit_test(a_verify_that_fails_says_so),
+        cmocka_unit_test(a_reset_that_fails_can_be_repeated),
+        cmocka_unit_test(a_callback_ends_it),
+        cmocka_unit_test(a_reset_joins_other_changes),
+        cmocka_unit_test(sizes_that_cannot_be_are_refused),
+        cmocka_unit_test(clusters_for_a_device),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,7 +145,15 @@ static bool has(const struct machine *m, const char *path)
     return m->action->run == create ? found : m->action->run == mend ? records : !old;
 }
 
-/* All have it, or none. */
+static bool is_left(const char *path)
+{
+    char unfinished[160];
+
+    snprintf(unfinished, sizeof(unfinished), "%s.qcbm-new", path);
+    return access(unfinished, F_OK) == 0;
+}
+
+/* All have it, or none; and nothing that is unfinished is left. */
 static bool judge(const struct machine *m)
 {
     bool a = has(m, m->image[0]), b = has(m, m->action->has_overlay ? m->overlay : m->image[1]);
@@ -153,6 +161,7 @@ static bool judge(const struct machine *m)
     assert_false(m->action->has_overlay && has(m, m->image[1]));
     assert_true(a == b);
     assert_int_not_equal(access(m->journal, F_OK), 0);
+    assert_false(is_left(m->overlay) || is_left(m->journal));
     return a;
 }
 
