@@ -298,6 +298,9 @@ static int run(struct qcbm_image *img, const struct view *v, struct script *s)
 
     for (unsigned i = 0; ret == 0 && i < 1u + s->bytes[0] % 2; i++)
         ret = change(edit, img, v, s, s->bytes[1 + i], &err);
+    if (ret == 0 && s->bytes[0] & 0x40)
+        ret = s->bytes[2] & 1 ? qcbm_edit_set_tag(edit, "00112233445566778899aabbccddeeff", &err)
+                              : qcbm_edit_remove_tag(edit, &err);
     if (ret == 0)
         ret = qcbm_edit_plan(edit, &sum, sizeof(sum), on_step, &bytes, &err);
     if (ret == 0)
