@@ -163,7 +163,6 @@ tell_left: rescue_proof
 carried: rescue interop/rescue.py
 writing: rescue interop/rescue.py
 geometry: rescue interop/rescue.py
-new_image: rescue interop/rescue.py
 chain_api: interop/chain.py
 read_api: data interop/read.py
 usage_api: image_api interop/info.py
