@@ -12,6 +12,7 @@
 #include "opt_parse.h"
 #include "progress.h"
 #include "qemu_text.h"
+#include "run_note.h"
 
 struct apply_args {
     struct common_args common;
@@ -320,6 +321,9 @@ static int run_apply(const struct cmd *cmd, int argc, char **argv)
         return EXIT_FAILED;
     if (args.common.dry_run)
         common_shut_in(&args.common, true, NULL);
+    run_note_image(args.common.path);
+    if (args.common.format && strcmp(args.common.format, "raw") == 0)
+        run_note_raw(args.common.path);
     code = apply(&job);
     for (size_t i = 0; i < job.n; i++)
         free(job.told[i].path);

@@ -137,6 +137,8 @@ bool cmd_open_disk(const char *path, const char *format, unsigned flags, struct 
     if (!format || cmd_refuse_server(path, flags))
         return false;
     if (strcmp(format, "raw") == 0)
+        run_note_raw(path);
+    if (strcmp(format, "raw") == 0)
         ret = open_raw(path, flags, &out->raw, &err);
     else
         ret = cmd_try_open(path, flags, &out->img, &err);

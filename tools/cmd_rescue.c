@@ -15,6 +15,7 @@
 #include "output.h"
 #include "progress.h"
 #include "rescue_out.h"
+#include "run_note.h"
 
 enum { EXIT_IN_DOUBT = 3 };
 
@@ -101,6 +102,7 @@ static int rescue_and_tell(void *arg)
         return cmd_error("no file for what is to be told: out of space?");
     if (job->shut_in)
         common_shut_in(&args->common, args->probe_backing, NULL);
+    run_note_image(args->common.path);
     ret = qcbm_rescue(args->common.path, out.new_path, &options, &result, sizeof result, &err);
     progress_end(&progress, ret == 0);
     if (ret == 0)

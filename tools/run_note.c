@@ -72,6 +72,11 @@ void run_note_tag(const char *path, const struct qcbm_image *img)
     snprintf(note->tag, sizeof note->tag, "%s", info.tag ? info.tag : "");
 }
 
+void run_note_raw(const char *path)
+{
+    note->raw |= strcmp(note->image, path) == 0;
+}
+
 const struct run_note *run_note(void)
 {
     return note;

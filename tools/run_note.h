@@ -21,6 +21,7 @@ struct run_note {
     uint64_t warnings;
     char image[PATH_MAX]; /* the first that was opened, a local file; "": none */
     char tag[33];         /* of that image; "": none */
+    bool raw;             /* it is a disk, and its first bytes are those of a guest, which may look like any image */
 };
 
 /* From here on what is noted can be seen by the process that has started this one. False: no memory. */
@@ -35,6 +36,7 @@ void run_note_warning(void);
 void run_note_image(const char *path);
 /* @img is open as @path. */
 void run_note_tag(const char *path, const struct qcbm_image *img);
+void run_note_raw(const char *path);
 
 const struct run_note *run_note(void);
 

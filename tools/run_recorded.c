@@ -170,17 +170,18 @@ static void be_child(const struct recorded *r, int to, pid_t parent)
 }
 
 /* Where the image could not be opened, as it is locked, or was changed, its tag is read once more; nothing is done on
- * the word of it but naming the image. What is behind a server was read when it was opened. */
+ * the word of it but naming the image. What is behind a server nobody here has changed, and a server that failed is not
+ * asked again. */
 static void note_tag(void)
 {
     const char *path = run_note()->image;
     struct qcbm_image *img;
+    struct qcbm_error err;
 
-    if (!*path && every_args.image && !run_note()->wrong_use)
-        run_note_image(every_args.image); /* the library has opened it by its name */
-    if (!*path || uri_is_server(path) || cmd_try_open(path, QCBM_OPEN_FORCE_SHARE | QCBM_OPEN_NO_LOCK, &img, NULL) < 0)
+    if (!*path || run_note()->raw || (uri_is_server(path) && (run_note()->tag[0] || run_note()->failed)))
         return;
-    qcbm_close(img);
+    if (cmd_try_open(path, QCBM_OPEN_FORCE_SHARE | QCBM_OPEN_NO_LOCK, &img, &err) == 0)
+        qcbm_close(img);
 }
 
 static int run_child(const struct cmd *cmd, int argc, char **argv, int (*job)(const struct cmd *, int, char **))

@@ -694,7 +694,7 @@ def only_reading(work):
         refused = work.qcbm_refused
         refused('info', uri, says=['no lock reaches an NBD server', '--no-lock'], file=uri)
         for *way, hint in (['bitmap', '--add', uri, 'x', ''], ['synth', uri, 'x', 'hint: --into=IMAGE'],
-                           ['check', '-r', 'all', uri, '']):
+                           ['check', '-r', 'all', uri, ''], ['tag', uri, '']):
             refused(*way, '--no-lock', says=['where its file is', hint], file=uri, unchanged=['a.qcow2'])
         for way in (['undo', uri, 'u'], ['edit', uri, 'header.size=1'], ['rescue', '-o', 'new', uri],
                     ['apply', uri, 'd'], ['attach', '--data', uri, 'new'], ['checkpoint', 'verify', '--disk', 'vda=' + uri, 'c'],
@@ -730,6 +730,26 @@ def only_reading(work):
                 ['measure', '-O', 'qcow2'], ['manifest', '-o', 'new'], ['bitmap', '--list'], ['extents', '--layer']):
         refused(*way, '--no-lock', nobody, file='nobody')
     refused('info', '--no-lock', 'nbds+unix://x@/?socket=/none&tls-psk-file=' + work.path('a.qcow2'))
+
+
+def records_name_the_image(work):
+    """By its tag, wherever it is served; one without a tag has no name here."""
+    def record(*words):
+        work.qcbm(*words, '--no-lock', '--record=log')
+        with open(work.path('log'), encoding='utf-8') as f:
+            found = json.loads(f.read().split('\n')[-2])
+        return found['image_id'], found['file_id']
+
+    work.create('a.qcow2', '1M')
+    work.create('t.qcow2', '1M')
+    with Nbdkit(work, 'file', work.path('a.qcow2')) as server:
+        require_equal(record('info', server.uri()), (None, None), 'without a tag')
+    tag = json.loads(work.qcbm('tag', '--output=json', 'a.qcow2').out)['tag']
+    with Nbdkit(work, 'file', work.path('a.qcow2')) as server:
+        for words in ['info'], ['map'], ['bitmap', '--list'], ['dump'], ['synth', '--into=t.qcow2']:
+            more = {'dump': ['header'], 'synth': ['b']}.get(words[0], [])
+            require_equal(record(*words, server.uri(), *more), ('tag-' + tag, None), words)
+    require_equal(record('info', 'a.qcow2')[0], 'tag-' + tag, 'the file')
 
 
 def images_choose_no_server(work):
@@ -794,7 +814,7 @@ def all_cases(args):
         (disks_are_not_locked_either, 'no-lock'), (reading_is_bounded, 'max-read'),
         (extents_of_sectors, 'sectors'), (waiting_is_sleep_and_nothing_is_closed_twice, 'waiting'),
         (damage_is_mended_in_a_copy, 'damage'), (hole_before_the_question, 'hole-before'),
-        (nbdkit_reports_errors, 'nbdkit-errors'), (only_reading, 'only-reading'),
+        (nbdkit_reports_errors, 'nbdkit-errors'), (only_reading, 'only-reading'), (records_name_the_image, 'records'),
         (images_choose_no_server, 'no-name-of-an-image'), (shut_in_with_its_connection, 'shut-in'))]
     for number, levels in enumerate(combinations(args)):
         name = '%03d-%s' % (number, label(levels))
