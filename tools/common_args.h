@@ -41,7 +41,8 @@ struct common_args {
 #define OPT_COMMON_PROGRESS COMMON_FLAG("progress", 'p', progress, "show progress on stderr")
 #define OPT_COMMON_OUTPUT \
     COMMON_ROW("output", 0, OPT_OUTPUT, output, "human|json|jsonl", "how to print (default: human)")
-#define OPT_COMMON_NO_LOCK COMMON_FLAG("no-lock", 0, no_lock, "go on without locks: some file systems, NBD servers have none")
+#define OPT_COMMON_NO_LOCK \
+    COMMON_FLAG("no-lock", 0, no_lock, "without locks: servers and some file systems have none")
 /* For commands that take the image by common_open(), or call common_set_below(). */
 #define OPT_COMMON_BELOW \
     COMMON_ROW("below", 0, OPT_WORDS, below, "LAYER", \
