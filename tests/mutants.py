@@ -36,6 +36,8 @@ TESTS = {
     'write/owners.c': ('owners clusters refcounts bitmap_edit bitmap_plan session places', 'replay_edit cuts'),
     'write/plan.c': ('plan undo_save bitmap_edit bitmap_plan session', 'cuts'),
     'write/commit.c': ('plan undo_save undo undo_load bitmap_edit bitmap_plan session', 'too_small cuts faults_calls'),
+    'write/header_ext.c': ('bitmap_ext bitmap_ext_removal bitmap_plan header_tag', 'cuts'),
+    'write/header_tag.c': ('header_tag bitmap_plan hostile_extension', 'cuts'),
     'write/undo_save.c': ('undo_save undo undo_load', 'undo_file_cuts undo_cuts'),
     'write/undo_load.c': ('undo_save undo undo_load', 'replay_undo undo_file_cuts undo_cuts'),
     'ops/undo.c': ('undo undo_load', 'undo_cuts'),
