@@ -133,7 +133,7 @@ static bool is_read_once(struct walk *w)
             return false;
     }
     qcbm_nbd_get_figures(w->nbd, &after, sizeof(after));
-    return after.reads - before.reads >= 8 && after.read_bytes - before.read_bytes == 8 * piece;
+    return after.reads - before.reads - 8 <= 8 && after.read_bytes - before.read_bytes == 8 * piece;
 }
 
 /* What was told and is not come for makes room in the end. */
