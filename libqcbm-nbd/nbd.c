@@ -150,7 +150,7 @@ static int lock(void *self, enum qcbm_lock_mode mode, struct qcbm_error *err)
     (void)mode;
     return qcbmi_nbd_fail(err, QCBM_E_NOLOCKS, 0,
                           "no lock reaches an NBD server, so a guest may write to the image meanwhile: --no-lock "
-                          "goes on all the same");
+                          "(QCBM_OPEN_NO_LOCK) goes on all the same");
 }
 
 static void close_backend(void *self)
