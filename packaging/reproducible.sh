@@ -11,7 +11,7 @@ set -euo pipefail
 work=$(mktemp -d "${TMPDIR:-/tmp}/qcbm-twice.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# all_into FOLDER: what the three scripts make, in a subshell of the caller's own
+# all_into FOLDER: what the three scripts make
 all_into() {
     local kind
     for kind in tarball deb rpm; do
@@ -19,7 +19,8 @@ all_into() {
     done
 }
 
-unset SOURCE_DATE_EPOCH # that of the commit, found by each script itself
+unset SOURCE_DATE_EPOCH   # that of the commit, found by each script itself
+export CCACHE_DISABLE=1 # what a cache has kept proves nothing
 mkdir "$work/first" "$work/second-of-them" "$work/home"
 (umask 022 && all_into first)
 HOME=$work/home git config --global tar.umask 0077
