@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -314,22 +315,40 @@ static bool ends_within_a_line(const char *name)
     return last != '\n';
 }
 
+/* A line that another run is writing may be there in part, for those who look at the end of the file. Who has the lock
+ * for ten seconds is no run of ours, and is not waited for. */
+static void wait_for_turn(int sink)
+{
+    const struct timespec nap = { 0, 1000000 };
+    struct stat st;
+
+    if (fstat(sink, &st) != 0 || !S_ISREG(st.st_mode))
+        return;
+    for (int i = 0; i < 10000 && flock(sink, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; i++)
+        (void)nanosleep(&nap, NULL);
+}
+
 /* One write: to a pipe, and at the end of a file, no other process gets between. What is left of it when a device is
  * full cannot be taken back. */
 static bool put_line(const struct recorded *r, const char *line)
 {
-    bool end_first = r->sink != STDOUT_FILENO && ends_within_a_line(every_args.record);
     char text[RECORD_LINE + 1];
-    int len = snprintf(text, sizeof text, "%s%s", end_first ? "\n" : "", line);
+    bool end_first;
     ssize_t n;
+    int len;
 
+    wait_for_turn(r->sink);
+    end_first = r->sink != STDOUT_FILENO && ends_within_a_line(every_args.record);
+    len = snprintf(text, sizeof text, "%s%s", end_first ? "\n" : "", line);
     if (len >= (int)sizeof text)
         len = (int)sizeof text - 1;
     do
         n = write(r->sink, text, (size_t)len);
     while (n < 0 && errno == EINTR);
-    if (n == len)
+    if (n == len) {
+        (void)flock(r->sink, LOCK_UN); /* what was given us as stdout may stay open elsewhere */
         return true;
+    }
     cmd_error("could not write the record of this run to '%s': %s; exit code without that: %d", every_args.record,
               strerror(n < 0 ? errno : ENOSPC), r->facts.code);
     return false;
