@@ -77,7 +77,7 @@ static int change(struct tag_job *job)
     if (ret == 0)
         ret = stage(job, edit, &err);
     if (ret == 0)
-        ret = plan_run(&job->plan, job->img, edit, &job->args->common, &err);
+        ret = plan_run_beside_bitmaps(&job->plan, edit, &job->args->common, &err);
     qcbm_edit_free(edit);
     if (ret < 0)
         return cmd_lib_error(&err, "Could not change '%s'", job->args->common.path);

@@ -69,19 +69,31 @@ static int look_ahead(struct plan *plan, struct qcbm_edit *edit, const char *und
     return ret;
 }
 
+static int carry_out(struct plan *plan, struct qcbm_edit *edit, const struct common_args *how, struct qcbm_error *err)
+{
+    plan->made = true;
+    return how->dry_run ? look_ahead(plan, edit, how->undo, err) : commit(plan, edit, how, err);
+}
+
+int plan_run_beside_bitmaps(struct plan *plan, struct qcbm_edit *edit, const struct common_args *how,
+                            struct qcbm_error *err)
+{
+    memset(plan, 0, sizeof *plan);
+    return carry_out(plan, edit, how, err);
+}
+
 int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, const struct common_args *how,
              struct qcbm_error *err)
 {
     int ret;
 
     memset(plan, 0, sizeof *plan);
-    plan->made = true;
     if (!stale_names_take(&plan->stale, img)) {
         *err = (struct qcbm_error){ .code = QCBM_E_NOMEM, .offset = QCBM_NO_OFFSET };
         snprintf(err->message, sizeof err->message, "no memory for the names of stale bitmaps");
         return QCBM_E_NOMEM;
     }
-    ret = how->dry_run ? look_ahead(plan, edit, how->undo, err) : commit(plan, edit, how, err);
+    ret = carry_out(plan, edit, how, err);
     if (ret == 0)
         stale_names_tell(&plan->stale, &plan->summary, how->dry_run);
     return ret;

@@ -22,6 +22,9 @@ struct plan {
  * Returns what the library returns. Stale bitmaps that go away are told on stderr. */
 int plan_run(struct plan *plan, const struct qcbm_image *img, struct qcbm_edit *edit, const struct common_args *how,
              struct qcbm_error *err);
+/* The same of an edit in which no bitmap is changed: stale ones stay. */
+int plan_run_beside_bitmaps(struct plan *plan, struct qcbm_edit *edit, const struct common_args *how,
+                            struct qcbm_error *err);
 void plan_clear(struct plan *plan);
 
 /* Collects the steps of a dry run: a qcbm_plan_fn whose opaque is the struct plan. */
