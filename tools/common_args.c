@@ -5,10 +5,12 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "image_name.h"
 #include "remote.h"
+#include "uri.h"
 
 bool common_take_name(struct common_args *common)
 {
@@ -55,29 +57,43 @@ static bool other_file(const char *recorded, const char *named)
            (a.st_dev != b.st_dev || a.st_ino != b.st_ino);
 }
 
+/* The next layer as an image, of which nothing but its header is asked. No other file is opened than those that were
+ * named, and a disk is not taken for an image, whatever its guest has written to it. */
+static struct qcbm_image *open_layer(const struct qcbm_image_info *above, size_t layer)
+{
+    const char *name = layers[layer].name;
+    struct qcbm_image *img = NULL;
+    struct qcbm_error err;
+
+    if (layer + 1 == n_layers || uri_is_server(name) || !above->backing_format ||
+        strcmp(above->backing_format, "qcow2") != 0)
+        return NULL;
+    return qcbm_open(name, QCBM_OPEN_INFO | QCBM_OPEN_NO_LOCK | QCBM_OPEN_FORCE_SHARE, &img, &err) == 0 ? img : NULL;
+}
+
 /* A layer that is left out by mistake is not noticed otherwise: its data would be missed. What does not open now is
  * told by who needs it. */
 static void warn_of_other_files(struct qcbm_image *img)
 {
-    struct qcbm_chain_layer above, below;
-    struct qcbm_image_info info;
-    struct qcbm_chain *chain;
-    struct qcbm_error err;
+    struct qcbm_image *above = img;
 
-    if (qcbm_chain_open(img, &chain, &err) < 0)
-        return;
-    for (uint32_t i = 0; i < n_layers; i++) {
-        if (qcbm_chain_get(chain, i, &above, sizeof above, &err) < 0 || !above.image ||
-            qcbm_image_get_info(above.image, &info, sizeof info) < 0)
-            break;
-        if (qcbm_chain_get(chain, i + 1, &below, sizeof below, &err) == 0 &&
-            other_file(info.full_backing, below.filename))
-            cmd_warning(
-                "'%s' is taken for what lies below '%s', as --below says; the image itself names '%s', which is "
-                "here, and another file",
-                below.filename, above.filename, info.full_backing);
+    for (size_t i = 0; above && i < n_layers; i++) {
+        struct qcbm_image_info info;
+        struct qcbm_image *next;
+
+        qcbm_image_get_info(above, &info, sizeof info);
+        if (other_file(info.full_backing, layers[i].name))
+            cmd_warning("'%s' is taken for what lies below %s%s%s, as --below says; the image itself names '%s', which "
+                        "is here, and another file",
+                        layers[i].name, i ? "'" : "", i ? layers[i - 1].name : "the image", i ? "'" : "",
+                        info.full_backing);
+        next = open_layer(&info, i);
+        if (above != img)
+            qcbm_close(above);
+        above = next;
     }
-    qcbm_chain_close(chain);
+    if (above != img)
+        qcbm_close(above);
 }
 
 bool common_set_below(struct qcbm_image *img)

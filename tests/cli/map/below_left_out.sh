@@ -15,3 +15,7 @@ qcbm map --below upper --below mid --below copy top >/dev/null
 # a name that leads nowhere here is what the option is for
 mv mid away
 qcbm map --below upper --below away --below base top >/dev/null
+# where the layers are not needed, none is opened that the images name
+qemu-img create -q -f qcow2 -b base -F qcow2 other
+ASAN_OPTIONS=detect_leaks=0 strace -f -qq -e trace=open,openat -o trace qcbm info --no-sandbox --below other top >/dev/null
+! grep '"base"' trace || complain "it has opened what a layer names"
